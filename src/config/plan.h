@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * What the user asked for, checked: command line or YAML become one plan, and
+ * nobody behind it looks at an option again. Every default is in plan.c.
+ *
+ * A plan is plain data. It owns its strings and arrays; the daemon borrows them
+ * until plan_deinit().
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+enum { CONFIG_E_EXIT = 1, CONFIG_E_USAGE = 2 };
+
+struct vm_plan {
+	uint64_t guest_cid;
+	char *socket;				/* vhost-user: we listen there */
+	char *uds_path;				/* unix-socket backend, or NULL */
+	bool has_forward_cid;			/* AF_VSOCK backend instead */
+	uint32_t forward_cid;
+	uint32_t *forward_listen;		/* ports, unique */
+	size_t n_forward_listen;
+	uint32_t tx_buffer_size;		/* bytes: the buf_alloc we advertise */
+	uint32_t queue_size;			/* largest ring a front-end may set up */
+	char **groups;				/* unique, sorted; siblings share one */
+	size_t n_groups;
+};
+
+struct plan {
+	struct vm_plan *vms;
+	size_t n_vms;
+	int log_level;				/* enum log_level */
+	char *log_file;				/* NULL: standard error */
+	mode_t socket_mode;			/* of the sockets we make */
+	gid_t socket_gid;			/* (gid_t)-1: leave it */
+	uint32_t linger_ms;			/* drain to a slow host at most so long without progress */
+};
+
+/*
+ * Fills @plan from the command line, @argv as main() gets it; reads the file
+ * that --config names. May write to stdout (--help, --version); what is wrong
+ * goes to stderr, in one line that names option, key and value, and in YAML
+ * file and line.
+ *
+ * 0; CONFIG_E_EXIT: asked only to print, exit status 0; CONFIG_E_USAGE: the
+ * user's mistake, exit status 2; -errno: the system's, exit status 1. @plan is
+ * in its null state unless 0.
+ */
+int plan_init(struct plan *plan, int argc, char **argv);
+void plan_deinit(struct plan *plan);

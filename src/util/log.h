@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Log lines: one write(2) per line, to standard error or a file, from any
+ * thread, never blocking the data path for longer than that write.
+ *
+ *   err    an operator must act
+ *   warn   somebody misbehaved, or the host ran short
+ *   info   a VM came or went
+ *   debug  per message or connection, never per packet
+ *   trace  more than anybody wants
+ *
+ * The tag names the object: "vm0 3:1024>2:80". Bytes that a peer chose pass
+ * through here only as numbers or escaped: control characters in a formatted
+ * line are written as \xNN.
+ */
+#pragma once
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+enum log_level { LOG_ERR, LOG_WARN, LOG_INFO, LOG_DEBUG, LOG_TRACE };
+
+/* @path NULL: standard error. 0 or -errno of opening the file (appended to). */
+int log_init(enum log_level level, const char *path);
+void log_deinit(void);
+
+extern enum log_level log_level;		/* read by the macros; set by log_init() */
+
+void log_line(enum log_level level, const char *tag, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
+
+#define log_at(level, ...) \
+	do { if ((level) <= log_level) log_line(level, __VA_ARGS__); } while (0)
+#define log_err(...)	log_at(LOG_ERR, __VA_ARGS__)
+#define log_warn(...)	log_at(LOG_WARN, __VA_ARGS__)
+#define log_info(...)	log_at(LOG_INFO, __VA_ARGS__)
+#define log_debug(...)	log_at(LOG_DEBUG, __VA_ARGS__)
+
+/*
+ * For what a guest, a front-end or a host program can cause as often as it
+ * likes: at most LOG_LIMIT_BURST lines per call site in LOG_LIMIT_MS, then the
+ * next one that passes says how many were swallowed.
+ */
+enum { LOG_LIMIT_BURST = 10, LOG_LIMIT_MS = 5000 };
+
+struct log_limit {
+	_Atomic uint64_t window_ms;
+	_Atomic unsigned passed, swallowed;
+};
+
+/* True when the caller may log; *@swallowed lines were not since the last. */
+bool log_limit_pass(struct log_limit *limit, unsigned *swallowed);
+
+#define log_limited(level, tag, fmt, ...)					\
+	do {									\
+		static struct log_limit limit_;					\
+		unsigned swallowed_;						\
+		if ((level) > log_level || !log_limit_pass(&limit_, &swallowed_)) \
+			break;							\
+		if (swallowed_)							\
+			log_line(level, tag, "(%u like the next not shown)",	\
+				 swallowed_);					\
+		log_line(level, tag, fmt, ##__VA_ARGS__);			\
+	} while (0)
+#define log_guest(...)	log_limited(LOG_WARN, __VA_ARGS__)
