@@ -1,0 +1,291 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The unix-socket backend: listener, handshakes, connects. Streams: uds_stream.c. */
+#include "backend/uds.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+
+#include "backend/hybrid.h"
+#include "backend/uds_stream.h"
+#include "protocol/hybrid.h"
+#include "util/error.h"
+#include "util/fd.h"
+#include "util/listener.h"
+#include "util/log.h"
+
+enum {
+	HANDSHAKES_MAX = 1024,			/* one more, and the oldest is closed */
+	HANDSHAKE_MS = 10 * 1000,
+	ACCEPTS_PER_EVENT = 64,
+	ACCEPT_REST_MS = 100,			/* without descriptors to accept with */
+	CONNECT_RETRY_MS = 5,			/* while the listener's backlog is full ... */
+	CONNECT_GIVE_UP_MS = 1800,		/* ... a Linux guest waits for 2 s */
+};
+
+struct uds {
+	struct backend base;
+	struct uds_config config;
+	struct listener listener;
+	struct loop_source source;		/* of the listener; not added while it rests */
+	struct loop_timer rest;
+	struct list handshakes;			/* uds_stream::link, oldest first */
+	size_t n_handshakes;
+};
+
+static const struct backend_ops uds_ops;
+
+static const struct uds *uds_of_const(const struct backend *b)
+{
+	assert(b->ops == &uds_ops);
+	return container_of(b, const struct uds, base);
+}
+
+static struct uds *uds_of(struct backend *b)
+{
+	assert(b->ops == &uds_ops);
+	return container_of(b, struct uds, base);
+}
+
+static uint64_t now_ms(const struct uds *u)
+{
+	return loop_now_ms(u->config.loop);
+}
+
+/* ---- host to guest: the handshake ---- */
+
+static void handshake_leave(struct uds *u, struct uds_stream *s)
+{
+	list_remove(&s->link);
+	u->n_handshakes--;
+	loop_timer_cancel(u->config.loop, &s->timer);
+}
+
+static void handshake_fail(struct uds *u, struct uds_stream *s, const char *why)
+{
+	log_debug(u->config.tag, "host client: %s; closed", why);
+	handshake_leave(u, s);
+	uds_stream_free(s);
+}
+
+static void handshake_done(struct uds *u, struct uds_stream *s)
+{
+	uint32_t port;
+	int r;
+
+	if (!hybrid_parse_connect(s->line, s->line_len, &port)) {
+		handshake_fail(u, s, "not a CONNECT line");
+		return;
+	}
+	handshake_leave(u, s);
+	uds_stream_go_live(s);
+	r = mux_connect_guest(u->config.mux, &s->base, port, now_ms(u));
+	if (r < 0) {
+		log_debug(u->config.tag, "host client to port %u: %s; closed", port, error_str(r));
+		uds_stream_free(s);
+	}
+}
+
+static void on_handshake_ready(struct uds_stream *s)
+{
+	struct uds *u = s->owner;
+	int r = uds_stream_read_line(s);
+
+	if (r == 0)
+		handshake_done(u, s);
+	else if (r != STREAM_E_AGAIN)
+		handshake_fail(u, s, r == STREAM_E_EOF ? "left before a whole line" :
+			       r == -EMSGSIZE ? "line too long" : error_str(r));
+}
+
+static void on_handshake_timeout(struct loop_timer *timer)
+{
+	struct uds_stream *s = container_of(timer, struct uds_stream, timer);
+
+	handshake_fail(s->owner, s, "no CONNECT line in time");
+}
+
+static void handshake_begin(struct uds *u, int fd)
+{
+	struct uds_stream *s;
+
+	if (u->n_handshakes == HANDSHAKES_MAX)
+		handshake_fail(u, container_of(u->handshakes.next, struct uds_stream, link),
+			       "too many that say nothing");
+	if (uds_stream_new(&s, u->config.loop, u->config.mux, fd) < 0)
+		return;
+	s->owner = u;
+	s->handshake_ready = on_handshake_ready;
+	s->timer.expire = on_handshake_timeout;
+	list_append(&u->handshakes, &s->link);
+	u->n_handshakes++;
+	if (uds_stream_register(s) < 0 ||
+	    loop_timer_set(u->config.loop, &s->timer, now_ms(u) + HANDSHAKE_MS) < 0)
+		handshake_fail(u, s, "no memory");
+	else
+		on_handshake_ready(s);		/* the line is mostly there already */
+}
+
+static void on_rested(struct loop_timer *timer)
+{
+	struct uds *u = container_of(timer, struct uds, rest);
+
+	if (loop_add(u->config.loop, &u->source, u->listener.fd, EPOLLIN) < 0)
+		loop_timer_set(u->config.loop, &u->rest, now_ms(u) + ACCEPT_REST_MS);
+}
+
+static void on_accept(struct loop_source *source, uint32_t events)
+{
+	struct uds *u = container_of(source, struct uds, source);
+
+	(void)events;
+	for (int i = 0; i < ACCEPTS_PER_EVENT; i++) {
+		int fd, r = listener_accept(&u->listener, &fd);
+
+		if (r == -EAGAIN)
+			return;
+		if (r < 0) {
+			log_limited(LOG_WARN, u->config.tag, "cannot accept a host client: %s; "
+				    "again in %d ms", error_str(r), ACCEPT_REST_MS);
+			loop_remove(u->config.loop, &u->source);
+			loop_timer_set(u->config.loop, &u->rest, now_ms(u) + ACCEPT_REST_MS);
+			return;
+		}
+		if (mux_is_running(u->config.mux))
+			handshake_begin(u, fd);
+		else
+			fd_close(&fd);
+	}
+}
+
+/* ---- guest to host ---- */
+
+static bool uds_serves(const struct backend *b, uint64_t cid)
+{
+	(void)uds_of_const(b);
+	return cid == VSOCK_CID_HOST;
+}
+
+static int port_path(const struct uds *u, uint32_t port, char *out, size_t size)
+{
+	int n = snprintf(out, size, "%s_%u", u->config.path, port);
+
+	return n < 0 || (size_t)n >= size ? -ENAMETOOLONG : 0;
+}
+
+static void connect_finish(struct uds_stream *s, int error)
+{
+	struct uds *u = s->owner;
+
+	if (!error)
+		error = uds_stream_register(s);
+	if (!error)
+		uds_stream_go_live(s);
+	mux_stream_connected(u->config.mux, &s->base, error, now_ms(u));
+}
+
+static void on_connect_retry(struct loop_timer *timer)
+{
+	struct uds_stream *s = container_of(timer, struct uds_stream, timer);
+	struct uds *u = s->owner;
+	char path[256];
+	int r = port_path(u, s->connect_port, path, sizeof path);
+
+	if (!r)
+		r = unix_connect(s->fd, path);
+	if (r == -EAGAIN && now_ms(u) < s->give_up_ms) {
+		r = loop_timer_set(u->config.loop, &s->timer, now_ms(u) + CONNECT_RETRY_MS);
+		if (!r)
+			return;
+	}
+	connect_finish(s, r);
+}
+
+static int connect_later(struct uds *u, struct uds_stream *s, uint32_t port)
+{
+	s->timer.expire = on_connect_retry;
+	s->connect_port = port;
+	s->give_up_ms = now_ms(u) + CONNECT_GIVE_UP_MS;
+	return loop_timer_set(u->config.loop, &s->timer, now_ms(u) + CONNECT_RETRY_MS);
+}
+
+static int uds_connect(struct backend *b, const struct vsock_addr *src,
+		       const struct vsock_addr *dst, struct stream **out)
+{
+	struct uds *u = uds_of(b);
+	struct uds_stream *s;
+	char path[256];
+	int fd, r, result = 0;
+
+	(void)src;
+	if ((r = port_path(u, dst->port, path, sizeof path)) < 0)
+		return r;
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd < 0)
+		return error_last();
+	r = unix_connect(fd, path);
+	if (r < 0 && r != -EAGAIN) {
+		fd_close(&fd);
+		return r;
+	}
+	result = r ? BACKEND_E_PENDING : 0;
+	if ((r = uds_stream_new(&s, u->config.loop, u->config.mux, fd)) < 0)
+		return r;
+	s->owner = u;
+	if (result)
+		r = connect_later(u, s, dst->port);
+	else if ((r = uds_stream_register(s)) == 0)
+		uds_stream_go_live(s);
+	if (r < 0) {
+		uds_stream_free(s);
+		return r;
+	}
+	*out = &s->base;
+	return result;
+}
+
+/* ---- life ---- */
+
+static void uds_free(struct backend *b)
+{
+	struct uds *u = uds_of(b);
+
+	while (!list_is_empty(&u->handshakes))
+		handshake_fail(u, container_of(u->handshakes.next, struct uds_stream, link),
+			       "the daemon ends");
+	loop_timer_cancel(u->config.loop, &u->rest);
+	loop_remove(u->config.loop, &u->source);
+	listener_deinit(&u->listener);
+	free(u);
+}
+
+static const struct backend_ops uds_ops = {
+	.name = "unix",
+	.serves = uds_serves,
+	.connect = uds_connect,
+	.free = uds_free,
+};
+
+int uds_new(struct backend **out, const struct uds_config *config)
+{
+	struct uds *u = calloc(1, sizeof *u);
+	int r;
+
+	if (!u)
+		return -ENOMEM;
+	u->base.ops = &uds_ops;
+	u->config = *config;
+	u->source = (struct loop_source){ .dispatch = on_accept, .fd = -1 };
+	u->rest.expire = on_rested;
+	list_init(&u->handshakes);
+	r = listener_open(&u->listener, config->path, config->mode, config->gid);
+	if (!r)
+		r = loop_add(config->loop, &u->source, u->listener.fd, EPOLLIN);
+	if (r < 0) {
+		uds_free(&u->base);
+		return r;
+	}
+	*out = &u->base;
+	return 0;
+}

@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The unix-socket backend, Firecracker's hybrid vsock: the guest's connection
+ * to the host's port P goes to the unix socket "<path>_P"; a host program that
+ * connects to <path> and says "CONNECT P\n" reaches the guest's port P.
+ *
+ * The attackers are host programs: they connect and say nothing, in pieces or
+ * too much, and leave at any moment. Whoever says nothing costs one descriptor
+ * for a bounded time, and the oldest such client goes when there are too many.
+ * Payload behind the CONNECT line is never taken from the socket with it.
+ *
+ * A socket is registered once, edge-triggered for input; stream::ready
+ * remembers what epoll told. Output is added the first time that a socket is
+ * full and taken off again after a while of not being needed: registered
+ * always, it would wake us each time the host program reads.
+ */
+#pragma once
+
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "util/loop.h"
+#include "vsock/backend.h"
+#include "vsock/mux.h"
+
+struct uds_config {
+	const char *path;
+	mode_t mode;				/* of the listening socket, with @gid */
+	gid_t gid;
+	const char *tag;			/* for log lines; borrowed */
+	struct loop *loop;			/* borrowed, as the mux is */
+	struct mux *mux;
+};
+
+/* Binds and listens. 0, or -errno as for listener_open(). */
+int uds_new(struct backend **out, const struct uds_config *config);

@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * How functions say what happened. They return int and deliver through
+ * pointers, which are untouched unless 0:
+ *
+ *   0               done
+ *   -errno          we or the host failed: end that object or pass it up
+ *   MODULE_E_* > 0  an outcome the caller must handle, documented at the function
+ *
+ * A program error of our own is an assert, on in release builds too; never on a
+ * value that a peer can choose.
+ */
+#pragma once
+
+#include <assert.h>
+#include <errno.h>
+#include <string.h>
+
+/* errno as a negative value; for a call that has just failed. */
+static inline int error_last(void)
+{
+	assert(errno > 0);
+	return -errno;
+}
+
+/* The text of a -errno. */
+static inline const char *error_str(int error)
+{
+	return strerrordesc_np(error < 0 ? -error : error);
+}

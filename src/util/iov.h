@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Scattered memory: a read cursor over iovecs, and copies into them.
+ *
+ * The memory behind an iovec is often a guest's, which may change it while we
+ * read. Hence copy_once(): the compiler must make the local copy whole, before
+ * anything of it is tested, and may not fetch a field from the original again.
+ * (A plain memcpy to a local is no such promise: at -O2 gcc and clang drop it.)
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <string.h>
+#include <sys/uio.h>
+
+static inline void copy_once(void *dst, const void *src, size_t len)
+{
+	memcpy(dst, src, len);
+	__asm__ volatile("" : : "r"(dst) : "memory");
+}
+
+/* A position in @n iovecs; @left bytes from there to the end. */
+struct iov_cur {
+	const struct iovec *iov;
+	size_t n;
+	size_t off;				/* into iov[0] */
+	size_t left;
+};
+
+void iov_cur_init(struct iov_cur *cur, const struct iovec *iov, size_t n);
+
+/* Copies @len bytes out, once, and moves on; false, and nothing done, if fewer are left. */
+bool iov_cur_get(struct iov_cur *cur, void *dst, size_t len);
+
+/*
+ * Describes the next @len bytes, at most @max iovecs of them, in @out and moves
+ * past what is described. Returns how many iovecs were written; *@described
+ * bytes lie in them.
+ */
+size_t iov_cur_slice(struct iov_cur *cur, size_t len, struct iovec *out, size_t max,
+		     size_t *described);
+
+/* Copies @len bytes into the first bytes of the iovecs, which must hold them. */
+void iov_copy_to(const struct iovec *iov, size_t n, const void *src, size_t len);

@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* A listening unix socket with a name in the file system. */
+#include "util/listener.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+
+#include "util/error.h"
+#include "util/fd.h"
+
+enum { BACKLOG = 1024 };			/* the kernel caps it at somaxconn */
+
+void listener_init(struct listener *l)
+{
+	*l = (struct listener){ .fd = -1 };
+}
+
+static int make_addr(struct sockaddr_un *sa, const char *path)
+{
+	size_t len = strlen(path);
+
+	if (len == 0)
+		return -ENOENT;
+	if (len >= sizeof sa->sun_path)
+		return -ENAMETOOLONG;
+	*sa = (struct sockaddr_un){ .sun_family = AF_UNIX };
+	memcpy(sa->sun_path, path, len + 1);
+	return 0;
+}
+
+int unix_connect(int fd, const char *path)
+{
+	struct sockaddr_un sa;
+	int r = make_addr(&sa, path);
+
+	if (r < 0)
+		return r;
+	if (connect(fd, (struct sockaddr *)&sa, sizeof sa) < 0)
+		return error_last();
+	return 0;
+}
+
+/* 0: the name is free, or a socket that nobody listens on. */
+static int check_name(const char *path)
+{
+	struct stat st;
+	int fd, r;
+
+	if (lstat(path, &st) < 0)
+		return errno == ENOENT ? 0 : error_last();
+	if (!S_ISSOCK(st.st_mode))
+		return -EEXIST;
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd < 0)
+		return error_last();
+	r = unix_connect(fd, path);
+	fd_close(&fd);
+	if (r == -ECONNREFUSED || r == -ENOENT)
+		return 0;
+	return r == 0 || r == -EAGAIN || r == -EPROTOTYPE ? -EADDRINUSE : r;
+}
+
+/* The name to bind under: one character more, or another last one at the limit. */
+static int make_temporary(struct sockaddr_un *sa, const char *path)
+{
+	size_t len = strlen(path);
+	int r = make_addr(sa, path);
+
+	if (r < 0)
+		return r;
+	if (len + 1 < sizeof sa->sun_path)
+		len++;
+	sa->sun_path[len - 1] = '~';
+	sa->sun_path[len] = '\0';
+	return check_name(sa->sun_path);
+}
+
+int listener_open(struct listener *l, const char *path, mode_t mode, gid_t gid)
+{
+	struct sockaddr_un sa = { .sun_family = AF_UNIX };
+	struct stat st;
+	bool is_bound = false;
+	int r;
+
+	listener_init(l);
+	if ((r = check_name(path)) < 0 || (r = make_temporary(&sa, path)) < 0)
+		return r;
+	if (unlink(sa.sun_path) < 0 && errno != ENOENT)
+		return error_last();
+	l->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (l->fd < 0)
+		return error_last();
+	if (bind(l->fd, (struct sockaddr *)&sa, sizeof sa) < 0)
+		goto fail;
+	is_bound = true;
+	if (gid != (gid_t)-1 && chown(sa.sun_path, (uid_t)-1, gid) < 0)
+		goto fail;
+	if (chmod(sa.sun_path, mode) < 0 || listen(l->fd, BACKLOG) < 0)
+		goto fail;
+	if (stat(sa.sun_path, &st) < 0 || rename(sa.sun_path, path) < 0)
+		goto fail;
+	is_bound = false;
+	l->dev = st.st_dev;
+	l->ino = st.st_ino;
+	l->path = strdup(path);
+	if (l->path)
+		return 0;
+	unlink(path);
+	errno = ENOMEM;
+fail:
+	r = error_last();
+	if (is_bound)
+		unlink(sa.sun_path);
+	listener_deinit(l);
+	return r;
+}
+
+void listener_deinit(struct listener *l)
+{
+	struct stat st;
+
+	if (l->path && lstat(l->path, &st) == 0 && st.st_dev == l->dev && st.st_ino == l->ino)
+		unlink(l->path);
+	free(l->path);
+	fd_close(&l->fd);
+	listener_init(l);
+}
+
+int listener_accept(struct listener *l, int *out)
+{
+	int fd;
+
+	do
+		fd = accept4(l->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	while (fd < 0 && (errno == EINTR || errno == ECONNABORTED));
+	if (fd < 0)
+		return error_last();
+	*out = fd;
+	return 0;
+}

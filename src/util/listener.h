@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * A listening unix socket with a name in the file system.
+ *
+ * The name appears only when the socket already listens (it is bound under
+ * another name and renamed), so whoever sees it can connect. It replaces a
+ * socket that nobody listens on any more, never a live one, never another kind
+ * of file; and what is removed at the end is what we made, not what somebody
+ * else put there since.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <sys/types.h>
+
+struct listener {
+	int fd;					/* non-blocking; -1: not open */
+	char *path;				/* owned */
+	dev_t dev;
+	ino_t ino;
+};
+
+void listener_init(struct listener *l);
+
+/*
+ * @mode, @gid ((gid_t)-1: leave it): of the socket's inode. -EADDRINUSE:
+ * somebody listens there; -EEXIST: another kind of file is there;
+ * -ENAMETOOLONG; -errno. Blocks no longer than a file system does.
+ */
+int listener_open(struct listener *l, const char *path, mode_t mode, gid_t gid);
+void listener_deinit(struct listener *l);	/* removes the name if it is still ours */
+
+/* The next connection, non-blocking; -EAGAIN: none. */
+int listener_accept(struct listener *l, int *out);
+
+/* Connects to a named unix socket without blocking: 0; -EAGAIN: its backlog is
+ * full, try again on the same socket; -errno. */
+int unix_connect(int fd, const char *path);

@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * One thread's event loop: epoll, timers, and work put off until the events of
+ * a batch have all been seen.
+ *
+ * A batch: epoll_wait, then every source's dispatch, then expired timers, then
+ * each scheduled work once. Work is where a device takes its turn, so a kick
+ * and ten readable sockets that arrive together cost one turn. Work that
+ * schedules itself again runs in the next batch, after the loop has looked for
+ * events without waiting: nobody starves.
+ *
+ * A source, timer or work may be removed and its memory freed from within any
+ * callback, its own included. Nothing here is shared between threads but
+ * loop_stop().
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "util/list.h"
+
+struct loop;
+
+struct loop_source {
+	void (*dispatch)(struct loop_source *src, uint32_t events);	/* EPOLL* */
+	int fd;					/* borrowed; -1 while not in a loop */
+};
+
+struct loop_timer {
+	void (*expire)(struct loop_timer *timer);
+	uint64_t deadline_ms;
+	size_t slot;				/* in the loop's heap, from 1; 0: not set */
+};
+
+struct loop_work {
+	void (*run)(struct loop_work *work);
+	struct list link;			/* loop::work */
+};
+
+int loop_new(struct loop **out);
+void loop_free(struct loop *loop);
+
+/* Runs until loop_stop(). 0 or -errno of epoll_wait. */
+int loop_run(struct loop *loop);
+
+/* One batch; waits at most @max_wait_ms, -1 for as long as it takes. 0 or -errno. */
+int loop_step(struct loop *loop, int max_wait_ms);
+
+/* Ends loop_run() after its batch. From any thread, and from signal handlers. */
+void loop_stop(struct loop *loop);
+
+/* Monotonic milliseconds as of the begin of the batch. */
+uint64_t loop_now_ms(const struct loop *loop);
+
+/* @src->dispatch must be set and @fd stay open until it is removed. 0 or -errno. */
+int loop_add(struct loop *loop, struct loop_source *src, int fd, uint32_t events);
+int loop_modify(struct loop *loop, struct loop_source *src, uint32_t events);
+void loop_remove(struct loop *loop, struct loop_source *src);	/* also when not added */
+
+/* Sets or moves the timer; 0 or -ENOMEM, which can only be when it was not set. */
+int loop_timer_set(struct loop *loop, struct loop_timer *timer, uint64_t deadline_ms);
+void loop_timer_cancel(struct loop *loop, struct loop_timer *timer);
+
+void loop_work_init(struct loop_work *work, void (*run)(struct loop_work *work));
+void loop_work_schedule(struct loop *loop, struct loop_work *work);
+void loop_work_cancel(struct loop_work *work);

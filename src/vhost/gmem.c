@@ -1,0 +1,252 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Guest memory: regions, translation, SIGBUS. */
+#include "vhost/gmem.h"
+
+#include <linux/magic.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#include "util/error.h"
+#include "util/list.h"
+
+struct region {
+	uint64_t gpa, size, uaddr;
+	char *ptr;				/* of gpa */
+	char *map;				/* what mmap returned: ptr rounded down */
+	size_t map_len;
+};
+
+struct gmem {
+	struct region *regions;			/* sorted by gpa, disjoint */
+	size_t n_regions;
+	size_t last;				/* where the last look-up ended */
+	volatile sig_atomic_t lost;
+	struct list link;			/* of_thread */
+};
+
+/* The memories that this thread accesses, for its SIGBUS handler. */
+static _Thread_local struct list of_thread;
+
+int gmem_new(struct gmem **out)
+{
+	struct gmem *mem = calloc(1, sizeof *mem);
+
+	if (!mem)
+		return -ENOMEM;
+	mem->regions = calloc(VHOST_USER_MEM_SLOTS_MAX, sizeof *mem->regions);
+	if (!mem->regions) {
+		free(mem);
+		return -ENOMEM;
+	}
+	if (!of_thread.next)
+		list_init(&of_thread);
+	list_append(&of_thread, &mem->link);
+	*out = mem;
+	return 0;
+}
+
+void gmem_free(struct gmem *mem)
+{
+	if (!mem)
+		return;
+	list_remove(&mem->link);
+	for (size_t i = 0; i < mem->n_regions; i++)
+		munmap(mem->regions[i].map, mem->regions[i].map_len);
+	free(mem->regions);
+	free(mem);
+}
+
+/* Bytes that mmap offsets and lengths of @fd must be a multiple of. */
+static size_t map_granule(int fd)
+{
+	struct statfs fs;
+
+	if (fstatfs(fd, &fs) == 0 && fs.f_type == HUGETLBFS_MAGIC && fs.f_bsize > 0)
+		return (size_t)fs.f_bsize;
+	return (size_t)sysconf(_SC_PAGESIZE);
+}
+
+/* Maps @r->size bytes from @offset of @fd and completes @r. */
+static int map_region(struct region *r, uint64_t offset, int fd)
+{
+	size_t granule = map_granule(fd);
+	uint64_t skip = offset % granule;
+	struct stat st;
+	uint64_t len;
+	void *map;
+
+	if (fstat(fd, &st) < 0)
+		return error_last();
+	if (S_ISREG(st.st_mode) &&
+	    (offset > (uint64_t)st.st_size || r->size > (uint64_t)st.st_size - offset))
+		return -EINVAL;
+	if (r->size > SIZE_MAX / 2 - skip - granule || offset > INT64_MAX)
+		return -EINVAL;
+	len = (r->size + skip + granule - 1) / granule * granule;
+	map = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd,
+		   (off_t)(offset - skip));
+	if (map == MAP_FAILED)
+		return error_last();
+	madvise(map, len, MADV_DONTDUMP);
+	r->map = map;
+	r->map_len = len;
+	r->ptr = r->map + skip;
+	return 0;
+}
+
+int gmem_add_region(struct gmem *mem, const struct vhost_user_mem_region *region, int fd)
+{
+	struct region r = {
+		.gpa = region->gpa, .size = region->size, .uaddr = region->uaddr,
+	};
+	size_t at = 0;
+	int e;
+
+	if (!r.size || r.gpa > UINT64_MAX - r.size || r.uaddr > UINT64_MAX - r.size)
+		return -EINVAL;
+	if (mem->n_regions == VHOST_USER_MEM_SLOTS_MAX)
+		return -ENOSPC;
+	while (at < mem->n_regions && mem->regions[at].gpa < r.gpa)
+		at++;
+	if (at > 0 && r.gpa - mem->regions[at - 1].gpa < mem->regions[at - 1].size)
+		return -EEXIST;
+	if (at < mem->n_regions && mem->regions[at].gpa - r.gpa < r.size)
+		return -EEXIST;
+	if ((e = map_region(&r, region->mmap_offset, fd)) < 0)
+		return e;
+	memmove(&mem->regions[at + 1], &mem->regions[at],
+		(mem->n_regions - at) * sizeof *mem->regions);
+	mem->regions[at] = r;
+	mem->n_regions++;
+	return 0;
+}
+
+int gmem_remove_region(struct gmem *mem, const struct vhost_user_mem_region *region)
+{
+	for (size_t i = 0; i < mem->n_regions; i++) {
+		struct region *r = &mem->regions[i];
+
+		if (r->gpa != region->gpa || r->size != region->size ||
+		    r->uaddr != region->uaddr)
+			continue;
+		munmap(r->map, r->map_len);
+		mem->n_regions--;
+		memmove(r, r + 1, (mem->n_regions - i) * sizeof *r);
+		mem->last = 0;
+		return 0;
+	}
+	return -ENOENT;
+}
+
+static struct region *find_gpa(struct gmem *mem, uint64_t gpa)
+{
+	size_t low = 0, high = mem->n_regions;
+
+	if (mem->last < high && gpa - mem->regions[mem->last].gpa < mem->regions[mem->last].size)
+		return &mem->regions[mem->last];
+	while (low < high) {
+		size_t mid = low + (high - low) / 2;
+		struct region *r = &mem->regions[mid];
+
+		if (gpa < r->gpa) {
+			high = mid;
+		} else if (gpa - r->gpa < r->size) {
+			mem->last = mid;
+			return r;
+		} else {
+			low = mid + 1;
+		}
+	}
+	return NULL;
+}
+
+size_t gmem_slice(struct gmem *mem, uint64_t gpa, uint64_t len, struct iovec *out, size_t max)
+{
+	size_t n = 0;
+
+	while (len) {
+		struct region *r = find_gpa(mem, gpa);
+		uint64_t here;
+
+		if (!r || n == max)
+			return 0;
+		here = r->size - (gpa - r->gpa);
+		if (here > len)
+			here = len;
+		out[n++] = (struct iovec){ r->ptr + (gpa - r->gpa), here };
+		gpa += here;			/* region ends do not wrap */
+		len -= here;
+	}
+	return n;
+}
+
+GUEST void *gmem_ptr_gpa(struct gmem *mem, uint64_t gpa, uint64_t len)
+{
+	struct region *r = find_gpa(mem, gpa);
+
+	if (!r || len > r->size - (gpa - r->gpa))
+		return NULL;
+	return r->ptr + (gpa - r->gpa);
+}
+
+GUEST void *gmem_ptr_uaddr(struct gmem *mem, uint64_t uaddr, uint64_t len)
+{
+	for (size_t i = 0; i < mem->n_regions; i++) {
+		struct region *r = &mem->regions[i];
+		uint64_t off = uaddr - r->uaddr;
+
+		if (uaddr >= r->uaddr && off < r->size && len <= r->size - off)
+			return r->ptr + off;
+	}
+	return NULL;
+}
+
+bool gmem_is_lost(const struct gmem *mem)
+{
+	return mem->lost;
+}
+
+/* Only called for a fault of this very thread, hence never while it changes
+ * its own list; mmap is a plain system call. */
+static void on_sigbus(int sig, siginfo_t *info, void *context)
+{
+	const char *at = info->si_addr;
+	int saved_errno = errno;
+
+	(void)context;
+	if (of_thread.next) {
+		list_for_each(link, &of_thread) {
+			struct gmem *mem = container_of(link, struct gmem, link);
+
+			for (size_t i = 0; i < mem->n_regions; i++) {
+				struct region *r = &mem->regions[i];
+
+				if (at < r->map || at >= r->map + r->map_len)
+					continue;
+				if (mmap(r->map, r->map_len, PROT_READ | PROT_WRITE,
+					 MAP_FIXED | MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
+					 -1, 0) == MAP_FAILED)
+					break;
+				mem->lost = 1;
+				errno = saved_errno;
+				return;
+			}
+		}
+	}
+	signal(sig, SIG_DFL);			/* the access is repeated, and ends us */
+}
+
+int gmem_catch_sigbus(void)
+{
+	struct sigaction sa = { .sa_sigaction = on_sigbus, .sa_flags = SA_SIGINFO | SA_NODEFER };
+
+	sigemptyset(&sa.sa_mask);
+	if (sigaction(SIGBUS, &sa, NULL) < 0)
+		return error_last();
+	return 0;
+}

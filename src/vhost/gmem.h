@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Guest memory: the front-end's memory table, mapped.
+ *
+ * Two attackers. The front-end describes the regions and can lie about every
+ * number; it can also shrink the file behind a region at any time, so that an
+ * access raises SIGBUS (gmem_catch_sigbus()). The guest supplies addresses and
+ * lengths and writes the memory while we read it. Neither may make us touch a
+ * byte outside the mappings, so ranges are translated, never starts, and all
+ * arithmetic is subtraction from known-good sizes.
+ *
+ * Three address spaces: `gpa` guest-physical (descriptors), `uaddr` the
+ * front-end's own (ring addresses), `ptr` ours.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+#include "protocol/vhost_user.h"
+
+/* Marks pointers into memory that the guest writes while we look. Handing one
+ * to memcpy is a compile error; only gmem.c and virtq.c hold such pointers. */
+#define GUEST volatile
+
+struct gmem;
+
+/* Belongs to the calling thread: a SIGBUS is looked up there. */
+int gmem_new(struct gmem **out);
+void gmem_free(struct gmem *mem);
+
+/*
+ * Maps one region; @fd stays the caller's. -EINVAL: empty, wraps around, or
+ * the file is shorter; -EEXIST: overlaps another region; -ENOSPC: no slot
+ * left; -errno of mmap.
+ */
+int gmem_add_region(struct gmem *mem, const struct vhost_user_mem_region *region, int fd);
+
+/* Unmaps the region of the same gpa, size and uaddr; -ENOENT. */
+int gmem_remove_region(struct gmem *mem, const struct vhost_user_mem_region *region);
+
+/*
+ * Describes [gpa, gpa+len) in at most @max iovecs, more than one where it
+ * crosses regions. Returns how many; 0: not all of it is guest memory, or more
+ * than @max would be needed. @len > 0.
+ */
+size_t gmem_slice(struct gmem *mem, uint64_t gpa, uint64_t len, struct iovec *out, size_t max);
+
+/* The whole range within one region, or NULL. @len > 0. */
+GUEST void *gmem_ptr_gpa(struct gmem *mem, uint64_t gpa, uint64_t len);
+GUEST void *gmem_ptr_uaddr(struct gmem *mem, uint64_t uaddr, uint64_t len);
+
+/* The memory vanished under us: what was read since may be zeroes. */
+bool gmem_is_lost(const struct gmem *mem);
+
+/*
+ * Installs the SIGBUS handler of the process. A fault within a region of the
+ * faulting thread replaces that region by zeroes and marks the gmem lost; any
+ * other ends the process as if there were no handler. 0 or -errno.
+ */
+int gmem_catch_sigbus(void);

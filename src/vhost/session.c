@@ -1,0 +1,505 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* A vhost-user session: handlers, negotiation, ring states. */
+#include "vhost/session.h"
+
+#include <stdlib.h>
+
+#include "util/error.h"
+#include "util/fd.h"
+#include "util/log.h"
+
+enum { MESSAGES_PER_TURN = 64 };
+
+#define BIT(n) (UINT64_C(1) << (n))
+
+static const uint64_t protocol_features =
+	BIT(VHOST_USER_PROTOCOL_F_MQ) |
+	BIT(VHOST_USER_PROTOCOL_F_REPLY_ACK) |
+	BIT(VHOST_USER_PROTOCOL_F_CONFIG) |
+	BIT(VHOST_USER_PROTOCOL_F_RESET_DEVICE) |
+	BIT(VHOST_USER_PROTOCOL_F_CONFIGURE_MEM_SLOTS);
+
+struct session {
+	struct session_config config;
+	int sock;
+	bool has_spoken;
+	struct msg_reader reader;
+	struct gmem *mem;			/* NULL before the first region */
+	uint64_t features, protocol_features;	/* acknowledged */
+	struct vring vrings[SESSION_RINGS_MAX];
+	struct {				/* what a handler answers */
+		uint8_t bytes[MSG_PAYLOAD_MAX];
+		size_t len;
+	} reply;
+};
+
+/* A handler's result: 0, or why the request is refused (a constant text). */
+typedef const char *handler_fn(struct session *s, struct msg *msg);
+
+static void vring_init(struct vring *v)
+{
+	*v = (struct vring){ .kick_fd = -1, .call_fd = -1, .err_fd = -1 };
+	virtq_init(&v->q);
+}
+
+static void vring_deinit(struct vring *v)
+{
+	fd_close(&v->kick_fd);
+	fd_close(&v->call_fd);
+	fd_close(&v->err_fd);
+	vring_init(v);
+}
+
+int session_new(struct session **out, const struct session_config *config, int sock)
+{
+	struct session *s = calloc(1, sizeof *s);
+
+	if (!s) {
+		fd_close(&sock);
+		return -ENOMEM;
+	}
+	assert(config->n_rings <= SESSION_RINGS_MAX);
+	s->config = *config;
+	s->sock = sock;
+	msg_reader_init(&s->reader);
+	for (unsigned i = 0; i < SESSION_RINGS_MAX; i++)
+		vring_init(&s->vrings[i]);
+	*out = s;
+	return 0;
+}
+
+void session_free(struct session *s)
+{
+	if (!s)
+		return;
+	for (unsigned i = 0; i < SESSION_RINGS_MAX; i++)
+		vring_deinit(&s->vrings[i]);
+	gmem_free(s->mem);
+	msg_reader_deinit(&s->reader);
+	fd_close(&s->sock);
+	free(s);
+}
+
+int session_sock(const struct session *s)
+{
+	return s->sock;
+}
+
+bool session_has_spoken(const struct session *s)
+{
+	return s->has_spoken;
+}
+
+struct vring *session_vring(struct session *s, unsigned ring)
+{
+	assert(ring < s->config.n_rings);
+	return &s->vrings[ring];
+}
+
+bool session_memory_is_lost(const struct session *s)
+{
+	return s->mem && gmem_is_lost(s->mem);
+}
+
+static bool vring_is_enabled(const struct session *s, const struct vring *v)
+{
+	return v->enabled || !has_feature(s->features, VHOST_USER_F_PROTOCOL_FEATURES);
+}
+
+struct virtq *session_running(struct session *s, unsigned ring)
+{
+	struct vring *v = session_vring(s, ring);
+
+	if (!v->started || v->failed || !vring_is_enabled(s, v))
+		return NULL;
+	if (!v->q.mem) {
+		if (virtq_resolve(&v->q, s->mem, s->features)) {
+			session_ring_broken(s, ring);
+			return NULL;
+		}
+		v->has_run = true;
+	}
+	return &v->q;
+}
+
+void session_ring_broken(struct session *s, unsigned ring)
+{
+	struct vring *v = session_vring(s, ring);
+	uint64_t one = 1;
+
+	if (v->failed)
+		return;
+	v->failed = true;
+	log_guest(s->config.tag, "ring %u broken: %s; ignored until it is set up again",
+		  ring, v->q.broken ? v->q.broken : "unknown reason");
+	if (v->err_fd >= 0 && write(v->err_fd, &one, sizeof one) < 0)
+		log_guest(s->config.tag, "ring %u: cannot signal its error descriptor", ring);
+}
+
+/* Something about the ring is new: it gets another chance. */
+static void ring_refresh(struct session *s, unsigned ring)
+{
+	struct vring *v = session_vring(s, ring);
+
+	v->failed = false;
+	virtq_unresolve(&v->q);
+	s->config.ops->ring_changed(s->config.ctx, ring);
+}
+
+static void all_rings_refresh(struct session *s)
+{
+	for (unsigned i = 0; i < s->config.n_rings; i++)
+		ring_refresh(s, i);
+}
+
+static void answer(struct session *s, const void *payload, size_t len)
+{
+	memcpy(s->reply.bytes, payload, len);
+	s->reply.len = len;
+}
+
+static void answer_u64(struct session *s, uint64_t v)
+{
+	answer(s, &v, sizeof v);
+}
+
+static uint64_t offered_features(const struct session *s)
+{
+	return s->config.features | BIT(VHOST_USER_F_PROTOCOL_FEATURES);
+}
+
+static const char *on_get_features(struct session *s, struct msg *msg)
+{
+	(void)msg;
+	answer_u64(s, offered_features(s));
+	return NULL;
+}
+
+static const char *on_set_features(struct session *s, struct msg *msg)
+{
+	if (msg->payload.u64 & ~offered_features(s))
+		return "features that were not offered";
+	s->features = msg->payload.u64;
+	all_rings_refresh(s);
+	return NULL;
+}
+
+static const char *on_get_protocol_features(struct session *s, struct msg *msg)
+{
+	(void)msg;
+	answer_u64(s, protocol_features);
+	return NULL;
+}
+
+static const char *on_set_protocol_features(struct session *s, struct msg *msg)
+{
+	if (msg->payload.u64 & ~protocol_features)
+		return "protocol features that were not offered";
+	s->protocol_features = msg->payload.u64;
+	return NULL;
+}
+
+/* SET_OWNER has nothing to say to a process with one front-end at a time, and
+ * RESET_OWNER is best ignored: vhost-user.rst. */
+static const char *on_owner(struct session *s, struct msg *msg)
+{
+	(void)s;
+	(void)msg;
+	return NULL;
+}
+
+static const char *on_get_queue_num(struct session *s, struct msg *msg)
+{
+	(void)msg;
+	answer_u64(s, s->config.n_rings);
+	return NULL;
+}
+
+static const char *str_region_error(int error)
+{
+	switch (error) {
+	case -EINVAL:
+		return "region empty, wrapping around, or larger than its file";
+	case -EEXIST:
+		return "regions overlap";
+	case -ENOSPC:
+		return "no memory slot left";
+	case -ENOENT:
+		return "no such region";
+	default:
+		return error_str(error);
+	}
+}
+
+/* All or nothing: the old table stays until the new one is mapped. */
+static const char *on_set_mem_table(struct session *s, struct msg *msg)
+{
+	const struct vhost_user_mem_table *table = &msg->payload.table;
+	struct gmem *mem;
+	int r;
+
+	if ((r = gmem_new(&mem)) < 0)
+		return str_region_error(r);
+	for (uint32_t i = 0; i < table->num_regions; i++) {
+		if ((r = gmem_add_region(mem, &table->regions[i], msg->fds[i])) < 0) {
+			gmem_free(mem);
+			return str_region_error(r);
+		}
+	}
+	gmem_free(s->mem);
+	s->mem = mem;
+	all_rings_refresh(s);
+	return NULL;
+}
+
+static const char *on_get_max_mem_slots(struct session *s, struct msg *msg)
+{
+	(void)msg;
+	answer_u64(s, VHOST_USER_MEM_SLOTS_MAX);
+	return NULL;
+}
+
+static const char *on_add_mem_reg(struct session *s, struct msg *msg)
+{
+	int r;
+
+	if (!s->mem && (r = gmem_new(&s->mem)) < 0)
+		return str_region_error(r);
+	if ((r = gmem_add_region(s->mem, &msg->payload.region.region, msg->fds[0])) < 0)
+		return str_region_error(r);
+	all_rings_refresh(s);
+	return NULL;
+}
+
+static const char *on_rem_mem_reg(struct session *s, struct msg *msg)
+{
+	int r = s->mem ? gmem_remove_region(s->mem, &msg->payload.region.region) : -ENOENT;
+
+	if (r < 0)
+		return str_region_error(r);
+	all_rings_refresh(s);
+	return NULL;
+}
+
+static const char *on_set_vring_num(struct session *s, struct msg *msg)
+{
+	uint32_t num = msg->payload.state.num;
+
+	if (num == 0 || num > s->config.ring_size_max || (num & (num - 1)))
+		return "ring size not a power of two or above queue-size";
+	session_vring(s, msg->payload.state.index)->q.config.num = num;
+	ring_refresh(s, msg->payload.state.index);
+	return NULL;
+}
+
+static const char *on_set_vring_addr(struct session *s, struct msg *msg)
+{
+	const struct vhost_user_vring_addr *addr = &msg->payload.addr;
+	struct virtq_config *config = &session_vring(s, addr->index)->q.config;
+
+	if (addr->flags & BIT(VHOST_VRING_F_LOG))
+		return "dirty logging, which was not offered";
+	config->desc_uaddr = addr->desc;
+	config->avail_uaddr = addr->avail;
+	config->used_uaddr = addr->used;
+	ring_refresh(s, addr->index);
+	return NULL;
+}
+
+static const char *on_set_vring_base(struct session *s, struct msg *msg)
+{
+	struct vring *v = session_vring(s, msg->payload.state.index);
+
+	if (msg->payload.state.num > UINT16_MAX)
+		return "ring base above 65535";
+	if (v->has_run && msg->payload.state.num != v->q.last_avail)
+		s->config.ops->guest_reset(s->config.ctx);
+	virtq_set_base(&v->q, (uint16_t)msg->payload.state.num);
+	v->has_run = false;
+	ring_refresh(s, msg->payload.state.index);
+	return NULL;
+}
+
+static const char *on_get_vring_base(struct session *s, struct msg *msg)
+{
+	unsigned ring = msg->payload.state.index;
+	struct vring *v = session_vring(s, ring);
+	struct vhost_user_vring_state state = { .index = ring, .num = v->q.last_avail };
+
+	v->started = false;
+	v->polled = false;
+	virtq_set_base(&v->q, v->q.last_avail);
+	s->config.ops->ring_stopped(s->config.ctx, ring);
+	fd_close(&v->kick_fd);
+	fd_close(&v->call_fd);
+	answer(s, &state, sizeof state);
+	return NULL;
+}
+
+static unsigned vring_fd_index(const struct msg *msg)
+{
+	return msg->payload.u64 & VHOST_USER_VRING_IDX_MASK;
+}
+
+static const char *on_set_vring_kick(struct session *s, struct msg *msg)
+{
+	struct vring *v = session_vring(s, vring_fd_index(msg));
+	int old_fd = fd_take(&v->kick_fd);
+
+	v->kick_fd = msg_take_fd(msg, 0);
+	v->polled = v->kick_fd < 0;
+	v->started = true;
+	ring_refresh(s, vring_fd_index(msg));
+	fd_close(&old_fd);			/* only now is nobody registered on it */
+	return NULL;
+}
+
+static const char *on_set_vring_call(struct session *s, struct msg *msg)
+{
+	struct vring *v = session_vring(s, vring_fd_index(msg));
+
+	fd_close(&v->call_fd);
+	v->call_fd = msg_take_fd(msg, 0);
+	return NULL;
+}
+
+static const char *on_set_vring_err(struct session *s, struct msg *msg)
+{
+	struct vring *v = session_vring(s, vring_fd_index(msg));
+
+	fd_close(&v->err_fd);
+	v->err_fd = msg_take_fd(msg, 0);
+	return NULL;
+}
+
+static const char *on_set_vring_enable(struct session *s, struct msg *msg)
+{
+	struct vring *v = session_vring(s, msg->payload.state.index);
+
+	if (msg->payload.state.num > 1)
+		return "neither enable nor disable";
+	v->enabled = msg->payload.state.num;
+	s->config.ops->ring_changed(s->config.ctx, msg->payload.state.index);
+	return NULL;
+}
+
+static const char *on_get_config(struct session *s, struct msg *msg)
+{
+	struct vhost_user_config config = msg->payload.config;
+
+	config.flags = 0;
+	answer(s, &config, sizeof config);
+	s->config.ops->read_config(s->config.ctx, config.offset,
+				   s->reply.bytes + sizeof config, config.size);
+	s->reply.len += config.size;
+	return NULL;
+}
+
+static const char *on_set_config(struct session *s, struct msg *msg)
+{
+	(void)s;
+	(void)msg;
+	return "the configuration space is read-only";
+}
+
+static const char *on_reset_device(struct session *s, struct msg *msg)
+{
+	(void)msg;
+	s->config.ops->guest_reset(s->config.ctx);
+	for (unsigned i = 0; i < s->config.n_rings; i++) {
+		s->vrings[i].started = false;
+		s->config.ops->ring_stopped(s->config.ctx, i);
+		vring_deinit(&s->vrings[i]);
+	}
+	s->features = 0;
+	return NULL;
+}
+
+static handler_fn *const handlers[VHOST_USER_REQUEST_END] = {
+	[VHOST_USER_GET_FEATURES] = on_get_features,
+	[VHOST_USER_SET_FEATURES] = on_set_features,
+	[VHOST_USER_SET_OWNER] = on_owner,
+	[VHOST_USER_RESET_OWNER] = on_owner,
+	[VHOST_USER_SET_MEM_TABLE] = on_set_mem_table,
+	[VHOST_USER_SET_VRING_NUM] = on_set_vring_num,
+	[VHOST_USER_SET_VRING_ADDR] = on_set_vring_addr,
+	[VHOST_USER_SET_VRING_BASE] = on_set_vring_base,
+	[VHOST_USER_GET_VRING_BASE] = on_get_vring_base,
+	[VHOST_USER_SET_VRING_KICK] = on_set_vring_kick,
+	[VHOST_USER_SET_VRING_CALL] = on_set_vring_call,
+	[VHOST_USER_SET_VRING_ERR] = on_set_vring_err,
+	[VHOST_USER_GET_PROTOCOL_FEATURES] = on_get_protocol_features,
+	[VHOST_USER_SET_PROTOCOL_FEATURES] = on_set_protocol_features,
+	[VHOST_USER_GET_QUEUE_NUM] = on_get_queue_num,
+	[VHOST_USER_SET_VRING_ENABLE] = on_set_vring_enable,
+	[VHOST_USER_GET_CONFIG] = on_get_config,
+	[VHOST_USER_SET_CONFIG] = on_set_config,
+	[VHOST_USER_RESET_DEVICE] = on_reset_device,
+	[VHOST_USER_GET_MAX_MEM_SLOTS] = on_get_max_mem_slots,
+	[VHOST_USER_ADD_MEM_REG] = on_add_mem_reg,
+	[VHOST_USER_REM_MEM_REG] = on_rem_mem_reg,
+};
+
+static bool wants_ack(const struct session *s, const struct msg *msg)
+{
+	return has_feature(s->protocol_features, VHOST_USER_PROTOCOL_F_REPLY_ACK) &&
+		msg->hdr.flags & VHOST_USER_F_NEED_REPLY;
+}
+
+static bool send_ack(struct session *s, const struct msg *msg, uint64_t status)
+{
+	return msg_send_reply(s->sock, msg->hdr.request, &status, sizeof status);
+}
+
+/* False: the session cannot go on. */
+static bool refuse(struct session *s, const struct msg *msg, int error, const char *why)
+{
+	log_limited(LOG_WARN, s->config.tag, "%s (%u) refused: %s", msg_name(msg->hdr.request),
+		    msg->hdr.request, why);
+	if (wants_ack(s, msg))
+		return send_ack(s, msg, 1);
+	if (msg_has_reply(msg->hdr.request))	/* nothing, rather than keep it waiting */
+		return msg_send_reply(s->sock, msg->hdr.request, NULL, 0);
+	return error == MSG_E_UNKNOWN;
+}
+
+static bool dispatch(struct session *s, struct msg *msg)
+{
+	int error = msg_check(msg, s->config.n_rings);
+	const char *why;
+
+	log_at(LOG_DEBUG, s->config.tag, "%s, %u bytes, %u descriptors",
+	       msg_name(msg->hdr.request), msg->hdr.size, msg->n_fds);
+	if (error)
+		return refuse(s, msg, error, msg_str_error(error));
+	why = handlers[msg->hdr.request](s, msg);
+	if (why)
+		return refuse(s, msg, 0, why);
+	if (msg_has_reply(msg->hdr.request))
+		return msg_send_reply(s->sock, msg->hdr.request, s->reply.bytes, s->reply.len);
+	return !wants_ack(s, msg) || send_ack(s, msg, 0);
+}
+
+int session_input(struct session *s)
+{
+	for (int i = 0; i < MESSAGES_PER_TURN; i++) {
+		int r = msg_read(&s->reader, s->sock);
+		bool goes_on;
+
+		if (s->reader.got)
+			s->has_spoken = true;
+		if (r == MSG_E_AGAIN)
+			return MSG_E_AGAIN;
+		if (r) {
+			if (r != MSG_E_EOF)
+				log_limited(LOG_WARN, s->config.tag, "front-end: %s; disconnected",
+					    msg_str_error(r));
+			return SESSION_E_END;
+		}
+		goes_on = dispatch(s, &s->reader.msg);
+		msg_reader_next(&s->reader);
+		if (!goes_on)
+			return SESSION_E_END;
+	}
+	return 0;
+}

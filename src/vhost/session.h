@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * A vhost-user session: what one front-end has negotiated and set up, from its
+ * first message until it leaves (vhost-user.rst).
+ *
+ * The attacker is the front-end: any message, in any order, at any time, and
+ * then it vanishes. Handlers check what the shape table cannot, before their
+ * first effect, and say done or refused; session_input() alone answers: a reply
+ * where the request has one, an acknowledgement where REPLY_ACK asks for it,
+ * else a refused request ends the session. Requests that we do not know are
+ * refused where an answer is wanted and otherwise ignored.
+ *
+ * Ring states ("Ring states" there): a ring runs when it is started
+ * (SET_VRING_KICK), enabled (SET_VRING_ENABLE, or PROTOCOL_FEATURES was not
+ * negotiated) and not broken. Its addresses are translated when it is first
+ * needed after a change, so the order of SET_VRING_* does not matter.
+ *
+ * A guest reset is not a message. It shows in a ring that had run and is
+ * programmed anew from another base than the one where it stopped; pausing and
+ * resuming (QEMU's stop and cont, cloud-hypervisor's pause) come back to it.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "vhost/gmem.h"
+#include "vhost/msg.h"
+#include "vhost/virtq.h"
+
+enum { SESSION_E_END = 1 };
+
+enum { SESSION_RINGS_MAX = 3 };
+
+struct session;
+
+/* What the device gives us; called only from session_input(). */
+struct session_ops {
+	/* A ring may run now or no more, or has another kick descriptor. */
+	void (*ring_changed)(void *ctx, unsigned ring);
+	/* GET_VRING_BASE: nothing of the ring is published after the return. */
+	void (*ring_stopped)(void *ctx, unsigned ring);
+	/* The guest's driver starts over: connections are void. */
+	void (*guest_reset)(void *ctx);
+	/* Copies @len bytes from @offset of the configuration space; zeroes beyond it. */
+	void (*read_config)(void *ctx, uint32_t offset, void *out, size_t len);
+};
+
+struct session_config {
+	const struct session_ops *ops;
+	void *ctx;
+	const char *tag;			/* for log lines; borrowed */
+	uint64_t features;			/* offered, without VHOST_USER_F_PROTOCOL_FEATURES */
+	unsigned n_rings;
+	uint32_t ring_size_max;
+};
+
+struct vring {
+	struct virtq q;
+	int kick_fd, call_fd, err_fd;		/* owned; -1: not set */
+	bool started, enabled;
+	bool polled;				/* started without a kick descriptor */
+	bool has_run;				/* q.last_avail means something */
+	bool failed;				/* broken, and said so */
+};
+
+/* Takes @sock over. 0 or -errno. */
+int session_new(struct session **out, const struct session_config *config, int sock);
+void session_free(struct session *s);
+
+/*
+ * Handles the messages that have arrived, a bounded number of them. 0: there
+ * may be more; MSG_E_AGAIN: wait for the socket; SESSION_E_END: free it.
+ */
+int session_input(struct session *s);
+
+int session_sock(const struct session *s);	/* borrowed */
+bool session_has_spoken(const struct session *s);	/* got a message, or a piece of one */
+
+/* For descriptors and state; always there, running or not. */
+struct vring *session_vring(struct session *s, unsigned ring);
+
+/* The queue if the ring runs, else NULL. Never blocks. */
+struct virtq *session_running(struct session *s, unsigned ring);
+
+/* The ring was found broken: says so once, signals its error descriptor. */
+void session_ring_broken(struct session *s, unsigned ring);
+
+/* Guest memory vanished (SIGBUS): nothing read since can be believed. */
+bool session_memory_is_lost(const struct session *s);

@@ -1,0 +1,308 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* One split virtqueue, device side. */
+#include "vhost/virtq.h"
+
+#include <stdatomic.h>
+
+#include "util/error.h"
+#include "util/iov.h"
+
+/* Loads and stores of the words that both sides look at. */
+static uint16_t ring_load(const GUEST le16 *word)
+{
+	uint16_t raw = word->raw;
+
+	atomic_thread_fence(memory_order_acquire);
+	return le16_get((le16){ raw });
+}
+
+static void ring_store(GUEST le16 *word, uint16_t v)
+{
+	atomic_thread_fence(memory_order_release);
+	word->raw = le16_of(v).raw;
+}
+
+/* Our store is seen before our next load is made: 2.7.13.3.1, 2.7.14. */
+static void ring_fence(void)
+{
+	atomic_thread_fence(memory_order_seq_cst);
+}
+
+static struct wire_virtq_desc desc_load(const GUEST struct wire_virtq_desc *d)
+{
+	return (struct wire_virtq_desc){
+		.addr = { d->addr.raw }, .len = { d->len.raw },
+		.flags = { d->flags.raw }, .next = { d->next.raw },
+	};
+}
+
+static const GUEST le16 *used_event(const struct virtq *q)
+{
+	return &q->avail->ring[q->config.num];
+}
+
+static GUEST le16 *avail_event(const struct virtq *q)
+{
+	return (GUEST le16 *)&q->used->ring[q->config.num];
+}
+
+static int broken(struct virtq *q, const char *why)
+{
+	if (!q->broken)
+		q->broken = why;
+	return VIRTQ_E_BROKEN;
+}
+
+void virtq_init(struct virtq *q)
+{
+	*q = (struct virtq){ .mem = NULL };
+}
+
+void virtq_unresolve(struct virtq *q)
+{
+	q->mem = NULL;
+	q->desc = NULL;
+	q->avail = NULL;
+	q->used = NULL;
+}
+
+void virtq_set_base(struct virtq *q, uint16_t base)
+{
+	q->last_avail = base;
+	q->has_used_idx = false;
+	virtq_unresolve(q);
+}
+
+static bool is_aligned(const GUEST void *ptr, size_t align)
+{
+	return (uintptr_t)ptr % align == 0;
+}
+
+int virtq_resolve(struct virtq *q, struct gmem *mem, uint64_t features)
+{
+	const struct virtq_config *c = &q->config;
+
+	q->broken = NULL;
+	virtq_unresolve(q);
+	if (!mem)
+		return broken(q, "no guest memory");
+	if (c->num == 0 || c->num > VIRTQ_SIZE_MAX || (c->num & (c->num - 1)))
+		return broken(q, "no valid size");
+	q->desc = gmem_ptr_uaddr(mem, c->desc_uaddr, virtq_desc_size(c->num));
+	q->avail = gmem_ptr_uaddr(mem, c->avail_uaddr, virtq_avail_size(c->num));
+	q->used = gmem_ptr_uaddr(mem, c->used_uaddr, virtq_used_size(c->num));
+	if (!q->desc || !q->avail || !q->used)
+		return broken(q, "not within guest memory");
+	if (!is_aligned(q->desc, _Alignof(struct wire_virtq_desc)) ||
+	    !is_aligned(q->avail, _Alignof(struct wire_virtq_avail)) ||
+	    !is_aligned(q->used, _Alignof(struct wire_virtq_used)))
+		return broken(q, "not aligned");
+	q->mem = mem;
+	q->mask = (uint16_t)(c->num - 1);
+	q->event_idx = has_feature(features, VIRTIO_F_EVENT_IDX);
+	q->indirect = has_feature(features, VIRTIO_F_INDIRECT_DESC);
+	q->notify_on_empty = has_feature(features, VIRTIO_F_NOTIFY_ON_EMPTY);
+	q->avail_idx = q->last_avail;		/* load it at the first pop */
+	if (!q->has_used_idx) {
+		q->used_idx = q->published = ring_load(&q->used->idx);
+		q->has_used_idx = true;
+		q->called = false;
+	}
+	return 0;
+}
+
+/* A table of descriptors: the ring's own, or an indirect one, which may cross
+ * regions and then is read through its address. */
+struct table {
+	const GUEST struct wire_virtq_desc *desc;	/* or NULL */
+	uint64_t gpa;
+	uint32_t n;
+};
+
+static bool table_load(struct virtq *q, const struct table *t, uint32_t i,
+		       struct wire_virtq_desc *out)
+{
+	struct iov_cur cur;
+	struct iovec iov[2];
+	size_t n;
+
+	if (t->desc) {
+		*out = desc_load(&t->desc[i]);
+		return true;
+	}
+	n = gmem_slice(q->mem, t->gpa + (uint64_t)i * sizeof *out, sizeof *out, iov, 2);
+	iov_cur_init(&cur, iov, n);
+	return iov_cur_get(&cur, out, sizeof *out);
+}
+
+static bool table_open_indirect(struct virtq *q, const struct wire_virtq_desc *d,
+				struct table *out)
+{
+	uint64_t gpa = le64_get(d->addr);
+	uint32_t len = le32_get(d->len);
+	GUEST void *ptr;
+
+	if (!q->indirect || !len || len % sizeof *d || len / sizeof *d > VIRTQ_CHAIN_MAX)
+		return false;
+	if (gpa > UINT64_MAX - len)
+		return false;
+	ptr = gmem_ptr_gpa(q->mem, gpa, len);
+	if (!is_aligned(ptr, _Alignof(struct wire_virtq_desc)))
+		ptr = NULL;
+	*out = (struct table){ .desc = ptr, .gpa = gpa, .n = (uint32_t)(len / sizeof *d) };
+	return true;
+}
+
+/* Adds one buffer to the chain. NULL, or why the chain cannot be used. */
+static const char *chain_add(struct virtq *q, struct virtq_iovs *iovs, struct virtq_chain *c,
+			     const struct wire_virtq_desc *d)
+{
+	bool is_in = le16_get(d->flags) & VIRTQ_DESC_F_WRITE;
+	uint32_t len = le32_get(d->len);
+	size_t n;
+
+	if (!is_in && c->n_in)
+		return "readable descriptor behind a writable one";
+	if (!len)
+		return NULL;
+	if (c->out_len + c->in_len + len > UINT32_MAX)
+		return "chain of 4 GiB or more";
+	if (iovs->n == iovs->max)
+		return "too many buffers";
+	n = gmem_slice(q->mem, le64_get(d->addr), len, iovs->iov + iovs->n, iovs->max - iovs->n);
+	if (!n)
+		return "buffer outside guest memory";
+	iovs->n += n;
+	if (is_in) {
+		c->n_in += n;
+		c->in_len += len;
+	} else {
+		c->n_out += n;
+		c->out_len += len;
+	}
+	return NULL;
+}
+
+/* Follows the chain from @head. NULL, or why it cannot be used. */
+static const char *chain_walk(struct virtq *q, uint16_t head, struct virtq_iovs *iovs,
+			      struct virtq_chain *c)
+{
+	struct table table = { .desc = q->desc, .n = q->config.num };
+	struct wire_virtq_desc d;
+	bool in_indirect = false;
+	uint32_t i = head, bound = q->config.num;
+	const char *why;
+
+	for (uint32_t walked = 0; ; ) {
+		uint16_t flags;
+
+		if (i >= table.n)
+			return "descriptor index past its table";
+		if (walked++ == bound)
+			return "chain longer than the ring";
+		if (!table_load(q, &table, i, &d))
+			return "indirect table outside guest memory";
+		flags = le16_get(d.flags);
+		if (flags & VIRTQ_DESC_F_INDIRECT) {
+			if (in_indirect || flags & VIRTQ_DESC_F_NEXT ||
+			    !table_open_indirect(q, &d, &table))
+				return "bad indirect descriptor";
+			in_indirect = true;
+			i = 0;
+			walked = 0;
+			bound = table.n;
+			continue;
+		}
+		if ((why = chain_add(q, iovs, c, &d)))
+			return why;
+		if (!(flags & VIRTQ_DESC_F_NEXT))
+			return NULL;
+		i = le16_get(d.next);
+	}
+}
+
+int virtq_pop(struct virtq *q, struct virtq_iovs *iovs, struct virtq_chain *out)
+{
+	struct virtq_chain c = { .iov = iovs->iov + iovs->n };
+	size_t n_before = iovs->n;
+	const char *why;
+
+	if (q->broken)
+		return VIRTQ_E_BROKEN;
+	if (q->last_avail == q->avail_idx) {
+		uint16_t idx = ring_load(&q->avail->idx);
+
+		if ((uint16_t)(idx - q->last_avail) > q->config.num)
+			return broken(q, "available index jumped");
+		q->avail_idx = idx;
+		if (idx == q->last_avail)
+			return VIRTQ_E_EMPTY;
+	}
+	c.head = ring_load(&q->avail->ring[q->last_avail & q->mask]);
+	if (c.head >= q->config.num)
+		return broken(q, "head past the ring");
+	why = chain_walk(q, c.head, iovs, &c);
+	if (why) {
+		bool was_full = iovs->n == iovs->max;
+
+		iovs->n = n_before;
+		if (n_before && (was_full || iovs->max - n_before < VIRTQ_CHAIN_MAX))
+			return VIRTQ_E_FULL;	/* again with an empty array tells */
+		return broken(q, why);
+	}
+	q->last_avail++;
+	*out = c;
+	return 0;
+}
+
+void virtq_unpop(struct virtq *q, uint16_t n)
+{
+	q->last_avail = (uint16_t)(q->last_avail - n);
+}
+
+void virtq_push(struct virtq *q, const struct virtq_chain *chain, uint32_t written)
+{
+	GUEST struct wire_virtq_used_elem *e = &q->used->ring[q->used_idx & q->mask];
+
+	e->id.raw = le32_of(chain->head).raw;
+	e->len.raw = le32_of(written).raw;
+	q->used_idx++;
+}
+
+bool virtq_publish(struct virtq *q)
+{
+	uint16_t old = q->published, now = q->used_idx;
+	bool first = !q->called;
+
+	if (old == now)
+		return false;
+	ring_store(&q->used->idx, now);
+	q->published = now;
+	q->called = true;
+	ring_fence();
+	if (q->notify_on_empty && ring_load(&q->avail->idx) == q->last_avail)
+		return true;
+	if (q->event_idx) {
+		uint16_t event = ring_load(used_event(q));
+
+		/* Crossed [old, now): 2.7.7.2. */
+		return first || (uint16_t)(now - event - 1) < (uint16_t)(now - old);
+	}
+	return !(ring_load(&q->avail->flags) & VIRTQ_AVAIL_F_NO_INTERRUPT);
+}
+
+bool virtq_enable_notify(struct virtq *q)
+{
+	if (q->event_idx)
+		ring_store(avail_event(q), q->last_avail);
+	else
+		ring_store(&q->used->flags, 0);
+	ring_fence();
+	return ring_load(&q->avail->idx) != q->last_avail;
+}
+
+void virtq_disable_notify(struct virtq *q)
+{
+	if (!q->event_idx)
+		ring_store(&q->used->flags, VIRTQ_USED_F_NO_NOTIFY);
+}

@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The plug between the packet core and what is on the other side of a
+ * connection: a backend makes streams, a stream moves bytes.
+ *
+ * Operations go down (core to stream) and never call back; events come up by
+ * the mux_stream_*() functions of mux.h, from the event loop, never from within
+ * an operation. An instance embeds its struct; the downcast asserts the table.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+#include "vsock/pkt.h"
+
+struct conn;
+struct mux;
+struct stream;
+struct backend;
+
+enum {
+	STREAM_E_AGAIN = 1,			/* not now; an event will tell */
+	STREAM_E_EOF,				/* the peer writes no more, but may read */
+	STREAM_E_CLOSED,			/* the peer neither writes nor reads any more */
+};
+
+enum {						/* stream::ready, interest */
+	STREAM_IN = 1,				/* read may give something, or an end */
+	STREAM_OUT = 2,				/* write may take something */
+	STREAM_HUP = 4,				/* closed completely: seen by the backend */
+};
+
+struct stream_ops {
+	const char *name;
+	/* 0 and *n > 0; STREAM_E_AGAIN; STREAM_E_EOF or STREAM_E_CLOSED, behind
+	 * the last byte; -errno: stream dead. Clears STREAM_IN in s->ready when
+	 * it knows that the next would be STREAM_E_AGAIN. Never blocks. */
+	int (*read)(struct stream *s, const struct iovec *v, int nv, size_t *n);
+	/* 0 and *n > 0; STREAM_E_AGAIN; -errno: nothing can be written any more,
+	 * reading may go on. Clears STREAM_OUT in s->ready likewise. */
+	int (*write)(struct stream *s, const struct iovec *v, int nv, size_t *n);
+	/* @how as for shutdown(2). 0 or -errno. */
+	int (*shutdown)(struct stream *s, int how);
+	/* The guest has accepted this host-initiated stream as @guest. */
+	void (*accepted)(struct stream *s, const struct vsock_addr *guest);
+	/* The events of STREAM_IN and STREAM_OUT that make a difference now. */
+	void (*wait_for)(struct stream *s, unsigned events);
+	void (*close)(struct stream *s);			/* frees s */
+};
+
+struct stream {
+	const struct stream_ops *ops;
+	struct conn *conn;			/* set by the core; NULL before */
+	unsigned ready;				/* STREAM_*: kept by the backend */
+};
+
+enum { BACKEND_E_PENDING = 1 };
+
+struct backend_ops {
+	const char *name;
+	/* Does this backend answer for @cid? */
+	bool (*serves)(const struct backend *b, uint64_t cid);
+	/* Opens a stream from the guest's @src to @dst. 0; BACKEND_E_PENDING: *out
+	 * is there, mux_stream_connected() tells the outcome; -errno: refused. */
+	int (*connect)(struct backend *b, const struct vsock_addr *src,
+		       const struct vsock_addr *dst, struct stream **out);
+	void (*free)(struct backend *b);	/* all its streams are closed by then */
+};
+
+struct backend {
+	const struct backend_ops *ops;
+};

@@ -1,0 +1,472 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* All connections of one guest: table, routing, order, deadlines. */
+#include "vsock/mux.h"
+
+#include <stdlib.h>
+
+#include "util/error.h"
+#include "util/log.h"
+#include "vsock/table.h"
+
+enum {
+	REPLIES_MAX = 256,			/* RSTs to nobody's packets; full: mux_is_clogged() */
+	TURNS_PER_OUTPUT = 256,			/* of connections, before the device's turn ends */
+	GATHER_MAX = 128 * 1024,		/* bytes: about what a socket takes at once */
+	HOST_PORT_MIN = 1 << 30,		/* of host-initiated connections */
+	HOST_PORT_COUNT = 1 << 30,
+};
+
+struct reply {					/* an RST */
+	struct vsock_addr src, dst;
+	uint16_t type;
+};
+
+struct mux {
+	struct mux_config config;
+	struct backend *backends[MUX_BACKENDS_MAX];
+	size_t n_backends;
+	bool is_running;
+
+	struct table table;
+	size_t n_conns;				/* with nameless ones */
+	struct list ready;			/* conn::ready_link: has something to say */
+	struct list timers[CONN_NUM_TIMERS];	/* conn::timer_link, first to expire first */
+	struct list dead;			/* conn::ready_link: to be freed */
+	uint32_t timer_ms[CONN_NUM_TIMERS];
+
+	struct reply *replies;			/* NULL before the first */
+	size_t reply_first, n_replies;
+
+	uint32_t next_port;			/* offset to HOST_PORT_MIN */
+	bool ports_wrapped;
+
+	struct {				/* payload for one connection */
+		struct conn *conn;
+		size_t n, len;
+	} gather;
+	struct mux_stats stats;
+};
+
+int mux_new(struct mux **out, const struct mux_config *config)
+{
+	struct mux *mux = calloc(1, sizeof *mux);
+
+	if (!mux)
+		return -ENOMEM;
+	mux->config = *config;
+	list_init(&mux->ready);
+	list_init(&mux->dead);
+	for (int i = 0; i < CONN_NUM_TIMERS; i++)
+		list_init(&mux->timers[i]);
+	mux->timer_ms[CONN_TIMER_REQUEST] = config->request_ms;
+	mux->timer_ms[CONN_TIMER_LINGER] = config->linger_ms;
+	mux->timer_ms[CONN_TIMER_CLOSING] = config->closing_ms;
+	mux->next_port = (uint32_t)(config->hash_seed % HOST_PORT_COUNT);
+	if (table_init(&mux->table, config->hash_seed) < 0) {
+		free(mux);
+		return -ENOMEM;
+	}
+	*out = mux;
+	return 0;
+}
+
+static void free_conn(struct mux *mux, struct conn *c)
+{
+	list_remove(&c->ready_link);
+	list_remove(&c->timer_link);
+	conn_free(c);
+	mux->n_conns--;
+}
+
+void mux_add_backend(struct mux *mux, struct backend *backend)
+{
+	assert(mux->n_backends < MUX_BACKENDS_MAX);
+	mux->backends[mux->n_backends++] = backend;
+}
+
+void mux_set_running(struct mux *mux, bool is_running)
+{
+	mux->is_running = is_running;
+}
+
+bool mux_is_running(const struct mux *mux)
+{
+	return mux->is_running;
+}
+
+void mux_get_stats(const struct mux *mux, struct mux_stats *out)
+{
+	*out = mux->stats;
+	out->conns = mux->n_conns;
+}
+
+static bool is_named(const struct mux *mux, const struct conn *c)
+{
+	return table_find(&mux->table, c->guest.port, &c->peer) == c;
+}
+
+static void arm(struct mux *mux, struct conn *c, uint64_t now_ms)
+{
+	enum conn_timer timer = conn_timer(c);
+
+	if (timer == c->armed && !c->timer_restart)
+		return;
+	c->armed = (uint8_t)timer;
+	c->timer_restart = false;
+	list_remove(&c->timer_link);
+	if (timer == CONN_TIMER_NONE)
+		return;
+	c->deadline_ms = now_ms + mux->timer_ms[timer];
+	list_append(&mux->timers[timer], &c->timer_link);
+	mux->config.wake(mux->config.ctx);	/* it has to look at the deadlines */
+}
+
+/* After every input of a connection: does what follows from its state. The
+ * connection is freed by reap(), at the end of the function that got the input. */
+static void settle(struct mux *mux, struct conn *c, uint64_t now_ms)
+{
+	if (c->nameless || c->state == CONN_DEAD) {
+		if (is_named(mux, c))
+			table_remove(&mux->table, c);
+	}
+	arm(mux, c, now_ms);
+	if (c->state == CONN_DEAD) {
+		list_remove(&c->ready_link);
+		list_append(&mux->dead, &c->ready_link);
+		return;
+	}
+	if (c->stream)
+		c->stream->ops->wait_for(c->stream, conn_interest(c));
+	if (!conn_has_say(c)) {
+		list_remove(&c->ready_link);
+	} else if (list_is_empty(&c->ready_link)) {
+		list_append(&mux->ready, &c->ready_link);
+		mux->config.wake(mux->config.ctx);
+	}
+}
+
+static void gather_clear(struct mux *mux)
+{
+	mux->gather.conn = NULL;
+	mux->gather.n = mux->gather.len = 0;
+}
+
+static void reap(struct mux *mux)
+{
+	struct list *link;
+
+	while ((link = list_take_first(&mux->dead)))
+		free_conn(mux, container_of(link, struct conn, ready_link));
+}
+
+bool mux_reset(struct mux *mux, uint64_t now_ms)
+{
+	bool had_any = mux->table.n > 0;
+	struct conn *c;
+
+	gather_clear(mux);
+	mux->n_replies = 0;
+	while ((c = table_first(&mux->table))) {
+		conn_guest_gone(c);
+		settle(mux, c, now_ms);
+	}
+	reap(mux);
+	return had_any;
+}
+
+void mux_free(struct mux *mux)
+{
+	struct list *link;
+
+	if (!mux)
+		return;
+	mux_reset(mux, 0);			/* leaves those that drain: they have a timer */
+	while ((link = list_take_first(&mux->timers[CONN_TIMER_LINGER])))
+		free_conn(mux, container_of(link, struct conn, timer_link));
+	assert(mux->n_conns == 0);
+	table_deinit(&mux->table);
+	free(mux->replies);
+	free(mux);
+}
+
+static void reply_rst(struct mux *mux, const struct pkt *pkt)
+{
+	struct reply *reply;
+
+	if (!mux->replies)
+		mux->replies = calloc(REPLIES_MAX, sizeof *mux->replies);
+	if (!mux->replies || mux->n_replies == REPLIES_MAX)
+		return;				/* no memory; or the device went on while clogged */
+	reply = &mux->replies[(mux->reply_first + mux->n_replies++) % REPLIES_MAX];
+	*reply = (struct reply){ .src = pkt->dst, .dst = pkt->src, .type = pkt->type };
+	mux->config.wake(mux->config.ctx);
+}
+
+bool mux_is_clogged(const struct mux *mux)
+{
+	return mux->n_replies == REPLIES_MAX;
+}
+
+static struct backend *route(const struct mux *mux, uint64_t cid)
+{
+	for (size_t i = 0; i < mux->n_backends; i++)
+		if (mux->backends[i]->ops->serves(mux->backends[i], cid))
+			return mux->backends[i];
+	return NULL;
+}
+
+/* A guest wants to connect. 0 or -errno, which the guest sees as RST. */
+static int on_request(struct mux *mux, const struct pkt *pkt, uint64_t now_ms)
+{
+	struct backend *b = route(mux, pkt->dst.cid);
+	struct stream *stream;
+	struct conn *c;
+	int r;
+
+	if (!b)
+		return -ENETUNREACH;
+	if (mux->n_conns >= mux->config.max_conns)
+		return -ENOBUFS;
+	r = b->ops->connect(b, &pkt->src, &pkt->dst, &stream);
+	if (r < 0)
+		return r;
+	c = conn_new(&pkt->src, &pkt->dst, stream, mux->config.buf_alloc);
+	if (!c) {
+		stream->ops->close(stream);
+		return -ENOMEM;
+	}
+	mux->n_conns++;
+	table_add(&mux->table, c);
+	conn_begin_connecting(c, pkt);
+	if (r == 0)
+		conn_connected(c, 0);
+	settle(mux, c, now_ms);
+	return 0;
+}
+
+/* A packet of no connection. */
+static void on_stray(struct mux *mux, const struct pkt *pkt, uint64_t now_ms)
+{
+	int r;
+
+	if (pkt->op == VSOCK_OP_RST)
+		return;
+	if (pkt->op != VSOCK_OP_REQUEST || pkt->type != VSOCK_TYPE_STREAM) {
+		mux->stats.stray++;
+		reply_rst(mux, pkt);
+		return;
+	}
+	r = on_request(mux, pkt, now_ms);
+	if (r < 0) {
+		mux->stats.refused++;
+		log_limited(LOG_INFO, mux->config.tag, "%u>%llu:%u refused: %s", pkt->src.port,
+			    (unsigned long long)pkt->dst.cid, pkt->dst.port, error_str(r));
+		reply_rst(mux, pkt);
+	}
+}
+
+void mux_flush(struct mux *mux, uint64_t now_ms)
+{
+	struct conn *c = mux->gather.conn;
+
+	if (!c)
+		return;
+	conn_forward(c, mux->config.scratch->to_host, mux->gather.n, mux->gather.len);
+	gather_clear(mux);
+	settle(mux, c, now_ms);
+	reap(mux);
+}
+
+/* Adds payload to what will be written at once; a connection that ends on the
+ * way leaves nothing behind. */
+static void gather(struct mux *mux, struct conn *c, struct iov_cur *payload, size_t len)
+{
+	struct iovec *iov = mux->config.scratch->to_host;
+	size_t here;
+
+	while (len && c->state == CONN_OPEN) {
+		mux->gather.conn = c;
+		mux->gather.n += iov_cur_slice(payload, len, iov + mux->gather.n,
+					       MUX_IOVS - mux->gather.n, &here);
+		mux->gather.len += here;
+		len -= here;
+		if (!len && mux->gather.len < GATHER_MAX && mux->gather.n < MUX_IOVS)
+			return;
+		conn_forward(c, iov, mux->gather.n, mux->gather.len);
+		gather_clear(mux);
+	}
+}
+
+void mux_input(struct mux *mux, const struct pkt *pkt, struct iov_cur *payload, uint64_t now_ms)
+{
+	struct conn *c;
+
+	if (pkt->src.cid != mux->config.guest_cid) {
+		mux->stats.bad_source++;
+		log_guest(mux->config.tag, "packet from cid %llu dropped",
+			  (unsigned long long)pkt->src.cid);
+		return;
+	}
+	c = table_find(&mux->table, pkt->src.port, &pkt->dst);
+	if (mux->gather.conn && (mux->gather.conn != c || pkt->op != VSOCK_OP_RW)) {
+		mux_flush(mux, now_ms);		/* may end c */
+		c = table_find(&mux->table, pkt->src.port, &pkt->dst);
+	}
+	if (!c) {
+		on_stray(mux, pkt, now_ms);
+		reap(mux);
+		return;
+	}
+	if (pkt->type != VSOCK_TYPE_STREAM)
+		conn_reset(c);
+	else if (conn_input(c, pkt))
+		gather(mux, c, payload, pkt->len);
+	if (mux->gather.conn == c) {
+		if (c->state == CONN_OPEN)
+			return;			/* settled by the flush */
+		gather_clear(mux);
+	}
+	settle(mux, c, now_ms);
+	reap(mux);
+}
+
+static bool output_replies(struct mux *mux, const struct rx_port *rx)
+{
+	for (; mux->n_replies; mux->n_replies--) {
+		const struct reply *reply = &mux->replies[mux->reply_first];
+		struct pkt pkt = {
+			.src = reply->src, .dst = reply->dst, .type = reply->type,
+			.op = VSOCK_OP_RST,
+		};
+
+		if (!rx_say(rx, &pkt))
+			return false;
+		mux->reply_first = (mux->reply_first + 1) % REPLIES_MAX;
+	}
+	return true;
+}
+
+int mux_output(struct mux *mux, const struct rx_port *rx, uint64_t now_ms)
+{
+	if (!output_replies(mux, rx))
+		return MUX_E_STARVED;
+	for (int turn = 0; turn < TURNS_PER_OUTPUT; turn++) {
+		struct list *link = mux->ready.next;
+		struct conn *c;
+		int r;
+
+		if (link == &mux->ready)
+			return 0;
+		c = container_of(link, struct conn, ready_link);
+		r = conn_output(c, rx, mux->config.scratch->to_guest, MUX_IOVS);
+		if (r)
+			list_remove(link);	/* settle() puts it behind the others */
+		settle(mux, c, now_ms);
+		reap(mux);
+		if (r == CONN_E_STARVED)
+			return MUX_E_STARVED;
+		if (r == CONN_E_MORE)
+			return MUX_E_MORE;
+	}
+	return MUX_E_MORE;
+}
+
+bool mux_has_output(const struct mux *mux)
+{
+	return mux->n_replies || !list_is_empty(&mux->ready);
+}
+
+void mux_expire(struct mux *mux, uint64_t now_ms)
+{
+	for (int timer = 0; timer < CONN_NUM_TIMERS; timer++) {
+		struct list *first;
+
+		while ((first = mux->timers[timer].next) != &mux->timers[timer]) {
+			struct conn *c = container_of(first, struct conn, timer_link);
+
+			if (c->deadline_ms > now_ms)
+				break;
+			if (timer == CONN_TIMER_LINGER)
+				log_limited(LOG_INFO, mux->config.tag,
+					    "%u>%llu:%u: %u bytes given up, the host does not read",
+					    c->guest.port, (unsigned long long)c->peer.cid,
+					    c->peer.port, c->to_host.len);
+			conn_expired(c);
+			settle(mux, c, now_ms);
+		}
+	}
+	reap(mux);
+}
+
+uint64_t mux_next_deadline(const struct mux *mux)
+{
+	uint64_t next_ms = UINT64_MAX;
+
+	for (int timer = 0; timer < CONN_NUM_TIMERS; timer++) {
+		const struct list *head = &mux->timers[timer];
+
+		if (!list_is_empty(head)) {
+			uint64_t ms = container_of(head->next, struct conn, timer_link)->deadline_ms;
+
+			if (ms < next_ms)
+				next_ms = ms;
+		}
+	}
+	return next_ms;
+}
+
+/* Never one that is in use: once the numbers have come round, each is looked up. */
+static uint32_t take_port(struct mux *mux)
+{
+	for (;;) {
+		struct vsock_addr host = {
+			VSOCK_CID_HOST, HOST_PORT_MIN + mux->next_port,
+		};
+
+		if (++mux->next_port == HOST_PORT_COUNT) {
+			mux->next_port = 0;
+			mux->ports_wrapped = true;
+		}
+		if (!mux->ports_wrapped || !table_find_peer(&mux->table, &host))
+			return host.port;
+	}
+}
+
+int mux_connect_guest(struct mux *mux, struct stream *stream, uint32_t port, uint64_t now_ms)
+{
+	struct vsock_addr guest = { mux->config.guest_cid, port };
+	struct vsock_addr host = { VSOCK_CID_HOST, 0 };
+	struct conn *c;
+
+	if (!mux->is_running)
+		return -ENOTCONN;
+	if (mux->n_conns >= mux->config.max_conns)
+		return -ENOBUFS;
+	host.port = take_port(mux);
+	c = conn_new(&guest, &host, stream, mux->config.buf_alloc);
+	if (!c)
+		return -ENOMEM;
+	mux->n_conns++;
+	table_add(&mux->table, c);
+	conn_begin_requested(c);
+	settle(mux, c, now_ms);
+	return 0;
+}
+
+void mux_stream_ready(struct mux *mux, struct stream *s, uint64_t now_ms)
+{
+	struct conn *c = s->conn;
+
+	conn_stream_ready(c);
+	settle(mux, c, now_ms);
+	reap(mux);
+}
+
+void mux_stream_connected(struct mux *mux, struct stream *s, int error, uint64_t now_ms)
+{
+	struct conn *c = s->conn;
+
+	conn_connected(c, error);
+	settle(mux, c, now_ms);
+	reap(mux);
+}

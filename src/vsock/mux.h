@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * All connections of one guest: which packet belongs to which, who answers for
+ * which CID, whose turn it is, and who has waited too long.
+ *
+ * Pure: bytes, time and buffers come in as parameters. Four inputs, each with
+ * now_ms (monotonic milliseconds): a packet from the guest, buffers for the
+ * guest, a stream that is ready, a deadline.
+ *
+ * The guest is not trusted: it can make as many connections as `max_conns`, and
+ * RSTs that it provokes wait in a pool of fixed size; when that is full, because
+ * the guest does not take them, mux_is_clogged() tells the device to leave the
+ * TX ring alone until it does (virtio 1.2, 5.10.6.1).
+ *
+ * Payload of consecutive packets of one connection is gathered and written by
+ * one call: mux_flush() must follow a batch of mux_input() before the memory
+ * behind the payload is given back.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "vsock/backend.h"
+#include "vsock/conn.h"
+#include "vsock/pkt.h"
+#include "vsock/rx.h"
+
+enum {
+	MUX_E_STARVED = 1,			/* the guest gives no more RX buffers */
+	MUX_E_MORE,				/* the turn is over, more is to be said */
+};
+
+enum { MUX_IOVS = 1024 };			/* as many as sendmsg takes: UIO_MAXIOV */
+
+/* Memory for one turn, which the devices of a worker share. */
+struct mux_scratch {
+	struct iovec to_host[MUX_IOVS], to_guest[MUX_IOVS];
+};
+
+struct mux_config {
+	uint64_t guest_cid;
+	uint32_t buf_alloc;			/* bytes buffered per connection */
+	uint32_t max_conns;
+	uint32_t request_ms, linger_ms, closing_ms;	/* how long timers run */
+	uint64_t hash_seed;			/* a number that the guest does not know */
+	const char *tag;			/* for log lines; borrowed */
+	struct mux_scratch *scratch;		/* borrowed */
+	/* There is something to do: take a turn soon. From any function below. */
+	void (*wake)(void *ctx);
+	void *ctx;
+};
+
+/* Counted since the start. */
+struct mux_stats {
+	uint64_t bad_source;			/* dropped: src_cid is not the guest's */
+	uint64_t refused;			/* REQUESTs answered by RST */
+	uint64_t stray;				/* packets of no connection, answered by RST */
+	uint64_t conns;				/* open now */
+};
+
+int mux_new(struct mux **out, const struct mux_config *config);
+void mux_free(struct mux *mux);			/* closes all streams; not the backends */
+
+/* The first that serves a CID answers for it. Borrowed; before any packet. */
+enum { MUX_BACKENDS_MAX = 4 };
+void mux_add_backend(struct mux *mux, struct backend *backend);
+
+/* A packet with its payload; and the end of a batch of them. */
+void mux_input(struct mux *mux, const struct pkt *pkt, struct iov_cur *payload, uint64_t now_ms);
+void mux_flush(struct mux *mux, uint64_t now_ms);
+bool mux_is_clogged(const struct mux *mux);
+
+/* Says what there is to say, in fair turns. 0: nothing left; MUX_E_*. */
+int mux_output(struct mux *mux, const struct rx_port *rx, uint64_t now_ms);
+bool mux_has_output(const struct mux *mux);
+
+void mux_expire(struct mux *mux, uint64_t now_ms);
+uint64_t mux_next_deadline(const struct mux *mux);	/* UINT64_MAX: none */
+
+/* Is a guest there that can take connections? The device's word. */
+void mux_set_running(struct mux *mux, bool is_running);
+bool mux_is_running(const struct mux *mux);
+
+/* Ends every connection without a word to the guest, which is gone or new; what
+ * it had sent is still drained to the host. True if there was any. */
+bool mux_reset(struct mux *mux, uint64_t now_ms);
+
+/*
+ * A host-initiated stream that wants to talk to the guest's @port. 0: @stream
+ * is taken over; -ENOTCONN: no guest is running; -ENOBUFS: too many
+ * connections; -ENOMEM: the caller keeps it.
+ */
+int mux_connect_guest(struct mux *mux, struct stream *stream, uint32_t port, uint64_t now_ms);
+
+/* s->ready has changed. */
+void mux_stream_ready(struct mux *mux, struct stream *s, uint64_t now_ms);
+/* After BACKEND_E_PENDING: 0 or -errno. A failed stream is closed. */
+void mux_stream_connected(struct mux *mux, struct stream *s, int error, uint64_t now_ms);
+
+void mux_get_stats(const struct mux *mux, struct mux_stats *out);

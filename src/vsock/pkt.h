@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * One vsock packet header: virtio 1.2, 5.10.6.
+ *
+ * The attacker is the guest: the chain behind the cursor changes while we read,
+ * is of any shape, and its numbers lie. pkt_parse() reads the header exactly
+ * once and afterwards only the copy counts; a packet that passes has all of its
+ * payload behind the cursor.
+ */
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "protocol/virtio_vsock.h"
+#include "util/iov.h"
+
+enum {
+	PKT_E_SHORT = 1,			/* header or payload longer than the chain */
+	PKT_E_TOO_BIG,				/* payload above VSOCK_BODY_MAX */
+};
+
+struct vsock_addr {
+	uint64_t cid;
+	uint32_t port;
+};
+
+struct pkt {
+	struct vsock_addr src, dst;
+	uint16_t type, op;			/* enum vsock_type, vsock_op, or anything */
+	uint32_t len;				/* bytes of payload */
+	uint32_t flags, buf_alloc, fwd_cnt;
+};
+
+enum { PKT_HDR_SIZE = sizeof(struct wire_vsock_hdr) };
+
+/* 0 with the cursor at the payload; PKT_E_*. */
+int pkt_parse(struct pkt *out, struct iov_cur *chain);
+void pkt_build(const struct pkt *pkt, struct wire_vsock_hdr *out);
+
+const char *pkt_str_error(int error);
+const char *pkt_str_op(uint16_t op);

@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Connections by name. */
+#include "vsock/table.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+
+enum { BUCKETS_MIN = 16 };
+
+int table_init(struct table *t, uint64_t seed)
+{
+	*t = (struct table){ .n_buckets = BUCKETS_MIN, .seed = seed };
+	t->buckets = calloc(t->n_buckets, sizeof *t->buckets);
+	return t->buckets ? 0 : -ENOMEM;
+}
+
+void table_deinit(struct table *t)
+{
+	free(t->buckets);
+	*t = (struct table){ .n = 0 };
+}
+
+static struct conn **bucket(const struct table *t, uint32_t guest_port,
+			    const struct vsock_addr *peer)
+{
+	uint64_t h = t->seed ^ (uint64_t)guest_port << 32 ^ peer->port;
+
+	h *= UINT64_C(0x9e3779b97f4a7c15);
+	h ^= h >> 29;
+	h = (h ^ peer->cid ^ t->seed) * UINT64_C(0xbf58476d1ce4e5b9);
+	h ^= h >> 32;
+	return &t->buckets[h & (t->n_buckets - 1)];
+}
+
+static bool is_addr(const struct vsock_addr *a, const struct vsock_addr *b)
+{
+	return a->cid == b->cid && a->port == b->port;
+}
+
+struct conn *table_find(const struct table *t, uint32_t guest_port, const struct vsock_addr *peer)
+{
+	struct conn *c = *bucket(t, guest_port, peer);
+
+	while (c && !(c->guest.port == guest_port && is_addr(&c->peer, peer)))
+		c = c->hash_next;
+	return c;
+}
+
+static void insert(struct table *t, struct conn *c)
+{
+	struct conn **b = bucket(t, c->guest.port, &c->peer);
+
+	c->hash_next = *b;
+	*b = c;
+}
+
+/* Without memory the chains just get longer. */
+static void grow(struct table *t)
+{
+	struct table old = *t;
+	struct conn **buckets = calloc(old.n_buckets * 2, sizeof *buckets);
+
+	if (!buckets)
+		return;
+	t->buckets = buckets;
+	t->n_buckets *= 2;
+	for (size_t i = 0; i < old.n_buckets; i++) {
+		for (struct conn *c = old.buckets[i], *next; c; c = next) {
+			next = c->hash_next;
+			insert(t, c);
+		}
+	}
+	free(old.buckets);
+}
+
+void table_add(struct table *t, struct conn *c)
+{
+	if (t->n >= t->n_buckets)
+		grow(t);
+	insert(t, c);
+	t->n++;
+}
+
+void table_remove(struct table *t, struct conn *c)
+{
+	struct conn **at = bucket(t, c->guest.port, &c->peer);
+
+	while (*at != c) {
+		assert(*at);
+		at = &(*at)->hash_next;
+	}
+	*at = c->hash_next;
+	c->hash_next = NULL;
+	t->n--;
+}
+
+struct conn *table_find_peer(const struct table *t, const struct vsock_addr *peer)
+{
+	for (size_t i = 0; i < t->n_buckets; i++)
+		for (struct conn *c = t->buckets[i]; c; c = c->hash_next)
+			if (is_addr(&c->peer, peer))
+				return c;
+	return NULL;
+}
+
+struct conn *table_first(const struct table *t)
+{
+	for (size_t i = 0; i < t->n_buckets; i++)
+		if (t->buckets[i])
+			return t->buckets[i];
+	return NULL;
+}
