@@ -16,6 +16,7 @@
 enum { CONFIG_E_EXIT = 1, CONFIG_E_USAGE = 2 };
 
 struct vm_plan {
+	char *origin;				/* "--vm 2", "vms.yaml:7", or NULL: single options */
 	uint64_t guest_cid;
 	char *socket;				/* vhost-user: we listen there */
 	char *uds_path;				/* unix-socket backend, or NULL */

@@ -1,0 +1,269 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The plan as a whole: completeness of each VM, and clashes between them. */
+#include "config/check.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "config/error.h"
+#include "config/plan.h"
+
+/*
+ * Something that only one may have: a path, or a number (with @space: the ports
+ * of one forward-cid). Sorted, with the VM last, so that of two claims to one
+ * thing the later VM is the one complained about.
+ */
+struct claim {
+	const char *path;
+	uint64_t space, number;
+	const char *key;
+	const struct vm_plan *vm;
+};
+
+struct claims {
+	struct claim *v;
+	size_t n;
+};
+
+static int compare_number(uint64_t a, uint64_t b)
+{
+	return (a > b) - (a < b);
+}
+
+static int compare_things(const void *va, const void *vb)
+{
+	const struct claim *a = va, *b = vb;
+	int r = compare_number(a->space, b->space);
+
+	if (r == 0)
+		r = compare_number(a->number, b->number);
+	if (r == 0 && a->path)
+		r = strcmp(a->path, b->path);
+	return r;
+}
+
+static int compare_claims(const void *va, const void *vb)
+{
+	const struct claim *a = va, *b = vb;
+	int r = compare_things(a, b);
+
+	if (r == 0)
+		r = (a->vm > b->vm) - (a->vm < b->vm);
+	return r ? r : strcmp(a->key, b->key);
+}
+
+/* An option has dashes in front, a key of --vm or YAML has none. */
+static const char *dashes(const struct vm_plan *vm)
+{
+	return vm->origin ? "" : "--";
+}
+
+/* Puts in front where the VM comes from. */
+static int blame(const struct vm_plan *vm, int r, struct config_error *err)
+{
+	return vm->origin ? config_prefix(err, r, "%s", vm->origin) : r;
+}
+
+static int check_vm(const struct vm_plan *vm, struct config_error *err)
+{
+	const char *d = dashes(vm);
+
+	if (!vm->socket)
+		return config_fail(err, "%ssocket is missing", d);
+	if (vm->uds_path && vm->has_forward_cid)
+		return config_fail(err, "%suds-path and %sforward-cid exclude one another",
+				   d, d);
+	if (vm->n_forward_listen && !vm->has_forward_cid)
+		return config_fail(err, "%sforward-listen needs %sforward-cid", d, d);
+	if (!vm->uds_path && !vm->has_forward_cid)
+		return config_fail(err, "%suds-path or %sforward-cid is missing", d, d);
+	return 0;
+}
+
+/* Two keys of one VM, or one key that lists a port twice. */
+static int fail_clash_within(const struct claim *a, const struct claim *b,
+			     struct config_error *err)
+{
+	const char *d = dashes(b->vm);
+
+	if (b->path)
+		return config_fail(err, "%s%s: " SHOWN " is also the %s", d, b->key,
+				   b->path, a->key);
+	return config_fail(err, "%s%s: %" PRIu64 " is given twice", d, b->key, b->number);
+}
+
+/* There are several VMs, so each has an origin. */
+static int fail_clash_between(const struct claim *a, const struct claim *b,
+			      struct config_error *err)
+{
+	if (b->path)
+		return config_fail(err, "%s: " SHOWN " is the %s of %s", b->key, b->path,
+				   a->key, a->vm->origin);
+	return config_fail(err, "%s: %" PRIu64 " is taken by %s", b->key, b->number,
+			   a->vm->origin);
+}
+
+static int fail_clash(const struct claim *a, const struct claim *b, struct config_error *err)
+{
+	int r = a->vm == b->vm ? fail_clash_within(a, b, err) :
+		fail_clash_between(a, b, err);
+
+	return blame(b->vm, r, err);
+}
+
+static int check_unique(const struct claims *c, struct config_error *err)
+{
+	qsort(c->v, c->n, sizeof *c->v, compare_claims);
+	for (size_t i = 1; i < c->n; i++) {
+		if (compare_things(&c->v[i - 1], &c->v[i]) == 0)
+			return fail_clash(&c->v[i - 1], &c->v[i], err);
+	}
+	return 0;
+}
+
+/*
+ * Is @path "<something>_<port>", spelled as we would spell it? Then *@prefix_len
+ * is the length of something.
+ */
+static bool has_port_suffix(const char *path, size_t *prefix_len)
+{
+	const char *suffix = strrchr(path, '_');
+	uint64_t port = 0;
+	size_t digits;
+
+	if (!suffix)
+		return false;
+	digits = strspn(suffix + 1, "0123456789");
+	if (digits == 0 || digits > 10 || suffix[1 + digits] ||
+	    (suffix[1] == '0' && digits > 1))
+		return false;
+	for (size_t i = 1; i <= digits; i++)
+		port = port * 10 + (uint64_t)(suffix[i] - '0');
+	*prefix_len = (size_t)(suffix - path);
+	return port <= UINT32_MAX;
+}
+
+/* @paths is sorted and unique. */
+static int check_port_names(const struct claims *paths, struct config_error *err)
+{
+	for (size_t i = 0; i < paths->n; i++) {
+		const struct claim *claim = &paths->v[i], *of;
+		struct claim wanted = { 0 };
+		char prefix[128];		/* longer than the path of any socket */
+		size_t len;
+		int r;
+
+		if (!has_port_suffix(claim->path, &len) || len >= sizeof prefix)
+			continue;
+		memcpy(prefix, claim->path, len);
+		prefix[len] = '\0';
+		wanted.path = prefix;
+		of = bsearch(&wanted, paths->v, paths->n, sizeof *paths->v, compare_things);
+		if (!of || strcmp(of->key, "uds-path") != 0)
+			continue;
+		r = config_fail(err, "%s%s: " SHOWN " is where the guest of uds-path "
+				SHOWN " finds port %s", dashes(claim->vm), claim->key,
+				claim->path, of->path, claim->path + len + 1);
+		return blame(claim->vm, r, err);
+	}
+	return 0;
+}
+
+/* Room for @n claims. */
+static int claims_init(struct claims *c, size_t n)
+{
+	c->n = 0;
+	c->v = calloc(n ? n : 1, sizeof *c->v);
+	return c->v ? 0 : -ENOMEM;
+}
+
+static void claims_deinit(struct claims *c)
+{
+	free(c->v);
+	*c = (struct claims){ 0 };
+}
+
+static int check_cids(const struct plan *plan, struct config_error *err)
+{
+	struct claims cids;
+	int r = claims_init(&cids, plan->n_vms);
+
+	if (r)
+		return r;
+	for (const struct vm_plan *vm = plan->vms; vm < plan->vms + plan->n_vms; vm++)
+		cids.v[cids.n++] = (struct claim){
+			.number = vm->guest_cid, .key = "guest-cid", .vm = vm,
+		};
+	r = check_unique(&cids, err);
+	claims_deinit(&cids);
+	return r;
+}
+
+static int check_paths(const struct plan *plan, struct config_error *err)
+{
+	struct claims paths;
+	int r = claims_init(&paths, 2 * plan->n_vms);
+
+	if (r)
+		return r;
+	for (const struct vm_plan *vm = plan->vms; vm < plan->vms + plan->n_vms; vm++) {
+		paths.v[paths.n++] = (struct claim){
+			.path = vm->socket, .key = "socket", .vm = vm,
+		};
+		if (vm->uds_path)
+			paths.v[paths.n++] = (struct claim){
+				.path = vm->uds_path, .key = "uds-path", .vm = vm,
+			};
+	}
+	r = check_unique(&paths, err);
+	if (r == 0)
+		r = check_port_names(&paths, err);
+	claims_deinit(&paths);
+	return r;
+}
+
+static int check_ports(const struct plan *plan, struct config_error *err)
+{
+	struct claims ports;
+	size_t n = 0;
+	int r;
+
+	for (size_t i = 0; i < plan->n_vms; i++)
+		n += plan->vms[i].n_forward_listen;
+	r = claims_init(&ports, n);
+	if (r)
+		return r;
+	for (const struct vm_plan *vm = plan->vms; vm < plan->vms + plan->n_vms; vm++) {
+		for (size_t i = 0; i < vm->n_forward_listen; i++)
+			ports.v[ports.n++] = (struct claim){
+				.space = vm->forward_cid, .number = vm->forward_listen[i],
+				.key = "forward-listen", .vm = vm,
+			};
+	}
+	r = check_unique(&ports, err);
+	claims_deinit(&ports);
+	return r;
+}
+
+int check_plan(const struct plan *plan, struct config_error *err)
+{
+	int r;
+
+	if (plan->n_vms == 0)
+		return config_fail(err, "no VM: give --socket with --uds-path or "
+				   "--forward-cid, or --vm, or --config (see --help)");
+	for (size_t i = 0; i < plan->n_vms; i++) {
+		r = check_vm(&plan->vms[i], err);
+		if (r)
+			return blame(&plan->vms[i], r, err);
+	}
+	r = check_cids(plan, err);
+	if (r == 0)
+		r = check_paths(plan, err);
+	if (r == 0)
+		r = check_ports(plan, err);
+	return r;
+}

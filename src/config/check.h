@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The plan as a whole: what a value alone cannot show. Each VM has a socket and
+ * one backend, and no two VMs want the same CID, path or port.
+ *
+ * One clash is easily made and would open a hole: a guest's connect to port P
+ * ends at the unix socket "<uds-path>_P". If that is another VM's socket, the
+ * guest talks to its neighbour past all groups; if it is a vhost-user socket, it
+ * plays the front-end. Paths are compared as they are written.
+ */
+#pragma once
+
+struct config_error;
+struct plan;
+
+/* 0; CONFIG_E_USAGE; -ENOMEM. */
+int check_plan(const struct plan *plan, struct config_error *err);

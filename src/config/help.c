@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* What --help and --version print; the defaults come from where they are set. */
+#include "config/help.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "config/plan.h"
+#include "config/plan_build.h"
+
+/* To a full disk or a closed pipe the answer did not get through. */
+static int finish_output(void)
+{
+	if (fflush(stdout) == EOF || ferror(stdout))
+		return errno ? -errno : -EIO;
+	return CONFIG_E_EXIT;
+}
+
+static void print_usage(void)
+{
+	fputs(
+"vhost-device-vsock: virtio-vsock devices for virtual machines, over vhost-user\n"
+"\n"
+"Usage:\n"
+"  vhost-device-vsock --socket PATH --uds-path PATH [OPTION]...\n"
+"  vhost-device-vsock --socket PATH --forward-cid CID [OPTION]...\n"
+"  vhost-device-vsock --vm KEY=VALUE[,KEY=VALUE]... [--vm ...] [OPTION]...\n"
+"  vhost-device-vsock --config FILE [OPTION]...\n"
+"\n"
+"Values follow as --option VALUE or --option=VALUE. Numbers are decimal, or\n"
+"hexadecimal with 0x in front.\n", stdout);
+}
+
+static void print_vm_options(const struct vm_plan *vm)
+{
+	printf(
+"\n"
+"One VM (each also a key of --vm and of the file, with - or _):\n"
+"      --guest-cid CID        CID of the guest, 3 to 4294967294 (default %" PRIu64 ")\n"
+"      --socket PATH          unix socket to create for the VMM (vhost-user)\n"
+"      --uds-path PATH        unix socket to create for host programs, which send\n"
+"                             \"CONNECT port\"; the guest's connects to a port go\n"
+"                             to the unix socket PATH_port\n"
+"      --forward-cid CID      instead of --uds-path: the guest's connects go to\n"
+"                             this CID by AF_VSOCK\n"
+"      --forward-listen PORT[+PORT]...\n"
+"                             AF_VSOCK ports by which host programs reach the\n"
+"                             guest (with --forward-cid)\n"
+"      --tx-buffer-size BYTES\n"
+"                             how much a connection of the guest may send ahead\n"
+"                             of its receiver, 1 to 2147483648 (default %" PRIu32 ")\n"
+"      --queue-size N         largest ring a VMM may set up, a power of two up to\n"
+"                             32768 (default %" PRIu32 ")\n"
+"      --groups NAME[+NAME]...\n"
+"                             guests that share a group reach each other\n"
+"                             (default \"default\")\n",
+	       vm->guest_cid, vm->tx_buffer_size, vm->queue_size);
+}
+
+static void print_common_options(const struct plan *plan)
+{
+	fputs(
+"\n"
+"Several VMs (instead of the options above):\n"
+"      --vm KEY=VALUE[,KEY=VALUE]...\n"
+"                             one VM; repeat it for more\n"
+"      --config FILE          YAML with a list \"vms\" of such keys\n", stdout);
+	printf(
+"\n"
+"All VMs:\n"
+"      --socket-mode MODE     mode of the sockets created, octal (default %04o)\n"
+"      --socket-group GROUP   group of the sockets created, name or number\n"
+"      --linger SECONDS       how long the rest of what a guest sent before it\n"
+"                             closed may wait for a receiver that takes none of\n"
+"                             it (default %g)\n"
+"\n"
+"Logging and help:\n"
+"      --log-level LEVEL      error, warn, info, debug or trace (default warn, or\n"
+"                             what RUST_LOG says)\n"
+"  -v, --verbose              one level more than warn; repeat it for more\n"
+"      --log-file PATH        append to this file instead of standard error\n"
+"  -h, --help                 print this and exit\n"
+"  -V, --version              print the version and exit\n"
+"\n"
+"Exit status: 0 after a signal to end, 1 if the system fails us, 2 for a\n"
+"mistake in the options or the file.\n",
+	       (unsigned)plan->socket_mode, plan->linger_ms / 1000.0);
+}
+
+int help_print(void)
+{
+	struct vm_plan vm;
+	struct plan plan;
+
+	vm_plan_init_defaults(&vm);
+	plan_init_defaults(&plan);
+	errno = 0;
+	print_usage();
+	print_vm_options(&vm);
+	print_common_options(&plan);
+	return finish_output();
+}
+
+int help_print_version(void)
+{
+	errno = 0;
+	puts("vhost-device-vsock " VERSION);
+	return finish_output();
+}

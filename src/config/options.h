@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The command line. A scanner of our own and not getopt_long(): that one takes
+ * any unambiguous start of an option, which breaks scripts as soon as an option
+ * is added, takes the next option for a value that was forgotten, and writes its
+ * own messages. VMs come from one of three sources: single options (the keys of
+ * keys.h), --vm, --config.
+ */
+#pragma once
+
+#include <stdbool.h>
+
+struct config_error;
+struct plan;
+
+/* What is left to do when the words are read. The strings are argv's. */
+struct options {
+	enum { PRINT_NOTHING, PRINT_HELP, PRINT_VERSION } print;
+	const char *config;			/* file to read, or NULL */
+	const char *socket_group;		/* to look up, or NULL */
+	bool has_log_level;			/* else RUST_LOG may say */
+};
+
+/*
+ * Touches neither files nor the environment, prints nothing. 0; CONFIG_E_EXIT
+ * when @o->print says what to print; CONFIG_E_USAGE; -ENOMEM. The caller frees
+ * @plan, which has its defaults and no VM yet, in any case.
+ */
+int options_parse(struct options *o, struct plan *plan, int argc, char **argv,
+		  struct config_error *err);

@@ -1,0 +1,185 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The plan: its defaults, its memory, and the order in which its parts are read.
+ */
+#include "config/plan.h"
+
+#include <errno.h>
+#include <grp.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "config/check.h"
+#include "config/error.h"
+#include "config/help.h"
+#include "config/level.h"
+#include "config/number.h"
+#include "config/options.h"
+#include "config/plan_build.h"
+#include "config/yaml.h"
+#include "util/log.h"
+
+static const char default_group[] = "default";
+
+void plan_init_defaults(struct plan *plan)
+{
+	*plan = (struct plan){
+		.log_level = LOG_WARN,
+		.socket_mode = 0600,
+		.socket_gid = (gid_t)-1,
+		.linger_ms = 30 * 1000,
+	};
+}
+
+void vm_plan_init_defaults(struct vm_plan *vm)
+{
+	*vm = (struct vm_plan){
+		.guest_cid = 3,
+		.tx_buffer_size = 64 * 1024,
+		.queue_size = 1024,
+	};
+}
+
+struct vm_plan *plan_add_vm(struct plan *plan, const char *origin)
+{
+	struct vm_plan *vms = plan->vms, *vm;
+	size_t n = plan->n_vms;
+
+	if ((n & (n - 1)) == 0)			/* so it needs no capacity beside it */
+		vms = reallocarray(vms, n ? 2 * n : 1, sizeof *vms);
+	if (!vms)
+		return NULL;
+	plan->vms = vms;
+	vm = &vms[n];
+	vm_plan_init_defaults(vm);
+	if (origin) {
+		vm->origin = strdup(origin);
+		if (!vm->origin)
+			return NULL;
+	}
+	plan->n_vms++;
+	return vm;
+}
+
+static int compare_groups(const void *a, const void *b)
+{
+	return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+static int finish_groups(struct vm_plan *vm)
+{
+	size_t n = 0;
+
+	if (vm->n_groups == 0) {
+		free(vm->groups);
+		vm->groups = malloc(sizeof *vm->groups);
+		if (!vm->groups || !(vm->groups[0] = strdup(default_group)))
+			return -ENOMEM;
+		vm->n_groups = 1;
+		return 0;
+	}
+	qsort(vm->groups, vm->n_groups, sizeof *vm->groups, compare_groups);
+	for (size_t i = 0; i < vm->n_groups; i++) {
+		if (n > 0 && strcmp(vm->groups[n - 1], vm->groups[i]) == 0)
+			free(vm->groups[i]);
+		else
+			vm->groups[n++] = vm->groups[i];
+	}
+	vm->n_groups = n;
+	return 0;
+}
+
+int plan_finish(struct plan *plan)
+{
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < plan->n_vms; i++)
+		r = finish_groups(&plan->vms[i]);
+	return r;
+}
+
+static void vm_plan_deinit(struct vm_plan *vm)
+{
+	for (size_t i = 0; i < vm->n_groups; i++)
+		free(vm->groups[i]);
+	free(vm->groups);
+	free(vm->forward_listen);
+	free(vm->uds_path);
+	free(vm->socket);
+	free(vm->origin);
+}
+
+void plan_deinit(struct plan *plan)
+{
+	for (size_t i = 0; i < plan->n_vms; i++)
+		vm_plan_deinit(&plan->vms[i]);
+	free(plan->vms);
+	free(plan->log_file);
+	*plan = (struct plan){ .socket_gid = (gid_t)-1 };
+}
+
+/* As chgrp: a name before a number. */
+static int find_group(gid_t *gid, const char *name, struct config_error *err)
+{
+	const struct group *group;
+	uint64_t number;
+
+	errno = 0;
+	group = getgrnam(name);
+	if (group) {
+		*gid = group->gr_gid;
+		return 0;
+	}
+	if (errno == ENOMEM || errno == EMFILE || errno == ENFILE || errno == EIO)
+		return -errno;
+	if (number_parse(&number, name, 0, (gid_t)-1 - 1, err))
+		return config_fail(err, SHOWN " is neither a group nor a group ID", name);
+	*gid = (gid_t)number;
+	return 0;
+}
+
+/* Everything behind the command line's own words. */
+static int complete(struct plan *plan, const struct options *o, struct config_error *err)
+{
+	const char *rust_log = getenv("RUST_LOG");
+	int r;
+
+	if (o->socket_group) {
+		r = find_group(&plan->socket_gid, o->socket_group, err);
+		if (r)
+			return config_prefix(err, r, "--socket-group");
+	}
+	if (!o->has_log_level && rust_log)
+		level_parse_rust_log(&plan->log_level, rust_log);
+	if (o->config) {
+		r = yaml_load(o->config, plan, err);
+		if (r)
+			return r;
+	}
+	r = plan_finish(plan);
+	return r ? r : check_plan(plan, err);
+}
+
+int plan_init(struct plan *plan, int argc, char **argv)
+{
+	struct config_error err = { "" };
+	struct options o;
+	int r;
+
+	plan_init_defaults(plan);
+	r = options_parse(&o, plan, argc, argv, &err);
+	if (r == 0)
+		r = complete(plan, &o, &err);
+	else if (r == CONFIG_E_EXIT)
+		r = o.print == PRINT_HELP ? help_print() : help_print_version();
+	if (r == 0)
+		return 0;
+
+	if (r != CONFIG_E_EXIT) {
+		if (!*err.text)
+			config_fail(&err, "%s", strerror(-r));
+		config_error_print(&err, stderr);
+	}
+	plan_deinit(plan);
+	return r;
+}

@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Runs plan_init() and keeps what it did. */
+#include "config_run.h"
+
+#include <check.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "config/plan.h"
+
+/* Standard output or error, caught in a memfd. */
+struct capture {
+	FILE *stream;
+	int memfd, saved;
+};
+
+static void capture_begin(struct capture *c, FILE *stream)
+{
+	c->stream = stream;
+	fflush(stream);
+	c->memfd = memfd_create("capture", MFD_CLOEXEC);
+	c->saved = dup(fileno(stream));
+	ck_assert_int_ge(dup2(c->memfd, fileno(stream)), 0);
+}
+
+static void capture_end(struct capture *c, char *text)
+{
+	ssize_t n;
+
+	fflush(c->stream);
+	dup2(c->saved, fileno(c->stream));
+	n = pread(c->memfd, text, CONFIG_RUN_TEXT - 1, 0);
+	ck_assert_int_ge(n, 0);
+	text[n] = '\0';
+	close(c->memfd);
+	close(c->saved);
+}
+
+static void describe_vm(FILE *to, const struct vm_plan *vm)
+{
+	fprintf(to, "cid=%" PRIu64 " socket=%s", vm->guest_cid, vm->socket);
+	if (vm->uds_path)
+		fprintf(to, " uds=%s", vm->uds_path);
+	if (vm->has_forward_cid)
+		fprintf(to, " forward=%" PRIu32, vm->forward_cid);
+	for (size_t i = 0; i < vm->n_forward_listen; i++)
+		fprintf(to, "%c%" PRIu32, i ? '+' : ':', vm->forward_listen[i]);
+	fprintf(to, " tx=%" PRIu32 " queue=%" PRIu32 " groups=", vm->tx_buffer_size,
+		vm->queue_size);
+	for (size_t i = 0; i < vm->n_groups; i++)
+		fprintf(to, "%s%s", i ? "+" : "", vm->groups[i]);
+	fputs("; ", to);
+}
+
+static void describe(char *text, const struct plan *plan)
+{
+	FILE *to = fmemopen(text, CONFIG_RUN_TEXT, "w");
+
+	for (size_t i = 0; i < plan->n_vms; i++)
+		describe_vm(to, &plan->vms[i]);
+	fprintf(to, "level=%d mode=%o linger=%" PRIu32, plan->log_level,
+		(unsigned)plan->socket_mode, plan->linger_ms);
+	if (plan->socket_gid != (gid_t)-1)
+		fprintf(to, " gid=%u", (unsigned)plan->socket_gid);
+	if (plan->log_file)
+		fprintf(to, " log=%s", plan->log_file);
+	fclose(to);
+}
+
+void config_run_words(struct config_run *run, int argc, char **argv)
+{
+	struct capture out, err;
+	struct plan plan;
+
+	memset(&plan, 0xa5, sizeof plan);	/* must not be looked at */
+	memset(run, 0, sizeof *run);
+	capture_begin(&out, stdout);
+	capture_begin(&err, stderr);
+	run->result = plan_init(&plan, argc, argv);
+	capture_end(&err, run->err);
+	capture_end(&out, run->out);
+	if (run->result == 0)
+		describe(run->plan, &plan);
+	else
+		ck_assert(!plan.vms && !plan.n_vms && !plan.log_file);
+	plan_deinit(&plan);
+	plan_deinit(&plan);
+}
+
+void config_run(struct config_run *run, const char *words)
+{
+	char *argv[CONFIG_RUN_WORDS + 2] = { strdup("vhost-device-vsock") };
+	char *copy = strdup(words), *rest = copy;
+	int argc = 1;
+
+	for (char *word; (word = strsep(&rest, " ")); ) {
+		if (*word) {
+			ck_assert_int_le(argc, CONFIG_RUN_WORDS);
+			argv[argc++] = word;
+		}
+	}
+	config_run_words(run, argc, argv);
+	free(argv[0]);
+	free(copy);
+}
+
+void config_run_yaml(struct config_run *run, const char *text, size_t len)
+{
+	char folder[] = "/tmp/test_config.XXXXXX";
+	FILE *file;
+
+	ck_assert_ptr_nonnull(mkdtemp(folder));
+	ck_assert_int_eq(chdir(folder), 0);
+	file = fopen("vms.yaml", "we");
+	ck_assert_ptr_nonnull(file);
+	ck_assert_uint_eq(fwrite(text, 1, len, file), len);
+	ck_assert_int_eq(fclose(file), 0);
+
+	config_run(run, "--config vms.yaml");
+
+	ck_assert_int_eq(unlink("vms.yaml"), 0);
+	ck_assert_int_eq(chdir("/"), 0);
+	ck_assert_int_eq(rmdir(folder), 0);
+}

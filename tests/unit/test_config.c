@@ -1,0 +1,378 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The command line: what each option does, and what each mistake is told. */
+#include <check.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "config/plan.h"
+#include "config_run.h"
+
+#define COUNT(array) ((int)(sizeof (array) / sizeof *(array)))
+
+#define VM	"--socket s --uds-path u "
+#define BASE	"cid=3 socket=s uds=u tx=65536 queue=1024 groups=default; "
+#define REST	"level=1 mode=600 linger=30000"
+
+/* 107 and 108 bytes: the longest path that fits, and one more. */
+#define P20	"/2345678901234567890"
+#define P107	P20 P20 P20 P20 P20 "/234567"
+#define P108	P107 "8"
+
+struct good_case {
+	const char *name, *words, *plan;
+};
+
+static const struct good_case good_cases[] = {
+	{ "defaults", VM, BASE REST },
+	{ "with =", "--socket=s --uds-path=u", BASE REST },
+	{ "= in the value", "--socket=a=b --uds-path=u",
+	  "cid=3 socket=a=b uds=u tx=65536 queue=1024 groups=default; " REST },
+	{ "everything of one VM", "--guest-cid 7 --socket s --forward-cid 1 "
+	  "--forward-listen 9002+9001 --tx-buffer-size 1 --queue-size 32768 --groups b+a",
+	  "cid=7 socket=s forward=1:9002+9001 tx=1 queue=32768 groups=a+b; " REST },
+	{ "hexadecimal", VM "--guest-cid 0x10",
+	  "cid=16 socket=s uds=u tx=65536 queue=1024 groups=default; " REST },
+	{ "no octal", VM "--guest-cid 010",
+	  "cid=10 socket=s uds=u tx=65536 queue=1024 groups=default; " REST },
+	{ "plus sign", VM "--guest-cid +5",
+	  "cid=5 socket=s uds=u tx=65536 queue=1024 groups=default; " REST },
+	{ "largest CID", VM "--guest-cid 4294967294",
+	  "cid=4294967294 socket=s uds=u tx=65536 queue=1024 groups=default; " REST },
+	{ "largest buffer", VM "--tx-buffer-size 2147483648",
+	  "cid=3 socket=s uds=u tx=2147483648 queue=1024 groups=default; " REST },
+	{ "smallest queue", VM "--queue-size 1",
+	  "cid=3 socket=s uds=u tx=65536 queue=1 groups=default; " REST },
+	{ "groups twice are one", VM "--groups a+b+a",
+	  "cid=3 socket=s uds=u tx=65536 queue=1024 groups=a+b; " REST },
+	{ "longest path", "--socket " P107 " --uds-path u",
+	  "cid=3 socket=" P107 " uds=u tx=65536 queue=1024 groups=default; " REST },
+	{ "forward without listen", "--socket s --forward-cid 4294967295",
+	  "cid=3 socket=s forward=4294967295 tx=65536 queue=1024 groups=default; " REST },
+	{ "port 0", "--socket s --forward-cid 1 --forward-listen 0",
+	  "cid=3 socket=s forward=1:0 tx=65536 queue=1024 groups=default; " REST },
+	{ "--vm", "--vm socket=s,uds-path=u", BASE REST },
+	{ "--vm with _", "--vm=guest_cid=4,socket=s,forward_cid=2,forward_listen=1,"
+	  "tx_buffer_size=2,queue_size=4,groups=g",
+	  "cid=4 socket=s forward=2:1 tx=2 queue=4 groups=g; " REST },
+	{ "--vm twice", "--vm guest-cid=4,socket=a,uds-path=b --vm socket=c,uds-path=d",
+	  "cid=4 socket=a uds=b tx=65536 queue=1024 groups=default; "
+	  "cid=3 socket=c uds=d tx=65536 queue=1024 groups=default; " REST },
+	{ "--vm, = in the value", "--vm socket=a=b,uds-path=u",
+	  "cid=3 socket=a=b uds=u tx=65536 queue=1024 groups=default; " REST },
+	{ "same port, other forward-cid",
+	  "--vm guest-cid=4,socket=a,forward-cid=1,forward-listen=5 "
+	  "--vm socket=b,forward-cid=2,forward-listen=5",
+	  "cid=4 socket=a forward=1:5 tx=65536 queue=1024 groups=default; "
+	  "cid=3 socket=b forward=2:5 tx=65536 queue=1024 groups=default; " REST },
+	{ "not a port suffix", "--vm guest-cid=4,socket=u_x,uds-path=u_ "
+	  "--vm socket=u_01,uds-path=u --vm guest-cid=5,socket=u_4294967296,uds-path=v",
+	  "cid=4 socket=u_x uds=u_ tx=65536 queue=1024 groups=default; "
+	  "cid=3 socket=u_01 uds=u tx=65536 queue=1024 groups=default; "
+	  "cid=5 socket=u_4294967296 uds=v tx=65536 queue=1024 groups=default; " REST },
+	{ "port suffix of a socket", "--vm socket=u,uds-path=u_1",
+	  "cid=3 socket=u uds=u_1 tx=65536 queue=1024 groups=default; " REST },
+	{ "-v", VM "-v", BASE "level=2 mode=600 linger=30000" },
+	{ "-vv", "-vv " VM, BASE "level=3 mode=600 linger=30000" },
+	{ "-v -vv", "-v " VM "-vv", BASE "level=4 mode=600 linger=30000" },
+	{ "-vvvvv", VM "-vvvvv", BASE "level=4 mode=600 linger=30000" },
+	{ "--verbose", VM "--verbose -v", BASE "level=3 mode=600 linger=30000" },
+	{ "--log-level", VM "--log-level error", BASE "level=0 mode=600 linger=30000" },
+	{ "--log-level in capitals", VM "--log-level=TRACE",
+	  BASE "level=4 mode=600 linger=30000" },
+	{ "--log-file", "--log-file l --vm socket=s,uds-path=u", BASE REST " log=l" },
+	{ "--socket-mode", VM "--socket-mode 0660", BASE "level=1 mode=660 linger=30000" },
+	{ "--socket-mode without 0", VM "--socket-mode 777",
+	  BASE "level=1 mode=777 linger=30000" },
+	{ "--socket-group", VM "--socket-group root", BASE REST " gid=0" },
+	{ "--socket-group by number", VM "--socket-group 54321", BASE REST " gid=54321" },
+	{ "--linger", VM "--linger 2", BASE "level=1 mode=600 linger=2000" },
+	{ "--linger 0", VM "--linger 0", BASE "level=1 mode=600 linger=0" },
+	{ "--linger, fraction", VM "--linger 0.25", BASE "level=1 mode=600 linger=250" },
+	{ "--linger, rounded up", VM "--linger 1.00001",
+	  BASE "level=1 mode=600 linger=1001" },
+	{ "--linger, longest", VM "--linger 4294966.999",
+	  BASE "level=1 mode=600 linger=4294966999" },
+	{ "-- at the end", VM "--", BASE REST },
+};
+
+START_TEST(good_command_lines)
+{
+	const struct good_case *c = &good_cases[_i];
+	struct config_run run;
+
+	config_run(&run, c->words);
+	ck_assert_msg(run.result == 0, "%s: %s", c->name, run.err);
+	ck_assert_str_eq(run.plan, c->plan);
+	ck_assert_str_eq(run.err, "");
+	ck_assert_str_eq(run.out, "");
+}
+END_TEST
+
+struct bad_case {
+	const char *words, *err;
+};
+
+static const struct bad_case bad_cases[] = {
+	{ "", "no VM: give --socket with --uds-path or --forward-cid, or --vm, or "
+	  "--config (see --help)" },
+	{ "-v", "no VM: give --socket with --uds-path or --forward-cid, or --vm, or "
+	  "--config (see --help)" },
+	{ "x", "'x' is no option; there is nothing else to give" },
+	{ VM "-", "'-' is no option; there is nothing else to give" },
+	{ VM "-- x", "'x' is no option; there is nothing else to give" },
+	{ "--frob", "unknown option '--frob'" },
+	{ "--frob=1", "unknown option '--frob'" },
+	{ "--sock s", "unknown option '--sock'" },
+	{ "--guest_cid 4", "unknown option '--guest_cid'" },
+	{ "--=", "unknown option '--'" },
+	{ "-vx", "unknown option '-x'" },
+	{ "--verbose=2", "--verbose: takes no value, not '2'" },
+	{ "--socket", "--socket: needs a value" },
+	{ "--socket=", "--socket: empty value" },
+	{ "--socket --uds-path u", "--socket: needs a value, and '--uds-path' looks like "
+	  "an option (else write --socket=...)" },
+	{ "--socket s", "--uds-path or --forward-cid is missing" },
+	{ "--uds-path u", "--socket is missing" },
+	{ "--guest-cid 4", "--socket is missing" },
+	{ VM "--forward-cid 1", "--uds-path and --forward-cid exclude one another" },
+	{ VM "--forward-listen 1", "--forward-listen needs --forward-cid" },
+	{ "--socket s --forward-listen 1", "--forward-listen needs --forward-cid" },
+	{ VM "--socket t", "--socket: given twice" },
+	{ VM "--config f", "--socket and --config exclude one another" },
+	{ "--config f --config g", "--config: given twice" },
+	{ "--config f --vm socket=s", "--config and --vm exclude one another" },
+	{ "--vm socket=s,uds-path=u --guest-cid 4", "--vm and --guest-cid exclude one another" },
+	{ VM "--guest-cid x", "--guest-cid: 'x' is not a number" },
+	{ VM "--guest-cid 4x", "--guest-cid: '4x' is not a number" },
+	{ VM "--guest-cid 0x", "--guest-cid: '0x' is not a number" },
+	{ VM "--guest-cid=-4", "--guest-cid: '-4' is not a number" },
+	{ VM "--guest-cid 0", "--guest-cid: '0' is not between 3 and 4294967294" },
+	{ VM "--guest-cid 2", "--guest-cid: '2' is not between 3 and 4294967294" },
+	{ VM "--guest-cid 4294967295",
+	  "--guest-cid: '4294967295' is not between 3 and 4294967294" },
+	{ VM "--guest-cid 18446744073709551620",
+	  "--guest-cid: '18446744073709551620' is not between 3 and 4294967294" },
+	{ "--forward-cid 4294967296",
+	  "--forward-cid: '4294967296' is not between 0 and 4294967295" },
+	{ "--forward-listen 1+4294967295",
+	  "--forward-listen: '4294967295' is not between 0 and 4294967294" },
+	{ "--forward-listen 1++2", "--forward-listen: empty item in the list" },
+	{ "--forward-listen 1+x", "--forward-listen: 'x' is not a number" },
+	{ "--socket s --forward-cid 1 --forward-listen 1+2+1",
+	  "--forward-listen: 1 is given twice" },
+	{ VM "--tx-buffer-size 0", "--tx-buffer-size: '0' is not between 1 and 2147483648" },
+	{ VM "--tx-buffer-size 2147483649",
+	  "--tx-buffer-size: '2147483649' is not between 1 and 2147483648" },
+	{ VM "--queue-size 0", "--queue-size: '0' is not between 1 and 32768" },
+	{ VM "--queue-size 65536", "--queue-size: '65536' is not between 1 and 32768" },
+	{ VM "--queue-size 1000", "--queue-size: '1000' is not a power of two" },
+	{ VM "--groups +a", "--groups: empty item in the list" },
+	{ VM "--groups a+", "--groups: empty item in the list" },
+	{ "--socket " P108, "--socket: '" P20 P20 P20 P20 "' has 108 bytes; the path of a "
+	  "socket has at most 107" },
+	{ "--uds-path " P108, "--uds-path: '" P20 P20 P20 P20 "' has 108 bytes; the path "
+	  "of a socket has at most 107" },
+	{ "--socket s --uds-path s", "--uds-path: 's' is also the socket" },
+	{ "--uds-path u --socket u_4294967295", "--socket: 'u_4294967295' is where the "
+	  "guest of uds-path 'u' finds port 4294967295" },
+	{ "--socket-mode 8", "--socket-mode: '8' is not an octal mode" },
+	{ "--socket-mode u+w", "--socket-mode: 'u+w' is not an octal mode" },
+	{ "--socket-mode 1777", "--socket-mode: '1777' is not between 0 and 0777" },
+	{ VM "--socket-group no.such.group",
+	  "--socket-group: 'no.such.group' is neither a group nor a group ID" },
+	{ VM "--socket-group 4294967295",
+	  "--socket-group: '4294967295' is neither a group nor a group ID" },
+	{ "--linger x", "--linger: 'x' is not a number of seconds" },
+	{ "--linger .5", "--linger: '.5' is not a number of seconds" },
+	{ "--linger 1.", "--linger: '1.' is not a number of seconds" },
+	{ "--linger 1.5s", "--linger: '1.5s' is not a number of seconds" },
+	{ "--linger=-1", "--linger: '-1' is not a number of seconds" },
+	{ "--linger 4294967", "--linger: '4294967' is more than 4294966 seconds" },
+	{ "--linger 99999999999999999999",
+	  "--linger: '99999999999999999999' is more than 4294966 seconds" },
+	{ "--linger 1 --linger 2", "--linger: given twice" },
+	{ "--log-level loud",
+	  "--log-level: 'loud' is none of error, warn, info, debug, trace" },
+	{ "--log-level info -v", "--log-level and --verbose exclude one another" },
+	{ "-v --log-level info", "--log-level and --verbose exclude one another" },
+	{ "--log-file a --log-file b", "--log-file: given twice" },
+	{ "--vm socket", "--vm 1: 'socket' is not key=value" },
+	{ "--vm socket=s,", "--vm 1: '' is not key=value" },
+	{ "--vm socket=", "--vm 1: socket: empty value" },
+	{ "--vm group=g", "--vm 1: unknown key 'group'" },
+	{ "--vm =g", "--vm 1: unknown key ''" },
+	{ "--vm socket=s,uds-path=u,guest-cid=4,guest_cid=4", "--vm 1: guest_cid: given twice" },
+	{ "--vm socket=s", "--vm 1: uds-path or forward-cid is missing" },
+	{ "--vm uds-path=u", "--vm 1: socket is missing" },
+	{ "--vm socket=s,uds-path=u,forward-cid=1",
+	  "--vm 1: uds-path and forward-cid exclude one another" },
+	{ "--vm socket=s,uds-path=u,forward-listen=1",
+	  "--vm 1: forward-listen needs forward-cid" },
+	{ "--vm socket=s,uds-path=u --vm guest-cid=x", "--vm 2: guest-cid: 'x' is not a number" },
+	{ "--vm socket=s,uds-path=u --vm socket=t,uds-path=v",
+	  "--vm 2: guest-cid: 3 is taken by --vm 1" },
+	{ "--vm socket=s,uds-path=u --vm guest-cid=4,socket=s,uds-path=v",
+	  "--vm 2: socket: 's' is the socket of --vm 1" },
+	{ "--vm socket=s,uds-path=u --vm guest-cid=4,socket=t,uds-path=u",
+	  "--vm 2: uds-path: 'u' is the uds-path of --vm 1" },
+	{ "--vm socket=s,uds-path=u --vm guest-cid=4,socket=u,uds-path=v",
+	  "--vm 2: socket: 'u' is the uds-path of --vm 1" },
+	{ "--vm socket=s,uds-path=u_12 --vm guest-cid=4,socket=t,uds-path=u",
+	  "--vm 1: uds-path: 'u_12' is where the guest of uds-path 'u' finds port 12" },
+	{ "--vm socket=a,forward-cid=1,forward-listen=4+5 "
+	  "--vm guest-cid=4,socket=b,forward-cid=1,forward-listen=5+6",
+	  "--vm 2: forward-listen: 5 is taken by --vm 1" },
+};
+
+START_TEST(bad_command_lines)
+{
+	const struct bad_case *c = &bad_cases[_i];
+	struct config_run run;
+	char expected[CONFIG_RUN_TEXT];
+
+	config_run(&run, c->words);
+	snprintf(expected, sizeof expected, "vhost-device-vsock: %s\n", c->err);
+	ck_assert_str_eq(run.err, expected);
+	ck_assert_int_eq(run.result, CONFIG_E_USAGE);
+	ck_assert_str_eq(run.out, "");
+}
+END_TEST
+
+/* A word with blanks in it, control characters and all, comes out as one line. */
+START_TEST(odd_words)
+{
+	char *blank[] = { "x", " --vm", NULL };
+	char *control[] = { "x", "--guest-cid=\x1b[31m\n", NULL };
+	char *trimmed[] = { "x", "--vm", " socket=s,uds-path=u,groups=a \n", NULL };
+	char *empty[] = { "x", "--vm", "", NULL };
+	char *none[] = { NULL };
+	struct config_run run;
+
+	config_run_words(&run, 2, blank);
+	ck_assert_int_eq(run.result, CONFIG_E_USAGE);
+	config_run_words(&run, 2, control);
+	ck_assert_str_eq(run.err, "vhost-device-vsock: --guest-cid: "
+			 "'\\x1b[31m\\x0a' is not a number\n");
+	config_run_words(&run, 3, trimmed);
+	ck_assert_str_eq(run.plan, "cid=3 socket=s uds=u tx=65536 queue=1024 groups=a; " REST);
+	config_run_words(&run, 3, empty);
+	ck_assert_str_eq(run.err, "vhost-device-vsock: --vm: empty value\n");
+	config_run_words(&run, 0, none);
+	ck_assert_int_eq(run.result, CONFIG_E_USAGE);
+}
+END_TEST
+
+static const struct {
+	const char *rust_log, *words;
+	int level;
+} rust_log_cases[] = {
+	{ "debug", VM, 3 }, { "DEBUG", VM, 3 }, { "off", VM, 0 }, { "error", VM, 0 },
+	{ "", VM, 1 }, { "nonsense", VM, 1 }, { ",,=,", VM, 1 }, { "3", VM, 1 },
+	{ "vhost_device_vsock=trace", VM, 4 }, { "vhost_device_vsock", VM, 4 },
+	{ "vhost_device_vsock::vhu_vsock=debug", VM, 3 },
+	{ "vhost_device_vsocket=debug", VM, 1 }, { "other=trace", VM, 1 },
+	{ "info,other=trace", VM, 2 }, { "trace,vhost_device_vsock=info", VM, 2 },
+	{ "vhost_device_vsock=info,trace", VM, 2 },
+	{ "vhost_device_vsock=off", VM, 0 }, { "vhost_device_vsock=x,info", VM, 2 },
+	{ "info/trace,debug", VM, 2 },
+	{ "trace", VM "-v", 2 }, { "trace", VM "--log-level warn", 1 },
+};
+
+START_TEST(rust_log)
+{
+	struct config_run run;
+	char expected[128];
+
+	setenv("RUST_LOG", rust_log_cases[_i].rust_log, 1);
+	config_run(&run, rust_log_cases[_i].words);
+	snprintf(expected, sizeof expected, BASE "level=%d mode=600 linger=30000",
+		 rust_log_cases[_i].level);
+	ck_assert_str_eq(run.plan, expected);
+}
+END_TEST
+
+static const char *const help_words[] = { "-h", "--help", "-vh", VM "--help", "--help x" };
+
+START_TEST(help)
+{
+	static const char *const options[] = {
+		"--guest-cid", "--socket ", "--uds-path", "--forward-cid", "--forward-listen",
+		"--tx-buffer-size", "--queue-size", "--groups", "--vm", "--config",
+		"--socket-mode", "--socket-group", "--linger", "--log-level", "--log-file",
+		"-v, --verbose", "-h, --help", "-V, --version", "(default 65536)",
+		"(default 1024)", "(default 0600)", "(default 30)",
+	};
+	struct config_run run;
+	char *rest = run.out;
+
+	config_run(&run, help_words[_i]);
+	ck_assert_int_eq(run.result, CONFIG_E_EXIT);
+	ck_assert_str_eq(run.err, "");
+	for (int i = 0; i < COUNT(options); i++)
+		ck_assert_msg(strstr(run.out, options[i]) != NULL, "no %s", options[i]);
+	for (char *line; (line = strsep(&rest, "\n")); )
+		ck_assert_uint_le(strlen(line), 80);
+}
+END_TEST
+
+START_TEST(version)
+{
+	struct config_run run;
+
+	config_run(&run, "-V");
+	ck_assert_int_eq(run.result, CONFIG_E_EXIT);
+	ck_assert_str_eq(run.out, "vhost-device-vsock " VERSION "\n");
+	config_run(&run, VM "--version");
+	ck_assert_int_eq(run.result, CONFIG_E_EXIT);
+	ck_assert_str_eq(run.out, "vhost-device-vsock " VERSION "\n");
+}
+END_TEST
+
+/* An answer that nobody got is no success. */
+START_TEST(help_to_full_disk)
+{
+	char *argv[] = { "x", "--help", NULL };
+	int full = open("/dev/full", O_WRONLY | O_CLOEXEC), saved = dup(1), r;
+	struct plan plan;
+
+	ck_assert_int_ge(full, 0);
+	dup2(full, 1);
+	r = plan_init(&plan, 2, argv);
+	dup2(saved, 1);
+	close(full);
+	close(saved);
+	ck_assert_int_eq(r, -ENOSPC);
+}
+END_TEST
+
+void add_yaml_cases(Suite *suite);
+
+int main(void)
+{
+	Suite *suite = suite_create("config");
+	TCase *tc = tcase_create("command line");
+	SRunner *runner;
+	int n_failed;
+
+	unsetenv("RUST_LOG");
+	tcase_add_loop_test(tc, good_command_lines, 0, COUNT(good_cases));
+	tcase_add_loop_test(tc, bad_command_lines, 0, COUNT(bad_cases));
+	tcase_add_test(tc, odd_words);
+	tcase_add_loop_test(tc, rust_log, 0, COUNT(rust_log_cases));
+	tcase_add_loop_test(tc, help, 0, COUNT(help_words));
+	tcase_add_test(tc, version);
+	tcase_add_test(tc, help_to_full_disk);
+	suite_add_tcase(suite, tc);
+	add_yaml_cases(suite);
+
+	runner = srunner_create(suite);
+	srunner_set_tap(runner, "-");
+	srunner_run_all(runner, CK_SILENT);
+	n_failed = srunner_ntests_failed(runner);
+	srunner_free(runner);
+	return n_failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
