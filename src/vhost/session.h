@@ -63,6 +63,7 @@ struct vring {
 	bool polled;				/* started without a kick descriptor */
 	bool has_run;				/* q.last_avail means something */
 	bool failed;				/* broken, and said so */
+	bool adopted;				/* set up from the middle: another back-end ran it */
 };
 
 /* Takes @sock over. 0 or -errno. */
