@@ -71,7 +71,11 @@ static bool drain_tx(struct device *dev, struct virtq *q)
 	int r = 0;
 
 	for (int n = 0; n < DEVICE_TX_BATCH && bytes < DEVICE_TX_BYTES; n++) {
-		if (mux_is_clogged(dev->mux) || (r = virtq_pop(q, &iovs, &chain)))
+		if (mux_is_clogged(dev->mux)) {
+			r = VIRTQ_E_EMPTY;	/* goes on when the replies are out */
+			break;
+		}
+		if ((r = virtq_pop(q, &iovs, &chain)))
 			break;
 		input_chain(dev, &chain);
 		virtq_push(q, &chain, 0);	/* seen after the flush, by the publish */
@@ -187,7 +191,7 @@ static void look_at_guest(struct device *dev, const struct virtq *tx, const stru
 static bool rings_turn(struct device *dev)
 {
 	struct virtq *tx = running(dev, VSOCK_TXQ), *rx = running(dev, VSOCK_RXQ);
-	bool more = false;
+	bool more = false, was_clogged;
 
 	look_at_guest(dev, tx, rx);
 	send_event(dev);
@@ -195,12 +199,15 @@ static bool rings_turn(struct device *dev)
 		virtq_disable_notify(tx);
 		more |= drain_tx(dev, tx);
 	}
+	was_clogged = mux_is_clogged(dev->mux);
 	if (rx && mux_has_output(dev->mux)) {
 		virtq_disable_notify(rx);
 		more |= fill_rx(dev, rx);
 	}
-	if (tx && !more && !mux_is_clogged(dev->mux) && !tx->broken)
-		more |= virtq_enable_notify(tx);
+	if (was_clogged)
+		return more || !mux_is_clogged(dev->mux);
+	if (tx && !more && !tx->broken)
+		more = virtq_enable_notify(tx);
 	return more;
 }
 

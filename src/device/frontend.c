@@ -168,7 +168,7 @@ static bool is_taken(struct device *dev)
 	while (dev->session && session_has_spoken(dev->session)) {
 		int r = session_input(dev->session);
 
-		if (r == MSG_E_AGAIN)
+		if (r == SESSION_E_AGAIN)
 			return true;
 		if (r == SESSION_E_END)
 			frontend_drop(dev);

@@ -490,7 +490,7 @@ int session_input(struct session *s)
 		if (s->reader.got)
 			s->has_spoken = true;
 		if (r == MSG_E_AGAIN)
-			return MSG_E_AGAIN;
+			return SESSION_E_AGAIN;
 		if (r) {
 			if (r != MSG_E_EOF)
 				log_limited(LOG_WARN, s->config.tag, "front-end: %s; disconnected",
