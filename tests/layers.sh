@@ -68,7 +68,7 @@ if [ -z "$found" ]; then
 	result ok "every include points down"
 else
 	result "not ok" "every include points down"
-	echo "$found" | sed 's/^/# /'
+	echo "$found" >&2
 fi
 
 copy=$(mktemp -d)

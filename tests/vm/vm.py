@@ -508,10 +508,15 @@ def note(text):
         print("#", line, flush=True)
 
 
+def complain(text):
+    """Where meson shows it: it keeps the notes of a test to itself."""
+    print(str(text).rstrip(), file=sys.stderr, flush=True)
+
+
 def show_logs(scratch):
     for name, text in scratch.logs():
-        note(f"--- end of {name}")
-        note(text)
+        if text:
+            complain(f"--- end of {name}\n{text}")
 
 
 class TapResult(unittest.TestResult):
@@ -539,7 +544,8 @@ class TapResult(unittest.TestResult):
 
     def bad(self, test, err):
         self.line(False, test)
-        note("".join(traceback.format_exception(*err)))
+        complain(f"*** {test.id()}")
+        complain("".join(traceback.format_exception(*err)))
         scratch = getattr(getattr(test, "test_case", test), "scratch", None)
         if scratch and os.path.isdir(scratch.dir):
             show_logs(scratch)
@@ -575,7 +581,7 @@ def prepare_image():
     if made.returncode == 77:
         skip_all(made.stderr.strip().splitlines()[-1])
     if made.returncode != 0:
-        note(made.stderr)
+        complain(made.stderr)
         print("Bail out! no guest image", flush=True)
         sys.exit(1)
     note(made.stdout)
