@@ -314,6 +314,7 @@ static const char *on_set_vring_base(struct session *s, struct msg *msg)
 		return "ring base above 65535";
 	if (v->has_run && msg->payload.state.num != v->q.last_avail)
 		s->config.ops->guest_reset(s->config.ctx);
+	v->adopted = !v->has_run && msg->payload.state.num;
 	virtq_set_base(&v->q, (uint16_t)msg->payload.state.num);
 	v->has_run = false;
 	ring_refresh(s, msg->payload.state.index);
@@ -489,7 +490,7 @@ int session_input(struct session *s)
 		if (s->reader.got)
 			s->has_spoken = true;
 		if (r == MSG_E_AGAIN)
-			return MSG_E_AGAIN;
+			return SESSION_E_AGAIN;
 		if (r) {
 			if (r != MSG_E_EOF)
 				log_limited(LOG_WARN, s->config.tag, "front-end: %s; disconnected",

@@ -29,7 +29,7 @@
 #include "vhost/msg.h"
 #include "vhost/virtq.h"
 
-enum { SESSION_E_END = 1 };
+enum { SESSION_E_AGAIN = 1, SESSION_E_END };
 
 enum { SESSION_RINGS_MAX = 3 };
 
@@ -63,6 +63,7 @@ struct vring {
 	bool polled;				/* started without a kick descriptor */
 	bool has_run;				/* q.last_avail means something */
 	bool failed;				/* broken, and said so */
+	bool adopted;				/* set up from the middle: another back-end ran it */
 };
 
 /* Takes @sock over. 0 or -errno. */
@@ -71,7 +72,7 @@ void session_free(struct session *s);
 
 /*
  * Handles the messages that have arrived, a bounded number of them. 0: there
- * may be more; MSG_E_AGAIN: wait for the socket; SESSION_E_END: free it.
+ * may be more; SESSION_E_AGAIN: wait for the socket; SESSION_E_END: free it.
  */
 int session_input(struct session *s);
 

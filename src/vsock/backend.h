@@ -62,7 +62,7 @@ enum { BACKEND_E_PENDING = 1 };
 struct backend_ops {
 	const char *name;
 	/* Does this backend answer for @cid? */
-	bool (*serves)(const struct backend *b, uint64_t cid);
+	bool (*serves)(struct backend *b, uint64_t cid);
 	/* Opens a stream from the guest's @src to @dst. 0; BACKEND_E_PENDING: *out
 	 * is there, mux_stream_connected() tells the outcome; -errno: refused. */
 	int (*connect)(struct backend *b, const struct vsock_addr *src,

@@ -1,0 +1,300 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* One VM's vsock device: its turn. Front-ends come and go in frontend.c. */
+#include "device/device.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+#include "device/device_internal.h"
+#include "device/rx_window.h"
+#include "util/error.h"
+#include "util/log.h"
+
+enum {
+	REQUEST_MS = 2000,			/* a guest's answer to a host's connect */
+	CLOSING_MS = 10 * 1000,			/* a guest's answer to SHUTDOWN */
+	POLL_MS = 1,				/* rings without a kick descriptor */
+};
+
+void device_schedule(struct device *dev)
+{
+	if (!dev->in_turn)
+		loop_work_schedule(dev->config.loop, &dev->work);
+}
+
+static void on_wake(void *ctx)
+{
+	device_schedule(ctx);
+}
+
+static uint64_t now_ms(const struct device *dev)
+{
+	return loop_now_ms(dev->config.loop);
+}
+
+static void call_guest(struct vring *v)
+{
+	uint64_t one = 1;
+
+	if (v->call_fd >= 0 && write(v->call_fd, &one, sizeof one) < 0) {
+		/* EAGAIN: the counter is full, the guest was called often enough. */
+	}
+}
+
+static struct virtq *running(struct device *dev, unsigned ring)
+{
+	return dev->session ? session_running(dev->session, ring) : NULL;
+}
+
+static void input_chain(struct device *dev, const struct virtq_chain *chain)
+{
+	struct iov_cur cur = { .iov = chain->iov, .n = chain->n_out, .left = chain->out_len };
+	struct pkt pkt;
+	int bad = pkt_parse(&pkt, &cur);
+
+	if (bad)
+		log_guest(dev->tag, "packet of %zu bytes dropped: %s", chain->out_len,
+			  pkt_str_error(bad));
+	else
+		mux_input(dev->mux, &pkt, &cur, now_ms(dev));
+}
+
+/* A batch of the TX ring. True: there may be more right now. */
+static bool drain_tx(struct device *dev, struct virtq *q)
+{
+	struct virtq_iovs iovs = { .iov = dev->config.scratch->tx, .max = DEVICE_TX_IOVS };
+	struct virtq_chain chain;
+	size_t bytes = 0;
+	int r = 0;
+
+	for (int n = 0; n < DEVICE_TX_BATCH && bytes < DEVICE_TX_BYTES; n++) {
+		if (mux_is_clogged(dev->mux)) {
+			r = VIRTQ_E_EMPTY;	/* goes on when the replies are out */
+			break;
+		}
+		if ((r = virtq_pop(q, &iovs, &chain)))
+			break;
+		input_chain(dev, &chain);
+		virtq_push(q, &chain, 0);	/* seen after the flush, by the publish */
+		bytes += chain.out_len;
+	}
+	mux_flush(dev->mux, now_ms(dev));
+	if (virtq_publish(q))
+		call_guest(session_vring(dev->session, VSOCK_TXQ));
+	if (r == VIRTQ_E_BROKEN)
+		session_ring_broken(dev->session, VSOCK_TXQ);
+	return r == 0 || r == VIRTQ_E_FULL;
+}
+
+/* Lets the core speak. True: it was cut short and can go on right now. */
+static bool fill_rx(struct device *dev, struct virtq *q)
+{
+	struct rx_window window;
+	struct rx_port port;
+	int r;
+
+	rx_window_open(&window, q, dev->config.scratch);
+	port = rx_window_port(&window);
+	r = mux_output(dev->mux, &port, now_ms(dev));
+	rx_window_close(&window);
+	if (virtq_publish(q))
+		call_guest(session_vring(dev->session, VSOCK_RXQ));
+	if (window.is_broken) {
+		session_ring_broken(dev->session, VSOCK_RXQ);
+		return false;
+	}
+	if (r == MUX_E_STARVED)			/* the next buffer comes with a kick */
+		return virtq_enable_notify(q);
+	return r == MUX_E_MORE;
+}
+
+/* Tells the guest that its connections are void: 5.10.6.7. */
+static void send_event(struct device *dev)
+{
+	struct wire_vsock_event event = { .id = le32_of(VSOCK_EVENT_TRANSPORT_RESET) };
+	struct virtq *q = running(dev, VSOCK_EVENTQ);
+	struct virtq_iovs iovs = { .iov = dev->config.scratch->rx, .max = DEVICE_RX_IOVS };
+	struct virtq_chain chain;
+	uint32_t written = 0;
+	int r = VIRTQ_E_EMPTY;
+
+	if (!q || !dev->event_due)
+		return;
+	do
+		r = virtq_pop(q, &iovs, &chain);
+	while (r == VIRTQ_E_EMPTY && virtq_enable_notify(q));
+	if (r == VIRTQ_E_BROKEN)
+		session_ring_broken(dev->session, VSOCK_EVENTQ);
+	if (r)
+		return;
+	if (chain.in_len >= sizeof event) {
+		iov_copy_to(chain.iov + chain.n_out, chain.n_in, &event, sizeof event);
+		written = sizeof event;
+		dev->event_due = false;
+	}
+	virtq_push(q, &chain, written);
+	if (virtq_publish(q))
+		call_guest(session_vring(dev->session, VSOCK_EVENTQ));
+	if (dev->event_due)
+		device_schedule(dev);
+}
+
+static bool is_polled(struct device *dev)
+{
+	for (unsigned i = 0; i < VSOCK_NUM_QUEUES && dev->session; i++)
+		if (session_vring(dev->session, i)->polled && running(dev, i))
+			return true;
+	return false;
+}
+
+static void set_timer(struct device *dev)
+{
+	uint64_t next_ms = mux_next_deadline(dev->mux);
+
+	if (is_polled(dev) && now_ms(dev) + POLL_MS < next_ms)
+		next_ms = now_ms(dev) + POLL_MS;
+	if (next_ms == UINT64_MAX)
+		loop_timer_cancel(dev->config.loop, &dev->timer);
+	else if (!dev->timer.slot || dev->timer.deadline_ms != next_ms)
+		loop_timer_set(dev->config.loop, &dev->timer, next_ms);
+}
+
+static void on_timer(struct loop_timer *timer)
+{
+	struct device *dev = container_of(timer, struct device, timer);
+
+	device_schedule(dev);
+}
+
+/* What the session's rings say about the guest. */
+static void look_at_guest(struct device *dev, const struct virtq *tx, const struct virtq *rx)
+{
+	bool is_running = tx && rx;
+
+	if (is_running == mux_is_running(dev->mux))
+		return;
+	mux_set_running(dev->mux, is_running);
+	log_info(dev->tag, is_running ? "guest is running" : "guest is not running");
+	if (!is_running)
+		return;
+	loop_timer_cancel(dev->config.loop, &dev->resume);
+	if (session_vring(dev->session, VSOCK_TXQ)->adopted) {
+		session_vring(dev->session, VSOCK_TXQ)->adopted = false;
+		dev->event_due = true;
+	}
+}
+
+/* Rings that are worked on in every turn want kicks only when they are idle. */
+static bool rings_turn(struct device *dev)
+{
+	struct virtq *tx = running(dev, VSOCK_TXQ), *rx = running(dev, VSOCK_RXQ);
+	bool more = false, was_clogged;
+
+	look_at_guest(dev, tx, rx);
+	send_event(dev);
+	if (tx) {
+		virtq_disable_notify(tx);
+		more |= drain_tx(dev, tx);
+	}
+	was_clogged = mux_is_clogged(dev->mux);
+	if (rx && mux_has_output(dev->mux)) {
+		virtq_disable_notify(rx);
+		more |= fill_rx(dev, rx);
+	}
+	if (was_clogged)
+		return more || !mux_is_clogged(dev->mux);
+	if (tx && !more && !tx->broken)
+		more = virtq_enable_notify(tx);
+	return more;
+}
+
+static void on_turn(struct loop_work *work)
+{
+	struct device *dev = container_of(work, struct device, work);
+	bool more;
+
+	dev->in_turn = true;
+	if (mux_next_deadline(dev->mux) <= now_ms(dev))
+		mux_expire(dev->mux, now_ms(dev));
+	more = rings_turn(dev);
+	dev->in_turn = false;
+	if (dev->session && session_memory_is_lost(dev->session)) {
+		log_err(dev->tag, "guest memory vanished; front-end disconnected");
+		frontend_drop(dev);
+		more = false;
+	}
+	set_timer(dev);
+	if (more)
+		device_schedule(dev);
+}
+
+static uint64_t random_u64(void)
+{
+	uint64_t v = 0;
+
+	if (getrandom(&v, sizeof v, GRND_NONBLOCK) != (ssize_t)sizeof v)
+		v = (uintptr_t)&v;		/* layout randomisation has to do */
+	return v;
+}
+
+int device_new(struct device **out, const struct device_config *config)
+{
+	struct device *dev = calloc(1, sizeof *dev);
+	struct mux_config mux = {
+		.guest_cid = config->guest_cid, .buf_alloc = config->buf_alloc,
+		.max_conns = config->max_conns, .request_ms = REQUEST_MS,
+		.linger_ms = config->linger_ms, .closing_ms = CLOSING_MS,
+		.hash_seed = random_u64(), .scratch = &config->scratch->mux,
+		.wake = on_wake, .ctx = dev, .tag = dev ? dev->tag : NULL,
+	};
+	int r;
+
+	if (!dev)
+		return -ENOMEM;
+	dev->config = *config;
+	snprintf(dev->tag, sizeof dev->tag, "vm %llu", (unsigned long long)config->guest_cid);
+	loop_work_init(&dev->work, on_turn);
+	dev->timer.expire = on_timer;
+	r = mux_new(&dev->mux, &mux);
+	if (!r)
+		r = frontend_init(dev);
+	if (r < 0) {
+		device_free(dev);
+		return r;
+	}
+	*out = dev;
+	return 0;
+}
+
+void device_free(struct device *dev)
+{
+	if (!dev)
+		return;
+	frontend_deinit(dev);
+	loop_timer_cancel(dev->config.loop, &dev->timer);
+	loop_work_cancel(&dev->work);
+	mux_free(dev->mux);
+	for (size_t i = 0; i < dev->n_backends; i++)
+		dev->backends[i]->ops->free(dev->backends[i]);
+	free(dev);
+}
+
+struct mux *device_mux(struct device *dev)
+{
+	return dev->mux;
+}
+
+const char *device_tag(const struct device *dev)
+{
+	return dev->tag;
+}
+
+void device_add_backend(struct device *dev, struct backend *backend)
+{
+	assert(dev->n_backends < MUX_BACKENDS_MAX);
+	dev->backends[dev->n_backends++] = backend;
+	mux_add_backend(dev->mux, backend);
+}

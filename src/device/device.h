@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * One VM's vsock device: the vhost-user socket and session, three queues, the
+ * packet core, and who is told what when.
+ *
+ * Everything that happens (a kick, a readable socket, a deadline) schedules one
+ * turn of the device; the loop runs it when all events of its batch have been
+ * seen. A turn drains a batch of the TX ring into the core, lets the core fill
+ * RX buffers, publishes each ring's used entries at once and calls the guest at
+ * most once per ring. What is left goes to the next turn, behind the other
+ * devices of the worker.
+ *
+ * Rings are clean between turns: nothing popped is kept, so a ring can be
+ * stopped, moved or unmapped by any message.
+ */
+#pragma once
+
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "util/loop.h"
+#include "vhost/virtq.h"
+#include "vsock/mux.h"
+
+enum {
+	DEVICE_TX_BATCH = 256,			/* packets per turn */
+	DEVICE_TX_BYTES = 256 * 1024,
+	DEVICE_TX_IOVS = 2 * VIRTQ_CHAIN_MAX,
+	DEVICE_RX_IOVS = 2 * VIRTQ_CHAIN_MAX,
+};
+
+/* Memory for one turn, shared by the devices of a worker. */
+struct device_scratch {
+	struct mux_scratch mux;
+	struct iovec tx[DEVICE_TX_IOVS], rx[DEVICE_RX_IOVS];
+	struct virtq_chain chains[RX_BORROW_MAX];	/* RX, popped and not used yet */
+	struct rx_buf bufs[RX_BORROW_MAX];	/* the same as the core sees them */
+};
+
+struct device_config {
+	const char *socket;			/* path where front-ends connect */
+	mode_t socket_mode;
+	gid_t socket_gid;
+	uint64_t guest_cid;
+	uint32_t queue_size, buf_alloc, max_conns, linger_ms;
+	struct loop *loop;			/* borrowed, as scratch is */
+	struct device_scratch *scratch;
+};
+
+struct device;
+
+/* Listens. 0, or -errno as for listener_open(). */
+int device_new(struct device **out, const struct device_config *config);
+void device_free(struct device *dev);
+
+/* For backends: valid as long as the device. */
+struct mux *device_mux(struct device *dev);
+const char *device_tag(const struct device *dev);
+
+/* Takes the backend over. */
+void device_add_backend(struct device *dev, struct backend *backend);

@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * What the two halves of a device share: device.c moves packets, frontend.c
+ * deals with whoever is connected to the vhost-user socket.
+ */
+#pragma once
+
+#include "device/device.h"
+#include "util/listener.h"
+#include "vhost/session.h"
+
+struct device {
+	struct device_config config;
+	char tag[32];				/* "vm 3" */
+	struct mux *mux;
+	struct backend *backends[MUX_BACKENDS_MAX];	/* owned */
+	size_t n_backends;
+	struct loop_work work;			/* the turn */
+	struct loop_timer timer;		/* the next deadline of the mux */
+	bool in_turn;
+	bool event_due;				/* TRANSPORT_RESET */
+
+	struct listener listener;
+	struct loop_source listener_source;	/* not added while it rests */
+	struct loop_timer rest;
+	struct session *session;		/* NULL: no front-end */
+	struct loop_source session_source;
+	struct loop_source kicks[VSOCK_NUM_QUEUES];
+	struct loop_timer resume;		/* until when a stopped guest may go on */
+};
+
+void device_schedule(struct device *dev);
+
+int frontend_init(struct device *dev);		/* 0, or -errno as for listener_open() */
+void frontend_deinit(struct device *dev);	/* also after a failed or no init */
+
+/* Ends the session, and with it the guest's connections. */
+void frontend_drop(struct device *dev);

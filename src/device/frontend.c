@@ -1,0 +1,261 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Front-ends come, go, and come again: one listening socket, one session at a
+ * time.
+ *
+ * Whoever connects while another front-end is in session is refused; but first
+ * the session is asked whether it is still alive, since a killed VMM and its
+ * successor may arrive in one batch of events. A connection that has not said
+ * anything yet is a probe and makes room.
+ *
+ * QEMU says "the guest was reset" and "the VM is paused" by the same message,
+ * GET_VRING_BASE. So the guest's connections live on for RESUME_MS: rings that
+ * come back where they stopped were paused; rings that come back elsewhere, or
+ * not in time, were reset. A guest that resumes too late learns it by an event.
+ */
+#include <stdlib.h>
+#include <sys/epoll.h>
+
+#include "device/device_internal.h"
+#include "util/error.h"
+#include "util/fd.h"
+#include "util/log.h"
+
+enum {
+	RESUME_MS = 1000,
+	ACCEPT_REST_MS = 100,			/* without descriptors to accept with */
+};
+
+#define BIT(n) (UINT64_C(1) << (n))
+
+static uint64_t now_ms(const struct device *dev)
+{
+	return loop_now_ms(dev->config.loop);
+}
+
+static void on_kick(struct loop_source *source, uint32_t events, unsigned ring)
+{
+	struct device *dev = container_of(source, struct device, kicks[ring]);
+
+	/* Edge-triggered, so the counter is left alone; a closed pipe is no kick. */
+	if (events & EPOLLIN)
+		device_schedule(dev);
+	else
+		loop_remove(dev->config.loop, source);
+}
+
+static void on_kick_rx(struct loop_source *source, uint32_t events)
+{
+	on_kick(source, events, VSOCK_RXQ);
+}
+
+static void on_kick_tx(struct loop_source *source, uint32_t events)
+{
+	on_kick(source, events, VSOCK_TXQ);
+}
+
+static void on_kick_event(struct loop_source *source, uint32_t events)
+{
+	on_kick(source, events, VSOCK_EVENTQ);
+}
+
+static void on_ring_changed(void *ctx, unsigned ring)
+{
+	struct device *dev = ctx;
+	struct vring *v = session_vring(dev->session, ring);
+	int r = 0;
+
+	if (dev->kicks[ring].fd != v->kick_fd) {
+		loop_remove(dev->config.loop, &dev->kicks[ring]);
+		if (v->kick_fd >= 0)
+			r = loop_add(dev->config.loop, &dev->kicks[ring], v->kick_fd,
+				     EPOLLIN | EPOLLET);
+		if (r < 0) {
+			log_limited(LOG_WARN, dev->tag, "ring %u: cannot wait for kicks: %s; polled",
+				    ring, error_str(r));
+			v->polled = true;
+		}
+	}
+	device_schedule(dev);
+}
+
+static void on_ring_stopped(void *ctx, unsigned ring)
+{
+	struct device *dev = ctx;
+
+	loop_remove(dev->config.loop, &dev->kicks[ring]);
+	if (ring != VSOCK_EVENTQ && !dev->resume.slot)
+		loop_timer_set(dev->config.loop, &dev->resume, now_ms(dev) + RESUME_MS);
+	device_schedule(dev);
+}
+
+static void on_guest_reset(void *ctx)
+{
+	struct device *dev = ctx;
+
+	loop_timer_cancel(dev->config.loop, &dev->resume);
+	if (mux_reset(dev->mux, now_ms(dev)))
+		log_info(dev->tag, "guest was reset: its connections are closed");
+	dev->event_due = false;
+}
+
+static void on_resume_timeout(struct loop_timer *timer)
+{
+	struct device *dev = container_of(timer, struct device, resume);
+
+	if (mux_reset(dev->mux, now_ms(dev))) {
+		log_info(dev->tag, "guest stays stopped: its connections are closed");
+		dev->event_due = true;		/* if it was only paused */
+	}
+}
+
+static void on_read_config(void *ctx, uint32_t offset, void *out, size_t len)
+{
+	const struct device *dev = ctx;
+	struct wire_vsock_config config = { .guest_cid = le64_of(dev->config.guest_cid) };
+	uint8_t *to = out;
+
+	memset(to, 0, len);
+	for (size_t i = 0; i < len && offset + (uint64_t)i < sizeof config; i++)
+		to[i] = ((const uint8_t *)&config)[offset + i];
+}
+
+static const struct session_ops session_ops = {
+	.ring_changed = on_ring_changed,
+	.ring_stopped = on_ring_stopped,
+	.guest_reset = on_guest_reset,
+	.read_config = on_read_config,
+};
+
+void frontend_drop(struct device *dev)
+{
+	if (!dev->session)
+		return;
+	for (unsigned i = 0; i < VSOCK_NUM_QUEUES; i++)
+		loop_remove(dev->config.loop, &dev->kicks[i]);
+	loop_remove(dev->config.loop, &dev->session_source);
+	loop_timer_cancel(dev->config.loop, &dev->resume);
+	if (session_has_spoken(dev->session))
+		log_info(dev->tag, "front-end disconnected");
+	mux_set_running(dev->mux, false);
+	mux_reset(dev->mux, now_ms(dev));
+	dev->event_due = false;
+	session_free(dev->session);
+	dev->session = NULL;
+}
+
+/* Handles what the front-end has sent; it may be gone afterwards. */
+static void session_turn(struct device *dev)
+{
+	bool had_spoken = session_has_spoken(dev->session);
+	int r = session_input(dev->session);
+
+	if (!had_spoken && session_has_spoken(dev->session))
+		log_info(dev->tag, "front-end connected");
+	if (r == SESSION_E_END)
+		frontend_drop(dev);
+}
+
+static void on_session(struct loop_source *source, uint32_t events)
+{
+	(void)events;
+	session_turn(container_of(source, struct device, session_source));
+}
+
+/* Is the front-end that is in session there to stay? */
+static bool is_taken(struct device *dev)
+{
+	while (dev->session && session_has_spoken(dev->session)) {
+		int r = session_input(dev->session);
+
+		if (r == SESSION_E_AGAIN)
+			return true;
+		if (r == SESSION_E_END)
+			frontend_drop(dev);
+	}
+	return false;
+}
+
+static int session_begin(struct device *dev, int sock)
+{
+	struct session_config config = {
+		.ops = &session_ops, .ctx = dev, .tag = dev->tag,
+		.features = BIT(VIRTIO_F_VERSION_1) | BIT(VIRTIO_F_EVENT_IDX) |
+			BIT(VIRTIO_F_INDIRECT_DESC) | BIT(VIRTIO_F_IN_ORDER) |
+			BIT(VIRTIO_F_NOTIFY_ON_EMPTY),
+		.n_rings = VSOCK_NUM_QUEUES, .ring_size_max = dev->config.queue_size,
+	};
+	int r;
+
+	frontend_drop(dev);
+	r = session_new(&dev->session, &config, sock);
+	if (!r)
+		r = loop_add(dev->config.loop, &dev->session_source, sock, EPOLLIN | EPOLLRDHUP);
+	if (r < 0)
+		frontend_drop(dev);
+	return r;
+}
+
+static void listener_rest(struct device *dev)
+{
+	loop_remove(dev->config.loop, &dev->listener_source);
+	loop_timer_set(dev->config.loop, &dev->rest, now_ms(dev) + ACCEPT_REST_MS);
+}
+
+static void on_rested(struct loop_timer *timer)
+{
+	struct device *dev = container_of(timer, struct device, rest);
+
+	if (loop_add(dev->config.loop, &dev->listener_source, dev->listener.fd, EPOLLIN) < 0)
+		loop_timer_set(dev->config.loop, &dev->rest, now_ms(dev) + ACCEPT_REST_MS);
+}
+
+static void on_accept(struct loop_source *source, uint32_t events)
+{
+	struct device *dev = container_of(source, struct device, listener_source);
+	int fd, r = listener_accept(&dev->listener, &fd);
+
+	(void)events;
+	if (r == -EAGAIN)
+		return;
+	if (r < 0) {
+		log_limited(LOG_WARN, dev->tag, "cannot accept a front-end: %s; again in %d ms",
+			    error_str(r), ACCEPT_REST_MS);
+		listener_rest(dev);
+	} else if (is_taken(dev)) {
+		log_limited(LOG_WARN, dev->tag, "a second front-end was refused");
+		fd_close(&fd);
+	} else if ((r = session_begin(dev, fd)) < 0) {
+		log_limited(LOG_WARN, dev->tag, "cannot begin a session: %s", error_str(r));
+	}
+}
+
+int frontend_init(struct device *dev)
+{
+	static void (*const on_kicks[VSOCK_NUM_QUEUES])(struct loop_source *, uint32_t) = {
+		[VSOCK_RXQ] = on_kick_rx, [VSOCK_TXQ] = on_kick_tx, [VSOCK_EVENTQ] = on_kick_event,
+	};
+	int r;
+
+	for (unsigned i = 0; i < VSOCK_NUM_QUEUES; i++)
+		dev->kicks[i] = (struct loop_source){ .dispatch = on_kicks[i], .fd = -1 };
+	dev->session_source = (struct loop_source){ .dispatch = on_session, .fd = -1 };
+	dev->listener_source = (struct loop_source){ .dispatch = on_accept, .fd = -1 };
+	dev->rest.expire = on_rested;
+	dev->resume.expire = on_resume_timeout;
+	r = listener_open(&dev->listener, dev->config.socket, dev->config.socket_mode,
+			  dev->config.socket_gid);
+	if (r < 0)
+		return r;
+	return loop_add(dev->config.loop, &dev->listener_source, dev->listener.fd, EPOLLIN);
+}
+
+void frontend_deinit(struct device *dev)
+{
+	if (!dev->rest.expire)			/* no init */
+		return;
+	frontend_drop(dev);
+	loop_timer_cancel(dev->config.loop, &dev->rest);
+	loop_remove(dev->config.loop, &dev->listener_source);
+	listener_deinit(&dev->listener);
+}

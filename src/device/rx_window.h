@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The RX ring as the packet core wants it: the next buffers, several at once,
+ * and those that were not used handed back to the front of the ring.
+ */
+#pragma once
+
+#include <stdbool.h>
+
+#include "vhost/virtq.h"
+#include "vsock/rx.h"
+
+struct device_scratch;
+
+struct rx_window {
+	struct virtq *q;
+	struct device_scratch *scratch;
+	struct virtq_iovs iovs;
+	size_t first, end;			/* popped and not used: chains[first..end) */
+	bool is_broken;
+};
+
+/* For one turn; rx_window_close() gives back what is left. */
+void rx_window_open(struct rx_window *w, struct virtq *q, struct device_scratch *scratch);
+void rx_window_close(struct rx_window *w);
+struct rx_port rx_window_port(struct rx_window *w);

@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* A worker: one thread, one loop, its devices. */
+#include "device/worker.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+
+#include "util/error.h"
+#include "util/log.h"
+
+struct worker {
+	struct loop *loop;
+	struct device_scratch *scratch;
+	struct device **devices;		/* owned */
+	size_t n_devices;
+	pthread_t thread;
+	bool has_thread;
+	void (*failed)(void);
+};
+
+int worker_new(struct worker **out)
+{
+	struct worker *w = calloc(1, sizeof *w);
+	int r = -ENOMEM;
+
+	if (!w)
+		return r;
+	w->scratch = malloc(sizeof *w->scratch);
+	if (w->scratch)
+		r = loop_new(&w->loop);
+	if (r < 0) {
+		worker_free(w);
+		return r;
+	}
+	*out = w;
+	return 0;
+}
+
+static void free_devices(struct worker *w)
+{
+	while (w->n_devices)
+		device_free(w->devices[--w->n_devices]);
+}
+
+void worker_free(struct worker *w)
+{
+	if (!w)
+		return;
+	if (w->has_thread) {
+		loop_stop(w->loop);
+		pthread_join(w->thread, NULL);
+	}
+	free_devices(w);
+	free(w->devices);
+	loop_free(w->loop);
+	free(w->scratch);
+	free(w);
+}
+
+struct loop *worker_loop(struct worker *w)
+{
+	return w->loop;
+}
+
+struct device_scratch *worker_scratch(struct worker *w)
+{
+	return w->scratch;
+}
+
+int worker_add_device(struct worker *w, struct device *dev)
+{
+	struct device **devices = realloc(w->devices, (w->n_devices + 1) * sizeof *devices);
+
+	if (!devices)
+		return -ENOMEM;
+	w->devices = devices;
+	w->devices[w->n_devices++] = dev;
+	return 0;
+}
+
+static void *run(void *arg)
+{
+	struct worker *w = arg;
+	int r = loop_run(w->loop);
+
+	free_devices(w);
+	if (r < 0) {
+		log_err("worker", "event loop: %s", error_str(r));
+		w->failed();
+	}
+	return NULL;
+}
+
+int worker_start(struct worker *w, void (*failed)(void))
+{
+	int r;
+
+	w->failed = failed;
+	r = pthread_create(&w->thread, NULL, run, w);
+	if (r)
+		return -r;
+	w->has_thread = true;
+	return 0;
+}

@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * A worker: one thread, one loop, and the devices that belong to it for life.
+ * Nothing is shared between workers.
+ *
+ * Devices are made before the thread starts, so that a failure can still end
+ * the program, and are freed by the thread itself, which alone has touched them.
+ */
+#pragma once
+
+#include "device/device.h"
+
+struct worker;
+
+int worker_new(struct worker **out);		/* 0 or -errno */
+
+/* Joins the thread, if it was started; frees the devices. */
+void worker_free(struct worker *w);
+
+/* For the config of a device that is given to worker_add_device(). */
+struct loop *worker_loop(struct worker *w);
+struct device_scratch *worker_scratch(struct worker *w);
+
+/* Takes the device over. 0 or -ENOMEM (then not). */
+int worker_add_device(struct worker *w, struct device *dev);
+
+/* @failed is called, in the thread, if its loop ends by itself. 0 or -errno. */
+int worker_start(struct worker *w, void (*failed)(void));

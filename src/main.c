@@ -1,0 +1,182 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * vhost-device-vsock: options -> plan -> sockets -> workers, and the way back.
+ *
+ * Exit status: 0 after SIGTERM, SIGINT or SIGHUP; 2: your command line or
+ * configuration; 1: the system.
+ */
+#include <sched.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+
+#include "backend/uds.h"
+#include "config/plan.h"
+#include "device/worker.h"
+#include "util/error.h"
+#include "util/log.h"
+#include "vhost/gmem.h"
+
+enum { MAX_CONNS = 4096 };			/* per VM; more are refused by RST */
+
+struct daemon {
+	struct worker **workers;
+	size_t n_workers;
+};
+
+static atomic_bool worker_failed;
+
+static void on_worker_failed(void)
+{
+	atomic_store(&worker_failed, true);
+	kill(getpid(), SIGTERM);
+}
+
+/* As many connections as the system lets us have. */
+static void raise_descriptor_limit(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
+		limit.rlim_cur = limit.rlim_max;
+		if (setrlimit(RLIMIT_NOFILE, &limit) < 0)
+			log_warn("main", "cannot raise the limit of open files: %s",
+				 error_str(error_last()));
+	}
+}
+
+static size_t count_cpus(void)
+{
+	cpu_set_t set;
+
+	return sched_getaffinity(0, sizeof set, &set) == 0 ? (size_t)CPU_COUNT(&set) : 1;
+}
+
+static int add_backend(struct device *dev, const struct plan *plan, const struct vm_plan *vm,
+		       struct worker *w)
+{
+	struct uds_config config = {
+		.path = vm->uds_path, .mode = plan->socket_mode, .gid = plan->socket_gid,
+		.tag = device_tag(dev), .loop = worker_loop(w), .mux = device_mux(dev),
+	};
+	struct backend *backend;
+	int r = uds_new(&backend, &config);
+
+	if (r < 0) {
+		log_err(device_tag(dev), "uds-path %s: %s", vm->uds_path, error_str(r));
+		return r;
+	}
+	device_add_backend(dev, backend);
+	return 0;
+}
+
+static int add_vm(struct worker *w, const struct plan *plan, const struct vm_plan *vm)
+{
+	struct device_config config = {
+		.socket = vm->socket, .socket_mode = plan->socket_mode,
+		.socket_gid = plan->socket_gid, .guest_cid = vm->guest_cid,
+		.queue_size = vm->queue_size, .buf_alloc = vm->tx_buffer_size,
+		.max_conns = MAX_CONNS, .linger_ms = plan->linger_ms,
+		.loop = worker_loop(w), .scratch = worker_scratch(w),
+	};
+	struct device *dev;
+	int r = device_new(&dev, &config);
+
+	if (r < 0) {
+		log_err("main", "vm %llu: socket %s: %s", (unsigned long long)vm->guest_cid,
+			vm->socket, error_str(r));
+		return r;
+	}
+	r = add_backend(dev, plan, vm, w);
+	if (!r)
+		r = worker_add_device(w, dev);
+	if (r < 0) {
+		device_free(dev);
+		return r;
+	}
+	log_info(device_tag(dev), "listening on %s", vm->socket);
+	return 0;
+}
+
+static void daemon_deinit(struct daemon *d)
+{
+	for (size_t i = 0; i < d->n_workers; i++)
+		worker_free(d->workers[i]);
+	free(d->workers);
+	*d = (struct daemon){ .n_workers = 0 };
+}
+
+/* Sockets of all VMs first, then threads: what cannot be had is said while the
+ * exit status can still tell. */
+static int daemon_init(struct daemon *d, const struct plan *plan)
+{
+	size_t n_cpus = count_cpus(), want = plan->n_vms < n_cpus ? plan->n_vms : n_cpus;
+	int r;
+
+	*d = (struct daemon){ .workers = calloc(want, sizeof *d->workers) };
+	if (!d->workers)
+		return -ENOMEM;
+	for (; d->n_workers < want; d->n_workers++)
+		if ((r = worker_new(&d->workers[d->n_workers])) < 0)
+			goto fail;
+	for (size_t i = 0; i < plan->n_vms; i++)
+		if ((r = add_vm(d->workers[i % want], plan, &plan->vms[i])) < 0)
+			goto fail;
+	for (size_t i = 0; i < want; i++)
+		if ((r = worker_start(d->workers[i], on_worker_failed)) < 0)
+			goto fail;
+	return 0;
+fail:
+	daemon_deinit(d);
+	return r;
+}
+
+static void block_signals(sigset_t *ends)
+{
+	sigemptyset(ends);
+	sigaddset(ends, SIGTERM);
+	sigaddset(ends, SIGINT);
+	sigaddset(ends, SIGHUP);
+	pthread_sigmask(SIG_BLOCK, ends, NULL);	/* inherited by the workers */
+	signal(SIGPIPE, SIG_IGN);
+}
+
+static int run(const struct plan *plan)
+{
+	struct daemon daemon;
+	sigset_t ends;
+	int sig, r;
+
+	block_signals(&ends);
+	umask(077);
+	raise_descriptor_limit();
+	if ((r = gmem_catch_sigbus()) < 0)
+		return r;
+	if ((r = daemon_init(&daemon, plan)) < 0)
+		return r;
+	sigwait(&ends, &sig);
+	log_info("main", "ends on signal %d", sig);
+	daemon_deinit(&daemon);
+	return atomic_load(&worker_failed) ? -EIO : 0;
+}
+
+int main(int argc, char **argv)
+{
+	struct plan plan;
+	int r = plan_init(&plan, argc, argv);
+
+	if (r == CONFIG_E_EXIT)
+		return 0;
+	if (r)
+		return r == CONFIG_E_USAGE ? 2 : 1;
+	r = log_init((enum log_level)plan.log_level, plan.log_file);
+	if (r < 0)
+		log_err("main", "log-file %s: %s", plan.log_file, error_str(r));
+	else
+		r = run(&plan);
+	log_deinit();
+	plan_deinit(&plan);
+	return r < 0 ? 1 : 0;
+}
