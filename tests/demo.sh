@@ -55,7 +55,7 @@ until_true() {
 }
 
 say "starting the daemon"
-"$out/demo/vhost-device-vsock" --guest-cid 3 --socket "$dir/vhost.sock" \
+"$out/demo/src/vhost-device-vsock" --guest-cid 3 --socket "$dir/vhost.sock" \
 	--uds-path "$dir/vm.vsock" >"$dir/daemon.log" 2>&1 &
 pids+=($!)
 until_true 10 "socket of the daemon" test -S "$dir/vhost.sock"
