@@ -14,6 +14,11 @@
 #include "support/deadline.h"
 #include "support/must.h"
 
+enum {
+	CONFIG_DATA_MAX = 4096,
+	CONFIG_MSG_MAX = sizeof(struct vhost_user_config) + CONFIG_DATA_MAX,
+};
+
 bool frontend_connect(struct frontend *f, const char *path)
 {
 	struct sockaddr_un addr = { .sun_family = AF_UNIX };
@@ -210,34 +215,43 @@ int frontend_reset_device(struct frontend *f)
 	return tell(f, VHOST_USER_RESET_DEVICE, NULL, 0, NULL, 0);
 }
 
+/* Header and data; returns their size. */
+static size_t build_config(uint8_t *m, uint32_t offset, uint32_t size)
+{
+	struct vhost_user_config c = { .offset = offset, .size = size };
+
+	must(size <= CONFIG_DATA_MAX);
+	memset(m, 0xee, sizeof c + size);
+	memcpy(m, &c, sizeof c);
+	return sizeof c + size;
+}
+
 int frontend_get_config(struct frontend *f, uint32_t offset, uint32_t size,
 			void *data)
 {
-	struct { struct vhost_user_config c; uint8_t data[4096]; } m, reply;
-	size_t whole = sizeof m.c + size;
+	uint8_t m[CONFIG_MSG_MAX], reply[CONFIG_MSG_MAX];
+	size_t whole = build_config(m, offset, size);
+	struct vhost_user_config c;
 	int r;
 
-	must(size <= sizeof m.data);
-	memset(&m, 0xee, sizeof m);
-	m.c = (struct vhost_user_config){ .offset = offset, .size = size };
-	r = frontend_ask(f, VHOST_USER_GET_CONFIG, &m, whole, &reply, whole);
+	r = frontend_ask(f, VHOST_USER_GET_CONFIG, m, whole, reply, whole);
 	if (r)
 		return r;
-	if (reply.c.offset != offset || reply.c.size != size)
+	memcpy(&c, reply, sizeof c);
+	if (c.offset != offset || c.size != size)
 		return FRONTEND_ODD;
-	memcpy(data, reply.data, size);
+	memcpy(data, reply + sizeof c, size);
 	return 0;
 }
 
 int frontend_set_config(struct frontend *f, uint32_t offset, uint32_t size,
 			const void *data)
 {
-	struct { struct vhost_user_config c; uint8_t data[4096]; } m;
+	uint8_t m[CONFIG_MSG_MAX];
+	size_t whole = build_config(m, offset, size);
 
-	must(size <= sizeof m.data);
-	m.c = (struct vhost_user_config){ .offset = offset, .size = size };
-	memcpy(m.data, data, size);
-	return tell(f, VHOST_USER_SET_CONFIG, &m, sizeof m.c + size, NULL, 0);
+	memcpy(m + sizeof(struct vhost_user_config), data, size);
+	return tell(f, VHOST_USER_SET_CONFIG, m, whole, NULL, 0);
 }
 
 static struct vhost_user_mem_region wire_region(const struct guest_region *r)
@@ -250,9 +264,9 @@ static struct vhost_user_mem_region wire_region(const struct guest_region *r)
 int frontend_set_mem_table(struct frontend *f, const struct guest *g)
 {
 	struct {
-		struct vhost_user_mem_table t;
+		uint32_t n, padding;
 		struct vhost_user_mem_region r[VHOST_USER_MEM_TABLE_REGIONS];
-	} m = { .t.num_regions = g->n_regions };
+	} m = { .n = g->n_regions };
 	int fds[VHOST_USER_MEM_TABLE_REGIONS];
 
 	must(g->n_regions <= VHOST_USER_MEM_TABLE_REGIONS);
@@ -261,7 +275,8 @@ int frontend_set_mem_table(struct frontend *f, const struct guest *g)
 		fds[i] = g->regions[i].fd;
 	}
 	return tell(f, VHOST_USER_SET_MEM_TABLE, &m,
-		    sizeof m.t + g->n_regions * sizeof m.r[0], fds, g->n_regions);
+		    sizeof(struct vhost_user_mem_table) +
+		    g->n_regions * sizeof m.r[0], fds, g->n_regions);
 }
 
 int frontend_add_mem_reg(struct frontend *f, const struct guest_region *r)
