@@ -79,6 +79,7 @@ static int add_vm(struct worker *w, const struct plan *plan, const struct vm_pla
 		.socket_gid = plan->socket_gid, .guest_cid = vm->guest_cid,
 		.queue_size = vm->queue_size, .buf_alloc = vm->tx_buffer_size,
 		.max_conns = MAX_CONNS, .linger_ms = plan->linger_ms,
+		.pause_grace_ms = plan->pause_grace_ms,
 		.loop = worker_loop(w), .scratch = worker_scratch(w),
 	};
 	struct device *dev;

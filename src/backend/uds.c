@@ -149,7 +149,7 @@ static void on_accept(struct loop_source *source, uint32_t events)
 		if (mux_is_running(u->config.mux))
 			handshake_begin(u, fd);
 		else
-			fd_close(&fd);
+			unix_hang_up(&fd);
 	}
 }
 

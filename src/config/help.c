@@ -74,6 +74,9 @@ static void print_common_options(const struct plan *plan)
 "      --linger SECONDS       how long the rest of what a guest sent before it\n"
 "                             closed may wait for a receiver that takes none of\n"
 "                             it (default %g)\n"
+"      --pause-grace SECONDS  how long a guest whose queues were stopped, paused\n"
+"                             or reset, may take to resume before its connections\n"
+"                             are closed (default %g)\n"
 "\n"
 "Logging and help:\n"
 "      --log-level LEVEL      error, warn, info, debug or trace (default warn, or\n"
@@ -85,7 +88,8 @@ static void print_common_options(const struct plan *plan)
 "\n"
 "Exit status: 0 after a signal to end, 1 if the system fails us, 2 for a\n"
 "mistake in the options or the file.\n",
-	       (unsigned)plan->socket_mode, plan->linger_ms / 1000.0);
+	       (unsigned)plan->socket_mode, plan->linger_ms / 1000.0,
+	       plan->pause_grace_ms / 1000.0);
 }
 
 int help_print(void)

@@ -154,6 +154,12 @@ static int set_linger(struct scan *s, const char *value)
 			     "--linger");
 }
 
+static int set_pause_grace(struct scan *s, const char *value)
+{
+	return config_prefix(s->err, number_parse_seconds(&s->plan->pause_grace_ms, value, s->err),
+			     "--pause-grace");
+}
+
 static int set_help(struct scan *s, const char *value)
 {
 	(void)value;
@@ -174,6 +180,7 @@ static const struct option options_table[] = {
 	{ "socket-mode",	0,	true,	false,	set_socket_mode },
 	{ "socket-group",	0,	true,	false,	set_socket_group },
 	{ "linger",		0,	true,	false,	set_linger },
+	{ "pause-grace",	0,	true,	false,	set_pause_grace },
 	{ "log-file",		0,	true,	false,	set_log_file },
 	{ "log-level",		0,	true,	false,	set_log_level },
 	{ "verbose",		'v',	false,	true,	add_verbose },

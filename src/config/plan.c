@@ -28,6 +28,7 @@ void plan_init_defaults(struct plan *plan)
 		.socket_mode = 0600,
 		.socket_gid = (gid_t)-1,
 		.linger_ms = 30 * 1000,
+		.pause_grace_ms = 3 * 1000,
 	};
 }
 

@@ -38,6 +38,7 @@ struct plan {
 	mode_t socket_mode;			/* of the sockets we make */
 	gid_t socket_gid;			/* (gid_t)-1: leave it */
 	uint32_t linger_ms;			/* drain to a slow host at most so long without progress */
+	uint32_t pause_grace_ms;		/* connections survive stopped rings so long */
 };
 
 /*

@@ -42,7 +42,7 @@ struct device_config {
 	mode_t socket_mode;
 	gid_t socket_gid;
 	uint64_t guest_cid;
-	uint32_t queue_size, buf_alloc, max_conns, linger_ms;
+	uint32_t queue_size, buf_alloc, max_conns, linger_ms, pause_grace_ms;
 	struct loop *loop;			/* borrowed, as scratch is */
 	struct device_scratch *scratch;
 };

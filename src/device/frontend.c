@@ -9,9 +9,9 @@
  * anything yet is a probe and makes room.
  *
  * QEMU says "the guest was reset" and "the VM is paused" by the same message,
- * GET_VRING_BASE. So the guest's connections live on for RESUME_MS: rings that
- * come back where they stopped were paused; rings that come back elsewhere, or
- * not in time, were reset. A guest that resumes too late learns it by an event.
+ * GET_VRING_BASE. So the guest's connections live on for the pause grace: rings
+ * that come back where they stopped were paused; rings that come back elsewhere,
+ * or not in time, were reset. A guest that resumes too late learns it by an event.
  */
 #include <stdlib.h>
 #include <sys/epoll.h>
@@ -22,7 +22,6 @@
 #include "util/log.h"
 
 enum {
-	RESUME_MS = 1000,
 	ACCEPT_REST_MS = 100,			/* without descriptors to accept with */
 };
 
@@ -85,7 +84,7 @@ static void on_ring_stopped(void *ctx, unsigned ring)
 
 	loop_remove(dev->config.loop, &dev->kicks[ring]);
 	if (ring != VSOCK_EVENTQ && !dev->resume.slot)
-		loop_timer_set(dev->config.loop, &dev->resume, now_ms(dev) + RESUME_MS);
+		loop_timer_set(dev->config.loop, &dev->resume, now_ms(dev) + dev->config.pause_grace_ms);
 	device_schedule(dev);
 }
 

@@ -43,6 +43,16 @@ int unix_connect(int fd, const char *path)
 	return 0;
 }
 
+void unix_hang_up(int *fd)
+{
+	char dropped[4096];
+
+	if (recv(*fd, dropped, sizeof dropped, MSG_DONTWAIT) < 0) {
+		/* Nothing there, or gone. */
+	}
+	fd_close(fd);
+}
+
 /* 0: the name is free, or a socket that nobody listens on. */
 static int check_name(const char *path)
 {

@@ -63,8 +63,8 @@ static void describe(char *text, const struct plan *plan)
 
 	for (size_t i = 0; i < plan->n_vms; i++)
 		describe_vm(to, &plan->vms[i]);
-	fprintf(to, "level=%d mode=%o linger=%" PRIu32, plan->log_level,
-		(unsigned)plan->socket_mode, plan->linger_ms);
+	fprintf(to, "level=%d mode=%o linger=%" PRIu32 " grace=%" PRIu32, plan->log_level,
+		(unsigned)plan->socket_mode, plan->linger_ms, plan->pause_grace_ms);
 	if (plan->socket_gid != (gid_t)-1)
 		fprintf(to, " gid=%u", (unsigned)plan->socket_gid);
 	if (plan->log_file)

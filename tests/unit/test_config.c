@@ -15,7 +15,7 @@
 
 #define VM	"--socket s --uds-path u "
 #define BASE	"cid=3 socket=s uds=u tx=65536 queue=1024 groups=default; "
-#define REST	"level=1 mode=600 linger=30000"
+#define REST	"level=1 mode=600 linger=30000 grace=3000"
 
 /* 107 and 108 bytes: the longest path that fits, and one more. */
 #define P20	"/2345678901234567890"
@@ -75,27 +75,28 @@ static const struct good_case good_cases[] = {
 	  "cid=5 socket=u_4294967296 uds=v tx=65536 queue=1024 groups=default; " REST },
 	{ "port suffix of a socket", "--vm socket=u,uds-path=u_1",
 	  "cid=3 socket=u uds=u_1 tx=65536 queue=1024 groups=default; " REST },
-	{ "-v", VM "-v", BASE "level=2 mode=600 linger=30000" },
-	{ "-vv", "-vv " VM, BASE "level=3 mode=600 linger=30000" },
-	{ "-v -vv", "-v " VM "-vv", BASE "level=4 mode=600 linger=30000" },
-	{ "-vvvvv", VM "-vvvvv", BASE "level=4 mode=600 linger=30000" },
-	{ "--verbose", VM "--verbose -v", BASE "level=3 mode=600 linger=30000" },
-	{ "--log-level", VM "--log-level error", BASE "level=0 mode=600 linger=30000" },
+	{ "-v", VM "-v", BASE "level=2 mode=600 linger=30000 grace=3000" },
+	{ "-vv", "-vv " VM, BASE "level=3 mode=600 linger=30000 grace=3000" },
+	{ "-v -vv", "-v " VM "-vv", BASE "level=4 mode=600 linger=30000 grace=3000" },
+	{ "-vvvvv", VM "-vvvvv", BASE "level=4 mode=600 linger=30000 grace=3000" },
+	{ "--verbose", VM "--verbose -v", BASE "level=3 mode=600 linger=30000 grace=3000" },
+	{ "--log-level", VM "--log-level error", BASE "level=0 mode=600 linger=30000 grace=3000" },
 	{ "--log-level in capitals", VM "--log-level=TRACE",
-	  BASE "level=4 mode=600 linger=30000" },
+	  BASE "level=4 mode=600 linger=30000 grace=3000" },
 	{ "--log-file", "--log-file l --vm socket=s,uds-path=u", BASE REST " log=l" },
-	{ "--socket-mode", VM "--socket-mode 0660", BASE "level=1 mode=660 linger=30000" },
+	{ "--socket-mode", VM "--socket-mode 0660", BASE "level=1 mode=660 linger=30000 grace=3000" },
 	{ "--socket-mode without 0", VM "--socket-mode 777",
-	  BASE "level=1 mode=777 linger=30000" },
+	  BASE "level=1 mode=777 linger=30000 grace=3000" },
 	{ "--socket-group", VM "--socket-group root", BASE REST " gid=0" },
 	{ "--socket-group by number", VM "--socket-group 54321", BASE REST " gid=54321" },
-	{ "--linger", VM "--linger 2", BASE "level=1 mode=600 linger=2000" },
-	{ "--linger 0", VM "--linger 0", BASE "level=1 mode=600 linger=0" },
-	{ "--linger, fraction", VM "--linger 0.25", BASE "level=1 mode=600 linger=250" },
+	{ "--linger", VM "--linger 2", BASE "level=1 mode=600 linger=2000 grace=3000" },
+	{ "--linger 0", VM "--linger 0", BASE "level=1 mode=600 linger=0 grace=3000" },
+	{ "--linger, fraction", VM "--linger 0.25", BASE "level=1 mode=600 linger=250 grace=3000" },
 	{ "--linger, rounded up", VM "--linger 1.00001",
-	  BASE "level=1 mode=600 linger=1001" },
+	  BASE "level=1 mode=600 linger=1001 grace=3000" },
+	{ "--pause-grace", VM "--pause-grace 0.5", BASE "level=1 mode=600 linger=30000 grace=500" },
 	{ "--linger, longest", VM "--linger 4294966.999",
-	  BASE "level=1 mode=600 linger=4294966999" },
+	  BASE "level=1 mode=600 linger=4294966999 grace=3000" },
 	{ "-- at the end", VM "--", BASE REST },
 };
 
@@ -289,7 +290,7 @@ START_TEST(rust_log)
 
 	setenv("RUST_LOG", rust_log_cases[_i].rust_log, 1);
 	config_run(&run, rust_log_cases[_i].words);
-	snprintf(expected, sizeof expected, BASE "level=%d mode=600 linger=30000",
+	snprintf(expected, sizeof expected, BASE "level=%d mode=600 linger=30000 grace=3000",
 		 rust_log_cases[_i].level);
 	ck_assert_str_eq(run.plan, expected);
 }
@@ -302,7 +303,7 @@ START_TEST(help)
 	static const char *const options[] = {
 		"--guest-cid", "--socket ", "--uds-path", "--forward-cid", "--forward-listen",
 		"--tx-buffer-size", "--queue-size", "--groups", "--vm", "--config",
-		"--socket-mode", "--socket-group", "--linger", "--log-level", "--log-file",
+		"--socket-mode", "--socket-group", "--linger", "--pause-grace", "--log-level", "--log-file",
 		"-v, --verbose", "-h, --help", "-V, --version", "(default 65536)",
 		"(default 1024)", "(default 0600)", "(default 30)",
 	};

@@ -15,7 +15,7 @@
 
 #define VM	"vms:\n  - socket: s\n    uds_path: u\n"	/* lines 1 to 3 */
 #define BASE	"cid=3 socket=s uds=u tx=65536 queue=1024 groups=default; "
-#define REST	"level=1 mode=600 linger=30000"
+#define REST	"level=1 mode=600 linger=30000 grace=3000"
 
 static const struct {
 	const char *name, *text;
