@@ -28,8 +28,10 @@ enum { ARGS_MAX = 64 };
 
 void daemon_init(struct daemon *d)
 {
+	const char *tmp = getenv("TMPDIR");
+
 	*d = (struct daemon){ .pidfd = -1 };
-	strcpy(d->dir, "/tmp/vhost-vsock-test-XXXXXX");
+	snprintf(d->dir, sizeof d->dir, "%.40s/d-XXXXXX", tmp ? tmp : "/tmp");
 	must(mkdtemp(d->dir));
 	snprintf(d->socket, sizeof d->socket, "%s/vhost.sock", d->dir);
 	snprintf(d->uds, sizeof d->uds, "%s/vm.sock", d->dir);
