@@ -27,6 +27,7 @@ enum tx_shape {					/* of a packet with payload */
 	TX_SPLIT_HEADER,			/* 1 + 42 + (1 and the data) bytes */
 	TX_MANY,				/* data over several descriptors */
 	TX_INDIRECT,				/* TX_MANY in an indirect table */
+	TX_INDIRECT_TWO,			/* TX_TWO in one: Linux, when offered */
 	TX_SHAPES,
 };
 
@@ -129,6 +130,8 @@ void driver_release_some(struct driver *d, uint32_t n);
  * the slot holds. False at the deadline. */
 bool driver_send(struct driver *d, const struct driver_pkt *p, const void *data);
 bool driver_can_send(struct driver *d);
+/* Where the next packet's data will lie, when driver_can_send() says yes. */
+uint8_t *driver_next_tx(struct driver *d, uint16_t *slot);
 
 /* Keeps packets in the inbox instead of giving them to sockets. */
 void driver_keep_packets(struct driver *d);

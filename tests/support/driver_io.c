@@ -235,7 +235,8 @@ static unsigned tx_layout(const struct driver *d, uint64_t slot, uint32_t len,
 		b[n++] = (struct vring_buf){ hdr + HDR - 1, 1 + len, false };
 		return n;
 	}
-	for (; d->opt.tx_shape != TX_TWO && n < PIECES && piece; n++) {
+	for (; d->opt.tx_shape != TX_TWO && d->opt.tx_shape != TX_INDIRECT_TWO &&
+	       n < PIECES && piece; n++) {
 		b[n] = (struct vring_buf){ data, piece, false };
 		data += piece;
 		len -= piece;
@@ -250,6 +251,12 @@ bool driver_can_send(struct driver *d)
 		return true;
 	turn_tx(d);
 	return d->n_tx_free && d->vq[VSOCK_TXQ].n_free;
+}
+
+uint8_t *driver_next_tx(struct driver *d, uint16_t *slot)
+{
+	*slot = d->tx_free[d->n_tx_free - 1];
+	return d->tx_mem + (uint64_t)*slot * TX_SLOT + TX_DATA_AT;
 }
 
 /* Only the TX ring moves: the caller may be in the middle of a received packet. */
@@ -274,7 +281,7 @@ static bool add_tx(struct driver *d, uint16_t slot, const struct driver_pkt *p)
 	struct vring_buf b[PIECES + 2];
 	unsigned n = tx_layout(d, gpa, p->len, b);
 
-	if (d->opt.tx_shape == TX_INDIRECT)
+	if (d->opt.tx_shape == TX_INDIRECT || (d->opt.tx_shape == TX_INDIRECT_TWO && n > 1))
 		return vring_add_indirect(r, b, n, gpa + TX_TABLE_AT, slot);
 	return vring_add(r, b, n, slot);
 }

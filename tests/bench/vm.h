@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The daemon with its VMs, and what a guest program does on a socket, as Linux
+ * does it: queues of 128 (or 256), RX buffers of one 4 KiB descriptor, header
+ * and payload of TX in an indirect table of two, EVENT_IDX, 256 KiB of credit
+ * each way (the daemon is started with --tx-buffer-size 262144), kicks only when
+ * they are asked for.
+ */
+#pragma once
+
+#include "bench/bench.h"
+#include "bench/check.h"
+#include "support/daemon.h"
+#include "support/driver.h"
+#include "support/sock.h"
+
+enum { VM_PORT = 5000, VM_CID = 3, VM_CREDIT = 256 * 1024 };
+
+struct vm {
+	struct driver d;
+	char socket[96], uds[96];
+	bool *is_filled;			/* TX slots that hold the pattern */
+};
+
+struct host {					/* one daemon and its guests */
+	struct daemon daemon;
+	unsigned n_vms;
+	struct vm *vms;
+};
+
+void host_up(struct host *h, const struct run *r, unsigned n_vms);
+void host_down(struct host *h);			/* the daemon must end well */
+
+/* One more connection from the guest to a host program: both its ends. */
+struct sock *vm_connect(struct vm *v, int *fd);
+
+/* A message of the pattern; false when credit or ring have no room for all. */
+bool vm_send_one(struct vm *v, struct sock *s, size_t size, uint64_t number);
+/* Messages for so long, then SHUTDOWN(SEND). Returns the bytes. */
+uint64_t vm_send(struct vm *v, struct sock *s, size_t size, double seconds);
+/* What comes is given to @c from now on. */
+void vm_sink(struct sock *s, struct check *c);
+/* Until the peer sends no more; returns the bytes. */
+uint64_t vm_receive(struct vm *v, struct sock *s);
+/* Something happens on the rings, or dies. */
+void vm_wait(struct vm *v);
