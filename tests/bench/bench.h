@@ -41,16 +41,22 @@ struct run {
 	struct measure *out;
 };
 
+struct goal {
+	const char *figure;			/* NULL: none */
+	const char *of_limit;			/* of this one; NULL: absolute */
+	double at_most, at_least;		/* 0: no bound */
+};
+
 struct scenario {
 	const char *name, *unit;
 	void (*run)(struct run *r);
 	const char *limit;			/* another's name, or NULL */
 	double target;				/* ratio to the limit, or 0 */
+	struct goal goal;			/* of a figure, beside it */
 	size_t size;				/* bytes of a message */
 	unsigned count;				/* of connections, of VMs */
 	unsigned queue_size;			/* 0: 128 */
 	bool is_pinned;				/* everything on one CPU */
-	bool is_latency;			/* the value is a time: less is better */
 	bool is_limit;				/* no row of its own unless named */
 	const char *says;			/* one line for --list */
 };
@@ -63,10 +69,27 @@ void figure_add(struct measure *m, const char *name, double value);
 /* NULL when there is none of that name. */
 const struct figure *figure_find(const struct measure *m, const char *name);
 
+/* Scenarios; each file has the limits that are like them at its side. */
 void run_flow(struct run *r);			/* flow.c: guest to host */
 void run_flow_to_guest(struct run *r);
 void run_flow_both(struct run *r);
+void run_stalled_reader(struct run *r);		/* stall.c: beside run_flow */
+void run_stalled_program(struct run *r);	/* beside run_flow_to_guest */
+void run_stalled_guest(struct run *r);
+void run_vms(struct run *r);			/* vms.c: many times run_flow */
+void run_many(struct run *r);			/* many.c: connections of one VM */
+void run_many_to_guest(struct run *r);
+void run_many_idle(struct run *r);
 void run_rr(struct run *r);			/* rr.c */
+void run_crr_guest(struct run *r);		/* crr.c */
+void run_crr_host(struct run *r);
+void run_sibling(struct run *r);		/* sibling.c */
+void run_sibling_rr(struct run *r);
+void run_idle(struct run *r);			/* idle.c */
+
 void run_uds(struct run *r);			/* limit_flow.c */
 void run_uds_both(struct run *r);
+void run_memcpy(struct run *r);
 void run_relay_rr(struct run *r);		/* limit_rr.c */
+void run_relay_sibling_rr(struct run *r);
+void run_uds_crr(struct run *r);		/* crr_host.c */

@@ -63,6 +63,21 @@ static pid_t tracer_of(pid_t pid)
 	return (pid_t)tracer;
 }
 
+uint64_t cost_anon_bytes(const struct daemon *d)
+{
+	char path[64], line[128];
+	unsigned long kib = 0;
+	FILE *f;
+
+	snprintf(path, sizeof path, "/proc/%d/status", (int)d->pid);
+	f = fopen(path, "re");
+	must(f);
+	while (fgets(line, sizeof line, f))
+		sscanf(line, "RssAnon: %lu", &kib);
+	fclose(f);
+	return (uint64_t)kib * 1024;
+}
+
 static void start_strace(struct cost *c)
 {
 	char pid[16];

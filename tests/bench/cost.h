@@ -27,3 +27,6 @@ void cost_stop_ops(struct cost *c, const struct run *r, uint64_t ops);
 /* What one thread of a limit spent. */
 void cost_of_thread(const struct run *r, const char *who, double cpu_s,
 		    uint64_t bytes);
+
+/* The daemon's own memory in use: resident, not shared with guests. */
+uint64_t cost_anon_bytes(const struct daemon *d);

@@ -4,25 +4,25 @@
  * while, to the end of the stream on the other side. Bytes sent and received are
  * equal or the run fails.
  */
+#include "bench/flow.h"
+
 #include <unistd.h>
 
-#include "bench/bench.h"
 #include "bench/clock.h"
 #include "bench/cost.h"
 #include "bench/stream.h"
-#include "bench/vm.h"
 #include "support/must.h"
 
 static const double MIB = 1024.0 * 1024;
 
-static void expect_equal(uint64_t sent, uint64_t received)
+void flow_expect_equal(uint64_t sent, uint64_t received)
 {
 	if (sent != received)
 		die("%llu bytes sent, %llu received", (unsigned long long)sent,
 		    (unsigned long long)received);
 }
 
-static double rate(uint64_t bytes, int64_t start_ns, int64_t end_ns)
+double flow_rate(uint64_t bytes, int64_t start_ns, int64_t end_ns)
 {
 	return (double)bytes / MIB / ((double)(end_ns - start_ns) / 1e9);
 }
@@ -35,9 +35,8 @@ static struct stream stream_of(const struct run *r, int fd, double seconds)
 	};
 }
 
-/* Returns the bytes; *@mib_s is the rate. */
-static uint64_t to_host(struct vm *v, const struct run *r, double seconds,
-			double *mib_s)
+uint64_t flow_to_host(struct vm *v, const struct run *r, double seconds,
+		      double *mib_s)
 {
 	struct stream reader;
 	struct sock *s;
@@ -51,15 +50,15 @@ static uint64_t to_host(struct vm *v, const struct run *r, double seconds,
 	start = now_ns();
 	sent = vm_send(v, s, r->what->size, seconds);
 	stream_join(&reader);
-	expect_equal(sent, reader.bytes);
-	*mib_s = rate(sent, start, reader.end_ns);
+	flow_expect_equal(sent, reader.bytes);
+	*mib_s = flow_rate(sent, start, reader.end_ns);
 	sock_close(s);
 	close(fd);
 	return sent;
 }
 
-static uint64_t to_guest(struct vm *v, const struct run *r, double seconds,
-			 double *mib_s)
+uint64_t flow_to_guest(struct vm *v, const struct run *r, double seconds,
+		       double *mib_s)
 {
 	struct check check = { .size = r->what->size, .all = r->is_quick };
 	struct stream writer;
@@ -73,9 +72,9 @@ static uint64_t to_guest(struct vm *v, const struct run *r, double seconds,
 	start = now_ns();
 	stream_start_writer(&writer);
 	vm_receive(v, s);
-	*mib_s = rate(s->total, start, now_ns());
+	*mib_s = flow_rate(s->total, start, now_ns());
 	stream_join(&writer);
-	expect_equal(writer.bytes, s->total);
+	flow_expect_equal(writer.bytes, s->total);
 	sock_close(s);
 	close(fd);
 	return writer.bytes;
@@ -122,37 +121,43 @@ static uint64_t both_ways(struct vm *v, const struct run *r, double seconds,
 	sent = guest_both(v, s, r->what->size, seconds);
 	stream_join(&writer);
 	stream_join(&reader);
-	*mib_s = rate(sent + s->total, start, now_ns());
-	expect_equal(sent, reader.bytes);
-	expect_equal(writer.bytes, s->total);
+	*mib_s = flow_rate(sent + s->total, start, now_ns());
+	flow_expect_equal(sent, reader.bytes);
+	flow_expect_equal(writer.bytes, s->total);
 	sock_close(s);
 	close(fd);
 	return sent + writer.bytes;
 }
 
-static void measure(struct run *r, uint64_t (*flow)(struct vm *v, const struct run *r,
-						    double seconds, double *mib_s))
+void flow_measure(struct run *r, struct host *h, flow_fn *flow)
 {
+	struct vm *v = &h->vms[0];
 	struct cost cost;
-	struct host h;
 	uint64_t bytes;
 
-	host_up(&h, r, 1);
-	flow(&h.vms[0], r, r->seconds / 10, &r->out->value);	/* warm */
-	cost_start(&cost, r, &h.daemon);
-	bytes = flow(&h.vms[0], r, r->seconds, &r->out->value);
+	flow(v, r, r->seconds / 10, &r->out->value);		/* warm */
+	cost_start(&cost, r, &h->daemon);
+	bytes = flow(v, r, r->seconds, &r->out->value);
 	cost_stop_bytes(&cost, r, bytes);
+}
+
+static void measure(struct run *r, flow_fn *flow)
+{
+	struct host h;
+
+	host_up(&h, r, 1);
+	flow_measure(r, &h, flow);
 	host_down(&h);
 }
 
 void run_flow(struct run *r)
 {
-	measure(r, to_host);
+	measure(r, flow_to_host);
 }
 
 void run_flow_to_guest(struct run *r)
 {
-	measure(r, to_guest);
+	measure(r, flow_to_guest);
 }
 
 void run_flow_both(struct run *r)

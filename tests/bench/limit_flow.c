@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * The limits of throughput: a raw AF_UNIX stream between two threads, with the
- * write sizes and the way of waiting of the scenarios.
+ * write sizes and the way of waiting of the scenarios; and what memory gives to
+ * one copy of blocks that no cache holds.
  */
+#include <stdlib.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -57,4 +60,24 @@ void run_uds_both(struct run *r)
 {
 	pump(r, r->seconds / 10, 2, false);
 	pump(r, r->seconds, 2, true);
+}
+
+void run_memcpy(struct run *r)
+{
+	size_t half = (r->is_quick ? (size_t)1 : (size_t)256) << 20, size = r->what->size;
+	uint8_t *memory = malloc(2 * half);
+	int64_t start, until;
+	uint64_t bytes = 0;
+	size_t at = 0;
+
+	must(memory);
+	memset(memory, 1, 2 * half);
+	start = now_ns();
+	for (until = start + ns_of(r->seconds); now_ns() < until; bytes += size) {
+		memcpy(memory + half + at, memory + at, size);
+		__asm__ volatile ("" : : "r" (memory) : "memory");
+		at = (at + size) % half;
+	}
+	r->out->value = (double)bytes / MIB / ((double)(now_ns() - start) / 1e9);
+	free(memory);
 }

@@ -123,3 +123,76 @@ void run_relay_rr(struct run *r)
 	close(l.call);
 	close(l.stop);
 }
+
+struct relay_pair {				/* of two guests */
+	int kick[2], call[2];			/* eventfds by guest */
+	int stop;
+};
+
+static void *relay_between(void *arg)
+{
+	struct relay_pair *l = arg;
+	int epoll = epoll_create1(EPOLL_CLOEXEC);
+	struct epoll_event e;
+
+	must(epoll >= 0);
+	watch(epoll, l->kick[0]);
+	watch(epoll, l->kick[1]);
+	watch(epoll, l->stop);
+	for (;;) {
+		if (epoll_wait(epoll, &e, 1, -1) != 1)
+			continue;
+		if (e.data.fd == l->stop)
+			break;
+		take_signal(e.data.fd);
+		signal_fd(l->call[e.data.fd == l->kick[0]]);
+	}
+	close(epoll);
+	return NULL;
+}
+
+static void *answer(void *arg)
+{
+	struct relay_pair *l = arg;
+	struct pollfd p[2] = {
+		{ .fd = l->call[1], .events = POLLIN },
+		{ .fd = l->stop, .events = POLLIN },
+	};
+
+	while (poll(p, 2, -1) > 0 && !p[1].revents) {
+		take_signal(l->call[1]);
+		signal_fd(l->kick[1]);
+	}
+	return NULL;
+}
+
+static void pair_once(void *arg, uint64_t number)
+{
+	struct relay_pair *l = arg;
+
+	(void)number;
+	signal_fd(l->kick[0]);
+	must(deadline_poll(l->call[0], POLLIN, deadline_in(DEADLINE_MS)));
+	take_signal(l->call[0]);
+}
+
+void run_relay_sibling_rr(struct run *r)
+{
+	struct relay_pair l = { .stop = eventfd_new() };
+	pthread_t threads[2];
+
+	for (unsigned i = 0; i < 2; i++) {
+		l.kick[i] = eventfd_new();
+		l.call[i] = eventfd_new();
+	}
+	must(pthread_create(&threads[0], NULL, relay_between, &l) == 0);
+	must(pthread_create(&threads[1], NULL, answer, &l) == 0);
+	rr_measure(r, pair_once, &l);
+	signal_fd(l.stop);
+	for (unsigned i = 0; i < 2; i++) {
+		must(pthread_join(threads[i], NULL) == 0);
+		close(l.kick[i]);
+		close(l.call[i]);
+	}
+	close(l.stop);
+}

@@ -133,6 +133,40 @@ static void print_spread(struct spread s, int width, int digits)
 	printf(" %*s", width, s.n ? text : "-");
 }
 
+static bool goal_value(const struct row *row, double *value)
+{
+	const struct goal *g = &row->what->goal;
+	double limit;
+
+	if (!g->figure || !row_figure(row, SIDE_OURS, g->figure, value))
+		return false;
+	if (!g->of_limit)
+		return true;
+	if (!row_figure(row, SIDE_LIMIT, g->of_limit, &limit) || limit <= 0)
+		return false;
+	*value /= limit;
+	return true;
+}
+
+static bool is_met(const struct goal *g, double value)
+{
+	return (!g->at_least || value >= g->at_least) &&
+	       (g->at_least || value <= g->at_most);
+}
+
+static void print_goal(const struct row *row)
+{
+	const struct goal *g = &row->what->goal;
+	double value;
+
+	if (!goal_value(row, &value))
+		return;
+	printf("    %s: %s %.4g%s%s; target %s %.4g\n",
+	       is_met(g, value) ? "ok" : "MISS", g->figure, value,
+	       g->of_limit ? " x the limit's " : "", g->of_limit ? g->of_limit : "",
+	       g->at_least ? ">=" : "<=", g->at_least ? g->at_least : g->at_most);
+}
+
 static void print_errors(const struct row *row)
 {
 	for (enum side s = 0; s < SIDES; s++)
@@ -183,6 +217,7 @@ void report_row(const struct row *row)
 		each_figure(row, s, print_figure, NULL);
 		printf("\n");
 	}
+	print_goal(row);
 	print_other(row);
 	print_errors(row);
 	fflush(stdout);

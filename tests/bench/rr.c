@@ -11,7 +11,6 @@
 
 #include "bench/clock.h"
 #include "bench/cost.h"
-#include "bench/vm.h"
 #include "support/host.h"
 #include "support/must.h"
 
@@ -89,15 +88,9 @@ uint64_t rr_measure(struct run *r, void (*once)(void *arg, uint64_t number), voi
 	return n;
 }
 
-struct client {
-	struct vm *v;
-	struct sock *s;
-	size_t size;
-};
-
-static void guest_once(void *arg, uint64_t number)
+void rr_guest_once(void *client, uint64_t number)
 {
-	struct client *c = arg;
+	struct rr_client *c = client;
 	uint64_t want = c->s->total + c->size;
 
 	if (!vm_send_one(c->v, c->s, c->size, number))
@@ -112,7 +105,7 @@ static void guest_once(void *arg, uint64_t number)
 void run_rr(struct run *r)
 {
 	struct check check = { .size = r->what->size, .all = r->is_quick };
-	struct client c = { .size = r->what->size };
+	struct rr_client c = { .size = r->what->size };
 	struct echo e = { .size = r->what->size };
 	struct cost cost;
 	struct host h;
@@ -124,7 +117,7 @@ void run_rr(struct run *r)
 	vm_sink(c.s, &check);
 	echo_start(&e);
 	cost_start(&cost, r, &h.daemon);
-	n = rr_measure(r, guest_once, &c);
+	n = rr_measure(r, rr_guest_once, &c);
 	cost_stop_ops(&cost, r, n);
 	if (c.s->total != check.offset || c.s->total < n * c.size)
 		die("%llu bytes of %llu answers", (unsigned long long)c.s->total,

@@ -7,7 +7,7 @@
 
 #include <pthread.h>
 
-#include "bench/bench.h"
+#include "bench/vm.h"
 
 struct echo {					/* a thread */
 	int fd;
@@ -22,3 +22,12 @@ void echo_join(struct echo *e);			/* after the peer shut down */
  * number of round trips. */
 uint64_t rr_measure(struct run *r, void (*once)(void *arg, uint64_t number),
 		    void *arg);
+
+/* A guest's program that sends a message and waits for one. */
+struct rr_client {
+	struct vm *v;
+	struct sock *s;				/* with a sink */
+	size_t size;
+};
+
+void rr_guest_once(void *client, uint64_t number);

@@ -101,13 +101,22 @@ void host_down(struct host *h)
 	free(h->vms);
 }
 
-struct sock *vm_connect(struct vm *v, int *fd)
+void vm_connect_many(struct vm *v, unsigned n, struct sock **socks, int *fds)
 {
 	int listener = host_listen(v->uds, VM_PORT, 16);
-	struct sock *s = sock_connect(&v->d, VM_PORT);
 
-	*fd = host_accept(listener);
+	for (unsigned i = 0; i < n; i++) {
+		socks[i] = sock_connect(&v->d, VM_PORT);
+		fds[i] = host_accept(listener);
+	}
 	host_unlisten(listener, v->uds, VM_PORT);
+}
+
+struct sock *vm_connect(struct vm *v, int *fd)
+{
+	struct sock *s;
+
+	vm_connect_many(v, 1, &s, fd);
 	return s;
 }
 
@@ -169,4 +178,34 @@ uint64_t vm_receive(struct vm *v, struct sock *s)
 	while (s->state == SOCK_OPEN && !(s->peer_shutdown & VSOCK_SHUTDOWN_SEND))
 		vm_wait(v);
 	return s->total;
+}
+
+static bool bury_first(struct dying *dying)
+{
+	struct sock *s = dying->socks[dying->first];
+
+	if (!dying->n || s->state != SOCK_RESET)
+		return false;
+	sock_free(s);
+	dying->first = (dying->first + 1) % VM_DYING_MAX;
+	dying->n--;
+	return true;
+}
+
+void vm_close_later(struct vm *v, struct dying *dying, struct sock *s)
+{
+	if (s->state == SOCK_OPEN)
+		sock_shutdown(s, VSOCK_SHUTDOWN_BOTH);
+	while (bury_first(dying))
+		;
+	while (dying->n == VM_DYING_MAX && !bury_first(dying))
+		vm_wait(v);
+	dying->socks[(dying->first + dying->n++) % VM_DYING_MAX] = s;
+}
+
+void vm_bury(struct vm *v, struct dying *dying)
+{
+	while (dying->n)
+		if (!bury_first(dying))
+			vm_wait(v);
 }

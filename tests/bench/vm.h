@@ -33,6 +33,7 @@ void host_down(struct host *h);			/* the daemon must end well */
 
 /* One more connection from the guest to a host program: both its ends. */
 struct sock *vm_connect(struct vm *v, int *fd);
+void vm_connect_many(struct vm *v, unsigned n, struct sock **socks, int *fds);
 
 /* A message of the pattern; false when credit or ring have no room for all. */
 bool vm_send_one(struct vm *v, struct sock *s, size_t size, uint64_t number);
@@ -44,3 +45,14 @@ void vm_sink(struct sock *s, struct check *c);
 uint64_t vm_receive(struct vm *v, struct sock *s);
 /* Something happens on the rings, or dies. */
 void vm_wait(struct vm *v);
+
+/* close(2) that does not wait: the sockets are freed when RST has come. */
+enum { VM_DYING_MAX = 1024 };
+
+struct dying {
+	struct sock *socks[VM_DYING_MAX];	/* circular */
+	unsigned first, n;
+};
+
+void vm_close_later(struct vm *v, struct dying *dying, struct sock *s);
+void vm_bury(struct vm *v, struct dying *dying);	/* waits for the rest */

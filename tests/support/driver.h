@@ -92,6 +92,8 @@ struct driver {
 	struct sock *backlog;			/* accepted, not yet taken */
 	uint32_t listening[16];
 	unsigned n_listening;
+	/* The sink of sockets that come in; NULL: their queue. */
+	void (*accept_sink)(struct sock *s, const uint8_t *data, size_t len);
 	uint32_t next_port;
 	uint64_t n_strangers;			/* packets for no socket */
 };

@@ -132,6 +132,7 @@ static void on_request(struct driver *d, const struct driver_pkt *p)
 	}
 	s = new(d, p->dst_port, p->src_port);
 	s->peer_cid = p->src_cid;
+	s->sink = d->accept_sink;
 	s->state = SOCK_OPEN;
 	take_credit(s, p);
 	send_op(s, VSOCK_OP_RESPONSE, 0, NULL, 0);
@@ -238,8 +239,14 @@ void sock_input(struct driver *d, const struct driver_pkt *p, const uint8_t *dat
 
 struct sock *sock_dial(struct driver *d, uint32_t port)
 {
+	return sock_dial_to(d, VSOCK_CID_HOST, port);
+}
+
+struct sock *sock_dial_to(struct driver *d, uint64_t cid, uint32_t port)
+{
 	struct sock *s = new(d, d->next_port++, port);
 
+	s->peer_cid = cid;
 	s->state = SOCK_CONNECTING;
 	send_op(s, VSOCK_OP_REQUEST, 0, NULL, 0);
 	return s;

@@ -51,6 +51,8 @@ void sock_input(struct driver *d, const struct driver_pkt *p, const uint8_t *dat
 
 /* Sends the REQUEST only. */
 struct sock *sock_dial(struct driver *d, uint32_t port);
+/* ... to a sibling. */
+struct sock *sock_dial_to(struct driver *d, uint64_t cid, uint32_t port);
 /* ... and waits for the answer: true when the socket is open. */
 bool sock_wait_open(struct sock *s);
 /* Both, and it must be open. */
