@@ -317,7 +317,7 @@ void mux_input(struct mux *mux, const struct pkt *pkt, struct iov_cur *payload, 
 		reap(mux);
 		return;
 	}
-	if (pkt->type != VSOCK_TYPE_STREAM)
+	if (pkt->type != VSOCK_TYPE_STREAM && pkt->op != VSOCK_OP_RST)
 		conn_reset(c);
 	else if (conn_input(c, pkt))
 		gather(mux, c, payload, pkt->len);
