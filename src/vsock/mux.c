@@ -415,8 +415,9 @@ uint64_t mux_next_deadline(const struct mux *mux)
 	return next_ms;
 }
 
-/* Never one that is in use: once the numbers have come round, each is looked up. */
-static uint32_t take_port(struct mux *mux)
+/* Never one that is in use: once the numbers have come round, each is looked up.
+ * Before, the guest may have guessed it and taken just this name. */
+static uint32_t take_port(struct mux *mux, uint32_t guest_port)
 {
 	for (;;) {
 		struct vsock_addr host = {
@@ -427,6 +428,8 @@ static uint32_t take_port(struct mux *mux)
 			mux->next_port = 0;
 			mux->ports_wrapped = true;
 		}
+		if (table_find(&mux->table, guest_port, &host))
+			continue;
 		if (!mux->ports_wrapped || !table_find_peer(&mux->table, &host))
 			return host.port;
 	}
@@ -442,7 +445,7 @@ int mux_connect_guest(struct mux *mux, struct stream *stream, uint32_t port, uin
 		return -ENOTCONN;
 	if (mux->n_conns >= mux->config.max_conns)
 		return -ENOBUFS;
-	host.port = take_port(mux);
+	host.port = take_port(mux, port);
 	c = conn_new(&guest, &host, stream, mux->config.buf_alloc);
 	if (!c)
 		return -ENOMEM;
