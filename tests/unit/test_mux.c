@@ -171,6 +171,7 @@ START_TEST(host_port_is_not_taken_by_the_guest)
 	script_run(&s, "b.connect");
 	ck_assert_uint_ne(s.rx.last.src.port, HOST_PORT_MIN + SEED);
 	s.conns[1].peer = s.rx.last.src;
+	s.conns[0].peer.port = HOST_PORT_MIN + SEED;
 	script_run(&s, "rst b.rst rw:x b.rw:x");
 	ck_assert_uint_eq(stats().conns, 0);
 	ck_assert_uint_eq(stats().stray, 2);
