@@ -17,7 +17,7 @@ static void cut_at(struct cut *c, size_t a, size_t b)
 {
 	memcpy(c->text, TEXT, LEN);
 	for (size_t i = 0; i < 7; i++)
-		c->iov[i] = (struct iovec){ NULL, 0 };
+		c->iov[i] = (struct iovec){ c->text, 0 };
 	c->iov[1] = (struct iovec){ c->text, a };
 	c->iov[3] = (struct iovec){ c->text + a, b - a };
 	c->iov[5] = (struct iovec){ c->text + b, LEN - b };
