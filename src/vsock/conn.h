@@ -72,7 +72,7 @@ enum {
 	CONN_E_MORE,				/* its turn is over, but it has more to say */
 };
 
-/* Bytes that one connection moves to the guest in one turn. */
+/* Bytes, with headers, that one connection moves to the guest in one turn. */
 enum { CONN_TURN_MAX = 256 * 1024 };
 
 struct conn {

@@ -332,7 +332,7 @@ void mux_input(struct mux *mux, const struct pkt *pkt, struct iov_cur *payload, 
 		reap(mux);
 		return;
 	}
-	if (pkt->type != VSOCK_TYPE_STREAM)
+	if (pkt->type != VSOCK_TYPE_STREAM && pkt->op != VSOCK_OP_RST)
 		conn_reset(c);
 	else if (conn_input(c, pkt))
 		gather(mux, c, payload, pkt->len);
@@ -430,8 +430,9 @@ uint64_t mux_next_deadline(const struct mux *mux)
 	return next_ms;
 }
 
-/* Never one that is in use: once the numbers have come round, each is looked up. */
-static uint32_t take_port(struct mux *mux)
+/* Never one that is in use: once the numbers have come round, each is looked up.
+ * Before, the guest may have guessed it and taken just this name. */
+static uint32_t take_port(struct mux *mux, uint32_t guest_port)
 {
 	for (;;) {
 		struct vsock_addr host = {
@@ -442,6 +443,8 @@ static uint32_t take_port(struct mux *mux)
 			mux->next_port = 0;
 			mux->ports_wrapped = true;
 		}
+		if (table_find(&mux->table, guest_port, &host))
+			continue;
 		if (!mux->ports_wrapped || !table_find_peer(&mux->table, &host))
 			return host.port;
 	}
@@ -465,7 +468,7 @@ int mux_connect_guest(struct mux *mux, struct stream *stream, const struct vsock
 	if (from)
 		peer = *from;
 	else
-		peer.port = take_port(mux);
+		peer.port = take_port(mux, port);
 	c = conn_new(&guest, &peer, stream, mux->config.buf_alloc);
 	if (!c)
 		return -ENOMEM;
