@@ -68,8 +68,7 @@ struct pair e2e_host_connects(struct driver *d, const char *uds)
 {
 	struct pair p;
 
-	if (!d->n_listening)
-		sock_listen(d, PORT);
+	sock_listen(d, PORT);
 	p.host = host_dial(uds, PORT);
 	p.guest = sock_accept(d, PORT);
 	ck_assert_uint_eq(host_read_ok(p.host), PORT);
