@@ -15,7 +15,7 @@
 enum { SETTLE_MS = 20, PIECE = 4096 };
 
 /* Writes until the daemon has taken all that it will take. */
-static void clog(struct vm *v, int fd, bool guest_turns)
+static void fill_up(struct vm *v, int fd, bool guest_turns)
 {
 	static uint8_t piece[PIECE];
 	unsigned quiet = 0;
@@ -57,7 +57,7 @@ void run_stalled_program(struct run *r)
 
 	host_up(&h, r, 1);
 	vm_connect(&h.vms[0], &fd);		/* no sink: nobody takes its bytes */
-	clog(&h.vms[0], fd, true);
+	fill_up(&h.vms[0], fd, true);
 	flow_measure(r, &h, flow_to_guest);
 	close(fd);
 	host_down(&h);
@@ -70,7 +70,7 @@ void run_stalled_guest(struct run *r)
 
 	host_up(&h, r, 2);
 	vm_connect(&h.vms[1], &fd);
-	clog(&h.vms[1], fd, false);
+	fill_up(&h.vms[1], fd, false);
 	flow_measure(r, &h, flow_to_guest);
 	close(fd);
 	host_down(&h);

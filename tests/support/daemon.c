@@ -103,7 +103,8 @@ void daemon_start(struct daemon *d, const char *const *extra)
 		args[n] = *extra++;
 	}
 	daemon_spawn(d, args);
-	if (!daemon_wait_listening(d, d->socket) || access(d->uds, F_OK) < 0)
+	if (!daemon_wait_listening(d, d->socket) ||
+	    !daemon_wait_listening(d, d->uds))
 		die("the daemon did not start: %s", daemon_log(d));
 }
 

@@ -273,6 +273,9 @@ struct sock *sock_connect(struct driver *d, uint32_t port)
 
 void sock_listen(struct driver *d, uint32_t port)
 {
+	for (unsigned i = 0; i < d->n_listening; i++)
+		if (d->listening[i] == port)
+			return;
 	must(d->n_listening < sizeof d->listening / sizeof d->listening[0]);
 	d->listening[d->n_listening++] = port;
 }

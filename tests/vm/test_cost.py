@@ -14,8 +14,8 @@ from vm import VmTest
 SECONDS = 5
 
 
-class Idle(VmTest):
-    """No wake-up in five seconds, whatever is open and whoever does not read."""
+class Quiet(VmTest):
+    """No wake-up in five seconds."""
 
     def open_some(self, threads=10):
         guest, host = self.start("guest", "send 100; recv 100; event open; wait; shut wr; eof",
@@ -36,6 +36,10 @@ class Idle(VmTest):
         time.sleep(SECONDS)
         self.assertEqual(self.daemon.wakeups(), wakeups)
         self.assertLessEqual(self.daemon.cpu_seconds() - cpu, 0.01)
+
+
+class Idle(Quiet):
+    """Whatever is open, and whoever does not read."""
 
     def test_connections_open(self):
         guest, host = self.open_some()
@@ -82,15 +86,6 @@ class Idle(VmTest):
         guest.event("got")
         self.quiet()
 
-    def test_guest_stands_still(self):
-        guest, _ = self.start("host", "recv 1; event got; drain", f"send {1 << 40}")
-        guest.event("got")
-        self.guest.command("stop")
-        try:
-            self.quiet()
-        finally:
-            self.guest.command("cont")
-
     def test_half_closed(self):
         guest, host = self.start("guest", "shut wr; recv 1; wait", "eof; send 1; wait")
         vm.wait_until(lambda: guest.status()["received"], "the byte came")
@@ -101,6 +96,21 @@ class Idle(VmTest):
         self.guest.kill()
         self.quiet()
         self.guests[0] = type(self).guest = vm.Guest(self.daemon)
+
+
+class Paused(Quiet):
+    """QEMU's stop; the connections are kept for as long as one may want."""
+
+    daemon_args = ("--pause-grace", "600")
+
+    def test_guest_stands_still(self):
+        guest, _ = self.start("host", "recv 1; event got; drain", f"send {1 << 40}")
+        guest.event("got")
+        self.guest.command("stop")
+        try:
+            self.quiet()
+        finally:
+            self.guest.command("cont")
 
 
 class Growth(VmTest):

@@ -3,6 +3,7 @@
 """Guests that reboot, stop, die and come again, alone and beside others."""
 
 import socket
+import time
 
 import vm
 from vm import MIB, Daemon, Guest, Host, VmTest
@@ -80,6 +81,8 @@ class Reset(VmTest):
 class Stop(VmTest):
     """QEMU's stop and cont: the guest stands still, its connections stay."""
 
+    daemon_args = ("--pause-grace", "600")
+
     def test_in_the_middle_of_transfers(self):
         n = 32 * MIB
         guest, host = self.start("guest", f"duplex {n} {n}; shut wr; eof",
@@ -93,6 +96,18 @@ class Stop(VmTest):
             self.guest.command("cont")
             vm.wait_until(lambda: host.status()["received"] > before or host.result,
                           "the transfer goes on")
+        self.finish(guest, host)
+
+    def test_for_longer_than_any_timeout(self):
+        """Those of the set-up, of the closing, of the handshake: 10 s at most."""
+        n = 4 * MIB
+        guest, host = self.start("host", f"duplex {n} {n}; shut wr; eof",
+                                 f"recv {MIB}; event going; duplex {n} {n - MIB};"
+                                 "shut wr; eof")
+        host.event("going")
+        self.guest.command("stop")
+        time.sleep(11)
+        self.guest.command("cont")
         self.finish(guest, host)
 
     def is_still(self, job):
@@ -113,6 +128,25 @@ class Stop(VmTest):
             self.guest.command("cont")
         self.exchange("host", "recv 100; send 100", "send 100; recv 100")
         guest.kill()
+
+
+class Grace(VmTest):
+    """A pause longer than --pause-grace cannot be told from a reset."""
+
+    daemon_args = ("--pause-grace", "1")
+
+    def test_connections_end_on_both_sides(self):
+        guest, host = self.start("guest", "send 1; until-end",
+                                 "recv 1; event open; until-end")
+        host.event("open")
+        self.guest.command("stop")
+        try:
+            host.done()
+        finally:
+            self.guest.command("cont")
+        guest.done()
+        for opener in "guest", "host":
+            self.exchange(opener, "recv 10; send 10", "send 10; recv 10")
 
 
 class Kill(VmTest):
