@@ -19,7 +19,8 @@ enum { VM_PORT = 5000, VM_CID = 3, VM_CREDIT = 256 * 1024 };
 struct vm {
 	struct driver d;
 	char socket[96], uds[96];
-	bool *is_filled;			/* TX slots that hold the pattern */
+	size_t *filled;				/* bytes of the pattern, by TX slot */
+	uint64_t next_number;			/* of the message on its way out */
 };
 
 struct host {					/* one daemon and its guests */

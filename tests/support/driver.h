@@ -82,6 +82,8 @@ struct driver {
 	/* Every packet that comes; the data is valid during the call. */
 	void (*input)(struct driver *d, const struct driver_pkt *p,
 		      const uint8_t *data);
+	/* When set, writes the data of packets sent without any into their slot. */
+	void (*fill)(struct driver *d, uint16_t slot, uint8_t *to, size_t len);
 	uint64_t n_rx_pkts, n_tx_pkts, n_events;
 	uint32_t last_event;
 
@@ -132,8 +134,6 @@ void driver_release_some(struct driver *d, uint32_t n);
  * the slot holds. False at the deadline. */
 bool driver_send(struct driver *d, const struct driver_pkt *p, const void *data);
 bool driver_can_send(struct driver *d);
-/* Where the next packet's data will lie, when driver_can_send() says yes. */
-uint8_t *driver_next_tx(struct driver *d, uint16_t *slot);
 
 /* Keeps packets in the inbox instead of giving them to sockets. */
 void driver_keep_packets(struct driver *d);

@@ -253,12 +253,6 @@ bool driver_can_send(struct driver *d)
 	return d->n_tx_free && d->vq[VSOCK_TXQ].n_free;
 }
 
-uint8_t *driver_next_tx(struct driver *d, uint16_t *slot)
-{
-	*slot = d->tx_free[d->n_tx_free - 1];
-	return d->tx_mem + (uint64_t)*slot * TX_SLOT + TX_DATA_AT;
-}
-
 /* Only the TX ring moves: the caller may be in the middle of a received packet. */
 static bool wait_tx(struct driver *d, int64_t deadline)
 {
@@ -301,6 +295,8 @@ bool driver_send(struct driver *d, const struct driver_pkt *p, const void *data)
 			memcpy(mem + TX_HEADER_AT, &w, sizeof w);
 			if (data && p->len)
 				memcpy(mem + TX_DATA_AT, data, p->len);
+			else if (d->fill && p->len)
+				d->fill(d, slot, mem + TX_DATA_AT, p->len);
 			if (add_tx(d, slot, p))
 				break;
 		}
