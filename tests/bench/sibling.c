@@ -27,7 +27,6 @@ static void *far_guest(void *arg)
 	struct sock *s = sock_accept(&f->v->d, VM_PORT);
 	uint64_t n = 0;
 
-	vm_sink(s, &f->check);
 	while (s->state == SOCK_OPEN && !(s->peer_shutdown & VSOCK_SHUTDOWN_SEND)) {
 		if (f->echoes && s->total >= (n + 1) * f->size &&
 		    vm_send_one(f->v, s, f->size, n))
@@ -48,6 +47,7 @@ static void far_start(struct far *f, struct vm *v, const struct run *r, bool ech
 		.v = v, .size = r->what->size, .echoes = echoes,
 		.check = { .size = r->what->size, .all = r->is_quick },
 	};
+	vm_listen(v, &f->check);
 	must(pthread_create(&f->thread, NULL, far_guest, f) == 0);
 }
 
@@ -84,7 +84,6 @@ void run_sibling(struct run *r)
 	struct host h;
 
 	host_up(&h, r, 2);
-	sock_listen(&h.vms[1].d, VM_PORT);
 	flow_measure(r, &h, flow_to_sibling);
 	host_down(&h);
 }
@@ -99,7 +98,6 @@ void run_sibling_rr(struct run *r)
 	uint64_t n;
 
 	host_up(&h, r, 2);
-	sock_listen(&h.vms[1].d, VM_PORT);
 	far_start(&f, &h.vms[1], r, true);
 	c.v = &h.vms[0];
 	c.s = dial(c.v);

@@ -58,10 +58,15 @@ static void spawn(struct host *h, const char *program)
 	free(vm_args);
 }
 
+static struct vm *vm_of(struct driver *d)
+{
+	return (struct vm *)((char *)d - offsetof(struct vm, d));
+}
+
 /* Payload memory is used again: a slot gets the pattern once, then stamps. */
 static void fill(struct driver *d, uint16_t slot, uint8_t *to, size_t len)
 {
-	struct vm *v = (struct vm *)((char *)d - offsetof(struct vm, d));
+	struct vm *v = vm_of(d);
 
 	if (v->filled[slot] < len) {
 		memcpy(to, check_pattern(), len);
@@ -177,6 +182,19 @@ void vm_sink(struct sock *s, struct check *c)
 {
 	s->arg = c;
 	s->sink = on_data;
+}
+
+static void on_accepted_data(struct sock *s, const uint8_t *data, size_t len)
+{
+	check_take(vm_of(s->d)->accepts, data, len);
+}
+
+void vm_listen(struct vm *v, struct check *c)
+{
+	v->accepts = c;
+	v->d.accept_sink = on_accepted_data;
+	if (!v->d.n_listening)
+		sock_listen(&v->d, VM_PORT);
 }
 
 uint64_t vm_receive(struct vm *v, struct sock *s)

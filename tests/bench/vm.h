@@ -21,6 +21,7 @@ struct vm {
 	char socket[96], uds[96];
 	size_t *filled;				/* bytes of the pattern, by TX slot */
 	uint64_t next_number;			/* of the message on its way out */
+	struct check *accepts;			/* where vm_listen() puts what comes */
 };
 
 struct host {					/* one daemon and its guests */
@@ -42,6 +43,8 @@ bool vm_send_one(struct vm *v, struct sock *s, size_t size, uint64_t number);
 uint64_t vm_send(struct vm *v, struct sock *s, size_t size, double seconds);
 /* What comes is given to @c from now on. */
 void vm_sink(struct sock *s, struct check *c);
+/* Listens at VM_PORT; what comes on such a connection is given to @c. */
+void vm_listen(struct vm *v, struct check *c);
 /* Until the peer sends no more; returns the bytes. */
 uint64_t vm_receive(struct vm *v, struct sock *s);
 /* Something happens on the rings, or dies. */
