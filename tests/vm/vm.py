@@ -87,8 +87,9 @@ class Scratch:
 class Daemon:
     """The program under test; one VM per CID."""
 
-    def __init__(self, scratch, cids=(3,), extra=()):
+    def __init__(self, scratch, cids=(3,), extra=(), groups=None):
         self.scratch = scratch
+        groups = groups or {}
         self.cids = list(cids)
         self.log = scratch.path("daemon.log")
         args = [daemon_path]
@@ -98,7 +99,8 @@ class Daemon:
                          "--uds-path", self.uds(i)]
             else:
                 args += ["--vm", f"guest-cid={cid},socket={self.front_socket(i)},"
-                                 f"uds-path={self.uds(i)}"]
+                                 f"uds-path={self.uds(i)}"
+                                 + (f",groups={groups[cid]}" if cid in groups else "")]
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(args + list(extra), stdin=subprocess.DEVNULL,
                                             stdout=log, stderr=log)
@@ -428,13 +430,14 @@ class VmTest(unittest.TestCase):
 
     cids = (3,)
     daemon_args = ()
+    groups = {}                         # of a CID; else the default group
     next_port = 1000
 
     @classmethod
     def setUpClass(cls):
         cls.scratch = Scratch()
         try:
-            cls.daemon = Daemon(cls.scratch, cls.cids, cls.daemon_args)
+            cls.daemon = Daemon(cls.scratch, cls.cids, cls.daemon_args, cls.groups)
             cls.host = Host(cls.scratch)
             cls.guests = [Guest(cls.daemon, i, wait=False) for i in range(len(cls.cids))]
             for guest in cls.guests:
