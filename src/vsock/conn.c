@@ -63,6 +63,14 @@ void conn_reset(struct conn *c)
 	c->state = is_known ? CONN_RESET : CONN_DEAD;
 }
 
+void conn_abort(struct conn *c)
+{
+	if (c->state == CONN_OPEN && c->to_host.len)
+		c->state = CONN_LINGERING;
+	else if (c->state != CONN_LINGERING)
+		conn_reset(c);
+}
+
 void conn_begin_connecting(struct conn *c, const struct pkt *request)
 {
 	c->state = CONN_CONNECTING;
@@ -436,8 +444,9 @@ static size_t slice_bodies(const struct rx_buf *bufs, size_t n_bufs, size_t limi
 	return n;
 }
 
-/* Puts headers before @got bytes that lie in the bodies of the first buffers. */
-static void fill_headers(struct conn *c, const struct rx_port *rx, const struct rx_buf *bufs,
+/* Puts headers before @got bytes that lie in the bodies of the first buffers.
+ * Returns how many packets that makes. */
+static size_t fill_headers(struct conn *c, const struct rx_port *rx, const struct rx_buf *bufs,
 			 size_t got)
 {
 	struct pkt pkt = make_pkt(c, VSOCK_OP_RW, 0);
@@ -461,6 +470,7 @@ static void fill_headers(struct conn *c, const struct rx_port *rx, const struct 
 	}
 	rx->used(rx->ctx, lens, n);
 	credit_was_told(c);
+	return n;
 }
 
 /* Twice as much next time after a full read, half after a small one. */
@@ -494,8 +504,10 @@ static bool read_to_guest(struct conn *c, const struct rx_port *rx, struct iovec
 
 	if (!rx->borrow(rx->ctx, 1, &bufs))
 		return false;
-	if (bufs[0].len == PKT_HDR_SIZE)	/* no room for data: use it up all the same */
+	if (bufs[0].len == PKT_HDR_SIZE) {	/* no room for data: use it up all the same */
+		*moved += PKT_HDR_SIZE;
 		return say(c, rx, VSOCK_OP_CREDIT_UPDATE, 0);
+	}
 	if (limit > c->read_hint)
 		limit = c->read_hint;
 	want = limit / (bufs[0].len - PKT_HDR_SIZE) + 1;
@@ -504,8 +516,7 @@ static bool read_to_guest(struct conn *c, const struct rx_port *rx, struct iovec
 	r = c->stream->ops->read(c->stream, scratch, (int)n, &got);
 	if (r == 0) {
 		adapt_hint(c, asked, got);
-		fill_headers(c, rx, bufs, got);
-		*moved += got;
+		*moved += got + fill_headers(c, rx, bufs, got) * PKT_HDR_SIZE;
 	} else if (r == STREAM_E_AGAIN) {
 		c->stream->ready &= ~(unsigned)STREAM_IN;
 	} else {
