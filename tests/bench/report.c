@@ -150,13 +150,13 @@ static bool goal_value(const struct row *row, double *value)
 
 static bool is_met(const struct goal *g, double value)
 {
-	return (!g->at_least || value >= g->at_least) &&
-	       (g->at_least || value <= g->at_most);
+	return g->at_least > 0 ? value >= g->at_least : value <= g->at_most;
 }
 
 static void print_goal(const struct row *row)
 {
 	const struct goal *g = &row->what->goal;
+	bool is_floor = g->at_least > 0;
 	double value;
 
 	if (!goal_value(row, &value))
@@ -164,7 +164,7 @@ static void print_goal(const struct row *row)
 	printf("    %s: %s %.4g%s%s; target %s %.4g\n",
 	       is_met(g, value) ? "ok" : "MISS", g->figure, value,
 	       g->of_limit ? " x the limit's " : "", g->of_limit ? g->of_limit : "",
-	       g->at_least ? ">=" : "<=", g->at_least ? g->at_least : g->at_most);
+	       is_floor ? ">=" : "<=", is_floor ? g->at_least : g->at_most);
 }
 
 static void print_errors(const struct row *row)
@@ -174,6 +174,9 @@ static void print_errors(const struct row *row)
 			if (row->rounds[s][i].error[0])
 				printf("    %s, round %u FAILED: %s\n", side_names[s],
 				       i + 1, row->rounds[s][i].error);
+	if (row->syscalls[SIDE_OURS].error[0])
+		printf("    system calls not counted: %s\n",
+		       row->syscalls[SIDE_OURS].error);
 }
 
 static void print_other(const struct row *row)
