@@ -141,28 +141,30 @@ static void guest_reads(struct many *m)
 			vm_wait(m->v);
 }
 
-/* In turn, as a guest's programs do together. */
+/* In turn, as a guest's programs do together: a full ring makes all of them
+ * wait, and then the next one goes on, not the first. */
 static void guest_writes(struct many *m)
 {
-	unsigned left = m->n, n = 0;
+	unsigned left = m->n, n = 0, quiet = 0;
 	struct conn *c;
-	bool any;
 
-	while (left) {
-		any = false;
-		for (unsigned i = 0; i < m->n; i++) {
-			c = &m->conns[i];
-			if (c->sent == m->amount ||
-			    !vm_send_one(m->v, c->s, MESSAGE, c->sent / MESSAGE))
-				continue;
-			any = true;
-			c->sent += MESSAGE;
-			left -= c->sent == m->amount;
-			if (++n % TURN_EVERY == 0)	/* used slots again while warm */
-				driver_turn(&m->v->d);
-		}
-		if (!any)
+	for (unsigned i = 0; left; i = (i + 1) % m->n) {
+		while (!driver_can_send(&m->v->d))
 			vm_wait(m->v);
+		c = &m->conns[i];
+		if (c->sent == m->amount ||
+		    !vm_send_one(m->v, c->s, MESSAGE, c->sent / MESSAGE)) {
+			if (++quiet == m->n) {	/* nobody has credit */
+				vm_wait(m->v);
+				quiet = 0;
+			}
+			continue;
+		}
+		quiet = 0;
+		c->sent += MESSAGE;
+		left -= c->sent == m->amount;
+		if (++n % TURN_EVERY == 0)	/* used slots again while warm */
+			driver_turn(&m->v->d);
 	}
 }
 
