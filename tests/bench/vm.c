@@ -80,7 +80,8 @@ static void vm_up(struct vm *v, const struct run *r, uint64_t cid)
 	struct driver_options opt = {
 		.cid = cid, .queue_size = r->what->queue_size,
 		.buf_alloc = VM_CREDIT, .tx_shape = TX_INDIRECT_TWO,
-		.without = UINT64_C(1) << VIRTIO_F_IN_ORDER,
+		.without = UINT64_C(1) << VIRTIO_F_IN_ORDER |
+			   UINT64_C(1) << VIRTIO_F_NOTIFY_ON_EMPTY,
 	};
 
 	driver_up(&v->d, v->socket, &opt);

@@ -3,8 +3,11 @@
  * The daemon with its VMs, and what a guest program does on a socket, as Linux
  * does it: queues of 128 (or 256), RX buffers of one 4 KiB descriptor, header
  * and payload of TX in an indirect table of two, EVENT_IDX, 256 KiB of credit
- * each way (the daemon is started with --tx-buffer-size 262144), kicks only when
- * they are asked for.
+ * each way (the daemon is started with tx-buffer-size=262144), neither IN_ORDER
+ * nor NOTIFY_ON_EMPTY, kicks only when they are asked for.
+ *
+ * Unlike Linux it asks for a call from the TX ring only when it waits for room
+ * there, so that a daemon is measured and not the guest's interrupts.
  */
 #pragma once
 
