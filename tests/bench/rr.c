@@ -85,7 +85,7 @@ uint64_t rr_measure(struct run *r, void (*once)(void *arg, uint64_t number), voi
 	r->out->value = (double)n / ((double)(now - start) / 1e9);
 	add_percentiles(r->out, us, n < TIMES_MAX ? n : TIMES_MAX);
 	free(us);
-	return n;
+	return warm + n;
 }
 
 void rr_guest_once(void *client, uint64_t number)

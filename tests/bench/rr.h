@@ -19,7 +19,7 @@ void echo_start(struct echo *e);
 void echo_join(struct echo *e);			/* after the peer shut down */
 
 /* Calls @once for r->seconds; value and percentiles into r->out. Returns the
- * number of round trips. */
+ * number of round trips, those before the clock started included. */
 uint64_t rr_measure(struct run *r, void (*once)(void *arg, uint64_t number),
 		    void *arg);
 
