@@ -99,10 +99,11 @@ static void fuzz_wait_for(struct stream *base, unsigned events)
 	stream_of(base)->side->waits_for = events;
 }
 
-static void fuzz_close(struct stream *base)
+static void fuzz_close(struct stream *base, bool is_orderly)
 {
 	struct fuzz_stream *s = stream_of(base);
 
+	assert(!is_orderly || s->side->is_deaf || s->side->written == s->side->sent);
 	s->side->stream = NULL;
 	free(s);
 }
@@ -393,8 +394,8 @@ void world_host_connects(struct world *w, struct slot *slot)
 	if (!side)
 		return;
 	side->is_live = true;
-	if (mux_connect_guest(w->mux, &side->stream->base, slot->guest_port, w->now_ms)) {
-		side->stream->base.ops->close(&side->stream->base);
+	if (mux_connect_guest(w->mux, &side->stream->base, NULL, slot->guest_port, w->now_ms)) {
+		side->stream->base.ops->close(&side->stream->base, false);
 		side->guest_port = 0;
 	}
 	check_world(w);

@@ -12,6 +12,7 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 
+#include "backend/sibling.h"
 #include "backend/uds.h"
 #include "config/plan.h"
 #include "device/worker.h"
@@ -24,6 +25,7 @@ enum { MAX_CONNS = 4096 };			/* per VM; more are refused by RST */
 struct daemon {
 	struct worker **workers;
 	size_t n_workers;
+	struct sibling_dir *siblings;
 };
 
 static atomic_bool worker_failed;
@@ -54,8 +56,22 @@ static size_t count_cpus(void)
 	return sched_getaffinity(0, sizeof set, &set) == 0 ? (size_t)CPU_COUNT(&set) : 1;
 }
 
-static int add_backend(struct device *dev, const struct plan *plan, const struct vm_plan *vm,
-		       struct worker *w)
+static int add_siblings(struct device *dev, struct sibling_dir *dir, const struct vm_plan *vm,
+			struct worker *w)
+{
+	struct sibling_config config = {
+		.dir = dir, .cid = vm->guest_cid, .loop = worker_loop(w), .mux = device_mux(dev),
+	};
+	struct backend *backend;
+	int r = sibling_new(&backend, &config);
+
+	if (!r)
+		device_add_backend(dev, backend);
+	return r;
+}
+
+static int add_uds(struct device *dev, const struct plan *plan, const struct vm_plan *vm,
+		   struct worker *w)
 {
 	struct uds_config config = {
 		.path = vm->uds_path, .mode = plan->socket_mode, .gid = plan->socket_gid,
@@ -72,7 +88,8 @@ static int add_backend(struct device *dev, const struct plan *plan, const struct
 	return 0;
 }
 
-static int add_vm(struct worker *w, const struct plan *plan, const struct vm_plan *vm)
+static int add_vm(struct daemon *d, struct worker *w, const struct plan *plan,
+		  const struct vm_plan *vm)
 {
 	struct device_config config = {
 		.socket = vm->socket, .socket_mode = plan->socket_mode,
@@ -90,7 +107,9 @@ static int add_vm(struct worker *w, const struct plan *plan, const struct vm_pla
 			vm->socket, error_str(r));
 		return r;
 	}
-	r = add_backend(dev, plan, vm, w);
+	r = add_uds(dev, plan, vm, w);
+	if (!r)
+		r = add_siblings(dev, d->siblings, vm, w);
 	if (!r)
 		r = worker_add_device(w, dev);
 	if (r < 0) {
@@ -101,11 +120,27 @@ static int add_vm(struct worker *w, const struct plan *plan, const struct vm_pla
 	return 0;
 }
 
+/* Links between siblings end in mail from one worker to another, and back. */
+static void stop_workers(struct daemon *d)
+{
+	bool had_mail;
+
+	for (size_t i = 0; i < d->n_workers; i++)
+		worker_stop(d->workers[i]);
+	do {
+		had_mail = false;
+		for (size_t i = 0; i < d->n_workers; i++)
+			had_mail |= worker_deliver_mail(d->workers[i]);
+	} while (had_mail);
+}
+
 static void daemon_deinit(struct daemon *d)
 {
+	stop_workers(d);
 	for (size_t i = 0; i < d->n_workers; i++)
 		worker_free(d->workers[i]);
 	free(d->workers);
+	sibling_dir_free(d->siblings);
 	*d = (struct daemon){ .n_workers = 0 };
 }
 
@@ -122,8 +157,14 @@ static int daemon_init(struct daemon *d, const struct plan *plan)
 	for (; d->n_workers < want; d->n_workers++)
 		if ((r = worker_new(&d->workers[d->n_workers])) < 0)
 			goto fail;
+	if ((r = sibling_dir_new(&d->siblings, plan->n_vms)) < 0)
+		goto fail;
 	for (size_t i = 0; i < plan->n_vms; i++)
-		if ((r = add_vm(d->workers[i % want], plan, &plan->vms[i])) < 0)
+		sibling_dir_add(d->siblings, plan->vms[i].guest_cid, plan->vms[i].groups,
+				plan->vms[i].n_groups, worker_mailbox(d->workers[i % want]));
+	sibling_dir_seal(d->siblings);
+	for (size_t i = 0; i < plan->n_vms; i++)
+		if ((r = add_vm(d, d->workers[i % want], plan, &plan->vms[i])) < 0)
 			goto fail;
 	for (size_t i = 0; i < want; i++)
 		if ((r = worker_start(d->workers[i], on_worker_failed)) < 0)

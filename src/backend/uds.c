@@ -74,7 +74,7 @@ static void handshake_done(struct uds *u, struct uds_stream *s)
 	}
 	handshake_leave(u, s);
 	uds_stream_go_live(s);
-	r = mux_connect_guest(u->config.mux, &s->base, port, now_ms(u));
+	r = mux_connect_guest(u->config.mux, &s->base, NULL, port, now_ms(u));
 	if (r < 0) {
 		log_debug(u->config.tag, "host client to port %u: %s; closed", port, error_str(r));
 		uds_stream_free(s);

@@ -228,8 +228,10 @@ static void uds_wait_for(struct stream *base, unsigned events)
 		s->has_out = true;
 }
 
-static void uds_close(struct stream *base)
+/* AF_UNIX knows no reset but that of unread data. */
+static void uds_close(struct stream *base, bool is_orderly)
 {
+	(void)is_orderly;
 	uds_stream_free(stream_of(base));
 }
 

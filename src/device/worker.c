@@ -11,6 +11,7 @@
 struct worker {
 	struct loop *loop;
 	struct device_scratch *scratch;
+	struct mailbox *mailbox;
 	struct device **devices;		/* owned */
 	size_t n_devices;
 	pthread_t thread;
@@ -28,6 +29,8 @@ int worker_new(struct worker **out)
 	w->scratch = malloc(sizeof *w->scratch);
 	if (w->scratch)
 		r = loop_new(&w->loop);
+	if (!r)
+		r = mailbox_new(&w->mailbox, w->loop);
 	if (r < 0) {
 		worker_free(w);
 		return r;
@@ -42,16 +45,28 @@ static void free_devices(struct worker *w)
 		device_free(w->devices[--w->n_devices]);
 }
 
+void worker_stop(struct worker *w)
+{
+	if (w->has_thread) {
+		loop_stop(w->loop);
+		pthread_join(w->thread, NULL);
+		w->has_thread = false;
+	}
+	free_devices(w);
+}
+
+bool worker_deliver_mail(struct worker *w)
+{
+	return mailbox_deliver(w->mailbox);
+}
+
 void worker_free(struct worker *w)
 {
 	if (!w)
 		return;
-	if (w->has_thread) {
-		loop_stop(w->loop);
-		pthread_join(w->thread, NULL);
-	}
-	free_devices(w);
+	worker_stop(w);
 	free(w->devices);
+	mailbox_free(w->mailbox);
 	loop_free(w->loop);
 	free(w->scratch);
 	free(w);
@@ -65,6 +80,11 @@ struct loop *worker_loop(struct worker *w)
 struct device_scratch *worker_scratch(struct worker *w)
 {
 	return w->scratch;
+}
+
+struct mailbox *worker_mailbox(struct worker *w)
+{
+	return w->mailbox;
 }
 
 int worker_add_device(struct worker *w, struct device *dev)

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * A worker: one thread, one loop, and the devices that belong to it for life.
- * Nothing is shared between workers.
+ * Workers share nothing; they send each other mail, so all of them are stopped
+ * before the first is freed.
  *
  * Devices are made before the thread starts, so that a failure can still end
  * the program, and are freed by the thread itself, which alone has touched them.
@@ -9,17 +10,23 @@
 #pragma once
 
 #include "device/device.h"
+#include "util/mailbox.h"
 
 struct worker;
 
 int worker_new(struct worker **out);		/* 0 or -errno */
 
-/* Joins the thread, if it was started; frees the devices. */
+/* Joins the thread, if it was started; the devices are freed then. */
+void worker_stop(struct worker *w);
+
+/* Delivers the last mail; true if there was any. Between stop and free. */
+bool worker_deliver_mail(struct worker *w);
 void worker_free(struct worker *w);
 
 /* For the config of a device that is given to worker_add_device(). */
 struct loop *worker_loop(struct worker *w);
 struct device_scratch *worker_scratch(struct worker *w);
+struct mailbox *worker_mailbox(struct worker *w);
 
 /* Takes the device over. 0 or -ENOMEM (then not). */
 int worker_add_device(struct worker *w, struct device *dev);

@@ -48,7 +48,9 @@ struct stream_ops {
 	void (*accepted)(struct stream *s, const struct vsock_addr *guest);
 	/* The events of STREAM_IN and STREAM_OUT that make a difference now. */
 	void (*wait_for)(struct stream *s, unsigned events);
-	void (*close)(struct stream *s);			/* frees s */
+	/* Frees s. @is_orderly: the guest had finished and all of it was written;
+	 * otherwise the peer is to see a reset, where its kind knows one. */
+	void (*close)(struct stream *s, bool is_orderly);
 };
 
 struct stream {

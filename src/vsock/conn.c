@@ -33,8 +33,10 @@ struct conn *conn_new(const struct vsock_addr *guest, const struct vsock_addr *p
 
 static void close_stream(struct conn *c)
 {
+	bool is_orderly = c->guest_shutdown & VSOCK_SHUTDOWN_SEND && !c->to_host.len;
+
 	if (c->stream)
-		c->stream->ops->close(c->stream);
+		c->stream->ops->close(c->stream, is_orderly);
 	c->stream = NULL;
 	byte_ring_deinit(&c->to_host);
 }

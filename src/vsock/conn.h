@@ -90,6 +90,7 @@ struct conn {
 	uint8_t guest_shutdown;			/* VSOCK_SHUTDOWN_* that the guest said */
 	uint8_t shutdown_due;			/* ... that we are to say */
 	uint8_t shutdown_said;
+	bool from_sibling : 1;			/* begun by a sibling: the mux counts them */
 	bool nameless : 1;			/* the guest has forgotten it */
 	bool timer_restart : 1;			/* it made progress */
 	bool response_due : 1, request_due : 1;

@@ -29,6 +29,7 @@ struct mux {
 
 	struct table table;
 	size_t n_conns;				/* with nameless ones */
+	size_t n_from_siblings;			/* of those, begun by siblings */
 	struct list ready;			/* conn::ready_link: has something to say */
 	struct list timers[CONN_NUM_TIMERS];	/* conn::timer_link, first to expire first */
 	struct list dead;			/* conn::ready_link: to be freed */
@@ -74,8 +75,9 @@ static void free_conn(struct mux *mux, struct conn *c)
 {
 	list_remove(&c->ready_link);
 	list_remove(&c->timer_link);
-	conn_free(c);
+	mux->n_from_siblings -= c->from_sibling;
 	mux->n_conns--;
+	conn_free(c);
 }
 
 void mux_add_backend(struct mux *mux, struct backend *backend)
@@ -232,7 +234,7 @@ static int on_request(struct mux *mux, const struct pkt *pkt, uint64_t now_ms)
 		return r;
 	c = conn_new(&pkt->src, &pkt->dst, stream, mux->config.buf_alloc);
 	if (!c) {
-		stream->ops->close(stream);
+		stream->ops->close(stream, false);
 		return -ENOMEM;
 	}
 	mux->n_conns++;
@@ -435,21 +437,31 @@ static uint32_t take_port(struct mux *mux, uint32_t guest_port)
 	}
 }
 
-int mux_connect_guest(struct mux *mux, struct stream *stream, uint32_t port, uint64_t now_ms)
+int mux_connect_guest(struct mux *mux, struct stream *stream, const struct vsock_addr *from,
+		      uint32_t port, uint64_t now_ms)
 {
 	struct vsock_addr guest = { mux->config.guest_cid, port };
-	struct vsock_addr host = { VSOCK_CID_HOST, 0 };
+	struct vsock_addr peer = { VSOCK_CID_HOST, 0 };
 	struct conn *c;
 
 	if (!mux->is_running)
 		return -ENOTCONN;
 	if (mux->n_conns >= mux->config.max_conns)
 		return -ENOBUFS;
-	host.port = take_port(mux, port);
-	c = conn_new(&guest, &host, stream, mux->config.buf_alloc);
+	if (from && mux->n_from_siblings >= mux->config.max_conns / 2)
+		return -ENOBUFS;
+	if (from && table_find(&mux->table, port, from))
+		return -EADDRINUSE;
+	if (from)
+		peer = *from;
+	else
+		peer.port = take_port(mux, port);
+	c = conn_new(&guest, &peer, stream, mux->config.buf_alloc);
 	if (!c)
 		return -ENOMEM;
 	mux->n_conns++;
+	c->from_sibling = from;
+	mux->n_from_siblings += c->from_sibling;
 	table_add(&mux->table, c);
 	conn_begin_requested(c);
 	settle(mux, c, now_ms);

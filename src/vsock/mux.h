@@ -88,11 +88,13 @@ bool mux_is_running(const struct mux *mux);
 bool mux_reset(struct mux *mux, uint64_t now_ms);
 
 /*
- * A host-initiated stream that wants to talk to the guest's @port. 0: @stream
- * is taken over; -ENOTCONN: no guest is running; -ENOBUFS: too many
- * connections; -ENOMEM: the caller keeps it.
+ * A stream that wants to talk to the guest's @port. @from: a sibling's address;
+ * NULL: the host, at a port that is chosen here. 0: @stream is taken over.
+ * Otherwise the caller keeps it: -ENOTCONN: no guest is running; -ENOBUFS: too
+ * many connections (siblings get half of them); -EADDRINUSE; -ENOMEM.
  */
-int mux_connect_guest(struct mux *mux, struct stream *stream, uint32_t port, uint64_t now_ms);
+int mux_connect_guest(struct mux *mux, struct stream *stream, const struct vsock_addr *from,
+		      uint32_t port, uint64_t now_ms);
 
 /* s->ready has changed. */
 void mux_stream_ready(struct mux *mux, struct stream *s, uint64_t now_ms);

@@ -137,10 +137,11 @@ static void fake_wait_for(struct stream *base, unsigned events)
 	fake_of(base)->waits_for = events;
 }
 
-static void fake_close(struct stream *base)
+static void fake_close(struct stream *base, bool is_orderly)
 {
 	struct fake_stream *f = fake_of(base);
 
+	f->is_orderly = is_orderly;
 	f->is_closed = true;
 	trace_add(f->trace, "%sclose", f->prefix);
 }

@@ -133,7 +133,7 @@ static void host_connects(struct script *s, struct script_conn *c)
 
 	c->stream = &s->streams[s->backend.n_connects++];
 	c->stream->prefix = prefix_of(c->guest_port);
-	r = mux_connect_guest(s->mux, &c->stream->base, c->guest_port, s->now_ms);
+	r = mux_connect_guest(s->mux, &c->stream->base, NULL, c->guest_port, s->now_ms);
 	if (r)
 		trace_add(&s->trace, "%s", r == -ENOTCONN ? "ENOTCONN" : "ENOBUFS");
 }
@@ -200,6 +200,8 @@ static void other_word(struct script *s, const char *word, const char *arg)
 		s->rx.left += strtoul(arg, NULL, 10);
 	} else if (strcmp(word, "reset") == 0) {
 		mux_reset(s->mux, s->now_ms);
+	} else if (strcmp(word, "abort") == 0) {
+		mux_abort(s->mux, s->now_ms);
 	} else if (strcmp(word, "stopped") == 0) {
 		mux_set_running(s->mux, false);
 	} else if (strcmp(word, "type") == 0) {

@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* A bounded pipe between two threads. */
+#include "backend/pipe.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+void pipe_init(struct pipe *p, uint32_t size)
+{
+	assert(size && !(size & (size - 1)));
+	memset(p, 0, sizeof *p);
+	p->size = size;
+}
+
+void pipe_deinit(struct pipe *p)
+{
+	free(p->data);
+	p->data = NULL;
+}
+
+bool pipe_is_empty(const struct pipe *p)
+{
+	return atomic_load(&p->read) == atomic_load(&p->written);
+}
+
+/* Copies between @buf and the ring from position @at on. */
+static void copy_in(struct pipe *p, uint32_t at, const uint8_t *buf, size_t len)
+{
+	size_t off = at & (p->size - 1), first = p->size - off < len ? p->size - off : len;
+
+	memcpy(p->data + off, buf, first);
+	memcpy(p->data, buf + first, len - first);
+}
+
+static void copy_out(const struct pipe *p, uint32_t at, uint8_t *buf, size_t len)
+{
+	size_t off = at & (p->size - 1), first = p->size - off < len ? p->size - off : len;
+
+	memcpy(buf, p->data + off, first);
+	memcpy(buf + first, p->data, len - first);
+}
+
+static size_t write_some(struct pipe *p, const struct iovec *v, int nv)
+{
+	uint32_t written = atomic_load_explicit(&p->written, memory_order_relaxed);
+	size_t room = p->size - (written - atomic_load(&p->read)), done = 0;
+
+	for (int i = 0; i < nv && done < room; i++) {
+		size_t len = v[i].iov_len < room - done ? v[i].iov_len : room - done;
+
+		copy_in(p, written + (uint32_t)done, v[i].iov_base, len);
+		done += len;
+	}
+	if (done)
+		atomic_store(&p->written, written + (uint32_t)done);
+	return done;
+}
+
+static size_t read_some(struct pipe *p, const struct iovec *v, int nv)
+{
+	uint32_t read = atomic_load_explicit(&p->read, memory_order_relaxed);
+	size_t there = atomic_load(&p->written) - read, done = 0;
+
+	for (int i = 0; i < nv && done < there; i++) {
+		size_t len = v[i].iov_len < there - done ? v[i].iov_len : there - done;
+
+		copy_out(p, read + (uint32_t)done, v[i].iov_base, len);
+		done += len;
+	}
+	if (done)
+		atomic_store(&p->read, read + (uint32_t)done);
+	return done;
+}
+
+/* One attempt, then "I wait", then another: what came in between is not missed. */
+static int move(struct pipe *p, size_t (*some)(struct pipe *, const struct iovec *, int),
+		const struct iovec *v, int nv, atomic_bool *self, atomic_bool *other,
+		size_t *n, bool *wake)
+{
+	size_t done = some(p, v, nv);
+
+	if (!done) {
+		atomic_store(self, true);
+		done = some(p, v, nv);
+		if (!done)
+			return PIPE_E_WAIT;
+		atomic_store(self, false);
+	}
+	*n = done;
+	*wake = atomic_load(other) && atomic_exchange(other, false);
+	return 0;
+}
+
+int pipe_write(struct pipe *p, const struct iovec *v, int nv, size_t *n, bool *wake)
+{
+	if (!p->data && !(p->data = malloc(p->size)))
+		return -ENOMEM;
+	return move(p, write_some, v, nv, &p->writer_waits, &p->reader_waits, n, wake);
+}
+
+int pipe_read(struct pipe *p, const struct iovec *v, int nv, size_t *n, bool *wake)
+{
+	return move(p, read_some, v, nv, &p->reader_waits, &p->writer_waits, n, wake);
+}

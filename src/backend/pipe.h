@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * A bounded pipe between two threads: one writes, one reads, nobody locks.
+ *
+ * Its memory is allocated at the first byte. Whoever finds it full or empty
+ * says that it waits, looks again, and goes; the other side, having moved
+ * bytes, takes the word back and wakes it. Bytes come from and go to guest
+ * memory, so nothing about them is believed.
+ */
+#pragma once
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+struct pipe {
+	uint8_t *data;				/* written once, by the writer */
+	uint32_t size;				/* a power of two */
+	_Atomic uint32_t read, written;		/* bytes so far, modulo 2^32 */
+	atomic_bool reader_waits, writer_waits;
+};
+
+void pipe_init(struct pipe *p, uint32_t size);
+void pipe_deinit(struct pipe *p);		/* when neither side uses it any more */
+
+/*
+ * Moves what fits, or what is there, into *@n. 0 and *n > 0; PIPE_E_WAIT: none,
+ * and the caller is noted as waiting; -ENOMEM (write). *@wake: the other side
+ * waits no longer and must be told.
+ */
+enum { PIPE_E_WAIT = 1 };
+int pipe_write(struct pipe *p, const struct iovec *v, int nv, size_t *n, bool *wake);
+int pipe_read(struct pipe *p, const struct iovec *v, int nv, size_t *n, bool *wake);
+
+bool pipe_is_empty(const struct pipe *p);

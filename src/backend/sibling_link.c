@@ -1,0 +1,256 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * One sibling connection: two ends, each a stream of its VM's packet core, and
+ * a pipe in each direction.
+ *
+ * An end is touched by its own worker only, but for what is atomic: the pipes,
+ * and `said`, the end's word to the other. Whoever says something, or moves
+ * bytes that the other waits for, posts the other end's mail. The link lives
+ * until both ends are closed and no mail is on its way.
+ */
+#include <stdlib.h>
+#include <sys/socket.h>
+
+#include "backend/pipe.h"
+#include "backend/sibling_internal.h"
+#include "util/error.h"
+
+enum { PIPE_SIZE = 128 * 1024 };
+
+enum {						/* end::said, added up */
+	SAID_ACCEPTED = 1,
+	SAID_NO_MORE = 2,			/* writes no more */
+	SAID_DEAF = 4,				/* reads no more */
+	SAID_CLOSED = 8,
+	SAID_ABORTED = 16,			/* closed with something lost */
+};
+
+enum phase {					/* of an end, in its own thread */
+	PHASE_PENDING,				/* the opener's, until the other accepts */
+	PHASE_UNBORN,				/* the other's, until its core has it */
+	PHASE_LIVE,
+	PHASE_CLOSED,
+};
+
+struct end {
+	struct stream base;
+	enum phase phase;
+	struct link *link;
+	struct end *other;
+	struct pipe in;				/* the other end writes */
+	_Atomic unsigned said;
+	struct mailbox *mailbox;
+	struct mail mail;
+	struct loop *loop;
+	struct mux *mux;
+};
+
+struct link {
+	atomic_int refs;			/* ends not closed, mails on their way */
+	struct end ends[2];			/* [0]: the opener's */
+	struct sibling_entry *to;
+	struct vsock_addr src;
+	uint32_t port;
+};
+
+static const struct stream_ops sibling_stream_ops;
+
+static struct end *end_of(struct stream *base)
+{
+	assert(base->ops == &sibling_stream_ops);
+	return container_of(base, struct end, base);
+}
+
+static void link_unref(struct link *l)
+{
+	if (atomic_fetch_sub(&l->refs, 1) != 1)
+		return;
+	pipe_deinit(&l->ends[0].in);
+	pipe_deinit(&l->ends[1].in);
+	free(l);
+}
+
+static void tell(struct end *e)
+{
+	atomic_fetch_add(&e->link->refs, 1);
+	if (!mailbox_post(e->mailbox, &e->mail))
+		link_unref(e->link);
+}
+
+static void say(struct end *e, unsigned word)
+{
+	atomic_fetch_or(&e->said, word);
+	tell(e->other);
+}
+
+static void end_close(struct end *e, unsigned word)
+{
+	e->phase = PHASE_CLOSED;
+	say(e, word);
+	link_unref(e->link);
+}
+
+/* The other VM's worker has the link: its core gets a connection, or not. */
+static void be_born(struct end *e)
+{
+	struct link *l = e->link;
+	struct sibling *port = l->to->port;
+
+	if (!port || atomic_load(&e->other->said) & SAID_CLOSED) {
+		end_close(e, SAID_CLOSED | SAID_ABORTED);
+		return;
+	}
+	e->loop = port->config.loop;
+	e->mux = port->config.mux;
+	e->phase = PHASE_LIVE;
+	e->base.ready = STREAM_IN | STREAM_OUT;
+	if (mux_connect_guest(e->mux, &e->base, &l->src, l->port,
+			      loop_now_ms(e->loop)) < 0)
+		end_close(e, SAID_CLOSED | SAID_ABORTED);
+}
+
+static void hear_outcome(struct end *e)
+{
+	unsigned said = atomic_load(&e->other->said);
+	int error = 0;
+
+	if (!(said & SAID_ACCEPTED)) {
+		if (!(said & SAID_CLOSED))
+			return;
+		error = -ECONNREFUSED;
+	}
+	e->phase = PHASE_LIVE;
+	e->base.ready = STREAM_IN | STREAM_OUT;
+	mux_stream_connected(e->mux, &e->base, error, loop_now_ms(e->loop));
+}
+
+static void on_mail(struct mail *mail)
+{
+	struct end *e = container_of(mail, struct end, mail);
+	struct link *l = e->link;
+
+	if (e->phase == PHASE_UNBORN)
+		be_born(e);
+	else if (e->phase == PHASE_PENDING)
+		hear_outcome(e);
+	if (e->phase == PHASE_LIVE) {
+		e->base.ready |= STREAM_IN | STREAM_OUT;
+		if (atomic_load(&e->other->said) & SAID_CLOSED)
+			e->base.ready |= STREAM_HUP;
+		mux_stream_ready(e->mux, &e->base, loop_now_ms(e->loop));
+	}
+	link_unref(l);
+}
+
+static void end_init(struct link *l, int i, enum phase phase, struct mailbox *mailbox)
+{
+	struct end *e = &l->ends[i];
+
+	e->base.ops = &sibling_stream_ops;
+	e->phase = phase;
+	e->link = l;
+	e->other = &l->ends[1 - i];
+	e->mailbox = mailbox;
+	e->mail.deliver = on_mail;
+	pipe_init(&e->in, PIPE_SIZE);
+	atomic_store(&e->in.reader_waits, true);
+}
+
+int sibling_link_open(struct sibling *from, struct sibling_entry *to,
+		      const struct vsock_addr *src, const struct vsock_addr *dst,
+		      struct stream **out)
+{
+	struct link *l = calloc(1, sizeof *l);
+
+	if (!l)
+		return -ENOMEM;
+	atomic_store(&l->refs, 2);
+	l->to = to;
+	l->src = *src;
+	l->port = dst->port;
+	end_init(l, 0, PHASE_PENDING, from->self->mailbox);
+	end_init(l, 1, PHASE_UNBORN, to->mailbox);
+	l->ends[0].loop = from->config.loop;
+	l->ends[0].mux = from->config.mux;
+	tell(&l->ends[1]);
+	*out = &l->ends[0].base;
+	return 0;
+}
+
+static int sibling_read(struct stream *base, const struct iovec *v, int nv, size_t *n)
+{
+	struct end *e = end_of(base);
+	bool wake;
+	/* Before the pipe: what was written before the word is then seen. */
+	unsigned said = atomic_load(&e->other->said);
+
+	if (pipe_read(&e->in, v, nv, n, &wake) == 0) {
+		if (wake)
+			tell(e->other);
+		return 0;
+	}
+	base->ready &= ~(unsigned)STREAM_IN;
+	if (said & SAID_ABORTED)
+		return -ECONNRESET;
+	if (said & SAID_CLOSED)
+		return STREAM_E_CLOSED;
+	return said & SAID_NO_MORE ? STREAM_E_EOF : STREAM_E_AGAIN;
+}
+
+static int sibling_write(struct stream *base, const struct iovec *v, int nv, size_t *n)
+{
+	struct end *e = end_of(base);
+	unsigned said = atomic_load(&e->other->said);
+	bool wake;
+	int r;
+
+	if (said & SAID_ABORTED)
+		return -ECONNRESET;
+	if (said & (SAID_CLOSED | SAID_DEAF))
+		return -EPIPE;
+	r = pipe_write(&e->other->in, v, nv, n, &wake);
+	if (r == PIPE_E_WAIT) {
+		base->ready &= ~(unsigned)STREAM_OUT;
+		return STREAM_E_AGAIN;
+	}
+	if (r == 0 && wake)
+		tell(e->other);
+	return r;
+}
+
+static int sibling_shutdown(struct stream *base, int how)
+{
+	say(end_of(base), how == SHUT_RD ? SAID_DEAF : SAID_NO_MORE);
+	return 0;
+}
+
+static void sibling_accepted(struct stream *base, const struct vsock_addr *guest)
+{
+	(void)guest;
+	say(end_of(base), SAID_ACCEPTED);
+}
+
+/* Whoever waits has said so to the pipe. */
+static void sibling_wait_for(struct stream *base, unsigned events)
+{
+	(void)base;
+	(void)events;
+}
+
+static void sibling_close(struct stream *base, bool is_orderly)
+{
+	struct end *e = end_of(base);
+	bool lost = !is_orderly || !pipe_is_empty(&e->in);
+
+	end_close(e, SAID_CLOSED | (lost ? SAID_ABORTED : 0));
+}
+
+static const struct stream_ops sibling_stream_ops = {
+	.name = "sibling",
+	.read = sibling_read,
+	.write = sibling_write,
+	.shutdown = sibling_shutdown,
+	.accepted = sibling_accepted,
+	.wait_for = sibling_wait_for,
+	.close = sibling_close,
+};

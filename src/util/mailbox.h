@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Mail from any thread to the thread of one loop.
+ *
+ * A mail is embedded in what it is about, and says only "look at me": it may be
+ * posted many times before it is delivered once. Whoever posts must keep it
+ * alive until then, by a reference that the delivery gives up. A mailbox lives
+ * longer than the threads that post to it.
+ */
+#pragma once
+
+#include <stdatomic.h>
+#include <stdbool.h>
+
+#include "util/loop.h"
+
+struct mailbox;
+
+struct mail {
+	void (*deliver)(struct mail *mail);	/* in the mailbox's thread */
+	struct mail *next;
+	atomic_bool is_posted;
+};
+
+int mailbox_new(struct mailbox **out, struct loop *loop);	/* 0 or -errno */
+
+void mailbox_free(struct mailbox *box);		/* it must be empty */
+
+/* Delivers in the calling thread, for when no thread runs the loop any more.
+ * True if there was any mail. */
+bool mailbox_deliver(struct mailbox *box);
+
+/* True: it will be delivered once more, after now; false: it was posted already. */
+bool mailbox_post(struct mailbox *box, struct mail *mail);

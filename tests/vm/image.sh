@@ -1,0 +1,173 @@
+#!/bin/bash
+# SPDX-License-Identifier: BSD-3-Clause
+#
+# The guest of the real-guest tests: tests/vm/image.sh OUTDIR
+#
+# Leaves in OUTDIR: vmlinuz (Debian's cloud kernel, fetched, never installed),
+# initrd.img (busybox, the vsock modules, the agent) and agent (the same program,
+# for the host). What is there and up to date is kept, so a second call costs
+# nothing and needs no network; calls at the same time wait for each other.
+#
+# VM_KERNEL=sid takes the newest kernel of Debian unstable instead of the one of
+# the distribution that runs here.
+#
+# Exit status 77, with the reason on the last line, when something is missing.
+
+set -euo pipefail
+
+here=$(cd "$(dirname "$0")" && pwd)
+out=${1:?usage: image.sh OUTDIR}
+flavour=${VM_KERNEL:-default}
+modules="virtio_ring virtio virtio_pci_legacy_dev virtio_pci_modern_dev virtio_pci
+	vsock vmw_vsock_virtio_transport_common vmw_vsock_virtio_transport"
+
+missing() {
+	echo "image.sh: $*" >&2
+	exit 77
+}
+
+# apt with lists and cache of its own: needs no root and changes nothing.
+private_apt() {
+	local dir=$out/apt suite=sid source=
+
+	mkdir -p "$dir"/{lists/partial,archives/partial,sources.d}
+	touch "$dir/status"
+	if [ "$flavour" = sid ]; then
+		echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg]" \
+			"http://deb.debian.org/debian $suite main" >"$dir/sources.list"
+		source="-o Dir::Etc::SourceList=$dir/sources.list"
+		source="$source -o Dir::Etc::SourceParts=$dir/sources.d"
+	fi
+	# shellcheck disable=SC2086
+	"$@" -o Dir::State::Lists="$dir/lists" -o Dir::State::status="$dir/status" \
+		-o Dir::Cache="$dir" -o Dir::Cache::archives="$dir/archives" \
+		-o APT::Sandbox::User="$(id -un)" -o Debug::NoLocking=true $source
+}
+
+# The lists of the system if they know the package, else private ones.
+apt_for() {
+	local package=$1
+
+	shift
+	if [ "$flavour" != sid ] && apt-cache show "$package" >/dev/null 2>&1; then
+		"$@" -o APT::Sandbox::User="$(id -un)"
+		return
+	fi
+	[ -e "$out/apt/fetched" ] || {
+		private_apt apt-get -qq update >&2 || return
+		touch "$out/apt/fetched"
+	}
+	private_apt "$@"
+}
+
+# download PACKAGE DIR: unpacks it there.
+download() {
+	local package=$1 dir=$2
+
+	rm -rf "$dir/deb"
+	mkdir -p "$dir/deb"
+	(cd "$dir/deb" && apt_for "$package" apt-get -qq download "$package" >&2) ||
+		return 1
+	dpkg-deb -x "$dir"/deb/*.deb "$dir"
+	rm -rf "$dir/deb"
+}
+
+# The kernel's packages that PACKAGE depends on.
+kernel_parts() {
+	apt_for "$1" apt-cache depends --important "$1" |
+		sed -nE 's/^ *(Pre)?Depends: (linux-(image|binary|modules)-[^ ]*)$/\2/p' || true
+}
+
+fetch_kernel() {
+	local meta=linux-image-cloud-amd64 package work=$out/work name file ko
+
+	command -v apt-get >/dev/null && command -v dpkg-deb >/dev/null ||
+		missing "no apt-get and dpkg-deb to fetch a guest kernel with"
+	package=$(kernel_parts $meta | head -n 1)
+	[ -n "$package" ] || missing "apt knows no $meta: no guest kernel"
+	rm -rf "$work" "$out/kernel.new"
+	# Newer packages keep image and modules apart, under the first one.
+	for name in $package $(kernel_parts "$package"); do
+		download "$name" "$work" ||
+			missing "cannot download $name: no guest kernel"
+	done
+	mkdir "$out/kernel.new"
+	# The order of loading is in the names.
+	file=10
+	for name in $modules; do
+		ko=$(find "$work" -name "$name.ko*" | head -n 1)
+		case $ko in
+		*.xz) xz -dc "$ko" >"$out/kernel.new/$file-$name.ko" ;;
+		*.zst) zstd -qdc "$ko" >"$out/kernel.new/$file-$name.ko" ;;
+		*.ko) cp "$ko" "$out/kernel.new/$file-$name.ko" ;;
+		"") ;;	# built in
+		esac
+		file=$((file + 1))
+	done
+	find "$work" -type f -name 'vmlinuz*' -exec cp {} "$out/kernel.new/vmlinuz" \;
+	echo "$package" >"$out/kernel.new/package"
+	rm -rf "$work" "$out/kernel" "$out/apt"
+	mv "$out/kernel.new" "$out/kernel"
+}
+
+static_busybox() {
+	local own
+
+	own=$(command -v busybox || true)
+	if [ -n "$own" ] && ! ldd "$own" >/dev/null 2>&1; then
+		echo "$own"
+		return
+	fi
+	[ -x "$out/busybox" ] || {
+		flavour=default download busybox-static "$out/work" ||
+			missing "no static busybox (package busybox-static)"
+		cp "$(find "$out/work" -path '*bin/busybox')" "$out/busybox"
+		rm -rf "$out/work"
+	}
+	echo "$out/busybox"
+}
+
+build_agent() {
+	${CC:-cc} -std=gnu11 -O2 -Wall -Wextra -D_GNU_SOURCE -static -pthread \
+		-o "$out/agent.new" "$here"/agent/*.c
+	mv "$out/agent.new" "$out/agent"
+}
+
+build_initrd() {
+	local root=$out/root busybox
+
+	busybox=$(static_busybox)
+	rm -rf "$root"
+	mkdir -p "$root"/{bin,dev,proc,sys,tmp,modules}
+	cp "$busybox" "$root/bin/busybox"
+	cp "$out"/kernel/*.ko "$root/modules/" 2>/dev/null || true
+	cp "$out/agent" "$root/agent"
+	cp "$here/init" "$root/init"
+	chmod 755 "$root/init" "$root/agent" "$root/bin/busybox"
+	(cd "$root" && find . | LC_ALL=C sort | cpio --quiet -o -H newc -R 0:0) |
+		gzip -1 >"$out/initrd.new"
+	rm -rf "$root"
+	cp "$out/kernel/vmlinuz" "$out/vmlinuz.new"
+	mv "$out/vmlinuz.new" "$out/vmlinuz"
+	mv "$out/initrd.new" "$out/initrd.img"
+}
+
+mkdir -p "$out"
+out=$(cd "$out" && pwd)
+[ "$(uname -m)" = x86_64 ] || missing "the guest image is for x86_64 only"
+command -v cpio >/dev/null || missing "no cpio"
+command -v "${CC:-cc}" >/dev/null || missing "no C compiler for the agent"
+
+exec 9>"$out/.lock"
+flock 9
+
+# Its inputs name an image; the kernel is kept for as long as the folder is.
+stamp=$(cat "$0" "$here/init" "$here"/agent/*.[ch] | sha256sum | cut -d' ' -f1)
+[ -e "$out/kernel/vmlinuz" ] || { rm -f "$out/stamp"; fetch_kernel; }
+if [ "$(cat "$out/stamp" 2>/dev/null)" != "$stamp" ]; then
+	rm -f "$out/stamp"
+	build_agent
+	build_initrd
+	echo "$stamp" >"$out/stamp"
+fi
+echo "$(cat "$out/kernel/package") in $out"

@@ -1,0 +1,153 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: BSD-3-Clause
+"""What the daemon costs: nothing while nothing happens, nothing that stays."""
+
+import os
+import shutil
+import signal
+import subprocess
+import time
+
+import vm
+from vm import VmTest
+
+SECONDS = 5
+
+
+class Quiet(VmTest):
+    """No wake-up in five seconds."""
+
+    def open_some(self, threads=10):
+        guest, host = self.start("guest", "send 100; recv 100; event open; wait; shut wr; eof",
+                                 "recv 100; send 100; wait; shut wr; eof", threads)
+        for _ in range(threads):
+            guest.event("open")
+        return guest, host
+
+    def quiet(self):
+        """Wait until it sleeps, then watch."""
+        def sleeps():
+            before = self.daemon.wakeups()
+            self.host.run("event over").done()
+            time.sleep(0.2)
+            return before == self.daemon.wakeups()
+        vm.wait_until(sleeps, "the daemon came to rest", 20)
+        wakeups, cpu = self.daemon.wakeups(), self.daemon.cpu_seconds()
+        time.sleep(SECONDS)
+        self.assertEqual(self.daemon.wakeups(), wakeups)
+        self.assertLessEqual(self.daemon.cpu_seconds() - cpu, 0.01)
+
+
+class Idle(Quiet):
+    """Whatever is open, and whoever does not read."""
+
+    def test_connections_open(self):
+        guest, host = self.open_some()
+        self.quiet()
+        for job in guest, host:
+            job.go()
+        self.finish(guest, host)
+
+    def test_no_system_call(self):
+        """The same, as strace sees it."""
+        if shutil.which("strace") is None:
+            self.skipTest("no strace")
+        guest, host = self.open_some()
+        trace = self.scratch.path("strace.txt")
+        strace = subprocess.Popen(["strace", "-f", "-o", trace, "-p",
+                                   str(self.daemon.process.pid)],
+                                  stdin=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        try:
+            line = strace.stderr.readline()
+            if b"attached" not in line:
+                self.skipTest("strace may not attach here")
+            time.sleep(SECONDS)
+        finally:
+            strace.send_signal(signal.SIGINT)
+            strace.communicate()
+        with open(trace) as f:
+            # The calls it sat in when strace came are seen, unfinished.
+            calls = [line for line in f if "unfinished" not in line
+                     and "resumed" not in line and "detached" not in line]
+        self.assertEqual([c for c in calls if "epoll" not in c], [])
+        self.assertLessEqual(len(calls), len(self.daemon.tasks()))
+        for job in guest, host:
+            job.go()
+        self.finish(guest, host)
+
+    def test_host_does_not_read(self):
+        _, host = self.start("guest", f"send {1 << 40}", "recv 1; event got; wait")
+        host.event("got")
+        self.quiet()
+
+    def test_guest_does_not_read(self):
+        """Its credit is used up, the host's socket is full."""
+        guest, _ = self.start("host", "recv 1; event got; wait", f"send {1 << 40}")
+        guest.event("got")
+        self.quiet()
+
+    def test_half_closed(self):
+        guest, host = self.start("guest", "shut wr; recv 1; wait", "eof; send 1; wait")
+        vm.wait_until(lambda: guest.status()["received"], "the byte came")
+        self.quiet()
+
+    def test_nobody_there(self):
+        """The guest is gone, the daemon waits for the next."""
+        self.guest.kill()
+        self.quiet()
+        self.guests[0] = type(self).guest = vm.Guest(self.daemon)
+
+
+class Paused(Quiet):
+    """QEMU's stop; the connections are kept for as long as one may want."""
+
+    daemon_args = ("--pause-grace", "600")
+
+    def test_guest_stands_still(self):
+        guest, _ = self.start("host", "recv 1; event got; drain", f"send {1 << 40}")
+        guest.event("got")
+        self.guest.command("stop")
+        try:
+            self.quiet()
+        finally:
+            self.guest.command("cont")
+
+
+class Growth(VmTest):
+    """2,000 connections leave nothing behind."""
+
+    def round(self):
+        for opener in "guest", "host":
+            self.exchange(opener, "seed 5; send 3000; recv 3000; shut wr; eof" if
+                          opener == "guest" else "echo",
+                          "echo" if opener == "guest" else
+                          "seed 5; send 3000; recv 3000; shut wr; eof", threads=100)
+
+    def resident_kib(self):
+        with open(f"/proc/{self.daemon.process.pid}/status") as f:
+            for line in f:
+                if line.startswith("RssAnon"):
+                    return int(line.split()[1])
+        return 0
+
+    def test_2000_connections(self):
+        self.round()
+        self.round()
+        memory, tasks = self.resident_kib(), len(self.daemon.tasks())
+        for _ in range(10):
+            self.round()
+            vm.wait_until(lambda: self.daemon.fds() <= self.quiet_fds,
+                          "as many descriptors as before")
+        self.assertEqual(len(self.daemon.tasks()), tasks)
+        grown = self.resident_kib() - memory
+        vm.note(f"resident memory: {memory} KiB, grown by {grown} KiB")
+        if not self.is_sanitized():
+            self.assertLess(grown, 256)
+
+    def is_sanitized(self):
+        with open(vm.daemon_path, "rb") as f:
+            return b"__asan_init" in f.read() or "tsan" in os.environ.get("TSAN_OPTIONS", "")
+
+
+if __name__ == "__main__":
+    vm.main()
