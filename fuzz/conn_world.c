@@ -394,7 +394,8 @@ void world_host_connects(struct world *w, struct slot *slot)
 	if (!side)
 		return;
 	side->is_live = true;
-	if (mux_connect_guest(w->mux, &side->stream->base, NULL, slot->guest_port, w->now_ms)) {
+	if (mux_connect_guest(w->mux, &side->stream->base, NULL, slot->guest_port,
+			      w->now_ms)) {
 		side->stream->base.ops->close(&side->stream->base, false);
 		side->guest_port = 0;
 	}

@@ -46,7 +46,9 @@ struct stream_ops {
 	int (*shutdown)(struct stream *s, int how);
 	/* The guest has accepted this host-initiated stream as @guest. */
 	void (*accepted)(struct stream *s, const struct vsock_addr *guest);
-	/* The events of STREAM_IN and STREAM_OUT that make a difference now. */
+	/* The events of STREAM_IN and STREAM_OUT that make a difference now. With
+	 * STREAM_OUT an event must come once write can take something, also where
+	 * the last write was short and STREAM_OUT is still set. */
 	void (*wait_for)(struct stream *s, unsigned events);
 	/* Frees s. @is_orderly: the guest had finished and all of it was written;
 	 * otherwise the peer is to see a reset, where its kind knows one. */

@@ -63,6 +63,14 @@ void conn_reset(struct conn *c)
 	c->state = is_known ? CONN_RESET : CONN_DEAD;
 }
 
+void conn_abort(struct conn *c)
+{
+	if (c->state == CONN_OPEN && c->to_host.len)
+		c->state = CONN_LINGERING;
+	else if (c->state != CONN_LINGERING)
+		conn_reset(c);
+}
+
 void conn_begin_connecting(struct conn *c, const struct pkt *request)
 {
 	c->state = CONN_CONNECTING;

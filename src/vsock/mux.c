@@ -176,6 +176,19 @@ bool mux_reset(struct mux *mux, uint64_t now_ms)
 	return had_any;
 }
 
+bool mux_abort(struct mux *mux, uint64_t now_ms)
+{
+	for (size_t i = 0; i < mux->table.n_buckets; i++) {
+		for (struct conn *c = mux->table.buckets[i], *next; c; c = next) {
+			next = c->hash_next;
+			conn_abort(c);
+			settle(mux, c, now_ms);
+		}
+	}
+	reap(mux);
+	return mux->table.n > 0;
+}
+
 void mux_free(struct mux *mux)
 {
 	struct list *link;

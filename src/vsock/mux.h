@@ -87,6 +87,10 @@ bool mux_is_running(const struct mux *mux);
  * it had sent is still drained to the host. True if there was any. */
 bool mux_reset(struct mux *mux, uint64_t now_ms);
 
+/* Ends every connection for the host; the guest, which is not to be reached now,
+ * gets its RSTs if it comes back. True if there was any. */
+bool mux_abort(struct mux *mux, uint64_t now_ms);
+
 /*
  * A stream that wants to talk to the guest's @port. @from: a sibling's address;
  * NULL: the host, at a port that is chosen here. 0: @stream is taken over.
