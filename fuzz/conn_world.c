@@ -429,6 +429,12 @@ void world_reset(struct world *w)
 	check_world(w);
 }
 
+void world_abort(struct world *w)
+{
+	mux_abort(w->mux, w->now_ms);
+	check_world(w);
+}
+
 static bool fuzz_serves(struct backend *b, uint64_t cid)
 {
 	(void)b;

@@ -73,6 +73,7 @@ void world_connected(struct world *w, struct side *side, int error);
 void world_output(struct world *w, size_t n_bufs);
 void world_time(struct world *w, uint64_t ms);
 void world_reset(struct world *w);
+void world_abort(struct world *w);
 
 /* The last side of the slot's name; NULL: none. */
 struct side *world_side_of(struct world *w, const struct slot *slot);
