@@ -22,6 +22,7 @@ struct side {
 	uint8_t said;				/* VSOCK_SHUTDOWN_* */
 	/* Guest to host, bytes. */
 	uint64_t sent, written;
+	bool guest_is_done;			/* it said that it sends no more */
 	uint32_t told_fwd_cnt;
 	uint64_t takes;
 	int write_error;
