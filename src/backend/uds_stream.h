@@ -12,7 +12,6 @@
 #include "util/list.h"
 #include "util/loop.h"
 #include "vsock/backend.h"
-#include "vsock/mux.h"
 
 struct uds;
 
