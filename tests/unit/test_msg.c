@@ -202,7 +202,8 @@ START_TEST(ends)
 }
 END_TEST
 
-#define REGIONS(n) (sizeof(struct vhost_user_mem_table) + (n) * sizeof(struct vhost_user_mem_region))
+#define REGIONS(n) \
+	(offsetof(struct vhost_user_mem_table, regions) + (n) * sizeof(struct vhost_user_mem_region))
 
 struct shape_case {
 	uint32_t request, size;

@@ -14,6 +14,8 @@
 #define BIT(n) (UINT64_C(1) << (n))
 #define FEATURES (BIT(VIRTIO_F_VERSION_1) | BIT(VIRTIO_F_EVENT_IDX))
 #define PROTOCOL BIT(VHOST_USER_F_PROTOCOL_FEATURES)
+#define REGIONS(n) \
+	(offsetof(struct vhost_user_mem_table, regions) + (n) * sizeof(struct vhost_user_mem_region))
 #define ACKS BIT(VHOST_USER_PROTOCOL_F_REPLY_ACK)
 
 enum { NUM = 8, ACK = VHOST_USER_F_NEED_REPLY };
@@ -124,12 +126,11 @@ static uint64_t ask_u64(uint32_t request)
 
 static void say_memory(uint64_t size)
 {
-	struct {
-		struct vhost_user_mem_table table;
-		struct vhost_user_mem_region region;
-	} m = { { .num_regions = 1 }, { GUEST_GPA, size, GUEST_UADDR, 0 } };
+	struct vhost_user_mem_table m = {
+		.num_regions = 1, .regions = { { GUEST_GPA, size, GUEST_UADDR, 0 } },
+	};
 
-	say(VHOST_USER_SET_MEM_TABLE, 0, &m, sizeof m, g.memfd);
+	say(VHOST_USER_SET_MEM_TABLE, 0, &m, REGIONS(1), g.memfd);
 }
 
 static void say_kick(uint32_t ring, bool with_fd)
@@ -444,15 +445,14 @@ END_TEST
 
 START_TEST(refused_table_leaves_the_old_one)
 {
-	struct {
-		struct vhost_user_mem_table table;
-		struct vhost_user_mem_region region[2];
-	} m = { { .num_regions = 2 }, { { 0, 4096, 0, 0 }, { 0, 4096, 0, 0 } } };
+	struct vhost_user_mem_table m = {
+		.num_regions = 2, .regions = { { 0, 4096, 0, 0 }, { 0, 4096, 0, 0 } },
+	};
 	int fds[] = { g.memfd, g.memfd };
 
 	say_u64(VHOST_USER_SET_PROTOCOL_FEATURES, ACKS);
 	start(1, PROTOCOL);
-	frontend_send(&f, VHOST_USER_SET_MEM_TABLE, ACK, &m, sizeof m, fds, 2);
+	frontend_send(&f, VHOST_USER_SET_MEM_TABLE, ACK, &m, REGIONS(2), fds, 2);
 	ck_assert_int_eq(session_input(s), SESSION_E_AGAIN);
 	ck_assert_uint_eq(expect_answer(VHOST_USER_SET_MEM_TABLE, 8).payload.u64, 1);
 	ck_assert_ptr_nonnull(session_running(s, 1));
