@@ -146,8 +146,7 @@ START_TEST(guest_memory_shrinks)
 	vring_kick(&vm.vq[VSOCK_RXQ]);
 	ck_assert(host_is_closed(p.host, DEADLINE_MS));
 	ck_assert(daemon_is_running(&vhd));
-	frontend_close(&vm.fe);
-	/* Our own rings are gone as well: a new machine, the old one is left. */
+	driver_deinit(&vm);
 	driver_up(&vm, vhd.socket, NULL);
 	e2e_check_alive();
 }
