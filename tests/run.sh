@@ -90,7 +90,7 @@ run() {
 	[ "$name" = tsan ] && setarch "$(uname -m)" -R true 2>/dev/null &&
 		wrap=(setarch "$(uname -m)" -R)
 	rm -f "$dir"/meson-logs/testlog*
-	"${wrap[@]}" meson test -C "$dir" --no-rebuild --print-errorlogs \
+	CK_TIMEOUT_MULTIPLIER=$multiplier "${wrap[@]}" meson test -C "$dir" --no-rebuild --print-errorlogs \
 		--timeout-multiplier "$multiplier" "${args[@]}" </dev/null
 	status=$?
 	{ read -r passed failed skipped subtests; bad=$(cat); } < <(count "$dir")

@@ -41,6 +41,10 @@ struct device {
 
 void device_schedule(struct device *dev);
 
+/* Whether a guest is there, by its rings. At once, and not in the next turn: a
+ * host program may connect right behind the message that starts the last ring. */
+void device_look_at_guest(struct device *dev);
+
 int frontend_init(struct device *dev);		/* 0, or -errno as for listener_open() */
 void frontend_deinit(struct device *dev);	/* also after a failed or no init */
 

@@ -77,6 +77,7 @@ static void on_ring_changed(void *ctx, unsigned ring)
 			v->polled = true;
 		}
 	}
+	device_look_at_guest(dev);
 	device_schedule(dev);
 }
 
@@ -87,7 +88,7 @@ static void on_ring_stopped(void *ctx, unsigned ring)
 	loop_remove(dev->config.loop, &dev->kicks[ring]);
 	if (ring != VSOCK_EVENTQ && !dev->resume.slot)
 		loop_timer_set(dev->config.loop, &dev->resume, now_ms(dev) + dev->config.pause_grace_ms);
-	device_schedule(dev);
+	device_look_at_guest(dev);
 }
 
 static void on_guest_reset(void *ctx)
