@@ -1,0 +1,182 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * What the end-to-end tests share: see e2e.h.
+ */
+#include "e2e/e2e.h"
+
+#include <dirent.h>
+#include <ftw.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+struct daemon vhd;
+struct driver vm;
+
+static void on_must(const char *file, int line, const char *text)
+{
+	ck_abort_msg("%s:%d: %s", file, line, text);
+}
+
+void e2e_setup_bare(void)
+{
+	must_hook = on_must;
+	daemon_init(&vhd);
+}
+
+void e2e_setup_daemon(void)
+{
+	e2e_setup_bare();
+	daemon_start(&vhd, NULL);
+}
+
+void e2e_setup_vm(void)
+{
+	e2e_setup_daemon();
+	driver_up(&vm, vhd.socket, NULL);
+}
+
+void e2e_teardown(void)
+{
+	if (vhd.pid) {
+		ck_assert_msg(daemon_is_running(&vhd), "the daemon has ended");
+		ck_assert_int_eq(daemon_stop(&vhd, DEADLINE_MS), 0);
+	}
+	driver_deinit(&vm);
+	daemon_deinit(&vhd);
+}
+
+void e2e_start(const char *const *extra, const struct driver_options *opt)
+{
+	daemon_start(&vhd, extra);
+	driver_up(&vm, vhd.socket, opt);
+}
+
+struct pair e2e_guest_connects(struct driver *d, const char *uds)
+{
+	int listener = host_listen(uds, PORT, 16);
+	struct pair p = { .guest = sock_connect(d, PORT) };
+
+	p.host = host_accept(listener);
+	host_unlisten(listener, uds, PORT);
+	return p;
+}
+
+struct pair e2e_host_connects(struct driver *d, const char *uds)
+{
+	struct pair p;
+
+	sock_listen(d, PORT);
+	p.host = host_dial(uds, PORT);
+	p.guest = sock_accept(d, PORT);
+	ck_assert_uint_eq(host_read_ok(p.host), PORT);
+	return p;
+}
+
+void e2e_check_guest_to_host(struct pair p, size_t len, uint32_t seed)
+{
+	uint8_t *bytes = malloc(len);
+
+	pattern_fill(bytes, len, 0, seed);
+	ck_assert(sock_send(p.guest, bytes, len));
+	memset(bytes, 0, len);
+	ck_assert_uint_eq(host_read(p.host, bytes, len), len);
+	ck_assert_uint_eq(pattern_check(bytes, len, 0, seed), len);
+	free(bytes);
+}
+
+void e2e_check_host_to_guest(struct pair p, size_t len, uint32_t seed)
+{
+	uint8_t *bytes = malloc(len);
+
+	pattern_fill(bytes, len, 0, seed);
+	ck_assert(host_write(p.host, bytes, len));
+	memset(bytes, 0, len);
+	ck_assert_uint_eq(sock_recv_full(p.guest, bytes, len), len);
+	ck_assert_uint_eq(pattern_check(bytes, len, 0, seed), len);
+	free(bytes);
+}
+
+void e2e_check_talks(struct pair p)
+{
+	e2e_check_guest_to_host(p, 1, 1);
+	e2e_check_host_to_guest(p, 1, 2);
+	e2e_check_guest_to_host(p, 60000, 3);
+	e2e_check_host_to_guest(p, 60000, 4);
+}
+
+void e2e_close(struct pair p)
+{
+	close(p.host);
+	ck_assert(sock_wait_shutdown(p.guest, VSOCK_SHUTDOWN_BOTH, DEADLINE_MS));
+	sock_close(p.guest);
+}
+
+void e2e_check_alive(void)
+{
+	struct pair p = e2e_guest_connects(&vm, vhd.uds);
+
+	e2e_check_talks(p);
+	e2e_close(p);
+	p = e2e_host_connects(&vm, vhd.uds);
+	e2e_check_talks(p);
+	e2e_close(p);
+}
+
+TCase *e2e_case(Suite *s, const char *name, void (*setup)(void), int timeout_s)
+{
+	TCase *tc = tcase_create(name);
+
+	tcase_add_checked_fixture(tc, setup, e2e_teardown);
+	tcase_set_timeout(tc, timeout_s);
+	suite_add_tcase(s, tc);
+	return tc;
+}
+
+/* Folders that are still there belong to tests that failed. */
+static void show_logs(const char *root)
+{
+	char path[512], line[512];
+	struct dirent *e;
+	DIR *dir = opendir(root);
+	FILE *f;
+
+	while (dir && (e = readdir(dir))) {
+		snprintf(path, sizeof path, "%s/%s/log", root, e->d_name);
+		f = fopen(path, "re");
+		if (!f)
+			continue;
+		printf("# log of a failed test's daemon:\n");
+		while (fgets(line, sizeof line, f))
+			printf("# %s%s", line, strchr(line, '\n') ? "" : "\n");
+		fclose(f);
+	}
+	if (dir)
+		closedir(dir);
+}
+
+static int on_entry(const char *path, const struct stat *st, int type,
+		    struct FTW *ftw)
+{
+	(void)st, (void)type, (void)ftw;
+	return remove(path);
+}
+
+int e2e_run(Suite *s)
+{
+	char root[] = "/tmp/vhost-vsock-XXXXXX";
+	SRunner *sr = srunner_create(s);
+	int failed;
+
+	if (!mkdtemp(root) || setenv("TMPDIR", root, 1) < 0)
+		return EXIT_FAILURE;
+	srunner_set_tap(sr, "-");
+	srunner_run_all(sr, CK_ENV);
+	failed = srunner_ntests_failed(sr);
+	srunner_free(sr);
+	show_logs(root);
+	nftw(root, on_entry, 16, FTW_DEPTH | FTW_PHYS);
+	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}

@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * What the end-to-end tests share: the daemon of the running test, its VM, and
+ * pairs of a guest's socket and a host's descriptor.
+ *
+ * Each test is a process with a daemon and a folder of its own. When it fails,
+ * the folder stays until the end of the program, which then prints the daemon's
+ * log.
+ */
+#pragma once
+
+#include <check.h>
+
+#include "support/daemon.h"
+#include "support/deadline.h"
+#include "support/driver.h"
+#include "support/host.h"
+#include "support/must.h"
+#include "support/pattern.h"
+#include "support/sock.h"
+
+extern struct daemon vhd;
+extern struct driver vm;
+
+enum { PORT = 1234 };				/* where somebody listens */
+
+struct pair {
+	struct sock *guest;
+	int host;
+};
+
+/* Fixtures: only the folder; the daemon of one VM too; and a VM on it. */
+void e2e_setup_bare(void);
+void e2e_setup_daemon(void);
+void e2e_setup_vm(void);
+/* Ends the daemon, which must still be there and go at once with status 0. */
+void e2e_teardown(void);
+
+/* A daemon with further options and a VM on it, from the bare fixture. */
+void e2e_start(const char *const *extra, const struct driver_options *opt);
+
+/* Connects at PORT, in either direction; listeners are made as needed. */
+struct pair e2e_guest_connects(struct driver *d, const char *uds);
+struct pair e2e_host_connects(struct driver *d, const char *uds);
+/* Some patterned bytes each way. */
+void e2e_check_talks(struct pair p);
+void e2e_check_guest_to_host(struct pair p, size_t len, uint32_t seed);
+void e2e_check_host_to_guest(struct pair p, size_t len, uint32_t seed);
+/* Both ends close, and both see it. */
+void e2e_close(struct pair p);
+/* A new pair in each direction works. */
+void e2e_check_alive(void);
+
+/* Runs the suite: exit status of main(). */
+int e2e_run(Suite *s);
+/* A case with the e2e_setup_...() fixture, in the suite. */
+TCase *e2e_case(Suite *s, const char *name, void (*setup)(void), int timeout_s);

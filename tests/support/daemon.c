@@ -1,0 +1,202 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The daemon under test as a child process: see daemon.h.
+ */
+#include "support/daemon.h"
+
+#include <fcntl.h>
+#include <ftw.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/inotify.h>
+#include <sys/pidfd.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "support/deadline.h"
+#include "support/must.h"
+
+enum { ARGS_MAX = 64 };
+
+void daemon_init(struct daemon *d)
+{
+	const char *tmp = getenv("TMPDIR");
+
+	*d = (struct daemon){ .pidfd = -1 };
+	snprintf(d->dir, sizeof d->dir, "%.40s/d-XXXXXX", tmp ? tmp : "/tmp");
+	must(mkdtemp(d->dir));
+	snprintf(d->socket, sizeof d->socket, "%s/vhost.sock", d->dir);
+	snprintf(d->uds, sizeof d->uds, "%s/vm.sock", d->dir);
+	snprintf(d->log, sizeof d->log, "%s/log", d->dir);
+}
+
+static int on_entry(const char *path, const struct stat *st, int type,
+		    struct FTW *ftw)
+{
+	(void)st, (void)type, (void)ftw;
+	return remove(path);
+}
+
+void daemon_deinit(struct daemon *d)
+{
+	if (!d->dir[0])
+		return;
+	daemon_kill(d);
+	nftw(d->dir, on_entry, 16, FTW_DEPTH | FTW_PHYS);
+	d->dir[0] = '\0';
+}
+
+static void run_child(const struct daemon *d, const char *program,
+		      const char **argv, pid_t parent)
+{
+	int log = open(d->log, O_WRONLY | O_CREAT | O_APPEND, 0600);
+	sigset_t none;
+
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+	signal(SIGPIPE, SIG_DFL);
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (getppid() != parent || log < 0 || dup2(log, STDERR_FILENO) < 0 ||
+	    dup2(log, STDOUT_FILENO) < 0)
+		_exit(126);
+	execv(program, (char *const *)(uintptr_t)argv);
+	_exit(127);
+}
+
+void daemon_spawn(struct daemon *d, const char *const *args)
+{
+	const char *program = getenv("VHOST_DEVICE_VSOCK");
+	const char *argv[ARGS_MAX] = { program };
+	pid_t parent = getpid();
+	unsigned n = 1;
+
+	if (!program)
+		die("VHOST_DEVICE_VSOCK does not name the daemon");
+	must(!d->pid);
+	while (*args && n + 1 < ARGS_MAX)
+		argv[n++] = *args++;
+	must(!*args);
+	d->pid = fork();
+	must(d->pid >= 0);
+	if (d->pid == 0)
+		run_child(d, program, argv, parent);
+	d->pidfd = pidfd_open(d->pid, 0);
+	must(d->pidfd >= 0);
+}
+
+void daemon_start(struct daemon *d, const char *const *extra)
+{
+	const char *args[ARGS_MAX] = {
+		"--guest-cid", "3", "--socket", d->socket, "--uds-path", d->uds,
+	};
+
+	for (unsigned n = 6; extra && *extra; n++) {
+		must(n + 1 < ARGS_MAX);
+		args[n] = *extra++;
+	}
+	daemon_spawn(d, args);
+	if (!daemon_wait_listening(d, d->socket) ||
+	    !daemon_wait_listening(d, d->uds))
+		die("the daemon did not start: %s", daemon_log(d));
+}
+
+static bool listens(const char *path)
+{
+	struct sockaddr_un addr = { .sun_family = AF_UNIX };
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	bool yes;
+
+	snprintf(addr.sun_path, sizeof addr.sun_path, "%s", path);
+	must(fd >= 0);
+	yes = connect(fd, (struct sockaddr *)&addr, sizeof addr) == 0;
+	close(fd);
+	return yes;
+}
+
+bool daemon_wait_listening(struct daemon *d, const char *path)
+{
+	int64_t deadline = deadline_in(DEADLINE_MS);
+	struct pollfd p[2] = {
+		{ .fd = inotify_init1(IN_CLOEXEC | IN_NONBLOCK), .events = POLLIN },
+		{ .fd = d->pidfd, .events = POLLIN },
+	};
+	char events[4096];
+	bool yes;
+
+	must(p[0].fd >= 0);
+	must(inotify_add_watch(p[0].fd, d->dir, IN_CREATE | IN_MOVED_TO) >= 0);
+	while (!(yes = listens(path)) && deadline_left(deadline)) {
+		poll(p, 2, 50);
+		if (p[1].revents)
+			break;
+		while (read(p[0].fd, events, sizeof events) > 0)
+			;
+	}
+	close(p[0].fd);
+	return yes;
+}
+
+int daemon_wait_exit(struct daemon *d, int ms)
+{
+	int status;
+
+	if (!deadline_poll(d->pidfd, POLLIN, deadline_in(ms)))
+		return INT_MIN;
+	must(waitpid(d->pid, &status, 0) == d->pid);
+	close(d->pidfd);
+	d->pid = 0;
+	d->pidfd = -1;
+	return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
+}
+
+int daemon_stop(struct daemon *d, int ms)
+{
+	must(d->pid > 0);
+	kill(d->pid, SIGTERM);
+	return daemon_wait_exit(d, ms);
+}
+
+void daemon_kill(struct daemon *d)
+{
+	if (d->pid <= 0)
+		return;
+	kill(d->pid, SIGKILL);
+	daemon_wait_exit(d, DEADLINE_MS);
+}
+
+bool daemon_is_running(struct daemon *d)
+{
+	return d->pid > 0 && !deadline_poll(d->pidfd, POLLIN, 0);
+}
+
+void daemon_limit_fds(const struct daemon *d, unsigned n)
+{
+	struct rlimit limit;
+
+	must(prlimit(d->pid, RLIMIT_NOFILE, NULL, &limit) == 0);
+	limit.rlim_cur = n;
+	must(prlimit(d->pid, RLIMIT_NOFILE, &limit, NULL) == 0);
+}
+
+char *daemon_log(const struct daemon *d)
+{
+	char *text = calloc(1, 65536);
+	int fd = open(d->log, O_RDONLY | O_CLOEXEC);
+	ssize_t n = 0;
+
+	must(text);
+	if (fd >= 0) {
+		n = read(fd, text, 65535);
+		close(fd);
+	}
+	text[n > 0 ? n : 0] = '\0';
+	return text;
+}

@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The daemon under test as a child process in a folder of its own, and what the
+ * kernel says about it. The child dies with the thread that started it; nothing
+ * else is ever signalled.
+ *
+ * The binary's path comes from the environment: VHOST_DEVICE_VSOCK.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+struct daemon {
+	pid_t pid;				/* 0: not running */
+	int pidfd;
+	char dir[64];
+	char socket[96], uds[96];		/* of the one VM of daemon_start() */
+	char log[96];				/* its standard error */
+};
+
+struct daemon_usage {
+	unsigned fds, threads;
+	uint64_t rss_bytes, cpu_ms;
+	uint64_t wakeups;			/* voluntary context switches, all threads */
+};
+
+/* Makes the folder and the paths, starts nothing. */
+void daemon_init(struct daemon *d);
+/* Stops it if need be (SIGKILL) and removes the folder. */
+void daemon_deinit(struct daemon *d);
+
+/* One VM with CID 3, and @extra options (NULL: none); waits until it listens. */
+void daemon_start(struct daemon *d, const char *const *extra);
+/* Any command line behind the program's name; does not wait. */
+void daemon_spawn(struct daemon *d, const char *const *args);
+/* False when the child ended before somebody listened at @path. */
+bool daemon_wait_listening(struct daemon *d, const char *path);
+
+/* Exit status, -signal, or INT_MIN when it is still running at the deadline. */
+int daemon_wait_exit(struct daemon *d, int ms);
+/* SIGTERM, then daemon_wait_exit(). */
+int daemon_stop(struct daemon *d, int ms);
+void daemon_kill(struct daemon *d);
+bool daemon_is_running(struct daemon *d);
+
+struct daemon_usage daemon_usage(const struct daemon *d);
+/* Waits until it has no more than @fds descriptors open; false at the deadline. */
+bool daemon_wait_fds(const struct daemon *d, unsigned fds, int ms);
+/* RLIMIT_NOFILE of the running child, soft limit. */
+void daemon_limit_fds(const struct daemon *d, unsigned n);
+
+/* The log so far, NUL-terminated; the caller frees it. */
+char *daemon_log(const struct daemon *d);

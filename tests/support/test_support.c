@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The test support itself: patterns, guest memory, the driver's side of a ring
+ * with the device's side played by hand, and messages over a socket pair.
+ */
+#include <check.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "support/frontend.h"
+#include "support/pattern.h"
+#include "support/vring.h"
+
+START_TEST(pattern_names_the_first_wrong_byte)
+{
+	uint8_t bytes[1000];
+
+	pattern_fill(bytes, sizeof bytes, 12345, 7);
+	ck_assert_uint_eq(pattern_check(bytes, sizeof bytes, 12345, 7), sizeof bytes);
+	ck_assert_uint_eq(pattern_check(bytes + 13, 500, 12358, 7), 500);
+	ck_assert_uint_lt(pattern_check(bytes, sizeof bytes, 12346, 7), 8);
+	ck_assert_uint_lt(pattern_check(bytes, sizeof bytes, 12345, 8), 8);
+	bytes[777] ^= 1;
+	ck_assert_uint_eq(pattern_check(bytes, sizeof bytes, 12345, 7), 777);
+}
+END_TEST
+
+START_TEST(guest_copies_cross_regions)
+{
+	uint8_t out[300], in[300];
+	struct guest g;
+
+	guest_init(&g);
+	guest_add_region(&g, 0x10000, 0x1000, 0x230);
+	guest_add_region(&g, 0x11000, 0x1000, 0);
+	pattern_fill(out, sizeof out, 0, 1);
+	guest_write(&g, 0x11000 - 100, out, sizeof out);
+	guest_read(&g, 0x11000 - 100, in, sizeof in);
+	ck_assert_mem_eq(in, out, sizeof in);
+	ck_assert_mem_eq(guest_ptr(&g, 0x11000, 200), out + 100, 200);
+	ck_assert_uint_eq(guest_alloc(&g, 0, 10, 1), 0x10000);
+	ck_assert_uint_eq(guest_alloc(&g, 0, 16, 16), 0x10010);
+	guest_deinit(&g);
+}
+END_TEST
+
+/* What a device does with the next chain. */
+static void device_uses(struct vring *r, uint32_t len)
+{
+	uint16_t used = vring_used_idx(r);
+
+	r->used->ring[used % r->num] = (struct wire_virtq_used_elem){
+		le32_of(le16_get(r->avail->ring[used % r->num])), le32_of(len),
+	};
+	r->used->idx = le16_of((uint16_t)(used + 1));
+}
+
+START_TEST(vring_wraps_its_index)
+{
+	struct vring_buf b[3] = {{ 0x8000, 1, false }, { 0x8001, 2, true },
+				 { 0x8003, 3, true }};
+	struct guest g;
+	struct vring r;
+	uint64_t token;
+	uint32_t len;
+
+	guest_init(&g);
+	guest_add_region(&g, 0, 0x10000, 0);
+	vring_init(&r, &g, 0, 8, 65533);
+	r.in_order = true;
+	for (uint32_t i = 0; i < 50; i++) {
+		ck_assert(vring_add(&r, b, 3, i));
+		ck_assert(vring_add(&r, b, 3, i + 1000));
+		ck_assert(!vring_add(&r, b, 3, 0));
+		ck_assert(!vring_pop(&r, &token, &len));
+		vring_publish(&r);
+		device_uses(&r, i);
+		device_uses(&r, i + 1);
+		ck_assert(vring_pop(&r, &token, &len));
+		ck_assert_uint_eq(token, i);
+		ck_assert_uint_eq(len, i);
+		ck_assert(vring_pop(&r, &token, &len));
+		ck_assert_uint_eq(token, i + 1000);
+		ck_assert_uint_eq(vring_in_flight(&r), 0);
+	}
+	ck_assert_uint_eq(r.n_kicks, 50);
+	vring_deinit(&r);
+	guest_deinit(&g);
+}
+END_TEST
+
+START_TEST(vring_kicks_only_when_the_event_is_passed)
+{
+	struct vring_buf b = { 0x8000, 1, false };
+	struct guest g;
+	struct vring r;
+
+	guest_init(&g);
+	guest_add_region(&g, 0, 0x10000, 0);
+	vring_init(&r, &g, 0, 8, 0);
+	r.event_idx = true;
+	r.used->ring[8].id = le32_of(2);	/* avail_event */
+	for (unsigned i = 0; i < 5; i++) {
+		ck_assert(vring_add(&r, &b, 1, 0));
+		vring_publish(&r);
+		ck_assert_uint_eq(r.n_kicks, i >= 2 ? 1 : 0);
+	}
+	vring_deinit(&r);
+	guest_deinit(&g);
+}
+END_TEST
+
+START_TEST(frontend_takes_only_a_proper_reply)
+{
+	struct frontend f = { .reply_ms = 1000 };
+	struct __attribute__((packed)) { struct vhost_user_hdr h; uint64_t u; } reply = {
+		{ VHOST_USER_GET_FEATURES, 5, 8 }, 42,
+	};
+	uint64_t features = 0;
+	int pair[2];
+
+	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
+	f.sock = pair[0];
+	ck_assert_int_eq(write(pair[1], &reply, 20), 20);
+	ck_assert_int_eq(frontend_get_features(&f, &features), 0);
+	ck_assert_uint_eq(features, 42);
+	reply.h.flags = 1;
+	ck_assert_int_eq(write(pair[1], &reply, 20), 20);
+	ck_assert_int_eq(frontend_get_features(&f, &features), FRONTEND_ODD);
+	f.reply_ms = 10;
+	ck_assert_int_eq(frontend_get_features(&f, &features), FRONTEND_SILENT);
+	close(pair[1]);
+	ck_assert_int_eq(frontend_get_features(&f, &features), FRONTEND_GONE);
+	frontend_close(&f);
+}
+END_TEST
+
+int main(void)
+{
+	Suite *s = suite_create("support");
+	TCase *tc = tcase_create("support");
+	SRunner *sr = srunner_create(s);
+	int failed;
+
+	suite_add_tcase(s, tc);
+	tcase_add_test(tc, pattern_names_the_first_wrong_byte);
+	tcase_add_test(tc, guest_copies_cross_regions);
+	tcase_add_test(tc, vring_wraps_its_index);
+	tcase_add_test(tc, vring_kicks_only_when_the_event_is_passed);
+	tcase_add_test(tc, frontend_takes_only_a_proper_reply);
+	srunner_set_tap(sr, "-");
+	srunner_run_all(sr, CK_SILENT);
+	failed = srunner_ntests_failed(sr);
+	srunner_free(sr);
+	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
