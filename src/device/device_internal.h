@@ -6,6 +6,7 @@
 #pragma once
 
 #include "device/device.h"
+#include "util/acceptor.h"
 #include "util/listener.h"
 #include "vhost/session.h"
 
@@ -21,8 +22,7 @@ struct device {
 	bool event_due;				/* TRANSPORT_RESET */
 
 	struct listener listener;
-	struct loop_source listener_source;	/* not added while it rests */
-	struct loop_timer rest;
+	struct acceptor acceptor;
 	struct session *session;		/* NULL: no front-end */
 	struct loop_source session_source;
 	struct loop_source kicks[VSOCK_NUM_QUEUES];
