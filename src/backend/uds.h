@@ -8,11 +8,6 @@
  * too much, and leave at any moment. Whoever says nothing costs one descriptor
  * for a bounded time, and the oldest such client goes when there are too many.
  * Payload behind the CONNECT line is never taken from the socket with it.
- *
- * A socket is registered once, edge-triggered for input; stream::ready
- * remembers what epoll told. Output is added the first time that a socket is
- * full and taken off again after a while of not being needed: registered
- * always, it would wake us each time the host program reads.
  */
 #pragma once
 
