@@ -16,7 +16,6 @@
 #include "util/log.h"
 
 enum {
-	HANDSHAKES_MAX = 1024,			/* one more, and the oldest is closed */
 	HANDSHAKE_MS = 10 * 1000,
 	ACCEPTS_PER_EVENT = 64,
 	CONNECT_RETRY_MS = 5,			/* while the listener's backlog is full ... */
@@ -102,7 +101,7 @@ static void handshake_begin(struct uds *u, int fd)
 {
 	struct uds_stream *s;
 
-	if (u->n_handshakes == HANDSHAKES_MAX)
+	if (u->n_handshakes == u->config.max_handshakes)
 		handshake_fail(u, container_of(u->handshakes.next, struct uds_stream, link),
 			       "too many that say nothing");
 	if (uds_stream_new(&s, u->config.loop, u->config.mux, fd) < 0)
@@ -133,7 +132,11 @@ static void on_accepted(void *ctx, int fd)
 
 static bool uds_serves(struct backend *b, uint64_t cid)
 {
-	(void)b;
+	const struct uds *u = uds_of(b);
+
+	for (size_t i = 0; i < u->config.n_host_cids; i++)
+		if (cid == u->config.host_cids[i])
+			return true;
 	return cid == VSOCK_CID_HOST;
 }
 

@@ -11,6 +11,7 @@
  */
 #pragma once
 
+#include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -22,6 +23,9 @@ struct uds_config {
 	const char *path;
 	mode_t mode;				/* of the listening socket, with @gid */
 	gid_t gid;
+	const uint64_t *host_cids;		/* answered for besides CID 2; borrowed */
+	size_t n_host_cids;
+	uint32_t max_handshakes;		/* one more, and the oldest is closed */
 	const char *tag;			/* for log lines; borrowed */
 	struct loop *loop;			/* borrowed, as the mux is */
 	struct mux *mux;
