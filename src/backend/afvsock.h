@@ -19,7 +19,6 @@
 
 #include "util/loop.h"
 #include "vsock/backend.h"
-#include "vsock/mux.h"
 
 struct afvsock_config {
 	uint32_t cid;				/* where the guest's connects go */

@@ -93,6 +93,12 @@ static int move(struct pipe *p, size_t (*some)(struct pipe *, const struct iovec
 	return 0;
 }
 
+bool pipe_wait_writable(struct pipe *p)
+{
+	atomic_store(&p->writer_waits, true);
+	return atomic_load(&p->written) - atomic_load(&p->read) == p->size;
+}
+
 int pipe_write(struct pipe *p, const struct iovec *v, int nv, size_t *n, bool *wake)
 {
 	if (!p->data && !(p->data = malloc(p->size)))

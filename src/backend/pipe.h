@@ -34,4 +34,7 @@ enum { PIPE_E_WAIT = 1 };
 int pipe_write(struct pipe *p, const struct iovec *v, int nv, size_t *n, bool *wake);
 int pipe_read(struct pipe *p, const struct iovec *v, int nv, size_t *n, bool *wake);
 
+/* Notes the writer as waiting; false: there is room already. */
+bool pipe_wait_writable(struct pipe *p);
+
 bool pipe_is_empty(const struct pipe *p);

@@ -22,7 +22,6 @@
 #include "util/loop.h"
 #include "util/mailbox.h"
 #include "vsock/backend.h"
-#include "vsock/mux.h"
 
 struct sibling_dir;
 

@@ -230,11 +230,13 @@ static void sibling_accepted(struct stream *base, const struct vsock_addr *guest
 	say(end_of(base), SAID_ACCEPTED);
 }
 
-/* Whoever waits has said so to the pipe. */
+/* Who finds the pipe empty or full has said so to it; not so who wrote a part. */
 static void sibling_wait_for(struct stream *base, unsigned events)
 {
-	(void)base;
-	(void)events;
+	struct end *e = end_of(base);
+
+	if (events & STREAM_OUT && base->ready & STREAM_OUT && !pipe_wait_writable(&e->other->in))
+		tell(e);
 }
 
 static void sibling_close(struct stream *base, bool is_orderly)

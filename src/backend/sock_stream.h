@@ -16,7 +16,6 @@
 
 #include "util/loop.h"
 #include "vsock/backend.h"
-#include "vsock/mux.h"
 
 struct sock_stream;
 

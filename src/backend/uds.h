@@ -17,7 +17,6 @@
 
 #include "util/loop.h"
 #include "vsock/backend.h"
-#include "vsock/mux.h"
 
 struct uds_config {
 	const char *path;

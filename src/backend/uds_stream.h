@@ -8,6 +8,7 @@
 #include "backend/sock_stream.h"
 #include "protocol/hybrid.h"
 #include "util/list.h"
+#include "util/loop.h"
 
 struct uds;
 

@@ -9,7 +9,7 @@ enum {
 	HANDSHAKES_MAX = 1024,
 	FDS_OF_DAEMON = 64,			/* standard streams, log, a message's, spare */
 	FDS_OF_WORKER = 4,			/* epoll, eventfds */
-	FDS_OF_VM = 12,				/* two listeners, front-end, three rings */
+	FDS_OF_VM = 16,				/* two listeners, front-ends, three rings */
 };
 
 uint32_t limits_handshakes(uint32_t max_connections)

@@ -74,7 +74,7 @@ static bool is_null(const yaml_node_t *node)
 static int read_item(struct reader *rd, struct vm_plan *vm, const struct vm_key *key,
 		     const yaml_node_t *node)
 {
-	const char *text;
+	const char *text = NULL;
 	int r = take_scalar(rd, node, &text);
 
 	return r ? r : keys_set(key, vm, text, rd->err);
@@ -101,7 +101,7 @@ static int read_pair(struct reader *rd, struct vm_plan *vm, unsigned *given,
 		     const yaml_node_t *key_node, const yaml_node_t *node)
 {
 	const struct vm_key *key;
-	const char *name;
+	const char *name = NULL;
 	int r;
 
 	r = take_scalar(rd, key_node, &name);
@@ -172,7 +172,7 @@ static int read_root(struct reader *rd)
 	for (yaml_node_pair_t *pair = root->data.mapping.pairs.start;
 	     r == 0 && pair < root->data.mapping.pairs.top; pair++) {
 		const yaml_node_t *key = yaml_document_get_node(rd->doc, pair->key);
-		const char *name;
+		const char *name = NULL;
 
 		r = take_scalar(rd, key, &name);
 		if (r == 0 && strcmp(name, "vms") != 0)

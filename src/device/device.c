@@ -177,7 +177,7 @@ static void look_at_guest(struct device *dev, const struct virtq *tx, const stru
 	if (is_running == mux_is_running(dev->mux))
 		return;
 	mux_set_running(dev->mux, is_running);
-	log_info(dev->tag, is_running ? "guest is running" : "guest is not running");
+	log_limited(LOG_INFO, dev->tag, "guest is %s", is_running ? "running" : "not running");
 	if (!is_running)
 		return;
 	loop_timer_cancel(dev->config.loop, &dev->resume);

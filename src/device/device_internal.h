@@ -10,6 +10,14 @@
 #include "util/listener.h"
 #include "vhost/session.h"
 
+enum { CANDIDATES_MAX = 4 };
+
+struct candidate {				/* connected, and has not said anything yet */
+	struct device *dev;
+	int fd;					/* -1: none */
+	struct loop_source source;
+};
+
 struct device {
 	struct device_config config;
 	char tag[32];				/* "vm 3" */
@@ -23,6 +31,8 @@ struct device {
 
 	struct listener listener;
 	struct acceptor acceptor;
+	struct candidate candidates[CANDIDATES_MAX];
+	unsigned next_candidate;
 	struct session *session;		/* NULL: no front-end */
 	struct loop_source session_source;
 	struct loop_source kicks[VSOCK_NUM_QUEUES];

@@ -5,16 +5,18 @@
  *
  * Whoever connects while another front-end is in session is refused; but first
  * the session is asked whether it is still alive, since a killed VMM and its
- * successor may arrive in one batch of events. A connection that has not said
- * anything yet is a probe and makes room.
+ * successor may arrive in one batch of events. A connection becomes the session
+ * by its first byte. Until then it is a candidate: it may be a VMM that is still
+ * starting, and must not lose its place to a probe that comes and goes.
  *
  * QEMU says "the guest was reset" and "the VM is paused" by the same message,
  * GET_VRING_BASE. So the guest's connections live on for the pause grace: rings
  * that come back where they stopped were paused; rings that come back elsewhere,
- * or not in time, were reset. A guest that resumes too late learns it by an event.
+ * or not in time, were reset. A guest that resumes too late gets its RSTs then.
  */
 #include <stdlib.h>
 #include <sys/epoll.h>
+#include <sys/socket.h>
 
 #include "device/device_internal.h"
 #include "util/error.h"
@@ -98,10 +100,8 @@ static void on_resume_timeout(struct loop_timer *timer)
 {
 	struct device *dev = container_of(timer, struct device, resume);
 
-	if (mux_reset(dev->mux, now_ms(dev))) {
+	if (mux_abort(dev->mux, now_ms(dev)))
 		log_info(dev->tag, "guest stays stopped: its connections are closed");
-		dev->event_due = true;		/* if it was only paused */
-	}
 }
 
 static void on_read_config(void *ctx, uint32_t offset, void *out, size_t len)
@@ -130,8 +130,7 @@ void frontend_drop(struct device *dev)
 		loop_remove(dev->config.loop, &dev->kicks[i]);
 	loop_remove(dev->config.loop, &dev->session_source);
 	loop_timer_cancel(dev->config.loop, &dev->resume);
-	if (session_has_spoken(dev->session))
-		log_info(dev->tag, "front-end disconnected");
+	log_limited(LOG_INFO, dev->tag, "front-end disconnected");
 	mux_set_running(dev->mux, false);
 	mux_reset(dev->mux, now_ms(dev));
 	dev->event_due = false;
@@ -142,12 +141,7 @@ void frontend_drop(struct device *dev)
 /* Handles what the front-end has sent; it may be gone afterwards. */
 static void session_turn(struct device *dev)
 {
-	bool had_spoken = session_has_spoken(dev->session);
-	int r = session_input(dev->session);
-
-	if (!had_spoken && session_has_spoken(dev->session))
-		log_info(dev->tag, "front-end connected");
-	if (r == SESSION_E_END)
+	if (session_input(dev->session) == SESSION_E_END)
 		frontend_drop(dev);
 }
 
@@ -160,7 +154,7 @@ static void on_session(struct loop_source *source, uint32_t events)
 /* Is the front-end that is in session there to stay? */
 static bool is_taken(struct device *dev)
 {
-	while (dev->session && session_has_spoken(dev->session)) {
+	while (dev->session) {
 		int r = session_input(dev->session);
 
 		if (r == SESSION_E_AGAIN)
@@ -180,27 +174,79 @@ static int session_begin(struct device *dev, int sock)
 			BIT(VIRTIO_F_NOTIFY_ON_EMPTY),
 		.n_rings = VSOCK_NUM_QUEUES, .ring_size_max = dev->config.queue_size,
 	};
+	int r = session_new(&dev->session, &config, sock);
+
+	if (r < 0)
+		return r;
+	r = loop_add(dev->config.loop, &dev->session_source, sock, EPOLLIN | EPOLLRDHUP);
+	if (r < 0) {
+		frontend_drop(dev);
+		return r;
+	}
+	log_limited(LOG_INFO, dev->tag, "front-end connected");
+	session_turn(dev);
+	return 0;
+}
+
+static void candidate_drop(struct candidate *c)
+{
+	loop_remove(c->dev->config.loop, &c->source);
+	fd_close(&c->fd);
+}
+
+static void candidate_promote(struct candidate *c)
+{
+	struct device *dev = c->dev;
 	int r;
 
-	frontend_drop(dev);
-	r = session_new(&dev->session, &config, sock);
-	if (!r)
-		r = loop_add(dev->config.loop, &dev->session_source, sock, EPOLLIN | EPOLLRDHUP);
+	loop_remove(dev->config.loop, &c->source);
+	r = session_begin(dev, fd_take(&c->fd));
 	if (r < 0)
-		frontend_drop(dev);
-	return r;
+		log_limited(LOG_WARN, dev->tag, "cannot begin a session: %s", error_str(r));
+}
+
+/* Its first byte, or its end. */
+static void on_candidate(struct loop_source *source, uint32_t events)
+{
+	struct candidate *c = container_of(source, struct candidate, source);
+	char byte;
+
+	(void)events;
+	if (recv(c->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) <= 0) {
+		candidate_drop(c);
+	} else if (is_taken(c->dev)) {
+		log_limited(LOG_WARN, c->dev->tag, "a second front-end was refused");
+		candidate_drop(c);
+	} else {
+		candidate_promote(c);
+	}
+}
+
+/* Takes @fd over. With all places taken, they go round. */
+static void candidate_add(struct device *dev, int fd)
+{
+	struct candidate *c = &dev->candidates[dev->next_candidate];
+	int r;
+
+	dev->next_candidate = (dev->next_candidate + 1) % CANDIDATES_MAX;
+	candidate_drop(c);
+	c->fd = fd;
+	r = loop_add(dev->config.loop, &c->source, fd, EPOLLIN | EPOLLRDHUP);
+	if (r < 0) {
+		log_limited(LOG_WARN, dev->tag, "cannot wait for a front-end: %s", error_str(r));
+		candidate_drop(c);
+	}
 }
 
 static void on_accepted(void *ctx, int fd)
 {
 	struct device *dev = ctx;
-	int r;
 
 	if (is_taken(dev)) {
 		log_limited(LOG_WARN, dev->tag, "a second front-end was refused");
 		fd_close(&fd);
-	} else if ((r = session_begin(dev, fd)) < 0) {
-		log_limited(LOG_WARN, dev->tag, "cannot begin a session: %s", error_str(r));
+	} else {
+		candidate_add(dev, fd);
 	}
 }
 
@@ -217,6 +263,10 @@ int frontend_init(struct device *dev)
 
 	for (unsigned i = 0; i < VSOCK_NUM_QUEUES; i++)
 		dev->kicks[i] = (struct loop_source){ .dispatch = on_kicks[i], .fd = -1 };
+	for (unsigned i = 0; i < CANDIDATES_MAX; i++)
+		dev->candidates[i] = (struct candidate){
+			.dev = dev, .fd = -1, .source = { .dispatch = on_candidate, .fd = -1 },
+		};
 	dev->session_source = (struct loop_source){ .dispatch = on_session, .fd = -1 };
 	acceptor_init(&dev->acceptor);
 	dev->resume.expire = on_resume_timeout;
@@ -232,6 +282,8 @@ void frontend_deinit(struct device *dev)
 	if (!dev->resume.expire)		/* no init */
 		return;
 	frontend_drop(dev);
+	for (unsigned i = 0; i < CANDIDATES_MAX; i++)
+		candidate_drop(&dev->candidates[i]);
 	acceptor_stop(&dev->acceptor);
 	listener_deinit(&dev->listener);
 }

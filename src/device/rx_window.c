@@ -41,10 +41,13 @@ static void compact(struct rx_window *w)
 static bool pop_one(struct rx_window *w)
 {
 	struct virtq_chain chain;
-	int r;
+	int r = 0;
 
 	compact(w);
-	while ((r = virtq_pop(w->q, &w->iovs, &chain)) == 0) {
+	/* Bounded: the guest may add such buffers as fast as we return them. */
+	for (int n = 0; n < RX_BORROW_MAX; n++) {
+		if ((r = virtq_pop(w->q, &w->iovs, &chain)))
+			break;
 		if (chain.in_len >= PKT_HDR_SIZE) {
 			w->scratch->chains[w->end] = chain;
 			w->scratch->bufs[w->end] = (struct rx_buf){

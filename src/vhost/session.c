@@ -22,7 +22,6 @@ static const uint64_t protocol_features =
 struct session {
 	struct session_config config;
 	int sock;
-	bool has_spoken;
 	struct msg_reader reader;
 	struct gmem *mem;			/* NULL before the first region */
 	uint64_t features, protocol_features;	/* acknowledged */
@@ -83,11 +82,6 @@ void session_free(struct session *s)
 int session_sock(const struct session *s)
 {
 	return s->sock;
-}
-
-bool session_has_spoken(const struct session *s)
-{
-	return s->has_spoken;
 }
 
 struct vring *session_vring(struct session *s, unsigned ring)
@@ -487,8 +481,6 @@ int session_input(struct session *s)
 		int r = msg_read(&s->reader, s->sock);
 		bool goes_on;
 
-		if (s->reader.got)
-			s->has_spoken = true;
 		if (r == MSG_E_AGAIN)
 			return SESSION_E_AGAIN;
 		if (r) {

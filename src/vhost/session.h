@@ -77,7 +77,6 @@ void session_free(struct session *s);
 int session_input(struct session *s);
 
 int session_sock(const struct session *s);	/* borrowed */
-bool session_has_spoken(const struct session *s);	/* got a message, or a piece of one */
 
 /* For descriptors and state; always there, running or not. */
 struct vring *session_vring(struct session *s, unsigned ring);

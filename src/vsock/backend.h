@@ -4,8 +4,8 @@
  * connection: a backend makes streams, a stream moves bytes.
  *
  * Operations go down (core to stream) and never call back; events come up by
- * the mux_stream_*() functions of mux.h, from the event loop, never from within
- * an operation. An instance embeds its struct; the downcast asserts the table.
+ * the mux_*() functions at the end, from the event loop, never from within an
+ * operation. An instance embeds its struct; the downcast asserts the table.
  */
 #pragma once
 
@@ -46,7 +46,9 @@ struct stream_ops {
 	int (*shutdown)(struct stream *s, int how);
 	/* The guest has accepted this host-initiated stream as @guest. */
 	void (*accepted)(struct stream *s, const struct vsock_addr *guest);
-	/* The events of STREAM_IN and STREAM_OUT that make a difference now. */
+	/* The events of STREAM_IN and STREAM_OUT that make a difference now. With
+	 * STREAM_OUT an event must come once write can take something, also where
+	 * the last write was short and STREAM_OUT is still set. */
 	void (*wait_for)(struct stream *s, unsigned events);
 	/* Frees s. @is_orderly: the guest had finished and all of it was written;
 	 * otherwise the peer is to see a reset, where its kind knows one. */
@@ -75,3 +77,22 @@ struct backend_ops {
 struct backend {
 	const struct backend_ops *ops;
 };
+
+/* ---- from the backend to the core; now_ms: monotonic milliseconds ---- */
+
+/* Is a guest there that can take connections? */
+bool mux_is_running(const struct mux *mux);
+
+/*
+ * A stream that wants to talk to the guest's @port. @from: a sibling's address;
+ * NULL: the host, at a port that is chosen here. 0: @stream is taken over.
+ * Otherwise the caller keeps it: -ENOTCONN: no guest is running; -ENOBUFS: too
+ * many connections (siblings get half of them); -EADDRINUSE; -ENOMEM.
+ */
+int mux_connect_guest(struct mux *mux, struct stream *stream, const struct vsock_addr *from,
+		      uint32_t port, uint64_t now_ms);
+
+/* s->ready has changed. */
+void mux_stream_ready(struct mux *mux, struct stream *s, uint64_t now_ms);
+/* After BACKEND_E_PENDING: 0 or -errno. A failed stream is closed. */
+void mux_stream_connected(struct mux *mux, struct stream *s, int error, uint64_t now_ms);

@@ -72,7 +72,7 @@ enum {
 	CONN_E_MORE,				/* its turn is over, but it has more to say */
 };
 
-/* Bytes that one connection moves to the guest in one turn. */
+/* Bytes, with headers, that one connection moves to the guest in one turn. */
 enum { CONN_TURN_MAX = 256 * 1024 };
 
 struct conn {
@@ -138,6 +138,9 @@ void conn_guest_gone(struct conn *c);
 
 /* Ends it on our side: RST to the guest if it knows the connection. */
 void conn_reset(struct conn *c);
+
+/* The same, but what is buffered is still drained first. */
+void conn_abort(struct conn *c);
 
 /* Is there anything that it would say if it were given buffers? */
 bool conn_has_say(const struct conn *c);

@@ -176,6 +176,19 @@ bool mux_reset(struct mux *mux, uint64_t now_ms)
 	return had_any;
 }
 
+bool mux_abort(struct mux *mux, uint64_t now_ms)
+{
+	for (size_t i = 0; i < mux->table.n_buckets; i++) {
+		for (struct conn *c = mux->table.buckets[i], *next; c; c = next) {
+			next = c->hash_next;
+			conn_abort(c);
+			settle(mux, c, now_ms);
+		}
+	}
+	reap(mux);
+	return mux->table.n > 0;
+}
+
 void mux_free(struct mux *mux)
 {
 	struct list *link;
@@ -319,7 +332,7 @@ void mux_input(struct mux *mux, const struct pkt *pkt, struct iov_cur *payload, 
 		reap(mux);
 		return;
 	}
-	if (pkt->type != VSOCK_TYPE_STREAM)
+	if (pkt->type != VSOCK_TYPE_STREAM && pkt->op != VSOCK_OP_RST)
 		conn_reset(c);
 	else if (conn_input(c, pkt))
 		gather(mux, c, payload, pkt->len);
@@ -417,8 +430,9 @@ uint64_t mux_next_deadline(const struct mux *mux)
 	return next_ms;
 }
 
-/* Never one that is in use: once the numbers have come round, each is looked up. */
-static uint32_t take_port(struct mux *mux)
+/* Never one that is in use: once the numbers have come round, each is looked up.
+ * Before, the guest may have guessed it and taken just this name. */
+static uint32_t take_port(struct mux *mux, uint32_t guest_port)
 {
 	for (;;) {
 		struct vsock_addr host = {
@@ -429,6 +443,8 @@ static uint32_t take_port(struct mux *mux)
 			mux->next_port = 0;
 			mux->ports_wrapped = true;
 		}
+		if (table_find(&mux->table, guest_port, &host))
+			continue;
 		if (!mux->ports_wrapped || !table_find_peer(&mux->table, &host))
 			return host.port;
 	}
@@ -452,7 +468,7 @@ int mux_connect_guest(struct mux *mux, struct stream *stream, const struct vsock
 	if (from)
 		peer = *from;
 	else
-		peer.port = take_port(mux);
+		peer.port = take_port(mux, port);
 	c = conn_new(&guest, &peer, stream, mux->config.buf_alloc);
 	if (!c)
 		return -ENOMEM;

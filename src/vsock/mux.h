@@ -5,7 +5,7 @@
  *
  * Pure: bytes, time and buffers come in as parameters. Four inputs, each with
  * now_ms (monotonic milliseconds): a packet from the guest, buffers for the
- * guest, a stream that is ready, a deadline.
+ * guest, a deadline; and a stream that is ready, from a backend (backend.h).
  *
  * The guest is not trusted: it can make as many connections as `max_conns`, and
  * RSTs that it provokes wait in a pool of fixed size; when that is full, because
@@ -81,24 +81,13 @@ uint64_t mux_next_deadline(const struct mux *mux);	/* UINT64_MAX: none */
 
 /* Is a guest there that can take connections? The device's word. */
 void mux_set_running(struct mux *mux, bool is_running);
-bool mux_is_running(const struct mux *mux);
 
 /* Ends every connection without a word to the guest, which is gone or new; what
  * it had sent is still drained to the host. True if there was any. */
 bool mux_reset(struct mux *mux, uint64_t now_ms);
 
-/*
- * A stream that wants to talk to the guest's @port. @from: a sibling's address;
- * NULL: the host, at a port that is chosen here. 0: @stream is taken over.
- * Otherwise the caller keeps it: -ENOTCONN: no guest is running; -ENOBUFS: too
- * many connections (siblings get half of them); -EADDRINUSE; -ENOMEM.
- */
-int mux_connect_guest(struct mux *mux, struct stream *stream, const struct vsock_addr *from,
-		      uint32_t port, uint64_t now_ms);
-
-/* s->ready has changed. */
-void mux_stream_ready(struct mux *mux, struct stream *s, uint64_t now_ms);
-/* After BACKEND_E_PENDING: 0 or -errno. A failed stream is closed. */
-void mux_stream_connected(struct mux *mux, struct stream *s, int error, uint64_t now_ms);
+/* Ends every connection for the host; the guest, which is not to be reached now,
+ * gets its RSTs if it comes back. True if there was any. */
+bool mux_abort(struct mux *mux, uint64_t now_ms);
 
 void mux_get_stats(const struct mux *mux, struct mux_stats *out);

@@ -173,7 +173,7 @@ int e2e_run(Suite *s)
 	if (!mkdtemp(root) || setenv("TMPDIR", root, 1) < 0)
 		return EXIT_FAILURE;
 	srunner_set_tap(sr, "-");
-	srunner_run_all(sr, CK_ENV);
+	srunner_run_all(sr, CK_SILENT);
 	failed = srunner_ntests_failed(sr);
 	srunner_free(sr);
 	show_logs(root);

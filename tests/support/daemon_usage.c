@@ -15,7 +15,7 @@
 
 static unsigned count_entries(pid_t pid, const char *what)
 {
-	char path[64];
+	char path[512];
 	unsigned n = 0;
 	struct dirent *e;
 	DIR *dir;
@@ -31,7 +31,7 @@ static unsigned count_entries(pid_t pid, const char *what)
 
 static void read_proc(pid_t pid, const char *what, char *text, size_t size)
 {
-	char path[64];
+	char path[512];
 	size_t n;
 	FILE *f;
 

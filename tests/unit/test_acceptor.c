@@ -1,14 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* An acceptor takes what comes, no more at once than it may, and rests without descriptors. */
-#include <check.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
 
 #include "util/acceptor.h"
+#include "unit.h"
 #include "util/fd.h"
 
 enum { CLIENTS = 5, PER_EVENT = 2, WAIT_MS = 10 * 1000 };
@@ -123,18 +121,11 @@ int main(void)
 {
 	Suite *suite = suite_create("acceptor");
 	TCase *tc = tcase_create("acceptor");
-	SRunner *runner;
-	int n_failed;
 
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_add_test(tc, takes_a_few_at_a_time);
 	tcase_add_test(tc, may_be_stopped_by_the_one_it_calls);
 	tcase_add_test(tc, rests_without_descriptors);
 	suite_add_tcase(suite, tc);
-	runner = srunner_create(suite);
-	srunner_set_tap(runner, "-");
-	srunner_run_all(runner, CK_SILENT);
-	n_failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return n_failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return unit_main(suite);
 }

@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Input: the number of buffers of a chain, their lengths (one byte each, times
+ * a byte for all), then their content.
+ */
+#include <assert.h>
+
+#include "input.h"
+#include "vsock/pkt.h"
+
+enum { BUFS_MAX = 64 };
+
+static void check_good(const struct pkt *pkt, struct iov_cur *cur, const struct iov_cur *begin)
+{
+	uint8_t wire[PKT_HDR_SIZE], built[PKT_HDR_SIZE];
+	struct iovec out[BUFS_MAX];
+	struct iov_cur again = *begin;
+	struct wire_vsock_hdr hdr;
+	size_t described;
+
+	assert(pkt->len <= VSOCK_BODY_MAX);
+	assert(pkt->len <= cur->left);
+	assert(cur->left == begin->left - PKT_HDR_SIZE);
+	pkt_build(pkt, &hdr);
+	memcpy(built, &hdr, sizeof built);
+	assert(iov_cur_get(&again, wire, sizeof wire));
+	assert(memcmp(wire, built, sizeof wire) == 0);
+	assert(iov_cur_slice(cur, pkt->len, out, BUFS_MAX, &described) <= BUFS_MAX);
+	assert(described == pkt->len);
+	for (size_t i = 0, at = 0; at < described; at += out[i++].iov_len)
+		assert(out[i].iov_len > 0 && out[i].iov_len <= described - at);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	struct input in = { data, size };
+	size_t n = input_u8(&in) % (BUFS_MAX + 1), factor = input_u8(&in) + 1u;
+	struct iovec iov[BUFS_MAX] = { { NULL, 0 } };
+	struct iov_cur begin, cur;
+	struct pkt pkt;
+
+	for (size_t i = 0; i < n; i++)
+		iov[i].iov_len = input_u8(&in) * factor;
+	for (size_t i = 0; i < n; i++) {
+		iov[i].iov_base = malloc(iov[i].iov_len ? iov[i].iov_len : 1);
+		if (!iov[i].iov_base)
+			abort();
+		input_take(&in, iov[i].iov_base, iov[i].iov_len);
+	}
+	iov_cur_init(&begin, iov, n);
+	cur = begin;
+	switch (pkt_parse(&pkt, &cur)) {
+	case 0:
+		check_good(&pkt, &cur, &begin);
+		break;
+	case PKT_E_SHORT:
+	case PKT_E_TOO_BIG:
+		break;
+	default:
+		abort();
+	}
+	for (size_t i = 0; i < n; i++)
+		free(iov[i].iov_base);
+	return 0;
+}

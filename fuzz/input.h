@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Takes numbers from the front of a fuzzer's input; zeroes behind its end. */
+#pragma once
+
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+struct input {
+	const uint8_t *data;
+	size_t left;
+};
+
+static inline void input_take(struct input *in, void *out, size_t len)
+{
+	size_t n = len < in->left ? len : in->left;
+
+	memset(out, 0, len);
+	if (n)
+		memcpy(out, in->data, n);
+	in->data += n;
+	in->left -= n;
+}
+
+static inline uint8_t input_u8(struct input *in)
+{
+	uint8_t v;
+
+	input_take(in, &v, sizeof v);
+	return v;
+}
+
+static inline uint16_t input_u16(struct input *in)
+{
+	uint16_t v;
+
+	input_take(in, &v, sizeof v);
+	return v;
+}
+
+/* A copy of exact size, so that a byte too far is seen. The caller's. */
+static inline void *input_copy(const void *data, size_t len)
+{
+	void *copy = malloc(len ? len : 1);
+
+	if (!copy)
+		abort();
+	if (len)
+		memcpy(copy, data, len);
+	return copy;
+}

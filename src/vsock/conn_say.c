@@ -1,0 +1,242 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* One connection: what it has to say to its guest, and saying it. */
+#include "vsock/conn.h"
+#include "vsock/conn_internal.h"
+
+/* The host may have something for the guest, which wants it. */
+static bool wants_to_read(const struct conn *c)
+{
+	return c->state == CONN_OPEN && !c->host_eof &&
+		!(c->guest_shutdown & VSOCK_SHUTDOWN_RCV);
+}
+
+static bool can_read(const struct conn *c)
+{
+	return wants_to_read(c) && c->stream->ready & STREAM_IN && credit_room(&c->credit);
+}
+
+/* There is something for the guest, but it has no room, and was not asked yet. */
+static bool must_ask_credit(const struct conn *c)
+{
+	return wants_to_read(c) && c->stream->ready & STREAM_IN && !credit_room(&c->credit) &&
+		!c->credit_asked;
+}
+
+static bool must_tell_credit(const struct conn *c)
+{
+	return c->state == CONN_OPEN && !(c->guest_shutdown & VSOCK_SHUTDOWN_SEND) &&
+		(c->credit_update_due || credit_is_due(&c->credit));
+}
+
+bool conn_has_say(const struct conn *c)
+{
+	switch ((enum conn_state)c->state) {
+	case CONN_REQUESTED:
+		return c->request_due;
+	case CONN_OPEN:
+		return c->response_due || can_read(c) || c->shutdown_due & ~c->shutdown_said ||
+			must_ask_credit(c) || must_tell_credit(c);
+	case CONN_CLOSING:
+		return c->response_due || c->shutdown_due & ~c->shutdown_said;
+	case CONN_RESET:
+		return true;
+	case CONN_CONNECTING:
+	case CONN_LINGERING:
+	case CONN_DEAD:
+		return false;
+	}
+	return false;
+}
+
+unsigned conn_interest(const struct conn *c)
+{
+	unsigned events = 0;
+
+	if (wants_to_read(c) && credit_room(&c->credit))
+		events |= STREAM_IN;
+	if ((c->state == CONN_OPEN || c->state == CONN_LINGERING) && c->to_host.len)
+		events |= STREAM_OUT;
+	return events;
+}
+
+/* A packet to the guest; every one carries our credit. */
+static struct pkt make_pkt(const struct conn *c, uint16_t op, uint32_t flags)
+{
+	return (struct pkt){
+		.src = c->peer, .dst = c->guest, .type = VSOCK_TYPE_STREAM, .op = op,
+		.flags = flags, .buf_alloc = c->credit.buf_alloc, .fwd_cnt = c->credit.fwd_cnt,
+	};
+}
+
+static void credit_was_told(struct conn *c)
+{
+	c->credit.told_fwd_cnt = c->credit.fwd_cnt;
+	c->credit_update_due = false;
+}
+
+/* False: starved. */
+static bool say(struct conn *c, const struct rx_port *rx, uint16_t op, uint32_t flags)
+{
+	struct pkt pkt = make_pkt(c, op, flags);
+
+	if (!rx_say(rx, &pkt))
+		return false;
+	credit_was_told(c);
+	return true;
+}
+
+/* Where to read @limit bytes to: the body parts of @n_bufs buffers. */
+static size_t slice_bodies(const struct rx_buf *bufs, size_t n_bufs, size_t limit,
+			   struct iovec *scratch, size_t n_scratch, size_t *described)
+{
+	size_t n = 0, total = 0;
+
+	for (size_t i = 0; i < n_bufs && total < limit && n < n_scratch; i++) {
+		size_t body = bufs[i].len - PKT_HDR_SIZE, here;
+		struct iov_cur cur;
+
+		if (body > VSOCK_BODY_MAX)
+			body = VSOCK_BODY_MAX;
+		if (body > limit - total)
+			body = limit - total;
+		iov_cur_init(&cur, bufs[i].iov, bufs[i].n);
+		iov_cur_slice(&cur, PKT_HDR_SIZE, scratch + n, n_scratch - n, &here);
+		if (here < PKT_HDR_SIZE)
+			break;
+		n += iov_cur_slice(&cur, body, scratch + n, n_scratch - n, &here);
+		total += here;
+		if (here < body)
+			break;
+	}
+	*described = total;
+	return n;
+}
+
+/* Puts headers before @got bytes that lie in the bodies of the first buffers.
+ * Returns how many packets that makes. */
+static size_t fill_headers(struct conn *c, const struct rx_port *rx, const struct rx_buf *bufs,
+			 size_t got)
+{
+	struct pkt pkt = make_pkt(c, VSOCK_OP_RW, 0);
+	uint32_t lens[RX_BORROW_MAX];
+	struct wire_vsock_hdr hdr;
+	size_t n = 0;
+
+	pkt_build(&pkt, &hdr);
+	c->credit.sent_to_guest += (uint32_t)got;
+	for (; got; n++) {
+		size_t body = bufs[n].len - PKT_HDR_SIZE;
+
+		if (body > VSOCK_BODY_MAX)
+			body = VSOCK_BODY_MAX;
+		if (body > got)
+			body = got;
+		hdr.len = le32_of((uint32_t)body);
+		iov_copy_to(bufs[n].iov, bufs[n].n, &hdr, sizeof hdr);
+		lens[n] = (uint32_t)(PKT_HDR_SIZE + body);
+		got -= body;
+	}
+	rx->used(rx->ctx, lens, n);
+	credit_was_told(c);
+	return n;
+}
+
+/* Twice as much next time after a full read, half after a small one. */
+static void adapt_hint(struct conn *c, size_t asked, size_t got)
+{
+	if (got == asked && c->read_hint < CONN_TURN_MAX)
+		c->read_hint *= 2;
+	else if (got < c->read_hint / 4 && c->read_hint > READ_HINT_MIN)
+		c->read_hint /= 2;
+}
+
+/* One read into as many buffers as may be wanted. Adds to *@moved; false: starved. */
+static bool read_to_guest(struct conn *c, const struct rx_port *rx, struct iovec *scratch,
+			  size_t n_scratch, size_t *moved)
+{
+	size_t limit = credit_room(&c->credit), want, n, asked, got;
+	const struct rx_buf *bufs;
+	int r;
+
+	if (!rx->borrow(rx->ctx, 1, &bufs))
+		return false;
+	if (bufs[0].len == PKT_HDR_SIZE) {	/* no room for data: use it up all the same */
+		*moved += PKT_HDR_SIZE;
+		return say(c, rx, VSOCK_OP_CREDIT_UPDATE, 0);
+	}
+	if (limit > c->read_hint)
+		limit = c->read_hint;
+	want = limit / (bufs[0].len - PKT_HDR_SIZE) + 1;
+	n = rx->borrow(rx->ctx, want < RX_BORROW_MAX ? want : RX_BORROW_MAX, &bufs);
+	n = slice_bodies(bufs, n, limit, scratch, n_scratch, &asked);
+	r = c->stream->ops->read(c->stream, scratch, (int)n, &got);
+	if (r == 0) {
+		adapt_hint(c, asked, got);
+		*moved += got + fill_headers(c, rx, bufs, got) * PKT_HDR_SIZE;
+	} else if (r == STREAM_E_AGAIN) {
+		c->stream->ready &= ~(unsigned)STREAM_IN;
+	} else {
+		conn_read_ended(c, r);
+	}
+	return true;
+}
+
+static int output_data(struct conn *c, const struct rx_port *rx, struct iovec *scratch,
+		       size_t n_scratch)
+{
+	size_t moved = 0;
+
+	while (can_read(c)) {
+		if (moved >= CONN_TURN_MAX)
+			return CONN_E_MORE;
+		if (!read_to_guest(c, rx, scratch, n_scratch, &moved))
+			return CONN_E_STARVED;
+	}
+	return 0;
+}
+
+/* Behind the data: SHUTDOWN, credit. */
+static int output_control(struct conn *c, const struct rx_port *rx)
+{
+	uint8_t due = c->shutdown_due & (uint8_t)~c->shutdown_said;
+
+	if (due && (c->state == CONN_OPEN || c->state == CONN_CLOSING)) {
+		if (!say(c, rx, VSOCK_OP_SHUTDOWN, c->shutdown_due))
+			return CONN_E_STARVED;
+		c->shutdown_said |= due;
+	}
+	if (must_ask_credit(c)) {
+		if (!say(c, rx, VSOCK_OP_CREDIT_REQUEST, 0))
+			return CONN_E_STARVED;
+		c->credit_asked = true;
+	}
+	if (must_tell_credit(c) && !say(c, rx, VSOCK_OP_CREDIT_UPDATE, 0))
+		return CONN_E_STARVED;
+	return 0;
+}
+
+int conn_output(struct conn *c, const struct rx_port *rx, struct iovec *scratch,
+		size_t n_scratch)
+{
+	int r;
+
+	if (c->state == CONN_RESET) {
+		if (!say(c, rx, VSOCK_OP_RST, 0))
+			return CONN_E_STARVED;
+		conn_end(c);
+		return 0;
+	}
+	if (c->response_due && (c->state == CONN_OPEN || c->state == CONN_CLOSING)) {
+		if (!say(c, rx, VSOCK_OP_RESPONSE, 0))
+			return CONN_E_STARVED;
+		c->response_due = false;
+	}
+	if (c->state == CONN_REQUESTED && c->request_due) {
+		if (!say(c, rx, VSOCK_OP_REQUEST, 0))
+			return CONN_E_STARVED;
+		c->request_due = false;
+	}
+	if ((r = output_data(c, rx, scratch, n_scratch)))
+		return r;
+	return output_control(c, rx);
+}

@@ -1,0 +1,196 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* A stream and a backend that do what a test tells them. */
+#include "fake_stream.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <sys/socket.h>
+
+#include "util/error.h"
+#include "util/list.h"
+
+static const struct stream_ops fake_ops;
+static const struct backend_ops fake_backend_ops;
+
+void trace_add(struct trace *trace, const char *fmt, ...)
+{
+	va_list ap;
+
+	if (!trace)
+		return;
+	if (trace->len)
+		trace->text[trace->len++] = ' ';
+	va_start(ap, fmt);
+	trace->len += (size_t)vsnprintf(trace->text + trace->len,
+					sizeof trace->text - trace->len, fmt, ap);
+	va_end(ap);
+	assert(trace->len + 1 < sizeof trace->text);
+}
+
+void fake_stream_init(struct fake_stream *f, struct trace *trace, const char *prefix)
+{
+	*f = (struct fake_stream){
+		.base.ops = &fake_ops, .base.ready = STREAM_OUT,
+		.trace = trace, .prefix = prefix, .takes = SIZE_MAX,
+	};
+}
+
+static struct fake_stream *fake_of(struct stream *base)
+{
+	struct fake_stream *f = container_of(base, struct fake_stream, base);
+
+	assert(base->ops == &fake_ops);
+	assert(!f->is_closed);
+	return f;
+}
+
+/* Copies what fits of @src, or of 'x', and returns how much. */
+static size_t fill(const struct iovec *v, int nv, size_t skip, const char *src, size_t len)
+{
+	size_t done = 0;
+
+	for (int i = 0; i < nv && done < len; i++) {
+		size_t off = skip < v[i].iov_len ? skip : v[i].iov_len;
+		size_t here = v[i].iov_len - off;
+
+		skip -= off;
+		if (here > len - done)
+			here = len - done;
+		if (src)
+			memcpy((char *)v[i].iov_base + off, src + done, here);
+		else
+			memset((char *)v[i].iov_base + off, 'x', here);
+		done += here;
+	}
+	return done;
+}
+
+static int fake_read(struct stream *base, const struct iovec *v, int nv, size_t *n)
+{
+	struct fake_stream *f = fake_of(base);
+	size_t room = 0, given, more;
+
+	for (int i = 0; i < nv; i++)
+		room += v[i].iov_len;
+	assert(room > 0);
+	f->read_calls++;
+	if (!f->n_give && !f->n_more) {
+		base->ready &= ~(unsigned)STREAM_IN;
+		return f->end ? f->end : STREAM_E_AGAIN;
+	}
+	given = fill(v, nv, 0, f->give, f->n_give);
+	memmove(f->give, f->give + given, f->n_give - given);
+	f->n_give -= given;
+	more = fill(v, nv, given, NULL, f->n_more);
+	f->n_more -= more;
+	*n = given + more;
+	f->n_read += *n;
+	if (*n > f->largest_read)
+		f->largest_read = *n;
+	return 0;
+}
+
+static int fake_write(struct stream *base, const struct iovec *v, int nv, size_t *n)
+{
+	struct fake_stream *f = fake_of(base);
+	char text[64] = "";
+	size_t done = 0, noted = 0;
+
+	f->write_calls++;
+	if (!f->takes) {
+		base->ready &= ~(unsigned)STREAM_OUT;
+		return f->write_error ? f->write_error : STREAM_E_AGAIN;
+	}
+	for (int i = 0; i < nv && done < f->takes; i++) {
+		size_t here = v[i].iov_len < f->takes - done ? v[i].iov_len : f->takes - done;
+
+		for (size_t k = 0; k < here && noted + 1 < sizeof text; k++)
+			text[noted++] = ((const char *)v[i].iov_base)[k];
+		done += here;
+	}
+	assert(done > 0);
+	if (f->takes != SIZE_MAX)
+		f->takes -= done;
+	f->n_written += done;
+	trace_add(f->trace, "%s<%s", f->prefix, text);
+	*n = done;
+	return 0;
+}
+
+static int fake_shutdown(struct stream *base, int how)
+{
+	struct fake_stream *f = fake_of(base);
+
+	trace_add(f->trace, "%s%s", f->prefix, how == SHUT_WR ? "shut_wr" : "shut_rd");
+	return 0;
+}
+
+static void fake_accepted(struct stream *base, const struct vsock_addr *guest)
+{
+	struct fake_stream *f = fake_of(base);
+
+	trace_add(f->trace, "%saccepted:%u", f->prefix, guest->port);
+}
+
+static void fake_wait_for(struct stream *base, unsigned events)
+{
+	fake_of(base)->waits_for = events;
+}
+
+static void fake_close(struct stream *base, bool is_orderly)
+{
+	struct fake_stream *f = fake_of(base);
+
+	(void)is_orderly;
+	f->is_closed = true;
+	trace_add(f->trace, "%sclose", f->prefix);
+}
+
+static const struct stream_ops fake_ops = {
+	.name = "fake", .read = fake_read, .write = fake_write, .shutdown = fake_shutdown,
+	.accepted = fake_accepted, .wait_for = fake_wait_for, .close = fake_close,
+};
+
+void fake_backend_init(struct fake_backend *b, uint64_t cid, struct fake_stream *streams,
+		       size_t n_streams)
+{
+	*b = (struct fake_backend){
+		.base.ops = &fake_backend_ops, .cid = cid,
+		.streams = streams, .n_streams = n_streams,
+	};
+}
+
+static struct fake_backend *backend_of(struct backend *base)
+{
+	assert(base->ops == &fake_backend_ops);
+	return container_of(base, struct fake_backend, base);
+}
+
+static bool fake_serves(struct backend *base, uint64_t cid)
+{
+	return backend_of(base)->cid == cid;
+}
+
+static int fake_connect(struct backend *base, const struct vsock_addr *src,
+			const struct vsock_addr *dst, struct stream **out)
+{
+	struct fake_backend *b = backend_of(base);
+
+	(void)src;
+	(void)dst;
+	if (b->result < 0)
+		return b->result;
+	if (b->n_connects == b->n_streams)
+		return -ECONNREFUSED;
+	*out = &b->streams[b->n_connects++].base;
+	return b->result;
+}
+
+static void fake_free(struct backend *base)
+{
+	(void)base;
+}
+
+static const struct backend_ops fake_backend_ops = {
+	.name = "fake", .serves = fake_serves, .connect = fake_connect, .free = fake_free,
+};

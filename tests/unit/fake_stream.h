@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * A stream and a backend that do what a test tells them, and write down what
+ * the core does to them. Streams live in the test, so that one that was closed
+ * can still be looked at; the core may not touch it any more.
+ */
+#pragma once
+
+#include <stdarg.h>
+
+#include "vsock/backend.h"
+
+/* Words, each with a blank in front but the first. */
+struct trace {
+	char text[8192];
+	size_t len;
+};
+
+void trace_add(struct trace *trace, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+struct fake_stream {
+	struct stream base;
+	struct trace *trace;			/* or NULL */
+	const char *prefix;			/* of its words: "" or "b." */
+	/* What it will do. */
+	char give[1024];			/* read gives these, */
+	size_t n_give;
+	size_t n_more;				/* then as many 'x', */
+	int end;				/* then that: 0 is STREAM_E_AGAIN */
+	size_t takes;				/* bytes until write says STREAM_E_AGAIN */
+	int write_error;			/* what it says then, if not 0 */
+	/* What it has seen. */
+	size_t n_read, n_written;		/* bytes */
+	size_t read_calls, write_calls, largest_read;
+	unsigned waits_for;
+	bool is_closed;
+};
+
+void fake_stream_init(struct fake_stream *f, struct trace *trace, const char *prefix);
+
+struct fake_backend {
+	struct backend base;
+	uint64_t cid;				/* that it serves */
+	int result;				/* of the next connects */
+	struct fake_stream *streams;		/* taken in order */
+	size_t n_streams, n_connects;
+};
+
+void fake_backend_init(struct fake_backend *b, uint64_t cid, struct fake_stream *streams,
+		       size_t n_streams);

@@ -1,0 +1,268 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Named sockets: what may be replaced, what may be removed, when it is seen. */
+#include "util/listener.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/inotify.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "unit.h"
+#include "util/fd.h"
+
+#define NO_GID ((gid_t)-1)
+
+static char folder[] = "/tmp/test_listener.XXXXXX";
+static struct listener l;
+
+static void setup(void)
+{
+	strcpy(folder, "/tmp/test_listener.XXXXXX");
+	ck_assert_ptr_nonnull(mkdtemp(folder));
+	ck_assert_int_eq(chdir(folder), 0);
+	listener_init(&l);
+}
+
+/* Each test leaves the folder empty. */
+static void teardown(void)
+{
+	ck_assert_int_eq(chdir("/"), 0);
+	ck_assert_int_eq(rmdir(folder), 0);
+}
+
+static bool exists(const char *path)
+{
+	struct stat st;
+
+	return lstat(path, &st) == 0;
+}
+
+static int try_connect(const char *path)
+{
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	int r = unix_connect(fd, path);
+
+	fd_close(&fd);
+	return r;
+}
+
+/* A socket of that name that somebody bound and left. */
+static void leave_socket(const char *path)
+{
+	struct sockaddr_un sa = { .sun_family = AF_UNIX };
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	strcpy(sa.sun_path, path);
+	ck_assert_int_eq(bind(fd, (struct sockaddr *)&sa, sizeof sa), 0);
+	close(fd);
+}
+
+static void leave_file(const char *path)
+{
+	int fd = open(path, O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0600);
+
+	ck_assert_int_eq(write(fd, "precious", 8), 8);
+	close(fd);
+}
+
+static void expect_file(const char *path)
+{
+	char text[16];
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+	ck_assert_int_eq(read(fd, text, sizeof text), 8);
+	close(fd);
+	ck_assert_int_eq(unlink(path), 0);
+}
+
+START_TEST(opens_and_accepts)
+{
+	int fds = unit_count_fds(), fd = -1;
+
+	ck_assert_int_eq(listener_open(&l, "s", 0600, NO_GID), 0);
+	ck_assert_int_eq(listener_accept(&l, &fd), -EAGAIN);
+	ck_assert_int_eq(fd, -1);
+	ck_assert_int_eq(try_connect("s"), 0);
+	ck_assert_int_eq(listener_accept(&l, &fd), 0);
+	ck_assert_int_eq(fcntl(fd, F_GETFL) & O_NONBLOCK, O_NONBLOCK);
+	ck_assert_int_eq(fcntl(fd, F_GETFD), FD_CLOEXEC);
+	fd_close(&fd);
+	listener_deinit(&l);
+	listener_deinit(&l);
+	ck_assert(!exists("s"));
+	ck_assert_int_eq(unit_count_fds(), fds);
+}
+END_TEST
+
+/* The name comes by a rename, of a socket that listens; nothing else is left. */
+START_TEST(name_appears_when_it_listens)
+{
+	char buf[4096] __attribute__((aligned(8)));
+	int ifd = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
+	bool was_moved = false;
+	ssize_t len;
+
+	ck_assert_int_ge(inotify_add_watch(ifd, ".", IN_CREATE | IN_MOVED_TO), 0);
+	ck_assert_int_eq(listener_open(&l, "s", 0600, NO_GID), 0);
+	len = read(ifd, buf, sizeof buf);
+	for (char *at = buf; at < buf + len; ) {
+		const struct inotify_event *e = (void *)at;
+
+		if (e->mask & IN_CREATE)
+			ck_assert_str_ne(e->name, "s");
+		was_moved |= e->mask & IN_MOVED_TO && strcmp(e->name, "s") == 0;
+		at += sizeof *e + e->len;
+	}
+	ck_assert(was_moved);
+	ck_assert_int_eq(try_connect("s"), 0);
+	close(ifd);
+	listener_deinit(&l);
+}
+END_TEST
+
+struct in_the_way_case {
+	const char *name, *path;
+	void (*leave)(const char *path);
+	int result;
+};
+
+static const struct in_the_way_case in_the_way_cases[] = {
+	{ "stale socket", "s", leave_socket, 0 },
+	{ "stale temporary", "s~", leave_socket, 0 },
+	{ "file", "s", leave_file, -EEXIST },
+	{ "file of the temporary's name", "s~", leave_file, -EEXIST },
+};
+
+START_TEST(in_the_way)
+{
+	const struct in_the_way_case *c = &in_the_way_cases[_i];
+	int fds = unit_count_fds();
+
+	c->leave(c->path);
+	ck_assert_msg(listener_open(&l, "s", 0600, NO_GID) == c->result, "%s", c->name);
+	if (c->result) {
+		expect_file(c->path);
+		ck_assert_ptr_null(l.path);
+		ck_assert_int_eq(l.fd, -1);
+	} else {
+		ck_assert_int_eq(try_connect("s"), 0);
+	}
+	listener_deinit(&l);
+	ck_assert_int_eq(unit_count_fds(), fds);
+}
+END_TEST
+
+START_TEST(live_one_is_left_alone)
+{
+	struct listener second;
+
+	ck_assert_int_eq(listener_open(&l, "s", 0600, NO_GID), 0);
+	ck_assert_int_eq(listener_open(&second, "s", 0600, NO_GID), -EADDRINUSE);
+	listener_deinit(&second);
+	ck_assert_int_eq(try_connect("s"), 0);
+	listener_deinit(&l);
+}
+END_TEST
+
+START_TEST(symlink_is_another_kind_of_file)
+{
+	ck_assert_int_eq(symlink("elsewhere", "s"), 0);
+	ck_assert_int_eq(listener_open(&l, "s", 0600, NO_GID), -EEXIST);
+	ck_assert_int_eq(unlink("s"), 0);
+	listener_deinit(&l);
+}
+END_TEST
+
+/* Removed only if ours: somebody else has put something there since. */
+START_TEST(successor_is_not_removed)
+{
+	struct listener second;
+
+	ck_assert_int_eq(listener_open(&l, "s", 0600, NO_GID), 0);
+	ck_assert_int_eq(unlink("s"), 0);
+	ck_assert_int_eq(listener_open(&second, "s", 0600, NO_GID), 0);
+	listener_deinit(&l);
+	ck_assert_int_eq(try_connect("s"), 0);
+	listener_deinit(&second);
+
+	ck_assert_int_eq(listener_open(&l, "s", 0600, NO_GID), 0);
+	ck_assert_int_eq(unlink("s"), 0);
+	leave_file("s");
+	listener_deinit(&l);
+	expect_file("s");
+}
+END_TEST
+
+struct mode_case {
+	mode_t mode, umask;
+};
+
+static const struct mode_case mode_cases[] = {
+	{ 0600, 0022 }, { 0660, 0077 }, { 0777, 0777 }, { 0600, 0 },
+};
+
+START_TEST(mode_whatever_the_umask)
+{
+	const struct mode_case *c = &mode_cases[_i];
+	struct stat st;
+
+	umask(c->umask);
+	ck_assert_int_eq(listener_open(&l, "s", c->mode, getgid()), 0);
+	ck_assert_int_eq(stat("s", &st), 0);
+	ck_assert_uint_eq(st.st_mode & 07777, c->mode);
+	ck_assert_uint_eq(st.st_gid, getgid());
+	listener_deinit(&l);
+}
+END_TEST
+
+/* _i: length of the path, around the 107 bytes that fit into an address. */
+START_TEST(long_paths)
+{
+	char path[128];
+
+	memset(path, 'p', sizeof path);
+	path[_i] = '\0';
+	if (_i <= 107) {
+		ck_assert_int_eq(listener_open(&l, path, 0600, NO_GID), 0);
+		ck_assert_int_eq(try_connect(path), 0);
+	} else {
+		ck_assert_int_eq(listener_open(&l, path, 0600, NO_GID), -ENAMETOOLONG);
+		ck_assert_int_eq(try_connect(path), -ENAMETOOLONG);
+	}
+	listener_deinit(&l);
+}
+END_TEST
+
+START_TEST(no_path)
+{
+	ck_assert_int_eq(listener_open(&l, "", 0600, NO_GID), -ENOENT);
+	ck_assert_int_eq(listener_open(&l, "no/folder", 0600, NO_GID), -ENOENT);
+	ck_assert_int_eq(try_connect("s"), -ENOENT);
+	listener_deinit(&l);
+}
+END_TEST
+
+int main(void)
+{
+	Suite *suite = suite_create("listener");
+	TCase *tc = tcase_create("listener");
+
+	tcase_add_checked_fixture(tc, setup, teardown);
+	tcase_add_test(tc, opens_and_accepts);
+	tcase_add_test(tc, name_appears_when_it_listens);
+	tcase_add_loop_test(tc, in_the_way, 0, COUNT(in_the_way_cases));
+	tcase_add_test(tc, live_one_is_left_alone);
+	tcase_add_test(tc, symlink_is_another_kind_of_file);
+	tcase_add_test(tc, successor_is_not_removed);
+	tcase_add_loop_test(tc, mode_whatever_the_umask, 0, COUNT(mode_cases));
+	tcase_add_loop_test(tc, long_paths, 104, 110);
+	tcase_add_test(tc, no_path);
+	suite_add_tcase(suite, tc);
+	return unit_main(suite);
+}

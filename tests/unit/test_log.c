@@ -1,0 +1,196 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Log lines: nobody writes to the terminal through them, or fills the disk. */
+#include "util/log.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "unit.h"
+
+enum { TEXT_MAX = 1 << 16 };
+
+static char path[64];
+static char text[TEXT_MAX];
+
+static void setup(void)
+{
+	int fd = memfd_create("log", MFD_CLOEXEC);
+
+	ck_assert_int_ge(fd, 0);
+	snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+	ck_assert_int_eq(log_init(LOG_INFO, path), 0);
+}
+
+static void teardown(void)
+{
+	log_deinit();
+}
+
+/* What has been logged so far. */
+static const char *logged(void)
+{
+	FILE *file = fopen(path, "re");
+
+	ck_assert_ptr_nonnull(file);
+	text[fread(text, 1, sizeof text - 1, file)] = '\0';
+	fclose(file);
+	return text;
+}
+
+struct line_case {
+	const char *tag, *message, *line;	/* behind time and level */
+};
+
+static const struct line_case line_cases[] = {
+	{ "vm0", "hello", " info vm0: hello\n" },
+	{ "", "hello", " info hello\n" },
+	{ NULL, "hello", " info hello\n" },
+	{ "t", "", " info t: \n" },
+	{ "a\nb", "c", " info a\\x0ab: c\n" },
+	{ "t", "one\ntwo", " info t: one\\x0atwo\n" },
+	{ "t", "\r\t\x01\x1f\x7f", " info t: \\x0d\\x09\\x01\\x1f\\x7f\n" },
+	{ "t", "\x1b[2J", " info t: \\x1b[2J\n" },
+	{ "t", "gr\xc3\xbc\xc3\x9f", " info t: gr\xc3\xbc\xc3\x9f\n" },
+	{ "t", "100% \\x0a", " info t: 100% \\x0a\n" },
+};
+
+START_TEST(lines)
+{
+	const struct line_case *c = &line_cases[_i];
+	const char *line;
+
+	errno = EBADF;
+	log_info(c->tag, "%s", c->message);
+	ck_assert_int_eq(errno, EBADF);
+	line = logged();
+	ck_assert_uint_gt(strlen(line), 24);	/* 2024-01-01T00:00:00.000Z */
+	ck_assert_int_eq(line[10], 'T');
+	ck_assert_int_eq(line[23], 'Z');
+	ck_assert_str_eq(line + 24, c->line);
+}
+END_TEST
+
+/* _i: 0 plain, 1 all escaped. Cut, but still one line. */
+START_TEST(long_lines)
+{
+	char message[4096];
+	const char *line;
+	size_t len;
+
+	memset(message, _i ? '\n' : 'x', sizeof message - 1);
+	message[sizeof message - 1] = '\0';
+	log_info(message, "%s", message);
+	line = logged();
+	len = strlen(line);
+	ck_assert_uint_le(len, 1024);
+	ck_assert_ptr_eq(strchr(line, '\n'), line + len - 1);
+}
+END_TEST
+
+START_TEST(levels)
+{
+	log_level = LOG_WARN;
+	log_info("t", "not this");
+	log_warn("t", "this");
+	log_err("t", "and this");
+	logged();
+	ck_assert_ptr_null(strstr(text, "not this"));
+	ck_assert_ptr_nonnull(strstr(text, " warn t: this\n"));
+	ck_assert_ptr_nonnull(strstr(text, " error t: and this\n"));
+}
+END_TEST
+
+static void complain(int i)
+{
+	log_limited(LOG_WARN, "t", "bad %d", i);
+}
+
+static int count_lines(const char *what)
+{
+	int n = 0;
+
+	logged();
+	for (const char *at = text; (at = strstr(at, what)); at++)
+		n++;
+	return n;
+}
+
+START_TEST(limited_per_call_site)
+{
+	for (int i = 0; i < 1000; i++)
+		complain(i);
+	ck_assert_int_eq(count_lines("bad "), LOG_LIMIT_BURST);
+	log_limited(LOG_WARN, "t", "elsewhere");
+	ck_assert_int_eq(count_lines("elsewhere"), 1);
+}
+END_TEST
+
+/* The window is moved into the past instead of waiting for it to end. */
+START_TEST(limit_tells_what_it_swallowed)
+{
+	struct log_limit limit = { 0 };
+	unsigned swallowed = 99;
+
+	for (int i = 0; i < LOG_LIMIT_BURST; i++) {
+		ck_assert(log_limit_pass(&limit, &swallowed));
+		ck_assert_uint_eq(swallowed, 0);
+	}
+	for (int i = 0; i < 7; i++)
+		ck_assert(!log_limit_pass(&limit, &swallowed));
+	atomic_fetch_sub(&limit.window_ms, LOG_LIMIT_MS);
+	ck_assert(log_limit_pass(&limit, &swallowed));
+	ck_assert_uint_eq(swallowed, 7);
+	ck_assert(log_limit_pass(&limit, &swallowed));
+	ck_assert_uint_eq(swallowed, 0);
+}
+END_TEST
+
+START_TEST(swallowed_are_not_counted_below_the_level)
+{
+	log_level = LOG_ERR;
+	for (int i = 0; i < 100; i++)
+		complain(i);
+	log_level = LOG_WARN;
+	complain(100);
+	ck_assert_int_eq(count_lines("bad 100"), 1);
+	ck_assert_int_eq(count_lines("not shown"), 0);
+}
+END_TEST
+
+START_TEST(bad_file_keeps_the_old_one)
+{
+	ck_assert_int_eq(log_init(LOG_INFO, "/nonexistent/folder/log"), -ENOENT);
+	log_info("t", "still here");
+	ck_assert_int_eq(count_lines("still here"), 1);
+}
+END_TEST
+
+START_TEST(full_disk_is_survived)
+{
+	ck_assert_int_eq(log_init(LOG_INFO, "/dev/full"), 0);
+	log_info("t", "into the void");
+}
+END_TEST
+
+int main(void)
+{
+	Suite *suite = suite_create("log");
+	TCase *tc = tcase_create("log");
+
+	tcase_add_checked_fixture(tc, setup, teardown);
+	tcase_add_loop_test(tc, lines, 0, COUNT(line_cases));
+	tcase_add_loop_test(tc, long_lines, 0, 2);
+	tcase_add_test(tc, levels);
+	tcase_add_test(tc, limited_per_call_site);
+	tcase_add_test(tc, limit_tells_what_it_swallowed);
+	tcase_add_test(tc, swallowed_are_not_counted_below_the_level);
+	tcase_add_test(tc, bad_file_keeps_the_old_one);
+	tcase_add_test(tc, full_disk_is_survived);
+	suite_add_tcase(suite, tc);
+	return unit_main(suite);
+}

@@ -1,0 +1,392 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The event loop: order, and what callbacks may do to each other. */
+#include "util/loop.h"
+
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "unit.h"
+#include "util/fd.h"
+
+enum { N = 8 };
+
+/* One of each, that notes when it was called and then may do something. */
+struct actor {
+	struct loop_source source;
+	struct loop_timer timer;
+	struct loop_work work;
+	int fd, id;
+	void (*then)(struct actor *a);
+};
+
+static struct loop *loop;
+static struct actor actors[N];
+static int order[64], n_calls;
+
+static void called(struct actor *a)
+{
+	ck_assert_int_lt(n_calls, COUNT(order));
+	order[n_calls++] = a->id;
+	if (a->then)
+		a->then(a);
+}
+
+static void on_source(struct loop_source *source, uint32_t events)
+{
+	ck_assert_uint_ne(events, 0);
+	called(container_of(source, struct actor, source));
+}
+
+static void on_timer(struct loop_timer *timer)
+{
+	called(container_of(timer, struct actor, timer));
+}
+
+static void on_work(struct loop_work *work)
+{
+	called(container_of(work, struct actor, work));
+}
+
+static void setup(void)
+{
+	ck_assert_int_eq(loop_new(&loop), 0);
+	n_calls = 0;
+	for (int i = 0; i < N; i++) {
+		struct actor *a = &actors[i];
+
+		*a = (struct actor){ .id = i, .fd = -1 };
+		a->source = (struct loop_source){ .dispatch = on_source, .fd = -1 };
+		a->timer.expire = on_timer;
+		loop_work_init(&a->work, on_work);
+	}
+}
+
+static void teardown(void)
+{
+	for (int i = 0; i < N; i++)
+		fd_close(&actors[i].fd);
+	loop_free(loop);
+}
+
+/* A source that has an event. */
+static void add_ready(struct actor *a, uint32_t events)
+{
+	a->fd = eventfd(1, EFD_NONBLOCK | EFD_CLOEXEC);
+	ck_assert_int_eq(loop_add(loop, &a->source, a->fd, events), 0);
+}
+
+static void expect_calls(int n)
+{
+	n_calls = 0;
+	ck_assert_int_eq(loop_step(loop, 0), 0);
+	ck_assert_int_eq(n_calls, n);
+}
+
+START_TEST(sources)
+{
+	add_ready(&actors[0], EPOLLIN);
+	expect_calls(1);
+	expect_calls(1);
+	ck_assert_int_eq(loop_modify(loop, &actors[0].source, 0), 0);
+	expect_calls(0);
+	ck_assert_int_eq(loop_modify(loop, &actors[0].source, EPOLLIN | EPOLLET), 0);
+	expect_calls(1);
+	expect_calls(0);
+	ck_assert_int_eq(loop_add(loop, &actors[1].source, actors[0].fd, EPOLLIN), -EEXIST);
+	ck_assert_int_eq(actors[1].source.fd, -1);
+	loop_remove(loop, &actors[0].source);
+	loop_remove(loop, &actors[0].source);
+	ck_assert_int_eq(actors[0].source.fd, -1);
+	expect_calls(0);
+}
+END_TEST
+
+static void remove_all_sources(struct actor *a)
+{
+	(void)a;
+	for (int i = 0; i < N; i++)
+		loop_remove(loop, &actors[i].source);
+}
+
+/* All have an event in one batch; whoever is first removes all, itself too. */
+START_TEST(source_removes_all)
+{
+	for (int i = 0; i < N; i++) {
+		add_ready(&actors[i], EPOLLIN);
+		actors[i].then = remove_all_sources;
+	}
+	expect_calls(1);
+	expect_calls(0);
+}
+END_TEST
+
+/* Its memory may be used again at once, for another source. */
+static void remove_next_and_reuse(struct actor *a)
+{
+	struct actor *other = a == &actors[0] ? &actors[1] : &actors[0];
+
+	a->then = other->then = NULL;
+	loop_remove(loop, &other->source);
+	fd_close(&other->fd);
+	other->fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	ck_assert_int_eq(loop_add(loop, &other->source, other->fd, EPOLLIN), 0);
+}
+
+START_TEST(event_of_the_old_does_not_reach_the_new)
+{
+	add_ready(&actors[0], EPOLLIN);
+	add_ready(&actors[1], EPOLLIN);
+	actors[0].then = actors[1].then = remove_next_and_reuse;
+	expect_calls(1);
+}
+END_TEST
+
+static void free_itself(struct actor *a)
+{
+	loop_remove(loop, &a->source);
+	loop_timer_cancel(loop, &a->timer);
+	loop_work_cancel(&a->work);
+	fd_close(&a->fd);
+	free(a);
+}
+
+/* _i: from source, timer, work; its memory goes within the callback. */
+START_TEST(frees_itself)
+{
+	struct actor *a = malloc(sizeof *a);
+
+	*a = actors[0];
+	a->then = free_itself;
+	loop_work_init(&a->work, on_work);
+	if (_i == 0)
+		add_ready(a, EPOLLIN);
+	if (_i <= 1)
+		ck_assert_int_eq(loop_timer_set(loop, &a->timer, 0), 0);
+	loop_work_schedule(loop, &a->work);
+	expect_calls(1);
+	expect_calls(0);
+}
+END_TEST
+
+struct timer_case {
+	const char *name;
+	uint64_t deadlines[N];			/* of timer 0, 1, ... */
+	int order[N];
+};
+
+static const struct timer_case timer_cases[] = {
+	{ "ascending", { 1, 2, 3, 4, 5, 6, 7, 8 }, { 0, 1, 2, 3, 4, 5, 6, 7 } },
+	{ "descending", { 8, 7, 6, 5, 4, 3, 2, 1 }, { 7, 6, 5, 4, 3, 2, 1, 0 } },
+	{ "mixed", { 5, 1, 8, 3, 7, 2, 6, 4 }, { 1, 5, 3, 7, 0, 6, 4, 2 } },
+};
+
+static void set_all(const struct timer_case *c)
+{
+	for (int i = 0; i < N; i++)
+		ck_assert_int_eq(loop_timer_set(loop, &actors[i].timer, c->deadlines[i]), 0);
+}
+
+START_TEST(timers_in_order)
+{
+	const struct timer_case *c = &timer_cases[_i];
+
+	set_all(c);
+	expect_calls(N);
+	for (int i = 0; i < N; i++)
+		ck_assert_msg(order[i] == c->order[i], "%s", c->name);
+	expect_calls(0);
+}
+END_TEST
+
+/* _i: case, and which timer is taken out, or moved to the front or the end. */
+START_TEST(timers_cancelled_or_moved)
+{
+	const struct timer_case *c = &timer_cases[_i / N / 3];
+	int who = _i / 3 % N, what = _i % 3, at = 0;
+
+	set_all(c);
+	if (what == 0)
+		loop_timer_cancel(loop, &actors[who].timer);
+	else
+		ck_assert_int_eq(loop_timer_set(loop, &actors[who].timer, what == 1 ? 0 : 9), 0);
+	loop_timer_cancel(loop, &(struct loop_timer){ .slot = 0 });
+	expect_calls(what == 0 ? N - 1 : N);
+	if (what == 1)
+		ck_assert_int_eq(order[at++], who);
+	for (int i = 0; i < N; i++)
+		if (c->order[i] != who)
+			ck_assert_int_eq(order[at++], c->order[i]);
+	if (what == 2)
+		ck_assert_int_eq(order[at++], who);
+	ck_assert_int_eq(at, n_calls);
+}
+END_TEST
+
+START_TEST(many_timers)
+{
+	enum { MANY = 1000 };
+	struct actor *many = calloc(MANY, sizeof *many);
+	uint64_t last = 0;
+
+	for (size_t i = 0; i < MANY; i++) {
+		many[i].timer.expire = on_timer;
+		ck_assert_int_eq(loop_timer_set(loop, &many[i].timer,
+						UINT64_MAX - i * 7919 % MANY), 0);
+	}
+	for (size_t i = 0; i < MANY; i += 2)
+		loop_timer_cancel(loop, &many[i].timer);
+	for (size_t i = 1; i < MANY; i += 2) {
+		ck_assert_uint_ge(many[i].timer.slot, 1);
+		ck_assert_uint_le(many[i].timer.slot, MANY / 2);
+		loop_timer_set(loop, &many[i].timer, i * 7919 % MANY);
+		last += i;
+	}
+	ck_assert_uint_gt(last, 0);
+	for (size_t i = 1; i < MANY; i += 2)
+		loop_timer_cancel(loop, &many[i].timer);
+	expect_calls(0);
+	free(many);
+}
+END_TEST
+
+START_TEST(timer_in_the_future_waits)
+{
+	ck_assert_int_eq(loop_timer_set(loop, &actors[0].timer, loop_now_ms(loop) + 100000), 0);
+	expect_calls(0);
+	ck_assert_uint_ne(actors[0].timer.slot, 0);
+	loop_timer_cancel(loop, &actors[0].timer);
+	ck_assert_uint_eq(actors[0].timer.slot, 0);
+}
+END_TEST
+
+static void cancel_all_timers(struct actor *a)
+{
+	(void)a;
+	for (int i = 0; i < N; i++)
+		loop_timer_cancel(loop, &actors[i].timer);
+}
+
+START_TEST(timer_cancels_all)
+{
+	set_all(&timer_cases[0]);
+	actors[2].then = cancel_all_timers;
+	expect_calls(3);
+	expect_calls(0);
+}
+END_TEST
+
+static void set_later(struct actor *a)
+{
+	loop_timer_set(loop, &a->timer, loop_now_ms(loop) + 100000);
+}
+
+START_TEST(timer_sets_itself_again)
+{
+	set_all(&timer_cases[0]);
+	actors[0].then = set_later;
+	expect_calls(N);
+	ck_assert_uint_eq(actors[0].timer.slot, 1);
+	expect_calls(0);
+	loop_timer_cancel(loop, &actors[0].timer);
+}
+END_TEST
+
+static void schedule_itself(struct actor *a)
+{
+	loop_work_schedule(loop, &a->work);
+}
+
+START_TEST(work_again_is_work_of_the_next_batch)
+{
+	actors[0].then = schedule_itself;
+	loop_work_schedule(loop, &actors[0].work);
+	loop_work_schedule(loop, &actors[0].work);
+	loop_work_schedule(loop, &actors[1].work);
+	expect_calls(2);
+	expect_calls(1);
+	actors[0].then = NULL;
+	expect_calls(1);
+	expect_calls(0);
+}
+END_TEST
+
+static void schedule_first_cancel_last(struct actor *a)
+{
+	(void)a;
+	loop_work_schedule(loop, &actors[0].work);
+	loop_work_cancel(&actors[2].work);
+}
+
+START_TEST(work_cancels_other_work)
+{
+	for (int i = 0; i < 3; i++)
+		loop_work_schedule(loop, &actors[i].work);
+	actors[1].then = schedule_first_cancel_last;
+	expect_calls(2);
+	expect_calls(1);
+	ck_assert_int_eq(order[0], 0);
+	loop_work_cancel(&actors[0].work);
+	expect_calls(0);
+}
+END_TEST
+
+/* Events, then timers, then work, all in one batch. */
+static void schedule_work(struct actor *a)
+{
+	(void)a;
+	loop_work_schedule(loop, &actors[2].work);
+}
+
+START_TEST(order_within_a_batch)
+{
+	loop_work_schedule(loop, &actors[2].work);
+	ck_assert_int_eq(loop_timer_set(loop, &actors[1].timer, 0), 0);
+	add_ready(&actors[0], EPOLLIN);
+	actors[0].then = actors[1].then = schedule_work;
+	expect_calls(3);
+	for (int i = 0; i < 3; i++)
+		ck_assert_int_eq(order[i], i);
+}
+END_TEST
+
+static void stop(struct actor *a)
+{
+	(void)a;
+	loop_stop(loop);
+}
+
+START_TEST(stops)
+{
+	actors[0].then = stop;
+	loop_work_schedule(loop, &actors[0].work);
+	ck_assert_int_eq(loop_run(loop), 0);
+	ck_assert_int_eq(n_calls, 1);
+	ck_assert_int_eq(loop_run(loop), 0);
+}
+END_TEST
+
+int main(void)
+{
+	Suite *suite = suite_create("loop");
+	TCase *tc = tcase_create("loop");
+
+	tcase_add_checked_fixture(tc, setup, teardown);
+	tcase_add_test(tc, sources);
+	tcase_add_test(tc, source_removes_all);
+	tcase_add_test(tc, event_of_the_old_does_not_reach_the_new);
+	tcase_add_loop_test(tc, frees_itself, 0, 3);
+	tcase_add_loop_test(tc, timers_in_order, 0, COUNT(timer_cases));
+	tcase_add_loop_test(tc, timers_cancelled_or_moved, 0, COUNT(timer_cases) * N * 3);
+	tcase_add_test(tc, many_timers);
+	tcase_add_test(tc, timer_in_the_future_waits);
+	tcase_add_test(tc, timer_cancels_all);
+	tcase_add_test(tc, timer_sets_itself_again);
+	tcase_add_test(tc, work_again_is_work_of_the_next_batch);
+	tcase_add_test(tc, work_cancels_other_work);
+	tcase_add_test(tc, order_within_a_batch);
+	tcase_add_test(tc, stops);
+	suite_add_tcase(suite, tc);
+	return unit_main(suite);
+}

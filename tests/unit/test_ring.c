@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The byte ring: what goes in comes out, at every position and fill. */
+#include "util/ring.h"
+
+#include <string.h>
+
+#include "unit.h"
+
+enum { SIZE = 8 };
+
+static const char text[] = "abcdefgh";
+
+/* An iovec of @len bytes of the text; iovecs have no const. */
+static struct iovec piece(size_t at, size_t len)
+{
+	static char copy[SIZE];
+
+	memcpy(copy, text, SIZE);
+	return (struct iovec){ copy + at, len };
+}
+
+/* Empties the ring and compares. */
+static void expect(struct byte_ring *ring, const char *what, size_t len)
+{
+	struct iovec out[2];
+	char got[SIZE + 1] = "";
+	size_t n = byte_ring_peek(ring, out), total = 0;
+
+	for (size_t i = 0; i < n; i++) {
+		memcpy(got + total, out[i].iov_base, out[i].iov_len);
+		total += out[i].iov_len;
+	}
+	ck_assert_uint_eq(total, len);
+	ck_assert_uint_eq(ring->len, len);
+	ck_assert_mem_eq(got, what, len);
+}
+
+/* Moves head to @at while leaving one byte in, so that the memory stays. */
+static void move_head(struct byte_ring *ring, size_t at)
+{
+	struct iovec one = piece(0, 1);
+
+	ck_assert_int_eq(byte_ring_append(ring, &one, 1, 0), 0);
+	for (size_t i = 0; i < at; i++) {
+		ck_assert_int_eq(byte_ring_append(ring, &one, 1, 0), 0);
+		byte_ring_drop(ring, 1);
+	}
+	ck_assert_uint_eq(ring->head, at);
+}
+
+/* _i: where the head is. Every length, taken out at every point. */
+START_TEST(wraps)
+{
+	for (size_t len = 1; len < SIZE; len++) {
+		for (size_t taken = 0; taken <= len; taken++) {
+			struct iovec iov = piece(1, len);
+			struct byte_ring ring;
+
+			byte_ring_init(&ring, SIZE);
+			move_head(&ring, (size_t)_i);
+			ck_assert_int_eq(byte_ring_append(&ring, &iov, 1, 0), 0);
+			expect(&ring, text, len + 1);
+			byte_ring_drop(&ring, taken);
+			expect(&ring, text + taken, len + 1 - taken);
+			byte_ring_drop(&ring, len + 1 - taken);
+			ck_assert_ptr_null(ring.data);
+			byte_ring_deinit(&ring);
+		}
+	}
+}
+END_TEST
+
+/* _i: bytes skipped of the text in pieces of 0, 3, 0, 5. */
+START_TEST(append_skips)
+{
+	struct iovec iov[] = { piece(0, 0), piece(0, 3), piece(3, 0), piece(3, 5) };
+	struct byte_ring ring;
+
+	byte_ring_init(&ring, SIZE);
+	ck_assert_int_eq(byte_ring_append(&ring, iov, COUNT(iov), (size_t)_i), 0);
+	expect(&ring, text + _i, SIZE - (size_t)_i);
+	byte_ring_deinit(&ring);
+}
+END_TEST
+
+START_TEST(memory_only_while_needed)
+{
+	struct iovec all = piece(0, SIZE), out[2];
+	struct byte_ring ring;
+
+	byte_ring_init(&ring, SIZE);
+	ck_assert_ptr_null(ring.data);
+	ck_assert_uint_eq(byte_ring_peek(&ring, out), 0);
+	for (int round = 0; round < 3; round++) {
+		ck_assert_int_eq(byte_ring_append(&ring, &all, 1, 0), 0);
+		ck_assert_ptr_nonnull(ring.data);
+		expect(&ring, text, SIZE);
+		byte_ring_drop(&ring, SIZE - 1);
+		ck_assert_ptr_nonnull(ring.data);
+		byte_ring_drop(&ring, 1);
+		ck_assert_ptr_null(ring.data);
+		ck_assert_uint_eq(byte_ring_peek(&ring, out), 0);
+	}
+	byte_ring_deinit(&ring);
+	byte_ring_deinit(&ring);
+}
+END_TEST
+
+int main(void)
+{
+	Suite *suite = suite_create("ring");
+	TCase *tc = tcase_create("ring");
+
+	tcase_add_loop_test(tc, wraps, 0, SIZE);
+	tcase_add_loop_test(tc, append_skips, 0, SIZE + 1);
+	tcase_add_test(tc, memory_only_while_needed);
+	suite_add_tcase(suite, tc);
+	return unit_main(suite);
+}

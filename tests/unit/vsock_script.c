@@ -1,0 +1,265 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Runs a mux by a script of words. */
+#include "vsock_script.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "unit.h"
+#include "util/error.h"
+
+static const char *prefix_of(uint32_t guest_port)
+{
+	return guest_port == 1024 ? "" : "b.";
+}
+
+static void on_wake(void *ctx)
+{
+	((struct script *)ctx)->n_wakes++;
+}
+
+void script_init(struct script *s, size_t rx_size)
+{
+	struct mux_config config = {
+		.guest_cid = 3, .buf_alloc = SCRIPT_BUF_ALLOC, .max_conns = SCRIPT_MAX_CONNS,
+		.request_ms = SCRIPT_REQUEST_MS, .linger_ms = SCRIPT_LINGER_MS,
+		.closing_ms = SCRIPT_CLOSING_MS, .hash_seed = 42, .tag = "test",
+		.scratch = &s->scratch, .wake = on_wake, .ctx = s,
+	};
+
+	memset(s, 0, sizeof *s);
+	ck_assert_int_eq(mux_new(&s->mux, &config), 0);
+	for (int i = 0; i < SCRIPT_STREAMS; i++)
+		fake_stream_init(&s->streams[i], &s->trace, "");
+	fake_backend_init(&s->backend, VSOCK_CID_HOST, s->streams, SCRIPT_STREAMS);
+	mux_add_backend(s->mux, &s->backend.base);
+	mux_set_running(s->mux, true);
+	fake_rx_init(&s->rx, rx_size, 1000, 0);
+	s->rx.trace = &s->trace;
+	s->rx.prefix = prefix_of;
+	for (uint32_t i = 0; i < 2; i++)
+		s->conns[i] = (struct script_conn){ 1024 + i, { VSOCK_CID_HOST, 80 }, NULL };
+	s->type = VSOCK_TYPE_STREAM;
+	s->src_cid = 3;
+	s->dst_cid = VSOCK_CID_HOST;
+	s->buf_alloc = 1 << 20;
+	s->now_ms = 1000;
+}
+
+void script_deinit(struct script *s)
+{
+	mux_free(s->mux);
+	fake_rx_deinit(&s->rx);
+}
+
+const char *script_trace(const struct script *s)
+{
+	return s->trace.text;
+}
+
+static void send_pkt(struct script *s, struct script_conn *c, uint16_t op, uint32_t flags,
+		     char *text)
+{
+	struct iovec iov = { text, strlen(text) };
+	struct pkt pkt = {
+		.src = { s->src_cid, c->guest_port }, .dst = { s->dst_cid, c->peer.port },
+		.type = s->type, .op = op, .len = (uint32_t)iov.iov_len, .flags = flags,
+		.buf_alloc = s->buf_alloc, .fwd_cnt = s->fwd_cnt,
+	};
+	size_t before = s->backend.n_connects;
+	struct iov_cur cur;
+
+	iov_cur_init(&cur, &iov, 1);
+	mux_input(s->mux, &pkt, &cur, s->now_ms);
+	if (s->backend.n_connects > before) {
+		c->stream = &s->streams[before];
+		c->stream->prefix = prefix_of(c->guest_port);
+	}
+}
+
+static uint32_t shutdown_flags(const char *arg)
+{
+	switch (*arg) {
+	case 'r':
+		return VSOCK_SHUTDOWN_RCV;
+	case 's':
+		return VSOCK_SHUTDOWN_SEND;
+	case 'b':
+		return VSOCK_SHUTDOWN_BOTH;
+	default:
+		return 0;
+	}
+}
+
+/* What the guest says. False: not a word of it. */
+static bool guest_word(struct script *s, struct script_conn *c, const char *word, char *arg)
+{
+	static const struct {
+		const char *word;
+		uint16_t op;
+	} ops[] = {
+		{ "req", VSOCK_OP_REQUEST }, { "resp", VSOCK_OP_RESPONSE },
+		{ "rst", VSOCK_OP_RST }, { "update", VSOCK_OP_CREDIT_UPDATE },
+		{ "request", VSOCK_OP_CREDIT_REQUEST }, { "rw", VSOCK_OP_RW },
+	};
+	char none[1] = "";
+
+	for (int i = 0; i < COUNT(ops); i++) {
+		if (strcmp(word, ops[i].word) == 0) {
+			send_pkt(s, c, ops[i].op, 0, ops[i].op == VSOCK_OP_RW ? arg : none);
+			return true;
+		}
+	}
+	if (strcmp(word, "shut") == 0)
+		send_pkt(s, c, VSOCK_OP_SHUTDOWN, shutdown_flags(arg), none);
+	else if (strcmp(word, "op") == 0)
+		send_pkt(s, c, (uint16_t)atoi(arg), 0, none);
+	else
+		return false;
+	return true;
+}
+
+static void ready(struct script *s, struct script_conn *c, unsigned events)
+{
+	ck_assert_ptr_nonnull(c->stream);
+	ck_assert(!c->stream->is_closed);
+	c->stream->base.ready |= events;
+	mux_stream_ready(s->mux, &c->stream->base, s->now_ms);
+}
+
+static void host_connects(struct script *s, struct script_conn *c)
+{
+	int r;
+
+	c->stream = &s->streams[s->backend.n_connects++];
+	c->stream->prefix = prefix_of(c->guest_port);
+	r = mux_connect_guest(s->mux, &c->stream->base, NULL, c->guest_port, s->now_ms);
+	if (r)
+		trace_add(&s->trace, "%s", r == -ENOTCONN ? "ENOTCONN" : "ENOBUFS");
+}
+
+/* What the host's side does. False: not a word of it. */
+static bool host_word(struct script *s, struct script_conn *c, const char *word, const char *arg)
+{
+	struct fake_stream *f = c->stream;
+
+	if (strcmp(word, "connect") == 0) {
+		host_connects(s, c);
+	} else if (strcmp(word, "connected") == 0) {
+		mux_stream_connected(s->mux, &f->base, -atoi(arg), s->now_ms);
+	} else if (strcmp(word, "give") == 0) {
+		memcpy(f->give + f->n_give, arg, strlen(arg));
+		f->n_give += strlen(arg);
+		ready(s, c, STREAM_IN);
+	} else if (strcmp(word, "more") == 0) {
+		f->n_more += strtoul(arg, NULL, 10);
+		ready(s, c, STREAM_IN);
+	} else if (strcmp(word, "eof") == 0) {
+		f->end = STREAM_E_EOF;
+		ready(s, c, STREAM_IN);
+	} else if (strcmp(word, "closed") == 0) {
+		f->end = STREAM_E_CLOSED;
+		ready(s, c, STREAM_IN | STREAM_OUT | STREAM_HUP);
+	} else if (strcmp(word, "hup") == 0) {
+		ready(s, c, STREAM_IN | STREAM_OUT | STREAM_HUP);
+	} else if (strcmp(word, "fail") == 0) {
+		f->end = -atoi(arg);
+		ready(s, c, STREAM_IN | STREAM_OUT);
+	} else if (strcmp(word, "full") == 0) {
+		f->takes = 0;
+	} else if (strcmp(word, "takes") == 0) {
+		f->takes += strtoul(arg, NULL, 10);
+		ready(s, c, STREAM_OUT);
+	} else if (strcmp(word, "deaf") == 0) {
+		f->takes = 0;
+		f->write_error = -atoi(arg);
+		ready(s, c, STREAM_OUT);
+	} else if (strcmp(word, "waits") == 0) {
+		trace_add(&s->trace, "waits:%s%s", f->waits_for & STREAM_IN ? "i" : "",
+			  f->waits_for & STREAM_OUT ? "o" : "");
+	} else {
+		return false;
+	}
+	return true;
+}
+
+static void other_word(struct script *s, const char *word, const char *arg)
+{
+	if (strcmp(word, "refuse") == 0) {
+		s->backend.result = -atoi(arg);
+	} else if (strcmp(word, "pending") == 0) {
+		s->backend.result = BACKEND_E_PENDING;
+	} else if (strcmp(word, "at_once") == 0) {
+		s->backend.result = 0;
+	} else if (*word == '+') {
+		s->now_ms += strtoul(word + 1, NULL, 10);
+		mux_expire(s->mux, s->now_ms);
+	} else if (strcmp(word, "starve") == 0) {
+		s->rx.left = 0;
+	} else if (strcmp(word, "feed") == 0) {
+		s->rx.left += strtoul(arg, NULL, 10);
+	} else if (strcmp(word, "reset") == 0) {
+		mux_reset(s->mux, s->now_ms);
+	} else if (strcmp(word, "stopped") == 0) {
+		mux_set_running(s->mux, false);
+	} else if (strcmp(word, "type") == 0) {
+		s->type = (uint16_t)atoi(arg);
+	} else if (strcmp(word, "src") == 0) {
+		s->src_cid = strtoull(arg, NULL, 10);
+	} else if (strcmp(word, "dst") == 0) {
+		s->dst_cid = strtoull(arg, NULL, 10);
+	} else if (strcmp(word, "credit") == 0) {
+		s->buf_alloc = (uint32_t)strtoul(arg, NULL, 10);
+		s->fwd_cnt = (uint32_t)strtoul(strchr(arg, ',') + 1, NULL, 10);
+	} else {
+		ck_abort_msg("unknown word %s", word);
+	}
+}
+
+/* The mux speaks, and the peer of a connection that it asks for is learnt. */
+static void speak(struct script *s)
+{
+	struct rx_port port = fake_rx_port(&s->rx);
+	size_t requests = s->rx.n_ops[VSOCK_OP_REQUEST];
+	int r, turns = 0;
+
+	mux_flush(s->mux, s->now_ms);
+	do {
+		r = mux_output(s->mux, &port, s->now_ms);
+		ck_assert_int_lt(turns++, 100);
+		if (s->rx.n_ops[VSOCK_OP_REQUEST] > requests)
+			s->conns[s->rx.last.dst.port - 1024].peer = s->rx.last.src;
+	} while (r == MUX_E_MORE);
+	ck_assert_int_eq(r, mux_has_output(s->mux) ? MUX_E_STARVED : 0);
+}
+
+static void run_word(struct script *s, char *word)
+{
+	size_t len = strlen(word);
+	bool is_held = word[len - 1] == '&', is_b = strncmp(word, "b.", 2) == 0;
+	struct script_conn *c = &s->conns[is_b];
+	char *arg;
+
+	if (is_held)
+		word[len - 1] = '\0';
+	word += is_b ? 2 : 0;
+	arg = strchr(word, ':');
+	if (arg)
+		*arg++ = '\0';
+	else
+		arg = word + strlen(word);
+	if (!guest_word(s, c, word, arg) && !host_word(s, c, word, arg))
+		other_word(s, word, arg);
+	if (!is_held)
+		speak(s);
+}
+
+void script_run(struct script *s, const char *words)
+{
+	char *copy = strdup(words), *rest = copy;
+
+	for (char *word; (word = strsep(&rest, " ")); )
+		if (*word)
+			run_word(s, word);
+	free(copy);
+}

@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Runs a mux by a script of words and writes down, in words, all that comes out
+ * on both sides, so that a test case is a row: script in, trace out.
+ *
+ * Two connections, 3:1024 and, by words with the prefix "b.", 3:1025; both to
+ * 2:80, or to what the mux chose if it asked. After each word that does not end
+ * in "&", gathered payload is flushed and the mux speaks as long as it can.
+ *
+ * The guest says: req resp rst rw:TEXT shut:r shut:s shut:b shut:0 update
+ * request op:N; type:N sets the packets' type, credit:BUF_ALLOC,FWD_CNT what
+ * they all carry from now on, src:CID and dst:CID the addresses.
+ *
+ * The host: connect, and connected:ERRNO after pending. Its stream: give:TEXT,
+ * more:N (bytes), eof, closed, fail:ERRNO (behind what it gives); full, takes:N
+ * (bytes, and is ready to), deaf:ERRNO (writing fails); hup.
+ *
+ * Others: refuse:ERRNO, pending, at_once (what the backend does next);
+ * +N milliseconds; starve and feed:N (RX buffers); reset (of the guest);
+ * waits (notes what the stream waits for).
+ *
+ * In the trace: packets by name, with their payload or (r), (s), (b) for the
+ * flags of SHUTDOWN; <TEXT written to the stream; shut_wr, shut_rd, close,
+ * accepted:PORT of it.
+ */
+#pragma once
+
+#include "fake_rx.h"
+#include "fake_stream.h"
+#include "vsock/mux.h"
+
+enum {
+	SCRIPT_BUF_ALLOC = 16, SCRIPT_REQUEST_MS = 2000, SCRIPT_LINGER_MS = 30000,
+	SCRIPT_CLOSING_MS = 10000, SCRIPT_MAX_CONNS = 4, SCRIPT_STREAMS = 8,
+};
+
+struct script_conn {
+	uint32_t guest_port;
+	struct vsock_addr peer;
+	struct fake_stream *stream;		/* the last that it had */
+};
+
+struct script {
+	struct mux *mux;
+	struct mux_scratch scratch;
+	struct trace trace;
+	struct fake_rx rx;
+	struct fake_backend backend;
+	struct fake_stream streams[SCRIPT_STREAMS];
+	struct script_conn conns[2];
+	uint64_t now_ms;
+	uint16_t type;
+	uint64_t src_cid, dst_cid;
+	uint32_t buf_alloc, fwd_cnt;
+	size_t n_wakes;
+};
+
+void script_init(struct script *s, size_t rx_size);
+void script_deinit(struct script *s);
+
+/* Runs the words; the trace goes on. */
+void script_run(struct script *s, const char *words);
+const char *script_trace(const struct script *s);
