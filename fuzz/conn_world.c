@@ -103,7 +103,7 @@ static void fuzz_close(struct stream *base, bool is_orderly)
 {
 	struct fuzz_stream *s = stream_of(base);
 
-	(void)is_orderly;
+	assert(!is_orderly || s->side->is_deaf || s->side->written == s->side->sent);
 	s->side->stream = NULL;
 	free(s);
 }
@@ -191,6 +191,8 @@ static void input(struct world *w, const struct slot *slot, struct pkt *pkt, str
 	}
 	if (side && pkt->op == VSOCK_OP_RST)
 		side->is_gone = true;
+	if (side && pkt->op == VSOCK_OP_SHUTDOWN && pkt->type == VSOCK_TYPE_STREAM)
+		side->guest_is_done |= pkt->flags & VSOCK_SHUTDOWN_SEND;
 	iov_cur_init(&cur, iov, 1);
 	mux_get_stats(w->mux, &before);
 	mux_input(w->mux, pkt, &cur, w->now_ms);
@@ -232,7 +234,7 @@ void world_guest_rw(struct world *w, struct slot *slot, uint32_t len, bool is_ho
 	w->payload[w->n_payload++] = bytes;
 	for (uint32_t i = 0; i < len; i++)
 		bytes[i] = side ? pattern(w, side, side->sent + i, 1) : 0;
-	if (side)
+	if (side && !side->guest_is_done)	/* else they must never arrive */
 		side->sent += len;
 	pkt.len = len;
 	input(w, slot, &pkt, &(struct iovec){ bytes, len });
@@ -426,6 +428,12 @@ void world_reset(struct world *w)
 	w->strays_due = 0;
 	for (size_t i = 0; i < w->n_sides; i++)
 		w->sides[i].is_gone = true;
+	check_world(w);
+}
+
+void world_abort(struct world *w)
+{
+	mux_abort(w->mux, w->now_ms);
 	check_world(w);
 }
 

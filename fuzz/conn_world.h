@@ -22,6 +22,7 @@ struct side {
 	uint8_t said;				/* VSOCK_SHUTDOWN_* */
 	/* Guest to host, bytes. */
 	uint64_t sent, written;
+	bool guest_is_done;			/* it said that it sends no more */
 	uint32_t told_fwd_cnt;
 	uint64_t takes;
 	int write_error;
@@ -73,6 +74,7 @@ void world_connected(struct world *w, struct side *side, int error);
 void world_output(struct world *w, size_t n_bufs);
 void world_time(struct world *w, uint64_t ms);
 void world_reset(struct world *w);
+void world_abort(struct world *w);
 
 /* The last side of the slot's name; NULL: none. */
 struct side *world_side_of(struct world *w, const struct slot *slot);

@@ -113,8 +113,10 @@ static void step(struct world *world, unsigned what, unsigned who, unsigned a, u
 		world_output(world, a);
 	else if (what < 232)
 		world_time(world, a * 100u + b);
-	else if (what < 234)
+	else if (what < 233)
 		world_reset(world);
+	else if (what < 234)
+		world_abort(world);
 	else if (what < 244)
 		world->connect_result = (int[]){ 0, BACKEND_E_PENDING, -ECONNREFUSED }[a % 3];
 	else

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <assert.h>
+#include <stddef.h>
 #include <stdint.h>
 
 enum vhost_user_request {
@@ -125,11 +126,11 @@ struct vhost_user_mem_region {
 };
 static_assert(sizeof(struct vhost_user_mem_region) == 32, "fixed by the spec");
 
-struct vhost_user_mem_table {
+struct vhost_user_mem_table {			/* on the wire: num_regions of regions[] */
 	uint32_t num_regions, padding;
-	struct vhost_user_mem_region regions[];
+	struct vhost_user_mem_region regions[VHOST_USER_MEM_TABLE_REGIONS];
 };
-static_assert(sizeof(struct vhost_user_mem_table) == 8, "fixed by the spec");
+static_assert(offsetof(struct vhost_user_mem_table, regions) == 8, "fixed by the spec");
 
 struct vhost_user_single_region {
 	uint64_t padding;
@@ -139,6 +140,5 @@ static_assert(sizeof(struct vhost_user_single_region) == 40, "fixed by the spec"
 
 struct vhost_user_config {
 	uint32_t offset, size, flags;		/* size: bytes of data that follow */
-	uint8_t data[];
 };
 static_assert(sizeof(struct vhost_user_config) == 12, "fixed by the spec");

@@ -19,6 +19,7 @@
 #include "config/plan.h"
 #include "device/worker.h"
 #include "util/error.h"
+#include "util/listener.h"
 #include "util/log.h"
 #include "vhost/gmem.h"
 
@@ -98,7 +99,8 @@ static int add_uds(struct device *dev, const struct plan *plan, const struct vm_
 	int r = uds_new(&backend, &config);
 
 	if (r < 0) {
-		log_err(device_tag(dev), "uds-path %s: %s", vm->uds_path, error_str(r));
+		log_err(device_tag(dev), "uds-path %s: %s", vm->uds_path,
+			listener_str_error(r));
 		return r;
 	}
 	device_add_backend(dev, backend);
@@ -149,7 +151,7 @@ static int add_vm(struct daemon *d, struct worker *w, const struct plan *plan,
 
 	if (r < 0) {
 		log_err("main", "vm %llu: socket %s: %s", (unsigned long long)vm->guest_cid,
-			vm->socket, error_str(r));
+			vm->socket, listener_str_error(r));
 		return r;
 	}
 	r = add_backends(d, dev, plan, vm, w);

@@ -45,5 +45,5 @@ need() {
 		"${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq \
 			-o DPkg::Lock::Timeout=300 install -y \
 			--no-install-recommends "${packages[@]}"
-	} </dev/null >&2 || echo "could not install ${packages[*]}" >&2
+	} </dev/null >/dev/null || echo "could not install ${packages[*]}" >&2
 }

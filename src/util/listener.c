@@ -128,6 +128,18 @@ fail:
 	return r;
 }
 
+const char *listener_str_error(int error)
+{
+	switch (error) {
+	case -EADDRINUSE:
+		return "somebody listens there already";
+	case -EEXIST:
+		return "a file that is not a socket is in the way";
+	default:
+		return error_str(error);
+	}
+}
+
 void listener_deinit(struct listener *l)
 {
 	struct stat st;

@@ -28,6 +28,7 @@ void listener_init(struct listener *l);
  * -ENAMETOOLONG; -errno. Blocks no longer than a file system does.
  */
 int listener_open(struct listener *l, const char *path, mode_t mode, gid_t gid);
+const char *listener_str_error(int error);	/* of listener_open(), for people */
 void listener_deinit(struct listener *l);	/* removes the name if it is still ours */
 
 /* The next connection, non-blocking; -EAGAIN: none. */

@@ -45,9 +45,8 @@ static const struct shape shapes[VHOST_USER_REQUEST_END] = {
 	[VHOST_USER_SET_OWNER] = { "SET_OWNER", SERVED },
 	[VHOST_USER_RESET_OWNER] = { "RESET_OWNER", SERVED },
 	[VHOST_USER_SET_MEM_TABLE] = { "SET_MEM_TABLE", SERVED,
-		.size = sizeof(struct vhost_user_mem_table),
-		.size_max = sizeof(struct vhost_user_mem_table) +
-			VHOST_USER_MEM_TABLE_REGIONS * sizeof(struct vhost_user_mem_region),
+		.size = offsetof(struct vhost_user_mem_table, regions),
+		.size_max = sizeof(struct vhost_user_mem_table),
 		.fds = FDS_TABLE },
 	[VHOST_USER_SET_LOG_BASE] = { "SET_LOG_BASE", REFUSED, .has_reply = true },
 	[VHOST_USER_SET_LOG_FD] = { "SET_LOG_FD", REFUSED },

@@ -306,11 +306,14 @@ static const char *on_set_vring_base(struct session *s, struct msg *msg)
 
 	if (msg->payload.state.num > UINT16_MAX)
 		return "ring base above 65535";
-	if (v->has_run && msg->payload.state.num != v->q.last_avail)
+	if (v->has_run && msg->payload.state.num != v->q.last_avail) {
 		s->config.ops->guest_reset(s->config.ctx);
-	v->adopted = !v->has_run && msg->payload.state.num;
+		v->has_run = false;
+		v->adopted = false;
+	} else if (!v->has_run) {
+		v->adopted = msg->payload.state.num;
+	}
 	virtq_set_base(&v->q, (uint16_t)msg->payload.state.num);
-	v->has_run = false;
 	ring_refresh(s, msg->payload.state.index);
 	return NULL;
 }

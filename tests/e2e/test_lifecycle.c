@@ -247,6 +247,28 @@ START_TEST(stopped_for_long_ends_connections)
 }
 END_TEST
 
+/* A VMM comes back to a guest that ran on (cloud-hypervisor): rings continue
+ * where they were, connections do not, and the guest is told. */
+START_TEST(front_end_comes_back_to_a_running_guest)
+{
+	struct pair p = e2e_host_connects(&vm, vhd.uds);
+
+	e2e_check_talks(p);
+	ck_assert(driver_flush(&vm));
+	driver_detach(&vm);
+	ck_assert(host_is_closed(p.host, DEADLINE_MS));
+	for (int q = 0; q < 3; q++)
+		vm.vq[q].base = vring_used_idx(&vm.vq[q]);
+	ck_assert_int_eq(driver_attach(&vm, vhd.socket), 0);
+	vring_kick(&vm.vq[VSOCK_EVENTQ]);
+	ck_assert(driver_is_quiet(&vm, QUIET_MS));
+	ck_assert_uint_eq(vm.n_events, 1);
+	ck_assert_uint_eq(vm.last_event, VSOCK_EVENT_TRANSPORT_RESET);
+	sock_forget_all(&vm);			/* what the event means */
+	e2e_check_alive();
+}
+END_TEST
+
 START_TEST(pause_by_enable_keeps_connections)
 {
 	struct pair p = e2e_host_connects(&vm, vhd.uds);
@@ -275,15 +297,22 @@ static void check_no_spin(void)
 START_TEST(zero_credit_no_spin)
 {
 	struct pair p = e2e_host_connects(&vm, vhd.uds);
-	static const uint8_t bytes[262144];
+	static uint8_t bytes[262144], sink[65536];
+	uint64_t sent = 0;
+	ssize_t n;
 
-	while (send(p.host, bytes, sizeof bytes, MSG_DONTWAIT | MSG_NOSIGNAL) > 0 ||
+	while ((n = send(p.host, bytes, sizeof bytes, MSG_DONTWAIT | MSG_NOSIGNAL)) > 0 ||
 	       driver_wait(&vm, deadline_in(QUIET_MS), false))
-		;
+		sent += n > 0 ? (uint64_t)n : 0;
 	ck_assert_uint_eq(p.guest->n_queue, vm.opt.buf_alloc);
 	ck_assert_uint_le(p.guest->n_credit_requests, 2);
 	check_no_spin();
 	ck_assert_uint_le(p.guest->n_credit_requests, 2);
+	shutdown(p.host, SHUT_WR);		/* and all of it arrives */
+	while (sock_recv(p.guest, sink, sizeof sink, DEADLINE_MS) > 0)
+		;
+	ck_assert_uint_eq(p.guest->arrived, sent);
+	ck_assert_uint_eq(p.guest->peer_shutdown, VSOCK_SHUTDOWN_SEND);
 }
 END_TEST
 
@@ -391,6 +420,7 @@ static void add_tests(TCase *vmcase, TCase *none, TCase *bare)
 	tcase_add_test(vmcase, host_connects_during_reboot_harmless);
 	tcase_add_test(vmcase, stop_and_resume_at_the_same_base_keeps_connections);
 	tcase_add_test(bare, stopped_for_long_ends_connections);
+	tcase_add_test(vmcase, front_end_comes_back_to_a_running_guest);
 	tcase_add_test(vmcase, pause_by_enable_keeps_connections);
 	tcase_add_test(vmcase, zero_credit_no_spin);
 	tcase_add_test(vmcase, full_host_socket_no_spin);

@@ -82,10 +82,10 @@ static const struct {
 } bad_cases[] = {
 	{ NO_FOLDER, false, "No such file or directory" },
 	{ NO_FOLDER, true, "No such file or directory" },
-	{ OTHER_FILE, false, "File exists" },
-	{ OTHER_FILE, true, "File exists" },
-	{ LISTENER, false, "Address already in use" },
-	{ LISTENER, true, "Address already in use" },
+	{ OTHER_FILE, false, "a file that is not a socket is in the way" },
+	{ OTHER_FILE, true, "a file that is not a socket is in the way" },
+	{ LISTENER, false, "somebody listens there already" },
+	{ LISTENER, true, "somebody listens there already" },
 };
 
 /* A path that cannot be listened on; returns what has to be closed, or -1. */
@@ -214,6 +214,7 @@ START_TEST(connections_beyond_the_limit_are_refused)
 	e2e_close(pairs[2]);
 	ck_assert_uint_eq(connect_some(&vm, vhd.uds, pairs + 2, 2), 1);
 	e2e_close(pairs[2]);
+	ck_assert(driver_flush(&vm));		/* the daemon knows, too */
 	pairs[2] = e2e_host_connects(&vm, vhd.uds);
 	for (int i = 0; i < 3; i++)
 		e2e_close(pairs[i]);

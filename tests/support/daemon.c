@@ -31,7 +31,7 @@ void daemon_init(struct daemon *d)
 	const char *tmp = getenv("TMPDIR");
 
 	*d = (struct daemon){ .pidfd = -1 };
-	snprintf(d->dir, sizeof d->dir, "%.40s/d-XXXXXX", tmp ? tmp : "/tmp");
+	snprintf(d->dir, sizeof d->dir, "%.40s/vsock-XXXXXX", tmp ? tmp : "/tmp");
 	must(mkdtemp(d->dir));
 	snprintf(d->socket, sizeof d->socket, "%s/vhost.sock", d->dir);
 	snprintf(d->uds, sizeof d->uds, "%s/vm.sock", d->dir);

@@ -275,7 +275,7 @@ int frontend_set_mem_table(struct frontend *f, const struct guest *g)
 		fds[i] = g->regions[i].fd;
 	}
 	return tell(f, VHOST_USER_SET_MEM_TABLE, &m,
-		    sizeof(struct vhost_user_mem_table) +
+		    offsetof(struct vhost_user_mem_table, regions) +
 		    g->n_regions * sizeof m.r[0], fds, g->n_regions);
 }
 

@@ -141,7 +141,7 @@ static void fake_close(struct stream *base, bool is_orderly)
 {
 	struct fake_stream *f = fake_of(base);
 
-	(void)is_orderly;
+	f->is_orderly = is_orderly;
 	f->is_closed = true;
 	trace_add(f->trace, "%sclose", f->prefix);
 }

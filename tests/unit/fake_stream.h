@@ -33,7 +33,7 @@ struct fake_stream {
 	size_t n_read, n_written;		/* bytes */
 	size_t read_calls, write_calls, largest_read;
 	unsigned waits_for;
-	bool is_closed;
+	bool is_closed, is_orderly;
 };
 
 void fake_stream_init(struct fake_stream *f, struct trace *trace, const char *prefix);

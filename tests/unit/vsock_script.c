@@ -200,6 +200,8 @@ static void other_word(struct script *s, const char *word, const char *arg)
 		s->rx.left += strtoul(arg, NULL, 10);
 	} else if (strcmp(word, "reset") == 0) {
 		mux_reset(s->mux, s->now_ms);
+	} else if (strcmp(word, "abort") == 0) {
+		mux_abort(s->mux, s->now_ms);
 	} else if (strcmp(word, "stopped") == 0) {
 		mux_set_running(s->mux, false);
 	} else if (strcmp(word, "type") == 0) {

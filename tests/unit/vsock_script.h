@@ -17,7 +17,7 @@
  *
  * Others: refuse:ERRNO, pending, at_once (what the backend does next);
  * +N milliseconds; starve and feed:N (RX buffers); reset (of the guest);
- * waits (notes what the stream waits for).
+ * abort, stopped; waits (notes what the stream waits for).
  *
  * In the trace: packets by name, with their payload or (r), (s), (b) for the
  * flags of SHUTDOWN; <TEXT written to the stream; shut_wr, shut_rd, close,

@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Bytes and descriptors in random cuts through a socket.
+ *
+ * Input: pieces, each sent by one call: how many descriptors go along, how many
+ * of a message's are taken by its handler, how many bytes (two bytes), then the
+ * bytes.
+ *
+ * Asserted: outcomes are documented ones, a good message has the shape that its
+ * request needs, no descriptor stays open.
+ */
+#include <assert.h>
+#include <fcntl.h>
+#include <sys/socket.h>
+
+#include "input.h"
+#include "util/error.h"
+#include "util/fd.h"
+#include "vhost/msg.h"
+
+enum { PIECES_MAX = 64, FDS_MAX = 40, RINGS = 3 };
+
+/* The next descriptor that would be given out: the same again if none leaks. */
+static int lowest_free(void)
+{
+	int fd = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 0);
+
+	assert(fd >= 0);
+	close(fd);
+	return fd;
+}
+
+static void send_piece(int sock, void *bytes, size_t len, unsigned n_fds)
+{
+	union {
+		struct cmsghdr align;
+		char bytes[CMSG_SPACE(FDS_MAX * sizeof(int))];
+	} control = { .bytes = "" };
+	struct iovec iov = { bytes, len };
+	struct msghdr mh = { .msg_iov = &iov, .msg_iovlen = 1 };
+	struct cmsghdr *c;
+	int fds[FDS_MAX];
+
+	if (n_fds) {
+		mh.msg_control = &control;
+		mh.msg_controllen = CMSG_SPACE(n_fds * sizeof(int));
+		c = CMSG_FIRSTHDR(&mh);
+		*c = (struct cmsghdr){ .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS,
+			.cmsg_len = CMSG_LEN(n_fds * sizeof(int)) };
+		for (unsigned i = 0; i < n_fds; i++)
+			fds[i] = STDERR_FILENO;
+		memcpy(CMSG_DATA(c), fds, n_fds * sizeof(int));
+	}
+	if (sendmsg(sock, &mh, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
+		assert(errno == EAGAIN);
+}
+
+static void check_msg(struct msg *msg, unsigned n_take)
+{
+	int r = msg_check(msg, RINGS);
+
+	assert(msg->hdr.size <= MSG_SKIP_MAX);
+	assert(r == 0 || (r >= MSG_E_UNKNOWN && r <= MSG_E_RING));
+	assert(msg_name(msg->hdr.request) && (!r || msg_str_error(r)));
+	if (r == 0) {
+		assert(msg->hdr.size <= MSG_PAYLOAD_MAX && msg->n_fds <= MSG_FDS_MAX);
+		for (unsigned i = 0; i < msg->n_fds; i++)
+			assert(msg->fds[i] >= 0);
+	}
+	for (unsigned i = 0; i < n_take; i++) {
+		int fd = msg_take_fd(msg, i);
+
+		assert((fd >= 0) == (i < msg->n_fds && i < MSG_FDS_MAX));
+		fd_close(&fd);
+	}
+}
+
+/* False: the session is over. */
+static bool read_all(struct msg_reader *reader, int sock, unsigned n_take)
+{
+	for (;;) {
+		int r = msg_read(reader, sock);
+
+		if (r == MSG_E_AGAIN)
+			return true;
+		assert(r == 0 || r == MSG_E_EOF || r == MSG_E_GARBAGE);
+		if (r)
+			return false;
+		check_msg(&reader->msg, n_take);
+		msg_reader_next(reader);
+	}
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	struct input in = { data, size };
+	int lowest = lowest_free(), socks[2];
+	struct msg_reader *reader = malloc(sizeof *reader);
+	bool goes_on = true;
+
+	if (!reader || socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, socks) < 0)
+		abort();
+	msg_reader_init(reader);
+	for (int i = 0; i < PIECES_MAX && in.left && goes_on; i++) {
+		unsigned n_fds = input_u8(&in) % (FDS_MAX + 1), n_take = input_u8(&in) % 10;
+		size_t len = input_u16(&in) % 8192;
+		void *bytes = malloc(len + 1);
+
+		if (!bytes)
+			abort();
+		input_take(&in, bytes, len + 1);
+		send_piece(socks[0], bytes, len + 1, n_fds);
+		free(bytes);
+		goes_on = read_all(reader, socks[1], n_take);
+	}
+	fd_close(&socks[0]);
+	if (goes_on)
+		assert(!read_all(reader, socks[1], 0));
+	msg_reader_deinit(reader);
+	fd_close(&socks[1]);
+	free(reader);
+	assert(lowest_free() == lowest);
+	return 0;
+}

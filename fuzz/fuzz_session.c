@@ -1,0 +1,225 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Sequences of messages against a whole session, with real descriptors and
+ * real rings.
+ *
+ * Input: messages: request, flags of the header, how many descriptors, of which
+ * kinds (two bits each), bytes of payload (two bytes), then the payload.
+ *
+ * Asserted: one answer where one is due and none else, whole and well-formed;
+ * a stopped ring does not run; iovecs of running rings lie in memory that is
+ * mapped; no descriptor stays open.
+ */
+#include <assert.h>
+#include <fcntl.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+
+#include "input.h"
+#include "util/error.h"
+#include "util/fd.h"
+#include "util/log.h"
+#include "vhost/session.h"
+
+enum { MESSAGES_MAX = 100, FDS_MAX = 12, RINGS = 3, IOVS = 1100 };
+
+static int kinds[4];				/* descriptors to send */
+static struct session *session;
+static uint8_t sum;
+
+static void init_once(void)
+{
+	static const off_t sizes[] = { 65536, 5000 };
+
+	if (kinds[0])
+		return;
+	log_level = LOG_ERR;
+	for (int i = 0; i < 2; i++) {
+		kinds[i] = memfd_create("fuzz", MFD_CLOEXEC);
+		if (kinds[i] < 0 || ftruncate(kinds[i], sizes[i]) < 0)
+			abort();
+	}
+	kinds[2] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	kinds[3] = open("/dev/null", O_RDWR | O_CLOEXEC);
+	if (kinds[2] < 0 || kinds[3] < 0)
+		abort();
+}
+
+/* Works on a ring as a device does, and reads what its chains offer. */
+static void use_ring(unsigned ring)
+{
+	static struct iovec iov[IOVS];
+	struct virtq_iovs iovs = { .iov = iov, .max = IOVS };
+	struct virtq *q = session_running(session, ring);
+	struct vring *v = session_vring(session, ring);
+	struct virtq_chain c;
+	int r;
+
+	assert(!q || (v->started && !v->failed));
+	if (!q)
+		return;
+	for (int i = 0; i < 4 && (r = virtq_pop(q, &iovs, &c)) != VIRTQ_E_EMPTY; i++) {
+		if (r == VIRTQ_E_FULL)
+			break;
+		if (r == VIRTQ_E_BROKEN) {
+			session_ring_broken(session, ring);
+			assert(!session_running(session, ring));
+			return;
+		}
+		for (size_t k = 0; k < c.n_out + c.n_in; k++) {
+			sum += *(uint8_t *)c.iov[k].iov_base;
+			sum += ((uint8_t *)c.iov[k].iov_base)[c.iov[k].iov_len - 1];
+		}
+		virtq_push(q, &c, 0);
+	}
+	virtq_publish(q);
+	virtq_enable_notify(q);
+}
+
+static void on_ring_changed(void *ctx, unsigned ring)
+{
+	(void)ctx;
+	assert(ring < RINGS);
+}
+
+static void on_ring_stopped(void *ctx, unsigned ring)
+{
+	(void)ctx;
+	assert(!session_running(session, ring));
+}
+
+static void on_guest_reset(void *ctx)
+{
+	(void)ctx;
+}
+
+static void on_read_config(void *ctx, uint32_t offset, void *out, size_t len)
+{
+	(void)ctx;
+	memset(out, (int)offset, len);
+}
+
+static const struct session_ops ops = {
+	.ring_changed = on_ring_changed, .ring_stopped = on_ring_stopped,
+	.guest_reset = on_guest_reset, .read_config = on_read_config,
+};
+
+static int lowest_free(void)
+{
+	int fd = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 0);
+
+	assert(fd >= 0);
+	close(fd);
+	return fd;
+}
+
+static void send_msg(int sock, struct vhost_user_hdr *hdr, void *payload, unsigned n_fds,
+		     unsigned which)
+{
+	union {
+		struct cmsghdr align;
+		char bytes[CMSG_SPACE(FDS_MAX * sizeof(int))];
+	} control = { .bytes = "" };
+	struct iovec iov[2] = { { hdr, sizeof *hdr }, { payload, hdr->size } };
+	struct msghdr mh = { .msg_iov = iov, .msg_iovlen = 2 };
+	int fds[FDS_MAX];
+
+	for (unsigned i = 0; i < n_fds; i++)
+		fds[i] = kinds[which >> (2 * i % 8) & 3];
+	if (n_fds) {
+		struct cmsghdr *c = &control.align;
+
+		*c = (struct cmsghdr){ .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS,
+			.cmsg_len = CMSG_LEN(n_fds * sizeof(int)) };
+		memcpy(CMSG_DATA(c), fds, n_fds * sizeof(int));
+		mh.msg_control = &control;
+		mh.msg_controllen = CMSG_SPACE(n_fds * sizeof(int));
+	}
+	if (sendmsg(sock, &mh, MSG_DONTWAIT | MSG_NOSIGNAL) !=
+	    (ssize_t)(sizeof *hdr + hdr->size))
+		abort();
+}
+
+/* Reads the one answer, if there is one. */
+static bool take_answer(int sock, const struct vhost_user_hdr *asked)
+{
+	static uint8_t payload[MSG_PAYLOAD_MAX];
+	struct vhost_user_hdr hdr;
+	ssize_t n = recv(sock, &hdr, sizeof hdr, MSG_DONTWAIT);
+
+	if (n <= 0)
+		return false;
+	assert(n == sizeof hdr && hdr.request == asked->request);
+	assert(hdr.flags == (VHOST_USER_VERSION | VHOST_USER_F_REPLY));
+	assert(hdr.size <= sizeof payload);
+	if (hdr.size)
+		assert(recv(sock, payload, hdr.size, MSG_DONTWAIT) == (ssize_t)hdr.size);
+	assert(recv(sock, payload, 1, MSG_DONTWAIT) <= 0);
+	return true;
+}
+
+/* False: the session is over. */
+static bool play_message(struct input *in, int sock, bool *reply_ack)
+{
+	struct vhost_user_hdr hdr = { .request = input_u8(in) };
+	unsigned n_fds, which;
+	bool is_due, answered;
+	uint64_t features = 0;
+	void *payload;
+	int r;
+
+	hdr.flags = input_u8(in);
+	n_fds = input_u8(in) % (FDS_MAX + 1);
+	which = input_u8(in);
+	hdr.size = input_u16(in) % 5000;
+	payload = malloc(hdr.size + 1);
+	if (!payload)
+		abort();
+	input_take(in, payload, hdr.size);
+	send_msg(sock, &hdr, payload, n_fds, which);
+	memcpy(&features, payload, hdr.size < 8 ? hdr.size : 8);
+	free(payload);
+	r = session_input(session);
+	answered = take_answer(sock, &hdr);
+	if (r == SESSION_E_END)
+		return false;
+	is_due = msg_has_reply(hdr.request) || (*reply_ack && hdr.flags & VHOST_USER_F_NEED_REPLY);
+	/* The one that turns acknowledgements on may ask for the first, or off. */
+	if (hdr.request == VHOST_USER_SET_PROTOCOL_FEATURES && hdr.size == 8 && !n_fds &&
+	    !(features & ~UINT64_C(0xa209))) {
+		*reply_ack = features >> VHOST_USER_PROTOCOL_F_REPLY_ACK & 1;
+		is_due = *reply_ack && hdr.flags & VHOST_USER_F_NEED_REPLY;
+	}
+	assert(answered == is_due);
+	for (unsigned ring = 0; ring < RINGS; ring++)
+		use_ring(ring);
+	return true;
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	struct session_config config = {
+		.ops = &ops, .tag = "fuzz", .n_rings = RINGS, .ring_size_max = 256,
+		.features = UINT64_C(1) << VIRTIO_F_VERSION_1 |
+			UINT64_C(1) << VIRTIO_F_EVENT_IDX | UINT64_C(1) << VIRTIO_F_INDIRECT_DESC,
+	};
+	struct input in = { data, size };
+	bool reply_ack = false;
+	int lowest, socks[2];
+
+	init_once();
+	lowest = lowest_free();
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, socks) < 0 ||
+	    session_new(&session, &config, socks[1]))
+		abort();
+	for (int i = 0; i < MESSAGES_MAX && in.left; i++)
+		if (!play_message(&in, socks[0], &reply_ack))
+			break;
+	fd_close(&socks[0]);
+	while (session_input(session) == 0)
+		;
+	session_free(session);
+	assert(lowest_free() == lowest);
+	return 0;
+}

@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Guests that mean harm: random packets, rings of random bytes, memory that is
+ * taken away. Whatever they do, the daemon and the next guest are well.
+ */
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "e2e/e2e.h"
+
+enum { ROUNDS = 8 };
+
+static uint32_t state;
+
+static uint32_t pick(uint32_t n)
+{
+	uint64_t w;
+
+	pattern_fill(&w, sizeof w, 8 * (uint64_t)state++, (uint32_t)n);
+	return (uint32_t)((w >> 32) % n);
+}
+
+/* Fields that are mostly right, so that they get far. */
+static struct driver_pkt random_pkt(void)
+{
+	static const uint32_t odd[] = { 0, 1, 44, 0x7fffffff, 0x80000000, 0xffffffff };
+	struct driver_pkt p = driver_pkt(&vm, (uint16_t)pick(9), 2000 + pick(8),
+					 PORT + pick(3));
+
+	if (pick(4) == 0)
+		p.dst_port = (1u << 30) + pick(64);
+	if (pick(20) == 0)
+		p.type = (uint16_t)pick(4);
+	if (pick(20) == 0)
+		p.src_cid = pick(6);
+	if (pick(20) == 0)
+		p.dst_cid = pick(6);
+	p.flags = pick(5);
+	if (pick(4) == 0)
+		p.buf_alloc = odd[pick(6)];
+	if (pick(4) == 0)
+		p.fwd_cnt = odd[pick(6)];
+	p.len = pick(3) ? 0 : pick(5000);
+	return p;
+}
+
+static void drain(void)
+{
+	driver_turn(&vm);
+	vm.n_inbox = 0;
+}
+
+START_TEST(random_packets)
+{
+	int listener = host_listen(vhd.uds, PORT, 100);
+	struct driver_pkt p;
+
+	state = (uint32_t)_i * 1000000;
+	driver_keep_packets(&vm);
+	for (int i = 0; i < 20000; i++) {
+		p = random_pkt();
+		if (i % 100 == 0)
+			host_dial(vhd.uds, 2000 + pick(8));
+		ck_assert(driver_send(&vm, &p, NULL));
+		drain();
+		if (deadline_poll(listener, POLLIN, 0))
+			close(host_accept(listener));
+	}
+	host_unlisten(listener, vhd.uds, PORT);
+	driver_reboot(&vm);
+	vm.input = sock_input;
+	e2e_check_alive();
+}
+END_TEST
+
+/* Everything a ring consists of, overwritten; sometimes nearly right. */
+static void scramble(struct vring *r)
+{
+	pattern_fill(r->desc, virtq_desc_size(r->num), 0, state++);
+	if (pick(2))
+		for (uint32_t i = 0; i < r->num; i++)
+			vring_raw_desc(r, i, vm.tx_gpa + pick(100000), pick(5000),
+				       (uint16_t)pick(4), (uint16_t)pick(r->num));
+	for (uint32_t i = 0; i < r->num; i++)
+		r->avail->ring[i] = le16_of((uint16_t)pick(r->num + pick(2)));
+	vring_raw_avail_idx(r, (uint16_t)(vring_used_idx(r) + pick(r->num + 2)));
+}
+
+START_TEST(random_rings)
+{
+	state = (uint32_t)_i * 1000000;
+	for (int i = 0; i < 100; i++) {
+		driver_keep_packets(&vm);
+		host_dial(vhd.uds, 99);
+		for (int q = 0; q < 3; q++)
+			scramble(&vm.vq[q]);
+		for (int q = 0; q < 3; q++)
+			vring_kick(&vm.vq[q]);
+		for (int q = 0; q < 3; q++) {	/* it may lie anywhere now */
+			uint32_t base;
+
+			ck_assert_int_eq(frontend_get_vring_base(&vm.fe, (uint32_t)q,
+								 &base), 0);
+		}
+		driver_rewind(&vm, 0);
+		ck_assert_int_eq(driver_program(&vm), 0);
+	}
+	driver_reboot(&vm);
+	vm.input = sock_input;
+	e2e_check_alive();
+}
+END_TEST
+
+/* The guest changes everything while the daemon reads it. */
+START_TEST(rings_that_change_while_they_are_read)
+{
+	int64_t end = deadline_in(500);
+
+	state = (uint32_t)_i * 1000000;
+	driver_keep_packets(&vm);
+	while (deadline_left(end)) {
+		for (int i = 0; i < 50; i++) {
+			scramble(&vm.vq[VSOCK_TXQ]);
+			vring_kick(&vm.vq[VSOCK_TXQ]);
+		}
+		driver_deinit(&vm);
+		driver_up(&vm, vhd.socket, NULL);
+		driver_keep_packets(&vm);
+	}
+	vm.input = sock_input;
+	e2e_check_alive();
+}
+END_TEST
+
+/* SIGBUS in the daemon: that device alone ends. */
+START_TEST(guest_memory_shrinks)
+{
+	struct pair p = e2e_guest_connects(&vm, vhd.uds);
+
+	e2e_check_talks(p);
+	ck_assert(driver_flush(&vm));
+	ck_assert_int_eq(ftruncate(vm.guest.regions[_i].fd, 0), 0);
+	ck_assert(host_write(p.host, "x", 1));
+	vring_kick(&vm.vq[VSOCK_TXQ]);
+	vring_kick(&vm.vq[VSOCK_RXQ]);
+	ck_assert(host_is_closed(p.host, DEADLINE_MS));
+	ck_assert(daemon_is_running(&vhd));
+	driver_deinit(&vm);
+	driver_up(&vm, vhd.socket, NULL);
+	e2e_check_alive();
+}
+END_TEST
+
+int main(void)
+{
+	Suite *s = suite_create("hostile");
+	TCase *tc = e2e_case(s, "hostile", e2e_setup_vm, 120);
+
+	tcase_add_loop_test(tc, random_packets, 0, ROUNDS);
+	tcase_add_loop_test(tc, random_rings, 0, ROUNDS);
+	tcase_add_loop_test(tc, rings_that_change_while_they_are_read, 0, 2);
+	tcase_add_loop_test(tc, guest_memory_shrinks, 0, 2);
+	return e2e_run(s);
+}

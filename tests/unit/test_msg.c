@@ -1,0 +1,346 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Framing, descriptors and shapes of vhost-user messages. */
+#include "vhost/msg.h"
+
+#include <string.h>
+#include <sys/socket.h>
+
+#include "frontend.h"
+#include "unit.h"
+#include "util/fd.h"
+
+enum { RINGS = 3, HDR = sizeof(struct vhost_user_hdr) };
+
+static struct frontend f;
+static struct msg_reader reader;
+static int fds_before;
+
+static void setup(void)
+{
+	fds_before = unit_count_fds();
+	frontend_init(&f);
+	msg_reader_init(&reader);
+}
+
+static void teardown(void)
+{
+	msg_reader_deinit(&reader);
+	frontend_deinit(&f);
+	ck_assert_int_eq(unit_count_fds(), fds_before);
+}
+
+static int read_msg(void)
+{
+	return msg_read(&reader, f.other);
+}
+
+struct wire {
+	struct vhost_user_hdr hdr;
+	uint8_t payload[64];
+};
+
+static struct wire make(uint32_t request, uint32_t size)
+{
+	struct wire w = { .hdr = { request, VHOST_USER_VERSION, size } };
+
+	for (uint32_t i = 0; i < sizeof w.payload; i++)
+		w.payload[i] = (uint8_t)(i + 1);
+	return w;
+}
+
+static void expect(const struct wire *w, unsigned n_fds)
+{
+	ck_assert_int_eq(read_msg(), 0);
+	ck_assert_mem_eq(&reader.msg.hdr, &w->hdr, HDR);
+	ck_assert_mem_eq(reader.msg.payload.bytes, w->payload, w->hdr.size);
+	ck_assert_uint_eq(reader.msg.n_fds, n_fds);
+}
+
+/* _i: where it is cut; descriptors come with both pieces. */
+START_TEST(any_cut)
+{
+	struct wire w = make(VHOST_USER_SET_VRING_ADDR, 40);
+	size_t total = HDR + 40, cut = (size_t)_i;
+	unsigned n_fds = 0;
+
+	if (cut) {
+		frontend_send_bytes(&f, &w, cut, 1);
+		ck_assert_int_eq(read_msg(), MSG_E_AGAIN);
+		ck_assert_int_eq(read_msg(), MSG_E_AGAIN);
+		n_fds++;
+	}
+	frontend_send_bytes(&f, (uint8_t *)&w + cut, total - cut, 1);
+	expect(&w, n_fds + 1);
+	msg_reader_next(&reader);
+	ck_assert_int_eq(read_msg(), MSG_E_AGAIN);
+}
+END_TEST
+
+START_TEST(byte_by_byte)
+{
+	struct wire w = make(VHOST_USER_SET_FEATURES, 8);
+
+	for (size_t i = 0; i < HDR + 8; i++) {
+		ck_assert_int_eq(read_msg(), MSG_E_AGAIN);
+		frontend_send_bytes(&f, (uint8_t *)&w + i, 1, 0);
+	}
+	expect(&w, 0);
+}
+END_TEST
+
+/* Descriptors of the second do not become the first's. */
+START_TEST(several_at_once)
+{
+	struct wire w[] = {
+		make(VHOST_USER_SET_FEATURES, 8), make(VHOST_USER_SET_VRING_KICK, 8),
+		make(VHOST_USER_GET_FEATURES, 0),
+	};
+
+	for (int i = 0; i < COUNT(w); i++)
+		frontend_send_bytes(&f, &w[i], HDR + w[i].hdr.size, i == 1 ? 2 : 0);
+	for (int i = 0; i < COUNT(w); i++) {
+		expect(&w[i], i == 1 ? 2 : 0);
+		msg_reader_next(&reader);
+	}
+	ck_assert_int_eq(read_msg(), MSG_E_AGAIN);
+}
+END_TEST
+
+START_TEST(taken_fd_is_the_takers)
+{
+	struct wire w = make(VHOST_USER_SET_VRING_KICK, 8);
+	int fd, before;
+
+	frontend_send_bytes(&f, &w, HDR + 8, 2);
+	expect(&w, 2);
+	before = unit_count_fds();
+	fd = msg_take_fd(&reader.msg, 0);
+	ck_assert_int_ge(fd, 0);
+	ck_assert_int_eq(msg_take_fd(&reader.msg, 0), -1);
+	ck_assert_int_eq(msg_take_fd(&reader.msg, 2), -1);
+	ck_assert_int_eq(msg_take_fd(&reader.msg, MSG_FDS_MAX), -1);
+	msg_reader_next(&reader);
+	ck_assert_int_eq(unit_count_fds(), before - 1);
+	ck_assert_int_eq(close(fd), 0);
+}
+END_TEST
+
+/* _i: that many descriptors. Kept at most MSG_FDS_MAX, never taken for fewer. */
+START_TEST(many_fds)
+{
+	struct wire w = make(VHOST_USER_SET_VRING_KICK, 8);
+	unsigned n = (unsigned)_i;
+
+	frontend_send_bytes(&f, &w, HDR + 8, n);
+	ck_assert_int_eq(read_msg(), 0);
+	ck_assert_uint_ge(reader.msg.n_fds, n);
+	if (n <= 32)
+		ck_assert_uint_eq(reader.msg.n_fds, n);
+	ck_assert_int_eq(unit_count_fds(), fds_before + 2 + (int)(n < MSG_FDS_MAX ? n : MSG_FDS_MAX));
+	msg_reader_next(&reader);
+	ck_assert_int_eq(unit_count_fds(), fds_before + 2);
+}
+END_TEST
+
+struct hdr_case {
+	const char *name;
+	uint32_t flags, size;
+	int result;
+};
+
+static const struct hdr_case hdr_cases[] = {
+	{ "version 0", 0, 0, MSG_E_GARBAGE },
+	{ "version 2", 2, 0, MSG_E_GARBAGE },
+	{ "version 3", 3, 0, MSG_E_GARBAGE },
+	{ "a reply", 5, 0, MSG_E_GARBAGE },
+	{ "wants an answer", 9, 0, 0 },
+	{ "unknown flags", 0xfffffff1, 0, 0 },
+	{ "longest payload", 1, MSG_PAYLOAD_MAX, MSG_E_AGAIN },
+	{ "longest to skip", 1, MSG_SKIP_MAX, MSG_E_AGAIN },
+	{ "longer", 1, MSG_SKIP_MAX + 1, MSG_E_GARBAGE },
+	{ "longest", 1, UINT32_MAX, MSG_E_GARBAGE },
+};
+
+START_TEST(headers)
+{
+	const struct hdr_case *c = &hdr_cases[_i];
+	struct vhost_user_hdr hdr = { VHOST_USER_GET_FEATURES, c->flags, c->size };
+
+	frontend_send_bytes(&f, &hdr, sizeof hdr, 1);
+	ck_assert_msg(read_msg() == c->result, "%s", c->name);
+}
+END_TEST
+
+/* Skipped, so that the next one is found; its descriptors are closed. */
+START_TEST(oversized_payload)
+{
+	struct vhost_user_hdr hdr = { VHOST_USER_GET_CONFIG, VHOST_USER_VERSION, 10000 };
+	static const uint8_t rest[10000];
+	struct wire next = make(VHOST_USER_SET_FEATURES, 8);
+
+	frontend_send_bytes(&f, &hdr, sizeof hdr, 1);
+	frontend_send_bytes(&f, rest, 5000, 1);
+	ck_assert_int_eq(read_msg(), MSG_E_AGAIN);
+	frontend_send_bytes(&f, rest, 5000, 1);
+	frontend_send_bytes(&f, &next, HDR + 8, 0);
+	ck_assert_int_eq(read_msg(), 0);
+	ck_assert_int_eq(msg_check(&reader.msg, RINGS), MSG_E_SIZE);
+	msg_reader_next(&reader);
+	expect(&next, 0);
+}
+END_TEST
+
+/* _i: bytes of a message before the front-end leaves. */
+START_TEST(ends)
+{
+	struct wire w = make(VHOST_USER_SET_FEATURES, 8);
+
+	if (_i)
+		frontend_send_bytes(&f, &w, (size_t)_i, 1);
+	fd_close(&f.sock);
+	ck_assert_int_eq(read_msg(), MSG_E_EOF);
+}
+END_TEST
+
+#define REGIONS(n) \
+	(offsetof(struct vhost_user_mem_table, regions) + (n) * sizeof(struct vhost_user_mem_region))
+
+struct shape_case {
+	uint32_t request, size;
+	unsigned n_fds;
+	uint32_t words[3];			/* first of the payload */
+	int result;
+};
+
+static const struct shape_case shape_cases[] = {
+	{ VHOST_USER_GET_FEATURES, 0, 0, { 0 }, 0 },
+	{ VHOST_USER_GET_FEATURES, 8, 0, { 0 }, MSG_E_SIZE },
+	{ VHOST_USER_GET_FEATURES, 0, 1, { 0 }, MSG_E_FDS },
+	{ VHOST_USER_SET_FEATURES, 8, 0, { 0 }, 0 },
+	{ VHOST_USER_SET_FEATURES, 0, 0, { 0 }, MSG_E_SIZE },
+	{ VHOST_USER_SET_FEATURES, 7, 0, { 0 }, MSG_E_SIZE },
+	{ VHOST_USER_SET_FEATURES, 9, 0, { 0 }, MSG_E_SIZE },
+	{ VHOST_USER_SET_OWNER, 0, 0, { 0 }, 0 },
+	{ VHOST_USER_RESET_OWNER, 0, 0, { 0 }, 0 },
+	{ VHOST_USER_SET_MEM_TABLE, REGIONS(0), 0, { 0 }, 0 },
+	{ VHOST_USER_SET_MEM_TABLE, REGIONS(1), 1, { 1 }, 0 },
+	{ VHOST_USER_SET_MEM_TABLE, REGIONS(8), 8, { 8 }, 0 },
+	{ VHOST_USER_SET_MEM_TABLE, REGIONS(8), 1, { 1 }, 0 },
+	{ VHOST_USER_SET_MEM_TABLE, REGIONS(1), 2, { 2 }, MSG_E_SIZE },
+	{ VHOST_USER_SET_MEM_TABLE, REGIONS(2) - 1, 2, { 2 }, MSG_E_SIZE },
+	{ VHOST_USER_SET_MEM_TABLE, REGIONS(9), 9, { 9 }, MSG_E_SIZE },
+	{ VHOST_USER_SET_MEM_TABLE, REGIONS(1), 1, { UINT32_MAX }, MSG_E_SIZE },
+	{ VHOST_USER_SET_MEM_TABLE, 7, 0, { 0 }, MSG_E_SIZE },
+	{ VHOST_USER_SET_MEM_TABLE, REGIONS(2), 1, { 2 }, MSG_E_FDS },
+	{ VHOST_USER_SET_MEM_TABLE, REGIONS(2), 3, { 2 }, MSG_E_FDS },
+	{ VHOST_USER_SET_VRING_NUM, 8, 0, { 2 }, 0 },
+	{ VHOST_USER_SET_VRING_NUM, 8, 0, { 3 }, MSG_E_RING },
+	{ VHOST_USER_SET_VRING_NUM, 8, 0, { UINT32_MAX }, MSG_E_RING },
+	{ VHOST_USER_SET_VRING_ADDR, 40, 0, { 2 }, 0 },
+	{ VHOST_USER_SET_VRING_ADDR, 40, 0, { 3 }, MSG_E_RING },
+	{ VHOST_USER_SET_VRING_ADDR, 39, 0, { 0 }, MSG_E_SIZE },
+	{ VHOST_USER_SET_VRING_BASE, 8, 0, { 3 }, MSG_E_RING },
+	{ VHOST_USER_GET_VRING_BASE, 8, 0, { 3 }, MSG_E_RING },
+	{ VHOST_USER_GET_VRING_BASE, 8, 0, { 0 }, 0 },
+	{ VHOST_USER_SET_VRING_ENABLE, 8, 0, { 3 }, MSG_E_RING },
+	{ VHOST_USER_SET_VRING_KICK, 8, 1, { 2 }, 0 },
+	{ VHOST_USER_SET_VRING_KICK, 8, 1, { 3 }, MSG_E_RING },
+	{ VHOST_USER_SET_VRING_KICK, 8, 0, { 2 }, MSG_E_FDS },
+	{ VHOST_USER_SET_VRING_KICK, 8, 2, { 2 }, MSG_E_FDS },
+	{ VHOST_USER_SET_VRING_KICK, 8, 0, { 0x102 }, 0 },
+	{ VHOST_USER_SET_VRING_KICK, 8, 1, { 0x102 }, MSG_E_FDS },
+	{ VHOST_USER_SET_VRING_CALL, 8, 1, { 3 }, MSG_E_RING },
+	{ VHOST_USER_SET_VRING_CALL, 8, 0, { 0x103 }, MSG_E_RING },
+	{ VHOST_USER_SET_VRING_ERR, 8, 1, { 0 }, 0 },
+	{ VHOST_USER_SET_VRING_ERR, 8, 33, { 0 }, MSG_E_FDS },
+	{ VHOST_USER_GET_PROTOCOL_FEATURES, 0, 0, { 0 }, 0 },
+	{ VHOST_USER_SET_PROTOCOL_FEATURES, 8, 0, { 0 }, 0 },
+	{ VHOST_USER_GET_QUEUE_NUM, 0, 0, { 0 }, 0 },
+	{ VHOST_USER_GET_CONFIG, 12, 0, { 0, 0 }, 0 },
+	{ VHOST_USER_GET_CONFIG, 20, 0, { 0, 8 }, 0 },
+	{ VHOST_USER_GET_CONFIG, 12, 0, { 0, 256 }, 0 },
+	{ VHOST_USER_GET_CONFIG, 12, 0, { 0, MSG_CONFIG_MAX }, 0 },
+	{ VHOST_USER_GET_CONFIG, 12, 0, { 0, MSG_CONFIG_MAX + 1 }, MSG_E_SIZE },
+	{ VHOST_USER_GET_CONFIG, 12, 0, { 0, UINT32_MAX }, MSG_E_SIZE },
+	{ VHOST_USER_GET_CONFIG, 11, 0, { 0, 0 }, MSG_E_SIZE },
+	{ VHOST_USER_SET_CONFIG, 20, 0, { 0, 8 }, 0 },
+	{ VHOST_USER_SET_CONFIG, 20, 0, { 0, 9 }, MSG_E_SIZE },
+	{ VHOST_USER_RESET_DEVICE, 0, 0, { 0 }, 0 },
+	{ VHOST_USER_GET_MAX_MEM_SLOTS, 0, 0, { 0 }, 0 },
+	{ VHOST_USER_ADD_MEM_REG, 40, 1, { 0 }, 0 },
+	{ VHOST_USER_ADD_MEM_REG, 40, 0, { 0 }, MSG_E_FDS },
+	{ VHOST_USER_ADD_MEM_REG, 40, 2, { 0 }, MSG_E_FDS },
+	{ VHOST_USER_ADD_MEM_REG, 32, 1, { 0 }, MSG_E_SIZE },
+	{ VHOST_USER_REM_MEM_REG, 40, 0, { 0 }, 0 },
+	{ VHOST_USER_REM_MEM_REG, 40, 1, { 0 }, 0 },
+	{ VHOST_USER_REM_MEM_REG, 40, 2, { 0 }, MSG_E_FDS },
+	{ VHOST_USER_SET_VRING_ENDIAN, 8, 0, { 0 }, MSG_E_UNKNOWN },
+	{ 0, 0, 0, { 0 }, MSG_E_UNKNOWN },
+	{ VHOST_USER_REQUEST_END, 0, 0, { 0 }, MSG_E_UNKNOWN },
+	{ UINT32_MAX, 0, 0, { 0 }, MSG_E_UNKNOWN },
+};
+
+START_TEST(shapes)
+{
+	const struct shape_case *c = &shape_cases[_i];
+	static struct msg msg;
+
+	memset(&msg, 0, sizeof msg);
+	msg.hdr = (struct vhost_user_hdr){ c->request, VHOST_USER_VERSION, c->size };
+	msg.n_fds = c->n_fds;
+	memcpy(msg.payload.bytes, c->words, sizeof c->words);
+	ck_assert_msg(msg_check(&msg, RINGS) == c->result, "%s, %u bytes, %u fds",
+		      msg_name(c->request), c->size, c->n_fds);
+}
+END_TEST
+
+/* Every request has a name; a request that is not served says so. */
+START_TEST(every_request)
+{
+	static struct msg msg;
+
+	msg.hdr.request = (uint32_t)_i;
+	ck_assert_str_ne(msg_name((uint32_t)_i), "unknown request");
+	ck_assert_ptr_nonnull(msg_str_error(msg_check(&msg, RINGS) | MSG_E_SIZE));
+}
+END_TEST
+
+START_TEST(reply)
+{
+	struct frontend_answer a;
+	uint64_t v = 4711;
+
+	ck_assert(msg_send_reply(f.other, VHOST_USER_GET_FEATURES, &v, sizeof v));
+	ck_assert(frontend_take(&f, &a));
+	ck_assert_uint_eq(a.hdr.request, VHOST_USER_GET_FEATURES);
+	ck_assert_uint_eq(a.hdr.flags, 5);
+	ck_assert_uint_eq(a.hdr.size, 8);
+	ck_assert_uint_eq(a.payload.u64, 4711);
+	ck_assert(msg_send_reply(f.other, VHOST_USER_GET_FEATURES, NULL, 0));
+	ck_assert(frontend_take(&f, &a));
+	ck_assert_uint_eq(a.hdr.size, 0);
+	fd_close(&f.sock);
+	ck_assert(!msg_send_reply(f.other, VHOST_USER_GET_FEATURES, &v, sizeof v));
+}
+END_TEST
+
+int main(void)
+{
+	Suite *suite = suite_create("msg");
+	TCase *tc = tcase_create("msg");
+
+	tcase_add_checked_fixture(tc, setup, teardown);
+	tcase_add_loop_test(tc, any_cut, 0, HDR + 40);
+	tcase_add_test(tc, byte_by_byte);
+	tcase_add_test(tc, several_at_once);
+	tcase_add_test(tc, taken_fd_is_the_takers);
+	tcase_add_loop_test(tc, many_fds, 0, FRONTEND_FDS_MAX + 1);
+	tcase_add_loop_test(tc, headers, 0, COUNT(hdr_cases));
+	tcase_add_test(tc, oversized_payload);
+	tcase_add_loop_test(tc, ends, 0, HDR + 8);
+	tcase_add_loop_test(tc, shapes, 0, COUNT(shape_cases));
+	tcase_add_loop_test(tc, every_request, 1, VHOST_USER_REQUEST_END);
+	tcase_add_test(tc, reply);
+	suite_add_tcase(suite, tc);
+	return unit_main(suite);
+}
