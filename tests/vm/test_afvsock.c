@@ -509,6 +509,67 @@ START_TEST(port_is_taken)
 }
 END_TEST
 
+/* ---- peers at other CIDs: the guest's host dials the three ports all the time ---- */
+
+static const struct {
+	const char *cid, *port, *any;
+	bool is_let_in;
+} peer_cases[] = {				/* the peer's CID is 2 */
+	{ "1", "7001", NULL, false },
+	{ "2", "7002", NULL, true },
+	{ "1", "7003", "--forward-listen-any", true },
+};
+
+static void wait_until_refused(const char *port)
+{
+	int64_t deadline = deadline_in(DEADLINE_MS);
+	char line[64];
+	bool is_there;
+
+	snprintf(line, sizeof line, "of CID 2 to port %s: not let in", port);
+	do {
+		char *log = daemon_log(&vhd);
+
+		is_there = strstr(log, line);
+		free(log);
+		ck_assert(deadline_left(deadline));
+	} while (!is_there && !driver_wait(&vm, deadline_in(50), false));
+	ck_assert(is_there);
+	ck_assert(driver_is_quiet(&vm, QUIET_MS));
+}
+
+START_TEST(peers_by_their_cid)
+{
+	const char *const args[] = {
+		"--socket", vhd.socket, "--forward-cid", peer_cases[_i].cid,
+		"--forward-listen", peer_cases[_i].port, peer_cases[_i].any, NULL,
+	};
+	uint32_t port = (uint32_t)atoi(peer_cases[_i].port);
+	struct sock *s;
+
+	daemon_spawn(&vhd, args);
+	ck_assert(daemon_wait_listening(&vhd, vhd.socket));
+	driver_up(&vm, vhd.socket, NULL);
+	sock_listen(&vm, port);
+	if (peer_cases[_i].is_let_in) {
+		s = sock_accept(&vm, port);
+		ck_assert_uint_eq(s->peer_cid, VSOCK_CID_HOST);
+		ck_assert(sock_send(s, "hello", 5));
+		ck_assert(sock_wait_shutdown(s, VSOCK_SHUTDOWN_BOTH, DEADLINE_MS));
+	} else {
+		wait_until_refused(peer_cases[_i].port);
+	}
+}
+END_TEST
+
+static Suite *make_peers_suite(void)
+{
+	Suite *s = suite_create("peers");
+
+	tcase_add_loop_test(e2e_case(s, "peers", e2e_setup_bare, 120), peers_by_their_cid, 0, 3);
+	return s;
+}
+
 static Suite *make_suite(void)
 {
 	Suite *s = suite_create("afvsock");
@@ -541,7 +602,7 @@ static Suite *make_suite(void)
 	return s;
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
 	const char *where = getenv("AFVSOCK_TEST_IN");
 
@@ -549,5 +610,6 @@ int main(void)
 		fputs("only inside the guest of test_afvsock.py\n", stderr);
 		return EXIT_FAILURE;
 	}
-	return e2e_run(make_suite());
+	return e2e_run(argc > 1 && strcmp(argv[1], "peers") == 0 ? make_peers_suite() :
+		       make_suite());
 }
