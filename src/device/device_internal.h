@@ -6,6 +6,7 @@
 #pragma once
 
 #include "device/device.h"
+#include "util/acceptor.h"
 #include "util/listener.h"
 #include "vhost/session.h"
 
@@ -29,8 +30,7 @@ struct device {
 	bool event_due;				/* TRANSPORT_RESET */
 
 	struct listener listener;
-	struct loop_source listener_source;	/* not added while it rests */
-	struct loop_timer rest;
+	struct acceptor acceptor;
 	struct candidate candidates[CANDIDATES_MAX];
 	unsigned next_candidate;
 	struct session *session;		/* NULL: no front-end */
