@@ -40,6 +40,7 @@ static void on_events(struct loop_source *source, uint32_t events)
 
 	if (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) {
 		s->saw_rdhup = true;
+		s->saw_error |= (events & EPOLLERR) != 0;
 		if (s->kind->is_closed(s, events))
 			ready |= STREAM_HUP;
 	}
@@ -67,7 +68,7 @@ void sock_stream_init(struct sock_stream *s, const struct sock_kind *kind, struc
 
 void sock_stream_deinit(struct sock_stream *s)
 {
-	loop_remove(s->loop, &s->source);
+	loop_forget(s->loop, &s->source);
 	fd_close(&s->fd);
 }
 
@@ -110,6 +111,8 @@ static int sock_read(struct stream *base, const struct iovec *v, int nv, size_t 
 	} iov = { .c = v };			/* recvmsg writes behind it, not to it */
 	ssize_t n;
 
+	if (s->is_empty_for_good)
+		return end_of_stream(s);
 	mh.msg_iov = iov.v;
 	do
 		n = recvmsg(s->fd, &mh, MSG_DONTWAIT);
@@ -122,11 +125,14 @@ static int sock_read(struct stream *base, const struct iovec *v, int nv, size_t 
 		return error_last();
 	if (n == 0)
 		return end_of_stream(s);
-	/* Not so before an end, which may have been told already, and where the
-	 * sender passed descriptors, which cut a read short. */
-	if (s->kind->short_read_empties && (size_t)n < iov_total(v, nv) && !s->saw_rdhup &&
-	    !(mh.msg_flags & MSG_CTRUNC))
-		base->ready &= ~(unsigned)STREAM_IN;
+	/* Not so where the sender passed descriptors, which cut a read short. */
+	if (s->kind->short_read_empties && (size_t)n < iov_total(v, nv) &&
+	    !(mh.msg_flags & MSG_CTRUNC)) {
+		if (!s->saw_rdhup)
+			base->ready &= ~(unsigned)STREAM_IN;
+		else if (!s->saw_error)
+			s->is_empty_for_good = true;
+	}
 	*out = (size_t)n;
 	return 0;
 }

@@ -39,6 +39,8 @@ struct sock_stream {
 	int fd;					/* owned, non-blocking */
 	bool is_live;				/* the core has it, or is about to */
 	bool saw_rdhup;				/* an end is behind the data */
+	bool saw_error;				/* ... and it is not a quiet one */
+	bool is_empty_for_good;			/* read up to the end, which is to be told */
 	bool wants_out, has_out;		/* interest; registered with EPOLLOUT */
 	uint8_t idle_outs;			/* EPOLLOUTs in a row that nobody wanted */
 	struct loop *loop;			/* borrowed, as the mux is */

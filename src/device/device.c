@@ -16,6 +16,7 @@
 enum {
 	REQUEST_MS = 2000,			/* a guest's answer to a host's connect */
 	CLOSING_MS = 10 * 1000,			/* a guest's answer to SHUTDOWN */
+	TURN_ROUNDS = 4,			/* for packets that come during the turn */
 	POLL_MS = 1,				/* rings without a kick descriptor */
 };
 
@@ -186,8 +187,9 @@ void device_look_at_guest(struct device *dev)
 	}
 }
 
-/* Rings that are worked on in every turn want kicks only when they are idle. */
-static bool rings_turn(struct device *dev)
+/* Rings that are worked on in every turn want kicks only when they are idle.
+ * True: there is more; *late: no more than what came in meanwhile. */
+static bool rings_turn(struct device *dev, bool *late)
 {
 	struct virtq *tx = running(dev, VSOCK_TXQ), *rx = running(dev, VSOCK_RXQ);
 	bool more = false, was_clogged;
@@ -206,19 +208,22 @@ static bool rings_turn(struct device *dev)
 	if (was_clogged)
 		return more || !mux_is_clogged(dev->mux);
 	if (tx && !more && !tx->broken)
-		more = virtq_enable_notify(tx);
+		more = *late = virtq_enable_notify(tx);
 	return more;
 }
 
 static void on_turn(struct loop_work *work)
 {
 	struct device *dev = container_of(work, struct device, work);
-	bool more;
+	bool more = false, late = true;
 
 	dev->in_turn = true;
 	if (mux_next_deadline(dev->mux) <= now_ms(dev))
 		mux_expire(dev->mux, now_ms(dev));
-	more = rings_turn(dev);
+	for (int round = 0; late && round < TURN_ROUNDS; round++) {
+		late = false;
+		more = rings_turn(dev, &late);
+	}
 	dev->in_turn = false;
 	if (dev->session && session_memory_is_lost(dev->session)) {
 		log_err(dev->tag, "guest memory vanished; front-end disconnected");

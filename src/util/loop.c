@@ -107,9 +107,15 @@ int loop_modify(struct loop *loop, struct loop_source *src, uint32_t events)
 
 void loop_remove(struct loop *loop, struct loop_source *src)
 {
+	if (src->fd >= 0)
+		epoll_ctl(loop->epfd, EPOLL_CTL_DEL, src->fd, NULL);
+	loop_forget(loop, src);
+}
+
+void loop_forget(struct loop *loop, struct loop_source *src)
+{
 	if (src->fd < 0)
 		return;
-	epoll_ctl(loop->epfd, EPOLL_CTL_DEL, src->fd, NULL);
 	src->fd = -1;
 	/* It may have an event further on in this batch. */
 	for (int i = loop->at; i < loop->n_events; i++)

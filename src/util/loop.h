@@ -59,6 +59,10 @@ int loop_add(struct loop *loop, struct loop_source *src, int fd, uint32_t events
 int loop_modify(struct loop *loop, struct loop_source *src, uint32_t events);
 void loop_remove(struct loop *loop, struct loop_source *src);	/* also when not added */
 
+/* The same for a descriptor that nobody else has and that is closed next: that
+ * takes it out of epoll, and a system call is saved. */
+void loop_forget(struct loop *loop, struct loop_source *src);
+
 /* Sets or moves the timer; 0 or -ENOMEM, which can only be when it was not set. */
 int loop_timer_set(struct loop *loop, struct loop_timer *timer, uint64_t deadline_ms);
 void loop_timer_cancel(struct loop *loop, struct loop_timer *timer);

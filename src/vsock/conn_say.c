@@ -141,13 +141,15 @@ static size_t fill_headers(struct conn *c, const struct rx_port *rx, const struc
 	return n;
 }
 
-/* Twice as much next time after a full read, half after a small one. */
+/* More next time after a full read, otherwise twice what there was: buffers are
+ * borrowed for it, and given back where it was too much. */
 static void adapt_hint(struct conn *c, size_t asked, size_t got)
 {
-	if (got == asked && c->read_hint < CONN_TURN_MAX)
-		c->read_hint *= 2;
-	else if (got < c->read_hint / 4 && c->read_hint > READ_HINT_MIN)
-		c->read_hint /= 2;
+	size_t hint = got == asked ? (size_t)c->read_hint * 2 : got * 2;
+
+	if (hint > CONN_TURN_MAX)
+		hint = CONN_TURN_MAX;
+	c->read_hint = (uint32_t)(hint > READ_HINT_MIN ? hint : READ_HINT_MIN);
 }
 
 /* One read into as many buffers as may be wanted. Adds to *@moved; false: starved. */
