@@ -22,7 +22,7 @@ struct daemon {
 };
 
 struct daemon_usage {
-	unsigned fds, threads;
+	unsigned fds, threads;			/* without those of a sanitizer */
 	uint64_t rss_bytes, cpu_ms;
 	uint64_t wakeups;			/* voluntary context switches, all threads */
 };

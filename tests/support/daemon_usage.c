@@ -56,11 +56,11 @@ static uint64_t cpu_ms(pid_t pid)
 	return (user + sys) * 1000 / (unsigned long)sysconf(_SC_CLK_TCK);
 }
 
-static uint64_t wakeups(pid_t pid)
+/* Of the main thread and the workers: a sanitizer has threads of its own. */
+static void count_threads(pid_t pid, struct daemon_usage *u)
 {
 	static const char key[] = "\nvoluntary_ctxt_switches:";
 	char text[8192], path[300], *p;
-	uint64_t sum = 0;
 	struct dirent *e;
 	DIR *dir;
 
@@ -73,27 +73,26 @@ static uint64_t wakeups(pid_t pid)
 		snprintf(path, sizeof path, "task/%.20s/status", e->d_name);
 		read_proc(pid, path, text, sizeof text);
 		if (atoi(e->d_name) != pid && !strstr(text, "Name:\tworker\n"))
-			continue;		/* a sanitizer's thread */
+			continue;
+		u->threads++;
 		if ((p = strstr(text, key)))
-			sum += strtoull(p + sizeof key - 1, NULL, 10);
+			u->wakeups += strtoull(p + sizeof key - 1, NULL, 10);
 	}
 	closedir(dir);
-	return sum;
 }
 
 struct daemon_usage daemon_usage(const struct daemon *d)
 {
 	struct daemon_usage u = {
 		.fds = count_entries(d->pid, "fd"),
-		.threads = count_entries(d->pid, "task"),
 		.cpu_ms = cpu_ms(d->pid),
-		.wakeups = wakeups(d->pid),
 	};
 	unsigned long pages;
 	char text[256];
 
 	read_proc(d->pid, "statm", text, sizeof text);
 	must(sscanf(text, "%*u %lu", &pages) == 1);
+	count_threads(d->pid, &u);
 	u.rss_bytes = pages * (unsigned long)sysconf(_SC_PAGESIZE);
 	return u;
 }
