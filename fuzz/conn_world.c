@@ -497,7 +497,7 @@ static void rx_init(struct world *w, size_t size, unsigned piece)
 void world_init(struct world *w, uint32_t buf_alloc, size_t rx_size, unsigned rx_piece)
 {
 	struct mux_config config = {
-		.guest_cid = 3, .buf_alloc = buf_alloc, .max_conns = MAX_CONNS,
+		.guest_cid = 3, .buf_alloc = buf_alloc, .max_conns = MAX_CONNS, .max_buffered = 1 << 26,
 		.request_ms = 2000, .linger_ms = 30000, .closing_ms = 10000, .hash_seed = 42,
 		.tag = "fuzz", .scratch = &w->scratch, .wake = on_wake,
 	};

@@ -14,6 +14,12 @@ void pipe_init(struct pipe *p, uint32_t size)
 	p->size = size;
 }
 
+int pipe_allocate(struct pipe *p)
+{
+	p->data = malloc(p->size);
+	return p->data ? 0 : -ENOMEM;
+}
+
 void pipe_deinit(struct pipe *p)
 {
 	free(p->data);
@@ -101,8 +107,6 @@ bool pipe_wait_writable(struct pipe *p)
 
 int pipe_write(struct pipe *p, const struct iovec *v, int nv, size_t *n, bool *wake)
 {
-	if (!p->data && !(p->data = malloc(p->size)))
-		return -ENOMEM;
 	return move(p, write_some, v, nv, &p->writer_waits, &p->reader_waits, n, wake);
 }
 

@@ -23,12 +23,13 @@ struct pipe {
 };
 
 void pipe_init(struct pipe *p, uint32_t size);
+int pipe_allocate(struct pipe *p);		/* by the writer, once: 0 or -ENOMEM */
 void pipe_deinit(struct pipe *p);		/* when neither side uses it any more */
 
 /*
  * Moves what fits, or what is there, into *@n. 0 and *n > 0; PIPE_E_WAIT: none,
- * and the caller is noted as waiting; -ENOMEM (write). *@wake: the other side
- * waits no longer and must be told.
+ * and the caller is noted as waiting. *@wake: the other side waits no longer and
+ * must be told. The writer has allocated the pipe before.
  */
 enum { PIPE_E_WAIT = 1 };
 int pipe_write(struct pipe *p, const struct iovec *v, int nv, size_t *n, bool *wake);

@@ -14,6 +14,7 @@
 #include "backend/pipe.h"
 #include "backend/sibling_internal.h"
 #include "util/error.h"
+#include "util/ring.h"
 
 enum { PIPE_SIZE = 128 * 1024 };
 
@@ -37,7 +38,8 @@ struct end {
 	enum phase phase;
 	struct link *link;
 	struct end *other;
-	struct pipe in;				/* the other end writes */
+	struct pipe in;				/* the other end writes, and allocates it */
+	bool has_out_pipe;			/* this end has, the other's */
 	_Atomic unsigned said;
 	struct mailbox *mailbox;
 	struct mail mail;
@@ -85,6 +87,8 @@ static void say(struct end *e, unsigned word)
 
 static void end_close(struct end *e, unsigned word)
 {
+	if (e->has_out_pipe)			/* freed when the other end is done with it */
+		byte_budget_give(mux_budget(e->mux), PIPE_SIZE);
 	e->phase = PHASE_CLOSED;
 	say(e, word);
 	link_unref(e->link);
@@ -197,6 +201,21 @@ static int sibling_read(struct stream *base, const struct iovec *v, int nv, size
 	return said & SAID_NO_MORE ? STREAM_E_EOF : STREAM_E_AGAIN;
 }
 
+/* The pipe that this end writes to, out of the budget of its own VM. */
+static int open_out_pipe(struct end *e)
+{
+	int r;
+
+	if (!byte_budget_take(mux_budget(e->mux), PIPE_SIZE))
+		return -ENOBUFS;
+	r = pipe_allocate(&e->other->in);
+	if (r < 0)
+		byte_budget_give(mux_budget(e->mux), PIPE_SIZE);
+	else
+		e->has_out_pipe = true;
+	return r;
+}
+
 static int sibling_write(struct stream *base, const struct iovec *v, int nv, size_t *n)
 {
 	struct end *e = end_of(base);
@@ -208,6 +227,8 @@ static int sibling_write(struct stream *base, const struct iovec *v, int nv, siz
 		return -ECONNRESET;
 	if (said & (SAID_CLOSED | SAID_DEAF))
 		return -EPIPE;
+	if (!e->has_out_pipe && (r = open_out_pipe(e)) < 0)
+		return r;
 	r = pipe_write(&e->other->in, v, nv, n, &wake);
 	if (r == PIPE_E_WAIT) {
 		base->ready &= ~(unsigned)STREAM_OUT;

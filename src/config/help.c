@@ -59,10 +59,13 @@ static void print_vm_options(const struct vm_plan *vm)
 "                             32768 (default %" PRIu32 ")\n"
 "      --max-connections N    how many connections the guest may have at a time,\n"
 "                             1 to 1048576 (default %" PRIu32 ")\n"
+"      --max-buffered BYTES   how much all connections of the guest together may\n"
+"                             have waiting for slow receivers (default %" PRIu64 ")\n"
 "      --groups NAME[+NAME]...\n"
 "                             guests that share a group reach each other\n"
 "                             (default \"default\")\n",
-	       vm->guest_cid, vm->tx_buffer_size, vm->queue_size, vm->max_connections);
+	       vm->guest_cid, vm->tx_buffer_size, vm->queue_size, vm->max_connections,
+	       vm->max_buffered);
 }
 
 static void print_common_options(const struct plan *plan)

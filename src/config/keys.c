@@ -156,6 +156,11 @@ static int set_max_connections(struct vm_plan *vm, const char *value, struct con
 	return r;
 }
 
+static int set_max_buffered(struct vm_plan *vm, const char *value, struct config_error *err)
+{
+	return number_parse(&vm->max_buffered, value, 1, UINT64_C(1) << 40, err);
+}
+
 static int add_group(struct vm_plan *vm, const char *value, struct config_error *err)
 {
 	char **groups = grow(vm->groups, vm->n_groups, sizeof *vm->groups);
@@ -182,6 +187,7 @@ const struct vm_key vm_keys[] = {
 	{ "tx-buffer-size",	KEY_VALUE,	set_tx_buffer_size },
 	{ "queue-size",		KEY_VALUE,	set_queue_size },
 	{ "max-connections",	KEY_VALUE,	set_max_connections },
+	{ "max-buffered",	KEY_VALUE,	set_max_buffered },
 	{ "groups",		KEY_LIST,	add_group },
 	{ NULL,			KEY_VALUE,	NULL },
 };

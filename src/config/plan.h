@@ -28,6 +28,7 @@ struct vm_plan {
 	uint64_t *host_cids;			/* uds-path answers for these besides CID 2 */
 	size_t n_host_cids;
 	uint32_t max_connections;
+	uint64_t max_buffered;			/* bytes, of all its connections together */
 	uint32_t tx_buffer_size;		/* bytes: the buf_alloc we advertise */
 	uint32_t queue_size;			/* largest ring a front-end may set up */
 	char **groups;				/* unique, sorted; siblings share one */

@@ -249,7 +249,7 @@ int device_new(struct device **out, const struct device_config *config)
 	struct device *dev = calloc(1, sizeof *dev);
 	struct mux_config mux = {
 		.guest_cid = config->guest_cid, .buf_alloc = config->buf_alloc,
-		.max_conns = config->max_conns, .request_ms = REQUEST_MS,
+		.max_conns = config->max_conns, .max_buffered = config->max_buffered, .request_ms = REQUEST_MS,
 		.linger_ms = config->linger_ms, .closing_ms = CLOSING_MS,
 		.hash_seed = random_u64(), .scratch = &config->scratch->mux,
 		.wake = on_wake, .ctx = dev, .tag = dev ? dev->tag : NULL,

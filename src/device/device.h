@@ -43,6 +43,7 @@ struct device_config {
 	gid_t socket_gid;
 	uint64_t guest_cid;
 	uint32_t queue_size, buf_alloc, max_conns, linger_ms, pause_grace_ms;
+	uint64_t max_buffered;			/* bytes */
 	struct loop *loop;			/* borrowed, as scratch is */
 	struct device_scratch *scratch;
 };

@@ -7,13 +7,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-void byte_ring_init(struct byte_ring *ring, uint32_t size)
+void byte_ring_init(struct byte_ring *ring, uint32_t size, struct byte_budget *budget)
 {
-	*ring = (struct byte_ring){ .size = size };
+	*ring = (struct byte_ring){ .size = size, .budget = budget };
 }
 
 void byte_ring_deinit(struct byte_ring *ring)
 {
+	if (ring->data)
+		byte_budget_give(ring->budget, ring->size);
 	free(ring->data);
 	ring->data = NULL;
 	ring->head = ring->len = 0;
@@ -30,13 +32,23 @@ static void append(struct byte_ring *ring, const uint8_t *src, size_t n)
 	ring->len += (uint32_t)n;
 }
 
+static int allocate(struct byte_ring *ring)
+{
+	if (!byte_budget_take(ring->budget, ring->size))
+		return -ENOBUFS;
+	ring->data = malloc(ring->size);
+	if (ring->data)
+		return 0;
+	byte_budget_give(ring->budget, ring->size);
+	return -ENOMEM;
+}
+
 int byte_ring_append(struct byte_ring *ring, const struct iovec *iov, size_t n, size_t skip)
 {
-	if (!ring->data) {
-		ring->data = malloc(ring->size);
-		if (!ring->data)
-			return -ENOMEM;
-	}
+	int r = ring->data ? 0 : allocate(ring);
+
+	if (r < 0)
+		return r;
 	for (size_t i = 0; i < n; i++) {
 		size_t off = skip < iov[i].iov_len ? skip : iov[i].iov_len;
 

@@ -5,20 +5,41 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/uio.h>
 
+/* Memory that several buffers may take together; for one thread. */
+struct byte_budget {
+	uint64_t used, max;
+};
+
+/* False: it would be too much. The first taker always gets what it needs. */
+static inline bool byte_budget_take(struct byte_budget *b, uint64_t n)
+{
+	if (b->used && (b->used > b->max || n > b->max - b->used))
+		return false;
+	b->used += n;
+	return true;
+}
+
+static inline void byte_budget_give(struct byte_budget *b, uint64_t n)
+{
+	b->used -= n;
+}
+
 struct byte_ring {
+	struct byte_budget *budget;		/* borrowed */
 	uint8_t *data;				/* NULL while empty */
 	uint32_t size, head, len;
 };
 
-void byte_ring_init(struct byte_ring *ring, uint32_t size);
+void byte_ring_init(struct byte_ring *ring, uint32_t size, struct byte_budget *budget);
 void byte_ring_deinit(struct byte_ring *ring);
 
 /* Appends what the iovecs hold behind their first @skip bytes, which must fit.
- * 0 or -ENOMEM. */
+ * 0; -ENOMEM; -ENOBUFS: the budget does not allow it. */
 int byte_ring_append(struct byte_ring *ring, const struct iovec *iov, size_t n, size_t skip);
 
 /* Describes the bytes in order in one or two iovecs; returns how many. */

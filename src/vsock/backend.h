@@ -83,6 +83,9 @@ struct backend {
 /* Is a guest there that can take connections? */
 bool mux_is_running(const struct mux *mux);
 
+/* What a backend buffers for the guest comes out of this. */
+struct byte_budget *mux_budget(struct mux *mux);
+
 /*
  * A stream that wants to talk to the guest's @port. @from: a sibling's address;
  * NULL: the host, at a port that is chosen here. 0: @stream is taken over.

@@ -10,7 +10,7 @@
 #include "vsock/conn_internal.h"
 
 struct conn *conn_new(const struct vsock_addr *guest, const struct vsock_addr *peer,
-		      struct stream *stream, uint32_t buf_alloc)
+		      struct stream *stream, uint32_t buf_alloc, struct byte_budget *budget)
 {
 	struct conn *c = calloc(1, sizeof *c);
 
@@ -22,7 +22,7 @@ struct conn *conn_new(const struct vsock_addr *guest, const struct vsock_addr *p
 	c->peer = *peer;
 	c->credit.buf_alloc = buf_alloc;
 	c->read_hint = READ_HINT_FIRST;
-	byte_ring_init(&c->to_host, buf_alloc);
+	byte_ring_init(&c->to_host, buf_alloc, budget);
 	c->stream = stream;
 	stream->conn = c;
 	return c;

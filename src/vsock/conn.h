@@ -102,11 +102,12 @@ struct conn {
 };
 
 /*
- * @stream is taken over. @buf_alloc: bytes we buffer for the guest.
+ * @stream is taken over. @buf_alloc: bytes we buffer for the guest, within
+ * @budget; a connection that needs more than that allows is reset.
  * NULL: no memory, @stream is still the caller's.
  */
 struct conn *conn_new(const struct vsock_addr *guest, const struct vsock_addr *peer,
-		      struct stream *stream, uint32_t buf_alloc);
+		      struct stream *stream, uint32_t buf_alloc, struct byte_budget *budget);
 void conn_free(struct conn *c);			/* closes the stream */
 
 /* Set-up. A guest-initiated one begins by the guest's REQUEST. */

@@ -27,6 +27,7 @@ struct mux {
 	size_t n_backends;
 	bool is_running;
 
+	struct byte_budget buffered;		/* for all connections together */
 	struct table table;
 	size_t n_conns;				/* with nameless ones */
 	size_t n_from_siblings;			/* of those, begun by siblings */
@@ -55,6 +56,7 @@ int mux_new(struct mux **out, const struct mux_config *config)
 	if (!mux)
 		return -ENOMEM;
 	mux->config = *config;
+	mux->buffered.max = config->max_buffered;
 	list_init(&mux->ready);
 	list_init(&mux->dead);
 	for (int i = 0; i < CONN_NUM_TIMERS; i++)
@@ -89,6 +91,11 @@ void mux_add_backend(struct mux *mux, struct backend *backend)
 void mux_set_running(struct mux *mux, bool is_running)
 {
 	mux->is_running = is_running;
+}
+
+struct byte_budget *mux_budget(struct mux *mux)
+{
+	return &mux->buffered;
 }
 
 bool mux_is_running(const struct mux *mux)
@@ -245,7 +252,8 @@ static int on_request(struct mux *mux, const struct pkt *pkt, uint64_t now_ms)
 	r = b->ops->connect(b, &pkt->src, &pkt->dst, &stream);
 	if (r < 0)
 		return r;
-	c = conn_new(&pkt->src, &pkt->dst, stream, mux->config.buf_alloc);
+	c = conn_new(&pkt->src, &pkt->dst, stream, mux->config.buf_alloc,
+		     &mux->buffered);
 	if (!c) {
 		stream->ops->close(stream, false);
 		return -ENOMEM;
@@ -469,7 +477,8 @@ int mux_connect_guest(struct mux *mux, struct stream *stream, const struct vsock
 		peer = *from;
 	else
 		peer.port = take_port(mux, port);
-	c = conn_new(&guest, &peer, stream, mux->config.buf_alloc);
+	c = conn_new(&guest, &peer, stream, mux->config.buf_alloc,
+		     &mux->buffered);
 	if (!c)
 		return -ENOMEM;
 	mux->n_conns++;

@@ -43,6 +43,7 @@ struct mux_config {
 	uint64_t guest_cid;
 	uint32_t buf_alloc;			/* bytes buffered per connection */
 	uint32_t max_conns;
+	uint64_t max_buffered;			/* bytes, of all connections together */
 	uint32_t request_ms, linger_ms, closing_ms;	/* how long timers run */
 	uint64_t hash_seed;			/* a number that the guest does not know */
 	const char *tag;			/* for log lines; borrowed */

@@ -221,6 +221,35 @@ START_TEST(connections_beyond_the_limit_are_refused)
 }
 END_TEST
 
+/* Sends until neither the host's socket nor the daemon takes more; or to its reset. */
+static void stuff(struct driver *d, struct sock *s)
+{
+	static const uint8_t bytes[65536];
+
+	while (s->state == SOCK_OPEN && (sock_send_some(s, bytes, sizeof bytes) ||
+			       driver_wait(d, deadline_in(QUIET_MS), true)))
+		;
+}
+
+/* There is memory for one slow receiver; who needs it for a second is reset. */
+START_TEST(buffers_beyond_the_limit_are_refused)
+{
+	const char *const extra[] = { "--max-buffered", "65536", NULL };
+	struct pair pairs[3];
+	char got[4096];
+
+	e2e_start(extra, NULL);
+	ck_assert_uint_eq(connect_some(&vm, vhd.uds, pairs, 3), 3);
+	stuff(&vm, pairs[0].guest);
+	ck_assert_int_eq(pairs[0].guest->state, SOCK_OPEN);
+	stuff(&vm, pairs[1].guest);
+	ck_assert(sock_wait_reset(pairs[1].guest, DEADLINE_MS));
+	e2e_check_talks(pairs[2]);		/* it needs none */
+	ck_assert_uint_eq(host_read(pairs[0].host, got, sizeof got), sizeof got);
+	ck_assert_int_eq(pairs[0].guest->state, SOCK_OPEN);
+}
+END_TEST
+
 /* With few descriptors, one guest takes what it can get; the other still gets its own. */
 START_TEST(one_guest_does_not_take_anothers_descriptors)
 {
@@ -351,6 +380,7 @@ int main(void)
 	tcase_add_loop_test(tc, the_only_vm_is_bad, 0, n_bad);
 	tc = e2e_case(s, "limits", e2e_setup_bare, 60);
 	tcase_add_test(tc, connections_beyond_the_limit_are_refused);
+	tcase_add_test(tc, buffers_beyond_the_limit_are_refused);
 	tcase_add_test(tc, one_guest_does_not_take_anothers_descriptors);
 	tc = e2e_case(s, "cost", e2e_setup_bare, 120);
 	tcase_add_test(tc, a_thousand_vms);

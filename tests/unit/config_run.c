@@ -60,6 +60,8 @@ static void describe_vm(FILE *to, const struct vm_plan *vm)
 		fprintf(to, "%s%" PRIu64, i ? "+" : " host=", vm->host_cids[i]);
 	if (vm->max_connections != 4096)
 		fprintf(to, " max=%" PRIu32, vm->max_connections);
+	if (vm->max_buffered != 64 << 20)
+		fprintf(to, " buffered=%" PRIu64, vm->max_buffered);
 	fputs("; ", to);
 }
 

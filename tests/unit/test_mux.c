@@ -36,7 +36,7 @@ static void on_wake(void *ctx)
 static void use_mux(uint32_t buf_alloc, uint64_t seed)
 {
 	struct mux_config config = {
-		.guest_cid = 3, .buf_alloc = buf_alloc, .max_conns = 4, .hash_seed = seed,
+		.guest_cid = 3, .buf_alloc = buf_alloc, .max_conns = 4, .max_buffered = 1 << 26, .hash_seed = seed,
 		.scratch = &s.scratch, .wake = on_wake, .tag = "test",
 	};
 

@@ -2,6 +2,7 @@
 /* The byte ring: what goes in comes out, at every position and fill. */
 #include "util/ring.h"
 
+#include <errno.h>
 #include <string.h>
 
 #include "unit.h"
@@ -48,6 +49,8 @@ static void move_head(struct byte_ring *ring, size_t at)
 	ck_assert_uint_eq(ring->head, at);
 }
 
+static struct byte_budget budget = { .max = SIZE };
+
 /* _i: where the head is. Every length, taken out at every point. */
 START_TEST(wraps)
 {
@@ -56,7 +59,7 @@ START_TEST(wraps)
 			struct iovec iov = piece(1, len);
 			struct byte_ring ring;
 
-			byte_ring_init(&ring, SIZE);
+			byte_ring_init(&ring, SIZE, &budget);
 			move_head(&ring, (size_t)_i);
 			ck_assert_int_eq(byte_ring_append(&ring, &iov, 1, 0), 0);
 			expect(&ring, text, len + 1);
@@ -76,10 +79,45 @@ START_TEST(append_skips)
 	struct iovec iov[] = { piece(0, 0), piece(0, 3), piece(3, 0), piece(3, 5) };
 	struct byte_ring ring;
 
-	byte_ring_init(&ring, SIZE);
+	byte_ring_init(&ring, SIZE, &budget);
 	ck_assert_int_eq(byte_ring_append(&ring, iov, COUNT(iov), (size_t)_i), 0);
 	expect(&ring, text + _i, SIZE - (size_t)_i);
 	byte_ring_deinit(&ring);
+}
+END_TEST
+
+/* Several rings share what one and a half of them would need. */
+START_TEST(budget_is_shared_and_given_back)
+{
+	struct byte_budget both = { .max = SIZE + SIZE / 2 };
+	struct iovec all = piece(0, SIZE);
+	struct byte_ring a, b;
+
+	byte_ring_init(&a, SIZE, &both);
+	byte_ring_init(&b, SIZE, &both);
+	ck_assert_int_eq(byte_ring_append(&a, &all, 1, 0), 0);
+	ck_assert_int_eq(byte_ring_append(&b, &all, 1, 0), -ENOBUFS);
+	ck_assert_ptr_null(b.data);
+	byte_ring_drop(&a, SIZE);
+	ck_assert_uint_eq(both.used, 0);
+	ck_assert_int_eq(byte_ring_append(&b, &all, 1, 0), 0);
+	byte_ring_deinit(&b);
+	ck_assert_uint_eq(both.used, 0);
+}
+END_TEST
+
+/* One buffer there always is, or no guest could ever be slow. */
+START_TEST(budget_below_one_ring)
+{
+	struct byte_budget tiny = { .max = 1 };
+	struct iovec all = piece(0, SIZE);
+	struct byte_ring a, b;
+
+	byte_ring_init(&a, SIZE, &tiny);
+	byte_ring_init(&b, SIZE, &tiny);
+	ck_assert_int_eq(byte_ring_append(&a, &all, 1, 0), 0);
+	ck_assert_int_eq(byte_ring_append(&b, &all, 1, 0), -ENOBUFS);
+	byte_ring_deinit(&a);
 }
 END_TEST
 
@@ -88,7 +126,7 @@ START_TEST(memory_only_while_needed)
 	struct iovec all = piece(0, SIZE), out[2];
 	struct byte_ring ring;
 
-	byte_ring_init(&ring, SIZE);
+	byte_ring_init(&ring, SIZE, &budget);
 	ck_assert_ptr_null(ring.data);
 	ck_assert_uint_eq(byte_ring_peek(&ring, out), 0);
 	for (int round = 0; round < 3; round++) {
@@ -113,6 +151,8 @@ int main(void)
 
 	tcase_add_loop_test(tc, wraps, 0, SIZE);
 	tcase_add_loop_test(tc, append_skips, 0, SIZE + 1);
+	tcase_add_test(tc, budget_is_shared_and_given_back);
+	tcase_add_test(tc, budget_below_one_ring);
 	tcase_add_test(tc, memory_only_while_needed);
 	suite_add_tcase(suite, tc);
 	return unit_main(suite);
