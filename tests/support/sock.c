@@ -238,8 +238,14 @@ void sock_input(struct driver *d, const struct driver_pkt *p, const uint8_t *dat
 
 struct sock *sock_dial(struct driver *d, uint32_t port)
 {
+	return sock_dial_to(d, VSOCK_CID_HOST, port);
+}
+
+struct sock *sock_dial_to(struct driver *d, uint64_t cid, uint32_t port)
+{
 	struct sock *s = new(d, d->next_port++, port);
 
+	s->peer_cid = cid;
 	s->state = SOCK_CONNECTING;
 	send_op(s, VSOCK_OP_REQUEST, 0, NULL, 0);
 	return s;
