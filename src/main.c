@@ -12,16 +12,16 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 
+#include "backend/afvsock.h"
 #include "backend/sibling.h"
 #include "backend/uds.h"
+#include "config/limits.h"
 #include "config/plan.h"
 #include "device/worker.h"
 #include "util/error.h"
 #include "util/listener.h"
 #include "util/log.h"
 #include "vhost/gmem.h"
-
-enum { MAX_CONNS = 4096 };			/* per VM; more are refused by RST */
 
 struct daemon {
 	struct worker **workers;
@@ -37,17 +37,24 @@ static void on_worker_failed(void)
 	kill(getpid(), SIGTERM);
 }
 
-/* As many connections as the system lets us have. */
-static void raise_descriptor_limit(void)
+/* As many descriptors as the system lets us have; how many that is. */
+static uint64_t raise_descriptor_limit(void)
 {
 	struct rlimit limit;
 
-	if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+		return UINT64_MAX;
+	if (limit.rlim_cur < limit.rlim_max) {
+		rlim_t old = limit.rlim_cur;
+
 		limit.rlim_cur = limit.rlim_max;
-		if (setrlimit(RLIMIT_NOFILE, &limit) < 0)
+		if (setrlimit(RLIMIT_NOFILE, &limit) < 0) {
 			log_warn("main", "cannot raise the limit of open files: %s",
 				 error_str(error_last()));
+			return old;
+		}
 	}
+	return limit.rlim_cur;
 }
 
 static size_t count_cpus(void)
@@ -55,6 +62,14 @@ static size_t count_cpus(void)
 	cpu_set_t set;
 
 	return sched_getaffinity(0, sizeof set, &set) == 0 ? (size_t)CPU_COUNT(&set) : 1;
+}
+
+/* More would have nothing to do. */
+static size_t count_workers(const struct plan *plan)
+{
+	size_t want = plan->threads ? plan->threads : count_cpus();
+
+	return want < plan->n_vms ? want : plan->n_vms;
 }
 
 static int add_siblings(struct device *dev, struct sibling_dir *dir, const struct vm_plan *vm,
@@ -76,6 +91,8 @@ static int add_uds(struct device *dev, const struct plan *plan, const struct vm_
 {
 	struct uds_config config = {
 		.path = vm->uds_path, .mode = plan->socket_mode, .gid = plan->socket_gid,
+		.host_cids = vm->host_cids, .n_host_cids = vm->n_host_cids,
+		.max_handshakes = limits_handshakes(vm->max_connections),
 		.tag = device_tag(dev), .loop = worker_loop(w), .mux = device_mux(dev),
 	};
 	struct backend *backend;
@@ -90,6 +107,34 @@ static int add_uds(struct device *dev, const struct plan *plan, const struct vm_
 	return 0;
 }
 
+static int add_afvsock(struct device *dev, const struct vm_plan *vm, struct worker *w)
+{
+	struct afvsock_config config = {
+		.cid = vm->forward_cid, .listen = vm->forward_listen,
+		.n_listen = vm->n_forward_listen, .listen_any = vm->forward_listen_any,
+		.tag = device_tag(dev), .loop = worker_loop(w), .mux = device_mux(dev),
+	};
+	struct backend *backend;
+	int r = afvsock_new(&backend, &config);
+
+	if (!r)
+		device_add_backend(dev, backend);
+	return r;
+}
+
+/* The first that serves a CID gets it; AF_VSOCK takes them all. */
+static int add_backends(struct daemon *d, struct device *dev, const struct plan *plan,
+			const struct vm_plan *vm, struct worker *w)
+{
+	int r = vm->uds_path ? add_uds(dev, plan, vm, w) : 0;
+
+	if (!r)
+		r = add_siblings(dev, d->siblings, vm, w);
+	if (!r && vm->has_forward_cid)
+		r = add_afvsock(dev, vm, w);
+	return r;
+}
+
 static int add_vm(struct daemon *d, struct worker *w, const struct plan *plan,
 		  const struct vm_plan *vm)
 {
@@ -97,7 +142,7 @@ static int add_vm(struct daemon *d, struct worker *w, const struct plan *plan,
 		.socket = vm->socket, .socket_mode = plan->socket_mode,
 		.socket_gid = plan->socket_gid, .guest_cid = vm->guest_cid,
 		.queue_size = vm->queue_size, .buf_alloc = vm->tx_buffer_size,
-		.max_conns = MAX_CONNS, .linger_ms = plan->linger_ms,
+		.max_conns = vm->max_connections, .linger_ms = plan->linger_ms,
 		.pause_grace_ms = plan->pause_grace_ms,
 		.loop = worker_loop(w), .scratch = worker_scratch(w),
 	};
@@ -109,9 +154,7 @@ static int add_vm(struct daemon *d, struct worker *w, const struct plan *plan,
 			vm->socket, listener_str_error(r));
 		return r;
 	}
-	r = add_uds(dev, plan, vm, w);
-	if (!r)
-		r = add_siblings(dev, d->siblings, vm, w);
+	r = add_backends(d, dev, plan, vm, w);
 	if (!r)
 		r = worker_add_device(w, dev);
 	if (r < 0) {
@@ -120,6 +163,28 @@ static int add_vm(struct daemon *d, struct worker *w, const struct plan *plan,
 	}
 	log_info(device_tag(dev), "listening on %s", vm->socket);
 	return 0;
+}
+
+/* What one VM lacks is no reason to refuse the others: 0 if any is there. */
+static int add_vms(struct daemon *d, const struct plan *plan)
+{
+	size_t n_added = 0;
+	int r, last = 0;
+
+	for (size_t i = 0; i < plan->n_vms; i++) {
+		const struct vm_plan *vm = &plan->vms[i];
+
+		r = add_vm(d, d->workers[i % d->n_workers], plan, vm);
+		if (!r) {
+			n_added++;
+			continue;
+		}
+		last = r;
+		if (plan->n_vms > 1)
+			log_err("main", "vm %llu is left out: %s",
+				(unsigned long long)vm->guest_cid, error_str(r));
+	}
+	return n_added ? 0 : last;
 }
 
 /* Links between siblings end in mail from one worker to another, and back. */
@@ -150,7 +215,7 @@ static void daemon_deinit(struct daemon *d)
  * exit status can still tell. */
 static int daemon_init(struct daemon *d, const struct plan *plan)
 {
-	size_t n_cpus = count_cpus(), want = plan->n_vms < n_cpus ? plan->n_vms : n_cpus;
+	size_t want = count_workers(plan);
 	int r;
 
 	*d = (struct daemon){ .workers = calloc(want, sizeof *d->workers) };
@@ -165,9 +230,8 @@ static int daemon_init(struct daemon *d, const struct plan *plan)
 		sibling_dir_add(d->siblings, plan->vms[i].guest_cid, plan->vms[i].groups,
 				plan->vms[i].n_groups, worker_mailbox(d->workers[i % want]));
 	sibling_dir_seal(d->siblings);
-	for (size_t i = 0; i < plan->n_vms; i++)
-		if ((r = add_vm(d, d->workers[i % want], plan, &plan->vms[i])) < 0)
-			goto fail;
+	if ((r = add_vms(d, plan)) < 0)
+		goto fail;
 	for (size_t i = 0; i < want; i++)
 		if ((r = worker_start(d->workers[i], on_worker_failed)) < 0)
 			goto fail;
@@ -187,7 +251,17 @@ static void block_signals(sigset_t *ends)
 	signal(SIGPIPE, SIG_IGN);
 }
 
-static int run(const struct plan *plan)
+/* One guest's connections must not take the descriptors of another's. */
+static void share_descriptors(struct plan *plan, uint64_t n_fds)
+{
+	uint32_t share = limits_fit(plan, n_fds, count_workers(plan));
+
+	if (share)
+		log_warn("main", "only %llu files may be open: max-connections is at most %u "
+			 "for each VM", (unsigned long long)n_fds, share);
+}
+
+static int run(struct plan *plan)
 {
 	struct daemon daemon;
 	sigset_t ends;
@@ -195,7 +269,7 @@ static int run(const struct plan *plan)
 
 	block_signals(&ends);
 	umask(077);
-	raise_descriptor_limit();
+	share_descriptors(plan, raise_descriptor_limit());
 	if ((r = gmem_catch_sigbus()) < 0)
 		return r;
 	if ((r = daemon_init(&daemon, plan)) < 0)

@@ -90,7 +90,7 @@ run() {
 	[ "$name" = tsan ] && setarch "$(uname -m)" -R true 2>/dev/null &&
 		wrap=(setarch "$(uname -m)" -R)
 	rm -f "$dir"/meson-logs/testlog*
-	"${wrap[@]}" meson test -C "$dir" --no-rebuild --print-errorlogs \
+	CK_TIMEOUT_MULTIPLIER=$multiplier "${wrap[@]}" meson test -C "$dir" --no-rebuild --print-errorlogs \
 		--timeout-multiplier "$multiplier" "${args[@]}" </dev/null
 	status=$?
 	{ read -r passed failed skipped subtests; bad=$(cat); } < <(count "$dir")
@@ -110,11 +110,11 @@ started=$SECONDS
 for name in "${runs[@]}"; do
 	case $name in
 	plain)
-		CC=gcc run plain "unit fuzz e2e vm" 1 -Dwerror=true ;;
+		CC=gcc run plain "unit fuzz e2e vm bench" 1 -Dwerror=true ;;
 	clang)
-		CC=clang run clang "unit fuzz e2e" 1 -Dwerror=true ;;
+		CC=clang run clang "unit fuzz e2e bench" 1 -Dwerror=true ;;
 	asan)
-		CC=gcc VM_SCALE=3 run asan "unit fuzz e2e vm" 4 \
+		CC=gcc VM_SCALE=3 run asan "unit fuzz e2e vm bench" 4 \
 			-Db_sanitize=address,undefined -Db_lundef=false ;;
 	tsan)
 		CC=gcc run tsan "unit e2e" 4 -Db_sanitize=thread -Db_lundef=false ;;

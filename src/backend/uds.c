@@ -4,22 +4,20 @@
 
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/epoll.h>
 #include <sys/socket.h>
 
 #include "backend/hybrid.h"
 #include "backend/uds_stream.h"
 #include "protocol/hybrid.h"
+#include "util/acceptor.h"
 #include "util/error.h"
 #include "util/fd.h"
 #include "util/listener.h"
 #include "util/log.h"
 
 enum {
-	HANDSHAKES_MAX = 1024,			/* one more, and the oldest is closed */
 	HANDSHAKE_MS = 10 * 1000,
 	ACCEPTS_PER_EVENT = 64,
-	ACCEPT_REST_MS = 100,			/* without descriptors to accept with */
 	CONNECT_RETRY_MS = 5,			/* while the listener's backlog is full ... */
 	CONNECT_GIVE_UP_MS = 1800,		/* ... a Linux guest waits for 2 s */
 };
@@ -28,8 +26,7 @@ struct uds {
 	struct backend base;
 	struct uds_config config;
 	struct listener listener;
-	struct loop_source source;		/* of the listener; not added while it rests */
-	struct loop_timer rest;
+	struct acceptor acceptor;
 	struct list handshakes;			/* uds_stream::link, oldest first */
 	size_t n_handshakes;
 };
@@ -74,7 +71,7 @@ static void handshake_done(struct uds *u, struct uds_stream *s)
 	}
 	handshake_leave(u, s);
 	uds_stream_go_live(s);
-	r = mux_connect_guest(u->config.mux, &s->base, NULL, port, now_ms(u));
+	r = mux_connect_guest(u->config.mux, &s->sock.base, NULL, port, now_ms(u));
 	if (r < 0) {
 		log_debug(u->config.tag, "host client to port %u: %s; closed", port, error_str(r));
 		uds_stream_free(s);
@@ -104,7 +101,7 @@ static void handshake_begin(struct uds *u, int fd)
 {
 	struct uds_stream *s;
 
-	if (u->n_handshakes == HANDSHAKES_MAX)
+	if (u->n_handshakes == u->config.max_handshakes)
 		handshake_fail(u, container_of(u->handshakes.next, struct uds_stream, link),
 			       "too many that say nothing");
 	if (uds_stream_new(&s, u->config.loop, u->config.mux, fd) < 0)
@@ -114,50 +111,32 @@ static void handshake_begin(struct uds *u, int fd)
 	s->timer.expire = on_handshake_timeout;
 	list_append(&u->handshakes, &s->link);
 	u->n_handshakes++;
-	if (uds_stream_register(s) < 0 ||
+	if (sock_stream_register(&s->sock, false) < 0 ||
 	    loop_timer_set(u->config.loop, &s->timer, now_ms(u) + HANDSHAKE_MS) < 0)
 		handshake_fail(u, s, "no memory");
 	else
 		on_handshake_ready(s);		/* the line is mostly there already */
 }
 
-static void on_rested(struct loop_timer *timer)
+static void on_accepted(void *ctx, int fd)
 {
-	struct uds *u = container_of(timer, struct uds, rest);
+	struct uds *u = ctx;
 
-	if (loop_add(u->config.loop, &u->source, u->listener.fd, EPOLLIN) < 0)
-		loop_timer_set(u->config.loop, &u->rest, now_ms(u) + ACCEPT_REST_MS);
-}
-
-static void on_accept(struct loop_source *source, uint32_t events)
-{
-	struct uds *u = container_of(source, struct uds, source);
-
-	(void)events;
-	for (int i = 0; i < ACCEPTS_PER_EVENT; i++) {
-		int fd, r = listener_accept(&u->listener, &fd);
-
-		if (r == -EAGAIN)
-			return;
-		if (r < 0) {
-			log_limited(LOG_WARN, u->config.tag, "cannot accept a host client: %s; "
-				    "again in %d ms", error_str(r), ACCEPT_REST_MS);
-			loop_remove(u->config.loop, &u->source);
-			loop_timer_set(u->config.loop, &u->rest, now_ms(u) + ACCEPT_REST_MS);
-			return;
-		}
-		if (mux_is_running(u->config.mux))
-			handshake_begin(u, fd);
-		else
-			unix_hang_up(&fd);
-	}
+	if (mux_is_running(u->config.mux))
+		handshake_begin(u, fd);
+	else
+		unix_hang_up(&fd);
 }
 
 /* ---- guest to host ---- */
 
 static bool uds_serves(struct backend *b, uint64_t cid)
 {
-	(void)b;
+	const struct uds *u = uds_of(b);
+
+	for (size_t i = 0; i < u->config.n_host_cids; i++)
+		if (cid == u->config.host_cids[i])
+			return true;
 	return cid == VSOCK_CID_HOST;
 }
 
@@ -173,10 +152,10 @@ static void connect_finish(struct uds_stream *s, int error)
 	struct uds *u = s->owner;
 
 	if (!error)
-		error = uds_stream_register(s);
+		error = sock_stream_register(&s->sock, false);
 	if (!error)
 		uds_stream_go_live(s);
-	mux_stream_connected(u->config.mux, &s->base, error, now_ms(u));
+	mux_stream_connected(u->config.mux, &s->sock.base, error, now_ms(u));
 }
 
 static void on_connect_retry(struct loop_timer *timer)
@@ -187,7 +166,7 @@ static void on_connect_retry(struct loop_timer *timer)
 	int r = port_path(u, s->connect_port, path, sizeof path);
 
 	if (!r)
-		r = unix_connect(s->fd, path);
+		r = unix_connect(s->sock.fd, path);
 	if (r == -EAGAIN && now_ms(u) < s->give_up_ms) {
 		r = loop_timer_set(u->config.loop, &s->timer, now_ms(u) + CONNECT_RETRY_MS);
 		if (!r)
@@ -229,13 +208,13 @@ static int uds_connect(struct backend *b, const struct vsock_addr *src,
 	s->owner = u;
 	if (result)
 		r = connect_later(u, s, dst->port);
-	else if ((r = uds_stream_register(s)) == 0)
+	else if ((r = sock_stream_register(&s->sock, false)) == 0)
 		uds_stream_go_live(s);
 	if (r < 0) {
 		uds_stream_free(s);
 		return r;
 	}
-	*out = &s->base;
+	*out = &s->sock.base;
 	return result;
 }
 
@@ -248,8 +227,7 @@ static void uds_free(struct backend *b)
 	while (!list_is_empty(&u->handshakes))
 		handshake_fail(u, container_of(u->handshakes.next, struct uds_stream, link),
 			       "the daemon ends");
-	loop_timer_cancel(u->config.loop, &u->rest);
-	loop_remove(u->config.loop, &u->source);
+	acceptor_stop(&u->acceptor);
 	listener_deinit(&u->listener);
 	free(u);
 }
@@ -264,18 +242,22 @@ static const struct backend_ops uds_ops = {
 int uds_new(struct backend **out, const struct uds_config *config)
 {
 	struct uds *u = calloc(1, sizeof *u);
+	struct acceptor_config acceptor = {
+		.loop = config->loop, .tag = config->tag, .what = "a host client",
+		.per_event = ACCEPTS_PER_EVENT, .accepted = on_accepted, .ctx = u,
+	};
 	int r;
 
 	if (!u)
 		return -ENOMEM;
 	u->base.ops = &uds_ops;
 	u->config = *config;
-	u->source = (struct loop_source){ .dispatch = on_accept, .fd = -1 };
-	u->rest.expire = on_rested;
+	acceptor.listener = &u->listener;
+	acceptor_init(&u->acceptor);
 	list_init(&u->handshakes);
 	r = listener_open(&u->listener, config->path, config->mode, config->gid);
 	if (!r)
-		r = loop_add(config->loop, &u->source, u->listener.fd, EPOLLIN);
+		r = acceptor_start(&u->acceptor, &acceptor);
 	if (r < 0) {
 		uds_free(&u->base);
 		return r;

@@ -8,14 +8,10 @@
  * too much, and leave at any moment. Whoever says nothing costs one descriptor
  * for a bounded time, and the oldest such client goes when there are too many.
  * Payload behind the CONNECT line is never taken from the socket with it.
- *
- * A socket is registered once, edge-triggered for input; stream::ready
- * remembers what epoll told. Output is added the first time that a socket is
- * full and taken off again after a while of not being needed: registered
- * always, it would wake us each time the host program reads.
  */
 #pragma once
 
+#include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -26,6 +22,9 @@ struct uds_config {
 	const char *path;
 	mode_t mode;				/* of the listening socket, with @gid */
 	gid_t gid;
+	const uint64_t *host_cids;		/* answered for besides CID 2; borrowed */
+	size_t n_host_cids;
+	uint32_t max_handshakes;		/* one more, and the oldest is closed */
 	const char *tag;			/* for log lines; borrowed */
 	struct loop *loop;			/* borrowed, as the mux is */
 	struct mux *mux;

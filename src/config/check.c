@@ -78,6 +78,10 @@ static int check_vm(const struct vm_plan *vm, struct config_error *err)
 				   d, d);
 	if (vm->n_forward_listen && !vm->has_forward_cid)
 		return config_fail(err, "%sforward-listen needs %sforward-cid", d, d);
+	if (vm->forward_listen_any && !vm->n_forward_listen)
+		return config_fail(err, "%sforward-listen-any needs %sforward-listen", d, d);
+	if (vm->n_host_cids && !vm->uds_path)
+		return config_fail(err, "%shost-cid needs %suds-path", d, d);
 	if (!vm->uds_path && !vm->has_forward_cid)
 		return config_fail(err, "%suds-path or %sforward-cid is missing", d, d);
 	return 0;
@@ -186,6 +190,26 @@ static void claims_deinit(struct claims *c)
 	*c = (struct claims){ 0 };
 }
 
+/* @cids: of the guests, sorted. The host that a VM sees must not hide another VM. */
+static int check_host_cids(const struct vm_plan *vm, const struct claims *cids,
+			   struct config_error *err)
+{
+	for (size_t i = 0; i < vm->n_host_cids; i++) {
+		struct claim wanted = { .number = vm->host_cids[i] };
+		const struct claim *of = bsearch(&wanted, cids->v, cids->n, sizeof *cids->v,
+						 compare_things);
+		int r;
+
+		if (!of)
+			continue;
+		r = config_fail(err, "%shost-cid: %" PRIu64 " is the guest-cid%s%s", dashes(vm),
+				wanted.number, of->vm->origin ? " of " : "",
+				of->vm->origin ? of->vm->origin : "");
+		return blame(vm, r, err);
+	}
+	return 0;
+}
+
 static int check_cids(const struct plan *plan, struct config_error *err)
 {
 	struct claims cids;
@@ -198,6 +222,8 @@ static int check_cids(const struct plan *plan, struct config_error *err)
 			.number = vm->guest_cid, .key = "guest-cid", .vm = vm,
 		};
 	r = check_unique(&cids, err);
+	for (size_t i = 0; r == 0 && i < plan->n_vms; i++)
+		r = check_host_cids(&plan->vms[i], &cids, err);
 	claims_deinit(&cids);
 	return r;
 }

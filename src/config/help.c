@@ -42,20 +42,27 @@ static void print_vm_options(const struct vm_plan *vm)
 "      --uds-path PATH        unix socket to create for host programs, which send\n"
 "                             \"CONNECT port\"; the guest's connects to a port go\n"
 "                             to the unix socket PATH_port\n"
+"      --host-cid CID[+CID]...\n"
+"                             the unix sockets answer for these CIDs too, besides\n"
+"                             2, the host (with --uds-path)\n"
 "      --forward-cid CID      instead of --uds-path: the guest's connects go to\n"
 "                             this CID by AF_VSOCK\n"
 "      --forward-listen PORT[+PORT]...\n"
 "                             AF_VSOCK ports by which host programs reach the\n"
 "                             guest (with --forward-cid)\n"
+"      --forward-listen-any   take them from any CID, not only from that of\n"
+"                             --forward-cid and from this machine itself\n"
 "      --tx-buffer-size BYTES\n"
 "                             how much a connection of the guest may send ahead\n"
 "                             of its receiver, 1 to 2147483648 (default %" PRIu32 ")\n"
 "      --queue-size N         largest ring a VMM may set up, a power of two up to\n"
 "                             32768 (default %" PRIu32 ")\n"
+"      --max-connections N    how many connections the guest may have at a time,\n"
+"                             1 to 1048576 (default %" PRIu32 ")\n"
 "      --groups NAME[+NAME]...\n"
 "                             guests that share a group reach each other\n"
 "                             (default \"default\")\n",
-	       vm->guest_cid, vm->tx_buffer_size, vm->queue_size);
+	       vm->guest_cid, vm->tx_buffer_size, vm->queue_size, vm->max_connections);
 }
 
 static void print_common_options(const struct plan *plan)
@@ -77,6 +84,8 @@ static void print_common_options(const struct plan *plan)
 "      --pause-grace SECONDS  how long a guest whose queues were stopped, paused\n"
 "                             or reset, may take to resume before its connections\n"
 "                             are closed (default %g)\n"
+"      --threads N            how many threads share the VMs, 1 to 1024 (default\n"
+"                             one per CPU, but not more than VMs)\n"
 "\n"
 "Logging and help:\n"
 "      --log-level LEVEL      error, warn, info, debug or trace (default warn, or\n"

@@ -26,6 +26,9 @@ static const uint64_t tx_buffer_size_min = 1, tx_buffer_size_max = UINT64_C(1) <
 
 static const uint64_t queue_size_max = 32768;	/* virtio 1.2, 2.7 */
 
+/* Each takes a descriptor, of which the kernel gives a process a million or so. */
+static const uint64_t max_connections_max = 1 << 20;
+
 /*
  * Room for one more in an array of @n, NULL without memory. It is moved only
  * when @n is a power of two, so the array needs no capacity beside it.
@@ -68,6 +71,21 @@ static int set_uds_path(struct vm_plan *vm, const char *value, struct config_err
 	return set_path(&vm->uds_path, value, err);
 }
 
+static int add_host_cid(struct vm_plan *vm, const char *value, struct config_error *err)
+{
+	uint64_t cid, *cids;
+	int r = number_parse(&cid, value, 0, guest_cid_max, err);
+
+	if (r)
+		return r;
+	cids = grow(vm->host_cids, vm->n_host_cids, sizeof *vm->host_cids);
+	if (!cids)
+		return -ENOMEM;
+	vm->host_cids = cids;
+	vm->host_cids[vm->n_host_cids++] = cid;
+	return 0;
+}
+
 static int set_forward_cid(struct vm_plan *vm, const char *value, struct config_error *err)
 {
 	uint64_t cid;
@@ -97,6 +115,14 @@ static int add_forward_listen(struct vm_plan *vm, const char *value, struct conf
 	return 0;
 }
 
+static int set_forward_listen_any(struct vm_plan *vm, const char *value, struct config_error *err)
+{
+	if (strcmp(value, "true") != 0 && strcmp(value, "false") != 0)
+		return config_fail(err, SHOWN " is neither true nor false", value);
+	vm->forward_listen_any = strcmp(value, "true") == 0;
+	return 0;
+}
+
 static int set_tx_buffer_size(struct vm_plan *vm, const char *value, struct config_error *err)
 {
 	uint64_t size;
@@ -120,6 +146,16 @@ static int set_queue_size(struct vm_plan *vm, const char *value, struct config_e
 	return 0;
 }
 
+static int set_max_connections(struct vm_plan *vm, const char *value, struct config_error *err)
+{
+	uint64_t n;
+	int r = number_parse(&n, value, 1, max_connections_max, err);
+
+	if (r == 0)
+		vm->max_connections = (uint32_t)n;
+	return r;
+}
+
 static int add_group(struct vm_plan *vm, const char *value, struct config_error *err)
 {
 	char **groups = grow(vm->groups, vm->n_groups, sizeof *vm->groups);
@@ -136,15 +172,18 @@ static int add_group(struct vm_plan *vm, const char *value, struct config_error 
 }
 
 const struct vm_key vm_keys[] = {
-	{ "guest-cid",		false,	set_guest_cid },
-	{ "socket",		false,	set_socket },
-	{ "uds-path",		false,	set_uds_path },
-	{ "forward-cid",	false,	set_forward_cid },
-	{ "forward-listen",	true,	add_forward_listen },
-	{ "tx-buffer-size",	false,	set_tx_buffer_size },
-	{ "queue-size",		false,	set_queue_size },
-	{ "groups",		true,	add_group },
-	{ NULL,			false,	NULL },
+	{ "guest-cid",		KEY_VALUE,	set_guest_cid },
+	{ "socket",		KEY_VALUE,	set_socket },
+	{ "uds-path",		KEY_VALUE,	set_uds_path },
+	{ "host-cid",		KEY_LIST,	add_host_cid },
+	{ "forward-cid",	KEY_VALUE,	set_forward_cid },
+	{ "forward-listen",	KEY_LIST,	add_forward_listen },
+	{ "forward-listen-any",	KEY_FLAG,	set_forward_listen_any },
+	{ "tx-buffer-size",	KEY_VALUE,	set_tx_buffer_size },
+	{ "queue-size",		KEY_VALUE,	set_queue_size },
+	{ "max-connections",	KEY_VALUE,	set_max_connections },
+	{ "groups",		KEY_LIST,	add_group },
+	{ NULL,			KEY_VALUE,	NULL },
 };
 
 static bool is_same_key(const char *name, const char *key)
@@ -207,7 +246,7 @@ int keys_set(const struct vm_key *key, struct vm_plan *vm, const char *value,
 
 	if (!*value)
 		return config_fail(err, "empty value");
-	if (!key->is_list)
+	if (key->kind != KEY_LIST)
 		return key->set(vm, value, err);
 
 	copy = strdup(value);

@@ -15,7 +15,11 @@ struct vm_plan;
 
 struct vm_key {
 	const char *name;			/* with '-', as an option has it */
-	bool is_list;				/* "a+b": set() gets one at a time */
+	enum {
+		KEY_VALUE,
+		KEY_LIST,			/* "a+b": set() gets one at a time */
+		KEY_FLAG,			/* as an option, alone it means "true" */
+	} kind;
 	int (*set)(struct vm_plan *vm, const char *value, struct config_error *err);
 };
 

@@ -15,7 +15,10 @@
 #include "config/plan_build.h"
 #include "util/log.h"
 
-enum { NAME_MAX_BYTES = 32 };			/* of an option, with its end */
+enum {
+	NAME_MAX_BYTES = 32,			/* of an option, with its end */
+	THREADS_MAX = 1024,
+};
 
 /* Where the VMs come from; one excludes the others. */
 enum source { SOURCE_NONE, SOURCE_SINGLE, SOURCE_VM, SOURCE_CONFIG };
@@ -160,6 +163,17 @@ static int set_pause_grace(struct scan *s, const char *value)
 			     "--pause-grace");
 }
 
+static int set_threads(struct scan *s, const char *value)
+{
+	uint64_t n;
+	int r = number_parse(&n, value, 1, THREADS_MAX, s->err);
+
+	if (r)
+		return config_prefix(s->err, r, "--threads");
+	s->plan->threads = (uint32_t)n;
+	return 0;
+}
+
 static int set_help(struct scan *s, const char *value)
 {
 	(void)value;
@@ -181,6 +195,7 @@ static const struct option options_table[] = {
 	{ "socket-group",	0,	true,	false,	set_socket_group },
 	{ "linger",		0,	true,	false,	set_linger },
 	{ "pause-grace",	0,	true,	false,	set_pause_grace },
+	{ "threads",		0,	true,	false,	set_threads },
 	{ "log-file",		0,	true,	false,	set_log_file },
 	{ "log-level",		0,	true,	false,	set_log_level },
 	{ "verbose",		'v',	false,	true,	add_verbose },
@@ -274,6 +289,8 @@ static int scan_long(struct scan *s, const char *word)
 					   SHOWN, name, value);
 		return apply_option(s, option, NULL);
 	}
+	if (!value && key && key->kind == KEY_FLAG)
+		value = "true";
 	r = take_value(s, name, &value);
 	if (r)
 		return r;

@@ -38,6 +38,7 @@ void vm_plan_init_defaults(struct vm_plan *vm)
 		.guest_cid = 3,
 		.tx_buffer_size = 64 * 1024,
 		.queue_size = 1024,
+		.max_connections = 4096,
 	};
 }
 
@@ -105,6 +106,7 @@ static void vm_plan_deinit(struct vm_plan *vm)
 		free(vm->groups[i]);
 	free(vm->groups);
 	free(vm->forward_listen);
+	free(vm->host_cids);
 	free(vm->uds_path);
 	free(vm->socket);
 	free(vm->origin);

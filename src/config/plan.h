@@ -24,6 +24,10 @@ struct vm_plan {
 	uint32_t forward_cid;
 	uint32_t *forward_listen;		/* ports, unique */
 	size_t n_forward_listen;
+	bool forward_listen_any;		/* ... take connections from any CID */
+	uint64_t *host_cids;			/* uds-path answers for these besides CID 2 */
+	size_t n_host_cids;
+	uint32_t max_connections;
 	uint32_t tx_buffer_size;		/* bytes: the buf_alloc we advertise */
 	uint32_t queue_size;			/* largest ring a front-end may set up */
 	char **groups;				/* unique, sorted; siblings share one */
@@ -33,6 +37,7 @@ struct vm_plan {
 struct plan {
 	struct vm_plan *vms;
 	size_t n_vms;
+	uint32_t threads;			/* 0: as many as make sense */
 	int log_level;				/* enum log_level */
 	char *log_file;				/* NULL: standard error */
 	mode_t socket_mode;			/* of the sockets we make */

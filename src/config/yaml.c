@@ -115,7 +115,7 @@ static int read_pair(struct reader *rd, struct vm_plan *vm, unsigned *given,
 		return locate(rd, key_node, config_prefix(rd->err, r, "%s", name));
 	if (is_null(node))
 		return 0;
-	if (key->is_list && node->type == YAML_SEQUENCE_NODE)
+	if (key->kind == KEY_LIST && node->type == YAML_SEQUENCE_NODE)
 		return read_items(rd, vm, key, name, node);
 	r = read_item(rd, vm, key, node);
 	return locate(rd, node, config_prefix(rd->err, r, "%s", name));

@@ -169,10 +169,9 @@ static void on_timer(struct loop_timer *timer)
 	device_schedule(dev);
 }
 
-/* What the session's rings say about the guest. */
-static void look_at_guest(struct device *dev, const struct virtq *tx, const struct virtq *rx)
+void device_look_at_guest(struct device *dev)
 {
-	bool is_running = tx && rx;
+	bool is_running = running(dev, VSOCK_TXQ) && running(dev, VSOCK_RXQ);
 
 	if (is_running == mux_is_running(dev->mux))
 		return;
@@ -193,7 +192,7 @@ static bool rings_turn(struct device *dev)
 	struct virtq *tx = running(dev, VSOCK_TXQ), *rx = running(dev, VSOCK_RXQ);
 	bool more = false, was_clogged;
 
-	look_at_guest(dev, tx, rx);
+	device_look_at_guest(dev);
 	send_event(dev);
 	if (tx) {
 		virtq_disable_notify(tx);

@@ -6,6 +6,7 @@
 #pragma once
 
 #include "device/device.h"
+#include "util/acceptor.h"
 #include "util/listener.h"
 #include "vhost/session.h"
 
@@ -29,8 +30,7 @@ struct device {
 	bool event_due;				/* TRANSPORT_RESET */
 
 	struct listener listener;
-	struct loop_source listener_source;	/* not added while it rests */
-	struct loop_timer rest;
+	struct acceptor acceptor;
 	struct candidate candidates[CANDIDATES_MAX];
 	unsigned next_candidate;
 	struct session *session;		/* NULL: no front-end */
@@ -40,6 +40,10 @@ struct device {
 };
 
 void device_schedule(struct device *dev);
+
+/* Whether a guest is there, by its rings. At once, and not in the next turn: a
+ * host program may connect right behind the message that starts the last ring. */
+void device_look_at_guest(struct device *dev);
 
 int frontend_init(struct device *dev);		/* 0, or -errno as for listener_open() */
 void frontend_deinit(struct device *dev);	/* also after a failed or no init */

@@ -23,10 +23,6 @@
 #include "util/fd.h"
 #include "util/log.h"
 
-enum {
-	ACCEPT_REST_MS = 100,			/* without descriptors to accept with */
-};
-
 #define BIT(n) (UINT64_C(1) << (n))
 
 static uint64_t now_ms(const struct device *dev)
@@ -77,6 +73,7 @@ static void on_ring_changed(void *ctx, unsigned ring)
 			v->polled = true;
 		}
 	}
+	device_look_at_guest(dev);
 	device_schedule(dev);
 }
 
@@ -87,7 +84,7 @@ static void on_ring_stopped(void *ctx, unsigned ring)
 	loop_remove(dev->config.loop, &dev->kicks[ring]);
 	if (ring != VSOCK_EVENTQ && !dev->resume.slot)
 		loop_timer_set(dev->config.loop, &dev->resume, now_ms(dev) + dev->config.pause_grace_ms);
-	device_schedule(dev);
+	device_look_at_guest(dev);
 }
 
 static void on_guest_reset(void *ctx)
@@ -242,33 +239,11 @@ static void candidate_add(struct device *dev, int fd)
 	}
 }
 
-static void listener_rest(struct device *dev)
+static void on_accepted(void *ctx, int fd)
 {
-	loop_remove(dev->config.loop, &dev->listener_source);
-	loop_timer_set(dev->config.loop, &dev->rest, now_ms(dev) + ACCEPT_REST_MS);
-}
+	struct device *dev = ctx;
 
-static void on_rested(struct loop_timer *timer)
-{
-	struct device *dev = container_of(timer, struct device, rest);
-
-	if (loop_add(dev->config.loop, &dev->listener_source, dev->listener.fd, EPOLLIN) < 0)
-		loop_timer_set(dev->config.loop, &dev->rest, now_ms(dev) + ACCEPT_REST_MS);
-}
-
-static void on_accept(struct loop_source *source, uint32_t events)
-{
-	struct device *dev = container_of(source, struct device, listener_source);
-	int fd, r = listener_accept(&dev->listener, &fd);
-
-	(void)events;
-	if (r == -EAGAIN)
-		return;
-	if (r < 0) {
-		log_limited(LOG_WARN, dev->tag, "cannot accept a front-end: %s; again in %d ms",
-			    error_str(r), ACCEPT_REST_MS);
-		listener_rest(dev);
-	} else if (is_taken(dev)) {
+	if (is_taken(dev)) {
 		log_limited(LOG_WARN, dev->tag, "a second front-end was refused");
 		fd_close(&fd);
 	} else {
@@ -281,6 +256,10 @@ int frontend_init(struct device *dev)
 	static void (*const on_kicks[VSOCK_NUM_QUEUES])(struct loop_source *, uint32_t) = {
 		[VSOCK_RXQ] = on_kick_rx, [VSOCK_TXQ] = on_kick_tx, [VSOCK_EVENTQ] = on_kick_event,
 	};
+	struct acceptor_config acceptor = {
+		.loop = dev->config.loop, .listener = &dev->listener, .tag = dev->tag,
+		.what = "a front-end", .per_event = 1, .accepted = on_accepted, .ctx = dev,
+	};
 	int r;
 
 	for (unsigned i = 0; i < VSOCK_NUM_QUEUES; i++)
@@ -290,24 +269,22 @@ int frontend_init(struct device *dev)
 			.dev = dev, .fd = -1, .source = { .dispatch = on_candidate, .fd = -1 },
 		};
 	dev->session_source = (struct loop_source){ .dispatch = on_session, .fd = -1 };
-	dev->listener_source = (struct loop_source){ .dispatch = on_accept, .fd = -1 };
-	dev->rest.expire = on_rested;
+	acceptor_init(&dev->acceptor);
 	dev->resume.expire = on_resume_timeout;
 	r = listener_open(&dev->listener, dev->config.socket, dev->config.socket_mode,
 			  dev->config.socket_gid);
 	if (r < 0)
 		return r;
-	return loop_add(dev->config.loop, &dev->listener_source, dev->listener.fd, EPOLLIN);
+	return acceptor_start(&dev->acceptor, &acceptor);
 }
 
 void frontend_deinit(struct device *dev)
 {
-	if (!dev->rest.expire)			/* no init */
+	if (!dev->resume.expire)		/* no init */
 		return;
 	frontend_drop(dev);
 	for (unsigned i = 0; i < CANDIDATES_MAX; i++)
 		candidate_drop(&dev->candidates[i]);
-	loop_timer_cancel(dev->config.loop, &dev->rest);
-	loop_remove(dev->config.loop, &dev->listener_source);
+	acceptor_stop(&dev->acceptor);
 	listener_deinit(&dev->listener);
 }

@@ -120,5 +120,6 @@ int worker_start(struct worker *w, void (*failed)(void))
 	if (r)
 		return -r;
 	w->has_thread = true;
+	pthread_setname_np(w->thread, "worker");
 	return 0;
 }

@@ -15,7 +15,7 @@
 
 struct listener {
 	int fd;					/* non-blocking; -1: not open */
-	char *path;				/* owned */
+	char *path;				/* owned; NULL: it has no name */
 	dev_t dev;
 	ino_t ino;
 };

@@ -100,11 +100,17 @@ static bool vring_is_enabled(const struct session *s, const struct vring *v)
 	return v->enabled || !has_feature(s->features, VHOST_USER_F_PROTOCOL_FEATURES);
 }
 
+/* All of it was said: what is missing is not wrong yet. */
+static bool vring_is_set_up(const struct session *s, const struct vring *v)
+{
+	return s->mem && v->q.config.num && v->has_addr;
+}
+
 struct virtq *session_running(struct session *s, unsigned ring)
 {
 	struct vring *v = session_vring(s, ring);
 
-	if (!v->started || v->failed || !vring_is_enabled(s, v))
+	if (!v->started || v->failed || !vring_is_enabled(s, v) || !vring_is_set_up(s, v))
 		return NULL;
 	if (!v->q.mem) {
 		if (virtq_resolve(&v->q, s->mem, s->features)) {
@@ -293,6 +299,9 @@ static const char *on_set_vring_addr(struct session *s, struct msg *msg)
 
 	if (addr->flags & BIT(VHOST_VRING_F_LOG))
 		return "dirty logging, which was not offered";
+	if (config->used_uaddr != addr->used)
+		session_vring(s, addr->index)->q.has_used_idx = false;
+	session_vring(s, addr->index)->has_addr = true;
 	config->desc_uaddr = addr->desc;
 	config->avail_uaddr = addr->avail;
 	config->used_uaddr = addr->used;

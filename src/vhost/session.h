@@ -59,7 +59,7 @@ struct session_config {
 struct vring {
 	struct virtq q;
 	int kick_fd, call_fd, err_fd;		/* owned; -1: not set */
-	bool started, enabled;
+	bool started, enabled, has_addr;
 	bool polled;				/* started without a kick descriptor */
 	bool has_run;				/* q.last_avail means something */
 	bool failed;				/* broken, and said so */

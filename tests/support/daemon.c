@@ -24,7 +24,7 @@
 #include "support/deadline.h"
 #include "support/must.h"
 
-enum { ARGS_MAX = 64 };
+enum { ARGS_MAX = 160 };
 
 void daemon_init(struct daemon *d)
 {

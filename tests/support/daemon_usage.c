@@ -72,6 +72,8 @@ static uint64_t wakeups(pid_t pid)
 			continue;
 		snprintf(path, sizeof path, "task/%.20s/status", e->d_name);
 		read_proc(pid, path, text, sizeof text);
+		if (atoi(e->d_name) != pid && !strstr(text, "Name:\tworker\n"))
+			continue;		/* a sanitizer's thread */
 		if ((p = strstr(text, key)))
 			sum += strtoull(p + sizeof key - 1, NULL, 10);
 	}

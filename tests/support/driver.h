@@ -27,6 +27,7 @@ enum tx_shape {					/* of a packet with payload */
 	TX_SPLIT_HEADER,			/* 1 + 42 + (1 and the data) bytes */
 	TX_MANY,				/* data over several descriptors */
 	TX_INDIRECT,				/* TX_MANY in an indirect table */
+	TX_INDIRECT_TWO,			/* TX_TWO in one: Linux, when offered */
 	TX_SHAPES,
 };
 
@@ -81,6 +82,8 @@ struct driver {
 	/* Every packet that comes; the data is valid during the call. */
 	void (*input)(struct driver *d, const struct driver_pkt *p,
 		      const uint8_t *data);
+	/* When set, writes the data of packets sent without any into their slot. */
+	void (*fill)(struct driver *d, uint16_t slot, uint8_t *to, size_t len);
 	uint64_t n_rx_pkts, n_tx_pkts, n_events;
 	uint32_t last_event;
 
@@ -91,6 +94,8 @@ struct driver {
 	struct sock *backlog;			/* accepted, not yet taken */
 	uint32_t listening[16];
 	unsigned n_listening;
+	/* The sink of sockets that come in; NULL: their queue. */
+	void (*accept_sink)(struct sock *s, const uint8_t *data, size_t len);
 	uint32_t next_port;
 	uint64_t n_strangers;			/* packets for no socket */
 };

@@ -235,7 +235,8 @@ static unsigned tx_layout(const struct driver *d, uint64_t slot, uint32_t len,
 		b[n++] = (struct vring_buf){ hdr + HDR - 1, 1 + len, false };
 		return n;
 	}
-	for (; d->opt.tx_shape != TX_TWO && n < PIECES && piece; n++) {
+	for (; d->opt.tx_shape != TX_TWO && d->opt.tx_shape != TX_INDIRECT_TWO &&
+	       n < PIECES && piece; n++) {
 		b[n] = (struct vring_buf){ data, piece, false };
 		data += piece;
 		len -= piece;
@@ -274,7 +275,7 @@ static bool add_tx(struct driver *d, uint16_t slot, const struct driver_pkt *p)
 	struct vring_buf b[PIECES + 2];
 	unsigned n = tx_layout(d, gpa, p->len, b);
 
-	if (d->opt.tx_shape == TX_INDIRECT)
+	if (d->opt.tx_shape == TX_INDIRECT || (d->opt.tx_shape == TX_INDIRECT_TWO && n > 1))
 		return vring_add_indirect(r, b, n, gpa + TX_TABLE_AT, slot);
 	return vring_add(r, b, n, slot);
 }
@@ -294,6 +295,8 @@ bool driver_send(struct driver *d, const struct driver_pkt *p, const void *data)
 			memcpy(mem + TX_HEADER_AT, &w, sizeof w);
 			if (data && p->len)
 				memcpy(mem + TX_DATA_AT, data, p->len);
+			else if (d->fill && p->len)
+				d->fill(d, slot, mem + TX_DATA_AT, p->len);
 			if (add_tx(d, slot, p))
 				break;
 		}

@@ -132,6 +132,7 @@ static void on_request(struct driver *d, const struct driver_pkt *p)
 	}
 	s = new(d, p->dst_port, p->src_port);
 	s->peer_cid = p->src_cid;
+	s->sink = d->accept_sink;
 	s->state = SOCK_OPEN;
 	take_credit(s, p);
 	send_op(s, VSOCK_OP_RESPONSE, 0, NULL, 0);

@@ -54,6 +54,12 @@ static void describe_vm(FILE *to, const struct vm_plan *vm)
 		vm->queue_size);
 	for (size_t i = 0; i < vm->n_groups; i++)
 		fprintf(to, "%s%s", i ? "+" : "", vm->groups[i]);
+	if (vm->forward_listen_any)
+		fputs(" any", to);
+	for (size_t i = 0; i < vm->n_host_cids; i++)
+		fprintf(to, "%s%" PRIu64, i ? "+" : " host=", vm->host_cids[i]);
+	if (vm->max_connections != 4096)
+		fprintf(to, " max=%" PRIu32, vm->max_connections);
 	fputs("; ", to);
 }
 
@@ -67,6 +73,8 @@ static void describe(char *text, const struct plan *plan)
 		(unsigned)plan->socket_mode, plan->linger_ms, plan->pause_grace_ms);
 	if (plan->socket_gid != (gid_t)-1)
 		fprintf(to, " gid=%u", (unsigned)plan->socket_gid);
+	if (plan->threads)
+		fprintf(to, " threads=%" PRIu32, plan->threads);
 	if (plan->log_file)
 		fprintf(to, " log=%s", plan->log_file);
 	fclose(to);

@@ -2,7 +2,8 @@
 /*
  * Runs plan_init() as main() would, in a folder of its own with the YAML file
  * "vms.yaml", and keeps what it printed and a plan in one line of text, so that
- * a test case is a row: words in, text out.
+ * a test case is a row: words in, text out. What few cases set is shown when it
+ * is not the default.
  */
 #pragma once
 

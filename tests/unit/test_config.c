@@ -97,6 +97,25 @@ static const struct good_case good_cases[] = {
 	{ "--pause-grace", VM "--pause-grace 0.5", BASE "level=1 mode=600 linger=30000 grace=500" },
 	{ "--linger, longest", VM "--linger 4294966.999",
 	  BASE "level=1 mode=600 linger=4294966999 grace=3000" },
+	{ "--host-cid", VM "--host-cid 4+5",
+	  "cid=3 socket=s uds=u tx=65536 queue=1024 groups=default host=4+5; " REST },
+	{ "--host-cid, the edges", VM "--host-cid 0+4294967294",
+	  "cid=3 socket=s uds=u tx=65536 queue=1024 groups=default host=0+4294967294; " REST },
+	{ "--max-connections", VM "--max-connections 1",
+	  "cid=3 socket=s uds=u tx=65536 queue=1024 groups=default max=1; " REST },
+	{ "--max-connections, most", VM "--max-connections=1048576",
+	  "cid=3 socket=s uds=u tx=65536 queue=1024 groups=default max=1048576; " REST },
+	{ "--forward-listen-any", "--forward-listen-any --socket s --forward-cid 1 --forward-listen 7",
+	  "cid=3 socket=s forward=1:7 tx=65536 queue=1024 groups=default any; " REST },
+	{ "--forward-listen-any=true",
+	  "--socket s --forward-cid 1 --forward-listen 7 --forward-listen-any=true",
+	  "cid=3 socket=s forward=1:7 tx=65536 queue=1024 groups=default any; " REST },
+	{ "--forward-listen-any=false", VM "--forward-listen-any=false", BASE REST },
+	{ "new keys of --vm", "--vm socket=a,uds-path=b,host_cid=9,max-connections=5 "
+	  "--vm guest-cid=4,socket=c,forward-cid=1,forward-listen=7,forward_listen_any=true",
+	  "cid=3 socket=a uds=b tx=65536 queue=1024 groups=default host=9 max=5; "
+	  "cid=4 socket=c forward=1:7 tx=65536 queue=1024 groups=default any; " REST },
+	{ "--threads", VM "--threads 1024", BASE REST " threads=1024" },
 	{ "-- at the end", VM "--", BASE REST },
 };
 
@@ -180,6 +199,24 @@ static const struct bad_case bad_cases[] = {
 	{ "--socket s --uds-path s", "--uds-path: 's' is also the socket" },
 	{ "--uds-path u --socket u_4294967295", "--socket: 'u_4294967295' is where the "
 	  "guest of uds-path 'u' finds port 4294967295" },
+	{ VM "--host-cid 4294967295", "--host-cid: '4294967295' is not between 0 and 4294967294" },
+	{ VM "--host-cid 5+", "--host-cid: empty item in the list" },
+	{ VM "--host-cid 5+3", "--host-cid: 3 is the guest-cid" },
+	{ "--socket s --forward-cid 1 --host-cid 5", "--host-cid needs --uds-path" },
+	{ "--vm socket=s,uds-path=u,host-cid=4 --vm guest-cid=4,socket=t,uds-path=v",
+	  "--vm 1: host-cid: 4 is the guest-cid of --vm 2" },
+	{ VM "--max-connections 0", "--max-connections: '0' is not between 1 and 1048576" },
+	{ VM "--max-connections 1048577",
+	  "--max-connections: '1048577' is not between 1 and 1048576" },
+	{ VM "--forward-listen-any", "--forward-listen-any needs --forward-listen" },
+	{ VM "--forward-listen-any=yes", "--forward-listen-any: 'yes' is neither true nor false" },
+	{ VM "--forward-listen-any true", "'true' is no option; there is nothing else to give" },
+	{ VM "--forward-listen-any --forward-listen-any", "--forward-listen-any: given twice" },
+	{ "--vm socket=s,forward-cid=1,forward-listen-any",
+	  "--vm 1: 'forward-listen-any' is not key=value" },
+	{ VM "--threads 0", "--threads: '0' is not between 1 and 1024" },
+	{ VM "--threads 1025", "--threads: '1025' is not between 1 and 1024" },
+	{ VM "--threads 2 --threads 2", "--threads: given twice" },
 	{ "--socket-mode 8", "--socket-mode: '8' is not an octal mode" },
 	{ "--socket-mode u+w", "--socket-mode: 'u+w' is not an octal mode" },
 	{ "--socket-mode 1777", "--socket-mode: '1777' is not between 0 and 0777" },
@@ -303,9 +340,10 @@ START_TEST(help)
 	static const char *const options[] = {
 		"--guest-cid", "--socket ", "--uds-path", "--forward-cid", "--forward-listen",
 		"--tx-buffer-size", "--queue-size", "--groups", "--vm", "--config",
+		"--host-cid", "--forward-listen-any", "--max-connections", "--threads",
 		"--socket-mode", "--socket-group", "--linger", "--pause-grace", "--log-level", "--log-file",
 		"-v, --verbose", "-h, --help", "-V, --version", "(default 65536)",
-		"(default 1024)", "(default 0600)", "(default 30)",
+		"(default 1024)", "(default 4096)", "(default 0600)", "(default 30)",
 	};
 	struct config_run run;
 	char *rest = run.out;

@@ -33,6 +33,11 @@ static const struct {
 	{ "lists", TEXT("vms:\n - socket: s\n   forward_cid: 1\n"
 	  "   forward_listen: [9001, 9002+9003]\n   groups:\n    - b\n    - a\n"),
 	  "cid=3 socket=s forward=1:9001+9002+9003 tx=65536 queue=1024 groups=a+b; " REST },
+	{ "limits and flags", TEXT("vms:\n - socket: s\n   forward_cid: 1\n   forward_listen: 7\n"
+	  "   forward_listen_any: true\n   max_connections: 10\n"
+	  " - {guest-cid: 4, socket: t, uds-path: u, host-cid: [5, 6+7]}\n"),
+	  "cid=3 socket=s forward=1:7 tx=65536 queue=1024 groups=default any max=10; "
+	  "cid=4 socket=t uds=u tx=65536 queue=1024 groups=default host=5+6+7; " REST },
 	{ "two VMs", TEXT(VM "  - guest_cid: 0x5\n    socket: t\n    uds_path: v\n"),
 	  BASE "cid=5 socket=t uds=v tx=65536 queue=1024 groups=default; " REST },
 	{ "null is not given", TEXT(VM "    groups: ~\n    guest_cid: null\n"
@@ -112,6 +117,15 @@ static const struct {
 	  "vms.yaml:4: guest_cid: '3.0' is not a number" },
 	{ "range", TEXT(VM "    queue_size: 3\n"),
 	  "vms.yaml:4: queue_size: '3' is not a power of two" },
+	{ "a flag without its value", TEXT("vms:\n- socket: s\n  forward_cid: 1\n"
+	  "  forward_listen: 1\n  forward_listen_any:\n"),
+	  "vms.yaml:5: forward_listen_any: empty value" },
+	{ "a flag in other words", TEXT("vms:\n- socket: s\n  forward_cid: 1\n"
+	  "  forward_listen: 1\n  forward_listen_any: on\n"),
+	  "vms.yaml:5: forward_listen_any: 'on' is neither true nor false" },
+	{ "host_cid is a guest", TEXT("vms:\n- socket: s\n  uds_path: u\n  host_cid: [7, 4]\n"
+	  "- socket: t\n  uds_path: v\n  guest_cid: 4\n"),
+	  "vms.yaml:2: host-cid: 4 is the guest-cid of vms.yaml:5" },
 	{ "port in a list", TEXT("vms:\n- socket: s\n  forward_cid: 1\n  forward_listen:\n"
 	  "  - 1\n  - x\n"), "vms.yaml:6: forward_listen: 'x' is not a number" },
 	{ "missing socket", TEXT("vms:\n\n  - uds_path: u\n"), "vms.yaml:3: socket is missing" },

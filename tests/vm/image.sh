@@ -4,9 +4,10 @@
 # The guest of the real-guest tests: tests/vm/image.sh OUTDIR
 #
 # Leaves in OUTDIR: vmlinuz (Debian's cloud kernel, fetched, never installed),
-# initrd.img (busybox, the vsock modules, the agent) and agent (the same program,
-# for the host). What is there and up to date is kept, so a second call costs
-# nothing and needs no network; calls at the same time wait for each other.
+# initrd.img (busybox, the vsock modules, the agent), agent (the same program, for
+# the host) and more/ (modules that only one test loads). What is there and up to
+# date is kept, so a second call costs nothing and needs no network; calls at the
+# same time wait for each other.
 #
 # VM_KERNEL=sid takes the newest kernel of Debian unstable instead of the one of
 # the distribution that runs here.
@@ -20,6 +21,7 @@ out=${1:?usage: image.sh OUTDIR}
 flavour=${VM_KERNEL:-default}
 modules="virtio_ring virtio virtio_pci_legacy_dev virtio_pci_modern_dev virtio_pci
 	vsock vmw_vsock_virtio_transport_common vmw_vsock_virtio_transport"
+more_modules="vsock_loopback"
 
 missing() {
 	echo "image.sh: $*" >&2
@@ -78,8 +80,20 @@ kernel_parts() {
 		sed -nE 's/^ *(Pre)?Depends: (linux-(image|binary|modules)-[^ ]*)$/\2/p' || true
 }
 
+# unpack_module NAME FILE: leaves none if the kernel has it built in.
+unpack_module() {
+	local ko
+
+	ko=$(find "$work" -name "$1.ko*" | head -n 1)
+	case $ko in
+	*.xz) xz -dc "$ko" >"$2" ;;
+	*.zst) zstd -qdc "$ko" >"$2" ;;
+	*.ko) cp "$ko" "$2" ;;
+	esac
+}
+
 fetch_kernel() {
-	local meta=linux-image-cloud-amd64 package work=$out/work name file ko
+	local meta=linux-image-cloud-amd64 package work=$out/work name file
 
 	command -v apt-get >/dev/null && command -v dpkg-deb >/dev/null ||
 		missing "no apt-get and dpkg-deb to fetch a guest kernel with"
@@ -91,19 +105,17 @@ fetch_kernel() {
 		download "$name" "$work" ||
 			missing "cannot download $name: no guest kernel"
 	done
-	mkdir "$out/kernel.new"
+	mkdir -p "$out/kernel.new/more"
 	# The order of loading is in the names.
 	file=10
 	for name in $modules; do
-		ko=$(find "$work" -name "$name.ko*" | head -n 1)
-		case $ko in
-		*.xz) xz -dc "$ko" >"$out/kernel.new/$file-$name.ko" ;;
-		*.zst) zstd -qdc "$ko" >"$out/kernel.new/$file-$name.ko" ;;
-		*.ko) cp "$ko" "$out/kernel.new/$file-$name.ko" ;;
-		"") ;;	# built in
-		esac
+		unpack_module "$name" "$out/kernel.new/$file-$name.ko"
 		file=$((file + 1))
 	done
+	for name in $more_modules; do
+		unpack_module "$name" "$out/kernel.new/more/$name.ko"
+	done
+	echo $modules $more_modules >"$out/kernel.new/asked"
 	find "$work" -type f -name 'vmlinuz*' -exec cp {} "$out/kernel.new/vmlinuz" \;
 	echo "$package" >"$out/kernel.new/package"
 	rm -rf "$work" "$out/kernel" "$out/apt"
@@ -150,6 +162,8 @@ build_initrd() {
 	cp "$out/kernel/vmlinuz" "$out/vmlinuz.new"
 	mv "$out/vmlinuz.new" "$out/vmlinuz"
 	mv "$out/initrd.new" "$out/initrd.img"
+	rm -rf "$out/more"
+	cp -r "$out/kernel/more" "$out/more"
 }
 
 mkdir -p "$out"
@@ -161,9 +175,13 @@ command -v "${CC:-cc}" >/dev/null || missing "no C compiler for the agent"
 exec 9>"$out/.lock"
 flock 9
 
-# Its inputs name an image; the kernel is kept for as long as the folder is.
+# Its inputs name an image; the kernel is kept for as long as it has what we ask for.
 stamp=$(cat "$0" "$here/init" "$here"/agent/*.[ch] | sha256sum | cut -d' ' -f1)
-[ -e "$out/kernel/vmlinuz" ] || { rm -f "$out/stamp"; fetch_kernel; }
+# shellcheck disable=SC2086
+[ "$(cat "$out/kernel/asked" 2>/dev/null)" = "$(echo $modules $more_modules)" ] || {
+	rm -f "$out/stamp"
+	fetch_kernel
+}
 if [ "$(cat "$out/stamp" 2>/dev/null)" != "$stamp" ]; then
 	rm -f "$out/stamp"
 	build_agent

@@ -1,0 +1,313 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The AF_VSOCK backend: ports that listen, connects, and its streams. */
+#include "backend/afvsock.h"
+
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+
+#include <linux/vm_sockets.h>
+
+#include "backend/sock_stream.h"
+#include "util/acceptor.h"
+#include "util/error.h"
+#include "util/fd.h"
+#include "util/log.h"
+
+enum {
+	BACKLOG = 1024,				/* the kernel caps it at somaxconn */
+	ACCEPTS_PER_EVENT = 64,
+	CONNECT_GIVE_UP_MS = 1800,		/* a Linux guest waits for 2 s */
+};
+
+struct port {
+	struct afvsock *owner;
+	uint32_t number;
+	struct listener listener;		/* without a name in the file system */
+	struct acceptor acceptor;
+};
+
+struct afvsock {
+	struct backend base;
+	struct afvsock_config config;
+	uint32_t local_cid;			/* VMADDR_CID_ANY: this machine has none */
+	size_t n_ports;
+	struct port ports[];
+};
+
+static const struct backend_ops afvsock_ops;
+static const struct sock_kind afvsock_kind;
+
+static struct afvsock *afvsock_of(struct backend *b)
+{
+	assert(b->ops == &afvsock_ops);
+	return container_of(b, struct afvsock, base);
+}
+
+static uint64_t now_ms(const struct afvsock *a)
+{
+	return loop_now_ms(a->config.loop);
+}
+
+/* ---- streams ---- */
+
+/* Takes @fd over. NULL without memory. */
+static struct sock_stream *stream_new(struct afvsock *a, int fd)
+{
+	struct sock_stream *s = malloc(sizeof *s);
+
+	if (s)
+		sock_stream_init(s, &afvsock_kind, a->config.loop, a->config.mux, fd);
+	else
+		fd_close(&fd);
+	return s;
+}
+
+static void stream_free(struct sock_stream *s)
+{
+	sock_stream_deinit(s);
+	free(s);
+}
+
+/* The connect is over, one way or the other. */
+static void on_early_event(struct sock_stream *s, uint32_t events)
+{
+	socklen_t len = sizeof (int);
+	int error = 0;
+
+	if (!(events & (EPOLLOUT | EPOLLERR | EPOLLHUP)))
+		return;
+	if (getsockopt(s->fd, SOL_SOCKET, SO_ERROR, &error, &len) < 0)
+		error = errno;
+	if (!error)
+		sock_stream_go_live(s, false);
+	mux_stream_connected(s->mux, &s->base, -error, loop_now_ms(s->loop));
+}
+
+static void on_accepted_by_guest(struct sock_stream *s, const struct vsock_addr *guest)
+{
+	(void)s;
+	(void)guest;
+}
+
+/*
+ * EPOLLHUP is raised when both ends have closed, and we have not. But a peer
+ * that no longer reads is known to send(), which is asked to send nothing. After
+ * our own shutdown it says the same, which does no harm: the end of what the
+ * peer sends is the end of all then.
+ */
+static bool is_closed(struct sock_stream *s, uint32_t events)
+{
+	(void)events;
+	return s->is_live && send(s->fd, "", 0, MSG_DONTWAIT | MSG_NOSIGNAL) < 0 &&
+		(errno == EPIPE || errno == ENOTCONN);
+}
+
+static const struct sock_kind afvsock_kind = {
+	.short_read_empties = false,		/* not with every transport of the kernel */
+	.early_event = on_early_event,
+	.accepted = on_accepted_by_guest,
+	.is_closed = is_closed,
+	.close = stream_free,
+};
+
+/* ---- host to guest ---- */
+
+static bool is_welcome(const struct afvsock *a, uint32_t cid)
+{
+	return a->config.listen_any || cid == a->config.cid || cid == VMADDR_CID_LOCAL ||
+		(cid == a->local_cid && cid != VMADDR_CID_ANY);
+}
+
+static void begin_stream(struct port *p, int fd)
+{
+	struct afvsock *a = p->owner;
+	struct sock_stream *s = stream_new(a, fd);
+	int r = s ? sock_stream_register(s, false) : -ENOMEM;
+
+	if (!r) {
+		sock_stream_go_live(s, false);
+		r = mux_connect_guest(a->config.mux, &s->base, NULL, p->number, now_ms(a));
+	}
+	if (r < 0) {
+		log_debug(a->config.tag, "host client to port %u: %s; closed", p->number,
+			  error_str(r));
+		if (s)
+			stream_free(s);
+	}
+}
+
+static void on_accepted(void *ctx, int fd)
+{
+	struct port *p = ctx;
+	struct afvsock *a = p->owner;
+	struct sockaddr_vm peer = { .svm_cid = VMADDR_CID_ANY };
+	socklen_t len = sizeof peer;
+
+	if (!mux_is_running(a->config.mux)) {
+		fd_close(&fd);
+	} else if (getpeername(fd, (struct sockaddr *)&peer, &len) < 0) {
+		fd_close(&fd);			/* it has left */
+	} else if (!is_welcome(a, peer.svm_cid)) {
+		log_limited(LOG_WARN, a->config.tag, "host client of CID %u to port %u: not "
+			    "let in by forward-listen; closed", peer.svm_cid, p->number);
+		fd_close(&fd);
+	} else {
+		begin_stream(p, fd);
+	}
+}
+
+/* ---- guest to host ---- */
+
+static bool afvsock_serves(struct backend *b, uint64_t cid)
+{
+	(void)b;
+	(void)cid;
+	return true;
+}
+
+static int open_socket(int *out)
+{
+	*out = socket(AF_VSOCK, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	return *out < 0 ? error_last() : 0;
+}
+
+/* 0; BACKEND_E_PENDING; -errno. */
+static int begin_connect(int fd, uint32_t cid, uint32_t port)
+{
+	struct sockaddr_vm to = { .svm_family = AF_VSOCK, .svm_cid = cid, .svm_port = port };
+	struct timeval limit = {
+		.tv_sec = CONNECT_GIVE_UP_MS / 1000,
+		.tv_usec = CONNECT_GIVE_UP_MS % 1000 * 1000,
+	};
+
+	if (setsockopt(fd, AF_VSOCK, SO_VM_SOCKETS_CONNECT_TIMEOUT, &limit, sizeof limit) < 0)
+		return error_last();
+	if (connect(fd, (struct sockaddr *)&to, sizeof to) == 0)
+		return 0;
+	return errno == EINPROGRESS ? BACKEND_E_PENDING : error_last();
+}
+
+static int afvsock_connect(struct backend *b, const struct vsock_addr *src,
+			   const struct vsock_addr *dst, struct stream **out)
+{
+	struct afvsock *a = afvsock_of(b);
+	struct sock_stream *s;
+	int fd, r, result;
+
+	(void)src;
+	if ((r = open_socket(&fd)) < 0)
+		return r;
+	result = begin_connect(fd, a->config.cid, dst->port);
+	if (result < 0) {
+		fd_close(&fd);
+		return result;
+	}
+	s = stream_new(a, fd);
+	if (!s)
+		return -ENOMEM;
+	if ((r = sock_stream_register(s, result == BACKEND_E_PENDING)) < 0) {
+		stream_free(s);
+		return r;
+	}
+	if (result == 0)
+		sock_stream_go_live(s, false);
+	*out = &s->base;
+	return result;
+}
+
+/* ---- life ---- */
+
+static void afvsock_free(struct backend *b)
+{
+	struct afvsock *a = afvsock_of(b);
+
+	for (size_t i = 0; i < a->n_ports; i++) {
+		acceptor_stop(&a->ports[i].acceptor);
+		listener_deinit(&a->ports[i].listener);
+	}
+	free(a);
+}
+
+static const struct backend_ops afvsock_ops = {
+	.name = "AF_VSOCK",
+	.serves = afvsock_serves,
+	.connect = afvsock_connect,
+	.free = afvsock_free,
+};
+
+static uint32_t find_local_cid(void)
+{
+	unsigned cid = VMADDR_CID_ANY;
+	int fd = open("/dev/vsock", O_RDONLY | O_CLOEXEC);
+
+	if (fd >= 0 && ioctl(fd, IOCTL_VM_SOCKETS_GET_LOCAL_CID, &cid) < 0)
+		cid = VMADDR_CID_ANY;
+	fd_close(&fd);
+	return cid;
+}
+
+static int listen_on(struct afvsock *a, uint32_t number)
+{
+	struct sockaddr_vm at = {
+		.svm_family = AF_VSOCK, .svm_cid = VMADDR_CID_ANY, .svm_port = number,
+	};
+	struct port *p = &a->ports[a->n_ports++];
+	struct acceptor_config acceptor = {
+		.loop = a->config.loop, .listener = &p->listener, .tag = a->config.tag,
+		.what = "a host client", .per_event = ACCEPTS_PER_EVENT,
+		.accepted = on_accepted, .ctx = p,
+	};
+	int r;
+
+	p->owner = a;
+	p->number = number;
+	acceptor_init(&p->acceptor);
+	listener_init(&p->listener);
+	if ((r = open_socket(&p->listener.fd)) < 0)
+		return r;
+	if (bind(p->listener.fd, (struct sockaddr *)&at, sizeof at) < 0 ||
+	    listen(p->listener.fd, BACKLOG) < 0)
+		return error_last();
+	return acceptor_start(&p->acceptor, &acceptor);
+}
+
+/* Better now than at the guest's first connect. */
+static int check_family(const struct afvsock *a)
+{
+	int fd, r = open_socket(&fd);
+
+	fd_close(&fd);
+	if (r == -EAFNOSUPPORT)
+		log_err(a->config.tag, "forward-cid %u: this kernel has no AF_VSOCK (is the "
+			"module vsock there?)", a->config.cid);
+	else if (r < 0)
+		log_err(a->config.tag, "forward-cid %u: %s", a->config.cid, error_str(r));
+	return r;
+}
+
+int afvsock_new(struct backend **out, const struct afvsock_config *config)
+{
+	struct afvsock *a = calloc(1, sizeof *a + config->n_listen * sizeof a->ports[0]);
+	int r;
+
+	if (!a)
+		return -ENOMEM;
+	a->base.ops = &afvsock_ops;
+	a->config = *config;
+	a->local_cid = find_local_cid();
+	r = check_family(a);
+	for (size_t i = 0; !r && i < config->n_listen; i++)
+		if ((r = listen_on(a, config->listen[i])) < 0)
+			log_err(config->tag, "forward-listen %u: %s", config->listen[i],
+				error_str(r));
+	if (r < 0) {
+		afvsock_free(&a->base);
+		return r;
+	}
+	*out = &a->base;
+	return 0;
+}

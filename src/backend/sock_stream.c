@@ -1,0 +1,196 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* A stream socket as a stream of the packet core. */
+#include "backend/sock_stream.h"
+
+#include <sys/epoll.h>
+#include <sys/socket.h>
+
+#include "util/error.h"
+#include "util/fd.h"
+
+enum { IDLE_OUTS_MAX = 16 };
+
+#define EVENTS_IN (EPOLLIN | EPOLLRDHUP | EPOLLET)
+
+static const struct stream_ops sock_stream_ops;
+
+static struct sock_stream *stream_of(struct stream *base)
+{
+	assert(base->ops == &sock_stream_ops);
+	return container_of(base, struct sock_stream, base);
+}
+
+/* Registered output that is not wanted wakes us for nothing; so is it dropped,
+ * but not at once: a busy receiver fills up again and again. */
+static void drop_idle_out(struct sock_stream *s)
+{
+	if (s->wants_out) {
+		s->idle_outs = 0;
+	} else if (++s->idle_outs == IDLE_OUTS_MAX) {
+		s->idle_outs = 0;
+		if (loop_modify(s->loop, &s->source, EVENTS_IN) == 0)
+			s->has_out = false;
+	}
+}
+
+static void on_events(struct loop_source *source, uint32_t events)
+{
+	struct sock_stream *s = container_of(source, struct sock_stream, source);
+	unsigned ready = s->base.ready;
+
+	if (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) {
+		s->saw_rdhup = true;
+		if (s->kind->is_closed(s, events))
+			ready |= STREAM_HUP;
+	}
+	if (events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR))
+		ready |= STREAM_IN;
+	if (events & (EPOLLOUT | EPOLLHUP | EPOLLERR))
+		ready |= STREAM_OUT;
+	if (events == EPOLLOUT)
+		drop_idle_out(s);
+	s->base.ready = ready;
+	if (s->is_live)
+		mux_stream_ready(s->mux, &s->base, loop_now_ms(s->loop));
+	else
+		s->kind->early_event(s, events);
+}
+
+void sock_stream_init(struct sock_stream *s, const struct sock_kind *kind, struct loop *loop,
+		      struct mux *mux, int fd)
+{
+	*s = (struct sock_stream){
+		.base.ops = &sock_stream_ops, .kind = kind, .fd = fd, .loop = loop, .mux = mux,
+		.source = { .dispatch = on_events, .fd = -1 },
+	};
+}
+
+void sock_stream_deinit(struct sock_stream *s)
+{
+	loop_remove(s->loop, &s->source);
+	fd_close(&s->fd);
+}
+
+int sock_stream_register(struct sock_stream *s, bool connecting)
+{
+	s->has_out = connecting;
+	return loop_add(s->loop, &s->source, s->fd, EVENTS_IN | (connecting ? EPOLLOUT : 0));
+}
+
+void sock_stream_go_live(struct sock_stream *s, bool may_read)
+{
+	s->is_live = true;
+	s->base.ready |= STREAM_OUT | (may_read ? STREAM_IN : 0);
+}
+
+static size_t iov_total(const struct iovec *v, int nv)
+{
+	size_t total = 0;
+
+	for (int i = 0; i < nv; i++)
+		total += v[i].iov_len;
+	return total;
+}
+
+static int end_of_stream(struct sock_stream *s)
+{
+	s->base.ready &= ~(unsigned)STREAM_IN;
+	if (!(s->base.ready & STREAM_HUP) && s->kind->is_closed(s, 0))
+		s->base.ready |= STREAM_HUP;
+	return s->base.ready & STREAM_HUP ? STREAM_E_CLOSED : STREAM_E_EOF;
+}
+
+static int sock_read(struct stream *base, const struct iovec *v, int nv, size_t *out)
+{
+	struct sock_stream *s = stream_of(base);
+	struct msghdr mh = { .msg_iovlen = (size_t)nv };
+	union {
+		const struct iovec *c;
+		struct iovec *v;
+	} iov = { .c = v };			/* recvmsg writes behind it, not to it */
+	ssize_t n;
+
+	mh.msg_iov = iov.v;
+	do
+		n = recvmsg(s->fd, &mh, MSG_DONTWAIT);
+	while (n < 0 && errno == EINTR);
+	if (n < 0 && errno == EAGAIN) {
+		base->ready &= ~(unsigned)STREAM_IN;
+		return STREAM_E_AGAIN;
+	}
+	if (n < 0)
+		return error_last();
+	if (n == 0)
+		return end_of_stream(s);
+	/* Not so before an end, which may have been told already, and where the
+	 * sender passed descriptors, which cut a read short. */
+	if (s->kind->short_read_empties && (size_t)n < iov_total(v, nv) && !s->saw_rdhup &&
+	    !(mh.msg_flags & MSG_CTRUNC))
+		base->ready &= ~(unsigned)STREAM_IN;
+	*out = (size_t)n;
+	return 0;
+}
+
+static int sock_write(struct stream *base, const struct iovec *v, int nv, size_t *out)
+{
+	struct sock_stream *s = stream_of(base);
+	union {
+		const struct iovec *c;
+		struct iovec *v;
+	} iov = { .c = v };
+	struct msghdr mh = { .msg_iov = iov.v, .msg_iovlen = (size_t)nv };
+	ssize_t n;
+
+	do
+		n = sendmsg(s->fd, &mh, MSG_DONTWAIT | MSG_NOSIGNAL);
+	while (n < 0 && errno == EINTR);
+	if (n < 0 && errno == EAGAIN) {
+		base->ready &= ~(unsigned)STREAM_OUT;
+		return STREAM_E_AGAIN;
+	}
+	if (n < 0)
+		return error_last();
+	*out = (size_t)n;
+	return 0;
+}
+
+static int sock_shutdown(struct stream *base, int how)
+{
+	return shutdown(stream_of(base)->fd, how) < 0 ? error_last() : 0;
+}
+
+static void sock_accepted(struct stream *base, const struct vsock_addr *guest)
+{
+	struct sock_stream *s = stream_of(base);
+
+	s->kind->accepted(s, guest);
+}
+
+static void sock_wait_for(struct stream *base, unsigned events)
+{
+	struct sock_stream *s = stream_of(base);
+
+	s->wants_out = events & STREAM_OUT;
+	if (s->wants_out && !s->has_out && s->source.fd >= 0 &&
+	    loop_modify(s->loop, &s->source, EVENTS_IN | EPOLLOUT) == 0)
+		s->has_out = true;
+}
+
+/* Neither AF_UNIX nor AF_VSOCK has a reset that close(2) could be asked for. */
+static void sock_close(struct stream *base, bool is_orderly)
+{
+	struct sock_stream *s = stream_of(base);
+
+	(void)is_orderly;
+	s->kind->close(s);
+}
+
+static const struct stream_ops sock_stream_ops = {
+	.name = "socket",
+	.read = sock_read,
+	.write = sock_write,
+	.shutdown = sock_shutdown,
+	.accepted = sock_accepted,
+	.wait_for = sock_wait_for,
+	.close = sock_close,
+};

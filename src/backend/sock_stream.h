@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * A stream socket, connected or connecting, as a stream of the packet core: what
+ * the backends with sockets share. A backend embeds it and says in a table what
+ * is particular to its kind.
+ *
+ * A socket is registered once, edge-triggered for input; stream::ready
+ * remembers what epoll told. Output is added the first time that a socket is
+ * full and taken off again after a while of not being needed: registered
+ * always, it would wake us each time the host program reads.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "util/loop.h"
+#include "vsock/backend.h"
+
+struct sock_stream;
+
+struct sock_kind {
+	/* A read that gives less than was asked for has emptied the socket, so
+	 * what comes next is an edge. */
+	bool short_read_empties;
+	/* An event before the stream is live. May free it. */
+	void (*early_event)(struct sock_stream *s, uint32_t events);
+	/* As in stream_ops. */
+	void (*accepted)(struct sock_stream *s, const struct vsock_addr *guest);
+	/* The peer writes no more, or may have said so: has it stopped reading too? */
+	bool (*is_closed)(struct sock_stream *s, uint32_t events);
+	/* Ends with sock_stream_deinit(), and frees what embeds it. */
+	void (*close)(struct sock_stream *s);
+};
+
+struct sock_stream {
+	struct stream base;
+	const struct sock_kind *kind;
+	int fd;					/* owned, non-blocking */
+	bool is_live;				/* the core has it, or is about to */
+	bool saw_rdhup;				/* an end is behind the data */
+	bool wants_out, has_out;		/* interest; registered with EPOLLOUT */
+	uint8_t idle_outs;			/* EPOLLOUTs in a row that nobody wanted */
+	struct loop *loop;			/* borrowed, as the mux is */
+	struct mux *mux;
+	struct loop_source source;
+};
+
+/* Takes @fd over. */
+void sock_stream_init(struct sock_stream *s, const struct sock_kind *kind, struct loop *loop,
+		      struct mux *mux, int fd);
+void sock_stream_deinit(struct sock_stream *s);
+
+/* Events come from now on; @connecting: those of output too. 0 or -errno. */
+int sock_stream_register(struct sock_stream *s, bool connecting);
+
+/* Handshake or connect are over: events go to the core. What was told before is
+ * told again by stream::ready: output is possible, and input with @may_read. */
+void sock_stream_go_live(struct sock_stream *s, bool may_read);

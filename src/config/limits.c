@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* How the VMs share the descriptors of the process. */
+#include "config/limits.h"
+
+#include "config/plan.h"
+
+enum {
+	HANDSHAKES_MIN = 4,
+	HANDSHAKES_MAX = 1024,
+	FDS_OF_DAEMON = 64,			/* standard streams, log, a message's, spare */
+	FDS_OF_WORKER = 4,			/* epoll, eventfds */
+	FDS_OF_VM = 16,				/* two listeners, front-ends, three rings */
+};
+
+uint32_t limits_handshakes(uint32_t max_connections)
+{
+	uint32_t n = max_connections / 4;
+
+	return n < HANDSHAKES_MIN ? HANDSHAKES_MIN : n > HANDSHAKES_MAX ? HANDSHAKES_MAX : n;
+}
+
+/* Beside those of connections and handshakes. */
+static uint64_t fixed_fds(const struct vm_plan *vm)
+{
+	return FDS_OF_VM + vm->n_forward_listen;
+}
+
+/* The most connections that fit into @n_fds with their handshakes; at least one. */
+static uint32_t connections_in(uint64_t n_fds)
+{
+	uint64_t n;
+
+	if (n_fds <= HANDSHAKES_MIN)
+		return 1;
+	n = (n_fds - HANDSHAKES_MIN) * 4 / 5;
+	return n < 1 ? 1 : n > UINT32_MAX ? UINT32_MAX : (uint32_t)n;
+}
+
+uint32_t limits_fit(struct plan *plan, uint64_t n_fds, size_t n_workers)
+{
+	uint64_t fixed = FDS_OF_DAEMON + FDS_OF_WORKER * (uint64_t)n_workers, wanted = 0;
+	uint32_t share;
+
+	for (size_t i = 0; i < plan->n_vms; i++) {
+		const struct vm_plan *vm = &plan->vms[i];
+
+		fixed += fixed_fds(vm);
+		wanted += vm->max_connections + limits_handshakes(vm->max_connections);
+	}
+	if (fixed < n_fds && wanted <= n_fds - fixed)
+		return 0;
+	share = connections_in(fixed < n_fds ? (n_fds - fixed) / plan->n_vms : 0);
+	for (size_t i = 0; i < plan->n_vms; i++)
+		if (plan->vms[i].max_connections > share)
+			plan->vms[i].max_connections = share;
+	return share;
+}

@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Takes connections from a listening socket, and rests when it cannot. */
+#include "util/acceptor.h"
+
+#include <sys/epoll.h>
+
+#include "util/error.h"
+#include "util/log.h"
+
+enum { REST_MS = 100 };
+
+void acceptor_init(struct acceptor *a)
+{
+	*a = (struct acceptor){ .source = { .fd = -1 } };
+}
+
+static void set_rest(struct acceptor *a)
+{
+	struct loop *loop = a->config.loop;
+
+	loop_timer_set(loop, &a->rest, loop_now_ms(loop) + REST_MS);
+}
+
+static void on_rested(struct loop_timer *timer)
+{
+	struct acceptor *a = container_of(timer, struct acceptor, rest);
+
+	if (loop_add(a->config.loop, &a->source, a->config.listener->fd, EPOLLIN) < 0)
+		set_rest(a);
+}
+
+static void on_readable(struct loop_source *source, uint32_t events)
+{
+	struct acceptor *a = container_of(source, struct acceptor, source);
+
+	(void)events;
+	for (int i = 0; i < a->config.per_event && source->fd >= 0; i++) {
+		int fd, r = listener_accept(a->config.listener, &fd);
+
+		if (r == -EAGAIN)
+			return;
+		if (r < 0) {
+			log_limited(LOG_WARN, a->config.tag, "cannot accept %s: %s; again in %d ms",
+				    a->config.what, error_str(r), REST_MS);
+			loop_remove(a->config.loop, source);
+			set_rest(a);
+			return;
+		}
+		a->config.accepted(a->config.ctx, fd);
+	}
+}
+
+int acceptor_start(struct acceptor *a, const struct acceptor_config *config)
+{
+	*a = (struct acceptor){
+		.config = *config,
+		.source = { .dispatch = on_readable, .fd = -1 },
+		.rest = { .expire = on_rested },
+	};
+	return loop_add(config->loop, &a->source, config->listener->fd, EPOLLIN);
+}
+
+void acceptor_stop(struct acceptor *a)
+{
+	if (!a->config.loop)
+		return;
+	loop_timer_cancel(a->config.loop, &a->rest);
+	loop_remove(a->config.loop, &a->source);
+}

@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Takes connections from a listening socket in an event loop, as many at once
+ * as is fair. When that fails, mostly for want of descriptors, the socket would
+ * stay readable and the loop spin: so it rests, and tries again a little later.
+ */
+#pragma once
+
+#include "util/listener.h"
+#include "util/loop.h"
+
+struct acceptor_config {
+	struct loop *loop;			/* borrowed, as all here */
+	struct listener *listener;		/* open; outlives the acceptor */
+	const char *tag, *what;			/* for log lines: "a host client" */
+	int per_event;				/* connections taken at once */
+	/* @fd, non-blocking, is taken over. May stop the acceptor, not free it. */
+	void (*accepted)(void *ctx, int fd);
+	void *ctx;
+};
+
+struct acceptor {
+	struct acceptor_config config;
+	struct loop_source source;		/* not added while it rests */
+	struct loop_timer rest;
+};
+
+/* The null state: acceptor_stop() is safe. */
+void acceptor_init(struct acceptor *a);
+
+int acceptor_start(struct acceptor *a, const struct acceptor_config *config);	/* 0 or -errno */
+void acceptor_stop(struct acceptor *a);		/* also when not started */

@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * What the daemon spends on some traffic: CPU time and context switches as the
+ * kernel counts them, and, in a run of its own because it slows the daemon down,
+ * system calls as strace counts them.
+ */
+#pragma once
+
+#include "bench/bench.h"
+#include "support/daemon.h"
+
+struct cost {
+	const struct daemon *daemon;
+	clockid_t clock;
+	int64_t cpu_ns;
+	uint64_t switches;
+	pid_t strace;				/* 0: not counting */
+	char file[128];
+};
+
+void cost_start(struct cost *c, const struct run *r, const struct daemon *d);
+/* Adds figures per GiB and MiB. */
+void cost_stop_bytes(struct cost *c, const struct run *r, uint64_t bytes);
+/* Adds figures per 100,000 operations and per operation. */
+void cost_stop_ops(struct cost *c, const struct run *r, uint64_t ops);
+
+/* What one thread of a limit spent. */
+void cost_of_thread(const struct run *r, const char *who, double cpu_s,
+		    uint64_t bytes);
+
+/* The daemon's own memory in use: resident, not shared with guests. */
+uint64_t cost_anon_bytes(const struct daemon *d);

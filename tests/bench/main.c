@@ -1,0 +1,220 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Options, rounds and the order of things: limit, daemon, other daemon, and the
+ * other way round in every second round, so that a drift of the machine does not
+ * favour one of them.
+ */
+#include <errno.h>
+#include <fnmatch.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "bench/isolate.h"
+#include "bench/report.h"
+
+struct options {
+	const char *daemon, *against, *json, *only;
+	unsigned rounds;
+	double seconds;
+	bool is_quick, no_syscalls;
+};
+
+static void usage(FILE *f)
+{
+	fputs(
+"usage: bench [OPTION]...\n"
+"  --daemon 'PROGRAM [OPTION]...'   the daemon (default: $VHOST_DEVICE_VSOCK)\n"
+"  --against 'PROGRAM [OPTION]...'  another one, in alternating rounds\n"
+"  --only NAME,...                  these rows; shell patterns\n"
+"  --rounds N                       of each row (default 5)\n"
+"  --seconds S                      of each measurement (default 0.5)\n"
+"  --no-syscalls                    no extra run under strace\n"
+"  --json FILE                      the results once more\n"
+"  --quick                          prove that it runs and nothing is lost\n"
+"  --list                           the rows\n", f);
+}
+
+static void list(void)
+{
+	for (const struct scenario *s = scenarios; s->name; s++)
+		printf("%-18s %s%s%s\n", s->name, s->says, s->limit ? "; beside " : "",
+		       s->limit ? s->limit : "");
+}
+
+static void set_number(const char *text, double min, double max, double *to)
+{
+	char *end;
+	double v;
+
+	errno = 0;
+	v = strtod(text, &end);
+	if (errno || end == text || *end || !(v >= min && v <= max)) {
+		fprintf(stderr, "bench: not a number from %g to %g: %s\n", min, max,
+			text);
+		exit(2);
+	}
+	*to = v;
+}
+
+static struct options parse(int argc, char **argv)
+{
+	static const struct option table[] = {
+		{ "daemon", required_argument, NULL, 'd' },
+		{ "against", required_argument, NULL, 'a' },
+		{ "only", required_argument, NULL, 'o' },
+		{ "rounds", required_argument, NULL, 'r' },
+		{ "seconds", required_argument, NULL, 's' },
+		{ "json", required_argument, NULL, 'j' },
+		{ "no-syscalls", no_argument, NULL, 'n' },
+		{ "quick", no_argument, NULL, 'q' },
+		{ "list", no_argument, NULL, 'l' },
+		{ "help", no_argument, NULL, 'h' },
+		{ 0 },
+	};
+	struct options o = { .rounds = 5, .seconds = 0.5 };
+	double n;
+	int c;
+
+	o.daemon = getenv("VHOST_DEVICE_VSOCK");
+	while ((c = getopt_long(argc, argv, "", table, NULL)) != -1) {
+		switch (c) {
+		case 'd': o.daemon = optarg; break;
+		case 'a': o.against = optarg; break;
+		case 'o': o.only = optarg; break;
+		case 'j': o.json = optarg; break;
+		case 'n': o.no_syscalls = true; break;
+		case 'r':
+			set_number(optarg, 1, ROUNDS_MAX, &n);
+			o.rounds = (unsigned)n;
+			break;
+		case 's': set_number(optarg, 0.001, 30, &o.seconds); break;
+		case 'q':
+			o.is_quick = o.no_syscalls = true;
+			o.rounds = 1;
+			o.seconds = 0.02;
+			break;
+		case 'l': list(); exit(0);
+		case 'h': usage(stdout); exit(0);
+		default: usage(stderr); exit(2);
+		}
+	}
+	if (optind < argc || !o.daemon) {
+		usage(stderr);
+		exit(2);
+	}
+	return o;
+}
+
+/* Named by --only, or, without it, all but the limits. */
+static bool is_wanted(const struct scenario *s, const char *only)
+{
+	char copy[1024], *word, *save;
+
+	if (!only)
+		return !s->is_limit;
+	snprintf(copy, sizeof copy, "%s", only);
+	for (word = strtok_r(copy, ",", &save); word; word = strtok_r(NULL, ",", &save))
+		if (fnmatch(word, s->name, 0) == 0)
+			return true;
+	return false;
+}
+
+static const char *program_of(const struct options *o, const struct row *row,
+			      enum side side)
+{
+	return side == SIDE_OTHER && !row->what->is_limit ? o->against : o->daemon;
+}
+
+static void measure(const struct options *o, const struct row *row, enum side side,
+		    bool counts_syscalls, struct measure *out)
+{
+	struct run r = {
+		.what = row->what, .program = program_of(o, row, side),
+		.seconds = o->seconds, .is_quick = o->is_quick,
+		.counts_syscalls = counts_syscalls, .out = out,
+	};
+
+	if (side == SIDE_LIMIT)
+		r.what = scenario_find(row->what->limit);
+	isolate_run(&r);
+}
+
+static bool has_side(const struct options *o, const struct row *row, enum side side)
+{
+	switch (side) {
+	case SIDE_LIMIT: return row->what->limit;
+	case SIDE_OTHER: return o->against && !row->what->is_limit;
+	case SIDE_OURS:
+	case SIDES: break;
+	}
+	return true;
+}
+
+/* False when something failed in it. */
+static bool run_row(const struct options *o, struct row *row)
+{
+	bool all_well = true;
+	enum side side;
+
+	for (unsigned i = 0; i < o->rounds; i++) {
+		row->n_rounds = i + 1;
+		for (unsigned k = 0; k < SIDES; k++) {
+			side = i % 2 ? SIDES - 1 - k : k;
+			if (!has_side(o, row, side))
+				continue;
+			measure(o, row, side, false, &row->rounds[side][i]);
+			all_well &= row->rounds[side][i].is_done || side == SIDE_OTHER;
+		}
+	}
+	for (side = SIDE_OURS; side < SIDES && !o->no_syscalls; side++)
+		if (has_side(o, row, side) && !row->what->is_limit)
+			measure(o, row, side, true, &row->syscalls[side]);
+	return all_well;
+}
+
+static FILE *open_json(const struct options *o)
+{
+	FILE *f = fopen(o->json, "we");
+
+	if (!f) {
+		fprintf(stderr, "bench: %s: %s\n", o->json, strerror(errno));
+		exit(1);
+	}
+	report_json_begin(f, o->daemon, o->against, o->seconds);
+	return f;
+}
+
+int main(int argc, char **argv)
+{
+	struct options o = parse(argc, argv);
+	FILE *json = o.json ? open_json(&o) : NULL;
+	struct row *row = malloc(sizeof *row);
+	bool all_well = row, is_first = true;
+
+	isolate_init();
+	report_head(o.against);
+	for (const struct scenario *s = scenarios; row && s->name; s++) {
+		if (!is_wanted(s, o.only))
+			continue;
+		memset(row, 0, sizeof *row);
+		row->what = s;
+		all_well &= run_row(&o, row);
+		report_row(row);
+		if (json)
+			report_json_row(json, row, is_first);
+		is_first = false;
+	}
+	isolate_deinit();
+	free(row);
+	if (json) {
+		report_json_end(json);
+		all_well &= fclose(json) == 0;
+	}
+	if (is_first) {
+		fprintf(stderr, "bench: no row of that name; see --list\n");
+		return 2;
+	}
+	return all_well ? 0 : 1;
+}

@@ -1,0 +1,280 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * A thousand connections of one VM, each with the same amount to move and all at
+ * once: the sum beside one connection's rate; fairness, which is the time when
+ * the first had all its bytes divided by the time of the last; and the daemon's
+ * memory for connections that are idle, and when all is over.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "bench/clock.h"
+#include "bench/cost.h"
+#include "bench/flow.h"
+#include "bench/stream.h"
+#include "support/must.h"
+
+enum { QUICK_CONNS = 50, MESSAGE = 65536, EVENTS = 64, TURN_EVERY = 4 };
+
+struct conn {
+	struct sock *s;
+	int fd;
+	struct check check;			/* of the receiver */
+	uint64_t sent;
+	int64_t end_ns;				/* 0: not all is there */
+};
+
+struct many {
+	struct vm *v;
+	unsigned n;
+	uint64_t amount;			/* of each connection */
+	struct conn *conns;
+	int epoll;
+};
+
+static void take(struct many *m, struct conn *c, const uint8_t *data, size_t len)
+{
+	check_take(&c->check, data, len);
+	if (c->check.offset >= m->amount && !c->end_ns)
+		c->end_ns = now_ns();
+}
+
+static void watch(struct many *m, uint32_t events)
+{
+	struct epoll_event e = { .events = events };
+
+	m->epoll = epoll_create1(EPOLL_CLOEXEC);
+	must(m->epoll >= 0);
+	for (unsigned i = 0; i < m->n; i++) {
+		e.data.ptr = &m->conns[i];
+		must(epoll_ctl(m->epoll, EPOLL_CTL_ADD, m->conns[i].fd, &e) == 0);
+	}
+}
+
+static unsigned next_events(struct many *m, struct epoll_event *e)
+{
+	int n;
+
+	do
+		n = epoll_wait(m->epoll, e, EVENTS, 20000);
+	while (n < 0 && errno == EINTR);
+	if (n <= 0)
+		die("nothing moved for 20 s");
+	return (unsigned)n;
+}
+
+/* A message at a time, of each connection that takes one. */
+static void *host_writes(void *arg)
+{
+	uint8_t *message = malloc(MESSAGE);
+	struct many *m = arg;
+	struct epoll_event e[EVENTS];
+	unsigned left = m->n, n;
+	struct conn *c;
+	ssize_t sent;
+
+	must(message);
+	memcpy(message, check_pattern(), MESSAGE);
+	while (left) {
+		n = next_events(m, e);
+		for (unsigned i = 0; i < n; i++) {
+			c = e[i].data.ptr;
+			check_stamp(message, MESSAGE, c->sent / MESSAGE);
+			sent = send(c->fd, message + c->sent % MESSAGE,
+				    MESSAGE - c->sent % MESSAGE, MSG_DONTWAIT);
+			must(sent > 0 || errno == EAGAIN);
+			c->sent += sent > 0 ? (uint64_t)sent : 0;
+			if (c->sent == m->amount) {
+				must(epoll_ctl(m->epoll, EPOLL_CTL_DEL, c->fd, NULL) == 0);
+				left--;
+			}
+		}
+	}
+	free(message);
+	return NULL;
+}
+
+static void *host_reads(void *arg)
+{
+	uint8_t *buffer = malloc(STREAM_READ_MAX);
+	struct many *m = arg;
+	struct epoll_event e[EVENTS];
+	unsigned left = m->n, n;
+	struct conn *c;
+	ssize_t got;
+
+	must(buffer);
+	while (left) {
+		n = next_events(m, e);
+		for (unsigned i = 0; i < n; i++) {
+			c = e[i].data.ptr;
+			got = read(c->fd, buffer, STREAM_READ_MAX);
+			must(got > 0);
+			take(m, c, buffer, (size_t)got);
+			if (c->end_ns) {
+				must(epoll_ctl(m->epoll, EPOLL_CTL_DEL, c->fd, NULL) == 0);
+				left--;
+			}
+		}
+	}
+	free(buffer);
+	return NULL;
+}
+
+static struct many *current;
+
+static void on_data(struct sock *s, const uint8_t *data, size_t len)
+{
+	take(current, s->arg, data, len);
+}
+
+static void guest_reads(struct many *m)
+{
+	for (unsigned i = 0; i < m->n; i++)
+		while (!m->conns[i].end_ns)
+			vm_wait(m->v);
+}
+
+/* In turn, as a guest's programs do together: a full ring makes all of them
+ * wait, and then the next one goes on, not the first. */
+static void guest_writes(struct many *m)
+{
+	unsigned left = m->n, n = 0, quiet = 0;
+	struct conn *c;
+
+	for (unsigned i = 0; left; i = (i + 1) % m->n) {
+		while (!driver_can_send(&m->v->d))
+			vm_wait(m->v);
+		c = &m->conns[i];
+		if (c->sent == m->amount ||
+		    !vm_send_one(m->v, c->s, MESSAGE, c->sent / MESSAGE)) {
+			if (++quiet == m->n) {	/* nobody has credit */
+				vm_wait(m->v);
+				quiet = 0;
+			}
+			continue;
+		}
+		quiet = 0;
+		c->sent += MESSAGE;
+		left -= c->sent == m->amount;
+		if (++n % TURN_EVERY == 0)	/* used slots again while warm */
+			driver_turn(&m->v->d);
+	}
+}
+
+static void connect_all(struct many *m, bool checks_all, bool to_guest)
+{
+	struct sock **socks = calloc(m->n, sizeof *socks);
+	int *fds = calloc(m->n, sizeof *fds);
+
+	must(socks && fds);
+	vm_connect_many(m->v, m->n, socks, fds);
+	for (unsigned i = 0; i < m->n; i++) {
+		m->conns[i] = (struct conn){
+			.s = socks[i], .fd = fds[i],
+			.check = { .size = MESSAGE, .all = checks_all },
+		};
+		if (to_guest) {
+			socks[i]->arg = &m->conns[i];
+			socks[i]->sink = on_data;
+		}
+	}
+	free(socks);
+	free(fds);
+}
+
+static double fairness(const struct many *m, int64_t start, int64_t *end)
+{
+	int64_t min = INT64_MAX, max = 0, at;
+
+	for (unsigned i = 0; i < m->n; i++) {
+		at = m->conns[i].end_ns;
+		flow_expect_equal(m->amount, m->conns[i].check.offset);
+		min = at < min ? at : min;
+		max = at > max ? at : max;
+	}
+	*end = max;
+	return (double)(min - start) / (double)(max - start);
+}
+
+static void move_all(struct run *r, struct many *m, bool to_guest)
+{
+	int64_t start, end;
+	pthread_t host;
+	double fair;
+
+	watch(m, to_guest ? EPOLLOUT : EPOLLIN);
+	start = now_ns();
+	must(pthread_create(&host, NULL, to_guest ? host_writes : host_reads, m) == 0);
+	if (to_guest)
+		guest_reads(m);
+	else
+		guest_writes(m);
+	must(pthread_join(host, NULL) == 0);
+	fair = fairness(m, start, &end);
+	r->out->value = flow_rate(m->amount * m->n, start, end);
+	figure_add(r->out, "first/last", fair);
+	close(m->epoll);
+}
+
+static void measure(struct run *r, bool to_guest)
+{
+	struct many m = { .n = r->is_quick ? QUICK_CONNS : r->what->count };
+	struct cost cost;
+	uint64_t idle;
+	struct host h;
+
+	m.amount = ((uint64_t)(r->seconds * 32) + 1) * MESSAGE;
+	m.conns = calloc(m.n, sizeof *m.conns);
+	must(m.conns);
+	current = &m;
+	host_up(&h, r, 1);
+	m.v = &h.vms[0];
+	connect_all(&m, r->is_quick, to_guest);
+	idle = cost_anon_bytes(&h.daemon);
+	cost_start(&cost, r, &h.daemon);
+	move_all(r, &m, to_guest);
+	cost_stop_bytes(&cost, r, m.amount * m.n);
+	figure_add(r->out, "drained +KiB", ((double)cost_anon_bytes(&h.daemon) -
+					    (double)idle) / 1024);
+	for (unsigned i = 0; i < m.n; i++)
+		close(m.conns[i].fd);
+	host_down(&h);
+	free(m.conns);
+}
+
+void run_many(struct run *r)
+{
+	measure(r, false);
+}
+
+void run_many_to_guest(struct run *r)
+{
+	measure(r, true);
+}
+
+void run_many_idle(struct run *r)
+{
+	struct many m = { .n = r->is_quick ? QUICK_CONNS : r->what->count };
+	uint64_t before;
+	struct host h;
+
+	m.conns = calloc(m.n, sizeof *m.conns);
+	must(m.conns);
+	host_up(&h, r, 1);
+	m.v = &h.vms[0];
+	before = cost_anon_bytes(&h.daemon);
+	connect_all(&m, false, false);
+	r->out->value = ((double)cost_anon_bytes(&h.daemon) - (double)before) / m.n;
+	figure_add(r->out, "idle B/conn", r->out->value);
+	for (unsigned i = 0; i < m.n; i++)
+		close(m.conns[i].fd);
+	host_down(&h);
+	free(m.conns);
+}

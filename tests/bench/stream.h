@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Host programs that move messages over a socket as fast as it goes, one thread
+ * and one direction each, with blocking calls: the same code writes and reads at
+ * the daemon's sockets and at the ends of the raw socket pair beside it.
+ */
+#pragma once
+
+#include <pthread.h>
+
+#include "bench/check.h"
+
+enum { STREAM_READ_MAX = 64 * 1024 };		/* what a reader asks for */
+
+struct stream {
+	int fd;
+	size_t size;				/* of a message, of a write */
+	double seconds;				/* writer: then SHUT_WR */
+	bool check_all;
+
+	uint64_t bytes;
+	int64_t end_ns;				/* reader: of its last byte */
+	double cpu_s;				/* of the thread */
+	struct check check;
+	pthread_t thread;
+};
+
+void stream_start_writer(struct stream *s);
+void stream_start_reader(struct stream *s);	/* until the end of the stream */
+void stream_join(struct stream *s);

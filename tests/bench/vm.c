@@ -1,0 +1,236 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Daemon, guests and their traffic: see vm.h.
+ */
+#include "bench/vm.h"
+
+#include <signal.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "bench/clock.h"
+#include "support/deadline.h"
+#include "support/host.h"
+#include "support/must.h"
+
+enum { ARGS_MAX = 160, ARG_LEN = 256, CLOCK_EVERY = 16 * 1024 };
+
+/* "PROGRAM OPTION...": the name goes where daemon_spawn() looks for it. */
+static unsigned split_program(const char *program, char *copy, size_t size,
+			      const char **args)
+{
+	unsigned n = 0;
+	char *word, *save;
+
+	must(strlen(program) < size);
+	strcpy(copy, program);
+	word = strtok_r(copy, " ", &save);
+	must(word);
+	setenv("VHOST_DEVICE_VSOCK", word, 1);
+	while ((word = strtok_r(NULL, " ", &save)) && n < 16)
+		args[n++] = word;
+	return n;
+}
+
+static void spawn(struct host *h, const char *program)
+{
+	char words[1024], (*vm_args)[ARG_LEN] = calloc(h->n_vms, sizeof *vm_args);
+	const char *args[ARGS_MAX] = { NULL };
+	unsigned n = split_program(program, words, sizeof words, args);
+
+	must(vm_args);
+	for (unsigned i = 0; i < h->n_vms; i++) {
+		struct vm *v = &h->vms[i];
+
+		snprintf(v->socket, sizeof v->socket, "%s/%u.vhost", h->daemon.dir, i);
+		snprintf(v->uds, sizeof v->uds, "%s/%u.vm", h->daemon.dir, i);
+		snprintf(vm_args[i], ARG_LEN,
+			 "guest-cid=%u,socket=%s,uds-path=%s,tx-buffer-size=%u",
+			 VM_CID + i, v->socket, v->uds, (unsigned)VM_CREDIT);
+		must(n + 3 < ARGS_MAX);
+		args[n++] = "--vm";
+		args[n++] = vm_args[i];
+	}
+	daemon_spawn(&h->daemon, args);
+	free(vm_args);
+}
+
+static struct vm *vm_of(struct driver *d)
+{
+	return (struct vm *)((char *)d - offsetof(struct vm, d));
+}
+
+/* Payload memory is used again: a slot gets the pattern once, then stamps. */
+static void fill(struct driver *d, uint16_t slot, uint8_t *to, size_t len)
+{
+	struct vm *v = vm_of(d);
+
+	if (v->filled[slot] < len) {
+		memcpy(to, check_pattern(), len);
+		v->filled[slot] = len;
+	}
+	check_stamp(to, len, v->next_number);
+}
+
+static void vm_up(struct vm *v, const struct run *r, uint64_t cid)
+{
+	struct driver_options opt = {
+		.cid = cid, .queue_size = r->what->queue_size,
+		.buf_alloc = VM_CREDIT, .tx_shape = TX_INDIRECT_TWO,
+		.without = UINT64_C(1) << VIRTIO_F_IN_ORDER |
+			   UINT64_C(1) << VIRTIO_F_NOTIFY_ON_EMPTY,
+	};
+
+	driver_up(&v->d, v->socket, &opt);
+	if (!has_feature(v->d.fe.features, VIRTIO_F_INDIRECT_DESC))
+		v->d.opt.tx_shape = TX_TWO;
+	v->d.fill = fill;
+	v->filled = calloc(v->d.n_tx_slots, sizeof *v->filled);
+	must(v->filled);
+}
+
+void host_up(struct host *h, const struct run *r, unsigned n_vms)
+{
+	*h = (struct host){ .n_vms = n_vms };
+	h->vms = calloc(n_vms, sizeof *h->vms);
+	must(h->vms);
+	daemon_init(&h->daemon);
+	spawn(h, r->program);
+	for (unsigned i = 0; i < n_vms; i++)
+		if (!daemon_wait_listening(&h->daemon, h->vms[i].socket))
+			die("the daemon did not start: %s", daemon_log(&h->daemon));
+	for (unsigned i = 0; i < n_vms; i++)
+		vm_up(&h->vms[i], r, VM_CID + i);
+}
+
+void host_down(struct host *h)
+{
+	int status;
+
+	for (unsigned i = 0; i < h->n_vms; i++) {
+		driver_deinit(&h->vms[i].d);
+		free(h->vms[i].filled);
+	}
+	status = daemon_stop(&h->daemon, DEADLINE_MS);
+	if (status != 0 && status != -SIGTERM)
+		die("the daemon ended with %d", status);
+	daemon_deinit(&h->daemon);
+	free(h->vms);
+}
+
+void vm_connect_many(struct vm *v, unsigned n, struct sock **socks, int *fds)
+{
+	int listener = host_listen(v->uds, VM_PORT, 16);
+
+	for (unsigned i = 0; i < n; i++) {
+		socks[i] = sock_connect(&v->d, VM_PORT);
+		fds[i] = host_accept(listener);
+	}
+	host_unlisten(listener, v->uds, VM_PORT);
+}
+
+struct sock *vm_connect(struct vm *v, int *fd)
+{
+	struct sock *s;
+
+	vm_connect_many(v, 1, &s, fd);
+	return s;
+}
+
+void vm_wait(struct vm *v)
+{
+	bool for_tx = !driver_can_send(&v->d);
+
+	if (!driver_wait(&v->d, deadline_in(DEADLINE_MS), for_tx))
+		die("nothing moved for %d s", DEADLINE_MS / 1000);
+}
+
+bool vm_send_one(struct vm *v, struct sock *s, size_t size, uint64_t number)
+{
+	if (sock_room(s) < size || !driver_can_send(&v->d))
+		return false;
+	v->next_number = number;
+	return sock_send_some(s, NULL, size) == size;
+}
+
+uint64_t vm_send(struct vm *v, struct sock *s, size_t size, double seconds)
+{
+	int64_t until = now_ns() + ns_of(seconds);
+	uint64_t often = size < CLOCK_EVERY ? CLOCK_EVERY / size : 1, n = 0;
+
+	while (n % often || now_ns() < until) {
+		if (vm_send_one(v, s, size, n)) {
+			n++;
+			continue;
+		}
+		if (s->state != SOCK_OPEN)
+			die("the connection was reset");
+		vm_wait(v);
+	}
+	sock_shutdown(s, VSOCK_SHUTDOWN_SEND);
+	return n * size;
+}
+
+static void on_data(struct sock *s, const uint8_t *data, size_t len)
+{
+	check_take(s->arg, data, len);
+}
+
+void vm_sink(struct sock *s, struct check *c)
+{
+	s->arg = c;
+	s->sink = on_data;
+}
+
+static void on_accepted_data(struct sock *s, const uint8_t *data, size_t len)
+{
+	check_take(vm_of(s->d)->accepts, data, len);
+}
+
+void vm_listen(struct vm *v, struct check *c)
+{
+	v->accepts = c;
+	v->d.accept_sink = on_accepted_data;
+	if (!v->d.n_listening)
+		sock_listen(&v->d, VM_PORT);
+}
+
+uint64_t vm_receive(struct vm *v, struct sock *s)
+{
+	while (s->state == SOCK_OPEN && !(s->peer_shutdown & VSOCK_SHUTDOWN_SEND))
+		vm_wait(v);
+	return s->total;
+}
+
+static bool bury_first(struct dying *dying)
+{
+	struct sock *s = dying->socks[dying->first];
+
+	if (!dying->n || s->state != SOCK_RESET)
+		return false;
+	sock_free(s);
+	dying->first = (dying->first + 1) % VM_DYING_MAX;
+	dying->n--;
+	return true;
+}
+
+void vm_close_later(struct vm *v, struct dying *dying, struct sock *s)
+{
+	if (s->state == SOCK_OPEN)
+		sock_shutdown(s, VSOCK_SHUTDOWN_BOTH);
+	while (bury_first(dying))
+		;
+	while (dying->n == VM_DYING_MAX && !bury_first(dying))
+		vm_wait(v);
+	dying->socks[(dying->first + dying->n++) % VM_DYING_MAX] = s;
+}
+
+void vm_bury(struct vm *v, struct dying *dying)
+{
+	while (dying->n)
+		if (!bury_first(dying))
+			vm_wait(v);
+}

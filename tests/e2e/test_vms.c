@@ -1,0 +1,359 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Many VMs in one process: what they cost, what each may take, and that one that
+ * cannot be had does not keep the others from starting.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "e2e/e2e.h"
+
+enum {
+	MANY = 1000,
+	START_MS = 5000,
+	RSS_PER_VM = 64 * 1024,
+};
+
+static void path_in(char *out, size_t size, const char *name)
+{
+	ck_assert_int_lt(snprintf(out, size, "%s/%s", vhd.dir, name), (int)size);
+}
+
+/* The packet that answers a REQUEST to @cid. */
+static struct driver_pkt ask(struct driver *d, uint64_t cid, uint32_t from_port)
+{
+	struct driver_pkt request = driver_pkt(d, VSOCK_OP_REQUEST, from_port, PORT);
+	const struct driver_kept *k;
+
+	request.dst_cid = cid;
+	request.buf_alloc = 65536;
+	driver_keep_packets(d);
+	ck_assert(driver_send(d, &request, NULL));
+	k = driver_next(d, DEADLINE_MS);
+	ck_assert_ptr_nonnull(k);
+	ck_assert_uint_eq(k->pkt.src_cid, cid);
+	ck_assert_uint_eq(k->pkt.dst_port, from_port);
+	return k->pkt;
+}
+
+static const uint64_t hosts_cids[] = { VSOCK_CID_HOST, 5, 77 };
+
+START_TEST(host_answers_for_further_cids)
+{
+	const char *const extra[] = { "--host-cid", "5+77", NULL };
+	int listener;
+
+	e2e_start(extra, NULL);
+	listener = host_listen(vhd.uds, PORT, 16);
+	ck_assert_uint_eq(ask(&vm, hosts_cids[_i], 1).op, VSOCK_OP_RESPONSE);
+	close(host_accept(listener));
+	close(listener);
+}
+END_TEST
+
+static const uint64_t nobodys_cids[] = { 0, 1, 3, 4, 6, 78, UINT32_MAX, UINT64_MAX };
+
+START_TEST(nobody_answers_for_others)
+{
+	const char *const extra[] = { "--host-cid", "5+77", NULL };
+
+	e2e_start(extra, NULL);
+	ck_assert_uint_eq(ask(&vm, nobodys_cids[_i], 1).op, VSOCK_OP_RST);
+}
+END_TEST
+
+/* ---- one bad VM ---- */
+
+enum in_the_way { NO_FOLDER, OTHER_FILE, LISTENER };
+
+static const struct {
+	enum in_the_way what;
+	bool of_uds_path;
+	const char *says;
+} bad_cases[] = {
+	{ NO_FOLDER, false, "No such file or directory" },
+	{ NO_FOLDER, true, "No such file or directory" },
+	{ OTHER_FILE, false, "a file that is not a socket is in the way" },
+	{ OTHER_FILE, true, "a file that is not a socket is in the way" },
+	{ LISTENER, false, "somebody listens there already" },
+	{ LISTENER, true, "somebody listens there already" },
+};
+
+/* A path that cannot be listened on; returns what has to be closed, or -1. */
+static int make_bad_path(enum in_the_way what, char *path, size_t size)
+{
+	int fd;
+
+	path_in(path, size, what == NO_FOLDER ? "no/folder" : "bad");
+	if (what == NO_FOLDER)
+		return -1;
+	if (what == OTHER_FILE) {
+		fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+	} else {
+		struct sockaddr_un at = { .sun_family = AF_UNIX };
+
+		snprintf(at.sun_path, sizeof at.sun_path, "%s", path);
+		fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+		must(bind(fd, (struct sockaddr *)&at, sizeof at) == 0);
+		must(listen(fd, 16) == 0);
+	}
+	must(fd >= 0);
+	return fd;
+}
+
+static void make_bad_vm(char *words, size_t size, int i, const char *bad)
+{
+	char fine[128];
+
+	path_in(fine, sizeof fine, "fine");
+	snprintf(words, size, "guest-cid=4,socket=%s,uds-path=%s",
+		 bad_cases[i].of_uds_path ? fine : bad, bad_cases[i].of_uds_path ? bad : fine);
+}
+
+START_TEST(one_bad_vm_is_left_out)
+{
+	char good[384], words[384], bad[128], fine[128], *log;
+	const char *const args[] = { "--vm", words, "--vm", good, NULL };
+	int fd = make_bad_path(bad_cases[_i].what, bad, sizeof bad);
+
+	make_bad_vm(words, sizeof words, _i, bad);
+	snprintf(good, sizeof good, "guest-cid=3,socket=%s,uds-path=%s", vhd.socket, vhd.uds);
+	daemon_spawn(&vhd, args);
+	ck_assert(daemon_wait_listening(&vhd, vhd.socket));
+	driver_up(&vm, vhd.socket, NULL);
+	e2e_check_alive();
+	ck_assert_uint_eq(ask(&vm, 4, 1).op, VSOCK_OP_RST);	/* a sibling in name only */
+	path_in(fine, sizeof fine, "fine");
+	ck_assert_int_eq(access(fine, F_OK), -1);
+	log = daemon_log(&vhd);
+	ck_assert_msg(strstr(log, bad_cases[_i].says) != NULL, "%s", log);
+	ck_assert_msg(strstr(log, "vm 4 is left out") != NULL, "%s", log);
+	free(log);
+	if (fd >= 0)
+		close(fd);
+}
+END_TEST
+
+START_TEST(only_bad_vms_are_too_few)
+{
+	char words[384], other[384], bad[128];
+	const char *const args[] = { "--vm", words, "--vm", other, NULL };
+	int fd = make_bad_path(bad_cases[_i].what, bad, sizeof bad);
+
+	make_bad_vm(words, sizeof words, _i, bad);
+	snprintf(other, sizeof other, "guest-cid=3,socket=%s/no/3,uds-path=%s", vhd.dir, vhd.uds);
+	daemon_spawn(&vhd, args);
+	ck_assert_int_eq(daemon_wait_exit(&vhd, DEADLINE_MS), 1);
+	if (fd >= 0)
+		close(fd);
+}
+END_TEST
+
+START_TEST(the_only_vm_is_bad)
+{
+	char words[384], bad[128], *log;
+	const char *const args[] = { "--vm", words, NULL };
+	int fd = make_bad_path(bad_cases[_i].what, bad, sizeof bad);
+
+	make_bad_vm(words, sizeof words, _i, bad);
+	daemon_spawn(&vhd, args);
+	ck_assert_int_eq(daemon_wait_exit(&vhd, DEADLINE_MS), 1);
+	log = daemon_log(&vhd);
+	ck_assert_msg(strstr(log, bad_cases[_i].says) != NULL, "%s", log);
+	ck_assert(!strstr(log, "left out"));
+	free(log);
+	if (fd >= 0)
+		close(fd);
+}
+END_TEST
+
+/* ---- connections ---- */
+
+/* How many of @n the guest gets; their ends go to @pairs. */
+static unsigned connect_some(struct driver *d, const char *uds, struct pair *pairs, unsigned n)
+{
+	int listener = host_listen(uds, PORT, 16);
+	unsigned done = 0;
+
+	for (; done < n; done++) {
+		struct sock *s = sock_dial(d, PORT);
+
+		if (!sock_wait_open(s)) {
+			sock_free(s);
+			break;
+		}
+		pairs[done] = (struct pair){ .guest = s, .host = host_accept(listener) };
+	}
+	host_unlisten(listener, uds, PORT);
+	return done;
+}
+
+START_TEST(connections_beyond_the_limit_are_refused)
+{
+	const char *const extra[] = { "--max-connections", "3", NULL };
+	struct pair pairs[4];
+	int fd;
+
+	e2e_start(extra, NULL);
+	ck_assert_uint_eq(connect_some(&vm, vhd.uds, pairs, 4), 3);
+	sock_listen(&vm, PORT);
+	fd = host_dial(vhd.uds, PORT);
+	ck_assert(host_is_closed(fd, DEADLINE_MS));
+	close(fd);
+	for (int i = 0; i < 3; i++)
+		e2e_check_talks(pairs[i]);
+	e2e_close(pairs[2]);
+	ck_assert_uint_eq(connect_some(&vm, vhd.uds, pairs + 2, 2), 1);
+	e2e_close(pairs[2]);
+	ck_assert(driver_flush(&vm));		/* the daemon knows, too */
+	pairs[2] = e2e_host_connects(&vm, vhd.uds);
+	for (int i = 0; i < 3; i++)
+		e2e_close(pairs[i]);
+}
+END_TEST
+
+/* With few descriptors, one guest takes what it can get; the other still gets its own. */
+START_TEST(one_guest_does_not_take_anothers_descriptors)
+{
+	struct rlimit limit = { 300, 300 };
+	struct driver_options options = { .cid = 4 };
+	struct driver other = { 0 };
+	char a[384], b[384], socket[128], uds[128], *log;
+	const char *const args[] = { "--vm", a, "--vm", b, NULL };
+	static struct pair ours[300], theirs[300];
+	unsigned n;
+
+	path_in(socket, sizeof socket, "vm4.sock");
+	path_in(uds, sizeof uds, "vm4.vsock");
+	snprintf(a, sizeof a, "guest-cid=3,socket=%s,uds-path=%s", vhd.socket, vhd.uds);
+	snprintf(b, sizeof b, "guest-cid=4,socket=%s,uds-path=%s", socket, uds);
+	must(setrlimit(RLIMIT_NOFILE, &limit) == 0);
+	daemon_spawn(&vhd, args);
+	ck_assert(daemon_wait_listening(&vhd, vhd.socket));
+	ck_assert(daemon_wait_listening(&vhd, socket));
+	driver_up(&vm, vhd.socket, NULL);
+	driver_up(&other, socket, &options);
+	n = connect_some(&vm, vhd.uds, ours, 300);
+	ck_assert_uint_ge(n, 50);
+	ck_assert_uint_le(n, 100);
+	ck_assert_uint_eq(connect_some(&other, uds, theirs, 300), n);
+	e2e_check_talks(ours[n - 1]);
+	e2e_check_talks(theirs[n - 1]);
+	log = daemon_log(&vhd);
+	ck_assert_msg(strstr(log, "only 300 files may be open: max-connections is at most") != NULL,
+		      "%s", log);
+	free(log);
+	driver_deinit(&other);
+}
+END_TEST
+
+/* ---- what many cost ---- */
+
+static void write_config(const char *path, unsigned n)
+{
+	FILE *f = fopen(path, "we");
+
+	must(f);
+	fputs("vms:\n", f);
+	for (unsigned i = 0; i < n; i++)
+		fprintf(f, "- {guest_cid: %u, socket: %s/s%u, uds_path: %s/u%u, groups: g%u}\n",
+			3 + i, vhd.dir, i, vhd.dir, i, i % 200);
+	must(fclose(f) == 0);
+}
+
+/* With --config, until the last VM is there; how long that took. */
+static int64_t start_many(unsigned n, const char *option, const char *value)
+{
+	char config[128], last[128];
+	const char *const args[] = { "--config", config, option, value, NULL };
+	int64_t begin = now_ms();
+
+	path_in(config, sizeof config, "vms.yaml");
+	write_config(config, n);
+	snprintf(last, sizeof last, "%s/u%u", vhd.dir, n - 1);
+	daemon_spawn(&vhd, args);
+	ck_assert(daemon_wait_listening(&vhd, last));
+	return now_ms() - begin;
+}
+
+static unsigned count_cpus(void)
+{
+	cpu_set_t set;
+
+	must(sched_getaffinity(0, sizeof set, &set) == 0);
+	return (unsigned)CPU_COUNT(&set);
+}
+
+START_TEST(a_thousand_vms)
+{
+	uint64_t rss_of_one, wakeups;
+	struct daemon_usage usage;
+	char last[128];
+
+	start_many(1, NULL, NULL);
+	rss_of_one = daemon_usage(&vhd).rss_bytes;
+	ck_assert_int_eq(daemon_stop(&vhd, DEADLINE_MS), 0);
+
+	ck_assert_int_lt(start_many(MANY, NULL, NULL), START_MS);
+	snprintf(last, sizeof last, "%s/s%u", vhd.dir, MANY - 1);
+	driver_up(&vm, last, &(struct driver_options){ .cid = 3 + MANY - 1 });
+	snprintf(last, sizeof last, "%s/u%u", vhd.dir, MANY - 1);
+	e2e_close(e2e_guest_connects(&vm, last));
+	usage = daemon_usage(&vhd);
+	ck_assert_uint_le(usage.threads, count_cpus() + 2);
+	ck_assert_uint_le(usage.rss_bytes, rss_of_one + MANY * (uint64_t)RSS_PER_VM);
+	driver_detach(&vm);
+	wakeups = daemon_usage(&vhd).wakeups;
+	ck_assert(!deadline_poll(vhd.pidfd, POLLIN, deadline_in(QUIET_MS)));
+	ck_assert_uint_le(daemon_usage(&vhd).wakeups, wakeups + 2);	/* the detach itself */
+}
+END_TEST
+
+START_TEST(threads_as_told)
+{
+	static const struct {
+		unsigned n_vms;
+		const char *told;
+		unsigned threads;
+	} cases[] = { { 5, "1", 2 }, { 5, "3", 4 }, { 5, "1024", 6 }, { 1, "7", 2 } };
+	int64_t deadline = deadline_in(DEADLINE_MS);
+
+	start_many(cases[_i].n_vms, "--threads", cases[_i].told);
+	/* They start when all sockets are there. */
+	while (daemon_usage(&vhd).threads < cases[_i].threads && deadline_left(deadline))
+		deadline_poll(vhd.pidfd, POLLIN, deadline_in(10));
+	ck_assert_uint_eq(daemon_usage(&vhd).threads, cases[_i].threads);
+}
+END_TEST
+
+int main(void)
+{
+	Suite *s = suite_create("vms");
+	TCase *tc = e2e_case(s, "host CIDs", e2e_setup_bare, 60);
+	int n_bad = sizeof bad_cases / sizeof *bad_cases;
+
+	tcase_add_loop_test(tc, host_answers_for_further_cids, 0,
+			    sizeof hosts_cids / sizeof *hosts_cids);
+	tcase_add_loop_test(tc, nobody_answers_for_others, 0,
+			    sizeof nobodys_cids / sizeof *nobodys_cids);
+	tc = e2e_case(s, "bad VMs", e2e_setup_bare, 60);
+	tcase_add_loop_test(tc, one_bad_vm_is_left_out, 0, n_bad);
+	tcase_add_loop_test(tc, only_bad_vms_are_too_few, 0, n_bad);
+	tcase_add_loop_test(tc, the_only_vm_is_bad, 0, n_bad);
+	tc = e2e_case(s, "limits", e2e_setup_bare, 60);
+	tcase_add_test(tc, connections_beyond_the_limit_are_refused);
+	tcase_add_test(tc, one_guest_does_not_take_anothers_descriptors);
+	tc = e2e_case(s, "cost", e2e_setup_bare, 120);
+	tcase_add_test(tc, a_thousand_vms);
+	tcase_add_loop_test(tc, threads_as_told, 0, 4);
+	return e2e_run(s);
+}

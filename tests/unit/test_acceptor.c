@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* An acceptor takes what comes, no more at once than it may, and rests without descriptors. */
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "util/acceptor.h"
+#include "unit.h"
+#include "util/fd.h"
+
+enum { CLIENTS = 5, PER_EVENT = 2, WAIT_MS = 10 * 1000 };
+
+static struct loop *loop;
+static struct listener listener;
+static struct acceptor acceptor;
+static int n_accepted;
+static bool stops;
+
+static void on_accepted(void *ctx, int fd)
+{
+	ck_assert_ptr_eq(ctx, &listener);
+	n_accepted++;
+	fd_close(&fd);
+	if (stops)
+		acceptor_stop(&acceptor);
+}
+
+static void setup(void)
+{
+	struct acceptor_config config = {
+		.listener = &listener, .tag = "test", .what = "a client",
+		.per_event = PER_EVENT, .accepted = on_accepted, .ctx = &listener,
+	};
+	struct sockaddr_un name = { .sun_family = AF_UNIX };
+
+	n_accepted = 0;
+	stops = false;
+	acceptor_init(&acceptor);
+	acceptor_stop(&acceptor);		/* safe on the null state */
+	ck_assert_int_eq(loop_new(&loop), 0);
+	listener_init(&listener);
+	listener.fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	/* A name of the kernel's choice, which is no file. */
+	ck_assert_int_eq(bind(listener.fd, (struct sockaddr *)&name, sizeof name.sun_family), 0);
+	ck_assert_int_eq(listen(listener.fd, CLIENTS), 0);
+	config.loop = loop;
+	ck_assert_int_eq(acceptor_start(&acceptor, &config), 0);
+}
+
+static void teardown(void)
+{
+	acceptor_stop(&acceptor);
+	acceptor_stop(&acceptor);
+	listener_deinit(&listener);
+	loop_free(loop);
+}
+
+static int dial(void)
+{
+	struct sockaddr_un name;
+	socklen_t len = sizeof name;
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	ck_assert_int_eq(getsockname(listener.fd, (struct sockaddr *)&name, &len), 0);
+	ck_assert_int_eq(connect(fd, (struct sockaddr *)&name, len), 0);
+	return fd;
+}
+
+START_TEST(takes_a_few_at_a_time)
+{
+	int clients[CLIENTS];
+
+	for (int i = 0; i < CLIENTS; i++)
+		clients[i] = dial();
+	for (int taken = 0; taken < CLIENTS; ) {
+		taken = taken + PER_EVENT < CLIENTS ? taken + PER_EVENT : CLIENTS;
+		ck_assert_int_eq(loop_step(loop, WAIT_MS), 0);
+		ck_assert_int_eq(n_accepted, taken);
+	}
+	for (int i = 0; i < CLIENTS; i++)
+		close(clients[i]);
+}
+END_TEST
+
+START_TEST(may_be_stopped_by_the_one_it_calls)
+{
+	int first = dial(), second = dial();
+
+	stops = true;
+	ck_assert_int_eq(loop_step(loop, WAIT_MS), 0);
+	ck_assert_int_eq(loop_step(loop, 0), 0);
+	ck_assert_int_eq(n_accepted, 1);
+	close(first);
+	close(second);
+}
+END_TEST
+
+START_TEST(rests_without_descriptors)
+{
+	struct rlimit limit, none;
+	int client = dial();
+
+	ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &limit), 0);
+	none = (struct rlimit){ 0, limit.rlim_max };
+	ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &none), 0);
+	ck_assert_int_eq(loop_step(loop, WAIT_MS), 0);
+	ck_assert_int_lt(acceptor.source.fd, 0);	/* it does not spin */
+	ck_assert_uint_ne(acceptor.rest.slot, 0);
+	ck_assert_int_eq(n_accepted, 0);
+
+	ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
+	for (int steps = 0; !n_accepted && steps < 10; steps++)
+		ck_assert_int_eq(loop_step(loop, WAIT_MS), 0);
+	ck_assert_int_eq(n_accepted, 1);
+	close(client);
+}
+END_TEST
+
+int main(void)
+{
+	Suite *suite = suite_create("acceptor");
+	TCase *tc = tcase_create("acceptor");
+
+	tcase_add_checked_fixture(tc, setup, teardown);
+	tcase_add_test(tc, takes_a_few_at_a_time);
+	tcase_add_test(tc, may_be_stopped_by_the_one_it_calls);
+	tcase_add_test(tc, rests_without_descriptors);
+	suite_add_tcase(suite, tc);
+	return unit_main(suite);
+}
