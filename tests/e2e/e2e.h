@@ -35,8 +35,10 @@ enum { PORT = 1234 };				/* where somebody listens */
 #endif
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 #define E2E_RSS_SLACK	(UINT64_C(512) << 20)
+#define E2E_IS_SANITIZED	true
 #else
 #define E2E_RSS_SLACK	0
+#define E2E_IS_SANITIZED	false
 #endif
 
 /* Thread sanitizer has a thread of its own that looks around ten times a second. */
