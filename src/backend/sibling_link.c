@@ -192,8 +192,8 @@ static int sibling_read(struct stream *base, const struct iovec *v, int nv, size
 	base->ready &= ~(unsigned)STREAM_IN;
 	if (said & SAID_ABORTED)
 		return -ECONNRESET;
-	if (said & SAID_CLOSED)
-		return STREAM_E_CLOSED;
+	if (said & SAID_CLOSED)			/* what we wrote meanwhile is lost */
+		return pipe_is_empty(&e->other->in) ? STREAM_E_CLOSED : -ECONNRESET;
 	return said & SAID_NO_MORE ? STREAM_E_EOF : STREAM_E_AGAIN;
 }
 
@@ -204,9 +204,9 @@ static int sibling_write(struct stream *base, const struct iovec *v, int nv, siz
 	bool wake;
 	int r;
 
-	if (said & SAID_ABORTED)
+	if (said & (SAID_CLOSED | SAID_ABORTED))
 		return -ECONNRESET;
-	if (said & (SAID_CLOSED | SAID_DEAF))
+	if (said & SAID_DEAF)
 		return -EPIPE;
 	r = pipe_write(&e->other->in, v, nv, n, &wake);
 	if (r == PIPE_E_WAIT) {

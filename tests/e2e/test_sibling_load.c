@@ -288,6 +288,43 @@ START_TEST(half_of_the_table)
 }
 END_TEST
 
+static void *send_single_bytes(void *arg)
+{
+	struct sock *s = arg;
+
+	while (s->state == SOCK_OPEN) {
+		sock_send_some(s, "x", 1);
+		driver_turn(s->d);
+	}
+	return NULL;
+}
+
+/*
+ * B closes while A sends. If A is told of an orderly end, then what the daemon
+ * said it had passed on has arrived; otherwise the end is a reset.
+ */
+START_TEST(orderly_end_means_all_arrived)
+{
+	for (int i = 0; i < 1000; i++) {
+		struct sib_pair p = sibs_connect(a, b);
+		int64_t deadline = deadline_in(DEADLINE_MS);
+		pthread_t thread;
+
+		must(pthread_create(&thread, NULL, send_single_bytes, p.from) == 0);
+		while (p.to->arrived < 10 + (uint32_t)i % 50)
+			ck_assert(driver_wait(&b->d, deadline, false));
+		sock_shutdown(p.to, VSOCK_SHUTDOWN_BOTH);
+		ck_assert(sock_wait_reset(p.to, DEADLINE_MS));
+		must(pthread_join(thread, NULL) == 0);
+		if (p.from->peer_shutdown == VSOCK_SHUTDOWN_BOTH)
+			ck_assert_uint_eq(p.from->peer_fwd_cnt, p.to->arrived);
+		sock_free(p.from);
+		sock_free(p.to);
+	}
+	sibs_check_alive(a, b);
+}
+END_TEST
+
 static TCase *add_case(Suite *s, const char *name, void (*setup_it)(void))
 {
 	TCase *tc = tcase_create(name);
@@ -311,6 +348,7 @@ int main(void)
 	tcase_add_test(up, slow_socket_holds_up_nobody_else);
 	tcase_add_test(up, both_full_is_no_deadlock);
 	tcase_add_test(up, nothing_moves_nobody_wakes);
+	tcase_add_test(up, orderly_end_means_all_arrived);
 	tcase_add_test(up, flood_beyond_credit);
 	tcase_add_test(up, connections_1000);
 	tcase_add_test(up, half_of_the_table);
