@@ -7,17 +7,18 @@
 #include <stdlib.h>
 #include <string.h>
 
-void pipe_init(struct pipe *p, uint32_t size)
+void pipe_init(struct pipe *p)
 {
-	assert(size && !(size & (size - 1)));
 	memset(p, 0, sizeof *p);
-	p->size = size;
 }
 
-int pipe_allocate(struct pipe *p)
+int pipe_resize(struct pipe *p, uint32_t size)
 {
-	p->data = malloc(p->size);
-	return p->data ? 0 : -ENOMEM;
+	assert(!(size & (size - 1)) && pipe_is_empty(p));
+	free(p->data);
+	p->data = size ? malloc(size) : NULL;
+	p->size = p->data ? size : 0;
+	return p->size == size ? 0 : -ENOMEM;
 }
 
 void pipe_deinit(struct pipe *p)
@@ -102,7 +103,13 @@ static int move(struct pipe *p, size_t (*some)(struct pipe *, const struct iovec
 bool pipe_wait_writable(struct pipe *p)
 {
 	atomic_store(&p->writer_waits, true);
-	return atomic_load(&p->written) - atomic_load(&p->read) == p->size;
+	return p->size && atomic_load(&p->written) - atomic_load(&p->read) == p->size;
+}
+
+bool pipe_wait_empty(struct pipe *p)
+{
+	atomic_store(&p->writer_waits, true);
+	return !pipe_is_empty(p);
 }
 
 int pipe_write(struct pipe *p, const struct iovec *v, int nv, size_t *n, bool *wake)

@@ -2,9 +2,10 @@
 /*
  * A bounded pipe between two threads: one writes, one reads, nobody locks.
  *
- * Its memory is allocated at the first byte. Whoever finds it full or empty
- * says that it waits, looks again, and goes; the other side, having moved
- * bytes, takes the word back and wakes it. Bytes come from and go to guest
+ * Its memory belongs to the writer, who may exchange it or give it up while the
+ * pipe is empty: the reader touches it only when something has been written.
+ * Whoever finds the pipe full or empty says that it waits, looks again, and
+ * goes; the other side, having moved bytes, takes the word back and wakes it. Bytes come from and go to guest
  * memory, so nothing about them is believed.
  */
 #pragma once
@@ -16,14 +17,17 @@
 #include <sys/uio.h>
 
 struct pipe {
-	uint8_t *data;				/* written once, by the writer */
-	uint32_t size;				/* a power of two */
+	uint8_t *data;				/* NULL: there is no memory now */
+	uint32_t size;				/* of it: a power of two */
 	_Atomic uint32_t read, written;		/* bytes so far, modulo 2^32 */
 	atomic_bool reader_waits, writer_waits;
 };
 
-void pipe_init(struct pipe *p, uint32_t size);
-int pipe_allocate(struct pipe *p);		/* by the writer, once: 0 or -ENOMEM */
+void pipe_init(struct pipe *p);
+
+/* For the writer, while the pipe is empty: other memory; 0 gives it up. 0 or
+ * -ENOMEM, then there is none. */
+int pipe_resize(struct pipe *p, uint32_t size);
 void pipe_deinit(struct pipe *p);		/* when neither side uses it any more */
 
 /*
@@ -37,5 +41,7 @@ int pipe_read(struct pipe *p, const struct iovec *v, int nv, size_t *n, bool *wa
 
 /* Notes the writer as waiting; false: there is room already. */
 bool pipe_wait_writable(struct pipe *p);
+/* The same for an empty pipe; false: it is empty already. */
+bool pipe_wait_empty(struct pipe *p);
 
 bool pipe_is_empty(const struct pipe *p);

@@ -16,7 +16,9 @@
 #include "util/error.h"
 #include "util/ring.h"
 
-enum { PIPE_SIZE = 128 * 1024 };
+/* A pipe is small for small messages, and large from the first long write until
+ * it has been read empty: an idle link holds little. */
+enum { PIPE_SMALL = 4 * 1024, PIPE_LARGE = 128 * 1024 };
 
 enum {						/* end::said, added up */
 	SAID_ACCEPTED = 1,
@@ -38,8 +40,8 @@ struct end {
 	enum phase phase;
 	struct link *link;
 	struct end *other;
-	struct pipe in;				/* the other end writes, and allocates it */
-	bool has_out_pipe;			/* this end has, the other's */
+	struct pipe in;				/* the other end writes, and has its memory */
+	uint32_t out_size;			/* of the memory that this end has there */
 	_Atomic unsigned said;
 	struct mailbox *mailbox;
 	struct mail mail;
@@ -87,8 +89,8 @@ static void say(struct end *e, unsigned word)
 
 static void end_close(struct end *e, unsigned word)
 {
-	if (e->has_out_pipe)			/* freed when the other end is done with it */
-		byte_budget_give(mux_budget(e->mux), PIPE_SIZE);
+	if (e->out_size)			/* freed when the other end is done with it */
+		byte_budget_give(mux_budget(e->mux), e->out_size);
 	e->phase = PHASE_CLOSED;
 	say(e, word);
 	link_unref(e->link);
@@ -156,7 +158,7 @@ static void end_init(struct link *l, int i, enum phase phase, struct mailbox *ma
 	e->other = &l->ends[1 - i];
 	e->mailbox = mailbox;
 	e->mail.deliver = on_mail;
-	pipe_init(&e->in, PIPE_SIZE);
+	pipe_init(&e->in);
 	atomic_store(&e->in.reader_waits, true);
 }
 
@@ -196,24 +198,42 @@ static int sibling_read(struct stream *base, const struct iovec *v, int nv, size
 	base->ready &= ~(unsigned)STREAM_IN;
 	if (said & SAID_ABORTED)
 		return -ECONNRESET;
-	if (said & SAID_CLOSED)
-		return STREAM_E_CLOSED;
+	if (said & SAID_CLOSED)			/* what we wrote meanwhile is lost */
+		return pipe_is_empty(&e->other->in) ? STREAM_E_CLOSED : -ECONNRESET;
 	return said & SAID_NO_MORE ? STREAM_E_EOF : STREAM_E_AGAIN;
 }
 
-/* The pipe that this end writes to, out of the budget of its own VM. */
-static int open_out_pipe(struct end *e)
+/* Memory for the empty pipe that this end writes to, out of its own VM's budget. */
+static int out_pipe_resize(struct end *e, uint32_t size)
 {
+	struct byte_budget *budget = mux_budget(e->mux);
 	int r;
 
-	if (!byte_budget_take(mux_budget(e->mux), PIPE_SIZE))
+	byte_budget_give(budget, e->out_size);
+	e->out_size = 0;
+	if (!byte_budget_take(budget, size)) {
+		pipe_resize(&e->other->in, 0);
 		return -ENOBUFS;
-	r = pipe_allocate(&e->other->in);
+	}
+	r = pipe_resize(&e->other->in, size);
 	if (r < 0)
-		byte_budget_give(mux_budget(e->mux), PIPE_SIZE);
+		byte_budget_give(budget, size);
 	else
-		e->has_out_pipe = true;
+		e->out_size = size;
 	return r;
+}
+
+static int out_pipe_fit(struct end *e, const struct iovec *v, int nv)
+{
+	size_t len = 0;
+
+	if (e->out_size == PIPE_LARGE || !pipe_is_empty(&e->other->in))
+		return 0;
+	for (int i = 0; i < nv && len <= PIPE_SMALL; i++)
+		len += v[i].iov_len;
+	if (len > PIPE_SMALL)
+		return out_pipe_resize(e, PIPE_LARGE);
+	return e->out_size ? 0 : out_pipe_resize(e, PIPE_SMALL);
 }
 
 static int sibling_write(struct stream *base, const struct iovec *v, int nv, size_t *n)
@@ -223,11 +243,11 @@ static int sibling_write(struct stream *base, const struct iovec *v, int nv, siz
 	bool wake;
 	int r;
 
-	if (said & SAID_ABORTED)
+	if (said & (SAID_CLOSED | SAID_ABORTED))
 		return -ECONNRESET;
-	if (said & (SAID_CLOSED | SAID_DEAF))
+	if (said & SAID_DEAF)
 		return -EPIPE;
-	if (!e->has_out_pipe && (r = open_out_pipe(e)) < 0)
+	if ((r = out_pipe_fit(e, v, nv)) < 0)
 		return r;
 	r = pipe_write(&e->other->in, v, nv, n, &wake);
 	if (r == PIPE_E_WAIT) {
@@ -258,6 +278,8 @@ static void sibling_wait_for(struct stream *base, unsigned events)
 
 	if (events & STREAM_OUT && base->ready & STREAM_OUT && !pipe_wait_writable(&e->other->in))
 		tell(e);
+	else if (e->out_size == PIPE_LARGE && !pipe_wait_empty(&e->other->in))
+		out_pipe_resize(e, 0);
 }
 
 static void sibling_close(struct stream *base, bool is_orderly)

@@ -469,7 +469,7 @@ int mux_connect_guest(struct mux *mux, struct stream *stream, const struct vsock
 		return -ENOTCONN;
 	if (mux->n_conns >= mux->config.max_conns)
 		return -ENOBUFS;
-	if (from && mux->n_from_siblings >= mux->config.max_conns / 2)
+	if (from && mux->n_from_siblings >= (mux->config.max_conns + 1) / 2)
 		return -ENOBUFS;
 	if (from && table_find(&mux->table, port, from))
 		return -EADDRINUSE;

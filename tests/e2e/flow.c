@@ -10,7 +10,7 @@
 
 enum { CHUNK = 64 * 1024 };
 
-static uint8_t chunk[CHUNK];
+static _Thread_local uint8_t chunk[CHUNK];
 
 static void sink(struct sock *s, const uint8_t *data, size_t len)
 {
@@ -52,22 +52,26 @@ static bool is_done(struct flow *f)
 	return true;
 }
 
+void flow_attach(struct flow *f)
+{
+	must(!f->sock->n_queue);
+	f->sock->sink = sink;
+	f->sock->arg = f;
+}
+
 void flow_run(struct driver *d, struct flow *flows, unsigned n)
 {
 	int64_t deadline = deadline_in(DEADLINE_MS);
 	uint64_t moved;
 	unsigned open;
 
-	for (unsigned i = 0; i < n; i++) {
-		must(!flows[i].sock->n_queue);
-		flows[i].sock->sink = sink;
-		flows[i].sock->arg = &flows[i];
-	}
+	for (unsigned i = 0; i < n; i++)
+		flow_attach(&flows[i]);
 	do {
 		moved = open = 0;
 		for (unsigned i = 0; i < n; i++) {
 			moved += send_turn(&flows[i]);
-			open += !is_done(&flows[i]);
+			open += !is_done(&flows[i]) && !flows[i].may_be_stuck;
 		}
 		if (moved || driver_turn(d))
 			deadline = deadline_in(DEADLINE_MS);

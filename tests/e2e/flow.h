@@ -11,10 +11,14 @@ struct flow {
 	struct sock *sock;
 	uint64_t to_send, to_recv;		/* bytes */
 	uint32_t send_seed, recv_seed;
+	bool may_be_stuck;			/* nobody waits for its end */
 	uint64_t sent, received;
 	int64_t done_ms;			/* when the last byte moved */
 };
 
+/* What comes from now on is checked and counted, whoever turns the driver. */
+void flow_attach(struct flow *f);
+
 /* Moves all bytes of all flows, in turns; checks each. Dies when nothing moved
- * for DEADLINE_MS. */
+ * for DEADLINE_MS. A flow that was not done can go on in another run. */
 void flow_run(struct driver *d, struct flow *flows, unsigned n);

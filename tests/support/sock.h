@@ -49,9 +49,8 @@ void sock_deinit(struct driver *d);
 void sock_forget_all(struct driver *d);
 void sock_input(struct driver *d, const struct driver_pkt *p, const uint8_t *data);
 
-/* Sends the REQUEST only. */
+/* Sends the REQUEST only, to the host or to any CID. */
 struct sock *sock_dial(struct driver *d, uint32_t port);
-/* ... to a sibling. */
 struct sock *sock_dial_to(struct driver *d, uint64_t cid, uint32_t port);
 /* ... and waits for the answer: true when the socket is open. */
 bool sock_wait_open(struct sock *s);

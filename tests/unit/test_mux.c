@@ -2,6 +2,7 @@
 /* Many connections of one guest: names, limits, fairness, buffers of any size. */
 #include <string.h>
 
+#include "mux_cases.h"
 #include "unit.h"
 #include "util/error.h"
 #include "vsock_script.h"
@@ -363,5 +364,6 @@ int main(void)
 	tcase_add_test(tc, wakes);
 	tcase_add_test(tc, gathers_in_bounds);
 	suite_add_tcase(suite, tc);
+	add_sibling_cases(suite);
 	return unit_main(suite);
 }

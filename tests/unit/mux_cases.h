@@ -1,0 +1,7 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The second half of test_mux. */
+#pragma once
+
+#include <check.h>
+
+void add_sibling_cases(Suite *suite);
