@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * The whole set-up of a device in one call, in the order and with the habits of
- * a known front-end (see BEHAVIOUR, "Front-ends").
+ * a known front-end.
  */
 #pragma once
 
