@@ -142,8 +142,10 @@ struct sock *vm_connect(struct vm *v, int *fd)
 
 void vm_wait(struct vm *v)
 {
-	bool for_tx = !driver_can_send(&v->d);
+	bool was_full = !v->d.n_tx_free, for_tx = !driver_can_send(&v->d);
 
+	if (was_full && !for_tx)
+		return;				/* room has come since the caller looked */
 	if (!driver_wait(&v->d, deadline_in(DEADLINE_MS), for_tx))
 		die("nothing moved for %d s", DEADLINE_MS / 1000);
 }
