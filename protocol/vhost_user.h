@@ -101,7 +101,6 @@ enum { VHOST_VRING_F_LOG = 0 };			/* bit of vhost_user_vring_addr.flags */
 enum {
 	VHOST_USER_MEM_TABLE_REGIONS = 8,	/* regions in one SET_MEM_TABLE */
 	VHOST_USER_MEM_SLOTS_MAX = 509,		/* ... with ADD_MEM_REG: as vhost-kernel and QEMU */
-	VHOST_USER_CONFIG_MAX = 256,		/* QEMU's; others ask for up to a page */
 };
 
 struct vhost_user_hdr {

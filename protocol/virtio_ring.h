@@ -14,12 +14,13 @@
 /* Feature bits, as numbers (virtio 1.2, 6). */
 enum {
 	VIRTIO_F_NOTIFY_ON_EMPTY = 24,
-	VIRTIO_F_ANY_LAYOUT = 27,
 	VIRTIO_F_INDIRECT_DESC = 28,
 	VIRTIO_F_EVENT_IDX = 29,
 	VIRTIO_F_VERSION_1 = 32,
 	VIRTIO_F_IN_ORDER = 35,
 };
+
+#define FEATURE_BIT(bit) (UINT64_C(1) << (bit))
 
 static inline bool has_feature(uint64_t set, unsigned bit)
 {

@@ -15,7 +15,6 @@ enum {						/* virtqueues: 5.10.2 */
 	VSOCK_NUM_QUEUES,
 };
 
-#define VSOCK_CID_ANY_64	UINT64_C(0xffffffff)
 enum {
 	VSOCK_CID_HYPERVISOR = 0,
 	VSOCK_CID_LOCAL = 1,

@@ -142,8 +142,8 @@ static int add_vm(struct daemon *d, struct worker *w, const struct plan *plan,
 		.socket = vm->socket, .socket_mode = plan->socket_mode,
 		.socket_gid = plan->socket_gid, .guest_cid = vm->guest_cid,
 		.queue_size = vm->queue_size, .buf_alloc = vm->tx_buffer_size,
-		.max_conns = vm->max_connections, .max_buffered = vm->max_buffered, .linger_ms = plan->linger_ms,
-		.pause_grace_ms = plan->pause_grace_ms,
+		.max_conns = vm->max_connections, .max_buffered = vm->max_buffered,
+		.linger_ms = plan->linger_ms, .pause_grace_ms = plan->pause_grace_ms,
 		.loop = worker_loop(w), .scratch = worker_scratch(w),
 	};
 	struct device *dev;

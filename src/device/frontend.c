@@ -23,8 +23,6 @@
 #include "util/fd.h"
 #include "util/log.h"
 
-#define BIT(n) (UINT64_C(1) << (n))
-
 static uint64_t now_ms(const struct device *dev)
 {
 	return loop_now_ms(dev->config.loop);
@@ -170,9 +168,9 @@ static int session_begin(struct device *dev, int sock)
 {
 	struct session_config config = {
 		.ops = &session_ops, .ctx = dev, .tag = dev->tag,
-		.features = BIT(VIRTIO_F_VERSION_1) | BIT(VIRTIO_F_EVENT_IDX) |
-			BIT(VIRTIO_F_INDIRECT_DESC) | BIT(VIRTIO_F_IN_ORDER) |
-			BIT(VIRTIO_F_NOTIFY_ON_EMPTY),
+		.features = FEATURE_BIT(VIRTIO_F_VERSION_1) | FEATURE_BIT(VIRTIO_F_EVENT_IDX) |
+			FEATURE_BIT(VIRTIO_F_INDIRECT_DESC) | FEATURE_BIT(VIRTIO_F_IN_ORDER) |
+			FEATURE_BIT(VIRTIO_F_NOTIFY_ON_EMPTY),
 		.n_rings = VSOCK_NUM_QUEUES, .ring_size_max = dev->config.queue_size,
 	};
 	int r = session_new(&dev->session, &config, sock);

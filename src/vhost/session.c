@@ -10,14 +10,12 @@
 
 enum { MESSAGES_PER_TURN = 64 };
 
-#define BIT(n) (UINT64_C(1) << (n))
-
 static const uint64_t protocol_features =
-	BIT(VHOST_USER_PROTOCOL_F_MQ) |
-	BIT(VHOST_USER_PROTOCOL_F_REPLY_ACK) |
-	BIT(VHOST_USER_PROTOCOL_F_CONFIG) |
-	BIT(VHOST_USER_PROTOCOL_F_RESET_DEVICE) |
-	BIT(VHOST_USER_PROTOCOL_F_CONFIGURE_MEM_SLOTS);
+	FEATURE_BIT(VHOST_USER_PROTOCOL_F_MQ) |
+	FEATURE_BIT(VHOST_USER_PROTOCOL_F_REPLY_ACK) |
+	FEATURE_BIT(VHOST_USER_PROTOCOL_F_CONFIG) |
+	FEATURE_BIT(VHOST_USER_PROTOCOL_F_RESET_DEVICE) |
+	FEATURE_BIT(VHOST_USER_PROTOCOL_F_CONFIGURE_MEM_SLOTS);
 
 struct session {
 	struct session_config config;
@@ -165,7 +163,7 @@ static void answer_u64(struct session *s, uint64_t v)
 
 static uint64_t offered_features(const struct session *s)
 {
-	return s->config.features | BIT(VHOST_USER_F_PROTOCOL_FEATURES);
+	return s->config.features | FEATURE_BIT(VHOST_USER_F_PROTOCOL_FEATURES);
 }
 
 static const char *on_get_features(struct session *s, struct msg *msg)
@@ -297,7 +295,7 @@ static const char *on_set_vring_addr(struct session *s, struct msg *msg)
 	const struct vhost_user_vring_addr *addr = &msg->payload.addr;
 	struct virtq_config *config = &session_vring(s, addr->index)->q.config;
 
-	if (addr->flags & BIT(VHOST_VRING_F_LOG))
+	if (addr->flags & FEATURE_BIT(VHOST_VRING_F_LOG))
 		return "dirty logging, which was not offered";
 	if (config->used_uaddr != addr->used)
 		session_vring(s, addr->index)->q.has_used_idx = false;

@@ -47,27 +47,31 @@ static int vsock_listen(uint32_t port)
 	return fd;
 }
 
-static int vsock_dial(uint32_t port)
+/* connect(2) to a port of this machine. */
+static int vsock_connect(int fd, uint32_t port)
 {
 	struct sockaddr_vm to = {
 		.svm_family = AF_VSOCK, .svm_cid = VMADDR_CID_LOCAL, .svm_port = port,
 	};
+
+	return connect(fd, (struct sockaddr *)&to, sizeof to);
+}
+
+static int vsock_dial(uint32_t port)
+{
 	int fd = vsock_socket();
 
-	must(connect(fd, (struct sockaddr *)&to, sizeof to) == 0);
+	must(vsock_connect(fd, port) == 0);
 	return fd;
 }
 
 /* Nobody serves @port: the hang-up may come before connect(2) returns, or after. */
 static bool is_hung_up_on(uint32_t port, int ms)
 {
-	struct sockaddr_vm to = {
-		.svm_family = AF_VSOCK, .svm_cid = VMADDR_CID_LOCAL, .svm_port = port,
-	};
 	int fd = vsock_socket();
 	bool is_closed;
 
-	if (connect(fd, (struct sockaddr *)&to, sizeof to) == 0)
+	if (vsock_connect(fd, port) == 0)
 		is_closed = host_is_closed(fd, ms);
 	else
 		is_closed = errno == ECONNRESET;
