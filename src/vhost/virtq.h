@@ -33,6 +33,8 @@
 
 enum { VIRTQ_E_EMPTY = 1, VIRTQ_E_FULL, VIRTQ_E_BROKEN };
 
+enum { VIRTQ_AHEAD_STEPS = 3 };
+
 /* Longest descriptor chain, with indirect ones, that we follow. */
 enum { VIRTQ_CHAIN_MAX = 1024 };
 
@@ -52,6 +54,7 @@ struct virtq {
 	GUEST struct wire_virtq_used *used;
 	uint16_t mask;				/* num - 1 */
 	uint16_t avail_idx;			/* the driver's, as last loaded */
+	uint16_t ahead[VIRTQ_AHEAD_STEPS];	/* entries whose lines were asked for */
 	uint16_t used_idx;			/* next used entry to write */
 	uint16_t published;			/* the used index that the driver sees */
 	bool has_used_idx;			/* used_idx is ours; else load it on resolve */
