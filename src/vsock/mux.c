@@ -12,6 +12,7 @@ enum {
 	REPLIES_MAX = 256,			/* RSTs to nobody's packets; full: mux_is_clogged() */
 	TURNS_PER_OUTPUT = 256,			/* of connections, before the device's turn ends */
 	GATHER_MAX = 128 * 1024,		/* bytes: about what a socket takes at once */
+	SMALL_MAX = 512,			/* bytes of a payload that is copied for that */
 	HOST_PORT_MIN = 1 << 30,		/* of host-initiated connections */
 	HOST_PORT_COUNT = 1 << 30,
 };
@@ -45,6 +46,7 @@ struct mux {
 	struct {				/* payload for one connection */
 		struct conn *conn;
 		size_t n, len;
+		size_t n_smalls;		/* bytes of them in scratch->smalls */
 	} gather;
 	struct mux_stats stats;
 };
@@ -157,7 +159,7 @@ static void settle(struct mux *mux, struct conn *c, uint64_t now_ms)
 static void gather_clear(struct mux *mux)
 {
 	mux->gather.conn = NULL;
-	mux->gather.n = mux->gather.len = 0;
+	mux->gather.n = mux->gather.len = mux->gather.n_smalls = 0;
 }
 
 static void reap(struct mux *mux)
@@ -300,6 +302,24 @@ void mux_flush(struct mux *mux, uint64_t now_ms)
 	reap(mux);
 }
 
+/* A system call spends more on each iovec than a small payload takes to copy. */
+static bool gather_small(struct mux *mux, struct iov_cur *payload, size_t len)
+{
+	struct mux_scratch *scratch = mux->config.scratch;
+	char *at = scratch->smalls + mux->gather.n_smalls;
+	struct iovec *last = mux->gather.n ? scratch->to_host + mux->gather.n - 1 : NULL;
+
+	if (len > SMALL_MAX || len > sizeof scratch->smalls - mux->gather.n_smalls)
+		return false;
+	iov_cur_get(payload, at, len);
+	if (last && (char *)last->iov_base + last->iov_len == at)
+		last->iov_len += len;
+	else
+		scratch->to_host[mux->gather.n++] = (struct iovec){ at, len };
+	mux->gather.n_smalls += len;
+	return true;
+}
+
 /* Adds payload to what will be written at once; a connection that ends on the
  * way leaves nothing behind. */
 static void gather(struct mux *mux, struct conn *c, struct iov_cur *payload, size_t len)
@@ -309,7 +329,10 @@ static void gather(struct mux *mux, struct conn *c, struct iov_cur *payload, siz
 
 	while (len && c->state == CONN_OPEN) {
 		mux->gather.conn = c;
-		mux->gather.n += iov_cur_slice(payload, len, iov + mux->gather.n,
+		if (gather_small(mux, payload, len))
+			here = len;
+		else
+			mux->gather.n += iov_cur_slice(payload, len, iov + mux->gather.n,
 					       MUX_IOVS - mux->gather.n, &here);
 		mux->gather.len += here;
 		len -= here;

@@ -32,11 +32,15 @@ enum {
 	MUX_E_MORE,				/* the turn is over, more is to be said */
 };
 
-enum { MUX_IOVS = 1024 };			/* as many as sendmsg takes: UIO_MAXIOV */
+enum {
+	MUX_IOVS = 1024,			/* as many as sendmsg takes: UIO_MAXIOV */
+	MUX_SMALLS = 32 * 1024,			/* bytes of small payloads, made one */
+};
 
 /* Memory for one turn, which the devices of a worker share. */
 struct mux_scratch {
 	struct iovec to_host[MUX_IOVS], to_guest[MUX_IOVS];
+	char smalls[MUX_SMALLS];
 };
 
 struct mux_config {
