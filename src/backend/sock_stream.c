@@ -7,6 +7,7 @@
 
 #include "util/error.h"
 #include "util/fd.h"
+#include "util/iov.h"
 
 enum { IDLE_OUTS_MAX = 16 };
 
@@ -84,6 +85,12 @@ void sock_stream_go_live(struct sock_stream *s, bool may_read)
 	s->base.ready |= STREAM_OUT | (may_read ? STREAM_IN : 0);
 }
 
+void sock_stream_read_early(struct sock_stream *s, const char *bytes, size_t n)
+{
+	s->early = bytes;
+	s->n_early = n;
+}
+
 static size_t iov_total(const struct iovec *v, int nv)
 {
 	size_t total = 0;
@@ -101,6 +108,16 @@ static int end_of_stream(struct sock_stream *s)
 	return s->base.ready & STREAM_HUP ? STREAM_E_CLOSED : STREAM_E_EOF;
 }
 
+static size_t take_early(struct sock_stream *s, const struct iovec *v, int nv)
+{
+	size_t room = iov_total(v, nv), n = s->n_early < room ? s->n_early : room;
+
+	iov_copy_to(v, (size_t)nv, s->early, n);
+	s->early += n;
+	s->n_early -= n;
+	return n;
+}
+
 static int sock_read(struct stream *base, const struct iovec *v, int nv, size_t *out)
 {
 	struct sock_stream *s = stream_of(base);
@@ -111,6 +128,10 @@ static int sock_read(struct stream *base, const struct iovec *v, int nv, size_t 
 	} iov = { .c = v };			/* recvmsg writes behind it, not to it */
 	ssize_t n;
 
+	if (s->n_early) {
+		*out = take_early(s, v, nv);
+		return 0;
+	}
 	if (s->is_empty_for_good)
 		return end_of_stream(s);
 	mh.msg_iov = iov.v;
@@ -148,7 +169,8 @@ static int sock_write(struct stream *base, const struct iovec *v, int nv, size_t
 	ssize_t n;
 
 	do
-		n = sendmsg(s->fd, &mh, MSG_DONTWAIT | MSG_NOSIGNAL);
+		n = nv == 1 ? send(s->fd, v->iov_base, v->iov_len, MSG_DONTWAIT | MSG_NOSIGNAL) :
+			sendmsg(s->fd, &mh, MSG_DONTWAIT | MSG_NOSIGNAL);
 	while (n < 0 && errno == EINTR);
 	if (n < 0 && errno == EAGAIN) {
 		base->ready &= ~(unsigned)STREAM_OUT;

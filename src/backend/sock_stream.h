@@ -43,6 +43,8 @@ struct sock_stream {
 	bool is_empty_for_good;			/* read up to the end, which is to be told */
 	bool wants_out, has_out;		/* interest; registered with EPOLLOUT */
 	uint8_t idle_outs;			/* EPOLLOUTs in a row that nobody wanted */
+	const char *early;			/* payload that was read with a handshake */
+	size_t n_early;
 	struct loop *loop;			/* borrowed, as the mux is */
 	struct mux *mux;
 	struct loop_source source;
@@ -55,6 +57,9 @@ void sock_stream_deinit(struct sock_stream *s);
 
 /* Events come from now on; @connecting: those of output too. 0 or -errno. */
 int sock_stream_register(struct sock_stream *s, bool connecting);
+
+/* @n bytes, which stay where they are, are read before those of the socket. */
+void sock_stream_read_early(struct sock_stream *s, const char *bytes, size_t n);
 
 /* Handshake or connect are over: events go to the core. What was told before is
  * told again by stream::ready: output is possible, and input with @may_read. */

@@ -2,14 +2,16 @@
 /* The unix-socket backend: listener, handshakes, connects. Streams: uds_stream.c. */
 #include "backend/uds.h"
 
-#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 
 #include "backend/hybrid.h"
 #include "backend/uds_stream.h"
 #include "protocol/hybrid.h"
 #include "util/acceptor.h"
+#include "util/decimal.h"
 #include "util/error.h"
 #include "util/fd.h"
 #include "util/listener.h"
@@ -20,6 +22,7 @@ enum {
 	ACCEPTS_PER_EVENT = 64,
 	CONNECT_RETRY_MS = 5,			/* while the listener's backlog is full ... */
 	CONNECT_GIVE_UP_MS = 1800,		/* ... a Linux guest waits for 2 s */
+	PATH_LEN_MAX = sizeof ((struct sockaddr_un *)NULL)->sun_path - 1,	/* that listens */
 };
 
 struct uds {
@@ -140,11 +143,15 @@ static bool uds_serves(struct backend *b, uint64_t cid)
 	return cid == VSOCK_CID_HOST;
 }
 
-static int port_path(const struct uds *u, uint32_t port, char *out, size_t size)
+/* Connects to "<uds-path>_<port>": as unix_connect(). */
+static int connect_to_port(const struct uds *u, int fd, uint32_t port)
 {
-	int n = snprintf(out, size, "%s_%u", u->config.path, port);
+	char path[PATH_LEN_MAX + sizeof "_" + DECIMAL_MAX];
+	char *end = stpcpy(path, u->config.path);
 
-	return n < 0 || (size_t)n >= size ? -ENAMETOOLONG : 0;
+	*end++ = '_';
+	*decimal_put(end, port) = '\0';
+	return unix_connect(fd, path);
 }
 
 static void connect_finish(struct uds_stream *s, int error)
@@ -162,11 +169,8 @@ static void on_connect_retry(struct loop_timer *timer)
 {
 	struct uds_stream *s = container_of(timer, struct uds_stream, timer);
 	struct uds *u = s->owner;
-	char path[256];
-	int r = port_path(u, s->connect_port, path, sizeof path);
+	int r = connect_to_port(u, s->sock.fd, s->connect_port);
 
-	if (!r)
-		r = unix_connect(s->sock.fd, path);
 	if (r == -EAGAIN && now_ms(u) < s->give_up_ms) {
 		r = loop_timer_set(u->config.loop, &s->timer, now_ms(u) + CONNECT_RETRY_MS);
 		if (!r)
@@ -188,16 +192,13 @@ static int uds_connect(struct backend *b, const struct vsock_addr *src,
 {
 	struct uds *u = uds_of(b);
 	struct uds_stream *s;
-	char path[256];
 	int fd, r, result = 0;
 
 	(void)src;
-	if ((r = port_path(u, dst->port, path, sizeof path)) < 0)
-		return r;
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd < 0)
 		return error_last();
-	r = unix_connect(fd, path);
+	r = connect_to_port(u, fd, dst->port);
 	if (r < 0 && r != -EAGAIN) {
 		fd_close(&fd);
 		return r;

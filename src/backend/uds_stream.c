@@ -3,11 +3,12 @@
 #include "backend/uds_stream.h"
 
 #include <poll.h>
-#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 
+#include "util/decimal.h"
 #include "util/error.h"
 #include "util/fd.h"
 
@@ -21,12 +22,13 @@ static struct uds_stream *uds_stream_of(struct sock_stream *sock)
 
 int uds_stream_new(struct uds_stream **out, struct loop *loop, struct mux *mux, int fd)
 {
-	struct uds_stream *s = calloc(1, sizeof *s);
+	struct uds_stream *s = malloc(sizeof *s);
 
 	if (!s) {
 		fd_close(&fd);
 		return -ENOMEM;
 	}
+	*s = (struct uds_stream){ .owner = NULL };
 	sock_stream_init(&s->sock, &uds_kind, loop, mux, fd);
 	list_init(&s->link);
 	*out = s;
@@ -52,12 +54,12 @@ int uds_stream_read_line(struct uds_stream *s)
 {
 	for (;;) {
 		char *at = s->line + s->line_len, *newline;
-		size_t room = sizeof s->line - s->line_len, take;
+		size_t room = sizeof s->line - s->line_len;
 		ssize_t n;
 
 		if (!room)
 			return -EMSGSIZE;
-		n = recv(s->sock.fd, at, room, MSG_PEEK | MSG_DONTWAIT);
+		n = recv(s->sock.fd, at, room, MSG_DONTWAIT);
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0)
@@ -65,12 +67,13 @@ int uds_stream_read_line(struct uds_stream *s)
 		if (n == 0)
 			return STREAM_E_EOF;
 		newline = memchr(at, '\n', (size_t)n);
-		take = newline ? (size_t)(newline - at) + 1 : (size_t)n;
-		if (recv(s->sock.fd, at, take, MSG_DONTWAIT) != (ssize_t)take)
-			return -EIO;		/* we are the only reader */
-		s->line_len = (uint8_t)(s->line_len + take - (newline ? 1 : 0));
-		if (newline)
+		if (newline) {
+			sock_stream_read_early(&s->sock, newline + 1,
+					       (size_t)(at + n - (newline + 1)));
+			s->line_len = (uint8_t)(newline - s->line);
 			return 0;
+		}
+		s->line_len = (uint8_t)(s->line_len + n);
 	}
 }
 
@@ -87,11 +90,13 @@ static void on_accepted(struct sock_stream *sock, const struct vsock_addr *guest
 {
 	struct uds_stream *s = uds_stream_of(sock);
 	char ok[HYBRID_REPLY_MAX];
-	int len = snprintf(ok, sizeof ok, "OK %u\n", guest->port);
+	char *end = decimal_put(stpcpy(ok, "OK "), guest->port);
 
+	*end++ = '\n';
 	/* The first bytes on an empty socket: whole, or its peer has left, which
 	 * reading will tell. */
-	if (s->from_host && send(sock->fd, ok, (size_t)len, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
+	if (s->from_host &&
+	    send(sock->fd, ok, (size_t)(end - ok), MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
 		sock->base.ready |= STREAM_IN;
 }
 

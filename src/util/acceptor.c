@@ -34,11 +34,13 @@ static void on_readable(struct loop_source *source, uint32_t events)
 	struct acceptor *a = container_of(source, struct acceptor, source);
 
 	(void)events;
-	for (int i = 0; i < a->config.per_event && source->fd >= 0; i++) {
+	for (int i = 0; i < a->burst && source->fd >= 0; i++) {
 		int fd, r = listener_accept(a->config.listener, &fd);
 
-		if (r == -EAGAIN)
+		if (r == -EAGAIN) {
+			a->burst = 1;
 			return;
+		}
 		if (r < 0) {
 			log_limited(LOG_WARN, a->config.tag, "cannot accept %s: %s; again in %d ms",
 				    a->config.what, error_str(r), REST_MS);
@@ -48,12 +50,13 @@ static void on_readable(struct loop_source *source, uint32_t events)
 		}
 		a->config.accepted(a->config.ctx, fd);
 	}
+	a->burst = a->burst < a->config.per_event / 2 ? a->burst * 2 : a->config.per_event;
 }
 
 int acceptor_start(struct acceptor *a, const struct acceptor_config *config)
 {
 	*a = (struct acceptor){
-		.config = *config,
+		.config = *config, .burst = 1,
 		.source = { .dispatch = on_readable, .fd = -1 },
 		.rest = { .expire = on_rested },
 	};

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Takes connections from a listening socket in an event loop, as many at once
- * as is fair. When that fails, mostly for want of descriptors, the socket would
+ * as is fair: one, and more while they come faster than that, for asking once
+ * more than there are costs each single one a system call. When that fails, mostly for want of descriptors, the socket would
  * stay readable and the loop spin: so it rests, and tries again a little later.
  */
 #pragma once
@@ -13,7 +14,7 @@ struct acceptor_config {
 	struct loop *loop;			/* borrowed, as all here */
 	struct listener *listener;		/* open; outlives the acceptor */
 	const char *tag, *what;			/* for log lines: "a host client" */
-	int per_event;				/* connections taken at once */
+	int per_event;				/* connections taken at once, at most */
 	/* @fd, non-blocking, is taken over. May stop the acceptor, not free it. */
 	void (*accepted)(void *ctx, int fd);
 	void *ctx;
@@ -21,6 +22,7 @@ struct acceptor_config {
 
 struct acceptor {
 	struct acceptor_config config;
+	int burst;				/* connections taken at the next event */
 	struct loop_source source;		/* not added while it rests */
 	struct loop_timer rest;
 };

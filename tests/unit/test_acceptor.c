@@ -67,14 +67,15 @@ static int dial(void)
 	return fd;
 }
 
-START_TEST(takes_a_few_at_a_time)
+START_TEST(takes_more_while_they_come)
 {
 	int clients[CLIENTS];
 
 	for (int i = 0; i < CLIENTS; i++)
 		clients[i] = dial();
-	for (int taken = 0; taken < CLIENTS; ) {
-		taken = taken + PER_EVENT < CLIENTS ? taken + PER_EVENT : CLIENTS;
+	for (int taken = 0, burst = 1; taken < CLIENTS; burst *= 2) {
+		burst = burst < PER_EVENT ? burst : PER_EVENT;
+		taken = taken + burst < CLIENTS ? taken + burst : CLIENTS;
 		ck_assert_int_eq(loop_step(loop, WAIT_MS), 0);
 		ck_assert_int_eq(n_accepted, taken);
 	}
@@ -123,7 +124,7 @@ int main(void)
 	TCase *tc = tcase_create("acceptor");
 
 	tcase_add_checked_fixture(tc, setup, teardown);
-	tcase_add_test(tc, takes_a_few_at_a_time);
+	tcase_add_test(tc, takes_more_while_they_come);
 	tcase_add_test(tc, may_be_stopped_by_the_one_it_calls);
 	tcase_add_test(tc, rests_without_descriptors);
 	suite_add_tcase(suite, tc);

@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Numbers in decimal where printf would be the dearest part: a connection's path
+ * and its OK line.
+ */
+#pragma once
+
+#include <stdint.h>
+#include <string.h>
+
+enum { DECIMAL_MAX = 10 };			/* digits of a uint32_t */
+
+/* Writes @v without a terminator; returns what is behind it. */
+static inline char *decimal_put(char *out, uint32_t v)
+{
+	char digits[DECIMAL_MAX], *at = digits + sizeof digits;
+	size_t n;
+
+	do
+		*--at = (char)('0' + v % 10);
+	while (v /= 10);
+	n = (size_t)(digits + sizeof digits - at);
+	memcpy(out, at, n);
+	return out + n;
+}
