@@ -12,13 +12,13 @@
 struct conn *conn_new(const struct vsock_addr *guest, const struct vsock_addr *peer,
 		      struct stream *stream, uint32_t buf_alloc, struct byte_budget *budget)
 {
-	struct conn *c = calloc(1, sizeof *c);
+	struct conn *c = malloc(sizeof *c);
 
 	if (!c)
 		return NULL;
+	*c = (struct conn){ .guest = *guest };
 	list_init(&c->ready_link);
 	list_init(&c->timer_link);
-	c->guest = *guest;
 	c->peer = *peer;
 	c->credit.buf_alloc = buf_alloc;
 	c->read_hint = READ_HINT_FIRST;

@@ -5,7 +5,7 @@
 #include "vsock/conn.h"
 
 enum {						/* bytes: conn::read_hint */
-	READ_HINT_MIN = 4 * 1024,
+	READ_HINT_MIN = 1024,			/* or one buffer */
 	READ_HINT_FIRST = 16 * 1024,
 };
 

@@ -156,7 +156,7 @@ static void adapt_hint(struct conn *c, size_t asked, size_t got)
 static bool read_to_guest(struct conn *c, const struct rx_port *rx, struct iovec *scratch,
 			  size_t n_scratch, size_t *moved)
 {
-	size_t limit = credit_room(&c->credit), want, n, asked, got;
+	size_t limit = credit_room(&c->credit), body, hint, want, n, asked, got;
 	const struct rx_buf *bufs;
 	int r;
 
@@ -166,9 +166,11 @@ static bool read_to_guest(struct conn *c, const struct rx_port *rx, struct iovec
 		*moved += PKT_HDR_SIZE;
 		return say(c, rx, VSOCK_OP_CREDIT_UPDATE, 0);
 	}
-	if (limit > c->read_hint)
-		limit = c->read_hint;
-	want = limit / (bufs[0].len - PKT_HDR_SIZE) + 1;
+	body = bufs[0].len - PKT_HDR_SIZE;
+	hint = c->read_hint > body ? c->read_hint : body;	/* one buffer, all of it */
+	if (limit > hint)
+		limit = hint;
+	want = (limit + body - 1) / body;
 	n = rx->borrow(rx->ctx, want < RX_BORROW_MAX ? want : RX_BORROW_MAX, &bufs);
 	n = slice_bodies(bufs, n, limit, scratch, n_scratch, &asked);
 	r = c->stream->ops->read(c->stream, scratch, (int)n, &got);
