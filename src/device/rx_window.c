@@ -40,20 +40,19 @@ static void compact(struct rx_window *w)
 /* One more buffer. False: there is none now. */
 static bool pop_one(struct rx_window *w)
 {
-	struct virtq_chain chain;
+	struct virtq_chain *chain;
 	int r = 0;
 
 	compact(w);
+	chain = &w->scratch->chains[w->end];
 	/* Bounded: the guest may add such buffers as fast as we return them. */
 	for (int n = 0; n < RX_BORROW_MAX; n++) {
-		if ((r = virtq_pop(w->q, &w->iovs, &chain)))
+		if ((r = virtq_pop(w->q, &w->iovs, chain)))
 			break;
-		if (chain.in_len >= PKT_HDR_SIZE) {
-			w->scratch->chains[w->end] = chain;
-			w->scratch->bufs[w->end] = (struct rx_buf){
-				chain.iov + chain.n_out, chain.n_in, chain.in_len,
+		if (chain->in_len >= PKT_HDR_SIZE) {
+			w->scratch->bufs[w->end++] = (struct rx_buf){
+				chain->iov + chain->n_out, chain->n_in, chain->in_len,
 			};
-			w->end++;
 			return true;
 		}
 		/* Too small for any packet: returned unused, but in its turn. */
@@ -61,7 +60,7 @@ static bool pop_one(struct rx_window *w)
 			virtq_unpop(w->q, 1);
 			return false;
 		}
-		virtq_push(w->q, &chain, 0);
+		virtq_push(w->q, chain, 0);
 		w->iovs.n = 0;
 	}
 	w->is_broken = r == VIRTQ_E_BROKEN;

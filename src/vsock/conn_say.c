@@ -85,6 +85,27 @@ static bool say(struct conn *c, const struct rx_port *rx, uint16_t op, uint32_t 
 	return true;
 }
 
+/* Where the @len bytes behind a buffer's header lie: at most @max iovecs, which
+ * describe @described of them. */
+static size_t slice_body(const struct rx_buf *buf, size_t len, struct iovec *out, size_t max,
+			 size_t *described)
+{
+	struct iov_cur cur;
+
+	if (buf->n == 1) {			/* as a Linux guest's */
+		*out = (struct iovec){ (char *)buf->iov->iov_base + PKT_HDR_SIZE, len };
+		*described = len;
+		return 1;
+	}
+	iov_cur_init(&cur, buf->iov, buf->n);
+	iov_cur_slice(&cur, PKT_HDR_SIZE, out, max, described);
+	if (*described < PKT_HDR_SIZE) {
+		*described = 0;
+		return 0;
+	}
+	return iov_cur_slice(&cur, len, out, max, described);
+}
+
 /* Where to read @limit bytes to: the body parts of @n_bufs buffers. */
 static size_t slice_bodies(const struct rx_buf *bufs, size_t n_bufs, size_t limit,
 			   struct iovec *scratch, size_t n_scratch, size_t *described)
@@ -93,17 +114,12 @@ static size_t slice_bodies(const struct rx_buf *bufs, size_t n_bufs, size_t limi
 
 	for (size_t i = 0; i < n_bufs && total < limit && n < n_scratch; i++) {
 		size_t body = bufs[i].len - PKT_HDR_SIZE, here;
-		struct iov_cur cur;
 
 		if (body > VSOCK_BODY_MAX)
 			body = VSOCK_BODY_MAX;
 		if (body > limit - total)
 			body = limit - total;
-		iov_cur_init(&cur, bufs[i].iov, bufs[i].n);
-		iov_cur_slice(&cur, PKT_HDR_SIZE, scratch + n, n_scratch - n, &here);
-		if (here < PKT_HDR_SIZE)
-			break;
-		n += iov_cur_slice(&cur, body, scratch + n, n_scratch - n, &here);
+		n += slice_body(&bufs[i], body, scratch + n, n_scratch - n, &here);
 		total += here;
 		if (here < body)
 			break;
