@@ -6,13 +6,12 @@
 
 #include "util/error.h"
 #include "util/log.h"
+#include "vsock/gather.h"
 #include "vsock/table.h"
 
 enum {
 	REPLIES_MAX = 256,			/* RSTs to nobody's packets; full: mux_is_clogged() */
 	TURNS_PER_OUTPUT = 256,			/* of connections, before the device's turn ends */
-	GATHER_MAX = 128 * 1024,		/* bytes: about what a socket takes at once */
-	SMALL_MAX = 512,			/* bytes of a payload that is copied for that */
 	HOST_PORT_MIN = 1 << 30,		/* of host-initiated connections */
 	HOST_PORT_COUNT = 1 << 30,
 };
@@ -43,11 +42,7 @@ struct mux {
 	uint32_t next_port;			/* offset to HOST_PORT_MIN */
 	bool ports_wrapped;
 
-	struct {				/* payload for one connection */
-		struct conn *conn;
-		size_t n, len;
-		size_t n_smalls;		/* bytes of them in scratch->smalls */
-	} gather;
+	struct gather gather;			/* payload for one connection */
 	struct mux_stats stats;
 };
 
@@ -59,6 +54,7 @@ int mux_new(struct mux **out, const struct mux_config *config)
 		return -ENOMEM;
 	mux->config = *config;
 	mux->buffered.max = config->max_buffered;
+	mux->gather.scratch = &config->scratch->to_host;
 	list_init(&mux->ready);
 	list_init(&mux->dead);
 	for (int i = 0; i < CONN_NUM_TIMERS; i++)
@@ -156,12 +152,6 @@ static void settle(struct mux *mux, struct conn *c, uint64_t now_ms)
 	}
 }
 
-static void gather_clear(struct mux *mux)
-{
-	mux->gather.conn = NULL;
-	mux->gather.n = mux->gather.len = mux->gather.n_smalls = 0;
-}
-
 static void reap(struct mux *mux)
 {
 	struct list *link;
@@ -173,11 +163,11 @@ static void reap(struct mux *mux)
 bool mux_reset(struct mux *mux, uint64_t now_ms)
 {
 	bool had_any = mux->table.n > 0;
-	struct conn *c;
 
-	gather_clear(mux);
+	gather_clear(&mux->gather);
 	mux->n_replies = 0;
-	while ((c = table_first(&mux->table))) {
+	for (struct conn *c = table_next(&mux->table, NULL), *next; c; c = next) {
+		next = table_next(&mux->table, c);
 		conn_guest_gone(c);
 		settle(mux, c, now_ms);
 	}
@@ -187,12 +177,10 @@ bool mux_reset(struct mux *mux, uint64_t now_ms)
 
 bool mux_abort(struct mux *mux, uint64_t now_ms)
 {
-	for (size_t i = 0; i < mux->table.n_buckets; i++) {
-		for (struct conn *c = mux->table.buckets[i], *next; c; c = next) {
-			next = c->hash_next;
-			conn_abort(c);
-			settle(mux, c, now_ms);
-		}
+	for (struct conn *c = table_next(&mux->table, NULL), *next; c; c = next) {
+		next = table_next(&mux->table, c);
+		conn_abort(c);
+		settle(mux, c, now_ms);
 	}
 	reap(mux);
 	return mux->table.n > 0;
@@ -292,55 +280,12 @@ static void on_stray(struct mux *mux, const struct pkt *pkt, uint64_t now_ms)
 
 void mux_flush(struct mux *mux, uint64_t now_ms)
 {
-	struct conn *c = mux->gather.conn;
+	struct conn *c = gather_flush(&mux->gather);
 
 	if (!c)
 		return;
-	conn_forward(c, mux->config.scratch->to_host, mux->gather.n, mux->gather.len);
-	gather_clear(mux);
 	settle(mux, c, now_ms);
 	reap(mux);
-}
-
-/* A system call spends more on each iovec than a small payload takes to copy. */
-static bool gather_small(struct mux *mux, struct iov_cur *payload, size_t len)
-{
-	struct mux_scratch *scratch = mux->config.scratch;
-	char *at = scratch->smalls + mux->gather.n_smalls;
-	struct iovec *last = mux->gather.n ? scratch->to_host + mux->gather.n - 1 : NULL;
-
-	if (len > SMALL_MAX || len > sizeof scratch->smalls - mux->gather.n_smalls)
-		return false;
-	iov_cur_get(payload, at, len);
-	if (last && (char *)last->iov_base + last->iov_len == at)
-		last->iov_len += len;
-	else
-		scratch->to_host[mux->gather.n++] = (struct iovec){ at, len };
-	mux->gather.n_smalls += len;
-	return true;
-}
-
-/* Adds payload to what will be written at once; a connection that ends on the
- * way leaves nothing behind. */
-static void gather(struct mux *mux, struct conn *c, struct iov_cur *payload, size_t len)
-{
-	struct iovec *iov = mux->config.scratch->to_host;
-	size_t here;
-
-	while (len && c->state == CONN_OPEN) {
-		mux->gather.conn = c;
-		if (gather_small(mux, payload, len))
-			here = len;
-		else
-			mux->gather.n += iov_cur_slice(payload, len, iov + mux->gather.n,
-					       MUX_IOVS - mux->gather.n, &here);
-		mux->gather.len += here;
-		len -= here;
-		if (!len && mux->gather.len < GATHER_MAX && mux->gather.n < MUX_IOVS)
-			return;
-		conn_forward(c, iov, mux->gather.n, mux->gather.len);
-		gather_clear(mux);
-	}
 }
 
 void mux_input(struct mux *mux, const struct pkt *pkt, struct iov_cur *payload, uint64_t now_ms)
@@ -366,11 +311,11 @@ void mux_input(struct mux *mux, const struct pkt *pkt, struct iov_cur *payload, 
 	if (pkt->type != VSOCK_TYPE_STREAM && pkt->op != VSOCK_OP_RST)
 		conn_reset(c);
 	else if (conn_input(c, pkt))
-		gather(mux, c, payload, pkt->len);
+		gather_add(&mux->gather, c, payload, pkt->len);
 	if (mux->gather.conn == c) {
 		if (c->state == CONN_OPEN)
 			return;			/* settled by the flush */
-		gather_clear(mux);
+		gather_clear(&mux->gather);
 	}
 	settle(mux, c, now_ms);
 	reap(mux);

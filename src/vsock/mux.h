@@ -24,6 +24,7 @@
 
 #include "vsock/backend.h"
 #include "vsock/conn.h"
+#include "vsock/gather.h"
 #include "vsock/pkt.h"
 #include "vsock/rx.h"
 
@@ -32,15 +33,12 @@ enum {
 	MUX_E_MORE,				/* the turn is over, more is to be said */
 };
 
-enum {
-	MUX_IOVS = 1024,			/* as many as sendmsg takes: UIO_MAXIOV */
-	MUX_SMALLS = 32 * 1024,			/* bytes of small payloads, made one */
-};
+enum { MUX_IOVS = 1024 };			/* as many as recvmsg takes: UIO_MAXIOV */
 
 /* Memory for one turn, which the devices of a worker share. */
 struct mux_scratch {
-	struct iovec to_host[MUX_IOVS], to_guest[MUX_IOVS];
-	char smalls[MUX_SMALLS];
+	struct gather_scratch to_host;
+	struct iovec to_guest[MUX_IOVS];
 };
 
 struct mux_config {

@@ -95,19 +95,25 @@ void table_remove(struct table *t, struct conn *c)
 	t->n--;
 }
 
-struct conn *table_find_peer(const struct table *t, const struct vsock_addr *peer)
+struct conn *table_next(const struct table *t, const struct conn *c)
 {
-	for (size_t i = 0; i < t->n_buckets; i++)
-		for (struct conn *c = t->buckets[i]; c; c = c->hash_next)
-			if (is_addr(&c->peer, peer))
-				return c;
-	return NULL;
-}
+	size_t i = 0;
 
-struct conn *table_first(const struct table *t)
-{
-	for (size_t i = 0; i < t->n_buckets; i++)
+	if (c && c->hash_next)
+		return c->hash_next;
+	if (c)
+		i = (size_t)(bucket(t, c->guest.port, &c->peer) - t->buckets) + 1;
+	for (; i < t->n_buckets; i++)
 		if (t->buckets[i])
 			return t->buckets[i];
 	return NULL;
+}
+
+struct conn *table_find_peer(const struct table *t, const struct vsock_addr *peer)
+{
+	struct conn *c = table_next(t, NULL);
+
+	while (c && !is_addr(&c->peer, peer))
+		c = table_next(t, c);
+	return c;
 }

@@ -27,5 +27,6 @@ void table_remove(struct table *t, struct conn *c);	/* must be in it */
 /* Any connection whose peer is @peer, whatever the guest's port. Visits all. */
 struct conn *table_find_peer(const struct table *t, const struct vsock_addr *peer);
 
-/* Any connection, to empty the table; NULL: it is empty. */
-struct conn *table_first(const struct table *t);
+/* The one after @c, which may be removed behind it; NULL asks for the first, and
+ * is the answer at the end. */
+struct conn *table_next(const struct table *t, const struct conn *c);

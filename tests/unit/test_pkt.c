@@ -247,11 +247,12 @@ enum { CONNS = 5000 };
 /* Names that differ in one part only, and many of them. */
 START_TEST(table_of_many)
 {
-	struct conn *conns = calloc(CONNS, sizeof *conns);
+	struct conn *conns = calloc(CONNS, sizeof *conns), *c;
 	struct table t;
+	size_t n = 0;
 
 	ck_assert_int_eq(table_init(&t, (uint64_t)_i * UINT64_C(0x123456789abcdef)), 0);
-	ck_assert_ptr_null(table_first(&t));
+	ck_assert_ptr_null(table_next(&t, NULL));
 	for (uint32_t i = 0; i < CONNS; i++) {
 		conns[i].guest.port = i % 3 ? 7 : i;
 		conns[i].peer = (struct vsock_addr){ i % 3 == 1 ? i : 2, i % 3 == 2 ? i : 9 };
@@ -265,11 +266,17 @@ START_TEST(table_of_many)
 	ck_assert_ptr_nonnull(table_find_peer(&t, &(struct vsock_addr){ 2, 9 }));
 	ck_assert_ptr_eq(table_find_peer(&t, &(struct vsock_addr){ 2, 11 }), &conns[11]);
 	ck_assert_ptr_null(table_find_peer(&t, &(struct vsock_addr){ 2, 10 }));
+	for (c = table_next(&t, NULL); c; c = table_next(&t, c)) {
+		ck_assert_uint_eq(c->state, 0);	/* seen once ... */
+		c->state = 1;
+		n++;
+	}
+	ck_assert_uint_eq(n, CONNS);		/* ... and all of them */
 	for (uint32_t i = 0; i < CONNS; i++) {
 		table_remove(&t, &conns[i]);
 		ck_assert_ptr_null(table_find(&t, conns[i].guest.port, &conns[i].peer));
 	}
-	ck_assert_ptr_null(table_first(&t));
+	ck_assert_ptr_null(table_next(&t, NULL));
 	table_deinit(&t);
 	free(conns);
 }

@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Payload on its way to the host. */
+#include "vsock/gather.h"
+
+enum {						/* bytes */
+	WRITE_MAX = 128 * 1024,			/* about what a socket takes at once */
+	SMALL_MAX = 512,
+};
+
+void gather_clear(struct gather *g)
+{
+	g->conn = NULL;
+	g->n = g->len = g->n_smalls = 0;
+}
+
+/* False: it is not small, or there is no room. */
+static bool add_small(struct gather *g, struct iov_cur *payload, size_t len)
+{
+	struct gather_scratch *scratch = g->scratch;
+	char *at = scratch->smalls + g->n_smalls;
+	struct iovec *last = g->n ? &scratch->iov[g->n - 1] : NULL;
+
+	if (len > SMALL_MAX || len > sizeof scratch->smalls - g->n_smalls ||
+	    !iov_cur_get(payload, at, len))
+		return false;
+	if (last && (char *)last->iov_base + last->iov_len == at)
+		last->iov_len += len;
+	else
+		scratch->iov[g->n++] = (struct iovec){ at, len };
+	g->n_smalls += len;
+	return true;
+}
+
+void gather_add(struct gather *g, struct conn *c, struct iov_cur *payload, size_t len)
+{
+	size_t here;
+
+	while (len && c->state == CONN_OPEN) {
+		g->conn = c;
+		if (add_small(g, payload, len))
+			here = len;
+		else
+			g->n += iov_cur_slice(payload, len, g->scratch->iov + g->n,
+					      GATHER_IOVS - g->n, &here);
+		g->len += here;
+		len -= here;
+		if (!len && g->len < WRITE_MAX && g->n < GATHER_IOVS)
+			return;
+		gather_flush(g);
+	}
+}
+
+struct conn *gather_flush(struct gather *g)
+{
+	struct conn *c = g->conn;
+
+	if (c)
+		conn_forward(c, g->scratch->iov, g->n, g->len);
+	gather_clear(g);
+	return c;
+}

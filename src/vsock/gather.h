@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Payload of consecutive packets of one connection, on its way to the host by
+ * one write. Large payloads are described where they lie; small ones are copied
+ * behind each other, since a system call spends more on an iovec than copying a
+ * few hundred bytes takes.
+ *
+ * What is described lies in guest memory and must be flushed before that is
+ * given back. A connection that dies is to be dropped from here, by
+ * gather_clear(); what was gathered for it is void.
+ */
+#pragma once
+
+#include <stddef.h>
+#include <sys/uio.h>
+
+#include "util/iov.h"
+#include "vsock/conn.h"
+
+enum {
+	GATHER_IOVS = 1024,			/* as many as sendmsg takes: UIO_MAXIOV */
+	GATHER_SMALLS = 32 * 1024,		/* bytes of small payloads */
+};
+
+struct gather_scratch {				/* lent to one gather at a time */
+	struct iovec iov[GATHER_IOVS];
+	char smalls[GATHER_SMALLS];
+};
+
+struct gather {
+	struct gather_scratch *scratch;		/* borrowed */
+	struct conn *conn;			/* NULL: nothing is gathered */
+	size_t n, len;				/* iovecs, bytes */
+	size_t n_smalls;			/* bytes in scratch->smalls */
+};
+
+void gather_clear(struct gather *g);
+
+/* Adds @len bytes of @payload for @c, the only connection since the last flush.
+ * Writes when it is full, so @c may change its state. */
+void gather_add(struct gather *g, struct conn *c, struct iov_cur *payload, size_t len);
+
+/* Writes what there is. The connection that it was for, to be settled, or NULL. */
+struct conn *gather_flush(struct gather *g);
