@@ -72,6 +72,13 @@ static size_t count_workers(const struct plan *plan)
 	return want < plan->n_vms ? want : plan->n_vms;
 }
 
+static struct listener_access socket_access(const struct plan *plan)
+{
+	return (struct listener_access){
+		.mode = plan->socket_mode, .uid = (uid_t)-1, .gid = plan->socket_gid,
+	};
+}
+
 static int add_siblings(struct device *dev, struct sibling_dir *dir, const struct vm_plan *vm,
 			struct worker *w)
 {
@@ -90,7 +97,7 @@ static int add_uds(struct device *dev, const struct plan *plan, const struct vm_
 		   struct worker *w)
 {
 	struct uds_config config = {
-		.path = vm->uds_path, .mode = plan->socket_mode, .gid = plan->socket_gid,
+		.path = vm->uds_path, .access = socket_access(plan),
 		.host_cids = vm->host_cids, .n_host_cids = vm->n_host_cids,
 		.max_handshakes = limits_handshakes(vm->max_connections),
 		.tag = device_tag(dev), .loop = worker_loop(w), .mux = device_mux(dev),
@@ -139,8 +146,7 @@ static int add_vm(struct daemon *d, struct worker *w, const struct plan *plan,
 		  const struct vm_plan *vm)
 {
 	struct device_config config = {
-		.socket = vm->socket, .socket_mode = plan->socket_mode,
-		.socket_gid = plan->socket_gid, .guest_cid = vm->guest_cid,
+		.socket = vm->socket, .access = socket_access(plan), .guest_cid = vm->guest_cid,
 		.queue_size = vm->queue_size, .buf_alloc = vm->tx_buffer_size,
 		.max_conns = vm->max_connections, .max_buffered = vm->max_buffered,
 		.linger_ms = plan->linger_ms, .pause_grace_ms = plan->pause_grace_ms,

@@ -269,8 +269,7 @@ int frontend_init(struct device *dev)
 	dev->session_source = (struct loop_source){ .dispatch = on_session, .fd = -1 };
 	acceptor_init(&dev->acceptor);
 	dev->resume.expire = on_resume_timeout;
-	r = listener_open(&dev->listener, dev->config.socket, dev->config.socket_mode,
-			  dev->config.socket_gid);
+	r = listener_open(&dev->listener, dev->config.socket, &dev->config.access);
 	if (r < 0)
 		return r;
 	return acceptor_start(&dev->acceptor, &acceptor);
