@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * vhost-device-vsock: options -> plan -> sockets -> workers, and the way back.
+ * vhost-device-vsock: options -> plan -> sockets -> sandbox -> workers, and the way back.
  *
  * Exit status: 0 after SIGTERM, SIGINT or SIGHUP; 2: your command line or
  * configuration; 1: the system.
@@ -18,6 +18,7 @@
 #include "config/limits.h"
 #include "config/plan.h"
 #include "device/worker.h"
+#include "ops/sandbox.h"
 #include "util/error.h"
 #include "util/listener.h"
 #include "util/log.h"
@@ -72,10 +73,13 @@ static size_t count_workers(const struct plan *plan)
 	return want < plan->n_vms ? want : plan->n_vms;
 }
 
+/* Whoever we become owns the sockets, as if it had made them. */
 static struct listener_access socket_access(const struct plan *plan)
 {
 	return (struct listener_access){
-		.mode = plan->socket_mode, .uid = (uid_t)-1, .gid = plan->socket_gid,
+		.mode = plan->socket_mode,
+		.uid = plan->uid,
+		.gid = plan->socket_gid != (gid_t)-1 ? plan->socket_gid : plan->gid,
 	};
 }
 
@@ -193,6 +197,35 @@ static int add_vms(struct daemon *d, const struct plan *plan)
 	return n_added ? 0 : last;
 }
 
+static int enter_sandbox(const struct plan *plan)
+{
+	struct sandbox_config config = {
+		.is_strict = plan->sandbox == SANDBOX_STRICT,
+		.only_reports = plan->sandbox == SANDBOX_LOG,
+		.uid = plan->uid, .gid = plan->gid,
+	};
+	const char **sockets;
+	int r;
+
+	if (plan->sandbox == SANDBOX_OFF)
+		return sandbox_change_user(plan->uid, plan->gid);
+	sockets = calloc(2 * plan->n_vms, sizeof *sockets);
+	if (!sockets)
+		return -ENOMEM;
+	for (size_t i = 0; i < plan->n_vms; i++) {
+		const struct vm_plan *vm = &plan->vms[i];
+
+		sockets[config.n_sockets++] = vm->socket;
+		if (vm->uds_path)
+			sockets[config.n_sockets++] = vm->uds_path;
+		config.has_vsock |= vm->has_forward_cid;
+	}
+	config.sockets = sockets;
+	r = sandbox_enter(&config);
+	free(sockets);
+	return r;
+}
+
 /* Links between siblings end in mail from one worker to another, and back. */
 static void stop_workers(struct daemon *d)
 {
@@ -218,7 +251,8 @@ static void daemon_deinit(struct daemon *d)
 }
 
 /* Sockets of all VMs first, then threads: what cannot be had is said while the
- * exit status can still tell. */
+ * exit status can still tell. In between the sandbox closes: no byte of a guest,
+ * a front-end or a host program is read outside of it. */
 static int daemon_init(struct daemon *d, const struct plan *plan)
 {
 	size_t want = count_workers(plan);
@@ -236,7 +270,7 @@ static int daemon_init(struct daemon *d, const struct plan *plan)
 		sibling_dir_add(d->siblings, plan->vms[i].guest_cid, plan->vms[i].groups,
 				plan->vms[i].n_groups, worker_mailbox(d->workers[i % want]));
 	sibling_dir_seal(d->siblings);
-	if ((r = add_vms(d, plan)) < 0)
+	if ((r = add_vms(d, plan)) < 0 || (r = enter_sandbox(plan)) < 0)
 		goto fail;
 	for (size_t i = 0; i < want; i++)
 		if ((r = worker_start(d->workers[i], on_worker_failed)) < 0)
