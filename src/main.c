@@ -309,6 +309,8 @@ static int run(struct plan *plan)
 
 	block_signals(&ends);
 	umask(077);
+	if ((r = sandbox_check_user(plan->uid, plan->gid)) < 0)
+		return r;
 	share_descriptors(plan, raise_descriptor_limit());
 	if ((r = gmem_catch_sigbus()) < 0)
 		return r;

@@ -48,6 +48,10 @@ struct sandbox_config {
  */
 int sandbox_enter(const struct sandbox_config *config);
 
+/* May we, once it is time? Asked before anything is made for them. 0, or -errno,
+ * which has been logged. */
+int sandbox_check_user(uid_t uid, gid_t gid);
+
 /* Only the user and the group (-1: stay), and no supplementary groups. 0, or
  * -errno, which has been logged. */
 int sandbox_change_user(uid_t uid, gid_t gid);

@@ -23,23 +23,28 @@ static int become(uid_t uid, gid_t gid)
 	return 0;
 }
 
-/* Is there nothing to change, and would it not be allowed to? */
+/* Not root: all that may be asked for is to stay. */
 static bool is_already(uid_t uid, gid_t gid)
 {
-	return geteuid() != 0 && (uid == (uid_t)-1 || (uid == geteuid() && uid == getuid())) &&
+	return (uid == (uid_t)-1 || (uid == geteuid() && uid == getuid())) &&
 		(gid == (gid_t)-1 || (gid == getegid() && gid == getgid()));
+}
+
+int sandbox_check_user(uid_t uid, gid_t gid)
+{
+	if (geteuid() == 0 || is_already(uid, gid))
+		return 0;
+	log_err("sandbox", "--user and --group: only root may become somebody else");
+	return -EPERM;
 }
 
 int sandbox_change_user(uid_t uid, gid_t gid)
 {
-	int r;
+	int r = 0;
 
-	if ((uid == (uid_t)-1 && gid == (gid_t)-1) || is_already(uid, gid))
-		return 0;
-	r = become(uid, gid);
-	if (r == -EPERM && geteuid() != 0)
-		log_err("sandbox", "--user and --group: only root may become somebody else");
-	else if (r < 0)
+	if (geteuid() == 0 && (uid != (uid_t)-1 || gid != (gid_t)-1))
+		r = become(uid, gid);
+	if (r < 0)
 		log_err("sandbox", "--user and --group: %s", error_str(r));
 	return r;
 }

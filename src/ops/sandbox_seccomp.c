@@ -124,14 +124,22 @@ static int fill(scmp_filter_ctx filter, bool has_vsock)
 }
 
 /*
- * A tree instead of a list, as the filter runs at each system call; and no
- * mitigation that slows us down for the sake of foreign code in the process,
- * which there is none. Older libraries know less.
+ * What the library or the kernel may be too old for, and we can do without: a
+ * tree instead of a list, as the filter runs at each system call; no mitigation
+ * that slows us down for the sake of foreign code in the process, which there
+ * is none of.
  */
 static void tune(scmp_filter_ctx filter)
 {
 	seccomp_attr_set(filter, SCMP_FLTATR_CTL_OPTIMIZE, 2);
 	seccomp_attr_set(filter, SCMP_FLTATR_CTL_SSB, 1);
+}
+
+static int load(scmp_filter_ctx filter)
+{
+	int r = seccomp_load(filter);
+
+	return r == -ECANCELED ? error_last() : r;	/* the kernel would not have it */
 }
 
 static int load_enforcing(bool has_vsock)
@@ -141,14 +149,13 @@ static int load_enforcing(bool has_vsock)
 
 	if (!r) {
 		tune(filter);
-		r = seccomp_attr_set(filter, SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_KILL_PROCESS);
+		/* Threads that a library has started; other system call tables. */
+		seccomp_attr_set(filter, SCMP_FLTATR_CTL_TSYNC, 1);
+		seccomp_attr_set(filter, SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_KILL_PROCESS);
+		r = fill(filter, has_vsock);
 	}
 	if (!r)
-		r = seccomp_attr_set(filter, SCMP_FLTATR_CTL_TSYNC, 1);
-	if (!r)
-		r = fill(filter, has_vsock);
-	if (!r)
-		r = seccomp_load(filter);
+		r = load(filter);
 	seccomp_release(filter);
 	return r;
 }
@@ -165,7 +172,7 @@ static int load_reporting(bool has_vsock)
 	if (!r)
 		r = report_start_listener();
 	if (!r)
-		r = seccomp_load(filter);
+		r = load(filter);
 	if (!r)
 		report_listen(seccomp_notify_fd(filter));
 	seccomp_release(filter);
