@@ -87,6 +87,12 @@ static int folders_init(struct sandbox_folders *f, const struct sandbox_config *
 		else
 			free(path);		/* its VM has been left out */
 	}
+	if (SANDBOX_HAS_SANITIZER) {
+		f->paths[f->n] = strdup("/proc");
+		if (!f->paths[f->n])
+			goto no_memory;
+		f->n++;
+	}
 	drop_twins(f);
 	return 0;
 no_memory:

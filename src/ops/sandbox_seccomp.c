@@ -65,12 +65,13 @@ static const struct row rows[] = {
 
 /* Reports, the search for leaks, in builds that are for testing. */
 static const struct row sanitizer_rows[] = {
-	ANY(open), ANY(openat), ANY(readlink), ANY(readlinkat), ANY(access), ANY(getdents64),
-	ANY(clone), ANY(fork), ANY(wait4), ANY(ptrace), ANY(process_vm_readv), ANY(kill),
-	ANY(prctl), ANY(arch_prctl), ANY(personality), ANY(ioctl), ANY(fcntl), ANY(dup), ANY(dup2),
-	ANY(pipe), ANY(pipe2), ANY(sysinfo), ANY(uname), ANY(getcwd), ANY(getuid), ANY(geteuid),
-	ANY(getppid), ANY(getrlimit), ANY(setrlimit), ANY(prlimit64), ANY(getrusage), ANY(tgkill),
-	ANY(ftruncate), ANY(mincore), ANY(msync), ANY(pread64), ANY(set_tid_address),
+	ANY(open), ANY(openat), ANY(readlink), ANY(readlinkat), ANY(access), ANY(getdents),
+	ANY(getdents64), ANY(pread64), ANY(ftruncate), ANY(ioctl), ANY(fcntl), ANY(dup), ANY(dup2),
+	ANY(pipe), ANY(pipe2), ANY(clone), ANY(fork), ANY(wait4), ANY(ptrace), ANY(process_vm_readv),
+	ANY(kill), ANY(tgkill), ANY(prctl), ANY(arch_prctl), ANY(personality), ANY(set_tid_address),
+	ANY(sysinfo), ANY(uname), ANY(getcwd), ANY(getuid), ANY(geteuid), ANY(getppid),
+	ANY(getrlimit), ANY(setrlimit), ANY(prlimit64), ANY(getrusage), ANY(gettimeofday), ANY(time),
+	ANY(mincore), ANY(msync),
 };
 
 static int add_row(scmp_filter_ctx filter, const struct row *row)
@@ -160,9 +161,10 @@ static int load_enforcing(bool has_vsock)
 	return r;
 }
 
+/* The filter is kept: with it the library may close the descriptor. */
 static int load_reporting(bool has_vsock)
 {
-	scmp_filter_ctx filter;
+	static scmp_filter_ctx filter;
 	int r;
 
 	if (seccomp_api_get() < 5)		/* a kernel before 5.5 cannot ask us */
@@ -175,7 +177,6 @@ static int load_reporting(bool has_vsock)
 		r = load(filter);
 	if (!r)
 		report_listen(seccomp_notify_fd(filter));
-	seccomp_release(filter);
 	return r;
 }
 
