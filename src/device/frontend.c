@@ -91,7 +91,7 @@ static void on_guest_reset(void *ctx)
 
 	loop_timer_cancel(dev->config.loop, &dev->resume);
 	if (mux_reset(dev->mux, now_ms(dev)))
-		log_info(dev->tag, "guest was reset: its connections are closed");
+		log_limited(LOG_INFO, dev->tag, "guest was reset: its connections are closed");
 	dev->event_due = false;
 }
 
@@ -100,7 +100,7 @@ static void on_resume_timeout(struct loop_timer *timer)
 	struct device *dev = container_of(timer, struct device, resume);
 
 	if (mux_abort(dev->mux, now_ms(dev)))
-		log_info(dev->tag, "guest stays stopped: its connections are closed");
+		log_limited(LOG_INFO, dev->tag, "guest stays stopped: its connections are closed");
 }
 
 static void on_read_config(void *ctx, uint32_t offset, void *out, size_t len)
