@@ -557,6 +557,7 @@ int main(void)
 	TCase *vmcase = e2e_case(s, "vm", e2e_setup_vm, 60);
 	TCase *bare = e2e_case(s, "bare", e2e_setup_bare, 60);
 
+	setenv("TEST_SANDBOX", "", 1);		/* here it is what it is by default */
 	tcase_add_test(vmcase, is_on_by_default);
 	tcase_add_test(bare, strict_finds_all_here);
 	tcase_add_test(bare, can_be_off);
