@@ -118,7 +118,7 @@ static int enter(const struct sandbox_config *config, const struct sandbox_folde
 	if (!r)
 		r = check_piece(config, "programs may give privileges", sandbox_no_new_privs());
 	if (!r)
-		r = check_piece(config, "dumpable", sandbox_not_dumpable());
+		r = check_piece(config, "memory may be dumped", sandbox_not_dumpable());
 	if (!r)
 		r = check_piece(config, "files are not confined by landlock",
 				sandbox_enter_landlock(folders));

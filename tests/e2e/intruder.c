@@ -203,13 +203,15 @@ ssize_t recv(int fd, void *bytes, size_t size, int flags)
 {
 	static const char word[] = INTRUDER_ORDER;
 	ssize_t n = recvfrom(fd, bytes, size, flags, NULL, NULL);
-	char order[256], answer[16];
+	char order[256] = "", answer[16];
+	size_t had = flags & MSG_PEEK ? 0 : (size_t)n;
 	int len;
 
-	if (!(flags & MSG_PEEK) || n < (ssize_t)sizeof word || memcmp(bytes, word, sizeof word - 1))
+	if (n < (ssize_t)sizeof word || memcmp(bytes, word, sizeof word - 1))
 		return n;
-	n = recvfrom(fd, order, sizeof order - 1, 0, NULL, NULL);
-	order[n > 0 ? n - 1 : 0] = '\0';	/* the newline */
+	memcpy(order, bytes, had);		/* the rest was written together with it */
+	recvfrom(fd, order + had, sizeof order - 1 - had, MSG_DONTWAIT, NULL, NULL);
+	order[strcspn(order, "\n")] = '\0';
 	len = snprintf(answer, sizeof answer, "%d\n", obey(order + sizeof word - 1));
 	send(fd, answer, (size_t)len, MSG_NOSIGNAL);
 	errno = ECONNRESET;			/* and that is all for the daemon */
