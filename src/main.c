@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * vhost-device-vsock: options -> plan -> sockets -> workers, and the way back.
+ * vhost-device-vsock: options -> plan -> sockets -> sandbox -> workers, and the way back.
  *
  * Exit status: 0 after SIGTERM, SIGINT or SIGHUP; 2: your command line or
  * configuration; 1: the system.
@@ -18,6 +18,7 @@
 #include "config/limits.h"
 #include "config/plan.h"
 #include "device/worker.h"
+#include "ops/sandbox.h"
 #include "util/error.h"
 #include "util/listener.h"
 #include "util/log.h"
@@ -72,6 +73,16 @@ static size_t count_workers(const struct plan *plan)
 	return want < plan->n_vms ? want : plan->n_vms;
 }
 
+/* Whoever we become owns the sockets, as if it had made them. */
+static struct listener_access socket_access(const struct plan *plan)
+{
+	return (struct listener_access){
+		.mode = plan->socket_mode,
+		.uid = plan->uid,
+		.gid = plan->socket_gid != (gid_t)-1 ? plan->socket_gid : plan->gid,
+	};
+}
+
 static int add_siblings(struct device *dev, struct sibling_dir *dir, const struct vm_plan *vm,
 			struct worker *w)
 {
@@ -90,7 +101,7 @@ static int add_uds(struct device *dev, const struct plan *plan, const struct vm_
 		   struct worker *w)
 {
 	struct uds_config config = {
-		.path = vm->uds_path, .mode = plan->socket_mode, .gid = plan->socket_gid,
+		.path = vm->uds_path, .access = socket_access(plan),
 		.host_cids = vm->host_cids, .n_host_cids = vm->n_host_cids,
 		.max_handshakes = limits_handshakes(vm->max_connections),
 		.tag = device_tag(dev), .loop = worker_loop(w), .mux = device_mux(dev),
@@ -139,8 +150,7 @@ static int add_vm(struct daemon *d, struct worker *w, const struct plan *plan,
 		  const struct vm_plan *vm)
 {
 	struct device_config config = {
-		.socket = vm->socket, .socket_mode = plan->socket_mode,
-		.socket_gid = plan->socket_gid, .guest_cid = vm->guest_cid,
+		.socket = vm->socket, .access = socket_access(plan), .guest_cid = vm->guest_cid,
 		.queue_size = vm->queue_size, .buf_alloc = vm->tx_buffer_size,
 		.max_conns = vm->max_connections, .max_buffered = vm->max_buffered,
 		.linger_ms = plan->linger_ms, .pause_grace_ms = plan->pause_grace_ms,
@@ -187,6 +197,35 @@ static int add_vms(struct daemon *d, const struct plan *plan)
 	return n_added ? 0 : last;
 }
 
+static int enter_sandbox(const struct plan *plan)
+{
+	struct sandbox_config config = {
+		.is_strict = plan->sandbox == SANDBOX_STRICT,
+		.only_reports = plan->sandbox == SANDBOX_LOG,
+		.uid = plan->uid, .gid = plan->gid,
+	};
+	const char **sockets;
+	int r;
+
+	if (plan->sandbox == SANDBOX_OFF)
+		return sandbox_change_user(plan->uid, plan->gid);
+	sockets = calloc(2 * plan->n_vms, sizeof *sockets);
+	if (!sockets)
+		return -ENOMEM;
+	for (size_t i = 0; i < plan->n_vms; i++) {
+		const struct vm_plan *vm = &plan->vms[i];
+
+		sockets[config.n_sockets++] = vm->socket;
+		if (vm->uds_path)
+			sockets[config.n_sockets++] = vm->uds_path;
+		config.has_vsock |= vm->has_forward_cid;
+	}
+	config.sockets = sockets;
+	r = sandbox_enter(&config);
+	free(sockets);
+	return r;
+}
+
 /* Links between siblings end in mail from one worker to another, and back. */
 static void stop_workers(struct daemon *d)
 {
@@ -212,7 +251,8 @@ static void daemon_deinit(struct daemon *d)
 }
 
 /* Sockets of all VMs first, then threads: what cannot be had is said while the
- * exit status can still tell. */
+ * exit status can still tell. In between the sandbox closes: no byte of a guest,
+ * a front-end or a host program is read outside of it. */
 static int daemon_init(struct daemon *d, const struct plan *plan)
 {
 	size_t want = count_workers(plan);
@@ -230,7 +270,7 @@ static int daemon_init(struct daemon *d, const struct plan *plan)
 		sibling_dir_add(d->siblings, plan->vms[i].guest_cid, plan->vms[i].groups,
 				plan->vms[i].n_groups, worker_mailbox(d->workers[i % want]));
 	sibling_dir_seal(d->siblings);
-	if ((r = add_vms(d, plan)) < 0)
+	if ((r = add_vms(d, plan)) < 0 || (r = enter_sandbox(plan)) < 0)
 		goto fail;
 	for (size_t i = 0; i < want; i++)
 		if ((r = worker_start(d->workers[i], on_worker_failed)) < 0)
@@ -269,6 +309,8 @@ static int run(struct plan *plan)
 
 	block_signals(&ends);
 	umask(077);
+	if ((r = sandbox_check_user(plan->uid, plan->gid)) < 0)
+		return r;
 	share_descriptors(plan, raise_descriptor_limit());
 	if ((r = gmem_catch_sigbus()) < 0)
 		return r;
@@ -294,7 +336,7 @@ int main(int argc, char **argv)
 		log_err("main", "log-file %s: %s", plan.log_file, error_str(r));
 	else
 		r = run(&plan);
-	log_deinit();
+	/* The log stays open: with --sandbox=log somebody may still write to it. */
 	plan_deinit(&plan);
 	return r < 0 ? 1 : 0;
 }

@@ -14,6 +14,7 @@ package_of() {
 	xz) echo xz-utils ;;
 	lib:check) echo check ;;
 	lib:yaml-0.1) echo libyaml-dev ;;
+	lib:libseccomp) echo libseccomp-dev ;;
 	*) echo "$1" ;;
 	esac
 }

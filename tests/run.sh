@@ -21,7 +21,7 @@ runs=("$@")
 # shellcheck source=tests/packages.sh
 . "$root/tests/packages.sh"
 need pkg-config
-need cc meson ninja python3 lib:check lib:yaml-0.1 \
+need cc meson ninja python3 lib:check lib:yaml-0.1 lib:libseccomp \
 	qemu-system-x86_64 busybox cpio xz socat strace
 case " ${runs[*]} " in
 *" clang "*) need clang ;;

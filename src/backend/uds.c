@@ -256,7 +256,7 @@ int uds_new(struct backend **out, const struct uds_config *config)
 	acceptor.listener = &u->listener;
 	acceptor_init(&u->acceptor);
 	list_init(&u->handshakes);
-	r = listener_open(&u->listener, config->path, config->mode, config->gid);
+	r = listener_open(&u->listener, config->path, &config->access);
 	if (!r)
 		r = acceptor_start(&u->acceptor, &acceptor);
 	if (r < 0) {

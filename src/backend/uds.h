@@ -15,13 +15,13 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "util/listener.h"
 #include "util/loop.h"
 #include "vsock/backend.h"
 
 struct uds_config {
 	const char *path;
-	mode_t mode;				/* of the listening socket, with @gid */
-	gid_t gid;
+	struct listener_access access;		/* of the listening socket */
 	const uint64_t *host_cids;		/* answered for besides CID 2; borrowed */
 	size_t n_host_cids;
 	uint32_t max_handshakes;		/* one more, and the oldest is closed */

@@ -151,6 +151,35 @@ static int set_socket_group(struct scan *s, const char *value)
 	return 0;
 }
 
+static int set_user(struct scan *s, const char *value)
+{
+	s->options->user = value;
+	return 0;
+}
+
+static int set_group(struct scan *s, const char *value)
+{
+	s->options->group = value;
+	return 0;
+}
+
+static int set_sandbox(struct scan *s, const char *value)
+{
+	static const char *const wishes[] = {
+		[SANDBOX_OFF] = "off", [SANDBOX_LOG] = "log", [SANDBOX_ON] = "on",
+		[SANDBOX_STRICT] = "on,strict",
+	};
+
+	for (int wish = SANDBOX_OFF; wish <= SANDBOX_STRICT; wish++) {
+		if (strcmp(value, wishes[wish]) == 0) {
+			s->plan->sandbox = (enum sandbox_wish)wish;
+			return 0;
+		}
+	}
+	return config_fail(s->err, "--sandbox: " SHOWN " is none of on; on,strict; log; off",
+			   value);
+}
+
 static int set_linger(struct scan *s, const char *value)
 {
 	return config_prefix(s->err, number_parse_seconds(&s->plan->linger_ms, value, s->err),
@@ -193,6 +222,9 @@ static const struct option options_table[] = {
 	{ "config",		0,	true,	false,	set_config },
 	{ "socket-mode",	0,	true,	false,	set_socket_mode },
 	{ "socket-group",	0,	true,	false,	set_socket_group },
+	{ "user",		0,	true,	false,	set_user },
+	{ "group",		0,	true,	false,	set_group },
+	{ "sandbox",		0,	true,	false,	set_sandbox },
 	{ "linger",		0,	true,	false,	set_linger },
 	{ "pause-grace",	0,	true,	false,	set_pause_grace },
 	{ "threads",		0,	true,	false,	set_threads },

@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <grp.h>
+#include <pwd.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -27,6 +28,9 @@ void plan_init_defaults(struct plan *plan)
 		.log_level = LOG_WARN,
 		.socket_mode = 0600,
 		.socket_gid = (gid_t)-1,
+		.uid = (uid_t)-1,
+		.gid = (gid_t)-1,
+		.sandbox = SANDBOX_ON,
 		.linger_ms = 30 * 1000,
 		.pause_grace_ms = 3 * 1000,
 	};
@@ -119,7 +123,13 @@ void plan_deinit(struct plan *plan)
 		vm_plan_deinit(&plan->vms[i]);
 	free(plan->vms);
 	free(plan->log_file);
-	*plan = (struct plan){ .socket_gid = (gid_t)-1 };
+	*plan = (struct plan){ .uid = (uid_t)-1, .gid = (gid_t)-1, .socket_gid = (gid_t)-1 };
+}
+
+/* Has getpwnam() or getgrnam() failed, or is there just no such name? */
+static bool is_lookup_error(int error)
+{
+	return error == ENOMEM || error == EMFILE || error == ENFILE || error == EIO;
 }
 
 /* As chgrp: a name before a number. */
@@ -134,12 +144,49 @@ static int find_group(gid_t *gid, const char *name, struct config_error *err)
 		*gid = group->gr_gid;
 		return 0;
 	}
-	if (errno == ENOMEM || errno == EMFILE || errno == ENFILE || errno == EIO)
+	if (is_lookup_error(errno))
 		return -errno;
 	if (number_parse(&number, name, 0, (gid_t)-1 - 1, err))
 		return config_fail(err, SHOWN " is neither a group nor a group ID", name);
 	*gid = (gid_t)number;
 	return 0;
+}
+
+/* As chown: a name before a number; and the group that goes with either. */
+static int find_user(struct plan *plan, const char *name, struct config_error *err)
+{
+	const struct passwd *user;
+	uint64_t number;
+
+	errno = 0;
+	user = getpwnam(name);
+	if (!user && is_lookup_error(errno))
+		return -errno;
+	if (!user && number_parse(&number, name, 0, (uid_t)-1 - 1, err))
+		return config_fail(err, SHOWN " is neither a user nor a user ID", name);
+	if (!user)
+		user = getpwuid((uid_t)number);
+	if (!user && plan->gid == (gid_t)-1)
+		return config_fail(err, "user ID %s has no name, hence no group: --group is needed",
+				   name);
+	plan->uid = user ? user->pw_uid : (uid_t)number;
+	if (plan->gid == (gid_t)-1)
+		plan->gid = user->pw_gid;
+	return 0;
+}
+
+/* Who the daemon becomes, and to whom the sockets belong. */
+static int find_owner(struct plan *plan, const struct options *o, struct config_error *err)
+{
+	int r = o->group ? find_group(&plan->gid, o->group, err) : 0;
+
+	if (r)
+		return config_prefix(err, r, "--group");
+	r = o->user ? find_user(plan, o->user, err) : 0;
+	if (r)
+		return config_prefix(err, r, "--user");
+	r = o->socket_group ? find_group(&plan->socket_gid, o->socket_group, err) : 0;
+	return config_prefix(err, r, "--socket-group");
 }
 
 /* Everything behind the command line's own words. */
@@ -148,11 +195,9 @@ static int complete(struct plan *plan, const struct options *o, struct config_er
 	const char *rust_log = getenv("RUST_LOG");
 	int r;
 
-	if (o->socket_group) {
-		r = find_group(&plan->socket_gid, o->socket_group, err);
-		if (r)
-			return config_prefix(err, r, "--socket-group");
-	}
+	r = find_owner(plan, o, err);
+	if (r)
+		return r;
 	if (!o->has_log_level && rust_log)
 		level_parse_rust_log(&plan->log_level, rust_log);
 	if (o->config) {

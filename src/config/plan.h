@@ -15,6 +15,8 @@
 
 enum { CONFIG_E_EXIT = 1, CONFIG_E_USAGE = 2 };
 
+enum sandbox_wish { SANDBOX_OFF, SANDBOX_LOG, SANDBOX_ON, SANDBOX_STRICT };
+
 struct vm_plan {
 	char *origin;				/* "--vm 2", "vms.yaml:7", or NULL: single options */
 	uint64_t guest_cid;
@@ -42,7 +44,10 @@ struct plan {
 	int log_level;				/* enum log_level */
 	char *log_file;				/* NULL: standard error */
 	mode_t socket_mode;			/* of the sockets we make */
-	gid_t socket_gid;			/* (gid_t)-1: leave it */
+	gid_t socket_gid;			/* (gid_t)-1: as the process */
+	uid_t uid;				/* to become; (uid_t)-1: stay */
+	gid_t gid;
+	enum sandbox_wish sandbox;
 	uint32_t linger_ms;			/* drain to a slow host at most so long without progress */
 	uint32_t pause_grace_ms;		/* connections survive stopped rings so long */
 };

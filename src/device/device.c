@@ -226,7 +226,7 @@ static void on_turn(struct loop_work *work)
 	}
 	dev->in_turn = false;
 	if (dev->session && session_memory_is_lost(dev->session)) {
-		log_err(dev->tag, "guest memory vanished; front-end disconnected");
+		log_limited(LOG_ERR, dev->tag, "guest memory vanished; front-end disconnected");
 		frontend_drop(dev);
 		more = false;
 	}

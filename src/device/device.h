@@ -18,6 +18,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "util/listener.h"
 #include "util/loop.h"
 #include "vhost/virtq.h"
 #include "vsock/mux.h"
@@ -39,8 +40,7 @@ struct device_scratch {
 
 struct device_config {
 	const char *socket;			/* path where front-ends connect */
-	mode_t socket_mode;
-	gid_t socket_gid;
+	struct listener_access access;		/* of the socket */
 	uint64_t guest_cid;
 	uint32_t queue_size, buf_alloc, max_conns, linger_ms, pause_grace_ms;
 	uint64_t max_buffered;			/* bytes */

@@ -91,7 +91,7 @@ static void on_guest_reset(void *ctx)
 
 	loop_timer_cancel(dev->config.loop, &dev->resume);
 	if (mux_reset(dev->mux, now_ms(dev)))
-		log_info(dev->tag, "guest was reset: its connections are closed");
+		log_limited(LOG_INFO, dev->tag, "guest was reset: its connections are closed");
 	dev->event_due = false;
 }
 
@@ -100,7 +100,7 @@ static void on_resume_timeout(struct loop_timer *timer)
 	struct device *dev = container_of(timer, struct device, resume);
 
 	if (mux_abort(dev->mux, now_ms(dev)))
-		log_info(dev->tag, "guest stays stopped: its connections are closed");
+		log_limited(LOG_INFO, dev->tag, "guest stays stopped: its connections are closed");
 }
 
 static void on_read_config(void *ctx, uint32_t offset, void *out, size_t len)
@@ -269,8 +269,7 @@ int frontend_init(struct device *dev)
 	dev->session_source = (struct loop_source){ .dispatch = on_session, .fd = -1 };
 	acceptor_init(&dev->acceptor);
 	dev->resume.expire = on_resume_timeout;
-	r = listener_open(&dev->listener, dev->config.socket, dev->config.socket_mode,
-			  dev->config.socket_gid);
+	r = listener_open(&dev->listener, dev->config.socket, &dev->config.access);
 	if (r < 0)
 		return r;
 	return acceptor_start(&dev->acceptor, &acceptor);

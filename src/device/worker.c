@@ -4,6 +4,7 @@
 
 #include <pthread.h>
 #include <stdlib.h>
+#include <sys/prctl.h>
 
 #include "util/error.h"
 #include "util/log.h"
@@ -101,8 +102,10 @@ int worker_add_device(struct worker *w, struct device *dev)
 static void *run(void *arg)
 {
 	struct worker *w = arg;
-	int r = loop_run(w->loop);
+	int r;
 
+	prctl(PR_SET_NAME, "worker");		/* from outside that takes /proc */
+	r = loop_run(w->loop);
 	free_devices(w);
 	if (r < 0) {
 		log_err("worker", "event loop: %s", error_str(r));
@@ -120,6 +123,5 @@ int worker_start(struct worker *w, void (*failed)(void))
 	if (r)
 		return -r;
 	w->has_thread = true;
-	pthread_setname_np(w->thread, "worker");
 	return 0;
 }

@@ -88,7 +88,7 @@ static int make_temporary(struct sockaddr_un *sa, const char *path)
 	return check_name(sa->sun_path);
 }
 
-int listener_open(struct listener *l, const char *path, mode_t mode, gid_t gid)
+int listener_open(struct listener *l, const char *path, const struct listener_access *access)
 {
 	struct sockaddr_un sa = { .sun_family = AF_UNIX };
 	struct stat st;
@@ -106,9 +106,10 @@ int listener_open(struct listener *l, const char *path, mode_t mode, gid_t gid)
 	if (bind(l->fd, (struct sockaddr *)&sa, sizeof sa) < 0)
 		goto fail;
 	is_bound = true;
-	if (gid != (gid_t)-1 && chown(sa.sun_path, (uid_t)-1, gid) < 0)
+	if ((access->uid != (uid_t)-1 || access->gid != (gid_t)-1) &&
+	    lchown(sa.sun_path, access->uid, access->gid) < 0)
 		goto fail;
-	if (chmod(sa.sun_path, mode) < 0 || listen(l->fd, BACKLOG) < 0)
+	if (chmod(sa.sun_path, access->mode) < 0 || listen(l->fd, BACKLOG) < 0)
 		goto fail;
 	if (stat(sa.sun_path, &st) < 0 || rename(sa.sun_path, path) < 0)
 		goto fail;

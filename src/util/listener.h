@@ -22,12 +22,16 @@ struct listener {
 
 void listener_init(struct listener *l);
 
-/*
- * @mode, @gid ((gid_t)-1: leave it): of the socket's inode. -EADDRINUSE:
- * somebody listens there; -EEXIST: another kind of file is there;
- * -ENAMETOOLONG; -errno. Blocks no longer than a file system does.
- */
-int listener_open(struct listener *l, const char *path, mode_t mode, gid_t gid);
+/* Of a socket's inode. */
+struct listener_access {
+	mode_t mode;
+	uid_t uid;				/* (uid_t)-1: ours */
+	gid_t gid;				/* (gid_t)-1: ours */
+};
+
+/* -EADDRINUSE: somebody listens there; -EEXIST: another kind of file is there;
+ * -ENAMETOOLONG; -errno. Blocks no longer than a file system does. */
+int listener_open(struct listener *l, const char *path, const struct listener_access *access);
 const char *listener_str_error(int error);	/* of listener_open(), for people */
 void listener_deinit(struct listener *l);	/* removes the name if it is still ours */
 

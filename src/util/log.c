@@ -45,6 +45,23 @@ void log_deinit(void)
 	log_fd = STDERR_FILENO;
 }
 
+size_t log_put_time(char *line, size_t size, const struct timespec *ts)
+{
+	long secs = ts->tv_sec % 86400, days = ts->tv_sec / 86400;
+	/* Years begin in March here, so that the odd day is the last one; an era
+	 * is the 400 years after which the calendar repeats. */
+	long day = days + 719468, era = day / 146097, doe = day % 146097;
+	long yoe = (doe - doe / 1460 + doe / 36524 - doe / 146096) / 365;
+	long doy = doe - (365 * yoe + yoe / 4 - yoe / 100);
+	long mp = (5 * doy + 2) / 153;		/* months since March */
+	long month = mp < 10 ? mp + 3 : mp - 9;
+	int n = snprintf(line, size, "%04ld-%02ld-%02ldT%02ld:%02ld:%02ld.%03ldZ ",
+			 era * 400 + yoe + (month <= 2), month, doy - (153 * mp + 2) / 5 + 1,
+			 secs / 3600, secs / 60 % 60, secs % 60, ts->tv_nsec / 1000000);
+
+	return n < 0 ? 0 : (size_t)n;
+}
+
 /* Appends @text to the line of @len bytes, control characters as \xNN. */
 static size_t append_escaped(char *line, size_t len, const char *text)
 {
@@ -70,7 +87,6 @@ void log_line(enum log_level level, const char *tag, const char *fmt, ...)
 	char text[LINE_MAX_BYTES], line[LINE_MAX_BYTES];
 	int saved_errno = errno;
 	struct timespec ts;
-	struct tm tm;
 	size_t len;
 	va_list ap;
 
@@ -79,10 +95,9 @@ void log_line(enum log_level level, const char *tag, const char *fmt, ...)
 	va_end(ap);
 
 	clock_gettime(CLOCK_REALTIME, &ts);
-	gmtime_r(&ts.tv_sec, &tm);
-	len = strftime(line, sizeof line, "%Y-%m-%dT%H:%M:%S", &tm);
-	len += (size_t)snprintf(line + len, sizeof line - len, ".%03ldZ %s ",
-				ts.tv_nsec / 1000000, level_name[level]);
+	len = log_put_time(line, sizeof line, &ts);
+	len = append_escaped(line, len, level_name[level]);
+	line[len++] = ' ';
 	if (tag && *tag) {
 		len = append_escaped(line, len, tag);
 		len = append_escaped(line, len, ": ");

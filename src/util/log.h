@@ -17,7 +17,9 @@
 
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
+#include <time.h>
 
 enum log_level { LOG_ERR, LOG_WARN, LOG_INFO, LOG_DEBUG, LOG_TRACE };
 
@@ -27,8 +29,16 @@ void log_deinit(void);
 
 extern enum log_level log_level;		/* read by the macros; set by log_init() */
 
+/* No lock, no malloc: the handler of a signal that a system call of ours raised
+ * (the sandbox's) may log too. */
 void log_line(enum log_level level, const char *tag, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
+
+/*
+ * "2026-11-21T13:28:08.042Z ", how many bytes. gmtime() would look for the time
+ * zone's file at its first call, and take a lock.
+ */
+size_t log_put_time(char *line, size_t size, const struct timespec *ts);
 
 #define log_at(level, ...) \
 	do { if ((level) <= log_level) log_line(level, __VA_ARGS__); } while (0)

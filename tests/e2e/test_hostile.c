@@ -152,6 +152,91 @@ START_TEST(guest_memory_shrinks)
 }
 END_TEST
 
+/* ---- the log ---- */
+
+enum { FLOOD = 40, LIMIT_LINES = 10, LIMIT_MS = 5000 };	/* the limits of a call site */
+
+static void take_memory_away(void)
+{
+	ck_assert_int_eq(ftruncate(vm.guest.regions[0].fd, 0), 0);
+	vring_kick(&vm.vq[VSOCK_TXQ]);
+	vring_kick(&vm.vq[VSOCK_RXQ]);
+	ck_assert(deadline_poll(vm.fe.sock, POLLIN | POLLHUP, deadline_in(DEADLINE_MS)));
+	driver_deinit(&vm);
+	driver_up(&vm, vhd.socket, NULL);
+}
+
+static void reset_with_a_connection(void)
+{
+	struct pair p = e2e_guest_connects(&vm, vhd.uds);
+
+	driver_reboot(&vm);
+	ck_assert(host_is_closed(p.host, DEADLINE_MS));
+	close(p.host);
+}
+
+static void send_as_somebody_else(void)
+{
+	struct driver_pkt p = driver_pkt(&vm, VSOCK_OP_RST, 1, 2);
+
+	p.src_cid = 77;
+	ck_assert(driver_send(&vm, &p, NULL));
+	ck_assert(driver_flush(&vm));
+}
+
+static void connect_to_nobody(void)
+{
+	struct driver_pkt p = driver_pkt(&vm, VSOCK_OP_REQUEST, 2000, 4);
+
+	ck_assert(driver_send(&vm, &p, NULL));
+	ck_assert(driver_flush(&vm));
+}
+
+static void send_an_unknown_request(void)
+{
+	ck_assert_int_ne(frontend_send_acked(&vm.fe, 1000, NULL, 0, NULL, 0), 0);
+}
+
+static const struct flood {
+	void (*act)(void);
+	const char *line;
+} floods[] = {
+	{ take_memory_away, "guest memory vanished" },
+	{ take_memory_away, "front-end connected" },
+	{ reset_with_a_connection, "guest was reset" },
+	{ send_as_somebody_else, "packet from cid 77 dropped" },
+	{ send_an_unknown_request, "(1000) refused" },
+	{ connect_to_nobody, "refused: " },
+};
+
+static unsigned count_lines(const char *text)
+{
+	char *log = daemon_log(&vhd);
+	unsigned n = 0;
+
+	for (const char *at = log; (at = strstr(at, text)); at++)
+		n++;
+	free(log);
+	return n;
+}
+
+START_TEST(log_cannot_be_flooded)
+{
+	static const char *const info[] = { "--log-level=info", NULL };
+	const struct flood *c = &floods[_i];
+	int64_t start = now_ms();
+	unsigned n, windows;
+
+	e2e_start(info, NULL);
+	for (int i = 0; i < FLOOD; i++)
+		c->act();
+	n = count_lines(c->line);
+	windows = (unsigned)((now_ms() - start) / LIMIT_MS) + 1;
+	ck_assert_uint_ge(n, 1);
+	ck_assert_uint_le(n, LIMIT_LINES * windows);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("hostile");
@@ -161,5 +246,7 @@ int main(void)
 	tcase_add_loop_test(tc, random_rings, 0, ROUNDS);
 	tcase_add_loop_test(tc, rings_that_change_while_they_are_read, 0, 2);
 	tcase_add_loop_test(tc, guest_memory_shrinks, 0, 2);
+	tcase_add_loop_test(e2e_case(s, "log", e2e_setup_bare, 120), log_cannot_be_flooded, 0,
+			    sizeof floods / sizeof *floods);
 	return e2e_run(s);
 }

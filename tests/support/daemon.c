@@ -71,12 +71,27 @@ static void run_child(const struct daemon *d, const char *program,
 	_exit(127);
 }
 
+/* For tests that do not ask for a sandbox themselves. NULL: the daemon's default. */
+static const char *sandbox_option(const char *const *args)
+{
+	static char option[32];
+	const char *mode = getenv("TEST_SANDBOX");
+
+	if (!mode || !*mode)
+		return NULL;
+	for (; *args; args++)
+		if (strncmp(*args, "--sandbox", 9) == 0)
+			return NULL;
+	snprintf(option, sizeof option, "--sandbox=%s", mode);
+	return option;
+}
+
 void daemon_spawn(struct daemon *d, const char *const *args)
 {
 	const char *program = getenv("VHOST_DEVICE_VSOCK");
-	const char *argv[ARGS_MAX] = { program };
+	const char *argv[ARGS_MAX] = { program, sandbox_option(args) };
 	pid_t parent = getpid();
-	unsigned n = 1;
+	unsigned n = argv[1] ? 2 : 1;
 
 	if (!program)
 		die("VHOST_DEVICE_VSOCK does not name the daemon");

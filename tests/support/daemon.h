@@ -4,7 +4,8 @@
  * kernel says about it. The child dies with the thread that started it; nothing
  * else is ever signalled.
  *
- * The binary's path comes from the environment: VHOST_DEVICE_VSOCK.
+ * The binary's path comes from the environment: VHOST_DEVICE_VSOCK. So may a mode
+ * for --sandbox: TEST_SANDBOX (say "off" for valgrind, or to write coverage data).
  */
 #pragma once
 

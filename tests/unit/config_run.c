@@ -75,6 +75,10 @@ static void describe(char *text, const struct plan *plan)
 		(unsigned)plan->socket_mode, plan->linger_ms, plan->pause_grace_ms);
 	if (plan->socket_gid != (gid_t)-1)
 		fprintf(to, " gid=%u", (unsigned)plan->socket_gid);
+	if (plan->uid != (uid_t)-1 || plan->gid != (gid_t)-1)
+		fprintf(to, " user=%d:%d", (int)plan->uid, (int)plan->gid);
+	if (plan->sandbox != SANDBOX_ON)
+		fprintf(to, " sandbox=%d", plan->sandbox);
 	if (plan->threads)
 		fprintf(to, " threads=%" PRIu32, plan->threads);
 	if (plan->log_file)

@@ -16,7 +16,9 @@
 #include "unit.h"
 #include "util/fd.h"
 
-#define NO_GID ((gid_t)-1)
+static const struct listener_access PRIVATE = {
+	.mode = 0600, .uid = (uid_t)-1, .gid = (gid_t)-1,
+};
 
 static char folder[] = "/tmp/test_listener.XXXXXX";
 static struct listener l;
@@ -85,7 +87,7 @@ START_TEST(opens_and_accepts)
 {
 	int fds = unit_count_fds(), fd = -1;
 
-	ck_assert_int_eq(listener_open(&l, "s", 0600, NO_GID), 0);
+	ck_assert_int_eq(listener_open(&l, "s", &PRIVATE), 0);
 	ck_assert_int_eq(listener_accept(&l, &fd), -EAGAIN);
 	ck_assert_int_eq(fd, -1);
 	ck_assert_int_eq(try_connect("s"), 0);
@@ -109,7 +111,7 @@ START_TEST(name_appears_when_it_listens)
 	ssize_t len;
 
 	ck_assert_int_ge(inotify_add_watch(ifd, ".", IN_CREATE | IN_MOVED_TO), 0);
-	ck_assert_int_eq(listener_open(&l, "s", 0600, NO_GID), 0);
+	ck_assert_int_eq(listener_open(&l, "s", &PRIVATE), 0);
 	len = read(ifd, buf, sizeof buf);
 	for (char *at = buf; at < buf + len; ) {
 		const struct inotify_event *e = (void *)at;
@@ -145,7 +147,7 @@ START_TEST(in_the_way)
 	int fds = unit_count_fds();
 
 	c->leave(c->path);
-	ck_assert_msg(listener_open(&l, "s", 0600, NO_GID) == c->result, "%s", c->name);
+	ck_assert_msg(listener_open(&l, "s", &PRIVATE) == c->result, "%s", c->name);
 	if (c->result) {
 		expect_file(c->path);
 		ck_assert_ptr_null(l.path);
@@ -162,8 +164,8 @@ START_TEST(live_one_is_left_alone)
 {
 	struct listener second;
 
-	ck_assert_int_eq(listener_open(&l, "s", 0600, NO_GID), 0);
-	ck_assert_int_eq(listener_open(&second, "s", 0600, NO_GID), -EADDRINUSE);
+	ck_assert_int_eq(listener_open(&l, "s", &PRIVATE), 0);
+	ck_assert_int_eq(listener_open(&second, "s", &PRIVATE), -EADDRINUSE);
 	listener_deinit(&second);
 	ck_assert_int_eq(try_connect("s"), 0);
 	listener_deinit(&l);
@@ -173,7 +175,7 @@ END_TEST
 START_TEST(symlink_is_another_kind_of_file)
 {
 	ck_assert_int_eq(symlink("elsewhere", "s"), 0);
-	ck_assert_int_eq(listener_open(&l, "s", 0600, NO_GID), -EEXIST);
+	ck_assert_int_eq(listener_open(&l, "s", &PRIVATE), -EEXIST);
 	ck_assert_int_eq(unlink("s"), 0);
 	listener_deinit(&l);
 }
@@ -184,14 +186,14 @@ START_TEST(successor_is_not_removed)
 {
 	struct listener second;
 
-	ck_assert_int_eq(listener_open(&l, "s", 0600, NO_GID), 0);
+	ck_assert_int_eq(listener_open(&l, "s", &PRIVATE), 0);
 	ck_assert_int_eq(unlink("s"), 0);
-	ck_assert_int_eq(listener_open(&second, "s", 0600, NO_GID), 0);
+	ck_assert_int_eq(listener_open(&second, "s", &PRIVATE), 0);
 	listener_deinit(&l);
 	ck_assert_int_eq(try_connect("s"), 0);
 	listener_deinit(&second);
 
-	ck_assert_int_eq(listener_open(&l, "s", 0600, NO_GID), 0);
+	ck_assert_int_eq(listener_open(&l, "s", &PRIVATE), 0);
 	ck_assert_int_eq(unlink("s"), 0);
 	leave_file("s");
 	listener_deinit(&l);
@@ -210,12 +212,14 @@ static const struct mode_case mode_cases[] = {
 START_TEST(mode_whatever_the_umask)
 {
 	const struct mode_case *c = &mode_cases[_i];
+	struct listener_access access = { .mode = c->mode, .uid = getuid(), .gid = getgid() };
 	struct stat st;
 
 	umask(c->umask);
-	ck_assert_int_eq(listener_open(&l, "s", c->mode, getgid()), 0);
+	ck_assert_int_eq(listener_open(&l, "s", &access), 0);
 	ck_assert_int_eq(stat("s", &st), 0);
 	ck_assert_uint_eq(st.st_mode & 07777, c->mode);
+	ck_assert_uint_eq(st.st_uid, getuid());
 	ck_assert_uint_eq(st.st_gid, getgid());
 	listener_deinit(&l);
 }
@@ -229,10 +233,10 @@ START_TEST(long_paths)
 	memset(path, 'p', sizeof path);
 	path[_i] = '\0';
 	if (_i <= 107) {
-		ck_assert_int_eq(listener_open(&l, path, 0600, NO_GID), 0);
+		ck_assert_int_eq(listener_open(&l, path, &PRIVATE), 0);
 		ck_assert_int_eq(try_connect(path), 0);
 	} else {
-		ck_assert_int_eq(listener_open(&l, path, 0600, NO_GID), -ENAMETOOLONG);
+		ck_assert_int_eq(listener_open(&l, path, &PRIVATE), -ENAMETOOLONG);
 		ck_assert_int_eq(try_connect(path), -ENAMETOOLONG);
 	}
 	listener_deinit(&l);
@@ -241,8 +245,8 @@ END_TEST
 
 START_TEST(no_path)
 {
-	ck_assert_int_eq(listener_open(&l, "", 0600, NO_GID), -ENOENT);
-	ck_assert_int_eq(listener_open(&l, "no/folder", 0600, NO_GID), -ENOENT);
+	ck_assert_int_eq(listener_open(&l, "", &PRIVATE), -ENOENT);
+	ck_assert_int_eq(listener_open(&l, "no/folder", &PRIVATE), -ENOENT);
 	ck_assert_int_eq(try_connect("s"), -ENOENT);
 	listener_deinit(&l);
 }

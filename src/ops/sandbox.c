@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The order of the pieces, and what happens where one is not to be had. */
+#include "ops/sandbox.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "ops/sandbox_internal.h"
+#include "util/error.h"
+#include "util/log.h"
+
+/* What the warning says is missing. */
+static int check_piece(const struct sandbox_config *config, const char *missing, int r)
+{
+	if (r == 0)
+		return 0;
+	if (config->is_strict) {
+		log_err("sandbox", "%s: %s (--sandbox=on,strict)", missing, error_str(r));
+		return r;
+	}
+	log_warn("sandbox", "%s: %s", missing, error_str(r));
+	return 0;
+}
+
+/* The folder of @socket, from the root on. NULL without memory. */
+static char *folder_of(const char *socket, const char *cwd)
+{
+	char *path = NULL, *slash;
+
+	if (*socket == '/')
+		path = strdup(socket);
+	else if (asprintf(&path, "%s/%s", cwd, socket) < 0)
+		path = NULL;
+	if (!path)
+		return NULL;
+	slash = strrchr(path, '/');
+	while (slash > path && slash[-1] == '/')
+		slash--;
+	slash[slash == path] = '\0';		/* "/" stays */
+	return path;
+}
+
+static int compare_paths(const void *a, const void *b)
+{
+	return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+static void drop_twins(struct sandbox_folders *f)
+{
+	size_t n = 0;
+
+	qsort(f->paths, f->n, sizeof *f->paths, compare_paths);
+	for (size_t i = 0; i < f->n; i++) {
+		if (n && strcmp(f->paths[n - 1], f->paths[i]) == 0)
+			free(f->paths[i]);
+		else
+			f->paths[n++] = f->paths[i];
+	}
+	f->n = n;
+}
+
+static void folders_deinit(struct sandbox_folders *f)
+{
+	for (size_t i = 0; i < f->n; i++)
+		free(f->paths[i]);
+	free(f->paths);
+	free(f->cwd);
+	*f = (struct sandbox_folders){ .n = 0 };
+}
+
+static int folders_init(struct sandbox_folders *f, const struct sandbox_config *config)
+{
+	*f = (struct sandbox_folders){ .cwd = getcwd(NULL, 0) };
+	if (!f->cwd)
+		return error_last();
+	f->paths = calloc(config->n_sockets + 1, sizeof *f->paths);
+	if (!f->paths)
+		goto no_memory;
+	for (size_t i = 0; i < config->n_sockets; i++) {
+		char *path = folder_of(config->sockets[i], f->cwd);
+
+		if (!path)
+			goto no_memory;
+		if (access(path, X_OK) == 0)
+			f->paths[f->n++] = path;
+		else
+			free(path);		/* its VM has been left out */
+	}
+	if (SANDBOX_HAS_SANITIZER) {
+		f->paths[f->n] = strdup("/proc");
+		if (!f->paths[f->n])
+			goto no_memory;
+		f->n++;
+	}
+	drop_twins(f);
+	return 0;
+no_memory:
+	folders_deinit(f);
+	return -ENOMEM;
+}
+
+static int enter(const struct sandbox_config *config, const struct sandbox_folders *folders)
+{
+	bool stays = config->uid == (uid_t)-1 && config->gid == (gid_t)-1;
+	int r;
+
+	/* Another user would have no place in a user namespace of our own. */
+	r = check_piece(config, "connects are not confined to the folders of the sockets",
+			sandbox_enter_tree(folders, stays));
+	if (!r)
+		r = check_piece(config, "capabilities are not bounded",
+				sandbox_drop_bounding_set());
+	if (!r)
+		r = sandbox_change_user(config->uid, config->gid);
+	if (!r)
+		r = check_piece(config, "capabilities are kept", sandbox_drop_capabilities());
+	if (!r)
+		r = check_piece(config, "programs may give privileges", sandbox_no_new_privs());
+	if (!r)
+		r = check_piece(config, "memory may be dumped", sandbox_not_dumpable());
+	if (!r)
+		r = check_piece(config, "files are not confined by landlock",
+				sandbox_enter_landlock(folders));
+	if (!r)
+		r = check_piece(config, "system calls are not filtered",
+				sandbox_enter_seccomp(config->has_vsock, false));
+	return r;
+}
+
+int sandbox_enter(const struct sandbox_config *config)
+{
+	struct sandbox_folders folders;
+	int r;
+
+	if (config->only_reports) {
+		r = sandbox_change_user(config->uid, config->gid);
+		return r ? r : check_piece(config, "system calls are not reported",
+					   sandbox_enter_seccomp(config->has_vsock, true));
+	}
+	r = folders_init(&folders, config);
+	if (r < 0) {
+		log_err("sandbox", "working directory: %s", error_str(r));
+		return r;
+	}
+	r = enter(config, &folders);
+	folders_deinit(&folders);
+	return r;
+}

@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The pieces of the sandbox. Each returns 0 or -errno and logs nothing. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+
+/*
+ * A sanitizer looks around in /proc when it reports, and traces its own process
+ * to find leaks. Its builds are for testing: they give up what stands in the way.
+ */
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define SANDBOX_HAS_SANITIZER	true
+#endif
+#endif
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define SANDBOX_HAS_SANITIZER	true
+#endif
+#ifndef SANDBOX_HAS_SANITIZER
+#define SANDBOX_HAS_SANITIZER	false
+#endif
+
+/* Absolute paths as the user spelled them, since so they are looked up later;
+ * sorted, each once. */
+struct sandbox_folders {
+	char **paths;				/* owned */
+	size_t n;
+	char *cwd;				/* owned; where relative paths begin */
+};
+
+/* @may_make_user: where that takes a user namespace, it may have one. */
+int sandbox_enter_tree(const struct sandbox_folders *folders, bool may_make_user);
+int sandbox_drop_bounding_set(void);		/* while we may */
+int sandbox_drop_capabilities(void);
+int sandbox_no_new_privs(void);
+int sandbox_not_dumpable(void);
+int sandbox_enter_landlock(const struct sandbox_folders *folders);
+
+/* -EOPNOTSUPP: this build has no libseccomp. */
+int sandbox_enter_seccomp(bool has_vsock, bool only_reports);

@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Landlock, by its system calls: the headers of the build machine may know less
+ * than the kernel. All that is denied is named here by the ABI that brought it;
+ * a kernel denies what it knows of, and the rest is left to the other pieces.
+ */
+#include <fcntl.h>
+#include <stdint.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "ops/sandbox_internal.h"
+#include "util/error.h"
+#include "util/fd.h"
+
+/* The same numbers on all architectures. */
+#ifndef SYS_landlock_create_ruleset
+#define SYS_landlock_create_ruleset	444
+#define SYS_landlock_add_rule		445
+#define SYS_landlock_restrict_self	446
+#endif
+
+enum { CREATE_RULESET_VERSION = 1, RULE_PATH_BENEATH = 1 };
+
+#define BIT(n)	(UINT64_C(1) << (n))
+enum {
+	READ_FILE	= BIT(2),
+	READ_DIR	= BIT(3),
+	REMOVE_FILE	= BIT(5),
+	RESOLVE_UNIX	= BIT(16),
+};
+
+/* struct landlock_ruleset_attr; older kernels want what they do not know to be 0. */
+struct wire_ruleset {
+	uint64_t fs, net, scoped;
+};
+
+struct wire_path_beneath {
+	uint64_t allowed;
+	int32_t parent_fd;
+} __attribute__((packed));
+
+static const struct {
+	int abi;
+	struct wire_ruleset adds;
+} rights_by_abi[] = {
+	{ 1, { .fs = BIT(13) - 1 } },		/* execute, write, read, remove, make */
+	{ 2, { .fs = BIT(13) } },		/* link and rename across folders */
+	{ 3, { .fs = BIT(14) } },		/* truncate */
+	{ 4, { .net = BIT(0) | BIT(1) } },	/* TCP: bind, connect */
+	{ 5, { .fs = BIT(15) } },		/* ioctl of devices */
+	{ 6, { .scoped = BIT(0) | BIT(1) } },	/* abstract unix sockets, signals */
+	{ 9, { .fs = RESOLVE_UNIX } },		/* connect to a named unix socket */
+	{ 10, { .net = BIT(2) | BIT(3) } },	/* UDP: bind, connect and send */
+};
+
+static struct wire_ruleset rights_of(int abi)
+{
+	struct wire_ruleset all = { 0 };
+
+	for (size_t i = 0; i < sizeof rights_by_abi / sizeof *rights_by_abi; i++) {
+		if (rights_by_abi[i].abi > abi)
+			break;
+		all.fs |= rights_by_abi[i].adds.fs;
+		all.net |= rights_by_abi[i].adds.net;
+		all.scoped |= rights_by_abi[i].adds.scoped;
+	}
+	if (SANDBOX_HAS_SANITIZER)
+		all.fs &= ~(uint64_t)(READ_FILE | READ_DIR);
+	return all;
+}
+
+static int allow_folder(int ruleset, const char *path, uint64_t rights)
+{
+	struct wire_path_beneath rule = {
+		.allowed = rights, .parent_fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC),
+	};
+	int fd = rule.parent_fd, r = 0;
+
+	if (fd < 0 || syscall(SYS_landlock_add_rule, ruleset, RULE_PATH_BENEATH, &rule, 0) < 0)
+		r = error_last();
+	fd_close(&fd);
+	return r;
+}
+
+int sandbox_enter_landlock(const struct sandbox_folders *folders)
+{
+	struct wire_ruleset handled;
+	int abi, ruleset, r = 0;
+
+	abi = (int)syscall(SYS_landlock_create_ruleset, NULL, 0, CREATE_RULESET_VERSION);
+	if (abi < 0)
+		return error_last();
+	handled = rights_of(abi);
+	ruleset = (int)syscall(SYS_landlock_create_ruleset, &handled, sizeof handled, 0);
+	if (ruleset < 0)
+		return error_last();
+	for (size_t i = 0; !r && i < folders->n; i++)
+		r = allow_folder(ruleset, folders->paths[i],
+				 handled.fs & (REMOVE_FILE | RESOLVE_UNIX));
+	if (!r && syscall(SYS_landlock_restrict_self, ruleset, 0) < 0)
+		r = error_last();
+	fd_close(&ruleset);
+	return r;
+}

@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Who we are and what that allows: user, capabilities, no way back. */
+#include <grp.h>
+#include <linux/capability.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "ops/sandbox.h"
+#include "ops/sandbox_internal.h"
+#include "util/error.h"
+#include "util/log.h"
+
+/* @gid -1: that stays, but not the supplementary groups. */
+static int become(uid_t uid, gid_t gid)
+{
+	if (setgroups(0, NULL) < 0)
+		return error_last();
+	if (gid != (gid_t)-1 && setresgid(gid, gid, gid) < 0)
+		return error_last();
+	if (uid != (uid_t)-1 && setresuid(uid, uid, uid) < 0)
+		return error_last();
+	return 0;
+}
+
+/* Not root: all that may be asked for is to stay. */
+static bool is_already(uid_t uid, gid_t gid)
+{
+	return (uid == (uid_t)-1 || (uid == geteuid() && uid == getuid())) &&
+		(gid == (gid_t)-1 || (gid == getegid() && gid == getgid()));
+}
+
+int sandbox_check_user(uid_t uid, gid_t gid)
+{
+	if (geteuid() == 0 || is_already(uid, gid))
+		return 0;
+	log_err("sandbox", "--user and --group: only root may become somebody else");
+	return -EPERM;
+}
+
+int sandbox_change_user(uid_t uid, gid_t gid)
+{
+	int r = 0;
+
+	if (geteuid() == 0 && (uid != (uid_t)-1 || gid != (gid_t)-1))
+		r = become(uid, gid);
+	if (r < 0)
+		log_err("sandbox", "--user and --group: %s", error_str(r));
+	return r;
+}
+
+/* Who may not has nothing in it that could be had without execve(). */
+int sandbox_drop_bounding_set(void)
+{
+	for (unsigned long cap = 0; prctl(PR_CAPBSET_READ, cap, 0, 0, 0) >= 0; cap++)
+		if (prctl(PR_CAPBSET_DROP, cap, 0, 0, 0) < 0)
+			return errno == EPERM ? 0 : error_last();
+	return 0;
+}
+
+int sandbox_drop_capabilities(void)
+{
+	struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
+	struct __user_cap_data_struct none[_LINUX_CAPABILITY_U32S_3] = { { .effective = 0 } };
+
+	/* The ambient ones go with the permitted ones. */
+	return syscall(SYS_capset, &header, none) < 0 ? error_last() : 0;
+}
+
+int sandbox_no_new_privs(void)
+{
+	return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ? error_last() : 0;
+}
+
+int sandbox_not_dumpable(void)
+{
+	if (SANDBOX_HAS_SANITIZER)		/* it traces us in search of leaks */
+		return 0;
+	return prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0 ? error_last() : 0;
+}

@@ -1,0 +1,187 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The system calls of a daemon that has started: the table, and its filter.
+ *
+ * Who adds a call to the daemon adds a row here, with the reason as its group.
+ * A call that is only legal with certain arguments says which; of several rows
+ * of a call one has to match.
+ */
+#include <fcntl.h>
+#include <sched.h>
+#include <seccomp.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "ops/sandbox_internal.h"
+#include "ops/sandbox_report.h"
+#include "util/error.h"
+#include "util/log.h"
+
+struct row {
+	int nr;					/* negative: not on this architecture */
+	unsigned n_args;
+	struct scmp_arg_cmp args[2];
+};
+
+#define ANY(name)		{ SCMP_SYS(name), 0, { { 0 } } }
+#define ARG(name, i, value)	{ SCMP_SYS(name), 1, { SCMP_CMP(i, SCMP_CMP_EQ, value) } }
+/* Of the bits @mask just @value. */
+#define BITS(name, i, mask, value) \
+	{ SCMP_SYS(name), 1, { SCMP_CMP(i, SCMP_CMP_MASKED_EQ, mask, value) } }
+
+/* What makes a thread and not a process. */
+#define THREAD_FLAGS	(CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD)
+
+static const struct row rows[] = {
+	/* The loop. */
+	ANY(epoll_wait), ANY(epoll_pwait), ANY(epoll_pwait2), ANY(epoll_ctl),
+	/* Sockets, eventfds, the log. */
+	ANY(read), ANY(readv), ANY(write), ANY(writev),
+	ANY(recvmsg), ANY(recvfrom), ANY(sendmsg), ANY(sendto),
+	ANY(accept4), ANY(connect), ANY(shutdown), ANY(close),
+	ANY(poll), ANY(ppoll), ANY(getpeername),
+	ARG(getsockopt, 1, SOL_SOCKET),
+	ARG(fcntl, 1, F_GETFL), ARG(fcntl, 1, F_SETFL), ARG(fcntl, 1, F_GETFD),
+	/* Guest memory: what kind of file it is, how large. */
+	ANY(fstat), ANY(fstatfs), ANY(lseek),
+	BITS(mmap, 2, PROT_EXEC, 0), ANY(munmap), ANY(madvise),
+	/* malloc, stacks of threads. */
+	ANY(brk), ANY(mremap), BITS(mprotect, 2, PROT_EXEC, 0), ANY(getrandom),
+	/* Threads, clocks and locks. */
+	BITS(clone, 0, THREAD_FLAGS, THREAD_FLAGS), ANY(set_robust_list), ANY(rseq),
+	ARG(prctl, 0, PR_SET_NAME), ANY(sched_getaffinity), ANY(sched_yield),
+	ANY(futex), ANY(clock_gettime), ANY(clock_nanosleep), ANY(nanosleep),
+	ANY(getpid), ANY(gettid), ANY(exit), ANY(restart_syscall),
+	/* Signals: SIGBUS, the wait for the one that ends us, abort(). */
+	ANY(rt_sigaction), ANY(rt_sigprocmask), ANY(rt_sigreturn), ANY(rt_sigtimedwait),
+	ANY(sigaltstack),
+	/* The end: our sockets' names go. */
+	ANY(newfstatat), ANY(lstat), ANY(stat), ANY(statx), ANY(unlink),
+	{ SCMP_SYS(unlinkat), 1, { SCMP_CMP(2, SCMP_CMP_EQ, 0) } },
+	ANY(exit_group),
+};
+
+/* Reports, the search for leaks, in builds that are for testing. */
+static const struct row sanitizer_rows[] = {
+	ANY(open), ANY(openat), ANY(readlink), ANY(readlinkat), ANY(access), ANY(getdents),
+	ANY(getdents64), ANY(pread64), ANY(ftruncate), ANY(ioctl), ANY(fcntl), ANY(dup), ANY(dup2),
+	ANY(pipe), ANY(pipe2), ANY(clone), ANY(fork), ANY(wait4), ANY(ptrace), ANY(process_vm_readv),
+	ANY(kill), ANY(tgkill), ANY(prctl), ANY(arch_prctl), ANY(personality), ANY(set_tid_address),
+	ANY(sysinfo), ANY(uname), ANY(getcwd), ANY(getuid), ANY(geteuid), ANY(getppid),
+	ANY(getrlimit), ANY(setrlimit), ANY(prlimit64), ANY(getrusage), ANY(gettimeofday), ANY(time),
+	ANY(mincore), ANY(msync),
+};
+
+static int add_row(scmp_filter_ctx filter, const struct row *row)
+{
+	int r = seccomp_rule_add_array(filter, SCMP_ACT_ALLOW, row->nr, row->n_args, row->args);
+
+	return r == -EDOM && row->nr < 0 ? 0 : r;
+}
+
+static int add_rows(scmp_filter_ctx filter, const struct row *table, size_t n)
+{
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < n; i++)
+		r = add_row(filter, &table[i]);
+	return r;
+}
+
+/* What depends on the configuration, and on who we are. */
+static int add_own_rows(scmp_filter_ctx filter, bool has_vsock)
+{
+	pid_t self = getpid();
+	const struct row own[] = {
+		ARG(socket, 0, AF_UNIX),
+		ARG(kill, 0, (scmp_datum_t)self),
+		ARG(tgkill, 0, (scmp_datum_t)self),
+	};
+	const struct row vsock[] = {
+		ARG(socket, 0, AF_VSOCK),
+		ARG(setsockopt, 1, AF_VSOCK),
+	};
+	int r = add_rows(filter, own, sizeof own / sizeof *own);
+
+	if (!r && has_vsock)
+		r = add_rows(filter, vsock, sizeof vsock / sizeof *vsock);
+	return r;
+}
+
+static int fill(scmp_filter_ctx filter, bool has_vsock)
+{
+	int r = add_rows(filter, rows, sizeof rows / sizeof *rows);
+
+	if (!r)
+		r = add_own_rows(filter, has_vsock);
+	if (!r && SANDBOX_HAS_SANITIZER)
+		r = add_rows(filter, sanitizer_rows, sizeof sanitizer_rows / sizeof *sanitizer_rows);
+	/* Its flags are out of a filter's sight; libc goes back to clone. */
+	if (!r)
+		r = seccomp_rule_add(filter, SCMP_ACT_ERRNO(ENOSYS), SCMP_SYS(clone3), 0);
+	return r;
+}
+
+/*
+ * What the library or the kernel may be too old for, and we can do without: a
+ * tree instead of a list, as the filter runs at each system call; no mitigation
+ * that slows us down for the sake of foreign code in the process, which there
+ * is none of.
+ */
+static void tune(scmp_filter_ctx filter)
+{
+	seccomp_attr_set(filter, SCMP_FLTATR_CTL_OPTIMIZE, 2);
+	seccomp_attr_set(filter, SCMP_FLTATR_CTL_SSB, 1);
+}
+
+static int load(scmp_filter_ctx filter)
+{
+	int r = seccomp_load(filter);
+
+	return r == -ECANCELED ? error_last() : r;	/* the kernel would not have it */
+}
+
+static int load_enforcing(bool has_vsock)
+{
+	scmp_filter_ctx filter = seccomp_init(SCMP_ACT_TRAP);
+	int r = filter ? report_catch_sigsys() : -ENOMEM;
+
+	if (!r) {
+		tune(filter);
+		/* Threads that a library has started; other system call tables. */
+		seccomp_attr_set(filter, SCMP_FLTATR_CTL_TSYNC, 1);
+		seccomp_attr_set(filter, SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_KILL_PROCESS);
+		r = fill(filter, has_vsock);
+	}
+	if (!r)
+		r = load(filter);
+	seccomp_release(filter);
+	return r;
+}
+
+/* The filter is kept: with it the library may close the descriptor. */
+static int load_reporting(bool has_vsock)
+{
+	static scmp_filter_ctx filter;
+	int r;
+
+	if (seccomp_api_get() < 5)		/* a kernel before 5.5 cannot ask us */
+		return -EOPNOTSUPP;
+	filter = seccomp_init(SCMP_ACT_NOTIFY);
+	r = filter ? fill(filter, has_vsock) : -ENOMEM;
+	if (!r)
+		r = report_start_listener();
+	if (!r)
+		r = load(filter);
+	if (!r)
+		report_listen(seccomp_notify_fd(filter));
+	return r;
+}
+
+int sandbox_enter_seccomp(bool has_vsock, bool only_reports)
+{
+	report_init();
+	return only_reports ? load_reporting(has_vsock) : load_enforcing(has_vsock);
+}

@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The daemon of the running test as the kernel sees it, and a kernel that does
+ * less than ours: what the tests of the sandbox share.
+ */
+#pragma once
+
+#include <stdbool.h>
+
+#include "e2e/e2e.h"
+
+#define COUNT(array) (sizeof (array) / sizeof *(array))
+
+/* Line @key of /proc's status of thread @task (NULL: the main one), behind the
+ * blanks; valid until the next call. */
+const char *confined_status(const char *task, const char *key);
+/* Each thread that is ours: a sanitizer's own was there before the sandbox. How
+ * many they were. */
+unsigned confined_for_each_thread(void (*check)(const char *task));
+/* Is @path, absolute, there for the daemon? */
+bool confined_sees(const char *path);
+
+void confined_check_log(const char *text);	/* somewhere in the daemon's log */
+void confined_check_log_is_empty(void);
+
+/* From here on @call fails, in this process and its children. */
+void confined_take_away(int call, int error);

@@ -1,0 +1,10 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Somebody in the daemon who should not be there: a library that is loaded into
+ * it and takes orders. A host client that says "TRY <act> [<what>]\n" instead of
+ * a CONNECT line makes the worker itself do that act, and is answered
+ * "<errno>\n", 0 for success; unless the worker dies of it.
+ */
+#pragma once
+
+#define INTRUDER_ORDER	"TRY "

@@ -1,0 +1,54 @@
+#!/bin/bash
+# SPDX-License-Identifier: BSD-3-Clause
+#
+# Nobody can flood the log: where guests, front-ends and host programs are dealt with, each
+# log line from info up goes through a limit, save those of the start and the end, which are
+# counted here. tests/logs.sh [ROOT]; TAP.
+
+set -euo pipefail
+
+root=$(cd "${1:-$(dirname "$0")/..}" && pwd)
+
+# How many lines of FILE come but once in the life of the daemon, or of a device.
+once() {
+	case $1 in
+	backend/afvsock.c)	echo 3 ;;	# it begins to listen
+	backend/afvsock_none.c)	echo 1 ;;
+	device/worker.c)	echo 1 ;;	# a thread ends
+	*)			echo 0 ;;
+	esac
+}
+
+# Prints a line for each file under DIR with more, or fewer, than that.
+violations() {
+	local dir=$1 file n
+
+	while read -r file; do
+		n=$(grep -cE '\blog_(err|warn|info)\(|\blog_at\(LOG_(ERR|WARN|INFO)' "$dir/src/$file" || true)
+		[ "$n" = "$(once "$file")" ] ||
+			echo "src/$file: $n unlimited log lines, $(once "$file") expected"
+	done < <(cd "$dir/src" && find backend device util vhost vsock -name '*.c' \
+		! -path util/log.c 2>/dev/null | sort)
+}
+
+found=$(violations "$root")
+if [ -z "$found" ]; then
+	echo "ok 1 - what a peer can cause is logged with a limit"
+else
+	echo "not ok 1 - what a peer can cause is logged with a limit"
+	echo "$found" >&2
+fi
+
+# A rule that nothing can break proves nothing.
+copy=$(mktemp -d)
+trap 'rm -rf "$copy"' EXIT
+mkdir -p "$copy/src/vhost"
+printf '\tif (bad)\n\t\tlog_warn(tag, "bad");\n' >"$copy/src/vhost/planted.c"
+if [ -n "$(violations "$copy")" ]; then
+	echo "ok 2 - a violation is found"
+else
+	echo "not ok 2 - a violation is found"
+	found=none
+fi
+echo "1..2"
+[ -z "$found" ]
