@@ -232,6 +232,8 @@ static int daemon_init(struct daemon *d, const struct plan *plan)
 	sibling_dir_seal(d->siblings);
 	if ((r = add_vms(d, plan)) < 0)
 		goto fail;
+	if ((r = log_start_thread()) < 0)
+		goto fail;
 	for (size_t i = 0; i < want; i++)
 		if ((r = worker_start(d->workers[i], on_worker_failed)) < 0)
 			goto fail;

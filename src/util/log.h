@@ -1,7 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Log lines: one write(2) per line, to standard error or a file, from any
- * thread, never blocking the data path for longer than that write.
+ * Log lines: one write(2) per line, to standard error or a file, from any thread.
+ *
+ * Whoever reads the log must not hold up the VMs: a pipe may be full because its
+ * reader was stopped, a file system may hang. So once workers run, a thread of
+ * its own writes the lines. They wait in a queue of fixed size; what does not fit,
+ * or fails to be written, is dropped and counted, and the next line that gets
+ * through says how many were.
  *
  *   err    an operator must act
  *   warn   somebody misbehaved, or the host ran short
@@ -23,6 +28,11 @@ enum log_level { LOG_ERR, LOG_WARN, LOG_INFO, LOG_DEBUG, LOG_TRACE };
 
 /* @path NULL: standard error. 0 or -errno of opening the file (appended to). */
 int log_init(enum log_level level, const char *path);
+
+/* From now on a thread writes. 0, or -errno: the callers go on writing. */
+int log_start_thread(void);
+
+/* Writes what is queued, unless that takes more than a second. */
 void log_deinit(void);
 
 extern enum log_level log_level;		/* read by the macros; set by log_init() */
