@@ -114,8 +114,8 @@ static void handshake_begin(struct uds *u, int fd)
 	s->timer.expire = on_handshake_timeout;
 	list_append(&u->handshakes, &s->link);
 	u->n_handshakes++;
-	if (sock_stream_register(&s->sock, false) < 0 ||
-	    loop_timer_set(u->config.loop, &s->timer, now_ms(u) + HANDSHAKE_MS) < 0)
+	loop_timer_set(u->config.loop, &s->timer, now_ms(u) + HANDSHAKE_MS);
+	if (sock_stream_register(&s->sock, false) < 0)
 		handshake_fail(u, s, "no memory");
 	else
 		on_handshake_ready(s);		/* the line is mostly there already */
@@ -172,19 +172,18 @@ static void on_connect_retry(struct loop_timer *timer)
 	int r = connect_to_port(u, s->sock.fd, s->connect_port);
 
 	if (r == -EAGAIN && now_ms(u) < s->give_up_ms) {
-		r = loop_timer_set(u->config.loop, &s->timer, now_ms(u) + CONNECT_RETRY_MS);
-		if (!r)
-			return;
+		loop_timer_set(u->config.loop, &s->timer, now_ms(u) + CONNECT_RETRY_MS);
+		return;
 	}
 	connect_finish(s, r);
 }
 
-static int connect_later(struct uds *u, struct uds_stream *s, uint32_t port)
+static void connect_later(struct uds *u, struct uds_stream *s, uint32_t port)
 {
 	s->timer.expire = on_connect_retry;
 	s->connect_port = port;
 	s->give_up_ms = now_ms(u) + CONNECT_GIVE_UP_MS;
-	return loop_timer_set(u->config.loop, &s->timer, now_ms(u) + CONNECT_RETRY_MS);
+	loop_timer_set(u->config.loop, &s->timer, now_ms(u) + CONNECT_RETRY_MS);
 }
 
 static int uds_connect(struct backend *b, const struct vsock_addr *src,
@@ -208,7 +207,7 @@ static int uds_connect(struct backend *b, const struct vsock_addr *src,
 		return r;
 	s->owner = u;
 	if (result)
-		r = connect_later(u, s, dst->port);
+		connect_later(u, s, dst->port);
 	else if ((r = sock_stream_register(&s->sock, false)) == 0)
 		uds_stream_go_live(s);
 	if (r < 0) {

@@ -159,7 +159,7 @@ static void set_timer(struct device *dev)
 		next_ms = now_ms(dev) + POLL_MS;
 	if (next_ms == UINT64_MAX)
 		loop_timer_cancel(dev->config.loop, &dev->timer);
-	else if (!dev->timer.slot || dev->timer.deadline_ms != next_ms)
+	else if (!dev->timer.is_set || dev->timer.deadline_ms != next_ms)
 		loop_timer_set(dev->config.loop, &dev->timer, next_ms);
 }
 

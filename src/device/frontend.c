@@ -80,7 +80,7 @@ static void on_ring_stopped(void *ctx, unsigned ring)
 	struct device *dev = ctx;
 
 	loop_remove(dev->config.loop, &dev->kicks[ring]);
-	if (ring != VSOCK_EVENTQ && !dev->resume.slot)
+	if (ring != VSOCK_EVENTQ && !dev->resume.is_set)
 		loop_timer_set(dev->config.loop, &dev->resume, now_ms(dev) + dev->config.pause_grace_ms);
 	device_look_at_guest(dev);
 }
