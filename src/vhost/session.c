@@ -7,6 +7,7 @@
 #include "util/error.h"
 #include "util/fd.h"
 #include "util/log.h"
+#include "vhost/event_fd.h"
 
 enum { MESSAGES_PER_TURN = 64 };
 
@@ -359,22 +360,26 @@ static const char *on_set_vring_kick(struct session *s, struct msg *msg)
 	return NULL;
 }
 
+/* Keeps the message's descriptor, or none. */
+static const char *take_event_fd(struct msg *msg, int *fd)
+{
+	int r = msg->n_fds ? event_fd_prepare(msg->fds[0]) : 0;
+
+	if (r < 0)
+		return r == -EINVAL ? "not an eventfd" : error_str(r);
+	fd_close(fd);
+	*fd = msg_take_fd(msg, 0);
+	return NULL;
+}
+
 static const char *on_set_vring_call(struct session *s, struct msg *msg)
 {
-	struct vring *v = session_vring(s, vring_fd_index(msg));
-
-	fd_close(&v->call_fd);
-	v->call_fd = msg_take_fd(msg, 0);
-	return NULL;
+	return take_event_fd(msg, &session_vring(s, vring_fd_index(msg))->call_fd);
 }
 
 static const char *on_set_vring_err(struct session *s, struct msg *msg)
 {
-	struct vring *v = session_vring(s, vring_fd_index(msg));
-
-	fd_close(&v->err_fd);
-	v->err_fd = msg_take_fd(msg, 0);
-	return NULL;
+	return take_event_fd(msg, &session_vring(s, vring_fd_index(msg))->err_fd);
 }
 
 static const char *on_set_vring_enable(struct session *s, struct msg *msg)
