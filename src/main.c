@@ -272,10 +272,11 @@ static int run(struct plan *plan)
 	block_signals(&ends);
 	umask(077);
 	share_descriptors(plan, raise_descriptor_limit());
-	if ((r = gmem_catch_sigbus()) < 0)
+	if ((r = gmem_catch_sigbus()) < 0 || (r = daemon_init(&daemon, plan)) < 0) {
+		log_err("main", "cannot start: %s", error_str(r));
 		return r;
-	if ((r = daemon_init(&daemon, plan)) < 0)
-		return r;
+	}
+	log_info("main", "serving with %zu workers", daemon.n_workers);
 	sigwait(&ends, &sig);
 	log_info("main", "ends on signal %d", sig);
 	daemon_deinit(&daemon);
