@@ -138,6 +138,9 @@ void conn_expired(struct conn *c);
  * is buffered is still drained. */
 void conn_guest_gone(struct conn *c);
 
+/* Ends it without a word to anybody, and with nothing drained. */
+void conn_end(struct conn *c);
+
 /* Ends it on our side: RST to the guest if it knows the connection. */
 void conn_reset(struct conn *c);
 

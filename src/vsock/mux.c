@@ -131,7 +131,8 @@ static void arm(struct mux *mux, struct conn *c, uint64_t now_ms)
 static void log_error(struct mux *mux, struct conn *c)
 {
 	log_limited(error_is_shortage(c->error) ? LOG_WARN : LOG_INFO, mux->config.tag,
-		    "%u, %llu:%u reset: %s", c->guest.port, (unsigned long long)c->peer.cid, c->peer.port, error_str(c->error));
+		    "%u, %llu:%u reset: %s", c->guest.port, (unsigned long long)c->peer.cid,
+		    c->peer.port, error_str(c->error));
 	c->error = 0;
 }
 
@@ -193,6 +194,16 @@ bool mux_abort(struct mux *mux, uint64_t now_ms)
 	}
 	reap(mux);
 	return mux->table.n > 0;
+}
+
+void mux_drop(struct mux *mux, uint64_t now_ms)
+{
+	for (struct conn *c = table_next(&mux->table, NULL), *next; c; c = next) {
+		next = table_next(&mux->table, c);
+		conn_end(c);
+		settle(mux, c, now_ms);
+	}
+	mux_reset(mux, now_ms);
 }
 
 void mux_free(struct mux *mux)
