@@ -272,6 +272,8 @@ static int daemon_init(struct daemon *d, const struct plan *plan)
 	sibling_dir_seal(d->siblings);
 	if ((r = add_vms(d, plan)) < 0 || (r = enter_sandbox(plan)) < 0)
 		goto fail;
+	if ((r = log_start_thread()) < 0)
+		goto fail;
 	for (size_t i = 0; i < want; i++)
 		if ((r = worker_start(d->workers[i], on_worker_failed)) < 0)
 			goto fail;
@@ -312,10 +314,11 @@ static int run(struct plan *plan)
 	if ((r = sandbox_check_user(plan->uid, plan->gid)) < 0)
 		return r;
 	share_descriptors(plan, raise_descriptor_limit());
-	if ((r = gmem_catch_sigbus()) < 0)
+	if ((r = gmem_catch_sigbus()) < 0 || (r = daemon_init(&daemon, plan)) < 0) {
+		log_err("main", "cannot start: %s", error_str(r));
 		return r;
-	if ((r = daemon_init(&daemon, plan)) < 0)
-		return r;
+	}
+	log_info("main", "serving with %zu workers", daemon.n_workers);
 	sigwait(&ends, &sig);
 	log_info("main", "ends on signal %d", sig);
 	daemon_deinit(&daemon);
@@ -336,7 +339,7 @@ int main(int argc, char **argv)
 		log_err("main", "log-file %s: %s", plan.log_file, error_str(r));
 	else
 		r = run(&plan);
-	/* The log stays open: with --sandbox=log somebody may still write to it. */
+	log_stop_thread();			/* but --sandbox=log may still have lines */
 	plan_deinit(&plan);
 	return r < 0 ? 1 : 0;
 }

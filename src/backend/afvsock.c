@@ -128,16 +128,16 @@ static void begin_stream(struct port *p, int fd)
 	struct sock_stream *s = stream_new(a, fd);
 	int r = s ? sock_stream_register(s, false) : -ENOMEM;
 
-	if (!r) {
-		sock_stream_go_live(s, false);
-		r = mux_connect_guest(a->config.mux, &s->base, NULL, p->number, now_ms(a));
-	}
 	if (r < 0) {
-		log_debug(a->config.tag, "host client to port %u: %s; closed", p->number,
-			  error_str(r));
+		log_limited(LOG_WARN, a->config.tag, "host client to port %u: %s; closed",
+			    p->number, error_str(r));
 		if (s)
 			stream_free(s);
+		return;
 	}
+	sock_stream_go_live(s, false);
+	if (mux_connect_guest(a->config.mux, &s->base, NULL, p->number, now_ms(a)) < 0)
+		stream_free(s);
 }
 
 static void on_accepted(void *ctx, int fd)

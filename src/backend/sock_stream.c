@@ -128,6 +128,8 @@ static int sock_read(struct stream *base, const struct iovec *v, int nv, size_t 
 	} iov = { .c = v };			/* recvmsg writes behind it, not to it */
 	ssize_t n;
 
+	if (s->error)
+		return s->error;
 	if (s->n_early) {
 		*out = take_early(s, v, nv);
 		return 0;

@@ -42,6 +42,7 @@ struct sock_stream {
 	bool saw_error;				/* ... and it is not a quiet one */
 	bool is_empty_for_good;			/* read up to the end, which is to be told */
 	bool wants_out, has_out;		/* interest; registered with EPOLLOUT */
+	int error;				/* -errno for the next read; 0: none */
 	uint8_t idle_outs;			/* EPOLLOUTs in a row that nobody wanted */
 	const char *early;			/* payload that was read with a handshake */
 	size_t n_early;

@@ -63,10 +63,22 @@ static void handshake_fail(struct uds *u, struct uds_stream *s, const char *why)
 	uds_stream_free(s);
 }
 
+static void log_client_error(const struct uds *u, int error)
+{
+	log_limited(error_is_shortage(error) ? LOG_WARN : LOG_DEBUG, u->config.tag,
+		    "host client: %s; closed", error_str(error));
+}
+
+static void handshake_fail_error(struct uds *u, struct uds_stream *s, int error)
+{
+	log_client_error(u, error);
+	handshake_leave(u, s);
+	uds_stream_free(s);
+}
+
 static void handshake_done(struct uds *u, struct uds_stream *s)
 {
 	uint32_t port;
-	int r;
 
 	if (!hybrid_parse_connect(s->line, s->line_len, &port)) {
 		handshake_fail(u, s, "not a CONNECT line");
@@ -74,11 +86,8 @@ static void handshake_done(struct uds *u, struct uds_stream *s)
 	}
 	handshake_leave(u, s);
 	uds_stream_go_live(s);
-	r = mux_connect_guest(u->config.mux, &s->sock.base, NULL, port, now_ms(u));
-	if (r < 0) {
-		log_debug(u->config.tag, "host client to port %u: %s; closed", port, error_str(r));
+	if (mux_connect_guest(u->config.mux, &s->sock.base, NULL, port, now_ms(u)) < 0)
 		uds_stream_free(s);
-	}
 }
 
 static void on_handshake_ready(struct uds_stream *s)
@@ -88,9 +97,12 @@ static void on_handshake_ready(struct uds_stream *s)
 
 	if (r == 0)
 		handshake_done(u, s);
+	else if (r == STREAM_E_EOF)
+		handshake_fail(u, s, "left before a whole line");
+	else if (r == -EMSGSIZE)
+		handshake_fail(u, s, "line too long");
 	else if (r != STREAM_E_AGAIN)
-		handshake_fail(u, s, r == STREAM_E_EOF ? "left before a whole line" :
-			       r == -EMSGSIZE ? "line too long" : error_str(r));
+		handshake_fail_error(u, s, r);
 }
 
 static void on_handshake_timeout(struct loop_timer *timer)
@@ -103,20 +115,23 @@ static void on_handshake_timeout(struct loop_timer *timer)
 static void handshake_begin(struct uds *u, int fd)
 {
 	struct uds_stream *s;
+	int r;
 
 	if (u->n_handshakes == u->config.max_handshakes)
 		handshake_fail(u, container_of(u->handshakes.next, struct uds_stream, link),
 			       "too many that say nothing");
-	if (uds_stream_new(&s, u->config.loop, u->config.mux, fd) < 0)
+	if ((r = uds_stream_new(&s, u->config.loop, u->config.mux, fd)) < 0) {
+		log_client_error(u, r);
 		return;
+	}
 	s->owner = u;
 	s->handshake_ready = on_handshake_ready;
 	s->timer.expire = on_handshake_timeout;
 	list_append(&u->handshakes, &s->link);
 	u->n_handshakes++;
-	if (sock_stream_register(&s->sock, false) < 0 ||
-	    loop_timer_set(u->config.loop, &s->timer, now_ms(u) + HANDSHAKE_MS) < 0)
-		handshake_fail(u, s, "no memory");
+	loop_timer_set(u->config.loop, &s->timer, now_ms(u) + HANDSHAKE_MS);
+	if ((r = sock_stream_register(&s->sock, false)) < 0)
+		handshake_fail_error(u, s, r);
 	else
 		on_handshake_ready(s);		/* the line is mostly there already */
 }
@@ -172,19 +187,18 @@ static void on_connect_retry(struct loop_timer *timer)
 	int r = connect_to_port(u, s->sock.fd, s->connect_port);
 
 	if (r == -EAGAIN && now_ms(u) < s->give_up_ms) {
-		r = loop_timer_set(u->config.loop, &s->timer, now_ms(u) + CONNECT_RETRY_MS);
-		if (!r)
-			return;
+		loop_timer_set(u->config.loop, &s->timer, now_ms(u) + CONNECT_RETRY_MS);
+		return;
 	}
 	connect_finish(s, r);
 }
 
-static int connect_later(struct uds *u, struct uds_stream *s, uint32_t port)
+static void connect_later(struct uds *u, struct uds_stream *s, uint32_t port)
 {
 	s->timer.expire = on_connect_retry;
 	s->connect_port = port;
 	s->give_up_ms = now_ms(u) + CONNECT_GIVE_UP_MS;
-	return loop_timer_set(u->config.loop, &s->timer, now_ms(u) + CONNECT_RETRY_MS);
+	loop_timer_set(u->config.loop, &s->timer, now_ms(u) + CONNECT_RETRY_MS);
 }
 
 static int uds_connect(struct backend *b, const struct vsock_addr *src,
@@ -208,7 +222,7 @@ static int uds_connect(struct backend *b, const struct vsock_addr *src,
 		return r;
 	s->owner = u;
 	if (result)
-		r = connect_later(u, s, dst->port);
+		connect_later(u, s, dst->port);
 	else if ((r = sock_stream_register(&s->sock, false)) == 0)
 		uds_stream_go_live(s);
 	if (r < 0) {

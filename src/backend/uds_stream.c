@@ -93,11 +93,14 @@ static void on_accepted(struct sock_stream *sock, const struct vsock_addr *guest
 	char *end = decimal_put(stpcpy(ok, "OK "), guest->port);
 
 	*end++ = '\n';
-	/* The first bytes on an empty socket: whole, or its peer has left, which
-	 * reading will tell. */
+	/* The first bytes on an empty socket: all go, or none. That its peer has left
+	 * shows behind what it sent before. */
 	if (s->from_host &&
-	    send(sock->fd, ok, (size_t)(end - ok), MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
+	    send(sock->fd, ok, (size_t)(end - ok), MSG_DONTWAIT | MSG_NOSIGNAL) < 0) {
+		if (errno != EPIPE && errno != ECONNRESET)
+			sock->error = error_last();
 		sock->base.ready |= STREAM_IN;
+	}
 }
 
 /* EPOLLHUP tells; behind the last byte it may not have come yet. */

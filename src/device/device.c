@@ -50,17 +50,22 @@ static struct virtq *running(struct device *dev, unsigned ring)
 	return dev->session ? session_running(dev->session, ring) : NULL;
 }
 
-static void input_chain(struct device *dev, const struct virtq_chain *chain)
+/* False: guest memory vanished, so this packet and those behind it are not what
+ * the guest sent. */
+static bool input_chain(struct device *dev, const struct virtq_chain *chain)
 {
 	struct iov_cur cur = { .iov = chain->iov, .n = chain->n_out, .left = chain->out_len };
 	struct pkt pkt;
 	int bad = pkt_parse(&pkt, &cur);
 
+	if (session_memory_is_lost(dev->session))
+		return false;
 	if (bad)
 		log_guest(dev->tag, "packet of %zu bytes dropped: %s", chain->out_len,
 			  pkt_str_error(bad));
 	else
 		mux_input(dev->mux, &pkt, &cur, now_ms(dev));
+	return true;
 }
 
 /* A batch of the TX ring. True: there may be more right now. */
@@ -78,10 +83,13 @@ static bool drain_tx(struct device *dev, struct virtq *q)
 		}
 		if ((r = virtq_pop(q, &iovs, &chain)))
 			break;
-		input_chain(dev, &chain);
+		if (!input_chain(dev, &chain))
+			return false;		/* the turn ends with the session */
 		virtq_push(q, &chain, 0);	/* seen after the flush, by the publish */
 		bytes += chain.out_len;
 	}
+	if (session_memory_is_lost(dev->session))
+		return false;			/* small payloads were copied */
 	mux_flush(dev->mux, now_ms(dev));
 	if (virtq_publish(q))
 		call_guest(session_vring(dev->session, VSOCK_TXQ));
@@ -159,7 +167,7 @@ static void set_timer(struct device *dev)
 		next_ms = now_ms(dev) + POLL_MS;
 	if (next_ms == UINT64_MAX)
 		loop_timer_cancel(dev->config.loop, &dev->timer);
-	else if (!dev->timer.slot || dev->timer.deadline_ms != next_ms)
+	else if (!dev->timer.is_set || dev->timer.deadline_ms != next_ms)
 		loop_timer_set(dev->config.loop, &dev->timer, next_ms);
 }
 
@@ -227,6 +235,7 @@ static void on_turn(struct loop_work *work)
 	dev->in_turn = false;
 	if (dev->session && session_memory_is_lost(dev->session)) {
 		log_limited(LOG_ERR, dev->tag, "guest memory vanished; front-end disconnected");
+		mux_drop(dev->mux, now_ms(dev));
 		frontend_drop(dev);
 		more = false;
 	}

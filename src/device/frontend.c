@@ -80,7 +80,7 @@ static void on_ring_stopped(void *ctx, unsigned ring)
 	struct device *dev = ctx;
 
 	loop_remove(dev->config.loop, &dev->kicks[ring]);
-	if (ring != VSOCK_EVENTQ && !dev->resume.slot)
+	if (ring != VSOCK_EVENTQ && !dev->resume.is_set)
 		loop_timer_set(dev->config.loop, &dev->resume, now_ms(dev) + dev->config.pause_grace_ms);
 	device_look_at_guest(dev);
 }
@@ -209,9 +209,13 @@ static void on_candidate(struct loop_source *source, uint32_t events)
 {
 	struct candidate *c = container_of(source, struct candidate, source);
 	char byte;
+	ssize_t n = recv(c->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
 
 	(void)events;
-	if (recv(c->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) <= 0) {
+	if (n <= 0) {
+		if (n < 0 && errno != ECONNRESET)
+			log_limited(LOG_WARN, c->dev->tag, "front-end: %s; disconnected",
+				    error_str(error_last()));
 		candidate_drop(c);
 	} else if (is_taken(c->dev)) {
 		log_limited(LOG_WARN, c->dev->tag, "a second front-end was refused");

@@ -107,8 +107,8 @@ static void on_sigsys(int sig, siginfo_t *info, void *context)
 		errno = saved_errno;
 		return;
 	}
-	log_err("sandbox", "system call %s (%d) is not one of ours: the daemon ends",
-		report_name(nr), nr);
+	log_last_words("sandbox", "system call %s (%d) is not one of ours: the daemon ends",
+		       report_name(nr), nr);
 	signal(sig, SIG_DFL);
 	raise(sig);
 }

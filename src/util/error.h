@@ -14,6 +14,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <stdbool.h>
 #include <string.h>
 
 /* errno as a negative value; for a call that has just failed. */
@@ -21,6 +22,13 @@ static inline int error_last(void)
 {
 	assert(errno > 0);
 	return -errno;
+}
+
+/* The system has no more of something, which its operator should know. */
+static inline bool error_is_shortage(int error)
+{
+	return error == -ENOMEM || error == -ENOBUFS || error == -EMFILE || error == -ENFILE ||
+		error == -ENOSPC;
 }
 
 /* The text of a -errno. */

@@ -1,7 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Log lines: one write(2) per line, to standard error or a file, from any
- * thread, never blocking the data path for longer than that write.
+ * Log lines: one write(2) per line, to standard error or a file, from any thread.
+ *
+ * Whoever reads the log must not hold up the VMs: a pipe may be full because its
+ * reader was stopped, a file system may hang. So once workers run, a thread of
+ * its own writes the lines. They wait in a queue of fixed size; what does not fit,
+ * or fails to be written, is dropped and counted, and the next line that gets
+ * through says how many were.
  *
  *   err    an operator must act
  *   warn   somebody misbehaved, or the host ran short
@@ -25,14 +30,28 @@ enum log_level { LOG_ERR, LOG_WARN, LOG_INFO, LOG_DEBUG, LOG_TRACE };
 
 /* @path NULL: standard error. 0 or -errno of opening the file (appended to). */
 int log_init(enum log_level level, const char *path);
+
+/* From now on a thread writes. 0, or -errno: the callers go on writing. */
+int log_start_thread(void);
+
+/* Writes what is queued; the callers write again. False: that takes more than a
+ * second, and it goes on. */
+bool log_stop_thread(void);
+
+/* The same, and closes the file. */
 void log_deinit(void);
 
 extern enum log_level log_level;		/* read by the macros; set by log_init() */
 
-/* No lock, no malloc: the handler of a signal that a system call of ours raised
- * (the sandbox's) may log too. */
+/* No malloc, and no lock that is held during a system call but futex and write:
+ * the handler of a signal that a refused call raised (the sandbox's) may log too. */
 void log_line(enum log_level level, const char *tag, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
+
+/* An error, written by the caller itself: for one who is about to end the process,
+ * and with it the queue. Does not wait for a reader. */
+void log_last_words(const char *tag, const char *fmt, ...)
+	__attribute__((format(printf, 2, 3)));
 
 /*
  * "2026-11-21T13:28:08.042Z ", how many bytes. gmtime() would look for the time

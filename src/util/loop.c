@@ -21,8 +21,7 @@ struct loop {
 	uint64_t now_ms;
 	struct epoll_event events[BATCH];
 	int n_events, at;			/* of the batch being dispatched */
-	struct loop_timer **heap;		/* [1..n_timers], least deadline first */
-	size_t n_timers, heap_size;
+	struct loop_timer *timers;		/* a pairing heap: the next to expire */
 	struct list work;
 };
 
@@ -67,7 +66,6 @@ void loop_free(struct loop *loop)
 		return;
 	fd_close(&loop->stop_fd);
 	fd_close(&loop->epfd);
-	free(loop->heap);
 	free(loop);
 }
 
@@ -123,81 +121,88 @@ void loop_forget(struct loop *loop, struct loop_source *src)
 			loop->events[i].data.ptr = NULL;
 }
 
-static void heap_place(struct loop *loop, struct loop_timer *timer, size_t slot)
+/*
+ * Timers are a pairing heap: each has the later ones as children, so that the
+ * first to expire is the root. It is made of what the timers themselves have:
+ * setting one needs no memory, and cannot fail just when memory is short.
+ */
+static struct loop_timer *heap_meld(struct loop_timer *a, struct loop_timer *b)
 {
-	loop->heap[slot] = timer;
-	timer->slot = slot;
+	struct loop_timer *parent, *child;
+
+	if (!a || !b)
+		return a ? a : b;
+	parent = b->deadline_ms < a->deadline_ms ? b : a;
+	child = parent == a ? b : a;
+	child->prev = parent;
+	child->next = parent->child;
+	if (child->next)
+		child->next->prev = child;
+	parent->child = child;
+	return parent;
 }
 
-static void heap_up(struct loop *loop, struct loop_timer *timer, size_t slot)
+/* One heap of a list of siblings: pairs from the left, then all from the right. */
+static struct loop_timer *heap_meld_all(struct loop_timer *first)
 {
-	for (; slot > 1; slot /= 2) {
-		if (loop->heap[slot / 2]->deadline_ms <= timer->deadline_ms)
-			break;
-		heap_place(loop, loop->heap[slot / 2], slot);
+	struct loop_timer *pairs = NULL, *heap = NULL;
+
+	while (first) {
+		struct loop_timer *a = first, *b = a->next, *pair;
+
+		first = b ? b->next : NULL;
+		a->next = a->prev = NULL;
+		if (b)
+			b->next = b->prev = NULL;
+		pair = heap_meld(a, b);
+		pair->next = pairs;
+		pairs = pair;
 	}
-	heap_place(loop, timer, slot);
-}
+	while (pairs) {
+		struct loop_timer *pair = pairs;
 
-static void heap_down(struct loop *loop, struct loop_timer *timer, size_t slot)
-{
-	for (size_t child; (child = slot * 2) <= loop->n_timers; slot = child) {
-		if (child < loop->n_timers &&
-		    loop->heap[child + 1]->deadline_ms < loop->heap[child]->deadline_ms)
-			child++;
-		if (loop->heap[child]->deadline_ms >= timer->deadline_ms)
-			break;
-		heap_place(loop, loop->heap[child], slot);
+		pairs = pair->next;
+		pair->next = NULL;
+		heap = heap_meld(heap, pair);
 	}
-	heap_place(loop, timer, slot);
+	return heap;
 }
 
-static int heap_grow(struct loop *loop)
+/* Out of its parent's list of children; @timer is not the root. */
+static void heap_cut(struct loop_timer *timer)
 {
-	size_t size = loop->heap_size ? loop->heap_size * 2 : 16;
-	struct loop_timer **heap = realloc(loop->heap, size * sizeof *heap);
-
-	if (!heap)
-		return -ENOMEM;
-	loop->heap = heap;
-	loop->heap_size = size;
-	return 0;
+	if (timer->prev->child == timer)
+		timer->prev->child = timer->next;
+	else
+		timer->prev->next = timer->next;
+	if (timer->next)
+		timer->next->prev = timer->prev;
+	timer->next = timer->prev = NULL;
 }
 
-int loop_timer_set(struct loop *loop, struct loop_timer *timer, uint64_t deadline_ms)
+void loop_timer_set(struct loop *loop, struct loop_timer *timer, uint64_t deadline_ms)
 {
-	uint64_t old_ms = timer->deadline_ms;
-
-	if (!timer->slot) {
-		if (loop->n_timers + 2 > loop->heap_size && heap_grow(loop) < 0)
-			return -ENOMEM;
-		timer->deadline_ms = deadline_ms;
-		heap_up(loop, timer, ++loop->n_timers);
-		return 0;
-	}
+	loop_timer_cancel(loop, timer);
 	timer->deadline_ms = deadline_ms;
-	if (deadline_ms < old_ms)
-		heap_up(loop, timer, timer->slot);
-	else if (deadline_ms > old_ms)
-		heap_down(loop, timer, timer->slot);
-	return 0;
+	timer->is_set = true;
+	loop->timers = heap_meld(loop->timers, timer);
 }
 
 void loop_timer_cancel(struct loop *loop, struct loop_timer *timer)
 {
-	struct loop_timer *last;
-	size_t slot = timer->slot;
+	struct loop_timer *later;
 
-	if (!slot)
+	if (!timer->is_set)
 		return;
-	timer->slot = 0;
-	last = loop->heap[loop->n_timers--];
-	if (last == timer)
-		return;
-	if (slot > 1 && loop->heap[slot / 2]->deadline_ms > last->deadline_ms)
-		heap_up(loop, last, slot);
-	else
-		heap_down(loop, last, slot);
+	later = heap_meld_all(timer->child);
+	timer->child = NULL;
+	timer->is_set = false;
+	if (timer == loop->timers) {
+		loop->timers = later;
+	} else {
+		heap_cut(timer);
+		loop->timers = heap_meld(loop->timers, later);
+	}
 }
 
 void loop_work_init(struct loop_work *work, void (*run)(struct loop_work *work))
@@ -219,8 +224,8 @@ void loop_work_cancel(struct loop_work *work)
 
 static void run_timers(struct loop *loop)
 {
-	while (loop->n_timers && loop->heap[1]->deadline_ms <= loop->now_ms) {
-		struct loop_timer *timer = loop->heap[1];
+	while (loop->timers && loop->timers->deadline_ms <= loop->now_ms) {
+		struct loop_timer *timer = loop->timers;
 
 		loop_timer_cancel(loop, timer);
 		timer->expire(timer);
@@ -251,9 +256,9 @@ static int wait_ms(const struct loop *loop, int max_wait_ms)
 
 	if (!list_is_empty(&loop->work))
 		return 0;
-	if (!loop->n_timers)
+	if (!loop->timers)
 		return max_wait_ms;
-	deadline_ms = loop->heap[1]->deadline_ms;
+	deadline_ms = loop->timers->deadline_ms;
 	now_ms = clock_ms();
 	if (deadline_ms <= now_ms)
 		return 0;

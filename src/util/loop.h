@@ -31,7 +31,9 @@ struct loop_source {
 struct loop_timer {
 	void (*expire)(struct loop_timer *timer);
 	uint64_t deadline_ms;
-	size_t slot;				/* in the loop's heap, from 1; 0: not set */
+	bool is_set;
+	struct loop_timer *child, *next, *prev;	/* in the loop's heap; prev of a first
+						   child: its parent */
 };
 
 struct loop_work {
@@ -63,8 +65,8 @@ void loop_remove(struct loop *loop, struct loop_source *src);	/* also when not a
  * takes it out of epoll, and a system call is saved. */
 void loop_forget(struct loop *loop, struct loop_source *src);
 
-/* Sets or moves the timer; 0 or -ENOMEM, which can only be when it was not set. */
-int loop_timer_set(struct loop *loop, struct loop_timer *timer, uint64_t deadline_ms);
+/* Sets or moves the timer. */
+void loop_timer_set(struct loop *loop, struct loop_timer *timer, uint64_t deadline_ms);
 void loop_timer_cancel(struct loop *loop, struct loop_timer *timer);
 
 void loop_work_init(struct loop_work *work, void (*run)(struct loop_work *work));

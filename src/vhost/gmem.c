@@ -18,7 +18,7 @@ struct region {
 	uint64_t gpa, size, uaddr;
 	char *ptr;				/* of gpa */
 	char *map;				/* what mmap returned: ptr rounded down */
-	size_t map_len;
+	size_t map_len, granule;		/* mapped in multiples of it */
 };
 
 struct gmem {
@@ -95,6 +95,7 @@ static int map_region(struct region *r, uint64_t offset, int fd)
 	madvise(map, len, MADV_DONTDUMP);
 	r->map = map;
 	r->map_len = len;
+	r->granule = granule;
 	r->ptr = r->map + skip;
 	return 0;
 }
@@ -211,6 +212,20 @@ bool gmem_is_lost(const struct gmem *mem)
 	return mem->lost;
 }
 
+static bool map_zeroes(char *at, size_t len)
+{
+	return mmap(at, len, PROT_READ | PROT_WRITE,
+		    MAP_FIXED | MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0) != MAP_FAILED;
+}
+
+/* The page alone: what lies elsewhere may be on its way to a host program. All
+ * of it when there are too many mappings. */
+static bool replace_page(struct region *r, size_t off)
+{
+	return map_zeroes(r->map + off / r->granule * r->granule, r->granule) ||
+		map_zeroes(r->map, r->map_len);
+}
+
 /* Only called for a fault of this very thread, hence never while it changes
  * its own list; mmap is a plain system call. */
 static void on_sigbus(int sig, siginfo_t *info, void *context)
@@ -228,9 +243,7 @@ static void on_sigbus(int sig, siginfo_t *info, void *context)
 
 				if (at < r->map || at >= r->map + r->map_len)
 					continue;
-				if (mmap(r->map, r->map_len, PROT_READ | PROT_WRITE,
-					 MAP_FIXED | MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
-					 -1, 0) == MAP_FAILED)
+				if (!replace_page(r, (size_t)(at - r->map)))
 					break;
 				mem->lost = 1;
 				errno = saved_errno;

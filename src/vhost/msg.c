@@ -293,7 +293,7 @@ int msg_read(struct msg_reader *reader, int sock)
 	return 0;
 }
 
-bool msg_send_reply(int sock, uint32_t request, const void *payload, size_t len)
+int msg_send_reply(int sock, uint32_t request, const void *payload, size_t len)
 {
 	struct vhost_user_hdr hdr = {
 		.request = request, .flags = VHOST_USER_VERSION | VHOST_USER_F_REPLY,
@@ -305,8 +305,14 @@ bool msg_send_reply(int sock, uint32_t request, const void *payload, size_t len)
 	} p = { .c = payload };			/* iovecs have no const */
 	struct iovec iov[2] = { { &hdr, sizeof hdr }, { p.v, len } };
 	struct msghdr mh = { .msg_iov = iov, .msg_iovlen = 2 };
+	ssize_t n;
 
 	/* A few bytes on a socket that the front-end empties before it asks on;
 	 * one that does not is not worth a buffer. */
-	return sendmsg(sock, &mh, MSG_DONTWAIT | MSG_NOSIGNAL) == (ssize_t)(sizeof hdr + len);
+	do
+		n = sendmsg(sock, &mh, MSG_DONTWAIT | MSG_NOSIGNAL);
+	while (n < 0 && errno == EINTR);
+	if (n < 0)
+		return error_last();
+	return n == (ssize_t)(sizeof hdr + len) ? 0 : -EAGAIN;
 }

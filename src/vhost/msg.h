@@ -78,5 +78,5 @@ const char *msg_str_error(int error);
 /* Does the request have a reply of its own, whatever REPLY_ACK says? */
 bool msg_has_reply(uint32_t request);
 
-/* Sends a reply; false: the front-end does not take it, the session is over. */
-bool msg_send_reply(int sock, uint32_t request, const void *payload, size_t len);
+/* Sends a reply. 0; -errno: the front-end does not take it, the session is over. */
+int msg_send_reply(int sock, uint32_t request, const void *payload, size_t len);

@@ -7,6 +7,7 @@
 #include "util/error.h"
 #include "util/fd.h"
 #include "util/log.h"
+#include "vhost/event_fd.h"
 
 enum { MESSAGES_PER_TURN = 64 };
 
@@ -359,22 +360,26 @@ static const char *on_set_vring_kick(struct session *s, struct msg *msg)
 	return NULL;
 }
 
+/* Keeps the message's descriptor, or none. */
+static const char *take_event_fd(struct msg *msg, int *fd)
+{
+	int r = msg->n_fds ? event_fd_prepare(msg->fds[0]) : 0;
+
+	if (r < 0)
+		return r == -EINVAL ? "not an eventfd" : error_str(r);
+	fd_close(fd);
+	*fd = msg_take_fd(msg, 0);
+	return NULL;
+}
+
 static const char *on_set_vring_call(struct session *s, struct msg *msg)
 {
-	struct vring *v = session_vring(s, vring_fd_index(msg));
-
-	fd_close(&v->call_fd);
-	v->call_fd = msg_take_fd(msg, 0);
-	return NULL;
+	return take_event_fd(msg, &session_vring(s, vring_fd_index(msg))->call_fd);
 }
 
 static const char *on_set_vring_err(struct session *s, struct msg *msg)
 {
-	struct vring *v = session_vring(s, vring_fd_index(msg));
-
-	fd_close(&v->err_fd);
-	v->err_fd = msg_take_fd(msg, 0);
-	return NULL;
+	return take_event_fd(msg, &session_vring(s, vring_fd_index(msg))->err_fd);
 }
 
 static const char *on_set_vring_enable(struct session *s, struct msg *msg)
@@ -451,9 +456,21 @@ static bool wants_ack(const struct session *s, const struct msg *msg)
 		msg->hdr.flags & VHOST_USER_F_NEED_REPLY;
 }
 
+/* False: the session cannot go on. */
+static bool send_reply(struct session *s, const struct msg *msg, const void *payload, size_t len)
+{
+	int r = msg_send_reply(s->sock, msg->hdr.request, payload, len);
+
+	if (r < 0)
+		log_limited(error_is_shortage(r) ? LOG_WARN : LOG_INFO, s->config.tag,
+			    "front-end: cannot answer %s: %s; disconnected",
+			    msg_name(msg->hdr.request), error_str(r));
+	return r == 0;
+}
+
 static bool send_ack(struct session *s, const struct msg *msg, uint64_t status)
 {
-	return msg_send_reply(s->sock, msg->hdr.request, &status, sizeof status);
+	return send_reply(s, msg, &status, sizeof status);
 }
 
 /* False: the session cannot go on. */
@@ -464,7 +481,7 @@ static bool refuse(struct session *s, const struct msg *msg, int error, const ch
 	if (wants_ack(s, msg))
 		return send_ack(s, msg, 1);
 	if (msg_has_reply(msg->hdr.request))	/* nothing, rather than keep it waiting */
-		return msg_send_reply(s->sock, msg->hdr.request, NULL, 0);
+		return send_reply(s, msg, NULL, 0);
 	return error == MSG_E_UNKNOWN;
 }
 
@@ -481,7 +498,7 @@ static bool dispatch(struct session *s, struct msg *msg)
 	if (why)
 		return refuse(s, msg, 0, why);
 	if (msg_has_reply(msg->hdr.request))
-		return msg_send_reply(s->sock, msg->hdr.request, s->reply.bytes, s->reply.len);
+		return send_reply(s, msg, s->reply.bytes, s->reply.len);
 	return !wants_ack(s, msg) || send_ack(s, msg, 0);
 }
 

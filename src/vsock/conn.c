@@ -85,6 +85,7 @@ void conn_connected(struct conn *c, int error)
 	if (c->state != CONN_CONNECTING)
 		return;
 	if (error) {
+		c->error = error;
 		conn_reset(c);
 	} else {
 		c->state = CONN_OPEN;
@@ -125,6 +126,7 @@ static void host_turns_deaf(struct conn *c, int error)
 	c->host_deaf = true;
 	c->host_failed |= error == -ECONNRESET;
 	if (c->state == CONN_LINGERING || (error != -EPIPE && error != -ECONNRESET)) {
+		c->error = error;
 		conn_reset(c);
 		return;
 	}
@@ -151,6 +153,7 @@ static bool write_some(struct conn *c, const struct iovec *iov, size_t n, size_t
 void conn_forward(struct conn *c, const struct iovec *iov, size_t n, size_t len)
 {
 	size_t taken = 0;
+	int r;
 
 	if (c->state != CONN_OPEN)
 		return;
@@ -158,10 +161,12 @@ void conn_forward(struct conn *c, const struct iovec *iov, size_t n, size_t len)
 		write_some(c, iov, n, &taken);
 	if (c->state != CONN_OPEN || taken == len)
 		return;
-	if (c->host_deaf)
+	if (c->host_deaf) {
 		c->credit.fwd_cnt += (uint32_t)(len - taken);
-	else if (byte_ring_append(&c->to_host, iov, n, taken) < 0)
+	} else if ((r = byte_ring_append(&c->to_host, iov, n, taken)) < 0) {
+		c->error = r;
 		conn_reset(c);
+	}
 }
 
 /* Moves what is buffered to the stream. */
@@ -335,6 +340,7 @@ void conn_expired(struct conn *c)
 void conn_read_ended(struct conn *c, int r)
 {
 	if (r < 0) {
+		c->error = r;
 		conn_reset(c);
 		return;
 	}

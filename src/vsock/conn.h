@@ -85,6 +85,7 @@ struct conn {
 	struct credit credit;
 	struct byte_ring to_host;		/* taken from the guest, not by the stream */
 	uint32_t read_hint;			/* bytes that the next read may find */
+	int error;				/* -errno that ended it; 0: none, or it was logged */
 	uint8_t state;				/* enum conn_state */
 	uint8_t armed;				/* enum conn_timer: the one that it has */
 	uint8_t guest_shutdown;			/* VSOCK_SHUTDOWN_* that the guest said */
@@ -136,6 +137,9 @@ void conn_expired(struct conn *c);
 /* The guest does not know it any more: RST, or a reset of the whole guest. What
  * is buffered is still drained. */
 void conn_guest_gone(struct conn *c);
+
+/* Ends it without a word to anybody, and with nothing drained. */
+void conn_end(struct conn *c);
 
 /* Ends it on our side: RST to the guest if it knows the connection. */
 void conn_reset(struct conn *c);

@@ -9,8 +9,5 @@ enum {						/* bytes: conn::read_hint */
 	READ_HINT_FIRST = 16 * 1024,
 };
 
-/* Nothing is left to be said: DEAD. */
-void conn_end(struct conn *c);
-
 /* Behind the last byte of the stream: @r is STREAM_E_EOF, STREAM_E_CLOSED or -errno. */
 void conn_read_ended(struct conn *c, int r);

@@ -128,6 +128,14 @@ static void arm(struct mux *mux, struct conn *c, uint64_t now_ms)
 	mux->config.wake(mux->config.ctx);	/* it has to look at the deadlines */
 }
 
+static void log_error(struct mux *mux, struct conn *c)
+{
+	log_limited(error_is_shortage(c->error) ? LOG_WARN : LOG_INFO, mux->config.tag,
+		    "%u, %llu:%u reset: %s", c->guest.port, (unsigned long long)c->peer.cid,
+		    c->peer.port, error_str(c->error));
+	c->error = 0;
+}
+
 /* After every input of a connection: does what follows from its state. The
  * connection is freed by reap(), at the end of the function that got the input. */
 static void settle(struct mux *mux, struct conn *c, uint64_t now_ms)
@@ -137,6 +145,8 @@ static void settle(struct mux *mux, struct conn *c, uint64_t now_ms)
 			table_remove(&mux->table, c);
 	}
 	arm(mux, c, now_ms);
+	if (c->error)
+		log_error(mux, c);
 	if (c->state == CONN_DEAD) {
 		list_remove(&c->ready_link);
 		list_append(&mux->dead, &c->ready_link);
@@ -184,6 +194,16 @@ bool mux_abort(struct mux *mux, uint64_t now_ms)
 	}
 	reap(mux);
 	return mux->table.n > 0;
+}
+
+void mux_drop(struct mux *mux, uint64_t now_ms)
+{
+	for (struct conn *c = table_next(&mux->table, NULL), *next; c; c = next) {
+		next = table_next(&mux->table, c);
+		conn_end(c);
+		settle(mux, c, now_ms);
+	}
+	mux_reset(mux, now_ms);
 }
 
 void mux_free(struct mux *mux)
@@ -272,7 +292,8 @@ static void on_stray(struct mux *mux, const struct pkt *pkt, uint64_t now_ms)
 	r = on_request(mux, pkt, now_ms);
 	if (r < 0) {
 		mux->stats.refused++;
-		log_limited(LOG_INFO, mux->config.tag, "%u>%llu:%u refused: %s", pkt->src.port,
+		log_limited(error_is_shortage(r) ? LOG_WARN : LOG_INFO, mux->config.tag,
+			    "%u>%llu:%u refused: %s", pkt->src.port,
 			    (unsigned long long)pkt->dst.cid, pkt->dst.port, error_str(r));
 		reply_rst(mux, pkt);
 	}
@@ -426,8 +447,8 @@ static uint32_t take_port(struct mux *mux, uint32_t guest_port)
 	}
 }
 
-int mux_connect_guest(struct mux *mux, struct stream *stream, const struct vsock_addr *from,
-		      uint32_t port, uint64_t now_ms)
+static int connect_guest(struct mux *mux, struct stream *stream, const struct vsock_addr *from,
+			 uint32_t port, uint64_t now_ms)
 {
 	struct vsock_addr guest = { mux->config.guest_cid, port };
 	struct vsock_addr peer = { VSOCK_CID_HOST, 0 };
@@ -456,6 +477,19 @@ int mux_connect_guest(struct mux *mux, struct stream *stream, const struct vsock
 	conn_begin_requested(c);
 	settle(mux, c, now_ms);
 	return 0;
+}
+
+int mux_connect_guest(struct mux *mux, struct stream *stream, const struct vsock_addr *from,
+		      uint32_t port, uint64_t now_ms)
+{
+	int r = connect_guest(mux, stream, from, port, now_ms);
+
+	if (r < 0)
+		log_limited(error_is_shortage(r) ? LOG_WARN : LOG_DEBUG, mux->config.tag,
+			    "connection from %llu to port %u refused: %s",
+			    from ? (unsigned long long)from->cid : VSOCK_CID_HOST, port,
+			    error_str(r));
+	return r;
 }
 
 void mux_stream_ready(struct mux *mux, struct stream *s, uint64_t now_ms)

@@ -89,6 +89,10 @@ void mux_set_running(struct mux *mux, bool is_running);
  * it had sent is still drained to the host. True if there was any. */
 bool mux_reset(struct mux *mux, uint64_t now_ms);
 
+/* The same, but nothing is drained: what was taken from the guest lately is not
+ * what it sent. */
+void mux_drop(struct mux *mux, uint64_t now_ms);
+
 /* Ends every connection for the host; the guest, which is not to be reached now,
  * gets its RSTs if it comes back. True if there was any. */
 bool mux_abort(struct mux *mux, uint64_t now_ms);

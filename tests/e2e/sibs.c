@@ -12,10 +12,17 @@ enum { CHUNK = 16 * 1024 };
 
 struct sib sibs[SIBS_MAX];
 
+enum { EXTRA_MAX = 16 };
+
 void sibs_spawn(unsigned n, const char *const *groups)
 {
+	sibs_spawn_with(n, groups, NULL);
+}
+
+void sibs_spawn_with(unsigned n, const char *const *groups, const char *const *extra)
+{
 	static char words[SIBS_MAX][4096];
-	const char *args[2 * SIBS_MAX + 1] = { NULL };
+	const char *args[2 * SIBS_MAX + EXTRA_MAX + 1] = { NULL };
 
 	for (unsigned i = 0; i < n; i++) {
 		struct sib *s = &sibs[i];
@@ -28,6 +35,10 @@ void sibs_spawn(unsigned n, const char *const *groups)
 			 groups && groups[i] ? groups[i] : "");
 		args[2 * i] = "--vm";
 		args[2 * i + 1] = words[i];
+	}
+	for (unsigned i = 0; extra && extra[i]; i++) {
+		must(i < EXTRA_MAX);
+		args[2 * n + i] = extra[i];
 	}
 	daemon_spawn(&vhd, args);
 	for (unsigned i = 0; i < n; i++)

@@ -22,6 +22,7 @@ extern struct sib sibs[SIBS_MAX];		/* CIDs 3, 4, ... */
 /* A daemon for @n VMs, from the bare fixture; @groups as for --vm, NULL (of all or
  * one): none named. No guest is up yet. */
 void sibs_spawn(unsigned n, const char *const *groups);
+void sibs_spawn_with(unsigned n, const char *const *groups, const char *const *extra);
 void sib_up(struct sib *s, const struct driver_options *opt);	/* @opt: but for the CID */
 /* Fixture's end: the guests, then the daemon. */
 void sibs_teardown(void);

@@ -224,9 +224,12 @@ START_TEST(vanishes)
 	ck_assert_uint_eq(ptr[PAGE + 1], ours[PAGE + 1]);
 	ck_assert(!gmem_is_lost(mem));
 
+	ck_assert_int_eq(ftruncate(memfd, 2 * PAGE), 0);
+	ck_assert_uint_eq(ptr[3 * PAGE + 1], 0);
+	ck_assert(gmem_is_lost(mem));
+	ck_assert_uint_eq(ptr[PAGE + 1], ours[PAGE + 1]);	/* that one is still there */
 	ck_assert_int_eq(ftruncate(memfd, 0), 0);
 	ck_assert_uint_eq(ptr[PAGE + 1], 0);
-	ck_assert(gmem_is_lost(mem));
 	ptr[5 * PAGE] = 1;
 	ck_assert_uint_eq(ptr[5 * PAGE], 1);
 	ck_assert(!gmem_is_lost(other));

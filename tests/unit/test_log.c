@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -194,6 +195,90 @@ START_TEST(full_disk_is_survived)
 }
 END_TEST
 
+enum { STALLED_LINES = 2000, WAIT_MS = 20000 };
+
+/* A pipe that nobody reads, as the log; the end to read from. */
+static int log_to_pipe(void)
+{
+	int ends[2];
+
+	ck_assert_int_eq(pipe2(ends, O_CLOEXEC), 0);
+	snprintf(path, sizeof path, "/proc/self/fd/%d", ends[1]);
+	ck_assert_int_eq(log_init(LOG_INFO, path), 0);
+	close(ends[1]);
+	ck_assert_int_eq(log_start_thread(), 0);
+	return ends[0];
+}
+
+static void flood(void)
+{
+	for (int i = 0; i < STALLED_LINES; i++)
+		log_info("t", "line %d %0900d", i, 0);
+}
+
+/* Without its newline. */
+static void read_line(int fd, char *line, size_t size)
+{
+	struct pollfd p = { .fd = fd, .events = POLLIN };
+
+	for (size_t n = 0; n < size; n++) {
+		ck_assert_int_eq(poll(&p, 1, WAIT_MS), 1);
+		ck_assert_int_eq(read(fd, line + n, 1), 1);
+		if (line[n] == '\n') {
+			line[n] = '\0';
+			return;
+		}
+	}
+	ck_abort_msg("a line without end");
+}
+
+START_TEST(stalled_reader_stalls_nobody)
+{
+	int fd = log_to_pipe(), n_read = 0, last = -1, lost = 0, i;
+	char line[1100], *at;
+
+	flood();				/* must come back */
+	do {
+		read_line(fd, line, sizeof line);
+		if ((at = strstr(line, " t: line ")) && sscanf(at, " t: line %d", &i) == 1) {
+			ck_assert_int_gt(i, last);
+			last = i;
+			n_read++;
+		} else if ((at = strstr(line, " log: "))) {
+			ck_assert_int_eq(sscanf(at, " log: %d lines could not", &i), 1);
+			lost += i;
+		}
+		if (n_read == 10)		/* by now there is room again */
+			log_info("t", "the end");
+	} while (!strstr(line, "the end"));
+	ck_assert_int_gt(n_read, 60);		/* what was queued was kept */
+	ck_assert_int_gt(lost, 0);
+	ck_assert_int_eq(n_read + lost, STALLED_LINES);
+	log_deinit();
+	ck_assert_int_eq(read(fd, line, 1), 0);
+	close(fd);
+}
+END_TEST
+
+START_TEST(stalled_reader_does_not_stall_the_end)
+{
+	log_to_pipe();
+	flood();
+	log_deinit();
+}
+END_TEST
+
+START_TEST(queued_lines_are_written_at_the_end)
+{
+	ck_assert_int_eq(log_start_thread(), 0);
+	for (int i = 0; i < 50; i++)
+		log_info("t", "line %d.", i);
+	log_deinit();
+	ck_assert_int_eq(count_lines(" t: line "), 50);
+	ck_assert_ptr_nonnull(strstr(text, " t: line 49.\n"));
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("log");
@@ -209,6 +294,9 @@ int main(void)
 	tcase_add_test(tc, swallowed_are_not_counted_below_the_level);
 	tcase_add_test(tc, bad_file_keeps_the_old_one);
 	tcase_add_test(tc, full_disk_is_survived);
+	tcase_add_test(tc, stalled_reader_stalls_nobody);
+	tcase_add_test(tc, stalled_reader_does_not_stall_the_end);
+	tcase_add_test(tc, queued_lines_are_written_at_the_end);
 	suite_add_tcase(suite, tc);
 	return unit_main(suite);
 }

@@ -310,17 +310,17 @@ START_TEST(reply)
 	struct frontend_answer a;
 	uint64_t v = 4711;
 
-	ck_assert(msg_send_reply(f.other, VHOST_USER_GET_FEATURES, &v, sizeof v));
+	ck_assert_int_eq(msg_send_reply(f.other, VHOST_USER_GET_FEATURES, &v, sizeof v), 0);
 	ck_assert(frontend_take(&f, &a));
 	ck_assert_uint_eq(a.hdr.request, VHOST_USER_GET_FEATURES);
 	ck_assert_uint_eq(a.hdr.flags, 5);
 	ck_assert_uint_eq(a.hdr.size, 8);
 	ck_assert_uint_eq(a.payload.u64, 4711);
-	ck_assert(msg_send_reply(f.other, VHOST_USER_GET_FEATURES, NULL, 0));
+	ck_assert_int_eq(msg_send_reply(f.other, VHOST_USER_GET_FEATURES, NULL, 0), 0);
 	ck_assert(frontend_take(&f, &a));
 	ck_assert_uint_eq(a.hdr.size, 0);
 	fd_close(&f.sock);
-	ck_assert(!msg_send_reply(f.other, VHOST_USER_GET_FEATURES, &v, sizeof v));
+	ck_assert_int_eq(msg_send_reply(f.other, VHOST_USER_GET_FEATURES, &v, sizeof v), -EPIPE);
 }
 END_TEST
 
