@@ -3,8 +3,9 @@
  * Sequences of messages against a whole session, with real descriptors and
  * real rings.
  *
- * Input: messages: request, flags of the header, how many descriptors, of which
- * kinds (two bits each), bytes of payload (two bytes), then the payload.
+ * Input: messages: request, flags of the header, how many descriptors of which
+ * family, of which kinds (two bits each), bytes of payload (two bytes), then the
+ * payload.
  *
  * Asserted: one answer where one is due and none else, whole and well-formed;
  * a stopped ring does not run; iovecs of running rings lie in memory that is
@@ -24,26 +25,39 @@
 
 enum { MESSAGES_MAX = 100, FDS_MAX = 12, RINGS = 3, IOVS = 1100 };
 
-static int kinds[4];				/* descriptors to send */
+/* Descriptors to send, in families of four. */
+enum { FAMILIES = 3, KINDS = 4 };
+static int kinds[FAMILIES][KINDS];
 static struct session *session;
 static uint8_t sum;
 
+static int memory_of(off_t size)
+{
+	int fd = memfd_create("fuzz", MFD_CLOEXEC);
+
+	if (fd < 0 || ftruncate(fd, size) < 0)
+		abort();
+	return fd;
+}
+
 static void init_once(void)
 {
-	static const off_t sizes[] = { 65536, 5000 };
+	int pipe_fds[2];
 
-	if (kinds[0])
+	if (kinds[0][0])
 		return;
 	log_level = LOG_ERR;
-	for (int i = 0; i < 2; i++) {
-		kinds[i] = memfd_create("fuzz", MFD_CLOEXEC);
-		if (kinds[i] < 0 || ftruncate(kinds[i], sizes[i]) < 0)
-			abort();
-	}
-	kinds[2] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	kinds[3] = open("/dev/null", O_RDWR | O_CLOEXEC);
-	if (kinds[2] < 0 || kinds[3] < 0)
+	if (pipe2(pipe_fds, O_CLOEXEC | O_NONBLOCK) < 0)
 		abort();
+	memcpy(kinds, (int[FAMILIES][KINDS]){
+		{ memory_of(65536), memory_of(5000), eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK),
+		  open("/dev/null", O_RDWR | O_CLOEXEC) },
+		{ memory_of(0), memory_of(1), memory_of(4095), memory_of(4097) },
+		{ memory_of(12345), open("/dev/zero", O_RDONLY | O_CLOEXEC), pipe_fds[0],
+		  pipe_fds[1] },
+	}, sizeof kinds);
+	for (int i = 0; i < FAMILIES * KINDS; i++)
+		assert(kinds[i / KINDS][i % KINDS] >= 0);
 }
 
 /* Works on a ring as a device does, and reads what its chains offer. */
@@ -105,17 +119,8 @@ static const struct session_ops ops = {
 	.guest_reset = on_guest_reset, .read_config = on_read_config,
 };
 
-static int lowest_free(void)
-{
-	int fd = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 0);
-
-	assert(fd >= 0);
-	close(fd);
-	return fd;
-}
-
 static void send_msg(int sock, struct vhost_user_hdr *hdr, void *payload, unsigned n_fds,
-		     unsigned which)
+		     unsigned family, unsigned which)
 {
 	union {
 		struct cmsghdr align;
@@ -126,7 +131,7 @@ static void send_msg(int sock, struct vhost_user_hdr *hdr, void *payload, unsign
 	int fds[FDS_MAX];
 
 	for (unsigned i = 0; i < n_fds; i++)
-		fds[i] = kinds[which >> (2 * i % 8) & 3];
+		fds[i] = kinds[family % FAMILIES][which >> (2 * i % 8) & 3];
 	if (n_fds) {
 		struct cmsghdr *c = &control.align;
 
@@ -163,21 +168,23 @@ static bool take_answer(int sock, const struct vhost_user_hdr *asked)
 static bool play_message(struct input *in, int sock, bool *reply_ack)
 {
 	struct vhost_user_hdr hdr = { .request = input_u8(in) };
-	unsigned n_fds, which;
+	unsigned n_fds, family, which;
 	bool is_due, answered;
 	uint64_t features = 0;
 	void *payload;
 	int r;
 
 	hdr.flags = input_u8(in);
-	n_fds = input_u8(in) % (FDS_MAX + 1);
+	n_fds = input_u8(in);
+	family = n_fds / (FDS_MAX + 1);
+	n_fds %= FDS_MAX + 1;
 	which = input_u8(in);
 	hdr.size = input_u16(in) % 5000;
 	payload = malloc(hdr.size + 1);
 	if (!payload)
 		abort();
 	input_take(in, payload, hdr.size);
-	send_msg(sock, &hdr, payload, n_fds, which);
+	send_msg(sock, &hdr, payload, n_fds, family, which);
 	memcpy(&features, payload, hdr.size < 8 ? hdr.size : 8);
 	free(payload);
 	r = session_input(session);
@@ -209,7 +216,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	int lowest, socks[2];
 
 	init_once();
-	lowest = lowest_free();
+	lowest = input_lowest_fd();
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, socks) < 0 ||
 	    session_new(&session, &config, socks[1]))
 		abort();
@@ -220,6 +227,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	while (session_input(session) == 0)
 		;
 	session_free(session);
-	assert(lowest_free() == lowest);
+	assert(input_lowest_fd() == lowest);
 	return 0;
 }

@@ -2,9 +2,11 @@
 /* Takes numbers from the front of a fuzzer's input; zeroes behind its end. */
 #pragma once
 
+#include <fcntl.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -50,4 +52,15 @@ static inline void *input_copy(const void *data, size_t len)
 	if (len)
 		memcpy(copy, data, len);
 	return copy;
+}
+
+/* The next descriptor that would be given out: the same again if none leaks. */
+static inline int input_lowest_fd(void)
+{
+	int fd = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 0);
+
+	if (fd < 0)
+		abort();
+	close(fd);
+	return fd;
 }
