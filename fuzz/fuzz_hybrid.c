@@ -128,12 +128,12 @@ static void play(struct input *in, struct uds_stream *s, int sock)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct input in = { data, size };
-	int lowest, socks[2];
+	int n_fds_before, socks[2];
 	struct uds_stream *s;
 
 	if (!loop && loop_new(&loop))
 		abort();
-	lowest = input_lowest_fd();
+	n_fds_before = input_count_fds();
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, socks) ||
 	    uds_stream_new(&s, loop, NULL, socks[1]))
 		abort();
@@ -142,6 +142,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	play(&in, s, socks[0]);
 	s->sock.base.ops->close(&s->sock.base, true);
 	close(socks[0]);
-	assert(input_lowest_fd() == lowest);
+	assert(input_count_fds() == n_fds_before);
 	return 0;
 }

@@ -54,13 +54,12 @@ static inline void *input_copy(const void *data, size_t len)
 	return copy;
 }
 
-/* The next descriptor that would be given out: the same again if none leaks. */
-static inline int input_lowest_fd(void)
+/* Descriptors that are open, of the first ones. */
+static inline int input_count_fds(void)
 {
-	int fd = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 0);
+	int n = 0;
 
-	if (fd < 0)
-		abort();
-	close(fd);
-	return fd;
+	for (int fd = 0; fd < 64; fd++)
+		n += fcntl(fd, F_GETFD) >= 0;
+	return n;
 }

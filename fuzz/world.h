@@ -135,6 +135,9 @@ void siblings_init(struct world *w);
 void siblings_deinit(struct world *w);
 bool siblings_deliver(struct vm *vm, unsigned n_mails);	/* false: there was none */
 
+/* Delivers mail and gives buffers for as long as that moves anything. */
+void siblings_settle(struct world *w);
+
 /* ---- a script ---- */
 
 void world_step(struct vm *vm, unsigned what, unsigned who, unsigned a, unsigned b);

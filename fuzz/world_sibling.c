@@ -106,6 +106,50 @@ bool siblings_deliver(struct vm *vm, unsigned n_mails)
 	return n > 0;
 }
 
+/* The side that hears what @side says; NULL: there is none. */
+static const struct side *other_of(const struct side *side)
+{
+	const struct world *w = side->vm->world;
+
+	for (size_t i = 0; i < w->n_sides; i++)
+		if (&w->sides[i] != side && w->sides[i].in == side->out)
+			return &w->sides[i];
+	return NULL;
+}
+
+static bool is_talking(const struct side *side)
+{
+	return side->is_open && !side->is_gone;
+}
+
+/* What one guest has sent has reached the other, which would take it. */
+static void check_nothing_stuck(const struct side *side)
+{
+	const struct side *other = other_of(side);
+	uint32_t waiting;
+
+	if (!other || !is_talking(side) || !is_talking(other) ||
+	    other->guest_said & VSOCK_SHUTDOWN_RCV)
+		return;
+	waiting = (uint32_t)other->in->arrived - other->fwd_cnt;
+	assert(waiting >= other->buf_alloc || side->out->arrived == side->out->sent);
+}
+
+void siblings_settle(struct world *w)
+{
+	bool any;
+
+	do {
+		any = false;
+		for (unsigned i = 0; i < w->n_vms; i++) {
+			any |= siblings_deliver(&w->vms[i], UINT32_MAX);
+			guest_output(&w->vms[i], SIZE_MAX);
+		}
+	} while (any);
+	for (size_t i = 0; i < w->n_sides; i++)
+		check_nothing_stuck(&w->sides[i]);
+}
+
 static bool may_reach(const struct vm *from, uint64_t cid)
 {
 	const struct vm *last = &from->world->vms[from->world->n_vms - 1];

@@ -27,8 +27,8 @@ export ASAN_OPTIONS=detect_leaks=1
 
 mkdir "$tree"
 cp -a "$root"/{meson.build,meson_options.txt,src,protocol,tests,fuzz} "$tree"
-meson setup "$tmp/build" "$tree" -Db_sanitize=address,undefined -Db_lundef=false >"$tmp/log" ||
-	{ cat "$tmp/log"; exit 1; }
+meson setup "$tmp/build" "$tree" --buildtype=debug -Db_sanitize=address -Db_lundef=false \
+	>"$tmp/log" || { cat "$tmp/log"; exit 1; }
 
 # build DIR PROGRAM...
 build() {
@@ -45,7 +45,7 @@ run() {
 		"${limit[@]}" "$tmp/build/tests/unit/test_$name" ;;
 	e2e)
 		build "$tmp/build" "tests/e2e/test_$name" src/vhost-device-vsock || return 2
-		CK_RUN_CASE=${3:-} VHOST_DEVICE_VSOCK=$tmp/build/src/vhost-device-vsock \
+		env ${3:+CK_RUN_CASE="$3"} VHOST_DEVICE_VSOCK="$tmp/build/src/vhost-device-vsock" \
 			"${limit[@]}" "$tmp/build/tests/e2e/test_$name" ;;
 	fuzz)
 		build "$tmp/build" "fuzz/fuzz_$name" || return 2
