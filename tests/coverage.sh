@@ -38,8 +38,11 @@ mkdir -p "$profiles"
 export LLVM_PROFILE_FILE=$profiles/%4m.profraw
 export E2E_SANDBOX=off
 failed=0
-meson test -C "$build" --no-rebuild --suite unit --suite fuzz --suite e2e \
-	--timeout-multiplier 3 --print-errorlogs || failed=1
+# All but the one that measures: counting is slower.
+mapfile -t tests < <(meson test -C "$build" --list --no-rebuild --suite unit --suite fuzz \
+	--suite e2e 2>/dev/null | sed -n 's|.* / ||p' | grep -vx scale)
+meson test -C "$build" --no-rebuild --timeout-multiplier 3 --print-errorlogs "${tests[@]}" ||
+	failed=1
 for corpus in "$root"/build-fuzz/corpus/*/; do
 	[ -d "$corpus" ] && "$build/fuzz/fuzz_$(basename "$corpus")" "$corpus"
 done
