@@ -36,7 +36,7 @@ mkdir -p "$profiles"
 # Each program's processes share a few files, and add what they reached when they end. A
 # process in a sandbox could not: the daemon's is left off.
 export LLVM_PROFILE_FILE=$profiles/%4m.profraw
-export E2E_SANDBOX=off
+export TEST_SANDBOX=off
 failed=0
 # All but the one that measures: counting is slower.
 mapfile -t tests < <(meson test -C "$build" --list --no-rebuild --suite unit --suite fuzz \
