@@ -59,7 +59,7 @@ fuzz() {
 
 # Regions that the corpus reaches, of all in the layer: "N of M".
 reached() {
-	local name=$1 profile=$found/$name.profile exe=$coverage/fuzz/fuzz_$1
+	local name=$1 profile=$found/$1.profile exe=$coverage/fuzz/fuzz_$1
 
 	LLVM_PROFILE_FILE=$profile.raw "$exe" "$build/corpus/$name" "$root/fuzz/corpus/$name" \
 		>/dev/null
@@ -75,7 +75,10 @@ print(sum(f["covered"] for f in n), "of", sum(f["count"] for f in n))' \
 	rm -f "$profile" "$profile.raw"
 }
 
-[ $# -gt 0 ] || set -- $(cd "$root/fuzz" && printf '%s\n' fuzz_*.c | sed 's/^fuzz_//; s/\.c$//')
+if [ $# = 0 ]; then
+	mapfile -t names < <(cd "$root/fuzz" && printf '%s\n' fuzz_*.c | sed 's/^fuzz_//; s/\.c$//')
+	set -- "${names[@]}"
+fi
 for name; do
 	layer_of "$name" >/dev/null
 done

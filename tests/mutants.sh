@@ -17,6 +17,11 @@ set -uo pipefail
 
 FUZZ_SECONDS=${FUZZ_SECONDS:-60}
 
+for tool in meson ninja patch; do
+	command -v $tool >/dev/null || { echo "1..0 # SKIP no $tool"; exit 0; }
+done
+pkg-config --exists check || { echo "1..0 # SKIP no Check"; exit 0; }
+
 root=$(cd "$(dirname "$0")/.." && pwd)
 tmp=$(mktemp -d)
 tree=$tmp/tree
@@ -64,7 +69,7 @@ fuzz() {
 			-Db_sanitize=address,undefined -Db_lundef=false >"$tmp/log" || return 2
 	build "$tmp/fuzzing" "fuzz/fuzz_$1" || return 2
 	mkdir -p "$tmp/found"
-	"$tmp/fuzzing/fuzz/fuzz_$1" -max_total_time=$FUZZ_SECONDS -timeout=10 \
+	"$tmp/fuzzing/fuzz/fuzz_$1" -max_total_time="$FUZZ_SECONDS" -timeout=10 \
 		-artifact_prefix="$tmp/found/" "$tree/fuzz/corpus/$1" >"$tmp/output" 2>&1 || return 1
 }
 
@@ -90,7 +95,10 @@ try() {
 	[ $status = 1 ]
 }
 
-[ $# -gt 0 ] || set -- $(cd "$root/tests/mutants" && printf '%s\n' *.patch | sed 's/\.patch$//')
+if [ $# = 0 ]; then
+	mapfile -t names < <(cd "$root/tests/mutants" && printf '%s\n' *.patch | sed 's/\.patch$//')
+	set -- "${names[@]}"
+fi
 began=$SECONDS failed=0 n=0
 echo "1..$(($# + 1))"
 
@@ -103,7 +111,11 @@ while read -r kind name rest; do
 	fi
 done < <(for name; do sed -n 's/^caught by: //p' "$root/tests/mutants/$name.patch"; done | sort -u)
 n=$((n + 1))
-[ $failed = 0 ] && echo "ok $n no fault" || echo "not ok $n no fault"
+if [ $failed = 0 ]; then
+	echo "ok $n no fault"
+else
+	echo "not ok $n no fault"
+fi
 
 for name; do
 	n=$((n + 1)) outcome="does not apply" took=-
