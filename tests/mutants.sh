@@ -54,7 +54,7 @@ run() {
 			"${limit[@]}" "$tmp/build/tests/e2e/test_$name" ;;
 	fuzz)
 		build "$tmp/build" "fuzz/fuzz_$name" || return 2
-		"${limit[@]}" "$tmp/build/fuzz/fuzz_$name" "$tree/fuzz/corpus/$name" ;;
+		timeout -k 5 15 "$tmp/build/fuzz/fuzz_$name" "$tree/fuzz/corpus/$name" ;;
 	*)
 		echo "no such kind of test: $kind"
 		return 2 ;;
