@@ -22,7 +22,7 @@ found=$build/found
 . "$root/tests/packages.sh"
 # shellcheck source=tests/llvm.sh
 . "$root/tests/llvm.sh"
-need pkg-config cc meson ninja python3 lib:yaml-0.1
+need pkg-config cc meson ninja python3 lib:yaml-0.1 lib:libseccomp
 llvm_need
 
 # The files that a target is about.
