@@ -6,8 +6,10 @@
  * of a message's are taken by its handler, how many bytes (two bytes), then the
  * bytes.
  *
- * Asserted: outcomes are documented ones, a good message has the shape that its
- * request needs, no descriptor stays open.
+ * Asserted: outcomes are documented ones; messages are those that the bytes
+ * say, whatever the cuts, each with the descriptors that were sent with its
+ * bytes; a good message has the shape that its request needs; no descriptor
+ * stays open.
  */
 #include <assert.h>
 #include <fcntl.h>
@@ -18,17 +20,20 @@
 #include "util/fd.h"
 #include "vhost/msg.h"
 
-enum { PIECES_MAX = 64, FDS_MAX = 40, RINGS = 3 };
+enum { PIECES_MAX = 64, PIECE_MAX = 8192, FDS_MAX = 40, RINGS = 3 };
 
-/* The next descriptor that would be given out: the same again if none leaks. */
-static int lowest_free(void)
-{
-	int fd = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 0);
+/* More than fit into one reading: some are lost, the number is never right. */
+enum { FDS_LOST = 32 };
 
-	assert(fd >= 0);
-	close(fd);
-	return fd;
-}
+static struct {					/* what was sent */
+	uint8_t bytes[PIECES_MAX * PIECE_MAX];
+	size_t len, read;			/* ... and made into messages */
+	struct {
+		size_t at;
+		unsigned n_fds;
+	} pieces[PIECES_MAX];
+	unsigned n_pieces;
+} sent;
 
 static void send_piece(int sock, void *bytes, size_t len, unsigned n_fds)
 {
@@ -40,6 +45,7 @@ static void send_piece(int sock, void *bytes, size_t len, unsigned n_fds)
 	struct msghdr mh = { .msg_iov = &iov, .msg_iovlen = 1 };
 	struct cmsghdr *c;
 	int fds[FDS_MAX];
+	ssize_t n;
 
 	if (n_fds) {
 		mh.msg_control = &control;
@@ -51,8 +57,43 @@ static void send_piece(int sock, void *bytes, size_t len, unsigned n_fds)
 			fds[i] = STDERR_FILENO;
 		memcpy(CMSG_DATA(c), fds, n_fds * sizeof(int));
 	}
-	if (sendmsg(sock, &mh, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
+	n = sendmsg(sock, &mh, MSG_DONTWAIT | MSG_NOSIGNAL);
+	if (n < 0) {
 		assert(errno == EAGAIN);
+		return;
+	}
+	memcpy(sent.bytes + sent.len, bytes, (size_t)n);
+	sent.pieces[sent.n_pieces].at = sent.len;
+	sent.pieces[sent.n_pieces++].n_fds = n_fds;
+	sent.len += (size_t)n;
+}
+
+/* Descriptors go with the first byte of their piece. */
+static void check_fds(const struct msg *msg, size_t begin, size_t end)
+{
+	unsigned n_fds = 0;
+	bool lost = false;
+
+	for (unsigned i = 0; i < sent.n_pieces; i++) {
+		if (sent.pieces[i].at < begin || sent.pieces[i].at >= end)
+			continue;
+		n_fds += sent.pieces[i].n_fds;
+		lost |= sent.pieces[i].n_fds > FDS_LOST;
+	}
+	assert(lost ? msg->n_fds > MSG_FDS_MAX : msg->n_fds == n_fds);
+}
+
+/* It is the next of the bytes sent. */
+static void check_bytes(const struct msg *msg)
+{
+	size_t begin = sent.read, payload = begin + sizeof msg->hdr;
+
+	sent.read = payload + msg->hdr.size;
+	assert(sent.read <= sent.len);
+	assert(memcmp(&msg->hdr, sent.bytes + begin, sizeof msg->hdr) == 0);
+	if (msg->hdr.size <= MSG_PAYLOAD_MAX)
+		assert(memcmp(msg->payload.bytes, sent.bytes + payload, msg->hdr.size) == 0);
+	check_fds(msg, begin, sent.read);
 }
 
 static void check_msg(struct msg *msg, unsigned n_take)
@@ -86,6 +127,7 @@ static bool read_all(struct msg_reader *reader, int sock, unsigned n_take)
 		assert(r == 0 || r == MSG_E_EOF || r == MSG_E_GARBAGE);
 		if (r)
 			return false;
+		check_bytes(&reader->msg);
 		check_msg(&reader->msg, n_take);
 		msg_reader_next(reader);
 	}
@@ -94,16 +136,18 @@ static bool read_all(struct msg_reader *reader, int sock, unsigned n_take)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct input in = { data, size };
-	int lowest = lowest_free(), socks[2];
+	int n_fds_before = input_count_fds(), socks[2];
 	struct msg_reader *reader = malloc(sizeof *reader);
 	bool goes_on = true;
 
 	if (!reader || socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, socks) < 0)
 		abort();
 	msg_reader_init(reader);
+	sent.len = sent.read = 0;
+	sent.n_pieces = 0;
 	for (int i = 0; i < PIECES_MAX && in.left && goes_on; i++) {
 		unsigned n_fds = input_u8(&in) % (FDS_MAX + 1), n_take = input_u8(&in) % 10;
-		size_t len = input_u16(&in) % 8192;
+		size_t len = input_u16(&in) % PIECE_MAX;
 		void *bytes = malloc(len + 1);
 
 		if (!bytes)
@@ -119,6 +163,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	msg_reader_deinit(reader);
 	fd_close(&socks[1]);
 	free(reader);
-	assert(lowest_free() == lowest);
+	assert(input_count_fds() == n_fds_before);
 	return 0;
 }

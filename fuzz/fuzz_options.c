@@ -1,19 +1,21 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Input: the words of a command line, each ended by a NUL byte. */
-#include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
+/*
+ * Input: the words of a command line, each ended by a NUL byte.
+ *
+ * Asserted: it is refused with a complaint, or becomes a plan that is whole and
+ * without clashes (plan_judge.c), or asks to print or read something first.
+ */
+#include <assert.h>
 
-#include "config/check.h"
 #include "config/error.h"
 #include "config/level.h"
 #include "config/options.h"
 #include "config/plan.h"
 #include "config/plan_build.h"
+#include "input.h"
+#include "plan_judge.h"
 
 enum { WORDS_MAX = 64 };
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 /* Each word gets its exact size too. Returns how many there are. */
 static int split(char **argv, const uint8_t *data, size_t size)
@@ -35,14 +37,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct config_error err = { "" };
 	char *argv[WORDS_MAX + 1] = { NULL };
-	int argc = split(argv, data, size), level;
+	int argc = split(argv, data, size), level, r;
 	struct options options;
 	struct plan plan;
 
 	plan_init_defaults(&plan);
-	if (options_parse(&options, &plan, argc, argv, &err) == 0 &&
-	    plan_finish(&plan) == 0)
-		check_plan(&plan, &err);
+	r = options_parse(&options, &plan, argc, argv, &err);
+	assert((r == CONFIG_E_EXIT) == (options.print != PRINT_NOTHING) || r == CONFIG_E_USAGE);
+	if (r || !options.config)		/* else the file has the VMs */
+		plan_judge(&plan, r, &err);
 	plan_deinit(&plan);
 	for (int i = 0; i < argc; i++) {
 		level_parse_rust_log(&level, argv[i]);

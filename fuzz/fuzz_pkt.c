@@ -2,6 +2,10 @@
 /*
  * Input: the number of buffers of a chain, their lengths (one byte each, times
  * a byte for all), then their content.
+ *
+ * Asserted: a packet is taken if and only if its header is there and its payload
+ * is within bounds and within the chain; built again it is the same bytes; what
+ * is left of the chain begins with the payload.
  */
 #include <assert.h>
 
@@ -31,6 +35,19 @@ static void check_good(const struct pkt *pkt, struct iov_cur *cur, const struct 
 		assert(out[i].iov_len > 0 && out[i].iov_len <= described - at);
 }
 
+/* What parsing must say, by the bytes laid out flat. */
+static int expected(const struct iov_cur *begin)
+{
+	struct iov_cur cur = *begin;
+	struct wire_vsock_hdr hdr;
+
+	if (cur.left < sizeof hdr || !iov_cur_get(&cur, &hdr, sizeof hdr))
+		return PKT_E_SHORT;
+	if (le32_get(hdr.len) > VSOCK_BODY_MAX)
+		return PKT_E_TOO_BIG;
+	return le32_get(hdr.len) > begin->left - sizeof hdr ? PKT_E_SHORT : 0;
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct input in = { data, size };
@@ -38,6 +55,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct iovec iov[BUFS_MAX] = { { NULL, 0 } };
 	struct iov_cur begin, cur;
 	struct pkt pkt;
+	int r;
 
 	for (size_t i = 0; i < n; i++)
 		iov[i].iov_len = input_u8(&in) * factor;
@@ -49,15 +67,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	}
 	iov_cur_init(&begin, iov, n);
 	cur = begin;
-	switch (pkt_parse(&pkt, &cur)) {
-	case 0:
+	r = pkt_parse(&pkt, &cur);
+	assert(r == expected(&begin) && pkt_str_error(r));
+	if (r == 0) {
+		assert(pkt_str_op(pkt.op));
 		check_good(&pkt, &cur, &begin);
-		break;
-	case PKT_E_SHORT:
-	case PKT_E_TOO_BIG:
-		break;
-	default:
-		abort();
 	}
 	for (size_t i = 0; i < n; i++)
 		free(iov[i].iov_base);

@@ -3,8 +3,11 @@
  * Sequences of messages against a whole session, with real descriptors and
  * real rings.
  *
- * Input: messages: request, flags of the header, how many descriptors, of which
- * kinds (two bits each), bytes of payload (two bytes), then the payload.
+ * Input: messages: request, flags of the header, how many descriptors of which
+ * family, of which kinds (two bits each), bytes of payload (two bytes), then the
+ * payload. From GUEST_WRITES on a request is none: the guest writes the payload
+ * to its memory, the first kind of the first family, at an offset that the two
+ * bytes before the size give. The device works on running rings after each.
  *
  * Asserted: one answer where one is due and none else, whole and well-formed;
  * a stopped ring does not run; iovecs of running rings lie in memory that is
@@ -24,25 +27,44 @@
 
 enum { MESSAGES_MAX = 100, FDS_MAX = 12, RINGS = 3, IOVS = 1100 };
 
-static int kinds[4];				/* descriptors to send */
+/* Descriptors to send, in families of four. */
+enum { FAMILIES = 3, KINDS = 4 };
+static int kinds[FAMILIES][KINDS];
+
+enum { MEMORY = 65536, GUEST_WRITES = 0xf0 };
+static uint8_t *memory;
 static struct session *session;
 static uint8_t sum;
 
+static int memory_of(off_t size)
+{
+	int fd = memfd_create("fuzz", MFD_CLOEXEC);
+
+	if (fd < 0 || ftruncate(fd, size) < 0)
+		abort();
+	return fd;
+}
+
 static void init_once(void)
 {
-	static const off_t sizes[] = { 65536, 5000 };
+	int pipe_fds[2];
 
-	if (kinds[0])
+	if (kinds[0][0])
 		return;
 	log_level = LOG_ERR;
-	for (int i = 0; i < 2; i++) {
-		kinds[i] = memfd_create("fuzz", MFD_CLOEXEC);
-		if (kinds[i] < 0 || ftruncate(kinds[i], sizes[i]) < 0)
-			abort();
-	}
-	kinds[2] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	kinds[3] = open("/dev/null", O_RDWR | O_CLOEXEC);
-	if (kinds[2] < 0 || kinds[3] < 0)
+	if (pipe2(pipe_fds, O_CLOEXEC | O_NONBLOCK) < 0)
+		abort();
+	memcpy(kinds, (int[FAMILIES][KINDS]){
+		{ memory_of(MEMORY), memory_of(5000), eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK),
+		  open("/dev/null", O_RDWR | O_CLOEXEC) },
+		{ memory_of(0), memory_of(1), memory_of(4095), memory_of(4097) },
+		{ memory_of(12345), open("/dev/zero", O_RDONLY | O_CLOEXEC), pipe_fds[0],
+		  pipe_fds[1] },
+	}, sizeof kinds);
+	for (int i = 0; i < FAMILIES * KINDS; i++)
+		assert(kinds[i / KINDS][i % KINDS] >= 0);
+	memory = mmap(NULL, MEMORY, PROT_READ | PROT_WRITE, MAP_SHARED, kinds[0][0], 0);
+	if (memory == MAP_FAILED)
 		abort();
 }
 
@@ -105,17 +127,8 @@ static const struct session_ops ops = {
 	.guest_reset = on_guest_reset, .read_config = on_read_config,
 };
 
-static int lowest_free(void)
-{
-	int fd = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 0);
-
-	assert(fd >= 0);
-	close(fd);
-	return fd;
-}
-
 static void send_msg(int sock, struct vhost_user_hdr *hdr, void *payload, unsigned n_fds,
-		     unsigned which)
+		     unsigned family, unsigned which)
 {
 	union {
 		struct cmsghdr align;
@@ -126,7 +139,7 @@ static void send_msg(int sock, struct vhost_user_hdr *hdr, void *payload, unsign
 	int fds[FDS_MAX];
 
 	for (unsigned i = 0; i < n_fds; i++)
-		fds[i] = kinds[which >> (2 * i % 8) & 3];
+		fds[i] = kinds[family % FAMILIES][which >> (2 * i % 8) & 3];
 	if (n_fds) {
 		struct cmsghdr *c = &control.align;
 
@@ -159,42 +172,71 @@ static bool take_answer(int sock, const struct vhost_user_hdr *asked)
 	return true;
 }
 
+/* The guest, whose memory it is. */
+static void write_memory(size_t at, const void *bytes, size_t len)
+{
+	size_t room = MEMORY - at % MEMORY;
+
+	memcpy(memory + at % MEMORY, bytes, len < room ? len : room);
+}
+
+/* Is an answer due to what was asked? Takes note of what it changes about that. */
+static bool answer_is_due(const struct vhost_user_hdr *hdr, const void *payload, unsigned n_fds,
+			  bool *reply_ack)
+{
+	bool wants_ack = hdr->flags & VHOST_USER_F_NEED_REPLY;
+	uint64_t features = 0;
+
+	/* The one that turns acknowledgements on may ask for the first, or off. */
+	if (hdr->request == VHOST_USER_SET_PROTOCOL_FEATURES && hdr->size == 8 && !n_fds) {
+		memcpy(&features, payload, sizeof features);
+		if (!(features & ~UINT64_C(0xa209)))
+			*reply_ack = features >> VHOST_USER_PROTOCOL_F_REPLY_ACK & 1;
+	}
+	return msg_has_reply(hdr->request) || (*reply_ack && wants_ack);
+}
+
 /* False: the session is over. */
+static bool ask(int sock, struct vhost_user_hdr *hdr, void *payload, unsigned n_fds,
+		unsigned which, bool *reply_ack)
+{
+	unsigned family = n_fds / (FDS_MAX + 1);
+	bool answered;
+	int r;
+
+	n_fds %= FDS_MAX + 1;
+	send_msg(sock, hdr, payload, n_fds, family, which);
+	r = session_input(session);
+	answered = take_answer(sock, hdr);
+	if (r == SESSION_E_END)
+		return false;
+	assert(answered == answer_is_due(hdr, payload, n_fds, reply_ack));
+	return true;
+}
+
 static bool play_message(struct input *in, int sock, bool *reply_ack)
 {
 	struct vhost_user_hdr hdr = { .request = input_u8(in) };
 	unsigned n_fds, which;
-	bool is_due, answered;
-	uint64_t features = 0;
+	bool goes_on = true;
 	void *payload;
-	int r;
 
 	hdr.flags = input_u8(in);
-	n_fds = input_u8(in) % (FDS_MAX + 1);
+	n_fds = input_u8(in);
 	which = input_u8(in);
 	hdr.size = input_u16(in) % 5000;
 	payload = malloc(hdr.size + 1);
 	if (!payload)
 		abort();
 	input_take(in, payload, hdr.size);
-	send_msg(sock, &hdr, payload, n_fds, which);
-	memcpy(&features, payload, hdr.size < 8 ? hdr.size : 8);
+	if (hdr.request >= GUEST_WRITES)
+		write_memory(n_fds | which << 8, payload, hdr.size);
+	else
+		goes_on = ask(sock, &hdr, payload, n_fds, which, reply_ack);
 	free(payload);
-	r = session_input(session);
-	answered = take_answer(sock, &hdr);
-	if (r == SESSION_E_END)
-		return false;
-	is_due = msg_has_reply(hdr.request) || (*reply_ack && hdr.flags & VHOST_USER_F_NEED_REPLY);
-	/* The one that turns acknowledgements on may ask for the first, or off. */
-	if (hdr.request == VHOST_USER_SET_PROTOCOL_FEATURES && hdr.size == 8 && !n_fds &&
-	    !(features & ~UINT64_C(0xa209))) {
-		*reply_ack = features >> VHOST_USER_PROTOCOL_F_REPLY_ACK & 1;
-		is_due = *reply_ack && hdr.flags & VHOST_USER_F_NEED_REPLY;
-	}
-	assert(answered == is_due);
-	for (unsigned ring = 0; ring < RINGS; ring++)
+	for (unsigned ring = 0; goes_on && ring < RINGS; ring++)
 		use_ring(ring);
-	return true;
+	return goes_on;
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -206,10 +248,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	};
 	struct input in = { data, size };
 	bool reply_ack = false;
-	int lowest, socks[2];
+	int n_fds_before, socks[2];
 
 	init_once();
-	lowest = lowest_free();
+	memset(memory, 0, MEMORY);
+	n_fds_before = input_count_fds();
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, socks) < 0 ||
 	    session_new(&session, &config, socks[1]))
 		abort();
@@ -220,6 +263,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	while (session_input(session) == 0)
 		;
 	session_free(session);
-	assert(lowest_free() == lowest);
+	assert(input_count_fds() == n_fds_before);
 	return 0;
 }

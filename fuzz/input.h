@@ -2,9 +2,11 @@
 /* Takes numbers from the front of a fuzzer's input; zeroes behind its end. */
 #pragma once
 
+#include <fcntl.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -50,4 +52,14 @@ static inline void *input_copy(const void *data, size_t len)
 	if (len)
 		memcpy(copy, data, len);
 	return copy;
+}
+
+/* Descriptors that are open, of the first ones. */
+static inline int input_count_fds(void)
+{
+	int n = 0;
+
+	for (int fd = 0; fd < 64; fd++)
+		n += fcntl(fd, F_GETFD) >= 0;
+	return n;
 }

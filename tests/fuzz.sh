@@ -1,9 +1,13 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-3-Clause
 #
-# Builds the fuzz targets with clang and sanitizers and runs each for SECONDS, one
-# after the other: tests/fuzz.sh SECONDS [TARGET...]. Prints executions and crashes per
-# target; what crashed stays in build-fuzz/found. Fails if anything did.
+# Builds the fuzz targets with clang and sanitizers and runs each for SECONDS, as many at
+# a time as there are CPUs: tests/fuzz.sh SECONDS [TARGET...]
+#
+# Prints per target how often it ran, the regions of its layer that the corpus reaches (by
+# a second build, with coverage, that replays it) and the crashes; each of them stays in
+# build-fuzz/found with its log, and is to become a file in fuzz/corpus. Fails if there
+# was one.
 
 set -euo pipefail
 
@@ -11,28 +15,105 @@ seconds=${1:?usage: tests/fuzz.sh SECONDS [TARGET...]}
 shift
 root=$(cd "$(dirname "$0")/.." && pwd)
 build=$root/build-fuzz
+coverage=$root/build-fuzz-coverage
 found=$build/found
-failed=0
 
+# shellcheck source=tests/packages.sh
+. "$root/tests/packages.sh"
+# shellcheck source=tests/llvm.sh
+. "$root/tests/llvm.sh"
+need pkg-config cc meson ninja python3 lib:yaml-0.1 lib:libseccomp
+llvm_need
+
+# The files that a target is about.
+layer_of() {
+	case $1 in
+	conn) echo vsock/{conn.c,conn_say.c,credit.h} ;;
+	hybrid) echo backend/{hybrid,uds_stream}.c ;;
+	msg) echo vhost/msg.c ;;
+	mux) echo vsock/{mux,gather,table}.c backend/{sibling,sibling_dir,sibling_link,pipe}.c ;;
+	options) echo config/{options,keys,number,check,plan,level}.c ;;
+	pkt) echo vsock/pkt.c util/iov.c ;;
+	session) echo vhost/{session,msg,gmem}.c ;;
+	virtq) echo vhost/virtq.c ;;
+	yaml) echo config/{yaml,keys,number,check,plan}.c ;;
+	*) echo "$1: no such target" >&2; exit 2 ;;
+	esac
+}
+
+programs() {
+	printf 'fuzz/fuzz_%s\n' "$@"
+}
+
+# Exit status and output are left in $found.
+fuzz() {
+	local name=$1 status=0
+
+	mkdir -p "$build/corpus/$name"
+	"$build/fuzz/fuzz_$name" -max_total_time="$seconds" -max_len=4096 -timeout=10 \
+		-print_final_stats=1 -artifact_prefix="$found/$name-" \
+		"$build/corpus/$name" "$root/fuzz/corpus/$name" \
+		>"$found/$name.log" 2>&1 || status=1
+	echo $status >"$found/$name.status"
+}
+
+# Regions that the corpus reaches, of all in the layer: "N of M".
+reached() {
+	local name=$1 profile=$found/$1.profile exe=$coverage/fuzz/fuzz_$1
+
+	LLVM_PROFILE_FILE=$profile.raw "$exe" "$build/corpus/$name" "$root/fuzz/corpus/$name" \
+		>/dev/null
+	llvm_profdata merge -o "$profile" "$profile.raw"
+	# shellcheck disable=SC2046
+	llvm_cov export "$exe" -instr-profile="$profile" -summary-only |
+		python3 -c 'import json, os, sys
+files = {os.path.normpath(f["filename"]): f["summary"]["regions"]
+         for f in json.load(sys.stdin)["data"][0]["files"]}
+n = [files[name] for name in sys.argv[1:]]
+print(sum(f["covered"] for f in n), "of", sum(f["count"] for f in n))' \
+			$(printf "$root/src/%s\n" $(layer_of "$name"))
+	rm -f "$profile" "$profile.raw"
+}
+
+if [ $# = 0 ]; then
+	mapfile -t names < <(cd "$root/fuzz" && printf '%s\n' fuzz_*.c | sed 's/^fuzz_//; s/\.c$//')
+	set -- "${names[@]}"
+fi
+for name; do
+	layer_of "$name" >/dev/null
+done
 [ -f "$build/build.ninja" ] ||
 	CC=clang meson setup "$build" "$root" -Dfuzz=true -Db_sanitize=address,undefined \
 		-Db_lundef=false >/dev/null
-ninja -C "$build" >/dev/null
+llvm_build "$coverage" "$root"
+for dir in "$build" "$coverage"; do
+	# shellcheck disable=SC2046
+	ninja -C "$dir" $(programs "$@") >"$dir/ninja.log" || { cat "$dir/ninja.log"; exit 1; }
+done
 mkdir -p "$found"
-[ $# -gt 0 ] || set -- $(cd "$root/fuzz" && printf '%s\n' fuzz_*.c | sed 's/^fuzz_//; s/\.c$//')
 
+export ASAN_OPTIONS=quarantine_size_mb=64
 export UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
 for name; do
-	mkdir -p "$build/corpus/$name"
-	log=$found/$name.log
-	crashes=0
-	"$build/fuzz/fuzz_$name" -max_total_time="$seconds" -max_len=4096 -timeout=10 \
-		-print_final_stats=1 -artifact_prefix="$found/$name-" \
-		"$build/corpus/$name" "$root/fuzz/corpus/$name" >"$log" 2>&1 || crashes=1
-	runs=$(sed -n 's/^stat::number_of_executed_units: *//p' "$log")
-	covered=$(sed -n 's/^#.*cov: \([0-9]*\).*/\1/p' "$log" | tail -1)
-	printf '%-10s %10s executions %6s edges %2s crashes\n' \
-		"$name" "${runs:-?}" "${covered:-?}" "$crashes"
+	while [ "$(jobs -rp | wc -l)" -ge "$(nproc)" ]; do
+		wait -n || true
+	done
+	fuzz "$name" &
+done
+wait
+
+failed=0
+for name; do
+	crashes=$(cat "$found/$name.status")
 	failed=$((failed + crashes))
+	runs=$(sed -n 's/^stat::number_of_executed_units: *//p' "$found/$name.log")
+	if [ "$crashes" = 0 ]; then
+		regions=$(reached "$name")
+	else
+		regions="-"		# the replay would crash too
+	fi
+	printf '%-10s %10s executions  %11s regions (%s)  %s crashes\n' "$name" "${runs:-?}" \
+		"$regions" "$(layer_of "$name")" "$crashes"
+	[ "$crashes" = 0 ] || grep -m 3 -E 'ERROR|Assertion|runtime error' "$found/$name.log" || true
 done
 exit $((failed > 0))

@@ -3,9 +3,9 @@
 #
 # Installs what is missing, builds, and runs every suite: tests/run.sh [RUN...]
 #
-#	plain	gcc, warnings are errors; all suites
+#	plain	gcc, warnings are errors; all suites, planted faults among them
 #	clang	clang, warnings are errors; all suites but the guests
-#	asan	gcc, address and undefined-behaviour sanitizers; all suites
+#	asan	gcc, address and undefined-behaviour sanitizers; all suites but the faults
 #	tsan	gcc, thread sanitizer; all suites but the guests
 #
 # Without arguments, all of them. The last line has what `meson test` counted, over all
@@ -22,7 +22,7 @@ runs=("$@")
 . "$root/tests/packages.sh"
 need pkg-config
 need cc meson ninja python3 lib:check lib:yaml-0.1 lib:libseccomp \
-	qemu-system-x86_64 busybox cpio xz socat strace
+	qemu-system-x86_64 busybox cpio xz socat strace patch
 case " ${runs[*]} " in
 *" clang "*) need clang ;;
 esac
@@ -110,7 +110,7 @@ started=$SECONDS
 for name in "${runs[@]}"; do
 	case $name in
 	plain)
-		CC=gcc run plain "unit fuzz e2e vm bench" 1 -Dwerror=true ;;
+		CC=gcc run plain "unit fuzz e2e vm bench mutants" 1 -Dwerror=true ;;
 	clang)
 		CC=clang run clang "unit fuzz e2e bench" 1 -Dwerror=true ;;
 	asan)

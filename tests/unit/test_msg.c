@@ -3,6 +3,7 @@
 #include "vhost/msg.h"
 
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 
 #include "frontend.h"
@@ -139,6 +140,36 @@ START_TEST(many_fds)
 	ck_assert_int_eq(unit_count_fds(), fds_before + 2 + (int)(n < MSG_FDS_MAX ? n : MSG_FDS_MAX));
 	msg_reader_next(&reader);
 	ck_assert_int_eq(unit_count_fds(), fds_before + 2);
+}
+END_TEST
+
+/* With no room for it in the process a descriptor is lost, and that is noticed. */
+START_TEST(lost_fds)
+{
+	struct wire w = make(VHOST_USER_REM_MEM_REG, 40);
+	struct rlimit limit;
+
+	ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &limit), 0);
+	limit.rlim_cur = 3;			/* all of them in use */
+	frontend_send_bytes(&f, &w, HDR + 40, 1);
+	ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
+	ck_assert_int_eq(read_msg(), 0);
+	ck_assert_uint_gt(reader.msg.n_fds, MSG_FDS_MAX);
+	ck_assert_int_eq(msg_check(&reader.msg, RINGS), MSG_E_FDS);
+	limit.rlim_cur = limit.rlim_max;
+	ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
+}
+END_TEST
+
+/* Whatever else the kernel has to say about a message is no descriptor. */
+START_TEST(credentials)
+{
+	struct wire w = make(VHOST_USER_SET_VRING_KICK, 8);
+	int on = 1;
+
+	ck_assert_int_eq(setsockopt(f.other, SOL_SOCKET, SO_PASSCRED, &on, sizeof on), 0);
+	frontend_send_bytes(&f, &w, HDR + 8, 1);
+	expect(&w, 1);
 }
 END_TEST
 
@@ -335,6 +366,8 @@ int main(void)
 	tcase_add_test(tc, several_at_once);
 	tcase_add_test(tc, taken_fd_is_the_takers);
 	tcase_add_loop_test(tc, many_fds, 0, FRONTEND_FDS_MAX + 1);
+	tcase_add_test(tc, lost_fds);
+	tcase_add_test(tc, credentials);
 	tcase_add_loop_test(tc, headers, 0, COUNT(hdr_cases));
 	tcase_add_test(tc, oversized_payload);
 	tcase_add_loop_test(tc, ends, 0, HDR + 8);

@@ -231,7 +231,7 @@ struct rx_case {
 
 static const struct rx_case rx_cases[] = {
 	{ PKT_HDR_SIZE + 1, 0 }, { PKT_HDR_SIZE + 1, 1 }, { PKT_HDR_SIZE + 2, PKT_HDR_SIZE },
-	{ PKT_HDR_SIZE + 7, 3 }, { PKT_HDR_SIZE + 7, 43 }, { PKT_HDR_SIZE + 7, 45 },
+	{ PKT_HDR_SIZE + 31, 1 }, { PKT_HDR_SIZE + 7, 3 }, { PKT_HDR_SIZE + 7, 43 }, { PKT_HDR_SIZE + 7, 45 },
 	{ 4096, 0 }, { 4096, PKT_HDR_SIZE }, { 4096, 4 }, { 4096, 4095 },
 	{ PKT_HDR_SIZE + VSOCK_BODY_MAX, 0 }, { FAKE_RX_SIZE_MAX, 0 }, { FAKE_RX_SIZE_MAX, 4096 },
 };

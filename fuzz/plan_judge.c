@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* What must hold of any plan that was accepted, and of any refusal. */
+#include "plan_judge.h"
+
+#include <assert.h>
+#include <string.h>
+
+#include "config/check.h"
+#include "config/error.h"
+#include "config/plan.h"
+#include "config/plan_build.h"
+
+enum { PATH_LEN_MAX = 107 };
+
+static bool is_path(const char *path)
+{
+	return path && *path && strlen(path) <= PATH_LEN_MAX;
+}
+
+/* "<uds-path>_<port>" is @path: the guest would find it there. */
+static bool leads_to(const struct vm_plan *vm, const char *path)
+{
+	size_t len = vm->uds_path ? strlen(vm->uds_path) : 0;
+
+	return len && path && strncmp(path, vm->uds_path, len) == 0 && path[len] == '_' &&
+		strspn(path + len + 1, "0123456789") == strlen(path + len + 1) &&
+		(path[len + 1] == '0' ? strlen(path + len + 1) == 1 :
+		 strlen(path + len + 1) >= 1 && strlen(path + len + 1) <= 9);
+}
+
+static void judge_vm(const struct vm_plan *vm)
+{
+	assert(vm->guest_cid > 2 && vm->guest_cid < UINT32_MAX);
+	assert(is_path(vm->socket) && (vm->has_forward_cid ? !vm->uds_path : is_path(vm->uds_path)));
+	assert(vm->has_forward_cid || (!vm->n_forward_listen && !vm->forward_listen_any));
+	assert(vm->uds_path || !vm->n_host_cids);
+	assert(vm->max_connections >= 1 && vm->max_connections <= 1 << 20);
+	assert(vm->max_buffered >= 1 && vm->tx_buffer_size >= 1 &&
+	       vm->tx_buffer_size <= UINT32_C(1) << 31);
+	assert(vm->queue_size >= 1 && vm->queue_size <= 32768 &&
+	       !(vm->queue_size & (vm->queue_size - 1)));
+	assert(vm->n_groups >= 1);
+	for (size_t i = 1; i < vm->n_groups; i++)
+		assert(strcmp(vm->groups[i - 1], vm->groups[i]) < 0);
+}
+
+/* Neither wants what is the other's, nor reaches it past all groups. */
+static void judge_pair(const struct vm_plan *a, const struct vm_plan *b)
+{
+	assert(a->guest_cid != b->guest_cid && strcmp(a->socket, b->socket) != 0);
+	assert(!b->uds_path || strcmp(a->socket, b->uds_path) != 0);
+	assert(!a->uds_path || !b->uds_path || strcmp(a->uds_path, b->uds_path) != 0);
+	assert(!leads_to(a, b->socket) && !leads_to(a, b->uds_path));
+	for (size_t i = 0; i < a->n_host_cids; i++)
+		assert(a->host_cids[i] != b->guest_cid);
+}
+
+void plan_judge(struct plan *plan, int r, struct config_error *err)
+{
+	if (r == 0)
+		r = plan_finish(plan);
+	if (r == 0)
+		r = check_plan(plan, err);
+	assert(r == 0 || r == CONFIG_E_EXIT || r == CONFIG_E_USAGE);
+	assert(memchr(err->text, '\0', sizeof err->text) && !*err->text == (r != CONFIG_E_USAGE));
+	if (r)
+		return;
+	assert(plan->n_vms > 0);
+	for (size_t i = 0; i < plan->n_vms; i++) {
+		judge_vm(&plan->vms[i]);
+		for (size_t k = 0; k < plan->n_vms; k++)
+			if (k != i)
+				judge_pair(&plan->vms[i], &plan->vms[k]);
+	}
+}

@@ -1,0 +1,9 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* What must hold of any plan that was accepted, and of any refusal. */
+#pragma once
+
+struct config_error;
+struct plan;
+
+/* Completes @plan as plan_init() does, after parsing gave @r. Asserts. */
+void plan_judge(struct plan *plan, int r, struct config_error *err);

@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * What muxes are told and what they say, checked against each other: guests that
+ * may lie, host programs behind streams, siblings, RX buffers, and a clock. Each
+ * direction of a connection has its own endless pattern of bytes, so that any
+ * byte lost, doubled, moved or delivered to another is seen. Every function
+ * asserts.
+ *
+ *	world.c		set-up, time, what must hold between any two steps
+ *	world_guest.c	a guest speaks, and is spoken to
+ *	world_host.c	host programs: a backend and its streams
+ *	world_sibling.c	the real backend of siblings, over mail that waits to be delivered
+ *	world_step.c	a script's bytes as steps
+ */
+#pragma once
+
+#include <assert.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "vsock/mux.h"
+
+enum { VMS = 3, SLOTS = 8, SIDES = 256, MAX_CONNS = 6, PAYLOADS = 64 };
+enum { REQUEST_MS = 2000, LINGER_MS = 30000, CLOSING_MS = 10000 };
+
+struct vm;
+struct world;
+
+/* Bytes in one direction, from a pattern that no other flow has. */
+struct flow {
+	uint64_t sent, arrived;
+};
+
+/* One life of a connection as one guest knows it; kept when it is over. */
+struct side {
+	struct vm *vm;
+	struct fuzz_stream *stream;		/* a host's; NULL: closed, or a sibling's */
+	uint32_t guest_port;			/* 0: never will be */
+	struct vsock_addr peer;			/* port 0: not yet asked for */
+	struct flow *out, *in;			/* as the guest sees it */
+	const void *birth;			/* the mail that begets the sibling's side */
+	bool from_sibling;			/* it was begotten so */
+	bool is_live;				/* the mux has it, and it is connected */
+	bool is_pending;			/* BACKEND_E_PENDING */
+	bool is_open;				/* RESPONSE was said, one way or the other */
+	bool is_gone;				/* the guest forgot it, or was told RST */
+	uint8_t guest_said, said;		/* VSOCK_SHUTDOWN_*, by the guest and to it */
+	uint32_t told_fwd_cnt;			/* to the guest */
+	uint32_t buf_alloc, fwd_cnt;		/* as the guest last said */
+	/* The host program's. */
+	uint64_t takes, to_give;		/* bytes that its socket has room for, holds */
+	int write_error, end;
+	bool is_deaf, has_ended;
+	unsigned waits_for;
+};
+
+/* A port of the guest, and what it talks to there. */
+struct slot {
+	uint32_t guest_port;
+	struct vsock_addr peer;
+	uint32_t buf_alloc, lie;		/* lie: added to its true fwd_cnt */
+};
+
+struct vm {
+	struct world *world;
+	uint64_t cid;
+	struct mux *mux;
+	struct backend host;			/* world_host.c */
+	struct backend door, *siblings;		/* world_sibling.c; NULL: none */
+	struct mailbox *mailbox;
+	int connect_result;			/* of the host's next */
+	struct slot slots[SLOTS];
+	unsigned n_slots;
+	uint64_t strays_due;			/* RSTs to packets of no connection */
+	void *payload[PAYLOADS];		/* gathered, until the flush */
+	size_t n_payload;
+	bool is_woken;				/* a turn has been asked for */
+	uint64_t deadline_ms;			/* as known from the last turn */
+};
+
+struct world {
+	struct vm vms[VMS];
+	unsigned n_vms;
+	struct mux_scratch scratch;
+	struct side sides[SIDES];
+	struct flow flows[2 * SIDES];
+	size_t n_sides;
+	uint32_t buf_alloc;
+	uint64_t max_buffered;
+	uint64_t now_ms;
+	struct sibling_dir *dir;
+	const void *posted;			/* the last mail */
+	/* RX buffers, of the guest whose turn it is. */
+	size_t rx_size, rx_left, rx_lent;
+	uint8_t *rx_memory;
+	struct iovec rx_iovs[RX_BORROW_MAX][3];
+	struct rx_buf rx_bufs[RX_BORROW_MAX];
+};
+
+struct world_config {
+	unsigned n_vms;
+	uint32_t buf_alloc;
+	uint64_t max_buffered;
+	size_t rx_size;
+	unsigned rx_piece;			/* how RX buffers are cut */
+};
+
+void world_init(struct world *w, const struct world_config *config);
+void world_deinit(struct world *w);		/* all must have come to its end */
+void world_check(struct world *w);
+void world_time(struct world *w, uint64_t ms);
+
+/* ---- a guest ---- */
+
+void guest_says(struct vm *vm, struct slot *slot, uint16_t type, uint16_t op, uint32_t flags);
+void guest_rw(struct vm *vm, struct slot *slot, uint32_t len, bool is_honest);
+void guest_flush(struct vm *vm);		/* the end of a batch; of any but these two */
+void guest_output(struct vm *vm, size_t n_bufs);
+void guest_reset(struct vm *vm);
+void guest_abort(struct vm *vm);
+
+/* ---- host programs ---- */
+
+extern const struct backend_ops host_ops;
+
+void host_connects(struct vm *vm, struct slot *slot);
+void host_connected(struct side *side, int error);
+void host_ready(struct side *side, unsigned events);
+
+/* ---- siblings ---- */
+
+/* All VMs but the last two share a group with each. */
+void siblings_init(struct world *w);
+void siblings_deinit(struct world *w);
+bool siblings_deliver(struct vm *vm, unsigned n_mails);	/* false: there was none */
+
+/* Delivers mail and gives buffers for as long as that moves anything. */
+void siblings_settle(struct world *w);
+
+/* ---- a script ---- */
+
+void world_step(struct vm *vm, unsigned what, unsigned who, unsigned a, unsigned b);
+
+/* ---- sides ---- */
+
+/* With flows of its own. NULL: there were enough. */
+struct side *side_new(struct vm *vm, uint32_t guest_port, const struct vsock_addr *peer);
+/* The last of that name; NULL: none. */
+struct side *side_find(struct vm *vm, uint32_t guest_port, const struct vsock_addr *peer);
+
+/* The flow's byte at @at. */
+uint8_t flow_byte(const struct world *w, const struct flow *flow, uint64_t at);
+
+/* Of a host's stream that is not closed: its connection in the mux. */
+const struct conn *host_conn(const struct side *side);
+unsigned host_stream_ready(const struct side *side);

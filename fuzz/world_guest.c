@@ -1,0 +1,252 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* A guest speaks, and is spoken to. */
+#include <stdlib.h>
+
+#include "world.h"
+
+/* What a connection learns from the packet: the guest's credit. */
+static void note_credit(struct side *side, const struct pkt *pkt)
+{
+	side->buf_alloc = pkt->buf_alloc;
+	side->fwd_cnt = pkt->fwd_cnt;
+}
+
+static void input(struct vm *vm, const struct slot *slot, struct pkt *pkt, struct iovec *iov)
+{
+	struct side *side = side_find(vm, slot->guest_port, &slot->peer);
+	struct mux_stats before, after;
+	struct iov_cur cur;
+
+	pkt->src = (struct vsock_addr){ vm->cid, slot->guest_port };
+	pkt->dst = slot->peer;
+	pkt->buf_alloc = slot->buf_alloc;
+	pkt->fwd_cnt = (side ? (uint32_t)side->in->arrived : 0) + slot->lie;
+	if (side && pkt->op != VSOCK_OP_RST && pkt->type == VSOCK_TYPE_STREAM && !side->is_gone)
+		note_credit(side, pkt);
+	if (side && pkt->op == VSOCK_OP_RST)
+		side->is_gone = true;
+	if (side && pkt->op == VSOCK_OP_SHUTDOWN && pkt->type == VSOCK_TYPE_STREAM)
+		side->guest_said |= pkt->flags & VSOCK_SHUTDOWN_BOTH;
+	if (side && pkt->op == VSOCK_OP_RESPONSE && side->from_sibling && !side->is_gone)
+		side->is_open = true;
+	iov_cur_init(&cur, iov, 1);
+	mux_get_stats(vm->mux, &before);
+	mux_input(vm->mux, pkt, &cur, vm->world->now_ms);
+	mux_get_stats(vm->mux, &after);
+	vm->strays_due += after.stray + after.refused - before.stray - before.refused;
+	assert(pkt->op != VSOCK_OP_RST || after.stray == before.stray);
+	if (side_find(vm, slot->guest_port, &slot->peer) != side)
+		note_credit(side_find(vm, slot->guest_port, &slot->peer), pkt);
+}
+
+void guest_says(struct vm *vm, struct slot *slot, uint16_t type, uint16_t op, uint32_t flags)
+{
+	struct pkt pkt = { .type = type, .op = op, .flags = flags };
+	struct iovec none = { "", 0 };
+
+	input(vm, slot, &pkt, &none);
+}
+
+/* Bytes that the guest may still send, as it was told. */
+static uint32_t room(const struct side *side)
+{
+	uint32_t in_flight = (uint32_t)side->out->sent - side->told_fwd_cnt;
+	uint32_t buf_alloc = side->vm->world->buf_alloc;
+
+	return in_flight < buf_alloc ? buf_alloc - in_flight : 0;
+}
+
+void guest_rw(struct vm *vm, struct slot *slot, uint32_t len, bool is_honest)
+{
+	struct side *side = side_find(vm, slot->guest_port, &slot->peer);
+	struct pkt pkt = { .type = VSOCK_TYPE_STREAM, .op = VSOCK_OP_RW };
+	uint8_t *bytes;
+
+	if (side && is_honest && len > room(side))
+		len = room(side);
+	bytes = malloc(len ? len : 1);
+	if (!bytes)
+		abort();
+	if (vm->n_payload == PAYLOADS)
+		guest_flush(vm);
+	vm->payload[vm->n_payload++] = bytes;
+	for (uint32_t i = 0; i < len; i++)
+		bytes[i] = side ? flow_byte(vm->world, side->out, side->out->sent + i) : 0;
+	if (side && !side->is_gone && !(side->guest_said & VSOCK_SHUTDOWN_SEND))
+		side->out->sent += len;		/* else they must never arrive */
+	pkt.len = len;
+	input(vm, slot, &pkt, &(struct iovec){ bytes, len });
+}
+
+void guest_flush(struct vm *vm)
+{
+	mux_flush(vm->mux, vm->world->now_ms);
+	while (vm->n_payload)
+		free(vm->payload[--vm->n_payload]);
+	world_check(vm->world);
+}
+
+void guest_reset(struct vm *vm)
+{
+	struct world *w = vm->world;
+
+	mux_reset(vm->mux, w->now_ms);
+	vm->strays_due = 0;
+	for (size_t i = 0; i < w->n_sides; i++)
+		w->sides[i].is_gone |= w->sides[i].vm == vm;
+	world_check(w);
+}
+
+void guest_abort(struct vm *vm)
+{
+	mux_abort(vm->mux, vm->world->now_ms);
+	world_check(vm->world);
+}
+
+/* ---- the mux speaks ---- */
+
+/* The connection that a packet to the guest is of. The port of a host program is
+ * first heard of in its REQUEST. */
+static struct side *side_of(struct vm *vm, const struct pkt *pkt)
+{
+	const struct vsock_addr unnamed = { VSOCK_CID_HOST, 0 };
+	struct side *side;
+
+	if (pkt->op != VSOCK_OP_REQUEST || pkt->src.cid != VSOCK_CID_HOST)
+		return side_find(vm, pkt->dst.port, &pkt->src);
+	side = side_find(vm, pkt->dst.port, &unnamed);
+	assert(side);
+	side->peer = pkt->src;
+	for (unsigned i = 0; i < vm->n_slots; i++)
+		if (vm->slots[i].guest_port == side->guest_port)
+			vm->slots[i].peer = side->peer;
+	return side;
+}
+
+static void on_data(struct side *side, const struct pkt *pkt, struct iov_cur *cur)
+{
+	struct flow *in = side->in;
+	uint8_t byte;
+
+	assert(!(side->said & VSOCK_SHUTDOWN_SEND));
+	assert(in->arrived + pkt->len <= in->sent);
+	for (uint32_t i = 0; i < pkt->len; i++) {
+		assert(iov_cur_get(cur, &byte, 1));
+		assert(byte == flow_byte(side->vm->world, in, in->arrived++));
+	}
+	assert((uint32_t)in->arrived - side->fwd_cnt <= side->buf_alloc);
+}
+
+/* What a guest that listens is told to have ended has ended behind the last byte. */
+static void on_shutdown(struct side *side, uint32_t flags)
+{
+	assert(side->is_open && flags & ~(uint32_t)side->said);
+	if (flags & VSOCK_SHUTDOWN_SEND && !(side->guest_said & VSOCK_SHUTDOWN_RCV))
+		assert(side->in->arrived == side->in->sent);
+	side->said |= (uint8_t)flags;
+}
+
+/* The credit that it carries is true. */
+static void check_credit(struct side *side, const struct pkt *pkt)
+{
+	assert(pkt->buf_alloc == side->vm->world->buf_alloc);
+	if (side->stream && !side->is_deaf)
+		assert(pkt->fwd_cnt == (uint32_t)side->out->arrived);
+	assert(pkt->fwd_cnt >= side->out->arrived && pkt->fwd_cnt <= side->out->sent);
+	side->told_fwd_cnt = pkt->fwd_cnt;
+}
+
+static void on_packet(struct vm *vm, const struct pkt *pkt, struct iov_cur *cur)
+{
+	struct side *side;
+
+	assert(pkt->dst.cid == vm->cid);
+	if (!pkt->buf_alloc) {			/* to a packet of no connection */
+		assert(pkt->op == VSOCK_OP_RST && !pkt->len && vm->strays_due);
+		vm->strays_due--;
+		return;
+	}
+	side = side_of(vm, pkt);
+	assert(side && !side->is_gone);
+	assert(pkt->type == VSOCK_TYPE_STREAM && (pkt->op == VSOCK_OP_RW || !pkt->len));
+	check_credit(side, pkt);
+	switch (pkt->op) {
+	case VSOCK_OP_REQUEST:
+		assert(!side->is_open);
+		return;
+	case VSOCK_OP_RESPONSE:
+		assert(!side->is_open);
+		side->is_open = true;
+		return;
+	case VSOCK_OP_RST:
+		side->is_gone = true;
+		return;
+	case VSOCK_OP_SHUTDOWN:
+		on_shutdown(side, pkt->flags);
+		return;
+	case VSOCK_OP_RW:
+		assert(side->is_open);
+		on_data(side, pkt, cur);
+		return;
+	default:
+		assert(side->is_open && pkt->op >= VSOCK_OP_CREDIT_UPDATE &&
+		       pkt->op <= VSOCK_OP_CREDIT_REQUEST);
+	}
+}
+
+static size_t borrow(void *ctx, size_t want, const struct rx_buf **bufs)
+{
+	struct world *w = ((struct vm *)ctx)->world;
+
+	assert(want > 0 && want <= RX_BORROW_MAX);
+	w->rx_lent = want < w->rx_left ? want : w->rx_left;
+	*bufs = w->rx_bufs;
+	return w->rx_lent;
+}
+
+static void used(void *ctx, const uint32_t *lens, size_t n)
+{
+	struct vm *vm = ctx;
+	struct world *w = vm->world;
+
+	assert(n > 0 && n <= w->rx_lent);
+	for (size_t i = 0; i < n; i++) {
+		struct iov_cur cur;
+		struct pkt pkt;
+
+		iov_cur_init(&cur, w->rx_bufs[i].iov, w->rx_bufs[i].n);
+		if (pkt_parse(&pkt, &cur))
+			abort();
+		assert(lens[i] == PKT_HDR_SIZE + pkt.len);
+		on_packet(vm, &pkt, &cur);
+	}
+	w->rx_left -= n;
+	w->rx_lent = 0;
+}
+
+void guest_output(struct vm *vm, size_t n_bufs)
+{
+	struct rx_port port = { .borrow = borrow, .used = used, .ctx = vm };
+	struct world *w = vm->world;
+	int r;
+
+	vm->is_woken = false;
+	w->rx_left = n_bufs;
+	while ((r = mux_output(vm->mux, &port, w->now_ms)) == MUX_E_MORE)
+		;
+	if (r == MUX_E_STARVED) {		/* buffers will bring about a turn */
+		assert(!w->rx_left && mux_has_output(vm->mux));
+		vm->is_woken = true;
+	}
+	vm->deadline_ms = mux_next_deadline(vm->mux);
+	world_check(w);
+	if (r == MUX_E_STARVED)
+		return;
+	assert(!mux_has_output(vm->mux) && !vm->strays_due);
+	for (size_t i = 0; i < w->n_sides; i++) {
+		const struct side *side = &w->sides[i];
+
+		if (side->vm == vm && side->stream && side->waits_for & STREAM_IN)
+			assert(!(host_stream_ready(side) & STREAM_IN));
+	}
+}

@@ -1,0 +1,259 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Siblings: the real backend, with its links and pipes. Loop and mailbox, of
+ * which it needs but one function each, are replaced: the time is the world's,
+ * and mail waits until the script has it delivered, each VM's by itself, as if
+ * each had a thread.
+ *
+ * The first mail of a link, posted while it is opened, begets the side of the
+ * other guest: that is how the two are known to be one connection.
+ */
+#include <errno.h>
+#include <stdlib.h>
+
+#include "backend/sibling.h"
+#include "util/list.h"
+#include "world.h"
+
+struct mailbox {
+	struct world *world;
+	struct mail *first, **last;
+};
+
+struct loop {
+	struct world *world;
+};
+
+static struct loop clock_loop;
+
+uint64_t loop_now_ms(const struct loop *loop)
+{
+	return loop->world->now_ms;
+}
+
+bool mailbox_post(struct mailbox *box, struct mail *mail)
+{
+	if (atomic_exchange(&mail->is_posted, true))
+		return false;
+	mail->next = NULL;
+	*box->last = mail;
+	box->last = &mail->next;
+	box->world->posted = mail;
+	return true;
+}
+
+static struct mail *take_first(struct mailbox *box)
+{
+	struct mail *mail = box->first;
+
+	if (!mail)
+		return NULL;
+	box->first = mail->next;
+	if (!box->first)
+		box->last = &box->first;
+	atomic_store(&mail->is_posted, false);
+	return mail;
+}
+
+/* The side of which this mail is to beget the other; NULL: it is another mail. */
+static struct side *take_parent(struct world *w, const struct mail *mail)
+{
+	for (size_t i = 0; i < w->n_sides; i++) {
+		if (w->sides[i].birth == mail) {
+			w->sides[i].birth = NULL;
+			return &w->sides[i];
+		}
+	}
+	return NULL;
+}
+
+/* @parent's link has brought @vm a connection. */
+static void beget(struct vm *vm, const struct side *parent)
+{
+	struct vsock_addr peer = { parent->vm->cid, parent->guest_port };
+	struct side *side = side_new(vm, parent->peer.port, &peer);
+
+	assert(side && parent->peer.cid == vm->cid);	/* room was made sure of */
+	side->from_sibling = true;
+	side->out = parent->in;
+	side->in = parent->out;
+}
+
+static void deliver_one(struct vm *vm, struct mail *mail)
+{
+	struct side *parent = take_parent(vm->world, mail);
+	struct mux_stats before, after;
+
+	mux_get_stats(vm->mux, &before);
+	mail->deliver(mail);
+	mux_get_stats(vm->mux, &after);
+	if (!parent)
+		return;
+	assert(after.conns - before.conns <= 1);
+	assert(after.conns == before.conns || mux_is_running(vm->mux));
+	if (after.conns != before.conns)
+		beget(vm, parent);
+}
+
+bool siblings_deliver(struct vm *vm, unsigned n_mails)
+{
+	struct mail *mail;
+	unsigned n;
+
+	for (n = 0; n < n_mails && (mail = take_first(vm->mailbox)); n++)
+		deliver_one(vm, mail);
+	world_check(vm->world);
+	return n > 0;
+}
+
+/* The side that hears what @side says; NULL: there is none. */
+static const struct side *other_of(const struct side *side)
+{
+	const struct world *w = side->vm->world;
+
+	for (size_t i = 0; i < w->n_sides; i++)
+		if (&w->sides[i] != side && w->sides[i].in == side->out)
+			return &w->sides[i];
+	return NULL;
+}
+
+static bool is_talking(const struct side *side)
+{
+	return side->is_open && !side->is_gone;
+}
+
+/* What one guest has sent has reached the other, which would take it. */
+static void check_nothing_stuck(const struct side *side)
+{
+	const struct side *other = other_of(side);
+	uint32_t waiting;
+
+	if (!other || !is_talking(side) || !is_talking(other) ||
+	    other->guest_said & VSOCK_SHUTDOWN_RCV)
+		return;
+	waiting = (uint32_t)other->in->arrived - other->fwd_cnt;
+	assert(waiting >= other->buf_alloc || side->out->arrived == side->out->sent);
+}
+
+void siblings_settle(struct world *w)
+{
+	bool any;
+
+	do {
+		any = false;
+		for (unsigned i = 0; i < w->n_vms; i++) {
+			any |= siblings_deliver(&w->vms[i], UINT32_MAX);
+			guest_output(&w->vms[i], SIZE_MAX);
+		}
+	} while (any);
+	for (size_t i = 0; i < w->n_sides; i++)
+		check_nothing_stuck(&w->sides[i]);
+}
+
+static bool may_reach(const struct vm *from, uint64_t cid)
+{
+	const struct vm *last = &from->world->vms[from->world->n_vms - 1];
+	bool are_last_two = from->cid + cid == 2 * last->cid - 1;
+
+	return cid != from->cid && cid <= last->cid && !are_last_two;
+}
+
+static bool door_serves(struct backend *b, uint64_t cid)
+{
+	struct vm *vm = container_of(b, struct vm, door);
+
+	return vm->siblings->ops->serves(vm->siblings, cid);
+}
+
+/* Nobody but those who may reach each other comes in. */
+static int door_connect(struct backend *b, const struct vsock_addr *src,
+			const struct vsock_addr *dst, struct stream **out)
+{
+	struct vm *vm = container_of(b, struct vm, door);
+	struct world *w = vm->world;
+	struct side *side;
+	int r;
+
+	if (w->n_sides + 2 * VMS * MAX_CONNS > SIDES)
+		return -EMFILE;
+	r = vm->siblings->ops->connect(vm->siblings, src, dst, out);
+	assert((r == BACKEND_E_PENDING) == may_reach(vm, dst->cid));
+	if (r < 0)
+		return r;
+	side = side_new(vm, src->port, dst);
+	side->birth = w->posted;
+	return r;
+}
+
+static const struct backend_ops door_ops = {
+	.name = "door", .serves = door_serves, .connect = door_connect,
+};
+
+/* Two ports of each other guest, by the same numbers on both ends, so that both
+ * may begin the same connection; itself; and nobody. */
+static void add_slots(struct vm *vm)
+{
+	struct world *w = vm->world;
+
+	vm->n_slots = 2;
+	for (unsigned i = 0; i < w->n_vms; i++) {
+		for (uint32_t port = 2000; port < 2002; port++) {
+			if (i == (unsigned)(vm - w->vms) && port > 2000)
+				continue;
+			vm->slots[vm->n_slots++] = (struct slot){
+				.guest_port = port, .peer = { w->vms[i].cid, port },
+				.buf_alloc = 65536,
+			};
+		}
+	}
+	vm->slots[vm->n_slots++] = (struct slot){
+		.guest_port = 2000, .peer = { 99, 2000 }, .buf_alloc = 65536,
+	};
+	assert(vm->n_slots <= SLOTS);
+}
+
+void siblings_init(struct world *w)
+{
+	static char left[] = "left", right[] = "right";
+	static char *const both[] = { left, right };
+
+	clock_loop.world = w;
+	if (sibling_dir_new(&w->dir, w->n_vms))
+		abort();
+	for (unsigned i = 0; i < w->n_vms; i++) {
+		struct vm *vm = &w->vms[i];
+		bool is_last = i == w->n_vms - 1, is_middle = i == w->n_vms - 2;
+
+		vm->mailbox = calloc(1, sizeof *vm->mailbox);
+		if (!vm->mailbox)
+			abort();
+		*vm->mailbox = (struct mailbox){ .world = w, .last = &vm->mailbox->first };
+		sibling_dir_add(w->dir, vm->cid, both + is_last,
+				is_last || is_middle ? 1 : 2, vm->mailbox);
+	}
+	sibling_dir_seal(w->dir);
+	for (unsigned i = 0; i < w->n_vms; i++) {
+		struct vm *vm = &w->vms[i];
+		struct sibling_config config = {
+			.dir = w->dir, .cid = vm->cid, .loop = &clock_loop, .mux = vm->mux,
+		};
+
+		if (sibling_new(&vm->siblings, &config))
+			abort();
+		vm->door.ops = &door_ops;
+		mux_add_backend(vm->mux, &vm->door);
+		add_slots(vm);
+	}
+}
+
+void siblings_deinit(struct world *w)
+{
+	for (unsigned i = 0; i < w->n_vms; i++) {
+		struct vm *vm = &w->vms[i];
+
+		assert(!vm->mailbox->first);
+		vm->siblings->ops->free(vm->siblings);
+		free(vm->mailbox);
+	}
+	sibling_dir_free(w->dir);
+}

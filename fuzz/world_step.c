@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Four bytes of a script as a step: what, who (which port of the guest), and two numbers. */
+#include <errno.h>
+
+#include "util/error.h"
+#include "world.h"
+
+static void rw(struct vm *vm, struct slot *slot, unsigned a, unsigned b)
+{
+	static const uint32_t lens[] = { 1, 7, 100, 1000, 4096, 30000, VSOCK_BODY_MAX };
+
+	/* Within its credit, unless it means to cheat. */
+	guest_rw(vm, slot, (lens[a % 7] + b % 64) & 0xffff, !(b & 0x80));
+}
+
+static void host_step(struct side *side, unsigned what, unsigned a, unsigned b)
+{
+	static const int ends[] = { STREAM_E_EOF, STREAM_E_CLOSED, -ECONNRESET, -EIO };
+	static const int errors[] = { -EPIPE, -ECONNRESET, -EIO };
+
+	if (!side || !side->stream || !side->is_live)
+		return;
+	switch (what) {
+	case 0:
+		side->to_give += a * 64u + b;
+		host_ready(side, STREAM_IN);
+		return;
+	case 1:
+		if (!side->end)
+			side->end = ends[a % 4];
+		host_ready(side, STREAM_IN |
+			   (side->end == STREAM_E_CLOSED ? STREAM_HUP | STREAM_OUT : 0u));
+		return;
+	case 2:
+		side->takes += a * 64u + b;
+		host_ready(side, STREAM_OUT);
+		return;
+	case 3:
+		if (!side->write_error)
+			side->write_error = errors[a % 3];
+		host_ready(side, STREAM_OUT);
+		return;
+	default:
+		host_ready(side, STREAM_IN | STREAM_OUT);
+	}
+}
+
+static void guest_step(struct vm *vm, struct slot *slot, unsigned what, unsigned a, unsigned b)
+{
+	static const uint32_t allocs[] = { 0, 1, 100, 4096, 65536, 1u << 31, UINT32_MAX };
+
+	switch (what) {
+	case 0:
+		guest_says(vm, slot, VSOCK_TYPE_STREAM, VSOCK_OP_REQUEST, 0);
+		return;
+	case 1:
+		guest_says(vm, slot, VSOCK_TYPE_STREAM, VSOCK_OP_RESPONSE, 0);
+		return;
+	case 2:
+		guest_says(vm, slot, VSOCK_TYPE_STREAM, VSOCK_OP_RST, 0);
+		return;
+	case 3:
+		guest_says(vm, slot, VSOCK_TYPE_STREAM, VSOCK_OP_SHUTDOWN, a);
+		return;
+	case 4:
+		guest_says(vm, slot, VSOCK_TYPE_STREAM,
+			   a & 1 ? VSOCK_OP_CREDIT_REQUEST : VSOCK_OP_CREDIT_UPDATE, 0);
+		return;
+	case 5:
+		if ((a & 15) != VSOCK_OP_RW)
+			guest_says(vm, slot, b & 3, (uint16_t)(a & 15), b >> 2);
+		return;
+	case 6:
+		slot->buf_alloc = allocs[a % 7];
+		slot->lie = b & 0x80 ? b << 24 : 0;
+		return;
+	default:
+		rw(vm, slot, a, b);
+	}
+}
+
+void world_step(struct vm *vm, unsigned what, unsigned who, unsigned a, unsigned b)
+{
+	struct slot *slot = &vm->slots[who % vm->n_slots];
+	struct side *side;
+
+	if (what < 112) {			/* the guest: 8 things, RW more often */
+		guest_step(vm, slot, what % 16, a, b);
+		return;
+	}
+	guest_flush(vm);
+	side = side_find(vm, slot->guest_port, &slot->peer);
+	if (what < 176)				/* the host */
+		host_step(side, what % 5, a, b);
+	else if (what < 192)
+		host_connects(vm, slot);
+	else if (what < 224)
+		guest_output(vm, a);
+	else if (what < 232)
+		world_time(vm->world, a * 100u + b);
+	else if (what < 233)
+		guest_reset(vm);
+	else if (what < 234)
+		guest_abort(vm);
+	else if (what < 244)
+		vm->connect_result = (int[]){ 0, BACKEND_E_PENDING, -ECONNREFUSED }[a % 3];
+	else
+		host_connected(side, a & 1 ? -ECONNREFUSED : 0);
+}

@@ -1,0 +1,183 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * A guest that changes its memory between our check and our use: one thread
+ * flips a field for as long as the other reads it. Whatever is accepted must be
+ * one of the two values and have passed its check; a field that is read twice is
+ * sooner or later seen as one first and as the other then.
+ */
+#include <pthread.h>
+#include <stdatomic.h>
+#include <string.h>
+
+#include "guest.h"
+#include "unit.h"
+#include "vsock/pkt.h"
+
+enum { ROUNDS = 300000, CHANGES = 5000, GOOD = 64 };
+
+#define NOWHERE 0xffffu				/* no descriptor has this index */
+
+struct flip {
+	volatile uint32_t *field;
+	uint32_t good, bad;
+	int rounds, changes;			/* of what the reader saw */
+	bool was_good;
+	atomic_bool is_over;
+	pthread_t thread;
+};
+
+static void *flip_run(void *arg)
+{
+	struct flip *f = arg;
+
+	while (!atomic_load_explicit(&f->is_over, memory_order_relaxed)) {
+		*f->field = f->bad;
+		*f->field = f->good;
+	}
+	return NULL;
+}
+
+static void flip_begin(struct flip *f)
+{
+	*f->field = f->good;
+	ck_assert_int_eq(pthread_create(&f->thread, NULL, flip_run, f), 0);
+}
+
+/* After each reading: go on, until it was seen to change often enough? */
+static bool flip_goes_on(struct flip *f, bool is_good)
+{
+	f->changes += is_good != f->was_good;
+	f->was_good = is_good;
+	return ++f->rounds < ROUNDS && f->changes < CHANGES;
+}
+
+static void flip_end(struct flip *f)
+{
+	atomic_store(&f->is_over, true);
+	pthread_join(f->thread, NULL);
+}
+
+/* The length that a header says. */
+START_TEST(header)
+{
+	static struct {
+		struct wire_vsock_hdr hdr;
+		uint8_t body[GOOD];
+	} chain;
+	struct flip f = {
+		.field = (void *)((uint8_t *)&chain + offsetof(struct wire_vsock_hdr, len)),
+		.good = GOOD, .bad = UINT32_MAX,
+	};
+	struct iovec iov = { &chain, sizeof chain };
+	bool is_good;
+
+	flip_begin(&f);
+	do {
+		struct iov_cur cur;
+		struct pkt pkt;
+
+		iov_cur_init(&cur, &iov, 1);
+		is_good = pkt_parse(&pkt, &cur) == 0;
+		if (is_good)
+			ck_assert_uint_eq(pkt.len, GOOD);
+	} while (flip_goes_on(&f, is_good));
+	flip_end(&f);
+}
+END_TEST
+
+struct field_case {
+	const char *name;
+	size_t at;				/* in the descriptor: 32 bits */
+	uint32_t good, bad;
+};
+
+/* Flags, in one word with next, which is far past the ring: the end, or going on there. */
+static const struct field_case field_cases[] = {
+	{ "address", offsetof(struct wire_virtq_desc, addr), GUEST_BUFS, UINT32_MAX },
+	{ "length", offsetof(struct wire_virtq_desc, len), GOOD, UINT32_MAX },
+	{ "flags", offsetof(struct wire_virtq_desc, flags),
+	  NOWHERE << 16, VIRTQ_DESC_F_NEXT | NOWHERE << 16 },
+};
+
+/* A field of the one descriptor of a chain. */
+START_TEST(descriptor)
+{
+	const struct field_case *c = &field_cases[_i];
+	static struct iovec iov[8];
+	struct virtq_iovs iovs = { .iov = iov, .max = 8 };
+	struct virtq_chain chain;
+	struct guest g;
+	struct virtq q;
+	bool is_good;
+	struct flip f = { .good = c->good, .bad = c->bad };
+
+	guest_init(&g, 8, 0);
+	guest_set_desc(&g, 0, GUEST_BUFS, GOOD, 0, NOWHERE);
+	f.field = (void *)((uint8_t *)g.desc + c->at);
+	guest_make_available(&g, 0);
+	virtq_init(&q);
+	q.config = guest_config(&g);
+	flip_begin(&f);
+	do {
+		if (!q.mem || q.broken)		/* it is refused now and then */
+			ck_assert_int_eq(virtq_resolve(&q, g.gmem, 0), 0);
+		iovs.n = 0;
+		is_good = virtq_pop(&q, &iovs, &chain) == 0;
+		if (!is_good)
+			continue;
+		ck_assert_uint_eq(chain.n_out, 1);
+		ck_assert_uint_eq(chain.out_len, GOOD);
+		ck_assert_uint_eq(chain.iov->iov_len, GOOD);
+		ck_assert_uint_eq(guest_offset(&g, chain.iov), GUEST_BUFS);
+		virtq_unpop(&q, 1);
+	} while (flip_goes_on(&f, is_good));
+	flip_end(&f);
+	guest_deinit(&g);
+}
+END_TEST
+
+/* The head that the available ring names. */
+START_TEST(head)
+{
+	static struct iovec iov[8];
+	struct virtq_iovs iovs = { .iov = iov, .max = 8 };
+	struct virtq_chain chain;
+	struct guest g;
+	struct virtq q;
+	bool is_good;
+	struct flip f = { .good = 0, .bad = 0xfffe };
+
+	guest_init(&g, 8, 0);
+	guest_set_desc(&g, 0, GUEST_BUFS, GOOD, 0, 0);
+	guest_make_available(&g, 0);
+	f.field = (void *)g.avail->ring;
+	virtq_init(&q);
+	q.config = guest_config(&g);
+	flip_begin(&f);
+	do {
+		if (!q.mem || q.broken)
+			ck_assert_int_eq(virtq_resolve(&q, g.gmem, 0), 0);
+		iovs.n = 0;
+		is_good = virtq_pop(&q, &iovs, &chain) == 0;
+		if (!is_good)
+			continue;
+		ck_assert_uint_eq(chain.head, 0);
+		virtq_unpop(&q, 1);
+	} while (flip_goes_on(&f, is_good));
+	flip_end(&f);
+	guest_deinit(&g);
+}
+END_TEST
+
+int main(void)
+{
+	Suite *suite = suite_create("flip");
+	TCase *tc = tcase_create("flip");
+
+	tcase_set_timeout(tc, 30);
+	tcase_add_test(tc, header);
+	tcase_add_loop_test(tc, descriptor, 0, COUNT(field_cases));
+	tcase_add_test(tc, head);
+	suite_add_tcase(suite, tc);
+	return unit_main(suite);
+}
