@@ -189,6 +189,10 @@ void conn_stream_ready(struct conn *c)
 {
 	if (c->state != CONN_OPEN && c->state != CONN_LINGERING)
 		return;
+	/* No event tells that the peer of a full unix socket has stopped reading; a
+	 * write does. While nothing is read, there are few events and it costs little. */
+	if (c->state == CONN_LINGERING)
+		c->stream->ready |= STREAM_OUT;
 	if (c->to_host.len)
 		drain(c);
 	if (c->state == CONN_OPEN && c->stream->ready & STREAM_HUP &&
@@ -201,6 +205,7 @@ void conn_guest_gone(struct conn *c)
 	if ((c->state == CONN_OPEN || c->state == CONN_LINGERING) && c->to_host.len) {
 		c->state = CONN_LINGERING;
 		c->nameless = true;
+		conn_stream_ready(c);
 	} else {
 		conn_end(c);
 	}

@@ -17,29 +17,13 @@
 #include "support/host.h"
 #include "support/must.h"
 #include "support/pattern.h"
+#include "support/sanitized.h"
 #include "support/sock.h"
 
 extern struct daemon vhd;
 extern struct driver vm;
 
 enum { PORT = 1234 };				/* where somebody listens */
-
-/* What resident memory may grow by besides: a sanitizer keeps freed memory. */
-#if defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#define __SANITIZE_ADDRESS__ 1
-#endif
-#if __has_feature(thread_sanitizer)
-#define __SANITIZE_THREAD__ 1
-#endif
-#endif
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define E2E_RSS_SLACK	(UINT64_C(512) << 20)
-#define E2E_IS_SANITIZED	true
-#else
-#define E2E_RSS_SLACK	0
-#define E2E_IS_SANITIZED	false
-#endif
 
 /* Thread sanitizer has a thread of its own that looks around ten times a second. */
 #ifdef __SANITIZE_THREAD__

@@ -252,7 +252,7 @@ START_TEST(connections_2000_in_turn_without_growth)
 	after = daemon_usage(&vhd);
 	ck_assert_uint_le(after.threads, before.threads);
 	ck_assert_uint_le(after.rss_bytes, before.rss_bytes + MIB +
-			  E2E_RSS_SLACK);
+			  SANITIZER_RSS_SLACK);
 }
 END_TEST
 

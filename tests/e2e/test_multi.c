@@ -183,7 +183,7 @@ START_TEST(one_never_takes_its_packets_the_other_goes_on)
 	check_undisturbed(flood_without_rx);
 	after = daemon_usage(&vhd);
 	ck_assert_uint_le(after.rss_bytes, before.rss_bytes + 8 * MIB +
-			  E2E_RSS_SLACK);
+			  SANITIZER_RSS_SLACK);
 }
 END_TEST
 

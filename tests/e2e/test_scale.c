@@ -89,7 +89,7 @@ START_TEST(vms_1000)
 	many = settled_usage();
 	ck_assert_uint_le(many.threads, count_cpus() + 2);
 	ck_assert_uint_le(many.rss_bytes, one.rss_bytes + (uint64_t)VMS * VM_RSS +
-			  E2E_RSS_SLACK);
+			  SANITIZER_RSS_SLACK);
 	ck_assert(!deadline_poll(vhd.pidfd, POLLIN, deadline_in(QUIET_S * 1000)));
 	later = daemon_usage(&vhd);
 	ck_assert_uint_le(later.wakeups - many.wakeups, E2E_WAKEUPS(QUIET_S + 1));
@@ -204,8 +204,8 @@ START_TEST(many_connections)
 	last = connect_many(p + CONNS - STRETCH, STRETCH, listener, _i);
 	after = settled_usage();
 	ck_assert_uint_le(after.rss_bytes, before.rss_bytes + (uint64_t)CONNS * CONN_RSS +
-			  E2E_RSS_SLACK);
-	if (!E2E_IS_SANITIZED)
+			  SANITIZER_RSS_SLACK);
+	if (!IS_SANITIZED)
 		ck_assert_int_le(last, 2 * first);
 	e2e_check_talks(p[0]);
 	e2e_check_talks(p[CONNS / 2]);

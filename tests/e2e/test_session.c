@@ -201,7 +201,7 @@ START_TEST(hundred_reconnects_without_growth)
 	after = daemon_usage(&vhd);
 	ck_assert_uint_le(after.threads, before.threads);
 	ck_assert_uint_le(after.rss_bytes, before.rss_bytes + (1 << 20) +
-			  E2E_RSS_SLACK);
+			  SANITIZER_RSS_SLACK);
 }
 END_TEST
 

@@ -231,7 +231,7 @@ START_TEST(flood_beyond_credit)
 	after = daemon_usage(&vhd);
 	sib_run_finish(&rb);
 	sib_host_flow_finish(&hb);
-	ck_assert_uint_lt(after.rss_bytes, before.rss_bytes + 2 * MIB + E2E_RSS_SLACK);
+	ck_assert_uint_lt(after.rss_bytes, before.rss_bytes + 2 * MIB + SANITIZER_RSS_SLACK);
 	a->d.input = sock_input;
 	while (p.to->state == SOCK_OPEN) {	/* some of it, and a reset */
 		static uint8_t bytes[65536];

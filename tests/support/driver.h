@@ -92,7 +92,7 @@ struct driver {
 
 	struct sock **socks;			/* sock.c's hash table */
 	struct sock *backlog;			/* accepted, not yet taken */
-	uint32_t listening[16];
+	uint32_t listening[128];
 	unsigned n_listening;
 	/* The sink of sockets that come in; NULL: their queue. */
 	void (*accept_sink)(struct sock *s, const uint8_t *data, size_t len);

@@ -217,7 +217,7 @@ void sock_input(struct driver *d, const struct driver_pkt *p, const uint8_t *dat
 {
 	struct sock *s = find(d, p->src_cid, p->dst_port, p->src_port);
 
-	if (p->type != VSOCK_TYPE_STREAM)
+	if (p->type != VSOCK_TYPE_STREAM && (s || p->op != VSOCK_OP_RST))
 		die("packet of type %u", p->type);
 	if (!s && p->op == VSOCK_OP_REQUEST) {
 		on_request(d, p);
@@ -278,6 +278,13 @@ void sock_listen(struct driver *d, uint32_t port)
 			return;
 	must(d->n_listening < sizeof d->listening / sizeof d->listening[0]);
 	d->listening[d->n_listening++] = port;
+}
+
+void sock_unlisten(struct driver *d, uint32_t port)
+{
+	for (unsigned i = 0; i < d->n_listening; i++)
+		if (d->listening[i] == port)
+			d->listening[i--] = d->listening[--d->n_listening];
 }
 
 struct sock *sock_accept(struct driver *d, uint32_t port)

@@ -57,6 +57,7 @@ bool sock_wait_open(struct sock *s);
 /* Both, and it must be open. */
 struct sock *sock_connect(struct driver *d, uint32_t port);
 void sock_listen(struct driver *d, uint32_t port);	/* may be repeated */
+void sock_unlisten(struct driver *d, uint32_t port);
 /* A connection that came to @port; dies at the deadline. */
 struct sock *sock_accept(struct driver *d, uint32_t port);
 

@@ -174,6 +174,9 @@ static bool host_word(struct script *s, struct script_conn *c, const char *word,
 		f->takes = 0;
 		f->write_error = -atoi(arg);
 		ready(s, c, STREAM_OUT);
+	} else if (strcmp(word, "stops") == 0) {
+		f->takes = 0;
+		f->write_error = -atoi(arg);
 	} else if (strcmp(word, "waits") == 0) {
 		trace_add(&s->trace, "waits:%s%s", f->waits_for & STREAM_IN ? "i" : "",
 			  f->waits_for & STREAM_OUT ? "o" : "");

@@ -13,7 +13,8 @@
  *
  * The host: connect, and connected:ERRNO after pending. Its stream: give:TEXT,
  * more:N (bytes), eof, closed, fail:ERRNO (behind what it gives); full, takes:N
- * (bytes, and is ready to), deaf:ERRNO (writing fails); hup.
+ * (bytes, and is ready to), deaf:ERRNO (writing fails), stops:ERRNO (so it does,
+ * but no event tells); hup.
  *
  * Others: refuse:ERRNO, pending, at_once (what the backend does next);
  * +N milliseconds; starve and feed:N (RX buffers); reset (of the guest);
