@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "e2e/bystander.h"
+#include "support/sanitized.h"
 
 enum { SLOTS = 16, SLOT_BYTES = 8192, TABLE_AT = 4096, TABLE = 8, PORTS = 8 };
 
@@ -151,7 +152,7 @@ static int run_ms(void)
 
 	if (seconds)
 		return atoi(seconds) * 1000;
-	return E2E_IS_SANITIZED ? 30000 : 3000;
+	return IS_SANITIZED ? 30000 : 3000;
 }
 
 /* Sets the rings up anew, wherever they were. */

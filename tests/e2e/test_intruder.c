@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "e2e/confined.h"
+#include "support/sanitized.h"
 #include "e2e/intruder.h"
 
 static const char *const off[] = { "--sandbox=off", NULL };
@@ -90,7 +91,7 @@ START_TEST(intruder_is_refused)
 	struct sockaddr_un at = { .sun_family = AF_UNIX, .sun_path = "\0abstract" };
 	int abstract = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
-	if (E2E_IS_SANITIZED && c->sanitizer_may)
+	if (IS_SANITIZED && c->sanitizer_may)
 		return;
 	must(bind(abstract, (struct sockaddr *)&at, offsetof(struct sockaddr_un, sun_path) + 9) == 0);
 	must(listen(abstract, 1) == 0);
@@ -134,7 +135,7 @@ START_TEST(intruder_is_named_and_ends)
 	const struct fatal *c = &fatal[_i];
 	char line[128];
 
-	if (E2E_IS_SANITIZED && c->sanitizer_may)
+	if (IS_SANITIZED && c->sanitizer_may)
 		return;
 	start_with_intruder(NULL);
 	ck_assert_int_eq(order_at(c->act, vhd.dir), -1);

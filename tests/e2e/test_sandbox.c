@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "e2e/confined.h"
+#include "support/sanitized.h"
 
 enum { NOBODY = 65534 };
 
@@ -43,7 +44,7 @@ START_TEST(is_on_by_default)
 	ck_assert_str_eq(confined_status(NULL, "Umask"), "0077");
 	ck_assert(confined_sees(vhd.uds));
 	ck_assert(!confined_sees("/etc"));
-	ck_assert(E2E_IS_SANITIZED || !confined_sees("/proc"));
+	ck_assert(IS_SANITIZED || !confined_sees("/proc"));
 	e2e_check_alive();
 	confined_check_log_is_empty();
 }
@@ -268,7 +269,7 @@ START_TEST(works_for_others_than_root)
 		ck_assert(!confined_sees("/etc"));
 		confined_check_log_is_empty();
 	}
-	if (!E2E_IS_SANITIZED)
+	if (!IS_SANITIZED)
 		ck_assert_uint_eq(owner_in_proc(), 0);
 	ck_assert_int_eq(daemon_stop(&vhd, DEADLINE_MS), 0);
 	ck_assert_int_ne(access(vhd.uds, F_OK), 0);
