@@ -68,10 +68,8 @@ bool confined_sees(const char *path)
 
 void confined_check_log(const char *text)
 {
-	char *log = daemon_log(&vhd);
-
-	ck_assert_msg(strstr(log, text), "no \"%s\" in: %s", text, log);
-	free(log);
+	if (!daemon_wait_log(&vhd, text))
+		ck_abort_msg("no \"%s\" in: %s", text, daemon_log(&vhd));
 }
 
 void confined_check_log_is_empty(void)

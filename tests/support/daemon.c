@@ -123,12 +123,13 @@ void daemon_start(struct daemon *d, const char *const *extra)
 		die("the daemon did not start: %s", daemon_log(d));
 }
 
-static bool listens(const char *path)
+static bool listens(const struct daemon *d, const char *path)
 {
 	struct sockaddr_un addr = { .sun_family = AF_UNIX };
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	bool yes;
 
+	(void)d;
 	snprintf(addr.sun_path, sizeof addr.sun_path, "%s", path);
 	must(fd >= 0);
 	yes = connect(fd, (struct sockaddr *)&addr, sizeof addr) == 0;
@@ -136,27 +137,46 @@ static bool listens(const char *path)
 	return yes;
 }
 
-bool daemon_wait_listening(struct daemon *d, const char *path)
+static bool has_logged(const struct daemon *d, const char *text)
+{
+	char *log = daemon_log(d);
+	bool yes = strstr(log, text);
+
+	free(log);
+	return yes;
+}
+
+/* Asks whenever something happens to @watched, and once more when the daemon has ended. */
+static bool wait_until(const struct daemon *d, const char *watched, uint32_t events,
+		       bool (*is_so)(const struct daemon *d, const char *what), const char *what)
 {
 	int64_t deadline = deadline_in(DEADLINE_MS);
 	struct pollfd p[2] = {
 		{ .fd = inotify_init1(IN_CLOEXEC | IN_NONBLOCK), .events = POLLIN },
 		{ .fd = d->pidfd, .events = POLLIN },
 	};
-	char events[4096];
+	char seen[4096];
 	bool yes;
 
 	must(p[0].fd >= 0);
-	must(inotify_add_watch(p[0].fd, d->dir, IN_CREATE | IN_MOVED_TO) >= 0);
-	while (!(yes = listens(path)) && deadline_left(deadline)) {
+	must(inotify_add_watch(p[0].fd, watched, events) >= 0);
+	while (!(yes = is_so(d, what)) && !p[1].revents && deadline_left(deadline)) {
 		poll(p, 2, 50);
-		if (p[1].revents)
-			break;
-		while (read(p[0].fd, events, sizeof events) > 0)
+		while (read(p[0].fd, seen, sizeof seen) > 0)
 			;
 	}
 	close(p[0].fd);
 	return yes;
+}
+
+bool daemon_wait_listening(const struct daemon *d, const char *path)
+{
+	return wait_until(d, d->dir, IN_CREATE | IN_MOVED_TO, listens, path);
+}
+
+bool daemon_wait_log(const struct daemon *d, const char *text)
+{
+	return wait_until(d, d->log, IN_MODIFY, has_logged, text);
 }
 
 int daemon_wait_exit(struct daemon *d, int ms)

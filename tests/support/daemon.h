@@ -38,7 +38,7 @@ void daemon_start(struct daemon *d, const char *const *extra);
 /* Any command line behind the program's name; does not wait. */
 void daemon_spawn(struct daemon *d, const char *const *args);
 /* False when the child ended before somebody listened at @path. */
-bool daemon_wait_listening(struct daemon *d, const char *path);
+bool daemon_wait_listening(const struct daemon *d, const char *path);
 
 /* Exit status, -signal, or INT_MIN when it is still running at the deadline. */
 int daemon_wait_exit(struct daemon *d, int ms);
@@ -55,3 +55,6 @@ void daemon_limit_fds(const struct daemon *d, unsigned n);
 
 /* The log so far, NUL-terminated; the caller frees it. */
 char *daemon_log(const struct daemon *d);
+/* Waits until @text is somewhere in the log, which a thread writes: it may come
+ * later than what it tells about can be seen. False at the deadline, or at the end. */
+bool daemon_wait_log(const struct daemon *d, const char *text);
