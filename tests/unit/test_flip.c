@@ -8,12 +8,13 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <string.h>
+#include <time.h>
 
 #include "guest.h"
 #include "unit.h"
 #include "vsock/pkt.h"
 
-enum { ROUNDS = 300000, CHANGES = 5000, GOOD = 64 };
+enum { CHANGES = 5000, SECONDS = 5, LOOK_EVERY = 1024, GOOD = 64 };
 
 #define NOWHERE 0xffffu				/* no descriptor has this index */
 
@@ -21,6 +22,7 @@ struct flip {
 	volatile uint32_t *field;
 	uint32_t good, bad;
 	int rounds, changes;			/* of what the reader saw */
+	time_t until;				/* monotonic seconds */
 	bool was_good;
 	atomic_bool is_over;
 	pthread_t thread;
@@ -37,18 +39,30 @@ static void *flip_run(void *arg)
 	return NULL;
 }
 
+static time_t now_s(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return ts.tv_sec;
+}
+
 static void flip_begin(struct flip *f)
 {
+	f->until = now_s() + SECONDS;
 	*f->field = f->good;
 	ck_assert_int_eq(pthread_create(&f->thread, NULL, flip_run, f), 0);
 }
 
-/* After each reading: go on, until it was seen to change often enough? */
+/* After each reading: go on, until it was seen to change often enough? On a single
+ * CPU that is once in a time slice. */
 static bool flip_goes_on(struct flip *f, bool is_good)
 {
 	f->changes += is_good != f->was_good;
 	f->was_good = is_good;
-	return ++f->rounds < ROUNDS && f->changes < CHANGES;
+	if (++f->rounds % LOOK_EVERY == 0 && now_s() >= f->until)
+		return false;
+	return f->changes < CHANGES;
 }
 
 static void flip_end(struct flip *f)
