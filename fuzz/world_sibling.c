@@ -141,10 +141,10 @@ void siblings_settle(struct world *w)
 
 	do {
 		any = false;
-		for (unsigned i = 0; i < w->n_vms; i++) {
-			any |= siblings_deliver(&w->vms[i], UINT32_MAX);
+		for (unsigned i = 0; i < w->n_vms; i++)
 			guest_output(&w->vms[i], SIZE_MAX);
-		}
+		for (unsigned i = 0; i < w->n_vms; i++)
+			any |= siblings_deliver(&w->vms[i], UINT32_MAX);
 	} while (any);
 	for (size_t i = 0; i < w->n_sides; i++)
 		check_nothing_stuck(&w->sides[i]);
