@@ -30,7 +30,8 @@ struct conn *conn_new(const struct vsock_addr *guest, const struct vsock_addr *p
 
 static void close_stream(struct conn *c)
 {
-	bool is_orderly = c->guest_shutdown & VSOCK_SHUTDOWN_SEND && !c->to_host.len;
+	bool is_orderly = c->guest_shutdown & VSOCK_SHUTDOWN_SEND && !c->to_host.len &&
+		!c->host_lacks;
 
 	if (c->stream)
 		c->stream->ops->close(c->stream, is_orderly);
@@ -122,6 +123,7 @@ static void host_has_all(struct conn *c)
 static void host_turns_deaf(struct conn *c, int error)
 {
 	c->credit.fwd_cnt += c->to_host.len;
+	c->host_lacks |= c->to_host.len && error != -EPIPE;
 	byte_ring_deinit(&c->to_host);
 	c->host_deaf = true;
 	c->host_failed |= error == -ECONNRESET;

@@ -99,6 +99,7 @@ struct conn {
 	bool host_eof : 1;			/* nothing more to read */
 	bool host_deaf : 1;			/* nothing more can be written */
 	bool host_failed : 1;			/* ends in RST, not in SHUTDOWN */
+	bool host_lacks : 1;			/* bytes that it would have taken are lost */
 	bool host_shut : 1;			/* we shut down writing to it */
 };
 

@@ -175,6 +175,28 @@ START_TEST(sibling_of_no_guest)
 }
 END_TEST
 
+static const struct end_case {
+	const char *script;
+	bool is_orderly;
+} end_cases[] = {
+	{ "req rw:abc shut:b", true },
+	{ "req full rw:abc shut:b takes:9", true },
+	{ "req full rw:abc shut:b deaf:32", true },	/* it does not want the rest */
+	{ "req full rw:abc shut:b deaf:105", false },	/* it could not be had */
+	{ "req full rw:abc shut:b +30000", false },
+	{ "req full rw:abc deaf:105", false },
+	{ "req rw:abc rst", false },
+};
+
+/* What a sibling hears: an end, or a reset because something is missing. */
+START_TEST(ends)
+{
+	script_run(&s, end_cases[_i].script);
+	ck_assert(s.streams[0].is_closed);
+	ck_assert_int_eq(s.streams[0].is_orderly, end_cases[_i].is_orderly);
+}
+END_TEST
+
 START_TEST(all_are_aborted)
 {
 	for (uint32_t i = 0; i < SCRIPT_MAX_CONNS; i++) {
@@ -197,6 +219,7 @@ void add_sibling_cases(Suite *suite)
 
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_add_loop_test(tc, aborts, 0, COUNT(abort_cases));
+	tcase_add_loop_test(tc, ends, 0, COUNT(end_cases));
 	tcase_add_test(tc, all_are_aborted);
 	tcase_add_test(tc, sibling_speaks_in_its_own_name);
 	tcase_add_test(tc, sibling_name_in_use);
