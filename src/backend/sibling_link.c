@@ -223,6 +223,15 @@ static int out_pipe_resize(struct end *e, uint32_t size)
 	return r;
 }
 
+/* Large pipes are for speed alone: half of the budget stays for what connections
+ * cannot do without. */
+static bool may_be_large(const struct end *e)
+{
+	const struct byte_budget *budget = mux_budget(e->mux);
+
+	return budget->used + PIPE_LARGE <= budget->max / 2;
+}
+
 static int out_pipe_fit(struct end *e, const struct iovec *v, int nv)
 {
 	size_t len = 0;
@@ -231,8 +240,8 @@ static int out_pipe_fit(struct end *e, const struct iovec *v, int nv)
 		return 0;
 	for (int i = 0; i < nv && len <= PIPE_SMALL; i++)
 		len += v[i].iov_len;
-	if (len > PIPE_SMALL)
-		return out_pipe_resize(e, PIPE_LARGE);
+	if (len > PIPE_SMALL && may_be_large(e) && out_pipe_resize(e, PIPE_LARGE) == 0)
+		return 0;
 	return e->out_size ? 0 : out_pipe_resize(e, PIPE_SMALL);
 }
 

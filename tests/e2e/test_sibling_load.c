@@ -26,6 +26,17 @@ static void setup(void)
 	sib_up(b, NULL);
 }
 
+/* A may buffer what its guest has credit for, and has no room for large pipes. */
+static void setup_tight(void)
+{
+	static const char *const groups[] = { "default,max-buffered=100000", "default" };
+
+	e2e_setup_bare();
+	sibs_spawn(2, groups);
+	sib_up(a, NULL);
+	sib_up(b, NULL);
+}
+
 /* Moves @len each way between A and B and between each and the host, at once. */
 static void move_all(struct sib_pair p, uint64_t len)
 {
@@ -52,6 +63,21 @@ START_TEST(all_talk_16_mib_each_way_at_once)
 {
 	move_all(sibs_connect(a, b), 16 * MIB);
 	sibs_check_alive(a, b);
+}
+END_TEST
+
+START_TEST(small_pipes_do_it_too)
+{
+	struct sib_pair p = sibs_connect(a, b);
+	struct flow fa = sibs_flow(p.from, 4 * MIB, 1, 2), fb = sibs_flow(p.to, 4 * MIB, 2, 1);
+	struct sib_run ra = { .d = &a->d, .flows = &fa, .n = 1 };
+	struct sib_run rb = { .d = &b->d, .flows = &fb, .n = 1 };
+
+	sib_run_start(&ra);
+	sib_run_start(&rb);
+	sib_run_finish(&ra);
+	sib_run_finish(&rb);
+	sibs_close(p);
 }
 END_TEST
 
@@ -341,6 +367,7 @@ int main(void)
 	Suite *s = suite_create("sibling_load");
 	TCase *up = add_case(s, "up", setup), *bare = add_case(s, "bare", setup_bare);
 
+	tcase_add_test(add_case(s, "tight", setup_tight), small_pipes_do_it_too);
 	tcase_add_test(up, all_talk_16_mib_each_way_at_once);
 	tcase_add_test(up, eight_connections_at_once);
 	tcase_add_loop_test(bare, receiver_of_any_shape, 0,
