@@ -248,6 +248,7 @@ static void emit(const char *line, size_t len)
 	pthread_mutex_unlock(&queue.lock);
 }
 
+__attribute__((format(printf, 4, 0)))
 static size_t make_line(char *line, enum log_level level, const char *tag, const char *fmt,
 			va_list ap)
 {

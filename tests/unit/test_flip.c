@@ -1,14 +1,17 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * A guest that changes its memory between our check and our use: one thread
- * flips a field for as long as the other reads it. Whatever is accepted must be
+ * A guest that changes its memory between our check and our use: another process
+ * flips a field for as long as we read it. Whatever is accepted must be
  * one of the two values and have passed its check; a field that is read twice is
  * sooner or later seen as one first and as the other then.
  */
-#include <pthread.h>
-#include <stdatomic.h>
+#include <signal.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "guest.h"
 #include "unit.h"
@@ -19,24 +22,21 @@ enum { CHANGES = 5000, SECONDS = 5, LOOK_EVERY = 1024, GOOD = 64 };
 #define NOWHERE 0xffffu				/* no descriptor has this index */
 
 struct flip {
-	volatile uint32_t *field;
+	volatile uint32_t *field;		/* in shared memory */
 	uint32_t good, bad;
 	int rounds, changes;			/* of what the reader saw */
 	time_t until;				/* monotonic seconds */
 	bool was_good;
-	atomic_bool is_over;
-	pthread_t thread;
+	pid_t guest;
 };
 
-static void *flip_run(void *arg)
+static _Noreturn void flip_run(const struct flip *f)
 {
-	struct flip *f = arg;
-
-	while (!atomic_load_explicit(&f->is_over, memory_order_relaxed)) {
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	for (;;) {
 		*f->field = f->bad;
 		*f->field = f->good;
 	}
-	return NULL;
 }
 
 static time_t now_s(void)
@@ -51,7 +51,10 @@ static void flip_begin(struct flip *f)
 {
 	f->until = now_s() + SECONDS;
 	*f->field = f->good;
-	ck_assert_int_eq(pthread_create(&f->thread, NULL, flip_run, f), 0);
+	f->guest = fork();
+	ck_assert_int_ge(f->guest, 0);
+	if (f->guest == 0)
+		flip_run(f);
 }
 
 /* After each reading: go on, until it was seen to change often enough? On a single
@@ -67,24 +70,23 @@ static bool flip_goes_on(struct flip *f, bool is_good)
 
 static void flip_end(struct flip *f)
 {
-	atomic_store(&f->is_over, true);
-	pthread_join(f->thread, NULL);
+	kill(f->guest, SIGKILL);
+	ck_assert_int_eq(waitpid(f->guest, NULL, 0), f->guest);
 }
 
 /* The length that a header says. */
 START_TEST(header)
 {
-	static struct {
-		struct wire_vsock_hdr hdr;
-		uint8_t body[GOOD];
-	} chain;
+	size_t size = sizeof(struct wire_vsock_hdr) + GOOD;
+	uint8_t *chain = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	struct flip f = {
-		.field = (void *)((uint8_t *)&chain + offsetof(struct wire_vsock_hdr, len)),
+		.field = (void *)(chain + offsetof(struct wire_vsock_hdr, len)),
 		.good = GOOD, .bad = UINT32_MAX,
 	};
-	struct iovec iov = { &chain, sizeof chain };
+	struct iovec iov = { chain, size };
 	bool is_good;
 
+	ck_assert_ptr_ne(chain, MAP_FAILED);
 	flip_begin(&f);
 	do {
 		struct iov_cur cur;
@@ -96,6 +98,7 @@ START_TEST(header)
 			ck_assert_uint_eq(pkt.len, GOOD);
 	} while (flip_goes_on(&f, is_good));
 	flip_end(&f);
+	munmap(chain, size);
 }
 END_TEST
 
