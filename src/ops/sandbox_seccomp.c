@@ -26,7 +26,7 @@ struct row {
 };
 
 #define ANY(name)		{ SCMP_SYS(name), 0, { { 0 } } }
-#define ARG(name, i, value)	{ SCMP_SYS(name), 1, { SCMP_CMP(i, SCMP_CMP_EQ, value) } }
+#define ARG(name, i, value)	{ SCMP_SYS(name), 1, { SCMP_CMP(i, SCMP_CMP_EQ, value, 0) } }
 /* Of the bits @mask just @value. */
 #define BITS(name, i, mask, value) \
 	{ SCMP_SYS(name), 1, { SCMP_CMP(i, SCMP_CMP_MASKED_EQ, mask, value) } }
@@ -59,7 +59,7 @@ static const struct row rows[] = {
 	ANY(sigaltstack),
 	/* The end: our sockets' names go. */
 	ANY(newfstatat), ANY(lstat), ANY(stat), ANY(statx), ANY(unlink),
-	{ SCMP_SYS(unlinkat), 1, { SCMP_CMP(2, SCMP_CMP_EQ, 0) } },
+	{ SCMP_SYS(unlinkat), 1, { SCMP_CMP(2, SCMP_CMP_EQ, 0, 0) } },
 	ANY(exit_group),
 };
 

@@ -88,7 +88,7 @@ void confined_take_away(int call, int error)
 	must(seccomp_rule_add(filter, SCMP_ACT_ERRNO((unsigned)error), call, 0) == 0);
 	if (call == SYS_seccomp)		/* has an older name too */
 		must(seccomp_rule_add(filter, SCMP_ACT_ERRNO((unsigned)error), SYS_prctl, 1,
-				      SCMP_A0(SCMP_CMP_EQ, PR_SET_SECCOMP)) == 0);
+				      SCMP_A0(SCMP_CMP_EQ, PR_SET_SECCOMP, 0)) == 0);
 	must(seccomp_load(filter) == 0);
 	seccomp_release(filter);
 }

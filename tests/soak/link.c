@@ -244,13 +244,18 @@ static bool say_what_is_due(struct end *e)
 
 static bool end_turn(struct end *e)
 {
+	bool moved;
+
 	switch (e->state) {
 	case END_ABSENT:
 		return open_turn(e);
 	case END_OPENING:
-		return end_push(e) | open_turn(e);
+		moved = end_push(e);
+		return open_turn(e) || moved;
 	case END_OPEN:
-		return end_push(e) | end_pull(e) | say_what_is_due(e);
+		moved = end_push(e);
+		moved |= end_pull(e);
+		return say_what_is_due(e) || moved;
 	case END_CLOSING:
 		return closing_turn(e);
 	case END_OVER:
@@ -261,8 +266,9 @@ static bool end_turn(struct end *e)
 
 bool link_turn(struct link *l)
 {
-	bool moved = end_turn(&l->ends[0]) | end_turn(&l->ends[1]);
+	bool moved = end_turn(&l->ends[0]);
 
+	moved |= end_turn(&l->ends[1]);
 	if (moved || !link_is_owed(l) || !end_is_willing(&l->ends[0]) ||
 	    !end_is_willing(&l->ends[1]))
 		l->moved_ms = now_ms();
