@@ -31,7 +31,7 @@ layer_of() {
 	conn) echo vsock/{conn.c,conn_say.c,credit.h} ;;
 	hybrid) echo backend/{hybrid,uds_stream}.c ;;
 	msg) echo vhost/msg.c ;;
-	mux) echo vsock/{mux,gather,table}.c backend/{sibling,sibling_dir,sibling_link,pipe}.c ;;
+	mux) echo vsock/{mux,gather,replies,table}.c backend/{sibling,sibling_dir,sibling_link,pipe}.c ;;
 	options) echo config/{options,keys,number,check,plan,level}.c ;;
 	pkt) echo vsock/pkt.c util/iov.c ;;
 	session) echo vhost/{session,msg,gmem}.c ;;

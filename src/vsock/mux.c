@@ -7,18 +7,13 @@
 #include "util/error.h"
 #include "util/log.h"
 #include "vsock/gather.h"
+#include "vsock/replies.h"
 #include "vsock/table.h"
 
 enum {
-	REPLIES_MAX = 256,			/* RSTs to nobody's packets; full: mux_is_clogged() */
 	TURNS_PER_OUTPUT = 256,			/* of connections, before the device's turn ends */
 	HOST_PORT_MIN = 1 << 30,		/* of host-initiated connections */
 	HOST_PORT_COUNT = 1 << 30,
-};
-
-struct reply {					/* an RST */
-	struct vsock_addr src, dst;
-	uint16_t type;
 };
 
 struct mux {
@@ -36,8 +31,7 @@ struct mux {
 	struct list dead;			/* conn::ready_link: to be freed */
 	uint32_t timer_ms[CONN_NUM_TIMERS];
 
-	struct reply *replies;			/* NULL before the first */
-	size_t reply_first, n_replies;
+	struct replies replies;			/* full: mux_is_clogged() */
 
 	uint32_t next_port;			/* offset to HOST_PORT_MIN */
 	bool ports_wrapped;
@@ -175,7 +169,7 @@ bool mux_reset(struct mux *mux, uint64_t now_ms)
 	bool had_any = mux->table.n > 0;
 
 	gather_clear(&mux->gather);
-	mux->n_replies = 0;
+	replies_clear(&mux->replies);
 	for (struct conn *c = table_next(&mux->table, NULL), *next; c; c = next) {
 		next = table_next(&mux->table, c);
 		conn_guest_gone(c);
@@ -217,26 +211,19 @@ void mux_free(struct mux *mux)
 		free_conn(mux, container_of(link, struct conn, timer_link));
 	assert(mux->n_conns == 0);
 	table_deinit(&mux->table);
-	free(mux->replies);
+	replies_deinit(&mux->replies);
 	free(mux);
 }
 
 static void reply_rst(struct mux *mux, const struct pkt *pkt)
 {
-	struct reply *reply;
-
-	if (!mux->replies)
-		mux->replies = calloc(REPLIES_MAX, sizeof *mux->replies);
-	if (!mux->replies || mux->n_replies == REPLIES_MAX)
-		return;				/* no memory; or the device went on while clogged */
-	reply = &mux->replies[(mux->reply_first + mux->n_replies++) % REPLIES_MAX];
-	*reply = (struct reply){ .src = pkt->dst, .dst = pkt->src, .type = pkt->type };
+	replies_add(&mux->replies, pkt);
 	mux->config.wake(mux->config.ctx);
 }
 
 bool mux_is_clogged(const struct mux *mux)
 {
-	return mux->n_replies == REPLIES_MAX;
+	return mux->replies.n == REPLIES_MAX;
 }
 
 static struct backend *route(const struct mux *mux, uint64_t cid)
@@ -342,25 +329,9 @@ void mux_input(struct mux *mux, const struct pkt *pkt, struct iov_cur *payload, 
 	reap(mux);
 }
 
-static bool output_replies(struct mux *mux, const struct rx_port *rx)
-{
-	for (; mux->n_replies; mux->n_replies--) {
-		const struct reply *reply = &mux->replies[mux->reply_first];
-		struct pkt pkt = {
-			.src = reply->src, .dst = reply->dst, .type = reply->type,
-			.op = VSOCK_OP_RST,
-		};
-
-		if (!rx_say(rx, &pkt))
-			return false;
-		mux->reply_first = (mux->reply_first + 1) % REPLIES_MAX;
-	}
-	return true;
-}
-
 int mux_output(struct mux *mux, const struct rx_port *rx, uint64_t now_ms)
 {
-	if (!output_replies(mux, rx))
+	if (!replies_say(&mux->replies, rx))
 		return MUX_E_STARVED;
 	for (int turn = 0; turn < TURNS_PER_OUTPUT; turn++) {
 		struct list *link = mux->ready.next;
@@ -385,7 +356,7 @@ int mux_output(struct mux *mux, const struct rx_port *rx, uint64_t now_ms)
 
 bool mux_has_output(const struct mux *mux)
 {
-	return mux->n_replies || !list_is_empty(&mux->ready);
+	return mux->replies.n || !list_is_empty(&mux->ready);
 }
 
 void mux_expire(struct mux *mux, uint64_t now_ms)
