@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Set-up, time, and what must hold between any two steps. */
+#include "util/log.h"
 #include "world.h"
 
 #include <stdlib.h>
@@ -189,6 +190,7 @@ static void vm_init(struct vm *vm, struct world *w, uint64_t cid)
 
 void world_init(struct world *w, const struct world_config *config)
 {
+	log_level = LOG_ERR;
 	memset(w, 0, sizeof *w);
 	w->buf_alloc = config->buf_alloc;
 	w->max_buffered = config->max_buffered;

@@ -43,6 +43,7 @@ struct side {
 	bool from_sibling;			/* it was begotten so */
 	bool is_live;				/* the mux has it, and it is connected */
 	bool is_pending;			/* BACKEND_E_PENDING */
+	bool is_asked;				/* its guest, by a sibling's REQUEST */
 	bool is_open;				/* RESPONSE was said, one way or the other */
 	bool is_gone;				/* the guest forgot it, or was told RST */
 	uint8_t guest_said, said;		/* VSOCK_SHUTDOWN_*, by the guest and to it */

@@ -27,7 +27,7 @@ static void input(struct vm *vm, const struct slot *slot, struct pkt *pkt, struc
 		side->is_gone = true;
 	if (side && pkt->op == VSOCK_OP_SHUTDOWN && pkt->type == VSOCK_TYPE_STREAM)
 		side->guest_said |= pkt->flags & VSOCK_SHUTDOWN_BOTH;
-	if (side && pkt->op == VSOCK_OP_RESPONSE && side->from_sibling && !side->is_gone)
+	if (side && pkt->op == VSOCK_OP_RESPONSE && side->is_asked && !side->is_gone)
 		side->is_open = true;
 	iov_cur_init(&cur, iov, 1);
 	mux_get_stats(vm->mux, &before);
@@ -173,6 +173,7 @@ static void on_packet(struct vm *vm, const struct pkt *pkt, struct iov_cur *cur)
 	switch (pkt->op) {
 	case VSOCK_OP_REQUEST:
 		assert(!side->is_open);
+		side->is_asked = side->from_sibling;
 		return;
 	case VSOCK_OP_RESPONSE:
 		assert(!side->is_open);
