@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Set-up, time, and what must hold between any two steps. */
-#include "util/log.h"
 #include "world.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 #include "util/list.h"
+#include "util/log.h"
 #include "vsock/conn.h"
 
 uint8_t flow_byte(const struct world *w, const struct flow *flow, uint64_t at)

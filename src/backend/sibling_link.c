@@ -14,6 +14,7 @@
 #include "backend/pipe.h"
 #include "backend/sibling_internal.h"
 #include "util/error.h"
+#include "util/log.h"
 #include "util/ring.h"
 
 /* A pipe is small for small messages, and large from the first long write until
@@ -235,13 +236,19 @@ static bool may_be_large(const struct end *e)
 static int out_pipe_fit(struct end *e, const struct iovec *v, int nv)
 {
 	size_t len = 0;
+	int r;
 
 	if (e->out_size == PIPE_LARGE || !pipe_is_empty(&e->other->in))
 		return 0;
 	for (int i = 0; i < nv && len <= PIPE_SMALL; i++)
 		len += v[i].iov_len;
-	if (len > PIPE_SMALL && may_be_large(e) && out_pipe_resize(e, PIPE_LARGE) == 0)
-		return 0;
+	if (len > PIPE_SMALL && may_be_large(e)) {
+		r = out_pipe_resize(e, PIPE_LARGE);
+		if (r == 0)
+			return 0;
+		log_limited(LOG_WARN, "sibling", "a large pipe: %s; a small one has to do",
+			    error_str(r));
+	}
 	return e->out_size ? 0 : out_pipe_resize(e, PIPE_SMALL);
 }
 
