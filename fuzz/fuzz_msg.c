@@ -157,6 +157,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		free(bytes);
 		goes_on = read_all(reader, socks[1], n_take);
 	}
+	shutdown(socks[0], SHUT_WR);		/* at once, whoever looks at it just now */
 	fd_close(&socks[0]);
 	if (goes_on)
 		assert(!read_all(reader, socks[1], 0));
