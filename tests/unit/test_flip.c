@@ -17,7 +17,7 @@
 #include "unit.h"
 #include "vsock/pkt.h"
 
-enum { CHANGES = 5000, SECONDS = 5, LOOK_EVERY = 1024, GOOD = 64 };
+enum { CHANGES = 100000, SECONDS = 5, LOOK_EVERY = 1024, GOOD = 64 };
 
 #define NOWHERE 0xffffu				/* no descriptor has this index */
 
