@@ -56,11 +56,16 @@ static void handshake_leave(struct uds *u, struct uds_stream *s)
 	loop_timer_cancel(u->config.loop, &s->timer);
 }
 
+static void handshake_end(struct uds *u, struct uds_stream *s)
+{
+	handshake_leave(u, s);
+	uds_stream_free(s);
+}
+
 static void handshake_fail(struct uds *u, struct uds_stream *s, const char *why)
 {
 	log_debug(u->config.tag, "host client: %s; closed", why);
-	handshake_leave(u, s);
-	uds_stream_free(s);
+	handshake_end(u, s);
 }
 
 static void log_client_error(const struct uds *u, int error)
@@ -72,8 +77,7 @@ static void log_client_error(const struct uds *u, int error)
 static void handshake_fail_error(struct uds *u, struct uds_stream *s, int error)
 {
 	log_client_error(u, error);
-	handshake_leave(u, s);
-	uds_stream_free(s);
+	handshake_end(u, s);
 }
 
 static void handshake_done(struct uds *u, struct uds_stream *s)

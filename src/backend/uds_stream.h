@@ -36,6 +36,7 @@ void uds_stream_go_live(struct uds_stream *s);
 
 /*
  * Collects the first line in s->line, without its newline; what is read behind
- * it is the stream's first payload. 0; STREAM_E_AGAIN; STREAM_E_EOF; -EMSGSIZE: too long; -errno.
+ * it is the stream's first payload. 0; STREAM_E_AGAIN; STREAM_E_EOF; -EMSGSIZE:
+ * too long; -errno.
  */
 int uds_stream_read_line(struct uds_stream *s);

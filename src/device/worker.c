@@ -4,7 +4,6 @@
 
 #include <pthread.h>
 #include <stdlib.h>
-#include <sys/prctl.h>
 
 #include "util/error.h"
 #include "util/log.h"
@@ -104,7 +103,7 @@ static void *run(void *arg)
 	struct worker *w = arg;
 	int r;
 
-	prctl(PR_SET_NAME, "worker");		/* from outside that takes /proc */
+	pthread_setname_np(pthread_self(), "worker");	/* from outside that takes /proc */
 	r = loop_run(w->loop);
 	free_devices(w);
 	if (r < 0) {

@@ -30,7 +30,8 @@ void report_init(void)
 	}
 }
 
-const char *report_name(int nr)
+/* "openat", or "unknown". Async-signal-safe. */
+static const char *name_of(int nr)
 {
 	return nr >= 0 && nr < N_CALLS && names[nr][0] ? names[nr] : "unknown";
 }
@@ -86,7 +87,7 @@ static bool refuse(ucontext_t *context, int nr)
 			log_limited(LOG_WARN, "sandbox", "system call openat (%d) of %s refused",
 				    nr, path);
 	} else {
-		log_limited(LOG_WARN, "sandbox", "system call %s (%d) refused", report_name(nr), nr);
+		log_limited(LOG_WARN, "sandbox", "system call %s (%d) refused", name_of(nr), nr);
 	}
 	RESULT_OF(context) = -EPERM;
 	return true;
@@ -108,7 +109,7 @@ static void on_sigsys(int sig, siginfo_t *info, void *context)
 		return;
 	}
 	log_last_words("sandbox", "system call %s (%d) is not one of ours: the daemon ends",
-		       report_name(nr), nr);
+		       name_of(nr), nr);
 	signal(sig, SIG_DFL);
 	raise(sig);
 }
@@ -133,7 +134,7 @@ static struct {
 static void tell(const struct seccomp_data *d)
 {
 	log_limited(LOG_WARN, "sandbox", "would refuse system call %s (%d) with %#llx, %#llx, %#llx",
-		    report_name(d->nr), d->nr, (unsigned long long)d->args[0],
+		    name_of(d->nr), d->nr, (unsigned long long)d->args[0],
 		    (unsigned long long)d->args[1], (unsigned long long)d->args[2]);
 }
 

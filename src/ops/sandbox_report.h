@@ -7,9 +7,6 @@
 /* Looks up the names while that is safe. */
 void report_init(void);
 
-/* "openat", or "unknown". Async-signal-safe. */
-const char *report_name(int nr);
-
 /*
  * The handler of SIGSYS: logs, and either makes the call fail, where a C library
  * may try it by itself and can do without, or ends the process. 0 or -errno.

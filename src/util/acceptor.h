@@ -2,8 +2,9 @@
 /*
  * Takes connections from a listening socket in an event loop, as many at once
  * as is fair: one, and more while they come faster than that, for asking once
- * more than there are costs each single one a system call. When that fails, mostly for want of descriptors, the socket would
- * stay readable and the loop spin: so it rests, and tries again a little later.
+ * more than there are costs each single one a system call. When that fails,
+ * mostly for want of descriptors, the socket would stay readable and the loop
+ * spin: so it rests, and tries again a little later.
  */
 #pragma once
 

@@ -88,18 +88,16 @@ static size_t queue_take(char *line)
 	return len;
 }
 
-static bool queue_put(const char *line, size_t len)
+/* There is room for it. */
+static void queue_put(const char *line, size_t len)
 {
 	size_t at = (queue.first + queue.len) % QUEUE_BYTES, n = QUEUE_BYTES - at;
 
-	if (len > QUEUE_BYTES - queue.len)
-		return false;
 	if (n > len)
 		n = len;
 	memcpy(queue.bytes + at, line, n);
 	memcpy(queue.bytes, line + n, len - n);
 	queue.len += len;
-	return true;
 }
 
 static void *write_queue(void *arg)
@@ -233,7 +231,9 @@ static bool enqueue(const char *line, size_t len)
 		return false;
 	if (n)
 		queue.lost = 0;
-	return queue_put(lost, n) && queue_put(line, len);
+	queue_put(lost, n);
+	queue_put(line, len);
+	return true;
 }
 
 static void emit(const char *line, size_t len)

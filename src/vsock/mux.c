@@ -164,39 +164,36 @@ static void reap(struct mux *mux)
 		free_conn(mux, container_of(link, struct conn, ready_link));
 }
 
+/* Ends every connection that the guest knows, each in the way of @end. */
+static void end_all(struct mux *mux, void (*end)(struct conn *c), uint64_t now_ms)
+{
+	for (struct conn *c = table_next(&mux->table, NULL), *next; c; c = next) {
+		next = table_next(&mux->table, c);
+		end(c);
+		settle(mux, c, now_ms);
+	}
+	reap(mux);
+}
+
 bool mux_reset(struct mux *mux, uint64_t now_ms)
 {
 	bool had_any = mux->table.n > 0;
 
 	gather_clear(&mux->gather);
 	replies_clear(&mux->replies);
-	for (struct conn *c = table_next(&mux->table, NULL), *next; c; c = next) {
-		next = table_next(&mux->table, c);
-		conn_guest_gone(c);
-		settle(mux, c, now_ms);
-	}
-	reap(mux);
+	end_all(mux, conn_guest_gone, now_ms);
 	return had_any;
 }
 
 bool mux_abort(struct mux *mux, uint64_t now_ms)
 {
-	for (struct conn *c = table_next(&mux->table, NULL), *next; c; c = next) {
-		next = table_next(&mux->table, c);
-		conn_abort(c);
-		settle(mux, c, now_ms);
-	}
-	reap(mux);
+	end_all(mux, conn_abort, now_ms);
 	return mux->table.n > 0;
 }
 
 void mux_drop(struct mux *mux, uint64_t now_ms)
 {
-	for (struct conn *c = table_next(&mux->table, NULL), *next; c; c = next) {
-		next = table_next(&mux->table, c);
-		conn_end(c);
-		settle(mux, c, now_ms);
-	}
+	end_all(mux, conn_end, now_ms);
 	mux_reset(mux, now_ms);
 }
 
