@@ -19,20 +19,24 @@ void sibs_spawn(unsigned n, const char *const *groups)
 	sibs_spawn_with(n, groups, NULL);
 }
 
+void sibs_name(unsigned i, const char *groups, char *words, size_t size)
+{
+	struct sib *s = &sibs[i];
+
+	s->cid = 3 + i;
+	snprintf(s->socket, sizeof s->socket, "%s/vhost%u.sock", vhd.dir, i);
+	snprintf(s->uds, sizeof s->uds, "%s/vm%u.sock", vhd.dir, i);
+	snprintf(words, size, "guest-cid=%u,socket=%s,uds-path=%s%s%s", 3 + i, s->socket,
+		 s->uds, groups ? ",groups=" : "", groups ? groups : "");
+}
+
 void sibs_spawn_with(unsigned n, const char *const *groups, const char *const *extra)
 {
 	static char words[SIBS_MAX][4096];
 	const char *args[2 * SIBS_MAX + EXTRA_MAX + 1] = { NULL };
 
 	for (unsigned i = 0; i < n; i++) {
-		struct sib *s = &sibs[i];
-
-		s->cid = 3 + i;
-		snprintf(s->socket, sizeof s->socket, "%s/vhost%u.sock", vhd.dir, i);
-		snprintf(s->uds, sizeof s->uds, "%s/vm%u.sock", vhd.dir, i);
-		snprintf(words[i], sizeof words[i], "guest-cid=%u,socket=%s,uds-path=%s%s%s",
-			 3 + i, s->socket, s->uds, groups && groups[i] ? ",groups=" : "",
-			 groups && groups[i] ? groups[i] : "");
+		sibs_name(i, groups ? groups[i] : NULL, words[i], sizeof words[i]);
 		args[2 * i] = "--vm";
 		args[2 * i + 1] = words[i];
 	}

@@ -19,6 +19,9 @@ struct sib {
 
 extern struct sib sibs[SIBS_MAX];		/* CIDs 3, 4, ... */
 
+/* CID and paths of VM @i; and in @words, as for --vm. @groups: NULL: none named. */
+void sibs_name(unsigned i, const char *groups, char *words, size_t size);
+
 /* A daemon for @n VMs, from the bare fixture; @groups as for --vm, NULL (of all or
  * one): none named. No guest is up yet. */
 void sibs_spawn(unsigned n, const char *const *groups);

@@ -43,26 +43,11 @@ static void spawn(void)
 	const char **next = args + 6;
 
 	for (unsigned i = 0; i < VMS; i++) {
-		struct sib *s = &sibs[i];
-
-		s->cid = 3 + i;
-		snprintf(s->socket, sizeof s->socket, "%s/vhost%u.sock", vhd.dir, i);
-		snprintf(s->uds, sizeof s->uds, "%s/vm%u.sock", vhd.dir, i);
-		snprintf(words[i], sizeof words[i], "guest-cid=%u,socket=%s,uds-path=%s",
-			 3 + i, s->socket, s->uds);
+		sibs_name(i, NULL, words[i], sizeof words[i]);
 		*next++ = "--vm";
 		*next++ = words[i];
 	}
 	daemon_spawn(&vhd, args);
-}
-
-static bool log_has(const char *text)
-{
-	char *log = daemon_log(&vhd);
-	bool yes = strstr(log, text);
-
-	free(log);
-	return yes;
 }
 
 /* The error in words: in any line; in one for an operator. */
@@ -90,27 +75,21 @@ static void check_no_sockets(void)
 /* False: it did not start, which is all right if it said so. */
 static bool start(struct scenario *sc)
 {
-	int64_t deadline = deadline_in(DEADLINE_MS);
 	char text[64];
 
 	spawn();
-	while (!log_has("main: serving")) {
-		if (!daemon_is_running(&vhd)) {
-			int status = daemon_wait_exit(&vhd, DEADLINE_MS);
+	if (!daemon_wait_log(&vhd, "main: serving")) {
+		int status = daemon_wait_exit(&vhd, DEADLINE_MS);
 
-			if (status != 1)
-				die("the daemon did not start, with status %d", status);
-			sc->out->refused_to_start = true;
-			check_no_sockets();
-			return false;
-		}
-		if (!deadline_left(deadline))
-			die("the daemon does not start");
-		poll(NULL, 0, 1);
+		if (status != 1)
+			die("the daemon did not start, with status %d", status);
+		sc->out->refused_to_start = true;
+		check_no_sockets();
+		return false;
 	}
 	for (unsigned i = 0; i < VMS; i++) {
 		snprintf(text, sizeof text, "vm %u is left out", 3 + i);
-		sc->is_there[i] = !log_has(text);
+		sc->is_there[i] = !daemon_has_logged(&vhd, text);
 		sc->out->vms_left_out += !sc->is_there[i];
 	}
 	sc->fds = daemon_usage(&vhd).fds;

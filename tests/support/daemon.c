@@ -137,7 +137,7 @@ static bool listens(const struct daemon *d, const char *path)
 	return yes;
 }
 
-static bool has_logged(const struct daemon *d, const char *text)
+bool daemon_has_logged(const struct daemon *d, const char *text)
 {
 	char *log = daemon_log(d);
 	bool yes = strstr(log, text);
@@ -146,8 +146,9 @@ static bool has_logged(const struct daemon *d, const char *text)
 	return yes;
 }
 
-/* Asks whenever something happens to @watched, and once more when the daemon has ended. */
-static bool wait_until(const struct daemon *d, const char *watched, uint32_t events,
+/* Asks whenever something happens in its folder, where its log is too, and once
+ * more when the daemon has ended. */
+static bool wait_until(const struct daemon *d,
 		       bool (*is_so)(const struct daemon *d, const char *what), const char *what)
 {
 	int64_t deadline = deadline_in(DEADLINE_MS);
@@ -159,7 +160,7 @@ static bool wait_until(const struct daemon *d, const char *watched, uint32_t eve
 	bool yes;
 
 	must(p[0].fd >= 0);
-	must(inotify_add_watch(p[0].fd, watched, events) >= 0);
+	must(inotify_add_watch(p[0].fd, d->dir, IN_CREATE | IN_MOVED_TO | IN_MODIFY) >= 0);
 	while (!(yes = is_so(d, what)) && !p[1].revents && deadline_left(deadline)) {
 		poll(p, 2, 50);
 		while (read(p[0].fd, seen, sizeof seen) > 0)
@@ -171,12 +172,12 @@ static bool wait_until(const struct daemon *d, const char *watched, uint32_t eve
 
 bool daemon_wait_listening(const struct daemon *d, const char *path)
 {
-	return wait_until(d, d->dir, IN_CREATE | IN_MOVED_TO, listens, path);
+	return wait_until(d, listens, path);
 }
 
 bool daemon_wait_log(const struct daemon *d, const char *text)
 {
-	return wait_until(d, d->log, IN_MODIFY, has_logged, text);
+	return wait_until(d, daemon_has_logged, text);
 }
 
 int daemon_wait_exit(struct daemon *d, int ms)

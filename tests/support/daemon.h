@@ -55,6 +55,7 @@ void daemon_limit_fds(const struct daemon *d, unsigned n);
 
 /* The log so far, NUL-terminated; the caller frees it. */
 char *daemon_log(const struct daemon *d);
+bool daemon_has_logged(const struct daemon *d, const char *text);
 /* Waits until @text is somewhere in the log, which a thread writes: it may come
  * later than what it tells about can be seen. False at the deadline, or at the end. */
 bool daemon_wait_log(const struct daemon *d, const char *text);

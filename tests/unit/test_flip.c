@@ -116,39 +116,47 @@ static const struct field_case field_cases[] = {
 	  NOWHERE << 16, VIRTQ_DESC_F_NEXT | NOWHERE << 16 },
 };
 
-/* A field of the one descriptor of a chain. */
-START_TEST(descriptor)
+/* Pops the one chain, of descriptor 0, as often as @f wants. */
+static void pop_while_flipped(struct flip *f, struct guest *g)
 {
-	const struct field_case *c = &field_cases[_i];
 	static struct iovec iov[8];
 	struct virtq_iovs iovs = { .iov = iov, .max = 8 };
 	struct virtq_chain chain;
-	struct guest g;
 	struct virtq q;
 	bool is_good;
-	struct flip f = { .good = c->good, .bad = c->bad };
 
-	guest_init(&g, 8, 0);
-	guest_set_desc(&g, 0, GUEST_BUFS, GOOD, 0, NOWHERE);
-	f.field = (void *)((uint8_t *)g.desc + c->at);
-	guest_make_available(&g, 0);
+	guest_make_available(g, 0);
 	virtq_init(&q);
-	q.config = guest_config(&g);
-	flip_begin(&f);
+	q.config = guest_config(g);
+	flip_begin(f);
 	do {
 		if (!q.mem || q.broken)		/* it is refused now and then */
-			ck_assert_int_eq(virtq_resolve(&q, g.gmem, 0), 0);
+			ck_assert_int_eq(virtq_resolve(&q, g->gmem, 0), 0);
 		iovs.n = 0;
 		is_good = virtq_pop(&q, &iovs, &chain) == 0;
 		if (!is_good)
 			continue;
+		ck_assert_uint_eq(chain.head, 0);
 		ck_assert_uint_eq(chain.n_out, 1);
 		ck_assert_uint_eq(chain.out_len, GOOD);
 		ck_assert_uint_eq(chain.iov->iov_len, GOOD);
-		ck_assert_uint_eq(guest_offset(&g, chain.iov), GUEST_BUFS);
+		ck_assert_uint_eq(guest_offset(g, chain.iov), GUEST_BUFS);
 		virtq_unpop(&q, 1);
-	} while (flip_goes_on(&f, is_good));
-	flip_end(&f);
+	} while (flip_goes_on(f, is_good));
+	flip_end(f);
+}
+
+/* A field of the one descriptor of a chain. */
+START_TEST(descriptor)
+{
+	const struct field_case *c = &field_cases[_i];
+	struct flip f = { .good = c->good, .bad = c->bad };
+	struct guest g;
+
+	guest_init(&g, 8, 0);
+	guest_set_desc(&g, 0, GUEST_BUFS, GOOD, 0, NOWHERE);
+	f.field = (void *)((uint8_t *)g.desc + c->at);
+	pop_while_flipped(&f, &g);
 	guest_deinit(&g);
 }
 END_TEST
@@ -156,32 +164,13 @@ END_TEST
 /* The head that the available ring names. */
 START_TEST(head)
 {
-	static struct iovec iov[8];
-	struct virtq_iovs iovs = { .iov = iov, .max = 8 };
-	struct virtq_chain chain;
-	struct guest g;
-	struct virtq q;
-	bool is_good;
 	struct flip f = { .good = 0, .bad = 0xfffe };
+	struct guest g;
 
 	guest_init(&g, 8, 0);
 	guest_set_desc(&g, 0, GUEST_BUFS, GOOD, 0, 0);
-	guest_make_available(&g, 0);
 	f.field = (void *)g.avail->ring;
-	virtq_init(&q);
-	q.config = guest_config(&g);
-	flip_begin(&f);
-	do {
-		if (!q.mem || q.broken)
-			ck_assert_int_eq(virtq_resolve(&q, g.gmem, 0), 0);
-		iovs.n = 0;
-		is_good = virtq_pop(&q, &iovs, &chain) == 0;
-		if (!is_good)
-			continue;
-		ck_assert_uint_eq(chain.head, 0);
-		virtq_unpop(&q, 1);
-	} while (flip_goes_on(&f, is_good));
-	flip_end(&f);
+	pop_while_flipped(&f, &g);
 	guest_deinit(&g);
 }
 END_TEST

@@ -539,19 +539,10 @@ static const struct {
 
 static void wait_until_refused(const char *port)
 {
-	int64_t deadline = deadline_in(DEADLINE_MS);
 	char line[64];
-	bool is_there;
 
 	snprintf(line, sizeof line, "of CID 2 to port %s: not let in", port);
-	do {
-		char *log = daemon_log(&vhd);
-
-		is_there = strstr(log, line);
-		free(log);
-		ck_assert(deadline_left(deadline));
-	} while (!is_there && !driver_wait(&vm, deadline_in(50), false));
-	ck_assert(is_there);
+	ck_assert(daemon_wait_log(&vhd, line));
 	ck_assert(driver_is_quiet(&vm, QUIET_MS));
 }
 
