@@ -147,6 +147,7 @@ static void hear_outcome(struct end *e)
 static void on_mail(struct mail *mail)
 {
 	struct end *e = container_of(mail, struct end, mail);
+	unsigned said = atomic_load(&e->other->said);
 	struct link *l = e->link;
 
 	if (e->phase == PHASE_UNBORN)
@@ -155,8 +156,10 @@ static void on_mail(struct mail *mail)
 		hear_outcome(e);
 	if (e->phase == PHASE_LIVE) {
 		e->base.ready |= STREAM_IN | STREAM_OUT;
-		if (atomic_load(&e->other->said) & SAID_CLOSED)
+		if (said & SAID_CLOSED)
 			e->base.ready |= STREAM_HUP;
+		if (said & SAID_DEAF)		/* a sender without credit has to hear of it */
+			e->base.ready |= STREAM_DEAF;
 		mux_stream_ready(e->mux, &e->base, loop_now_ms(e->loop));
 	}
 	link_unref(l);

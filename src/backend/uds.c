@@ -283,22 +283,21 @@ static const char *str_unreachable(const char *path, int error)
 	struct stat st;
 
 	if (lstat(path, &st) < 0)
-		return "nobody listens there: the program has to be started first, in reach of "
-			"this process";
+		return "nobody listens there, the program has to be started first";
 	if (S_ISLNK(st.st_mode))
 		return "a symbolic link that leads nowhere, or out of the sandbox's folders";
 	if (!S_ISSOCK(st.st_mode))
 		return "a file that is no socket is in the way; it has to be removed";
 	if (error == -EPROTOTYPE)
 		return "not a stream socket";
-	return "nobody listens there any more: the program that made the socket has ended";
+	return "nobody listens there any more, the program that made the socket has ended";
 }
 
 static void uds_explain(struct backend *b, const struct vsock_addr *dst, int error,
 			char *text, size_t size)
 {
 	const struct port_path path = port_path(uds_of(b), dst->port);
-	const char *why = error_str(error);
+	const char *why = NULL;
 
 	switch (error) {
 	case -ENOENT:
@@ -308,8 +307,8 @@ static void uds_explain(struct backend *b, const struct vsock_addr *dst, int err
 		break;
 	case -EACCES:
 	case -EPERM:
-		why = "no permission: the socket has to be writable, and its folders searchable, "
-			"for the user that this process runs as, which has no privileges left";
+		why = "the socket has to be writable, and its folder searchable, for the user that "
+			"this process runs as, which has no privileges left";
 		break;
 	case -EAGAIN:
 		why = "the program that listens there accepts nobody, its backlog is full";
@@ -318,7 +317,8 @@ static void uds_explain(struct backend *b, const struct vsock_addr *dst, int err
 		why = "longer than the path of a socket can be; uds-path has to be shorter";
 		break;
 	}
-	snprintf(text, size, "%s: %s", path.text, why);
+	snprintf(text, size, "%s: %s%s%s", path.text, error_str(error), why ? "; " : "",
+		 why ? why : "");
 }
 
 /* ---- life ---- */

@@ -40,7 +40,7 @@ void vm_plan_init_defaults(struct vm_plan *vm)
 {
 	*vm = (struct vm_plan){
 		.guest_cid = 3,
-		.tx_buffer_size = 64 * 1024,
+		.tx_buffer_size = 256 * 1024,
 		.queue_size = 1024,
 		.max_connections = 4096,
 		.max_buffered = 64 * 1024 * 1024,

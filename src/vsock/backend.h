@@ -31,6 +31,7 @@ enum {						/* stream::ready, interest */
 	STREAM_IN = 1,				/* read may give something, or an end */
 	STREAM_OUT = 2,				/* write may take something */
 	STREAM_HUP = 4,				/* closed completely: seen by the backend */
+	STREAM_DEAF = 8,			/* reads no more: seen by it, where it can be */
 };
 
 struct stream_ops {

@@ -160,7 +160,7 @@ void conn_forward(struct conn *c, const struct iovec *iov, size_t n, size_t len)
 
 	if (c->state != CONN_OPEN)
 		return;
-	if (!c->to_host.len && c->stream->ready & STREAM_OUT)
+	if (!c->to_host.len && !c->host_deaf && c->stream->ready & STREAM_OUT)
 		write_some(c, iov, n, &taken);
 	if (c->state != CONN_OPEN || taken == len)
 		return;
@@ -197,7 +197,9 @@ void conn_stream_ready(struct conn *c)
 	 * write does. While nothing is read, there are few events and it costs little. */
 	if (c->state == CONN_LINGERING)
 		c->stream->ready |= STREAM_OUT;
-	if (c->to_host.len)
+	if (c->stream->ready & STREAM_DEAF && !c->host_deaf)
+		host_turns_deaf(c, -EPIPE);
+	else if (c->to_host.len)
 		drain(c);
 	if (c->state == CONN_OPEN && c->stream->ready & STREAM_HUP &&
 	    (c->host_eof || c->guest_shutdown & VSOCK_SHUTDOWN_RCV))

@@ -79,13 +79,13 @@ static const struct {
 	void (*make)(void);
 	const char *text;
 } listeners[] = {
-	{ "nobody listens", nobody, "nobody listens there: the program has to be started" },
-	{ "the program has ended", stale_socket, "nobody listens there any more: the program that made" },
-	{ "a plain file", plain_file, "a file that is no socket is in the way" },
-	{ "a link to nowhere", dangling_link, "a symbolic link that leads nowhere" },
-	{ "another type", other_type, "not a stream socket" },
-	{ "no permission", not_ours, "no permission: the socket has to be writable" },
-	{ "nobody accepts", full_backlog, "the program that listens there accepts nobody" },
+	{ "nobody listens", nobody, "No such file or directory; nobody listens there, the program has" },
+	{ "the program has ended", stale_socket, "Connection refused; nobody listens there any more" },
+	{ "a plain file", plain_file, "Connection refused; a file that is no socket is in the way" },
+	{ "a link to nowhere", dangling_link, "No such file or directory; a symbolic link that leads nowhere" },
+	{ "another type", other_type, "Protocol wrong type for socket; not a stream socket" },
+	{ "no permission", not_ours, "Permission denied; the socket has to be writable" },
+	{ "nobody accepts", full_backlog, "Resource temporarily unavailable; the program that listens" },
 };
 
 static unsigned count(const char *text)

@@ -29,7 +29,9 @@ static void setup(void)
 /* A may buffer what its guest has credit for, and has no room for large pipes. */
 static void setup_tight(void)
 {
-	static const char *const groups[] = { "default,max-buffered=100000", "default" };
+	static const char *const groups[] = {
+		"default,max-buffered=100000,tx-buffer-size=65536", "default",
+	};
 
 	e2e_setup_bare();
 	sibs_spawn(2, groups);

@@ -362,6 +362,20 @@ START_TEST(on_the_way_no_more_than_the_buffer)
 }
 END_TEST
 
+/* The receiver reads no more, and has not read all: a sender without credit hears of it. */
+START_TEST(receiver_that_reads_no_more)
+{
+	struct sib_pair p;
+
+	p = sibs_connect(a, b);
+	sibs_fill(p.from, 1);
+	sock_shutdown(p.to, VSOCK_SHUTDOWN_RCV);
+	driver_turn(&b->d);
+	ck_assert(sock_wait_shutdown(p.from, VSOCK_SHUTDOWN_RCV, DEADLINE_MS));
+	sibs_check_alive(a, b);
+}
+END_TEST
+
 /* One with a large buffer does not tell for long what it has consumed: it is asked. */
 START_TEST(receiver_that_has_to_be_asked)
 {
@@ -410,6 +424,7 @@ int main(void)
 	tcase_add_test(tc, spoofed_source_is_dropped);
 	tcase_add_test(tc, one_port_with_host_and_siblings);
 	tcase_add_test(tc, on_the_way_no_more_than_the_buffer);
+	tcase_add_test(tc, receiver_that_reads_no_more);
 	tcase_add_test(tc, receiver_that_has_to_be_asked);
 	return e2e_run(s);
 }

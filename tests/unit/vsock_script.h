@@ -14,7 +14,7 @@
  * The host: connect, and connected:ERRNO after pending. Its stream: give:TEXT,
  * more:N (bytes), eof, closed, fail:ERRNO (behind what it gives); full, takes:N
  * (bytes, and is ready to), deaf:ERRNO (writing fails), stops:ERRNO (so it does,
- * but no event tells); hup; window:N (its peer is a guest too, which may have N bytes
+ * but no event tells), reads_no_more (an event tells, without a write); hup; window:N (its peer is a guest too, which may have N bytes
  * on the way) and consumed:N (and that one has consumed N bytes in all).
  *
  * Others: refuse:ERRNO, pending, at_once (what the backend does next);
