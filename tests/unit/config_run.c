@@ -73,7 +73,7 @@ static void describe_vm(FILE *to, const struct vm_plan *vm, const struct plan *p
 		fprintf(to, "%s%" PRIu64, i ? "+" : " host=", vm->host_cids[i]);
 	if (vm->max_connections != 4096)
 		fprintf(to, " max=%" PRIu32, vm->max_connections);
-	if (vm->max_buffered != 64 << 20)
+	if (vm->max_buffered != 256 << 20)
 		fprintf(to, " buffered=%" PRIu64, vm->max_buffered);
 	if (!is_same(&vm->vhost_socket, &plan->vhost_socket) ||
 	    !is_same(&vm->uds_socket, &plan->vhost_socket))
