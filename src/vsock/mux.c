@@ -17,7 +17,7 @@ enum {
 	HOST_PORT_COUNT = 1 << 30,
 	ASK_SOON_MS = 10,			/* until a guest is asked for credit again */
 	ASK_MS = 100,
-	ASK_LATE_MS = 2000,
+	ASK_LATE_MS = 5000,
 };
 
 struct mux {
@@ -437,9 +437,15 @@ static void log_expired(struct mux *mux, const struct conn *c)
 			  "driver?", route_of(c).text, mux->config.request_ms);
 }
 
+/* A guest that stands still is not asked: those timers come last, and rest then. */
+static int count_timers(const struct mux *mux)
+{
+	return mux->is_running ? CONN_NUM_TIMERS : CONN_TIMER_ASK_SOON;
+}
+
 void mux_expire(struct mux *mux, uint64_t now_ms)
 {
-	for (int timer = 0; timer < CONN_NUM_TIMERS; timer++) {
+	for (int timer = 0; timer < count_timers(mux); timer++) {
 		struct list *first;
 
 		while ((first = mux->timers[timer].next) != &mux->timers[timer]) {
@@ -459,7 +465,7 @@ uint64_t mux_next_deadline(const struct mux *mux)
 {
 	uint64_t next_ms = UINT64_MAX;
 
-	for (int timer = 0; timer < CONN_NUM_TIMERS; timer++) {
+	for (int timer = 0; timer < count_timers(mux); timer++) {
 		const struct list *head = &mux->timers[timer];
 
 		if (!list_is_empty(head)) {

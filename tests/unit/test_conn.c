@@ -221,17 +221,19 @@ static const struct script_case credit_cases[] = {
 
 /* A guest that has room without a word about it. */
 static const struct script_case ask_cases[] = {
-	{ "not yet", "credit:2,0 req give:abcde +1999", "RESPONSE RW(ab) CREDIT_REQUEST" },
-	{ "again", "credit:2,0 req give:abcde +2000", "RESPONSE RW(ab) CREDIT_REQUEST CREDIT_REQUEST" },
-	{ "and again", "credit:2,0 req give:abcde +2000 +2000",
+	{ "not yet", "credit:2,0 req give:abcde +4999", "RESPONSE RW(ab) CREDIT_REQUEST" },
+	{ "again", "credit:2,0 req give:abcde +5000", "RESPONSE RW(ab) CREDIT_REQUEST CREDIT_REQUEST" },
+	{ "and again", "credit:2,0 req give:abcde +5000 +5000",
 	  "RESPONSE RW(ab) CREDIT_REQUEST CREDIT_REQUEST CREDIT_REQUEST" },
-	{ "an answer that says nothing new", "credit:2,0 req give:abcde update +1999 +1",
+	{ "an answer that says nothing new", "credit:2,0 req give:abcde update +4999 +1",
 	  "RESPONSE RW(ab) CREDIT_REQUEST CREDIT_REQUEST" },
 	{ "an answer that does", "credit:3,0 req give:abcde credit:9,2 update +9999",
 	  "RESPONSE RW(abc) CREDIT_REQUEST RW(de)" },
 	{ "no more for who receives no more", "credit:2,0 req give:abc shut:r +9999",
 	  "RESPONSE RW(ab) CREDIT_REQUEST shut_rd" },
-	{ "never without a buffer", "credit:2,0 req give:abc starve +2000 +2000 feed:9",
+	{ "not while it stands still", "credit:2,0 req give:abc stopped +99999",
+	  "RESPONSE RW(ab) CREDIT_REQUEST" },
+	{ "never without a buffer", "credit:2,0 req give:abc starve +5000 +5000 feed:9",
 	  "RESPONSE RW(ab) CREDIT_REQUEST CREDIT_REQUEST" },
 };
 
@@ -267,7 +269,7 @@ static const struct script_case consumed_cases[] = {
 	  "RESPONSE RW(xxxxxxxxxxxx) CREDIT_REQUEST consumed:12" },
 	{ "the answer says nothing new", "req window:16 more:12 update +9 +1 update +10",
 	  "RESPONSE RW(xxxxxxxxxxxx) CREDIT_REQUEST CREDIT_REQUEST CREDIT_REQUEST" },
-	{ "no answer", "req window:16 more:12 +1999 +1",
+	{ "no answer", "req window:16 more:12 +4999 +1",
 	  "RESPONSE RW(xxxxxxxxxxxx) CREDIT_REQUEST CREDIT_REQUEST" },
 	{ "a little is no reason to ask at once",
 	  "req window:16 more:16 credit:99,1 update credit:99,2 update +10",
@@ -358,9 +360,9 @@ START_TEST(asked_less_and_less)
 	script_run(&s, "req window:16 more:13");
 	ck_assert_uint_eq(count_asks(&s, 165), CONN_ASKS_SOON);
 	ck_assert_uint_eq(count_asks(&s, 1650), CONN_ASKS - CONN_ASKS_SOON);
-	ck_assert_uint_eq(count_asks(&s, 5900), 2);
+	ck_assert_uint_eq(count_asks(&s, 14900), 2);
 	script_run(&s, "credit:1000,1 update");	/* it does move, after all */
-	ck_assert_uint_ge(count_asks(&s, 2100), CONN_ASKS_SOON);
+	ck_assert_uint_ge(count_asks(&s, 5100), CONN_ASKS_SOON);
 	script_deinit(&s);
 }
 END_TEST

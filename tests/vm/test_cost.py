@@ -24,7 +24,7 @@ class Quiet(VmTest):
             guest.event("open")
         return guest, host
 
-    def quiet(self):
+    def quiet(self, wakeups_allowed=0):
         """Wait until it sleeps, then watch."""
         def sleeps():
             before = self.daemon.wakeups()
@@ -34,7 +34,7 @@ class Quiet(VmTest):
         vm.wait_until(sleeps, "the daemon came to rest", 20)
         wakeups, cpu = self.daemon.wakeups(), self.daemon.cpu_seconds()
         time.sleep(SECONDS)
-        self.assertEqual(self.daemon.wakeups(), wakeups)
+        self.assertLessEqual(self.daemon.wakeups() - wakeups, wakeups_allowed)
         self.assertLessEqual(self.daemon.cpu_seconds() - cpu, 0.01)
 
 
@@ -81,10 +81,10 @@ class Idle(Quiet):
         self.quiet()
 
     def test_guest_does_not_read(self):
-        """Its credit is used up, the host's socket is full."""
+        """Its credit is used up, the host's socket is full. Now and then it is asked."""
         guest, _ = self.start("host", "recv 1; event got; wait", f"send {1 << 40}")
         guest.event("got")
-        self.quiet()
+        self.quiet(wakeups_allowed=4)
 
     def test_half_closed(self):
         guest, host = self.start("guest", "shut wr; recv 1; wait", "eof; send 1; wait")
