@@ -55,7 +55,7 @@ static int set_path(char **path, const char *value, struct config_error *err)
 	size_t max = sizeof ((struct sockaddr_un *)0)->sun_path - 1;
 
 	if (strlen(value) > max)
-		return config_fail(err, SHOWN " has %zu bytes; the path of a socket "
+		return config_fail(err, SHOWN_PATH " has %zu bytes; the path of a socket "
 				   "has at most %zu", value, strlen(value), max);
 	*path = strdup(value);
 	return *path ? 0 : -ENOMEM;

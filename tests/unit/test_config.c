@@ -19,8 +19,11 @@
 
 /* 107 and 108 bytes: the longest path that fits, and one more. */
 #define P20	"/2345678901234567890"
-#define P107	P20 P20 P20 P20 P20 "/234567"
+#define P100	P20 P20 P20 P20 P20
+#define P105	P100 "/2345"
+#define P107	P100 "/234567"
 #define P108	P107 "8"
+#define P1K	P100 P100 P100 P100 P100 P100 P100 P100 P100 P100
 
 struct good_case {
 	const char *name, *words, *plan;
@@ -203,10 +206,17 @@ static const struct bad_case bad_cases[] = {
 	{ VM "--queue-size 1000", "--queue-size: '1000' is not a power of two" },
 	{ VM "--groups +a", "--groups: empty item in the list" },
 	{ VM "--groups a+", "--groups: empty item in the list" },
-	{ "--socket " P108, "--socket: '" P20 P20 P20 P20 "' has 108 bytes; the path of a "
+	{ "--socket " P108, "--socket: '" P108 "' has 108 bytes; the path of a socket has at "
+	  "most 107" },
+	{ "--uds-path " P108, "--uds-path: '" P108 "' has 108 bytes; the path of a socket has "
+	  "at most 107" },
+	{ "--vm socket=" P1K P1K, "--vm 1: socket: '" P1K P1K "' has 2000 bytes; the path of a "
 	  "socket has at most 107" },
-	{ "--uds-path " P108, "--uds-path: '" P20 P20 P20 P20 "' has 108 bytes; the path "
-	  "of a socket has at most 107" },
+	{ "--socket " P107 " --uds-path " P107, "--uds-path: '" P107 "' is also the socket" },
+	{ "--uds-path " P105 " --socket " P105 "_1", "--socket: '" P105 "_1' is where the guest "
+	  "of uds-path '" P105 "' finds port 1" },
+	{ "--vm socket=s,uds-path=" P107 " --vm guest-cid=4,socket=" P107 ",uds-path=v",
+	  "--vm 2: socket: '" P107 "' is the uds-path of --vm 1" },
 	{ "--socket s --uds-path s", "--uds-path: 's' is also the socket" },
 	{ "--uds-path u --socket u_4294967295", "--socket: 'u_4294967295' is where the "
 	  "guest of uds-path 'u' finds port 4294967295" },
