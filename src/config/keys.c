@@ -48,7 +48,7 @@ static int set_guest_cid(struct vm_plan *vm, const char *value, struct config_er
 /*
  * Only the path itself has to fit. A uds-path so long that "_<port>" does not
  * fit behind it still serves host programs; the guest's connects to such a port
- * fail.
+ * fail (limits_port_digits() tells which).
  */
 static int set_path(char **path, const char *value, struct config_error *err)
 {
