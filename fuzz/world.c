@@ -73,7 +73,7 @@ static uint64_t held_for_hosts(const struct vm *vm)
 		const struct side *side = &w->sides[i];
 		const struct conn *c = side->vm == vm && side->stream ? host_conn(side) : NULL;
 
-		held += c && c->to_host.data ? c->to_host.size : 0;
+		held += c ? c->to_host.room : 0;
 	}
 	return held;
 }

@@ -153,6 +153,9 @@ struct side *side_find(struct vm *vm, uint32_t guest_port, const struct vsock_ad
 /* The flow's byte at @at. */
 uint8_t flow_byte(const struct world *w, const struct flow *flow, uint64_t at);
 
+/* The other guest's side of a sibling connection; NULL: there is none. */
+const struct side *other_of(const struct side *side);
+
 /* Of a host's stream that is not closed: its connection in the mux. */
 const struct conn *host_conn(const struct side *side);
 unsigned host_stream_ready(const struct side *side);

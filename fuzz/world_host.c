@@ -154,8 +154,16 @@ static int host_connect(struct backend *b, const struct vsock_addr *src,
 	return vm->connect_result;
 }
 
+static void host_explain(struct backend *b, const struct vsock_addr *dst, int error,
+			 char *text, size_t size)
+{
+	(void)b, (void)dst, (void)error;
+	assert(size > 0);
+	*text = '\0';
+}
+
 const struct backend_ops host_ops = {
-	.name = "fuzz", .serves = host_serves, .connect = host_connect,
+	.name = "fuzz", .serves = host_serves, .connect = host_connect, .explain = host_explain,
 };
 
 void host_ready(struct side *side, unsigned events)
@@ -180,7 +188,7 @@ void host_connects(struct vm *vm, struct slot *slot)
 	if (!side)
 		return;
 	side->is_live = true;
-	if (mux_connect_guest(vm->mux, &side->stream->base, NULL, slot->guest_port,
+	if (mux_connect_from_host(vm->mux, &side->stream->base, VSOCK_CID_HOST, slot->guest_port,
 			      vm->world->now_ms)) {
 		side->stream->base.ops->close(&side->stream->base, false);
 		side->guest_port = 0;

@@ -107,7 +107,7 @@ bool siblings_deliver(struct vm *vm, unsigned n_mails)
 }
 
 /* The side that hears what @side says; NULL: there is none. */
-static const struct side *other_of(const struct side *side)
+const struct side *other_of(const struct side *side)
 {
 	const struct world *w = side->vm->world;
 
@@ -185,8 +185,16 @@ static int door_connect(struct backend *b, const struct vsock_addr *src,
 	return r;
 }
 
+static void door_explain(struct backend *b, const struct vsock_addr *dst, int error,
+			 char *text, size_t size)
+{
+	struct vm *vm = container_of(b, struct vm, door);
+
+	vm->siblings->ops->explain(vm->siblings, dst, error, text, size);
+}
+
 static const struct backend_ops door_ops = {
-	.name = "door", .serves = door_serves, .connect = door_connect,
+	.name = "door", .serves = door_serves, .connect = door_connect, .explain = door_explain,
 };
 
 /* Two ports of each other guest, by the same numbers on both ends, so that both

@@ -76,12 +76,13 @@ static size_t count_workers(const struct plan *plan)
 }
 
 /* Whoever we become owns the sockets, as if it had made them. */
-static struct listener_access socket_access(const struct plan *plan)
+static struct listener_access socket_access(const struct plan *plan,
+					    const struct socket_plan *socket)
 {
 	return (struct listener_access){
-		.mode = plan->socket_mode,
+		.mode = socket->mode,
 		.uid = plan->uid,
-		.gid = plan->socket_gid != (gid_t)-1 ? plan->socket_gid : plan->gid,
+		.gid = socket->gid != (gid_t)-1 ? socket->gid : plan->gid,
 	};
 }
 
@@ -103,7 +104,7 @@ static int add_uds(struct device *dev, const struct plan *plan, const struct vm_
 		   struct worker *w)
 {
 	struct uds_config config = {
-		.path = vm->uds_path, .access = socket_access(plan),
+		.path = vm->uds_path, .access = socket_access(plan, &vm->uds_socket),
 		.host_cids = vm->host_cids, .n_host_cids = vm->n_host_cids,
 		.max_handshakes = limits_handshakes(vm->max_connections),
 		.tag = device_tag(dev), .loop = worker_loop(w), .mux = device_mux(dev),
@@ -152,7 +153,8 @@ static int add_vm(struct daemon *d, struct worker *w, const struct plan *plan,
 		  const struct vm_plan *vm)
 {
 	struct device_config config = {
-		.socket = vm->socket, .access = socket_access(plan), .guest_cid = vm->guest_cid,
+		.socket = vm->socket, .access = socket_access(plan, &vm->vhost_socket),
+		.guest_cid = vm->guest_cid,
 		.queue_size = vm->queue_size, .buf_alloc = vm->tx_buffer_size,
 		.max_conns = vm->max_connections, .max_buffered = vm->max_buffered,
 		.linger_ms = plan->linger_ms, .pause_grace_ms = plan->pause_grace_ms,

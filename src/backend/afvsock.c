@@ -3,6 +3,7 @@
 #include "backend/afvsock.h"
 
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
@@ -136,7 +137,8 @@ static void begin_stream(struct port *p, int fd)
 		return;
 	}
 	sock_stream_go_live(s, false);
-	if (mux_connect_guest(a->config.mux, &s->base, NULL, p->number, now_ms(a)) < 0)
+	if (mux_connect_from_host(a->config.mux, &s->base, VSOCK_CID_HOST, p->number,
+				  now_ms(a)) < 0)
 		stream_free(s);
 }
 
@@ -219,6 +221,24 @@ static int afvsock_connect(struct backend *b, const struct vsock_addr *src,
 	return result;
 }
 
+static void afvsock_explain(struct backend *b, const struct vsock_addr *dst, int error,
+			    char *text, size_t size)
+{
+	const struct afvsock *a = afvsock_of(b);
+	const char *cure = "";
+
+	if (error == -ECONNRESET || error == -ECONNREFUSED)
+		cure = ": nobody listens there; start the program that does";
+	else if (error == -ENODEV || error == -ENETUNREACH || error == -EHOSTUNREACH)
+		cure = a->config.cid == VMADDR_CID_LOCAL ?
+			": is the kernel module vsock_loopback there?" :
+			": is that CID running, and the kernel's module for it there?";
+	else if (error == -ETIMEDOUT)
+		cure = ": it does not answer";
+	snprintf(text, size, "port %u of CID %u, by AF_VSOCK: %s%s", dst->port, a->config.cid,
+		 error_str(error), cure);
+}
+
 /* ---- life ---- */
 
 static void afvsock_free(struct backend *b)
@@ -236,6 +256,7 @@ static const struct backend_ops afvsock_ops = {
 	.name = "AF_VSOCK",
 	.serves = afvsock_serves,
 	.connect = afvsock_connect,
+	.explain = afvsock_explain,
 	.free = afvsock_free,
 };
 

@@ -2,6 +2,7 @@
 /* The backend that one VM's guest reaches the others by. */
 #include "backend/sibling.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "backend/sibling_internal.h"
@@ -32,6 +33,20 @@ static int sibling_connect(struct backend *b, const struct vsock_addr *src,
 	return r < 0 ? r : BACKEND_E_PENDING;
 }
 
+static void sibling_explain(struct backend *b, const struct vsock_addr *dst, int error,
+			    char *text, size_t size)
+{
+	(void)b;
+	if (error == -EACCES)
+		snprintf(text, size, "VM %llu shares no group with this one (groups)",
+			 (unsigned long long)dst->cid);
+	else if (error == -ECONNREFUSED)
+		snprintf(text, size, "VM %llu runs no guest, or nobody in it listens on port %u",
+			 (unsigned long long)dst->cid, dst->port);
+	else
+		snprintf(text, size, "%s", error_str(error));
+}
+
 static void sibling_free(struct backend *b)
 {
 	struct sibling *s = sibling_of(b);
@@ -44,6 +59,7 @@ static const struct backend_ops sibling_ops = {
 	.name = "sibling",
 	.serves = sibling_serves,
 	.connect = sibling_connect,
+	.explain = sibling_explain,
 	.free = sibling_free,
 };
 

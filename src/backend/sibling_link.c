@@ -43,6 +43,8 @@ struct end {
 	struct end *other;
 	struct pipe in;				/* the other end writes, and has its memory */
 	uint32_t out_size;			/* of the memory that this end has there */
+	_Atomic uint32_t consumed;		/* of what this end wrote: by the other's guest */
+	uint32_t told_consumed;			/* ... of the other's, as it was told last */
 	_Atomic unsigned said;
 	struct mailbox *mailbox;
 	struct mail mail;
@@ -56,6 +58,7 @@ struct link {
 	struct sibling_entry *to;
 	struct vsock_addr src;
 	uint32_t port;
+	uint32_t window[2];			/* bytes that each end's guest may have on the way */
 };
 
 static const struct stream_ops sibling_stream_ops;
@@ -88,6 +91,13 @@ static void say(struct end *e, unsigned word)
 	tell(e->other);
 }
 
+/* Each end counts what the other's guest consumes. */
+static void set_window(struct end *e)
+{
+	e->base.consumed = &e->consumed;
+	e->base.peer_window = e->link->window[e == &e->link->ends[0]];
+}
+
 static void end_close(struct end *e, unsigned word)
 {
 	if (e->out_size)			/* freed when the other end is done with it */
@@ -111,8 +121,10 @@ static void be_born(struct end *e)
 	e->mux = port->config.mux;
 	e->phase = PHASE_LIVE;
 	e->base.ready = STREAM_IN | STREAM_OUT;
-	if (mux_connect_guest(e->mux, &e->base, &l->src, l->port,
-			      loop_now_ms(e->loop)) < 0)
+	l->window[1] = mux_window(e->mux);
+	set_window(e);
+	if (mux_connect_from_sibling(e->mux, &e->base, &l->src, l->port,
+				     loop_now_ms(e->loop)) < 0)
 		end_close(e, SAID_CLOSED | SAID_ABORTED);
 }
 
@@ -128,12 +140,14 @@ static void hear_outcome(struct end *e)
 	}
 	e->phase = PHASE_LIVE;
 	e->base.ready = STREAM_IN | STREAM_OUT;
+	set_window(e);				/* the other set its own before it spoke */
 	mux_stream_connected(e->mux, &e->base, error, loop_now_ms(e->loop));
 }
 
 static void on_mail(struct mail *mail)
 {
 	struct end *e = container_of(mail, struct end, mail);
+	unsigned said = atomic_load(&e->other->said);
 	struct link *l = e->link;
 
 	if (e->phase == PHASE_UNBORN)
@@ -142,8 +156,10 @@ static void on_mail(struct mail *mail)
 		hear_outcome(e);
 	if (e->phase == PHASE_LIVE) {
 		e->base.ready |= STREAM_IN | STREAM_OUT;
-		if (atomic_load(&e->other->said) & SAID_CLOSED)
+		if (said & SAID_CLOSED)
 			e->base.ready |= STREAM_HUP;
+		if (said & SAID_DEAF)		/* a sender without credit has to hear of it */
+			e->base.ready |= STREAM_DEAF;
 		mux_stream_ready(e->mux, &e->base, loop_now_ms(e->loop));
 	}
 	link_unref(l);
@@ -179,6 +195,7 @@ int sibling_link_open(struct sibling *from, struct sibling_entry *to,
 	end_init(l, 1, PHASE_UNBORN, to->mailbox);
 	l->ends[0].loop = from->config.loop;
 	l->ends[0].mux = from->config.mux;
+	l->window[0] = mux_window(from->config.mux);
 	tell(&l->ends[1]);
 	*out = &l->ends[0].base;
 	return 0;
@@ -281,6 +298,18 @@ static int sibling_shutdown(struct stream *base, int how)
 	return 0;
 }
 
+/* The other end tells its guest when a quarter of its window is new. */
+static void sibling_consumed(struct stream *base, uint32_t total)
+{
+	struct end *e = end_of(base);
+
+	atomic_store(&e->other->consumed, total);
+	if (total - e->told_consumed < base->peer_window / 4)
+		return;
+	e->told_consumed = total;
+	tell(e->other);
+}
+
 static void sibling_accepted(struct stream *base, const struct vsock_addr *guest)
 {
 	(void)guest;
@@ -311,6 +340,7 @@ static const struct stream_ops sibling_stream_ops = {
 	.read = sibling_read,
 	.write = sibling_write,
 	.shutdown = sibling_shutdown,
+	.consumed = sibling_consumed,
 	.accepted = sibling_accepted,
 	.wait_for = sibling_wait_for,
 	.close = sibling_close,

@@ -2,9 +2,11 @@
 /* The unix-socket backend: listener, handshakes, connects. Streams: uds_stream.c. */
 #include "backend/uds.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 
 #include "backend/hybrid.h"
@@ -32,6 +34,15 @@ struct uds {
 	struct acceptor acceptor;
 	struct list handshakes;			/* uds_stream::link, oldest first */
 	size_t n_handshakes;
+	struct log_once failures;		/* enum failure */
+};
+
+enum failure {					/* of a handshake, to be explained once */
+	NO_CONNECT_LINE,			/* something else */
+	LINE_TOO_LONG,
+	LINE_CUT,				/* left before its end */
+	LINE_LATE,
+	TOO_MANY_CLIENTS,
 };
 
 static const struct backend_ops uds_ops;
@@ -59,10 +70,26 @@ static void handshake_leave(struct uds *u, struct uds_stream *s)
 static void handshake_end(struct uds *u, struct uds_stream *s)
 {
 	handshake_leave(u, s);
-	uds_stream_free(s);
+	uds_stream_hang_up(s);
 }
 
-static void handshake_fail(struct uds *u, struct uds_stream *s, const char *why)
+static void handshake_fail(struct uds *u, struct uds_stream *s, enum failure failure)
+{
+	static const char *const text[] = {
+		[NO_CONNECT_LINE] = "its first line is not \"CONNECT <port>\"",
+		[LINE_TOO_LONG] = "no end of line within 32 bytes, where \"CONNECT <port>\" has to be",
+		[LINE_CUT] = "it left before the end of its \"CONNECT <port>\" line",
+		[LINE_LATE] = "no \"CONNECT <port>\" line for 10 s",
+		[TOO_MANY_CLIENTS] = "too many that have not said \"CONNECT <port>\"",
+	};
+
+	log_first(&u->failures, failure, u->config.tag, "client of %s closed: %s",
+		  u->config.path, text[failure]);
+	handshake_end(u, s);
+}
+
+/* It comes to nothing, but that is no mistake of the client's. */
+static void handshake_drop(struct uds *u, struct uds_stream *s, const char *why)
 {
 	log_debug(u->config.tag, "host client: %s; closed", why);
 	handshake_end(u, s);
@@ -80,18 +107,24 @@ static void handshake_fail_error(struct uds *u, struct uds_stream *s, int error)
 	handshake_end(u, s);
 }
 
+/* Whom the guest sees: who named CIDs for the host means the first of them. */
+static uint64_t host_cid(const struct uds *u)
+{
+	return u->config.n_host_cids ? u->config.host_cids[0] : VSOCK_CID_HOST;
+}
+
 static void handshake_done(struct uds *u, struct uds_stream *s)
 {
 	uint32_t port;
 
 	if (!hybrid_parse_connect(s->line, s->line_len, &port)) {
-		handshake_fail(u, s, "not a CONNECT line");
+		handshake_fail(u, s, NO_CONNECT_LINE);
 		return;
 	}
 	handshake_leave(u, s);
 	uds_stream_go_live(s);
-	if (mux_connect_guest(u->config.mux, &s->sock.base, NULL, port, now_ms(u)) < 0)
-		uds_stream_free(s);
+	if (mux_connect_from_host(u->config.mux, &s->sock.base, host_cid(u), port, now_ms(u)) < 0)
+		uds_stream_hang_up(s);
 }
 
 static void on_handshake_ready(struct uds_stream *s)
@@ -101,10 +134,12 @@ static void on_handshake_ready(struct uds_stream *s)
 
 	if (r == 0)
 		handshake_done(u, s);
+	else if (r == STREAM_E_EOF && !s->line_len)
+		handshake_drop(u, s, "left without a word");
 	else if (r == STREAM_E_EOF)
-		handshake_fail(u, s, "left before a whole line");
+		handshake_fail(u, s, LINE_CUT);
 	else if (r == -EMSGSIZE)
-		handshake_fail(u, s, "line too long");
+		handshake_fail(u, s, LINE_TOO_LONG);
 	else if (r != STREAM_E_AGAIN)
 		handshake_fail_error(u, s, r);
 }
@@ -113,7 +148,7 @@ static void on_handshake_timeout(struct loop_timer *timer)
 {
 	struct uds_stream *s = container_of(timer, struct uds_stream, timer);
 
-	handshake_fail(s->owner, s, "no CONNECT line in time");
+	handshake_fail(s->owner, s, LINE_LATE);
 }
 
 static void handshake_begin(struct uds *u, int fd)
@@ -123,7 +158,7 @@ static void handshake_begin(struct uds *u, int fd)
 
 	if (u->n_handshakes == u->config.max_handshakes)
 		handshake_fail(u, container_of(u->handshakes.next, struct uds_stream, link),
-			       "too many that say nothing");
+			       TOO_MANY_CLIENTS);
 	if ((r = uds_stream_new(&s, u->config.loop, u->config.mux, fd)) < 0) {
 		log_client_error(u, r);
 		return;
@@ -142,12 +177,7 @@ static void handshake_begin(struct uds *u, int fd)
 
 static void on_accepted(void *ctx, int fd)
 {
-	struct uds *u = ctx;
-
-	if (mux_is_running(u->config.mux))
-		handshake_begin(u, fd);
-	else
-		unix_hang_up(&fd);
+	handshake_begin(ctx, fd);		/* also where no guest runs: it gets an answer */
 }
 
 /* ---- guest to host ---- */
@@ -162,15 +192,25 @@ static bool uds_serves(struct backend *b, uint64_t cid)
 	return cid == VSOCK_CID_HOST;
 }
 
-/* Connects to "<uds-path>_<port>": as unix_connect(). */
-static int connect_to_port(const struct uds *u, int fd, uint32_t port)
+struct port_path {
+	char text[PATH_LEN_MAX + sizeof "_" + DECIMAL_MAX];
+};
+
+/* "<uds-path>_<port>". */
+static struct port_path port_path(const struct uds *u, uint32_t port)
 {
-	char path[PATH_LEN_MAX + sizeof "_" + DECIMAL_MAX];
-	char *end = stpcpy(path, u->config.path);
+	struct port_path path;
+	char *end = stpcpy(path.text, u->config.path);
 
 	*end++ = '_';
 	*decimal_put(end, port) = '\0';
-	return unix_connect(fd, path);
+	return path;
+}
+
+/* As unix_connect(). */
+static int connect_to_port(const struct uds *u, int fd, uint32_t port)
+{
+	return unix_connect(fd, port_path(u, port).text);
 }
 
 static void connect_finish(struct uds_stream *s, int error)
@@ -237,6 +277,50 @@ static int uds_connect(struct backend *b, const struct vsock_addr *src,
 	return result;
 }
 
+/* What is there, where nobody could be reached? */
+static const char *str_unreachable(const char *path, int error)
+{
+	struct stat st;
+
+	if (lstat(path, &st) < 0)
+		return "nobody listens there, the program has to be started first";
+	if (S_ISLNK(st.st_mode))
+		return "a symbolic link that leads nowhere, or out of the sandbox's folders";
+	if (!S_ISSOCK(st.st_mode))
+		return "a file that is no socket is in the way; it has to be removed";
+	if (error == -EPROTOTYPE)
+		return "not a stream socket";
+	return "nobody listens there any more, the program that made the socket has ended";
+}
+
+static void uds_explain(struct backend *b, const struct vsock_addr *dst, int error,
+			char *text, size_t size)
+{
+	const struct port_path path = port_path(uds_of(b), dst->port);
+	const char *why = NULL;
+
+	switch (error) {
+	case -ENOENT:
+	case -ECONNREFUSED:
+	case -EPROTOTYPE:
+		why = str_unreachable(path.text, error);
+		break;
+	case -EACCES:
+	case -EPERM:
+		why = "the socket has to be writable, and its folder searchable, for the user that "
+			"this process runs as, which has no privileges left";
+		break;
+	case -EAGAIN:
+		why = "the program that listens there accepts nobody, its backlog is full";
+		break;
+	case -ENAMETOOLONG:
+		why = "longer than the path of a socket can be; uds-path has to be shorter";
+		break;
+	}
+	snprintf(text, size, "%s: %s%s%s", path.text, error_str(error), why ? "; " : "",
+		 why ? why : "");
+}
+
 /* ---- life ---- */
 
 static void uds_free(struct backend *b)
@@ -244,7 +328,7 @@ static void uds_free(struct backend *b)
 	struct uds *u = uds_of(b);
 
 	while (!list_is_empty(&u->handshakes))
-		handshake_fail(u, container_of(u->handshakes.next, struct uds_stream, link),
+		handshake_drop(u, container_of(u->handshakes.next, struct uds_stream, link),
 			       "the daemon ends");
 	acceptor_stop(&u->acceptor);
 	listener_deinit(&u->listener);
@@ -255,6 +339,7 @@ static const struct backend_ops uds_ops = {
 	.name = "unix",
 	.serves = uds_serves,
 	.connect = uds_connect,
+	.explain = uds_explain,
 	.free = uds_free,
 };
 

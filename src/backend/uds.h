@@ -22,7 +22,8 @@
 struct uds_config {
 	const char *path;
 	struct listener_access access;		/* of the listening socket */
-	const uint64_t *host_cids;		/* answered for besides CID 2; borrowed */
+	const uint64_t *host_cids;		/* answered for besides CID 2; the host's programs
+						   call from the first; borrowed */
 	size_t n_host_cids;
 	uint32_t max_handshakes;		/* one more, and the oldest is closed */
 	const char *tag;			/* for log lines; borrowed */

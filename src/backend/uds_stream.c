@@ -11,6 +11,7 @@
 #include "util/decimal.h"
 #include "util/error.h"
 #include "util/fd.h"
+#include "util/listener.h"
 
 static const struct sock_kind uds_kind;
 
@@ -41,6 +42,13 @@ void uds_stream_free(struct uds_stream *s)
 	loop_timer_cancel(s->sock.loop, &s->timer);
 	sock_stream_deinit(&s->sock);
 	free(s);
+}
+
+void uds_stream_hang_up(struct uds_stream *s)
+{
+	loop_forget(s->sock.loop, &s->sock.source);
+	unix_hang_up(&s->sock.fd);
+	uds_stream_free(s);
 }
 
 /* The handshake has left behind what a host client sent after its line. */

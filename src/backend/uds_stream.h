@@ -30,6 +30,7 @@ struct uds_stream {
 /* Takes @fd over, also on failure. 0 or -errno. */
 int uds_stream_new(struct uds_stream **out, struct loop *loop, struct mux *mux, int fd);
 void uds_stream_free(struct uds_stream *s);
+void uds_stream_hang_up(struct uds_stream *s);	/* the same, as unix_hang_up() */
 
 /* Handshake or connect are over: events go to the core. */
 void uds_stream_go_live(struct uds_stream *s);

@@ -81,6 +81,8 @@ static void print_common_options(const struct plan *plan)
 "All VMs:\n"
 "      --socket-mode MODE     mode of the sockets created, octal (default %04o)\n"
 "      --socket-group GROUP   group of the sockets created, name or number\n"
+"      --uds-mode MODE        of the sockets at uds-path alone; all four are\n"
+"      --uds-group GROUP      keys of --vm and of the file too\n"
 "      --user USER            as root: become this user, name or number, once the\n"
 "                             sockets are there; they belong to it\n"
 "      --group GROUP          as root: become this group (default the user's)\n"
@@ -106,7 +108,7 @@ static void print_common_options(const struct plan *plan)
 "\n"
 "Exit status: 0 after a signal to end, 1 if the system fails us, 2 for a\n"
 "mistake in the options or the file.\n",
-	       (unsigned)plan->socket_mode, plan->linger_ms / 1000.0,
+	       (unsigned)plan->vhost_socket.mode, plan->linger_ms / 1000.0,
 	       plan->pause_grace_ms / 1000.0);
 }
 

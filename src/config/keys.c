@@ -176,6 +176,44 @@ static int add_group(struct vm_plan *vm, const char *value, struct config_error 
 	return 0;
 }
 
+int keys_set_mode(struct socket_plan *socket, const char *value, struct config_error *err)
+{
+	uint32_t mode;
+	int r = number_parse_mode(&mode, value, err);
+
+	if (r == 0)
+		socket->mode = (mode_t)mode;
+	return r;
+}
+
+int keys_set_group(struct socket_plan *socket, const char *value)
+{
+	socket->group = strdup(value);
+	return socket->group ? 0 : -ENOMEM;
+}
+
+static int set_socket_mode(struct vm_plan *vm, const char *value, struct config_error *err)
+{
+	return keys_set_mode(&vm->vhost_socket, value, err);
+}
+
+static int set_socket_group(struct vm_plan *vm, const char *value, struct config_error *err)
+{
+	(void)err;
+	return keys_set_group(&vm->vhost_socket, value);
+}
+
+static int set_uds_mode(struct vm_plan *vm, const char *value, struct config_error *err)
+{
+	return keys_set_mode(&vm->uds_socket, value, err);
+}
+
+static int set_uds_group(struct vm_plan *vm, const char *value, struct config_error *err)
+{
+	(void)err;
+	return keys_set_group(&vm->uds_socket, value);
+}
+
 const struct vm_key vm_keys[] = {
 	{ "guest-cid",		KEY_VALUE,	set_guest_cid },
 	{ "socket",		KEY_VALUE,	set_socket },
@@ -189,6 +227,10 @@ const struct vm_key vm_keys[] = {
 	{ "max-connections",	KEY_VALUE,	set_max_connections },
 	{ "max-buffered",	KEY_VALUE,	set_max_buffered },
 	{ "groups",		KEY_LIST,	add_group },
+	{ "socket-mode",	KEY_VALUE,	set_socket_mode },
+	{ "socket-group",	KEY_VALUE,	set_socket_group },
+	{ "uds-mode",		KEY_VALUE,	set_uds_mode },
+	{ "uds-group",		KEY_VALUE,	set_uds_group },
 	{ NULL,			KEY_VALUE,	NULL },
 };
 

@@ -157,19 +157,24 @@ static int add_verbose(struct scan *s, const char *value)
 
 static int set_socket_mode(struct scan *s, const char *value)
 {
-	uint32_t mode;
-	int r = number_parse_mode(&mode, value, s->err);
+	return config_prefix(s->err, keys_set_mode(&s->plan->vhost_socket, value, s->err),
+			     "--socket-mode");
+}
 
-	if (r)
-		return config_prefix(s->err, r, "--socket-mode");
-	s->plan->socket_mode = (mode_t)mode;
-	return 0;
+static int set_uds_mode(struct scan *s, const char *value)
+{
+	return config_prefix(s->err, keys_set_mode(&s->plan->uds_socket, value, s->err),
+			     "--uds-mode");
 }
 
 static int set_socket_group(struct scan *s, const char *value)
 {
-	s->options->socket_group = value;
-	return 0;
+	return keys_set_group(&s->plan->vhost_socket, value);
+}
+
+static int set_uds_group(struct scan *s, const char *value)
+{
+	return keys_set_group(&s->plan->uds_socket, value);
 }
 
 static int set_user(struct scan *s, const char *value)
@@ -243,6 +248,8 @@ static const struct option options_table[] = {
 	{ "config",		0,	true,	false,	set_config },
 	{ "socket-mode",	0,	true,	false,	set_socket_mode },
 	{ "socket-group",	0,	true,	false,	set_socket_group },
+	{ "uds-mode",		0,	true,	false,	set_uds_mode },
+	{ "uds-group",		0,	true,	false,	set_uds_group },
 	{ "user",		0,	true,	false,	set_user },
 	{ "group",		0,	true,	false,	set_group },
 	{ "sandbox",		0,	true,	false,	set_sandbox },

@@ -17,8 +17,7 @@ struct plan;
 struct options {
 	enum { PRINT_NOTHING, PRINT_HELP, PRINT_VERSION } print;
 	const char *config;			/* file to read, or NULL */
-	const char *socket_group;		/* to look up, or NULL */
-	const char *user, *group;		/* likewise */
+	const char *user, *group;		/* to look up, or NULL */
 	bool has_log_level;			/* else RUST_LOG may say */
 };
 

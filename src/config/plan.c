@@ -26,8 +26,8 @@ void plan_init_defaults(struct plan *plan)
 {
 	*plan = (struct plan){
 		.log_level = LOG_WARN,
-		.socket_mode = 0600,
-		.socket_gid = (gid_t)-1,
+		.vhost_socket = { .mode = 0600, .gid = (gid_t)-1 },
+		.uds_socket = { .mode = SOCKET_MODE_UNSET, .gid = (gid_t)-1 },
 		.uid = (uid_t)-1,
 		.gid = (gid_t)-1,
 		.sandbox = SANDBOX_ON,
@@ -40,10 +40,12 @@ void vm_plan_init_defaults(struct vm_plan *vm)
 {
 	*vm = (struct vm_plan){
 		.guest_cid = 3,
-		.tx_buffer_size = 64 * 1024,
+		.tx_buffer_size = 256 * 1024,
 		.queue_size = 1024,
 		.max_connections = 4096,
 		.max_buffered = 64 * 1024 * 1024,
+		.vhost_socket = { .mode = SOCKET_MODE_UNSET, .gid = (gid_t)-1 },
+		.uds_socket = { .mode = SOCKET_MODE_UNSET, .gid = (gid_t)-1 },
 	};
 }
 
@@ -96,12 +98,32 @@ static int finish_groups(struct vm_plan *vm)
 	return 0;
 }
 
+/* What @socket does not say is as @otherwise has it. */
+static void inherit(struct socket_plan *socket, const struct socket_plan *otherwise)
+{
+	if (socket->mode == SOCKET_MODE_UNSET)
+		socket->mode = otherwise->mode;
+	if (socket->gid == (gid_t)-1)
+		socket->gid = otherwise->gid;
+}
+
+/* The VM's own word for the socket, that for all VMs, then those for the other socket. */
+static void finish_sockets(const struct plan *plan, struct vm_plan *vm)
+{
+	inherit(&vm->uds_socket, &plan->uds_socket);
+	inherit(&vm->uds_socket, &vm->vhost_socket);
+	inherit(&vm->uds_socket, &plan->vhost_socket);
+	inherit(&vm->vhost_socket, &plan->vhost_socket);
+}
+
 int plan_finish(struct plan *plan)
 {
 	int r = 0;
 
-	for (size_t i = 0; r == 0 && i < plan->n_vms; i++)
+	for (size_t i = 0; r == 0 && i < plan->n_vms; i++) {
+		finish_sockets(plan, &plan->vms[i]);
 		r = finish_groups(&plan->vms[i]);
+	}
 	return r;
 }
 
@@ -112,6 +134,8 @@ static void vm_plan_deinit(struct vm_plan *vm)
 	free(vm->groups);
 	free(vm->forward_listen);
 	free(vm->host_cids);
+	free(vm->vhost_socket.group);
+	free(vm->uds_socket.group);
 	free(vm->uds_path);
 	free(vm->socket);
 	free(vm->origin);
@@ -123,7 +147,9 @@ void plan_deinit(struct plan *plan)
 		vm_plan_deinit(&plan->vms[i]);
 	free(plan->vms);
 	free(plan->log_file);
-	*plan = (struct plan){ .uid = (uid_t)-1, .gid = (gid_t)-1, .socket_gid = (gid_t)-1 };
+	free(plan->vhost_socket.group);
+	free(plan->uds_socket.group);
+	*plan = (struct plan){ .uid = (uid_t)-1, .gid = (gid_t)-1 };
 }
 
 /* Has getpwnam() or getgrnam() failed, or is there just no such name? */
@@ -183,10 +209,34 @@ static int find_owner(struct plan *plan, const struct options *o, struct config_
 	if (r)
 		return config_prefix(err, r, "--group");
 	r = o->user ? find_user(plan, o->user, err) : 0;
-	if (r)
-		return config_prefix(err, r, "--user");
-	r = o->socket_group ? find_group(&plan->socket_gid, o->socket_group, err) : 0;
-	return config_prefix(err, r, "--socket-group");
+	return config_prefix(err, r, "--user");
+}
+
+static int find_socket_group(struct socket_plan *socket, const char *key, struct config_error *err)
+{
+	int r = socket->group ? find_group(&socket->gid, socket->group, err) : 0;
+
+	return config_prefix(err, r, "%s", key);
+}
+
+/* Groups of sockets, of which many VMs mostly have one: the names are looked up here,
+ * once the words of the user are read. */
+static int find_socket_groups(struct plan *plan, struct config_error *err)
+{
+	int r = find_socket_group(&plan->vhost_socket, "--socket-group", err);
+
+	if (!r)
+		r = find_socket_group(&plan->uds_socket, "--uds-group", err);
+	for (size_t i = 0; !r && i < plan->n_vms; i++) {
+		struct vm_plan *vm = &plan->vms[i];
+
+		r = find_socket_group(&vm->vhost_socket, "socket-group", err);
+		if (!r)
+			r = find_socket_group(&vm->uds_socket, "uds-group", err);
+		if (vm->origin)
+			r = config_prefix(err, r, "%s", vm->origin);
+	}
+	return r;
 }
 
 /* Everything behind the command line's own words. */
@@ -205,7 +255,9 @@ static int complete(struct plan *plan, const struct options *o, struct config_er
 		if (r)
 			return r;
 	}
-	r = plan_finish(plan);
+	r = find_socket_groups(plan, err);
+	if (r == 0)
+		r = plan_finish(plan);
 	return r ? r : check_plan(plan, err);
 }
 

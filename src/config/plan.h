@@ -17,6 +17,15 @@ enum { CONFIG_E_EXIT = 1, CONFIG_E_USAGE = 2 };
 
 enum sandbox_wish { SANDBOX_OFF, SANDBOX_LOG, SANDBOX_ON, SANDBOX_STRICT };
 
+/* Who may use a socket that we make. */
+struct socket_plan {
+	mode_t mode;				/* SOCKET_MODE_UNSET: nobody has said */
+	char *group;				/* as given: a name or a number, or NULL */
+	gid_t gid;				/* that is it; (gid_t)-1: of the process */
+};
+
+#define SOCKET_MODE_UNSET	((mode_t)-1)
+
 struct vm_plan {
 	char *origin;				/* "--vm 2", "vms.yaml:7", or NULL: single options */
 	uint64_t guest_cid;
@@ -35,6 +44,7 @@ struct vm_plan {
 	uint32_t queue_size;			/* largest ring a front-end may set up */
 	char **groups;				/* unique, sorted; siblings share one */
 	size_t n_groups;
+	struct socket_plan vhost_socket, uds_socket;	/* of socket, of uds-path */
 };
 
 struct plan {
@@ -43,8 +53,7 @@ struct plan {
 	uint32_t threads;			/* 0: as many as make sense */
 	int log_level;				/* enum log_level */
 	char *log_file;				/* NULL: standard error */
-	mode_t socket_mode;			/* of the sockets we make */
-	gid_t socket_gid;			/* (gid_t)-1: as the process */
+	struct socket_plan vhost_socket, uds_socket;	/* of VMs that say nothing else */
 	uid_t uid;				/* to become; (uid_t)-1: stay */
 	gid_t gid;
 	enum sandbox_wish sandbox;

@@ -20,5 +20,6 @@ void vm_plan_init_defaults(struct vm_plan *vm);
  */
 struct vm_plan *plan_add_vm(struct plan *plan, const char *origin);
 
-/* Groups become sorted and unique, or the default one. 0 or -ENOMEM. */
+/* Groups become sorted and unique, or the default one; each VM's sockets get their
+ * modes. 0 or -ENOMEM. */
 int plan_finish(struct plan *plan);

@@ -8,6 +8,7 @@
 #include "device/device.h"
 #include "util/acceptor.h"
 #include "util/listener.h"
+#include "util/log.h"
 #include "vhost/session.h"
 
 enum { CANDIDATES_MAX = 4 };
@@ -37,6 +38,8 @@ struct device {
 	struct loop_source session_source;
 	struct loop_source kicks[VSOCK_NUM_QUEUES];
 	struct loop_timer resume;		/* until when a stopped guest may go on */
+	struct loop_timer no_memory;		/* then somebody has to hear of it */
+	struct log_once failures;		/* enum in frontend.c */
 };
 
 void device_schedule(struct device *dev);

@@ -9,10 +9,12 @@
  * by its first byte. Until then it is a candidate: it may be a VMM that is still
  * starting, and must not lose its place to a probe that comes and goes.
  *
- * QEMU says "the guest was reset" and "the VM is paused" by the same message,
- * GET_VRING_BASE. So the guest's connections live on for the pause grace: rings
- * that come back where they stopped were paused; rings that come back elsewhere,
- * or not in time, were reset. A guest that resumes too late gets its RSTs then.
+ * "The guest was reset" and "the VM is paused" are the same message to many
+ * front-ends, GET_VRING_BASE. So the guest's connections live on for the pause grace:
+ * rings that come back where they stopped were paused; rings that come back elsewhere,
+ * or not in time, were reset. A guest that resumes too late gets its RSTs then. A
+ * front-end that has said RESET_DEVICE says it at each reset: stopped rings are a
+ * pause then, for as long as it takes.
  */
 #include <stdlib.h>
 #include <sys/epoll.h>
@@ -22,6 +24,10 @@
 #include "util/error.h"
 #include "util/fd.h"
 #include "util/log.h"
+
+enum { NO_MEMORY_MS = 2000 };
+
+enum { NO_MEMORY };				/* device::failures */
 
 static uint64_t now_ms(const struct device *dev)
 {
@@ -80,7 +86,7 @@ static void on_ring_stopped(void *ctx, unsigned ring)
 	struct device *dev = ctx;
 
 	loop_remove(dev->config.loop, &dev->kicks[ring]);
-	if (ring != VSOCK_EVENTQ && !dev->resume.is_set)
+	if (ring != VSOCK_EVENTQ && !dev->resume.is_set && !session_says_reset(dev->session))
 		loop_timer_set(dev->config.loop, &dev->resume, now_ms(dev) + dev->config.pause_grace_ms);
 	device_look_at_guest(dev);
 }
@@ -101,6 +107,25 @@ static void on_resume_timeout(struct loop_timer *timer)
 
 	if (mux_abort(dev->mux, now_ms(dev)))
 		log_limited(LOG_INFO, dev->tag, "guest stays stopped: its connections are closed");
+}
+
+/* A front-end may share memory after it has started the rings, but no one that waits
+ * so long has any to share: QEMU leaves out, without a word, what is private to it. */
+static void watch_memory(struct device *dev)
+{
+	if (!dev->session || !session_lacks_memory(dev->session))
+		loop_timer_cancel(dev->config.loop, &dev->no_memory);
+	else if (!dev->no_memory.is_set)
+		loop_timer_set(dev->config.loop, &dev->no_memory, now_ms(dev) + NO_MEMORY_MS);
+}
+
+static void on_no_memory(struct loop_timer *timer)
+{
+	struct device *dev = container_of(timer, struct device, no_memory);
+
+	log_first(&dev->failures, NO_MEMORY, dev->tag, "the front-end has started the rings, but "
+		  "shares no memory: the guest's memory has to be shared (QEMU: a memory backend "
+		  "with share=on; cloud-hypervisor: --memory shared=on)");
 }
 
 static void on_read_config(void *ctx, uint32_t offset, void *out, size_t len)
@@ -129,6 +154,7 @@ void frontend_drop(struct device *dev)
 		loop_remove(dev->config.loop, &dev->kicks[i]);
 	loop_remove(dev->config.loop, &dev->session_source);
 	loop_timer_cancel(dev->config.loop, &dev->resume);
+	loop_timer_cancel(dev->config.loop, &dev->no_memory);
 	log_limited(LOG_INFO, dev->tag, "front-end disconnected");
 	mux_set_running(dev->mux, false);
 	mux_reset(dev->mux, now_ms(dev));
@@ -142,6 +168,7 @@ static void session_turn(struct device *dev)
 {
 	if (session_input(dev->session) == SESSION_E_END)
 		frontend_drop(dev);
+	watch_memory(dev);
 }
 
 static void on_session(struct loop_source *source, uint32_t events)
@@ -273,6 +300,7 @@ int frontend_init(struct device *dev)
 	dev->session_source = (struct loop_source){ .dispatch = on_session, .fd = -1 };
 	acceptor_init(&dev->acceptor);
 	dev->resume.expire = on_resume_timeout;
+	dev->no_memory.expire = on_no_memory;
 	r = listener_open(&dev->listener, dev->config.socket, &dev->config.access);
 	if (r < 0)
 		return r;

@@ -11,7 +11,10 @@
 #include "util/error.h"
 #include "util/fd.h"
 
-enum { BACKLOG = 1024 };			/* the kernel caps it at somaxconn */
+enum {
+	BACKLOG = 1024,				/* the kernel caps it at somaxconn */
+	HANG_UP_READS = 16,			/* of 4 KiB */
+};
 
 void listener_init(struct listener *l)
 {
@@ -47,9 +50,9 @@ void unix_hang_up(int *fd)
 {
 	char dropped[4096];
 
-	if (recv(*fd, dropped, sizeof dropped, MSG_DONTWAIT) < 0) {
-		/* Nothing there, or gone. */
-	}
+	for (int i = 0; i < HANG_UP_READS; i++)
+		if (recv(*fd, dropped, sizeof dropped, MSG_DONTWAIT) <= 0)
+			break;
 	fd_close(fd);
 }
 

@@ -2,6 +2,7 @@
 /* Log lines: formatting, escaping, rate limits, and the thread that writes. */
 #include "util/log.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -292,6 +293,17 @@ void log_last_words(const char *tag, const char *fmt, ...)
 	if (poll(&p, 1, 0) == 1 && write(log_fd, line, len) < 0) {
 		/* There is nobody left to tell. */
 	}
+}
+
+bool log_once_pass(struct log_once *once, unsigned kind)
+{
+	uint64_t bit = UINT64_C(1) << kind % 64;
+	bool is_first;
+
+	assert(kind / 64 < sizeof once->seen / sizeof *once->seen);
+	is_first = !(once->seen[kind / 64] & bit);
+	once->seen[kind / 64] |= bit;
+	return is_first;
 }
 
 bool log_limit_pass(struct log_limit *limit, unsigned *swallowed)

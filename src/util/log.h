@@ -93,3 +93,31 @@ bool log_limit_pass(struct log_limit *limit, unsigned *swallowed);
 		log_line(level, tag, fmt, ##__VA_ARGS__);			\
 	} while (0)
 #define log_guest(...)	log_limited(LOG_WARN, __VA_ARGS__)
+
+/*
+ * For what its operator should hear of once: the first line of each kind is a warning,
+ * and never left out; the next ones are info, with a limit. For one thread.
+ */
+struct log_once {
+	uint64_t seen[3];			/* a bit for each kind: errno has 133 */
+};
+
+bool log_once_pass(struct log_once *once, unsigned kind);	/* true: the first */
+
+/* @is_first: what log_once_pass() said. */
+#define log_noted(is_first, tag, fmt, ...)					\
+	do {									\
+		static struct log_limit limit_;					\
+		enum log_level level_ = (is_first) ? LOG_WARN : LOG_INFO;	\
+		unsigned swallowed_;						\
+		bool passes_;							\
+		if (level_ > log_level)						\
+			break;							\
+		passes_ = log_limit_pass(&limit_, &swallowed_);			\
+		if (swallowed_)							\
+			log_line(level_, tag, "(%u like the next not shown)",	\
+				 swallowed_);					\
+		if (passes_ || level_ == LOG_WARN)				\
+			log_line(level_, tag, fmt, ##__VA_ARGS__);		\
+	} while (0)
+#define log_first(once, kind, ...)	log_noted(log_once_pass(once, kind), __VA_ARGS__)

@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { ROOM_MIN = 4096 };			/* bytes */
+
 void byte_ring_init(struct byte_ring *ring, uint32_t size, struct byte_budget *budget)
 {
 	*ring = (struct byte_ring){ .size = size, .budget = budget };
@@ -14,40 +16,68 @@ void byte_ring_init(struct byte_ring *ring, uint32_t size, struct byte_budget *b
 
 void byte_ring_deinit(struct byte_ring *ring)
 {
-	if (ring->data)
-		byte_budget_give(ring->budget, ring->size);
+	byte_budget_give(ring->budget, ring->room);
 	free(ring->data);
 	ring->data = NULL;
-	ring->head = ring->len = 0;
+	ring->room = ring->head = ring->len = 0;
 }
 
 static void append(struct byte_ring *ring, const uint8_t *src, size_t n)
 {
-	size_t tail = (ring->head + (size_t)ring->len) % ring->size;
-	size_t first = ring->size - tail < n ? ring->size - tail : n;
+	size_t tail = (ring->head + (size_t)ring->len) % ring->room;
+	size_t first = ring->room - tail < n ? ring->room - tail : n;
 
-	assert(n <= ring->size - ring->len);
 	memcpy(ring->data + tail, src, first);
 	memcpy(ring->data, src + first, n - first);
 	ring->len += (uint32_t)n;
 }
 
-static int allocate(struct byte_ring *ring)
+/* Twice what is needed, so that a ring that fills up is copied a few times only. */
+static uint32_t room_for(const struct byte_ring *ring, uint64_t need)
 {
-	if (!byte_budget_take(ring->budget, ring->size))
+	uint64_t room = need * 2 < ROOM_MIN ? ROOM_MIN : need * 2;
+
+	return room < ring->size ? (uint32_t)room : ring->size;
+}
+
+/* The same bytes in more memory. */
+static int grow(struct byte_ring *ring, uint64_t need)
+{
+	uint32_t room = room_for(ring, need), more = room - ring->room;
+	struct iovec old[2];
+	size_t n = byte_ring_peek(ring, old), at = 0;
+	uint8_t *data;
+
+	if (!byte_budget_take_more(ring->budget, ring->room, more))
 		return -ENOBUFS;
-	ring->data = malloc(ring->size);
-	if (ring->data)
-		return 0;
-	byte_budget_give(ring->budget, ring->size);
-	return -ENOMEM;
+	data = malloc(room);
+	if (!data) {
+		byte_budget_give(ring->budget, more);
+		return -ENOMEM;
+	}
+	for (size_t i = 0; i < n; i++) {
+		memcpy(data + at, old[i].iov_base, old[i].iov_len);
+		at += old[i].iov_len;
+	}
+	free(ring->data);
+	ring->data = data;
+	ring->room = room;
+	ring->head = 0;
+	return 0;
 }
 
 int byte_ring_append(struct byte_ring *ring, const struct iovec *iov, size_t n, size_t skip)
 {
-	int r = ring->data ? 0 : allocate(ring);
+	uint64_t need = ring->len;
+	int r;
 
-	if (r < 0)
+	for (size_t i = 0; i < n; i++)
+		need += iov[i].iov_len;
+	need -= skip;
+	if (need == ring->len)
+		return 0;
+	assert(need <= ring->size);
+	if (need > ring->room && (r = grow(ring, need)) < 0)
 		return r;
 	for (size_t i = 0; i < n; i++) {
 		size_t off = skip < iov[i].iov_len ? skip : iov[i].iov_len;
@@ -60,7 +90,7 @@ int byte_ring_append(struct byte_ring *ring, const struct iovec *iov, size_t n, 
 
 size_t byte_ring_peek(const struct byte_ring *ring, struct iovec out[2])
 {
-	uint32_t first = ring->size - ring->head;
+	uint32_t first = ring->room - ring->head;
 
 	if (!ring->len)
 		return 0;
@@ -76,7 +106,7 @@ size_t byte_ring_peek(const struct byte_ring *ring, struct iovec out[2])
 void byte_ring_drop(struct byte_ring *ring, size_t n)
 {
 	assert(n <= ring->len);
-	ring->head = (uint32_t)((ring->head + n) % ring->size);
+	ring->head = (uint32_t)((ring->head + n) % ring->room);
 	ring->len -= (uint32_t)n;
 	if (!ring->len)
 		byte_ring_deinit(ring);

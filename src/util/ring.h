@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * A bounded queue of bytes. Its memory is there only while it holds something,
- * so that an idle connection costs nothing; @size is the bound.
+ * A bounded queue of bytes. Its memory is there only while it holds something, and
+ * grows with what it holds, so that an idle connection costs nothing and a slow one no
+ * more than it needs; @size is the bound.
  */
 #pragma once
 
@@ -15,13 +16,19 @@ struct byte_budget {
 	uint64_t used, max;
 };
 
-/* False: it would be too much. The first taker always gets what it needs. */
-static inline bool byte_budget_take(struct byte_budget *b, uint64_t n)
+/* @n more for one that has @has of it already. False: it would be too much; but one that
+ * is alone always gets what it needs. */
+static inline bool byte_budget_take_more(struct byte_budget *b, uint64_t has, uint64_t n)
 {
-	if (b->used && (b->used > b->max || n > b->max - b->used))
+	if (b->used != has && (b->used > b->max || n > b->max - b->used))
 		return false;
 	b->used += n;
 	return true;
+}
+
+static inline bool byte_budget_take(struct byte_budget *b, uint64_t n)
+{
+	return byte_budget_take_more(b, 0, n);
 }
 
 static inline void byte_budget_give(struct byte_budget *b, uint64_t n)
@@ -32,14 +39,16 @@ static inline void byte_budget_give(struct byte_budget *b, uint64_t n)
 struct byte_ring {
 	struct byte_budget *budget;		/* borrowed */
 	uint8_t *data;				/* NULL while empty */
-	uint32_t size, head, len;
+	uint32_t size;				/* most bytes that it may hold */
+	uint32_t room;				/* bytes of data */
+	uint32_t head, len;
 };
 
 void byte_ring_init(struct byte_ring *ring, uint32_t size, struct byte_budget *budget);
 void byte_ring_deinit(struct byte_ring *ring);
 
-/* Appends what the iovecs hold behind their first @skip bytes, which must fit.
- * 0; -ENOMEM; -ENOBUFS: the budget does not allow it. */
+/* Appends what the iovecs hold behind their first @skip bytes, which must fit. 0, or
+ * nothing is appended: -ENOMEM; -ENOBUFS: the budget does not allow it. */
 int byte_ring_append(struct byte_ring *ring, const struct iovec *iov, size_t n, size_t skip);
 
 /* Describes the bytes in order in one or two iovecs; returns how many. */

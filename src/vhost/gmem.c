@@ -144,6 +144,11 @@ int gmem_remove_region(struct gmem *mem, const struct vhost_user_mem_region *reg
 	return -ENOENT;
 }
 
+bool gmem_is_empty(const struct gmem *mem)
+{
+	return mem->n_regions == 0;
+}
+
 static struct region *find_gpa(struct gmem *mem, uint64_t gpa)
 {
 	size_t low = 0, high = mem->n_regions;

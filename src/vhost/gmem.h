@@ -41,6 +41,8 @@ int gmem_add_region(struct gmem *mem, const struct vhost_user_mem_region *region
 /* Unmaps the region of the same gpa, size and uaddr; -ENOENT. */
 int gmem_remove_region(struct gmem *mem, const struct vhost_user_mem_region *region);
 
+bool gmem_is_empty(const struct gmem *mem);	/* it has no region */
+
 /*
  * Describes [gpa, gpa+len) in at most @max iovecs, more than one where it
  * crosses regions. Returns how many; 0: not all of it is guest memory, or more

@@ -2,6 +2,7 @@
 /* A vhost-user session: handlers, negotiation, ring states. */
 #include "vhost/session.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "util/error.h"
@@ -24,14 +25,18 @@ struct session {
 	struct msg_reader reader;
 	struct gmem *mem;			/* NULL before the first region */
 	uint64_t features, protocol_features;	/* acknowledged */
+	bool has_owner;				/* SET_OWNER came */
+	bool says_reset;			/* RESET_DEVICE came */
 	struct vring vrings[SESSION_RINGS_MAX];
+	char refusal[128];			/* the reason of one that is not constant */
 	struct {				/* what a handler answers */
 		uint8_t bytes[MSG_PAYLOAD_MAX];
 		size_t len;
 	} reply;
 };
 
-/* A handler's result: 0, or why the request is refused (a constant text). */
+/* A handler's result: NULL, or why the request is refused: a constant text or
+ * session::refusal. */
 typedef const char *handler_fn(struct session *s, struct msg *msg);
 
 static void vring_init(struct vring *v)
@@ -99,10 +104,28 @@ static bool vring_is_enabled(const struct session *s, const struct vring *v)
 	return v->enabled || !has_feature(s->features, VHOST_USER_F_PROTOCOL_FEATURES);
 }
 
+static bool has_memory(const struct session *s)
+{
+	return s->mem && !gmem_is_empty(s->mem);
+}
+
+bool session_lacks_memory(const struct session *s)
+{
+	for (unsigned i = 0; i < s->config.n_rings; i++)
+		if (s->vrings[i].started && vring_is_enabled(s, &s->vrings[i]))
+			return !has_memory(s);
+	return false;
+}
+
+bool session_says_reset(const struct session *s)
+{
+	return s->says_reset;
+}
+
 /* All of it was said: what is missing is not wrong yet. */
 static bool vring_is_set_up(const struct session *s, const struct vring *v)
 {
-	return s->mem && v->q.config.num && v->has_addr;
+	return has_memory(s) && v->q.config.num && v->has_addr;
 }
 
 struct virtq *session_running(struct session *s, unsigned ring)
@@ -174,10 +197,29 @@ static const char *on_get_features(struct session *s, struct msg *msg)
 	return NULL;
 }
 
+/* "features that were not offered: bits 33, 40". */
+static const char *refuse_bits(struct session *s, const char *what, uint64_t bits)
+{
+	const char *separator = bits & (bits - 1) ? "bits " : "bit ";
+	size_t len = (size_t)snprintf(s->refusal, sizeof s->refusal,
+				      "%s that were not offered: ", what);
+
+	for (unsigned bit = 0; bit < 64 && len < sizeof s->refusal; bit++) {
+		if (!has_feature(bits, bit))
+			continue;
+		len += (size_t)snprintf(s->refusal + len, sizeof s->refusal - len, "%s%u",
+					separator, bit);
+		separator = ", ";
+	}
+	return s->refusal;
+}
+
 static const char *on_set_features(struct session *s, struct msg *msg)
 {
-	if (msg->payload.u64 & ~offered_features(s))
-		return "features that were not offered";
+	uint64_t strange = msg->payload.u64 & ~offered_features(s);
+
+	if (strange)
+		return refuse_bits(s, "features", strange);
 	s->features = msg->payload.u64;
 	all_rings_refresh(s);
 	return NULL;
@@ -192,15 +234,45 @@ static const char *on_get_protocol_features(struct session *s, struct msg *msg)
 
 static const char *on_set_protocol_features(struct session *s, struct msg *msg)
 {
-	if (msg->payload.u64 & ~protocol_features)
-		return "protocol features that were not offered";
+	uint64_t strange = msg->payload.u64 & ~protocol_features;
+
+	if (strange)
+		return refuse_bits(s, "protocol features", strange);
 	s->protocol_features = msg->payload.u64;
 	return NULL;
 }
 
-/* SET_OWNER has nothing to say to a process with one front-end at a time, and
- * RESET_OWNER is best ignored: vhost-user.rst. */
-static const char *on_owner(struct session *s, struct msg *msg)
+/* The guest's connections are void, and the rings as before the first message. */
+static void reset_rings(struct session *s)
+{
+	s->config.ops->guest_reset(s->config.ctx);
+	for (unsigned i = 0; i < s->config.n_rings; i++) {
+		s->vrings[i].started = false;
+		s->config.ops->ring_stopped(s->config.ctx, i);
+		vring_deinit(&s->vrings[i]);
+	}
+}
+
+/*
+ * The flag that a session starts (vhost-user.rst). Whoever sets it again starts a new
+ * one on the same socket, as QEMU does when one device is removed and another added;
+ * it has not taken back the memory of the old one. What was negotiated stays, since
+ * QEMU negotiates the protocol features before it says SET_OWNER.
+ */
+static const char *on_set_owner(struct session *s, struct msg *msg)
+{
+	(void)msg;
+	if (s->has_owner) {
+		reset_rings(s);
+		gmem_free(s->mem);
+		s->mem = NULL;
+	}
+	s->has_owner = true;
+	return NULL;
+}
+
+/* Best ignored: vhost-user.rst. */
+static const char *on_reset_owner(struct session *s, struct msg *msg)
 {
 	(void)s;
 	(void)msg;
@@ -214,7 +286,7 @@ static const char *on_get_queue_num(struct session *s, struct msg *msg)
 	return NULL;
 }
 
-static const char *str_region_error(int error)
+static const char *refuse_region(struct session *s, int error)
 {
 	switch (error) {
 	case -EINVAL:
@@ -226,7 +298,9 @@ static const char *str_region_error(int error)
 	case -ENOENT:
 		return "no such region";
 	default:
-		return error_str(error);
+		snprintf(s->refusal, sizeof s->refusal, "region cannot be mapped: %s; the guest's "
+			 "memory has to be shared (QEMU: share=on)", error_str(error));
+		return s->refusal;
 	}
 }
 
@@ -238,11 +312,11 @@ static const char *on_set_mem_table(struct session *s, struct msg *msg)
 	int r;
 
 	if ((r = gmem_new(&mem)) < 0)
-		return str_region_error(r);
+		return refuse_region(s, r);
 	for (uint32_t i = 0; i < table->num_regions; i++) {
 		if ((r = gmem_add_region(mem, &table->regions[i], msg->fds[i])) < 0) {
 			gmem_free(mem);
-			return str_region_error(r);
+			return refuse_region(s, r);
 		}
 	}
 	gmem_free(s->mem);
@@ -263,9 +337,9 @@ static const char *on_add_mem_reg(struct session *s, struct msg *msg)
 	int r;
 
 	if (!s->mem && (r = gmem_new(&s->mem)) < 0)
-		return str_region_error(r);
+		return refuse_region(s, r);
 	if ((r = gmem_add_region(s->mem, &msg->payload.region.region, msg->fds[0])) < 0)
-		return str_region_error(r);
+		return refuse_region(s, r);
 	all_rings_refresh(s);
 	return NULL;
 }
@@ -275,7 +349,7 @@ static const char *on_rem_mem_reg(struct session *s, struct msg *msg)
 	int r = s->mem ? gmem_remove_region(s->mem, &msg->payload.region.region) : -ENOENT;
 
 	if (r < 0)
-		return str_region_error(r);
+		return refuse_region(s, r);
 	all_rings_refresh(s);
 	return NULL;
 }
@@ -415,12 +489,8 @@ static const char *on_set_config(struct session *s, struct msg *msg)
 static const char *on_reset_device(struct session *s, struct msg *msg)
 {
 	(void)msg;
-	s->config.ops->guest_reset(s->config.ctx);
-	for (unsigned i = 0; i < s->config.n_rings; i++) {
-		s->vrings[i].started = false;
-		s->config.ops->ring_stopped(s->config.ctx, i);
-		vring_deinit(&s->vrings[i]);
-	}
+	s->says_reset = true;
+	reset_rings(s);
 	s->features = 0;
 	return NULL;
 }
@@ -428,8 +498,8 @@ static const char *on_reset_device(struct session *s, struct msg *msg)
 static handler_fn *const handlers[VHOST_USER_REQUEST_END] = {
 	[VHOST_USER_GET_FEATURES] = on_get_features,
 	[VHOST_USER_SET_FEATURES] = on_set_features,
-	[VHOST_USER_SET_OWNER] = on_owner,
-	[VHOST_USER_RESET_OWNER] = on_owner,
+	[VHOST_USER_SET_OWNER] = on_set_owner,
+	[VHOST_USER_RESET_OWNER] = on_reset_owner,
 	[VHOST_USER_SET_MEM_TABLE] = on_set_mem_table,
 	[VHOST_USER_SET_VRING_NUM] = on_set_vring_num,
 	[VHOST_USER_SET_VRING_ADDR] = on_set_vring_addr,

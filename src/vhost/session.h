@@ -15,9 +15,10 @@
  * negotiated) and not broken. Its addresses are translated when it is first
  * needed after a change, so the order of SET_VRING_* does not matter.
  *
- * A guest reset is not a message. It shows in a ring that had run and is
- * programmed anew from another base than the one where it stopped; pausing and
- * resuming (QEMU's stop and cont, cloud-hypervisor's pause) come back to it.
+ * A guest reset is RESET_DEVICE to some front-ends (QEMU from 10 on) and no message
+ * to others. Then it shows in a ring that had run and is programmed anew from another
+ * base than the one where it stopped; pausing and resuming (QEMU's stop and cont,
+ * cloud-hypervisor's pause) come back to it. SET_OWNER said again begins anew.
  */
 #pragma once
 
@@ -86,6 +87,13 @@ struct virtq *session_running(struct session *s, unsigned ring);
 
 /* The ring was found broken: says so once, signals its error descriptor. */
 void session_ring_broken(struct session *s, unsigned ring);
+
+/* A ring was started and enabled, but no memory was shared: none will run. */
+bool session_lacks_memory(const struct session *s);
+
+/* The front-end has used RESET_DEVICE: it says so when it resets the guest, so rings
+ * that it merely stops are paused. */
+bool session_says_reset(const struct session *s);
 
 /* Guest memory vanished (SIGBUS): nothing read since can be believed. */
 bool session_memory_is_lost(const struct session *s);

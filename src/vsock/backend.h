@@ -31,6 +31,7 @@ enum {						/* stream::ready, interest */
 	STREAM_IN = 1,				/* read may give something, or an end */
 	STREAM_OUT = 2,				/* write may take something */
 	STREAM_HUP = 4,				/* closed completely: seen by the backend */
+	STREAM_DEAF = 8,			/* reads no more: seen by it, where it can be */
 };
 
 struct stream_ops {
@@ -44,6 +45,9 @@ struct stream_ops {
 	int (*write)(struct stream *s, const struct iovec *v, int nv, size_t *n);
 	/* @how as for shutdown(2). 0 or -errno. */
 	int (*shutdown)(struct stream *s, int how);
+	/* Of all that was read the guest has consumed @total bytes, modulo 2^32. Only for
+	 * streams with ->consumed; others may leave it out. */
+	void (*consumed)(struct stream *s, uint32_t total);
 	/* The guest has accepted this host-initiated stream as @guest. */
 	void (*accepted)(struct stream *s, const struct vsock_addr *guest);
 	/* The events of STREAM_IN and STREAM_OUT that make a difference now. With
@@ -59,6 +63,15 @@ struct stream {
 	const struct stream_ops *ops;
 	struct conn *conn;			/* set by the core; NULL before */
 	unsigned ready;				/* STREAM_*: kept by the backend */
+
+	/*
+	 * Where the peer is a guest too: how many of the bytes written it has consumed,
+	 * modulo 2^32, which may change at any time and is told by an event; and how many
+	 * it may have on the way to our guest. NULL and 0 for a host program: what it has
+	 * taken is its own and no longer ours to count.
+	 */
+	const _Atomic uint32_t *consumed;
+	uint32_t peer_window;			/* bytes */
 };
 
 enum { BACKEND_E_PENDING = 1 };
@@ -71,6 +84,10 @@ struct backend_ops {
 	 * is there, mux_stream_connected() tells the outcome; -errno: refused. */
 	int (*connect)(struct backend *b, const struct vsock_addr *src,
 		       const struct vsock_addr *dst, struct stream **out);
+	/* Says, for an operator, what is wrong and what to do where connecting to @dst
+	 * ended in @error. May look at the file system. */
+	void (*explain)(struct backend *b, const struct vsock_addr *dst, int error,
+			char *text, size_t size);
 	void (*free)(struct backend *b);	/* all its streams are closed by then */
 };
 
@@ -86,14 +103,19 @@ bool mux_is_running(const struct mux *mux);
 /* What a backend buffers for the guest comes out of this. */
 struct byte_budget *mux_budget(struct mux *mux);
 
+/* Bytes that a connection of the guest may send ahead of its receiver. */
+uint32_t mux_window(const struct mux *mux);
+
 /*
- * A stream that wants to talk to the guest's @port. @from: a sibling's address;
- * NULL: the host, at a port that is chosen here. 0: @stream is taken over.
- * Otherwise the caller keeps it: -ENOTCONN: no guest is running; -ENOBUFS: too
- * many connections (siblings get half of them); -EADDRINUSE; -ENOMEM.
+ * A stream that wants to talk to the guest's @port: of a host program, whose port at
+ * the CID @host_cid is chosen here; or of a sibling's guest at @from. 0: @stream is
+ * taken over. Otherwise the caller keeps it: -ENOTCONN: no guest is running; -ENOBUFS:
+ * too many connections (siblings get half of them); -EADDRINUSE; -ENOMEM.
  */
-int mux_connect_guest(struct mux *mux, struct stream *stream, const struct vsock_addr *from,
-		      uint32_t port, uint64_t now_ms);
+int mux_connect_from_host(struct mux *mux, struct stream *stream, uint64_t host_cid,
+			  uint32_t port, uint64_t now_ms);
+int mux_connect_from_sibling(struct mux *mux, struct stream *stream,
+			     const struct vsock_addr *from, uint32_t port, uint64_t now_ms);
 
 /* s->ready has changed. */
 void mux_stream_ready(struct mux *mux, struct stream *s, uint64_t now_ms);

@@ -78,6 +78,7 @@ void conn_begin_connecting(struct conn *c, const struct pkt *request)
 void conn_begin_requested(struct conn *c)
 {
 	c->state = CONN_REQUESTED;
+	c->from_peer = true;
 	c->request_due = true;
 }
 
@@ -86,7 +87,6 @@ void conn_connected(struct conn *c, int error)
 	if (c->state != CONN_CONNECTING)
 		return;
 	if (error) {
-		c->error = error;
 		conn_reset(c);
 	} else {
 		c->state = CONN_OPEN;
@@ -122,7 +122,7 @@ static void host_has_all(struct conn *c)
 /* Writing to the stream failed; the host may still have something to say. */
 static void host_turns_deaf(struct conn *c, int error)
 {
-	c->credit.fwd_cnt += c->to_host.len;
+	c->credit.fwd_cnt = c->credit.received;
 	c->host_lacks |= c->to_host.len && error != -EPIPE;
 	byte_ring_deinit(&c->to_host);
 	c->host_deaf = true;
@@ -148,7 +148,8 @@ static bool write_some(struct conn *c, const struct iovec *iov, size_t n, size_t
 		host_turns_deaf(c, r);
 	if (r)
 		return false;
-	c->credit.fwd_cnt += (uint32_t)*taken;
+	if (!c->stream->consumed)
+		c->credit.fwd_cnt += (uint32_t)*taken;
 	return true;
 }
 
@@ -159,12 +160,12 @@ void conn_forward(struct conn *c, const struct iovec *iov, size_t n, size_t len)
 
 	if (c->state != CONN_OPEN)
 		return;
-	if (!c->to_host.len && c->stream->ready & STREAM_OUT)
+	if (!c->to_host.len && !c->host_deaf && c->stream->ready & STREAM_OUT)
 		write_some(c, iov, n, &taken);
 	if (c->state != CONN_OPEN || taken == len)
 		return;
 	if (c->host_deaf) {
-		c->credit.fwd_cnt += (uint32_t)(len - taken);
+		c->credit.fwd_cnt = c->credit.received;
 	} else if ((r = byte_ring_append(&c->to_host, iov, n, taken)) < 0) {
 		c->error = r;
 		conn_reset(c);
@@ -191,11 +192,14 @@ void conn_stream_ready(struct conn *c)
 {
 	if (c->state != CONN_OPEN && c->state != CONN_LINGERING)
 		return;
+	conn_count_consumed(c);
 	/* No event tells that the peer of a full unix socket has stopped reading; a
 	 * write does. While nothing is read, there are few events and it costs little. */
 	if (c->state == CONN_LINGERING)
 		c->stream->ready |= STREAM_OUT;
-	if (c->to_host.len)
+	if (c->stream->ready & STREAM_DEAF && !c->host_deaf)
+		host_turns_deaf(c, -EPIPE);
+	else if (c->to_host.len)
 		drain(c);
 	if (c->state == CONN_OPEN && c->stream->ready & STREAM_HUP &&
 	    (c->host_eof || c->guest_shutdown & VSOCK_SHUTDOWN_RCV))
@@ -283,14 +287,30 @@ static bool is_credit_op(uint16_t op)
 	return op == VSOCK_OP_CREDIT_UPDATE || op == VSOCK_OP_CREDIT_REQUEST;
 }
 
+/* The guest has consumed more of what was sent to it. */
+static void on_consumed(struct conn *c)
+{
+	c->asks = 0;
+	if (!c->stream || !c->stream->consumed)
+		return;
+	c->stream->ops->consumed(c->stream, c->credit.consumed);
+	if (!conn_lacks_news(c))
+		c->news_asked = false;
+}
+
 bool conn_input(struct conn *c, const struct pkt *pkt)
 {
+	uint32_t consumed = c->credit.consumed;
+
 	if (pkt->op == VSOCK_OP_RST) {
 		conn_guest_gone(c);
 		return false;
 	}
 	if (credit_update(&c->credit, pkt->buf_alloc, pkt->fwd_cnt))
 		c->credit_asked = false;
+	if (c->credit.consumed != consumed)
+		on_consumed(c);
+	c->news_came = true;
 	switch ((enum conn_state)c->state) {
 	case CONN_CONNECTING:
 		if (!is_credit_op(pkt->op))
@@ -318,6 +338,15 @@ bool conn_input(struct conn *c, const struct pkt *pkt)
 	return false;
 }
 
+static enum conn_timer ask_timer(const struct conn *c)
+{
+	if (!c->credit_asked && !c->news_asked)
+		return CONN_TIMER_NONE;
+	if (!c->news_asked || !c->news_came || c->asks == CONN_ASKS)
+		return CONN_TIMER_ASK_LATE;
+	return c->asks < CONN_ASKS_SOON ? CONN_TIMER_ASK_SOON : CONN_TIMER_ASK;
+}
+
 enum conn_timer conn_timer(const struct conn *c)
 {
 	switch ((enum conn_state)c->state) {
@@ -327,8 +356,9 @@ enum conn_timer conn_timer(const struct conn *c)
 		return CONN_TIMER_LINGER;
 	case CONN_CLOSING:
 		return CONN_TIMER_CLOSING;
-	case CONN_CONNECTING:			/* bounded by the backend */
 	case CONN_OPEN:
+		return ask_timer(c);
+	case CONN_CONNECTING:			/* bounded by the backend */
 	case CONN_RESET:
 	case CONN_DEAD:
 		return CONN_TIMER_NONE;
@@ -338,10 +368,15 @@ enum conn_timer conn_timer(const struct conn *c)
 
 void conn_expired(struct conn *c)
 {
-	if (c->state == CONN_REQUESTED)
+	if (c->state == CONN_REQUESTED) {
 		conn_end(c);			/* a late RESPONSE is answered by RST */
-	else
+	} else if (c->state == CONN_OPEN) {
+		if (c->news_asked && c->asks < CONN_ASKS)
+			c->asks++;
+		c->news_asked = c->credit_asked = false;
+	} else {
 		conn_reset(c);
+	}
 }
 
 void conn_read_ended(struct conn *c, int r)

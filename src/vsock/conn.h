@@ -36,6 +36,14 @@
  * the packet when the guest gives a buffer, in the order RST, RESPONSE,
  * REQUEST, data, SHUTDOWN, credit. It sees no clock, loop or table: after each
  * input the mux looks at its state and does what follows (mux.c, settle()).
+ *
+ * Asking for credit (CREDIT_REQUEST). A guest tells what it has consumed when it thinks
+ * that we need to know, and may be wrong (Linux before 6.8, mostly). So it is asked once
+ * when there is data that it has no room for, and again after a long while, as long as
+ * nothing changes. Where the peer is a guest as well, the sender's credit depends on
+ * what the receiver has consumed, and on nothing else: the receiver is asked when a
+ * sender that may have stream::peer_window on the way comes close to that, and again
+ * after an answer without news, first often and then less.
  */
 #pragma once
 
@@ -64,8 +72,14 @@ enum conn_timer {
 	CONN_TIMER_REQUEST,			/* the guest must answer our REQUEST */
 	CONN_TIMER_LINGER,			/* the drain must make progress */
 	CONN_TIMER_CLOSING,			/* the guest must answer our SHUTDOWN */
+	CONN_TIMER_ASK_SOON,			/* it is to be asked for credit again: ... */
+	CONN_TIMER_ASK,
+	CONN_TIMER_ASK_LATE,			/* ... the less often, the longer in vain */
 	CONN_NUM_TIMERS,
 };
+
+/* Asked so often in vain, a connection waits for CONN_TIMER_ASK, or for _ASK_LATE. */
+enum { CONN_ASKS_SOON = 16, CONN_ASKS = 32 };
 
 enum {
 	CONN_E_STARVED = 1,			/* the guest gives no more buffers */
@@ -91,11 +105,16 @@ struct conn {
 	uint8_t guest_shutdown;			/* VSOCK_SHUTDOWN_* that the guest said */
 	uint8_t shutdown_due;			/* ... that we are to say */
 	uint8_t shutdown_said;
+	uint8_t asks;				/* for news, in vain; no more than CONN_ASKS */
+	bool from_peer : 1;			/* begun by the peer, not by the guest */
 	bool from_sibling : 1;			/* begun by a sibling: the mux counts them */
 	bool nameless : 1;			/* the guest has forgotten it */
 	bool timer_restart : 1;			/* it made progress */
 	bool response_due : 1, request_due : 1;
-	bool credit_asked : 1, credit_request_due : 1, credit_update_due : 1;
+	bool credit_asked : 1;			/* since the guest's credit changed last */
+	bool news_asked : 1;			/* what the guest has consumed, for its peer */
+	bool news_came : 1;			/* since then it has said something */
+	bool credit_update_due : 1;
 	bool host_eof : 1;			/* nothing more to read */
 	bool host_deaf : 1;			/* nothing more can be written */
 	bool host_failed : 1;			/* ends in RST, not in SHUTDOWN */

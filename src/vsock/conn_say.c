@@ -15,11 +15,15 @@ static bool can_read(const struct conn *c)
 	return wants_to_read(c) && c->stream->ready & STREAM_IN && credit_room(&c->credit);
 }
 
-/* There is something for the guest, but it has no room, and was not asked yet. */
-static bool must_ask_credit(const struct conn *c)
+/* There is something for the guest, but it has no room. */
+static bool lacks_credit(const struct conn *c)
 {
-	return wants_to_read(c) && c->stream->ready & STREAM_IN && !credit_room(&c->credit) &&
-		!c->credit_asked;
+	return wants_to_read(c) && c->stream->ready & STREAM_IN && !credit_room(&c->credit);
+}
+
+static bool must_ask(const struct conn *c)
+{
+	return (!c->credit_asked && lacks_credit(c)) || (!c->news_asked && conn_lacks_news(c));
 }
 
 static bool must_tell_credit(const struct conn *c)
@@ -35,7 +39,7 @@ bool conn_has_say(const struct conn *c)
 		return c->request_due;
 	case CONN_OPEN:
 		return c->response_due || can_read(c) || c->shutdown_due & ~c->shutdown_said ||
-			must_ask_credit(c) || must_tell_credit(c);
+			must_ask(c) || must_tell_credit(c);
 	case CONN_CLOSING:
 		return c->response_due || c->shutdown_due & ~c->shutdown_said;
 	case CONN_RESET:
@@ -60,8 +64,9 @@ unsigned conn_interest(const struct conn *c)
 }
 
 /* A packet to the guest; every one carries our credit. */
-static struct pkt make_pkt(const struct conn *c, uint16_t op, uint32_t flags)
+static struct pkt make_pkt(struct conn *c, uint16_t op, uint32_t flags)
 {
+	conn_count_consumed(c);
 	return (struct pkt){
 		.src = c->peer, .dst = c->guest, .type = VSOCK_TYPE_STREAM, .op = op,
 		.flags = flags, .buf_alloc = c->credit.buf_alloc, .fwd_cnt = c->credit.fwd_cnt,
@@ -149,6 +154,10 @@ static size_t fill_headers(struct conn *c, const struct rx_port *rx, const struc
 			body = got;
 		hdr.len = le32_of((uint32_t)body);
 		iov_copy_to(bufs[n].iov, bufs[n].n, &hdr, sizeof hdr);
+		if (rx->trace) {
+			pkt.len = (uint32_t)body;
+			rx->trace(rx->trace_ctx, &pkt);
+		}
 		lens[n] = (uint32_t)(PKT_HDR_SIZE + body);
 		got -= body;
 	}
@@ -225,10 +234,12 @@ static int output_control(struct conn *c, const struct rx_port *rx)
 			return CONN_E_STARVED;
 		c->shutdown_said |= due;
 	}
-	if (must_ask_credit(c)) {
+	if (must_ask(c)) {
 		if (!say(c, rx, VSOCK_OP_CREDIT_REQUEST, 0))
 			return CONN_E_STARVED;
-		c->credit_asked = true;
+		c->credit_asked = lacks_credit(c);
+		c->news_asked = conn_lacks_news(c);
+		c->news_came = false;
 	}
 	if (must_tell_credit(c) && !say(c, rx, VSOCK_OP_CREDIT_UPDATE, 0))
 		return CONN_E_STARVED;

@@ -2,6 +2,7 @@
 /* All connections of one guest: table, routing, order, deadlines. */
 #include "vsock/mux.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "util/error.h"
@@ -14,6 +15,9 @@ enum {
 	TURNS_PER_OUTPUT = 256,			/* of connections, before the device's turn ends */
 	HOST_PORT_MIN = 1 << 30,		/* of host-initiated connections */
 	HOST_PORT_COUNT = 1 << 30,
+	ASK_SOON_MS = 10,			/* until a guest is asked for credit again */
+	ASK_MS = 100,
+	ASK_LATE_MS = 2000,
 };
 
 struct mux {
@@ -38,6 +42,7 @@ struct mux {
 
 	struct gather gather;			/* payload for one connection */
 	struct mux_stats stats;
+	struct log_once from_guest, to_guest;	/* connects that failed, by errno */
 };
 
 int mux_new(struct mux **out, const struct mux_config *config)
@@ -56,6 +61,9 @@ int mux_new(struct mux **out, const struct mux_config *config)
 	mux->timer_ms[CONN_TIMER_REQUEST] = config->request_ms;
 	mux->timer_ms[CONN_TIMER_LINGER] = config->linger_ms;
 	mux->timer_ms[CONN_TIMER_CLOSING] = config->closing_ms;
+	mux->timer_ms[CONN_TIMER_ASK_SOON] = ASK_SOON_MS;
+	mux->timer_ms[CONN_TIMER_ASK] = ASK_MS;
+	mux->timer_ms[CONN_TIMER_ASK_LATE] = ASK_LATE_MS;
 	mux->next_port = (uint32_t)(config->hash_seed % HOST_PORT_COUNT);
 	if (table_init(&mux->table, config->hash_seed) < 0) {
 		free(mux);
@@ -83,6 +91,11 @@ void mux_add_backend(struct mux *mux, struct backend *backend)
 void mux_set_running(struct mux *mux, bool is_running)
 {
 	mux->is_running = is_running;
+}
+
+uint32_t mux_window(const struct mux *mux)
+{
+	return mux->config.buf_alloc;
 }
 
 struct byte_budget *mux_budget(struct mux *mux)
@@ -122,11 +135,16 @@ static void arm(struct mux *mux, struct conn *c, uint64_t now_ms)
 	mux->config.wake(mux->config.ctx);	/* it has to look at the deadlines */
 }
 
+static struct vsock_route route_of(const struct conn *c)
+{
+	return c->from_peer ? vsock_route(&c->peer, &c->guest) :
+		vsock_route(&c->guest, &c->peer);
+}
+
 static void log_error(struct mux *mux, struct conn *c)
 {
 	log_limited(error_is_shortage(c->error) ? LOG_WARN : LOG_INFO, mux->config.tag,
-		    "%u, %llu:%u reset: %s", c->guest.port, (unsigned long long)c->peer.cid,
-		    c->peer.port, error_str(c->error));
+		    "%s reset: %s", route_of(c).text, error_str(c->error));
 	c->error = 0;
 }
 
@@ -231,6 +249,32 @@ static struct backend *route(const struct mux *mux, uint64_t cid)
 	return NULL;
 }
 
+static bool is_full(const struct mux *mux)
+{
+	return mux->n_conns >= mux->config.max_conns;
+}
+
+/* The guest's connect failed: says why, and the first time for each reason, what to do. */
+static void log_refused(struct mux *mux, const struct vsock_addr *src,
+			const struct vsock_addr *dst, int error)
+{
+	bool is_first = log_once_pass(&mux->from_guest, (unsigned)-error);
+	struct backend *b = route(mux, dst->cid);
+	char why[320];
+
+	if (!is_first)
+		snprintf(why, sizeof why, "%s", error_str(error));
+	else if (!b)
+		snprintf(why, sizeof why, "nobody has CID %llu: the host is CID 2, siblings "
+			 "are VMs of this process", (unsigned long long)dst->cid);
+	else if (error == -ENOBUFS && is_full(mux))
+		snprintf(why, sizeof why, "the guest has %zu connections, as many as "
+			 "max-connections lets it have", mux->n_conns);
+	else
+		b->ops->explain(b, dst, error, why, sizeof why);
+	log_noted(is_first, mux->config.tag, "%s refused: %s", vsock_route(src, dst).text, why);
+}
+
 /* A guest wants to connect. 0 or -errno, which the guest sees as RST. */
 static int on_request(struct mux *mux, const struct pkt *pkt, uint64_t now_ms)
 {
@@ -241,7 +285,7 @@ static int on_request(struct mux *mux, const struct pkt *pkt, uint64_t now_ms)
 
 	if (!b)
 		return -ENETUNREACH;
-	if (mux->n_conns >= mux->config.max_conns)
+	if (is_full(mux))
 		return -ENOBUFS;
 	r = b->ops->connect(b, &pkt->src, &pkt->dst, &stream);
 	if (r < 0)
@@ -276,9 +320,7 @@ static void on_stray(struct mux *mux, const struct pkt *pkt, uint64_t now_ms)
 	r = on_request(mux, pkt, now_ms);
 	if (r < 0) {
 		mux->stats.refused++;
-		log_limited(error_is_shortage(r) ? LOG_WARN : LOG_INFO, mux->config.tag,
-			    "%u>%llu:%u refused: %s", pkt->src.port,
-			    (unsigned long long)pkt->dst.cid, pkt->dst.port, error_str(r));
+		log_refused(mux, &pkt->src, &pkt->dst, r);
 		reply_rst(mux, pkt);
 	}
 }
@@ -293,10 +335,28 @@ void mux_flush(struct mux *mux, uint64_t now_ms)
 	reap(mux);
 }
 
+static void trace(void *ctx, const struct pkt *pkt)
+{
+	const struct mux *mux = ctx;
+
+	log_at(LOG_TRACE, mux->config.tag, "%s %s, len %u, type %u, flags %u, buf_alloc %u, "
+	       "fwd_cnt %u", vsock_route(&pkt->src, &pkt->dst).text, pkt_str_op(pkt->op),
+	       pkt->len, pkt->type, pkt->flags, pkt->buf_alloc, pkt->fwd_cnt);
+}
+
+/* The guest answers a connect with RST: mostly nobody listens there. */
+static void log_guest_refuses(struct mux *mux, const struct conn *c)
+{
+	log_first(&mux->to_guest, ECONNREFUSED, mux->config.tag, "%s refused by the guest: "
+		  "nobody in it listens on vsock port %u", route_of(c).text, c->guest.port);
+}
+
 void mux_input(struct mux *mux, const struct pkt *pkt, struct iov_cur *payload, uint64_t now_ms)
 {
 	struct conn *c;
 
+	if (log_level >= LOG_TRACE)
+		trace(mux, pkt);
 	if (pkt->src.cid != mux->config.guest_cid) {
 		mux->stats.bad_source++;
 		log_guest(mux->config.tag, "packet from cid %llu dropped",
@@ -313,6 +373,8 @@ void mux_input(struct mux *mux, const struct pkt *pkt, struct iov_cur *payload, 
 		reap(mux);
 		return;
 	}
+	if (pkt->op == VSOCK_OP_RST && c->state == CONN_REQUESTED)
+		log_guest_refuses(mux, c);
 	if (pkt->type != VSOCK_TYPE_STREAM && pkt->op != VSOCK_OP_RST)
 		conn_reset(c);
 	else if (conn_input(c, pkt))
@@ -328,6 +390,13 @@ void mux_input(struct mux *mux, const struct pkt *pkt, struct iov_cur *payload, 
 
 int mux_output(struct mux *mux, const struct rx_port *rx, uint64_t now_ms)
 {
+	struct rx_port traced = *rx;
+
+	if (log_level >= LOG_TRACE) {
+		traced.trace = trace;
+		traced.trace_ctx = mux;
+		rx = &traced;
+	}
 	if (!replies_say(&mux->replies, rx))
 		return MUX_E_STARVED;
 	for (int turn = 0; turn < TURNS_PER_OUTPUT; turn++) {
@@ -356,6 +425,18 @@ bool mux_has_output(const struct mux *mux)
 	return mux->replies.n || !list_is_empty(&mux->ready);
 }
 
+static void log_expired(struct mux *mux, const struct conn *c)
+{
+	if (c->state == CONN_LINGERING)
+		log_limited(LOG_INFO, mux->config.tag,
+			    "%s: %u bytes given up, the host does not read", route_of(c).text,
+			    c->to_host.len);
+	else if (c->state == CONN_REQUESTED)
+		log_first(&mux->to_guest, ETIMEDOUT, mux->config.tag, "%s refused: the guest "
+			  "has not answered for %u ms; does it hang, or has it lost its vsock "
+			  "driver?", route_of(c).text, mux->config.request_ms);
+}
+
 void mux_expire(struct mux *mux, uint64_t now_ms)
 {
 	for (int timer = 0; timer < CONN_NUM_TIMERS; timer++) {
@@ -366,11 +447,7 @@ void mux_expire(struct mux *mux, uint64_t now_ms)
 
 			if (c->deadline_ms > now_ms)
 				break;
-			if (timer == CONN_TIMER_LINGER)
-				log_limited(LOG_INFO, mux->config.tag,
-					    "%u>%llu:%u: %u bytes given up, the host does not read",
-					    c->guest.port, (unsigned long long)c->peer.cid,
-					    c->peer.port, c->to_host.len);
+			log_expired(mux, c);
 			conn_expired(c);
 			settle(mux, c, now_ms);
 		}
@@ -397,12 +474,10 @@ uint64_t mux_next_deadline(const struct mux *mux)
 
 /* Never one that is in use: once the numbers have come round, each is looked up.
  * Before, the guest may have guessed it and taken just this name. */
-static uint32_t take_port(struct mux *mux, uint32_t guest_port)
+static uint32_t take_port(struct mux *mux, uint64_t host_cid, uint32_t guest_port)
 {
 	for (;;) {
-		struct vsock_addr host = {
-			VSOCK_CID_HOST, HOST_PORT_MIN + mux->next_port,
-		};
+		struct vsock_addr host = { host_cid, HOST_PORT_MIN + mux->next_port };
 
 		if (++mux->next_port == HOST_PORT_COUNT) {
 			mux->next_port = 0;
@@ -415,31 +490,17 @@ static uint32_t take_port(struct mux *mux, uint32_t guest_port)
 	}
 }
 
-static int connect_guest(struct mux *mux, struct stream *stream, const struct vsock_addr *from,
-			 uint32_t port, uint64_t now_ms)
+/* @peer: who calls; 0 or -errno as for mux_connect_from_host(). */
+static int connect_guest(struct mux *mux, struct stream *stream, const struct vsock_addr *peer,
+			 bool from_sibling, uint32_t port, uint64_t now_ms)
 {
 	struct vsock_addr guest = { mux->config.guest_cid, port };
-	struct vsock_addr peer = { VSOCK_CID_HOST, 0 };
-	struct conn *c;
+	struct conn *c = conn_new(&guest, peer, stream, mux->config.buf_alloc, &mux->buffered);
 
-	if (!mux->is_running)
-		return -ENOTCONN;
-	if (mux->n_conns >= mux->config.max_conns)
-		return -ENOBUFS;
-	if (from && mux->n_from_siblings >= (mux->config.max_conns + 1) / 2)
-		return -ENOBUFS;
-	if (from && table_find(&mux->table, port, from))
-		return -EADDRINUSE;
-	if (from)
-		peer = *from;
-	else
-		peer.port = take_port(mux, port);
-	c = conn_new(&guest, &peer, stream, mux->config.buf_alloc,
-		     &mux->buffered);
 	if (!c)
 		return -ENOMEM;
 	mux->n_conns++;
-	c->from_sibling = from;
+	c->from_sibling = from_sibling;
 	mux->n_from_siblings += c->from_sibling;
 	table_add(&mux->table, c);
 	conn_begin_requested(c);
@@ -447,16 +508,54 @@ static int connect_guest(struct mux *mux, struct stream *stream, const struct vs
 	return 0;
 }
 
-int mux_connect_guest(struct mux *mux, struct stream *stream, const struct vsock_addr *from,
-		      uint32_t port, uint64_t now_ms)
+static int can_be_called(const struct mux *mux)
 {
-	int r = connect_guest(mux, stream, from, port, now_ms);
+	if (!mux->is_running)
+		return -ENOTCONN;
+	return is_full(mux) ? -ENOBUFS : 0;
+}
 
+/* A host program may well call again and again until the guest has booted. */
+static void log_call_refused(struct mux *mux, uint64_t cid, uint32_t port, int error)
+{
+	if (error == -ENOTCONN)
+		log_first(&mux->to_guest, ENOTCONN, mux->config.tag, "connect from CID %llu to "
+			  "port %u refused: no guest is running, or its vsock driver has not "
+			  "started the device yet", (unsigned long long)cid, port);
+	else
+		log_limited(error_is_shortage(error) ? LOG_WARN : LOG_DEBUG, mux->config.tag,
+			    "connect from CID %llu to port %u refused: %s",
+			    (unsigned long long)cid, port, error_str(error));
+}
+
+int mux_connect_from_host(struct mux *mux, struct stream *stream, uint64_t host_cid,
+			  uint32_t port, uint64_t now_ms)
+{
+	struct vsock_addr peer = { .cid = host_cid };
+	int r = can_be_called(mux);
+
+	if (!r) {
+		peer.port = take_port(mux, host_cid, port);
+		r = connect_guest(mux, stream, &peer, false, port, now_ms);
+	}
 	if (r < 0)
-		log_limited(error_is_shortage(r) ? LOG_WARN : LOG_DEBUG, mux->config.tag,
-			    "connection from %llu to port %u refused: %s",
-			    from ? (unsigned long long)from->cid : VSOCK_CID_HOST, port,
-			    error_str(r));
+		log_call_refused(mux, host_cid, port, r);
+	return r;
+}
+
+int mux_connect_from_sibling(struct mux *mux, struct stream *stream,
+			     const struct vsock_addr *from, uint32_t port, uint64_t now_ms)
+{
+	int r = can_be_called(mux);
+
+	if (!r && mux->n_from_siblings >= (mux->config.max_conns + 1) / 2)
+		r = -ENOBUFS;
+	if (!r && table_find(&mux->table, port, from))
+		r = -EADDRINUSE;
+	if (!r)
+		r = connect_guest(mux, stream, from, true, port, now_ms);
+	if (r < 0)
+		log_call_refused(mux, from->cid, port, r);
 	return r;
 }
 
@@ -473,6 +572,8 @@ void mux_stream_connected(struct mux *mux, struct stream *s, int error, uint64_t
 {
 	struct conn *c = s->conn;
 
+	if (error < 0 && c->state == CONN_CONNECTING)
+		log_refused(mux, &c->guest, &c->peer, error);
 	conn_connected(c, error);
 	settle(mux, c, now_ms);
 	reap(mux);

@@ -2,6 +2,18 @@
 /* One vsock packet header: parse and build. */
 #include "vsock/pkt.h"
 
+#include <inttypes.h>
+#include <stdio.h>
+
+struct vsock_route vsock_route(const struct vsock_addr *from, const struct vsock_addr *to)
+{
+	struct vsock_route route;
+
+	snprintf(route.text, sizeof route.text, "%" PRIu64 ":%" PRIu32 ">%" PRIu64 ":%" PRIu32,
+		 from->cid, from->port, to->cid, to->port);
+	return route;
+}
+
 int pkt_parse(struct pkt *out, struct iov_cur *chain)
 {
 	struct wire_vsock_hdr w;

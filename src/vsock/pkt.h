@@ -25,6 +25,16 @@ struct vsock_addr {
 	uint32_t port;
 };
 
+/*
+ * A connection in a log line: "3:1024>2:80". CID and port of both ends; the one that
+ * began is on the left.
+ */
+struct vsock_route {
+	char text[64];
+};
+
+struct vsock_route vsock_route(const struct vsock_addr *from, const struct vsock_addr *to);
+
 struct pkt {
 	struct vsock_addr src, dst;
 	uint16_t type, op;			/* enum vsock_type, vsock_op, or anything */

@@ -25,6 +25,9 @@ struct rx_port {
 	/* The first @n buffers are filled, with lens[] bytes each. */
 	void (*used)(void *ctx, const uint32_t *lens, size_t n);
 	void *ctx;
+	/* Each packet as it is written; NULL: nobody wants to know. */
+	void (*trace)(void *ctx, const struct pkt *pkt);
+	void *trace_ctx;
 };
 
 /* Most buffers that one borrow() asks for. */
@@ -41,6 +44,8 @@ static inline bool rx_say(const struct rx_port *rx, const struct pkt *pkt)
 		return false;
 	pkt_build(pkt, &hdr);
 	iov_copy_to(buf->iov, buf->n, &hdr, sizeof hdr);
+	if (rx->trace)
+		rx->trace(rx->trace_ctx, pkt);
 	rx->used(rx->ctx, &len, 1);
 	return true;
 }

@@ -89,6 +89,33 @@ START_TEST(socket_mode_option)
 }
 END_TEST
 
+static gid_t group_of(const char *path)
+{
+	struct stat st;
+
+	return lstat(path, &st) < 0 ? (gid_t)-1 : st.st_gid;
+}
+
+/* The VMM's user and the users of what runs in the guest are not the same. */
+START_TEST(mode_and_group_of_each_socket)
+{
+	gid_t vmm = getegid(), users = geteuid() == 0 ? 54321 : getegid();
+	char words[512];
+	const char *const args[] = { "--socket-mode", "0640", "--vm", words, NULL };
+
+	snprintf(words, sizeof words, "socket=%s,uds-path=%s,uds-mode=0662,uds-group=%u,"
+		 "socket-group=%u", vhd.socket, vhd.uds, users, vmm);
+	daemon_spawn(&vhd, args);
+	ck_assert(daemon_wait_listening(&vhd, vhd.uds));
+	ck_assert_uint_eq(mode_of(vhd.socket), S_IFSOCK | 0640);
+	ck_assert_uint_eq(group_of(vhd.socket), vmm);
+	ck_assert_uint_eq(mode_of(vhd.uds), S_IFSOCK | 0662);
+	ck_assert_uint_eq(group_of(vhd.uds), users);
+	driver_up(&vm, vhd.socket, NULL);
+	e2e_check_alive();
+}
+END_TEST
+
 START_TEST(stale_sockets_are_replaced)
 {
 	make_stale(vhd.socket);
@@ -414,6 +441,7 @@ static void add_tests(TCase *vmcase, TCase *none, TCase *bare)
 	tcase_add_test(vmcase, sigterm_with_busy_connections);
 	tcase_add_test(bare, sockets_are_private);
 	tcase_add_test(bare, socket_mode_option);
+	tcase_add_test(bare, mode_and_group_of_each_socket);
 	tcase_add_test(bare, stale_sockets_are_replaced);
 	tcase_add_loop_test(bare, live_socket_is_never_replaced, 0, 2);
 	tcase_add_loop_test(bare, regular_file_is_never_removed, 0, 2);

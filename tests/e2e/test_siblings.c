@@ -341,6 +341,65 @@ START_TEST(one_port_with_host_and_siblings)
 }
 END_TEST
 
+static const struct driver_options large = { .buf_alloc = 4 << 20 };
+
+/* Credit goes from end to end: what a guest has on the way is never more than its own
+ * buffer (--tx-buffer-size), however much the other could take. */
+START_TEST(on_the_way_no_more_than_the_buffer)
+{
+	struct sib_pair p;
+	uint64_t sent;
+
+	driver_deinit(&b->d);
+	sib_up(b, &large);
+	p = sibs_connect(a, b);
+	sent = sibs_fill(p.from, 1);
+	ck_assert_uint_eq(sent, p.from->peer_buf_alloc);
+	ck_assert_uint_eq(p.from->peer_fwd_cnt, 0);
+	sock_shutdown(p.from, VSOCK_SHUTDOWN_SEND);
+	ck_assert_uint_eq(sibs_drain(p.to, 1), sent);
+	sibs_check_alive(a, b);
+}
+END_TEST
+
+/* The receiver reads no more, and has not read all: a sender without credit hears of it. */
+START_TEST(receiver_that_reads_no_more)
+{
+	struct sib_pair p;
+
+	p = sibs_connect(a, b);
+	sibs_fill(p.from, 1);
+	sock_shutdown(p.to, VSOCK_SHUTDOWN_RCV);
+	driver_turn(&b->d);
+	ck_assert(sock_wait_shutdown(p.from, VSOCK_SHUTDOWN_RCV, DEADLINE_MS));
+	sibs_check_alive(a, b);
+}
+END_TEST
+
+/* One with a large buffer does not tell for long what it has consumed: it is asked. */
+START_TEST(receiver_that_has_to_be_asked)
+{
+	enum { LEN = 16 << 20 };
+	struct flow fa, fb;
+	struct sib_run ra = { .d = &a->d, .flows = &fa, .n = 1 };
+	struct sib_run rb = { .d = &b->d, .flows = &fb, .n = 1 };
+	struct sib_pair p;
+
+	driver_deinit(&b->d);
+	sib_up(b, &large);
+	p = sibs_connect(a, b);
+	fa = sibs_flow(p.from, 0, 1, 2);
+	fb = sibs_flow(p.to, 0, 2, 1);
+	fa.to_send = fb.to_recv = LEN;
+	sib_run_start(&ra);
+	sib_run_start(&rb);
+	sib_run_finish(&ra);
+	sib_run_finish(&rb);
+	ck_assert_uint_ge(p.to->n_credit_requests, LEN / p.from->peer_buf_alloc / 2);
+	sibs_close(p);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("siblings");
@@ -364,5 +423,8 @@ int main(void)
 	tcase_add_loop_test(tc, sender_gone_in_mid_transfer, 0, 3);
 	tcase_add_test(tc, spoofed_source_is_dropped);
 	tcase_add_test(tc, one_port_with_host_and_siblings);
+	tcase_add_test(tc, on_the_way_no_more_than_the_buffer);
+	tcase_add_test(tc, receiver_that_reads_no_more);
+	tcase_add_test(tc, receiver_that_has_to_be_asked);
 	return e2e_run(s);
 }

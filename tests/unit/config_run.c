@@ -41,7 +41,20 @@ static void capture_end(struct capture *c, char *text)
 	close(c->saved);
 }
 
-static void describe_vm(FILE *to, const struct vm_plan *vm)
+static bool is_same(const struct socket_plan *a, const struct socket_plan *b)
+{
+	return a->mode == b->mode && a->gid == b->gid;
+}
+
+static void describe_sockets(FILE *to, const struct vm_plan *vm)
+{
+	fprintf(to, " sockets=%o:%d,%o:%d", (unsigned)vm->vhost_socket.mode,
+		(int)vm->vhost_socket.gid, (unsigned)vm->uds_socket.mode,
+		(int)vm->uds_socket.gid);
+}
+
+/* Of modes and groups only what is not as for all sockets. */
+static void describe_vm(FILE *to, const struct vm_plan *vm, const struct plan *plan)
 {
 	fprintf(to, "cid=%" PRIu64 " socket=%s", vm->guest_cid, vm->socket);
 	if (vm->uds_path)
@@ -62,6 +75,9 @@ static void describe_vm(FILE *to, const struct vm_plan *vm)
 		fprintf(to, " max=%" PRIu32, vm->max_connections);
 	if (vm->max_buffered != 64 << 20)
 		fprintf(to, " buffered=%" PRIu64, vm->max_buffered);
+	if (!is_same(&vm->vhost_socket, &plan->vhost_socket) ||
+	    !is_same(&vm->uds_socket, &plan->vhost_socket))
+		describe_sockets(to, vm);
 	fputs("; ", to);
 }
 
@@ -70,11 +86,11 @@ static void describe(char *text, const struct plan *plan)
 	FILE *to = fmemopen(text, CONFIG_RUN_TEXT, "w");
 
 	for (size_t i = 0; i < plan->n_vms; i++)
-		describe_vm(to, &plan->vms[i]);
+		describe_vm(to, &plan->vms[i], plan);
 	fprintf(to, "level=%d mode=%o linger=%" PRIu32 " grace=%" PRIu32, plan->log_level,
-		(unsigned)plan->socket_mode, plan->linger_ms, plan->pause_grace_ms);
-	if (plan->socket_gid != (gid_t)-1)
-		fprintf(to, " gid=%u", (unsigned)plan->socket_gid);
+		(unsigned)plan->vhost_socket.mode, plan->linger_ms, plan->pause_grace_ms);
+	if (plan->vhost_socket.gid != (gid_t)-1)
+		fprintf(to, " gid=%u", (unsigned)plan->vhost_socket.gid);
 	if (plan->uid != (uid_t)-1 || plan->gid != (gid_t)-1)
 		fprintf(to, " user=%d:%d", (int)plan->uid, (int)plan->gid);
 	if (plan->sandbox != SANDBOX_ON)

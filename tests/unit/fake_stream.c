@@ -125,6 +125,13 @@ static int fake_shutdown(struct stream *base, int how)
 	return 0;
 }
 
+static void fake_consumed(struct stream *base, uint32_t total)
+{
+	struct fake_stream *f = fake_of(base);
+
+	trace_add(f->trace, "%sconsumed:%u", f->prefix, total);
+}
+
 static void fake_accepted(struct stream *base, const struct vsock_addr *guest)
 {
 	struct fake_stream *f = fake_of(base);
@@ -148,7 +155,7 @@ static void fake_close(struct stream *base, bool is_orderly)
 
 static const struct stream_ops fake_ops = {
 	.name = "fake", .read = fake_read, .write = fake_write, .shutdown = fake_shutdown,
-	.accepted = fake_accepted, .wait_for = fake_wait_for, .close = fake_close,
+	.consumed = fake_consumed, .accepted = fake_accepted, .wait_for = fake_wait_for, .close = fake_close,
 };
 
 void fake_backend_init(struct fake_backend *b, uint64_t cid, struct fake_stream *streams,
@@ -186,11 +193,19 @@ static int fake_connect(struct backend *base, const struct vsock_addr *src,
 	return b->result;
 }
 
+static void fake_explain(struct backend *base, const struct vsock_addr *dst, int error,
+			 char *text, size_t size)
+{
+	(void)base;
+	snprintf(text, size, "port %u, error %d", dst->port, error);
+}
+
 static void fake_free(struct backend *base)
 {
 	(void)base;
 }
 
 static const struct backend_ops fake_backend_ops = {
-	.name = "fake", .serves = fake_serves, .connect = fake_connect, .free = fake_free,
+	.name = "fake", .serves = fake_serves, .connect = fake_connect,
+	.explain = fake_explain, .free = fake_free,
 };

@@ -31,6 +31,7 @@ struct fake_stream {
 	int write_error;			/* what it says then, if not 0 */
 	/* What it has seen. */
 	size_t n_read, n_written;		/* bytes */
+	_Atomic uint32_t by_peer;		/* stream::consumed, where its peer is a guest */
 	size_t read_calls, write_calls, largest_read;
 	unsigned waits_for;
 	bool is_closed, is_orderly;

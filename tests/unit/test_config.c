@@ -14,7 +14,7 @@
 #define COUNT(array) ((int)(sizeof (array) / sizeof *(array)))
 
 #define VM	"--socket s --uds-path u "
-#define BASE	"cid=3 socket=s uds=u tx=65536 queue=1024 groups=default; "
+#define BASE	"cid=3 socket=s uds=u tx=262144 queue=1024 groups=default; "
 #define REST	"level=1 mode=600 linger=30000 grace=3000"
 
 /* 107 and 108 bytes: the longest path that fits, and one more. */
@@ -33,51 +33,51 @@ static const struct good_case good_cases[] = {
 	{ "defaults", VM, BASE REST },
 	{ "with =", "--socket=s --uds-path=u", BASE REST },
 	{ "= in the value", "--socket=a=b --uds-path=u",
-	  "cid=3 socket=a=b uds=u tx=65536 queue=1024 groups=default; " REST },
+	  "cid=3 socket=a=b uds=u tx=262144 queue=1024 groups=default; " REST },
 	{ "everything of one VM", "--guest-cid 7 --socket s --forward-cid 1 "
 	  "--forward-listen 9002+9001 --tx-buffer-size 1 --queue-size 32768 --groups b+a",
 	  "cid=7 socket=s forward=1:9002+9001 tx=1 queue=32768 groups=a+b; " REST },
 	{ "hexadecimal", VM "--guest-cid 0x10",
-	  "cid=16 socket=s uds=u tx=65536 queue=1024 groups=default; " REST },
+	  "cid=16 socket=s uds=u tx=262144 queue=1024 groups=default; " REST },
 	{ "no octal", VM "--guest-cid 010",
-	  "cid=10 socket=s uds=u tx=65536 queue=1024 groups=default; " REST },
+	  "cid=10 socket=s uds=u tx=262144 queue=1024 groups=default; " REST },
 	{ "plus sign", VM "--guest-cid +5",
-	  "cid=5 socket=s uds=u tx=65536 queue=1024 groups=default; " REST },
+	  "cid=5 socket=s uds=u tx=262144 queue=1024 groups=default; " REST },
 	{ "largest CID", VM "--guest-cid 4294967294",
-	  "cid=4294967294 socket=s uds=u tx=65536 queue=1024 groups=default; " REST },
+	  "cid=4294967294 socket=s uds=u tx=262144 queue=1024 groups=default; " REST },
 	{ "largest buffer", VM "--tx-buffer-size 2147483648",
 	  "cid=3 socket=s uds=u tx=2147483648 queue=1024 groups=default; " REST },
 	{ "smallest queue", VM "--queue-size 1",
-	  "cid=3 socket=s uds=u tx=65536 queue=1 groups=default; " REST },
+	  "cid=3 socket=s uds=u tx=262144 queue=1 groups=default; " REST },
 	{ "groups twice are one", VM "--groups a+b+a",
-	  "cid=3 socket=s uds=u tx=65536 queue=1024 groups=a+b; " REST },
+	  "cid=3 socket=s uds=u tx=262144 queue=1024 groups=a+b; " REST },
 	{ "longest path", "--socket " P107 " --uds-path u",
-	  "cid=3 socket=" P107 " uds=u tx=65536 queue=1024 groups=default; " REST },
+	  "cid=3 socket=" P107 " uds=u tx=262144 queue=1024 groups=default; " REST },
 	{ "forward without listen", "--socket s --forward-cid 4294967295",
-	  "cid=3 socket=s forward=4294967295 tx=65536 queue=1024 groups=default; " REST },
+	  "cid=3 socket=s forward=4294967295 tx=262144 queue=1024 groups=default; " REST },
 	{ "port 0", "--socket s --forward-cid 1 --forward-listen 0",
-	  "cid=3 socket=s forward=1:0 tx=65536 queue=1024 groups=default; " REST },
+	  "cid=3 socket=s forward=1:0 tx=262144 queue=1024 groups=default; " REST },
 	{ "--vm", "--vm socket=s,uds-path=u", BASE REST },
 	{ "--vm with _", "--vm=guest_cid=4,socket=s,forward_cid=2,forward_listen=1,"
 	  "tx_buffer_size=2,queue_size=4,groups=g",
 	  "cid=4 socket=s forward=2:1 tx=2 queue=4 groups=g; " REST },
 	{ "--vm twice", "--vm guest-cid=4,socket=a,uds-path=b --vm socket=c,uds-path=d",
-	  "cid=4 socket=a uds=b tx=65536 queue=1024 groups=default; "
-	  "cid=3 socket=c uds=d tx=65536 queue=1024 groups=default; " REST },
+	  "cid=4 socket=a uds=b tx=262144 queue=1024 groups=default; "
+	  "cid=3 socket=c uds=d tx=262144 queue=1024 groups=default; " REST },
 	{ "--vm, = in the value", "--vm socket=a=b,uds-path=u",
-	  "cid=3 socket=a=b uds=u tx=65536 queue=1024 groups=default; " REST },
+	  "cid=3 socket=a=b uds=u tx=262144 queue=1024 groups=default; " REST },
 	{ "same port, other forward-cid",
 	  "--vm guest-cid=4,socket=a,forward-cid=1,forward-listen=5 "
 	  "--vm socket=b,forward-cid=2,forward-listen=5",
-	  "cid=4 socket=a forward=1:5 tx=65536 queue=1024 groups=default; "
-	  "cid=3 socket=b forward=2:5 tx=65536 queue=1024 groups=default; " REST },
+	  "cid=4 socket=a forward=1:5 tx=262144 queue=1024 groups=default; "
+	  "cid=3 socket=b forward=2:5 tx=262144 queue=1024 groups=default; " REST },
 	{ "not a port suffix", "--vm guest-cid=4,socket=u_x,uds-path=u_ "
 	  "--vm socket=u_01,uds-path=u --vm guest-cid=5,socket=u_4294967296,uds-path=v",
-	  "cid=4 socket=u_x uds=u_ tx=65536 queue=1024 groups=default; "
-	  "cid=3 socket=u_01 uds=u tx=65536 queue=1024 groups=default; "
-	  "cid=5 socket=u_4294967296 uds=v tx=65536 queue=1024 groups=default; " REST },
+	  "cid=4 socket=u_x uds=u_ tx=262144 queue=1024 groups=default; "
+	  "cid=3 socket=u_01 uds=u tx=262144 queue=1024 groups=default; "
+	  "cid=5 socket=u_4294967296 uds=v tx=262144 queue=1024 groups=default; " REST },
 	{ "port suffix of a socket", "--vm socket=u,uds-path=u_1",
-	  "cid=3 socket=u uds=u_1 tx=65536 queue=1024 groups=default; " REST },
+	  "cid=3 socket=u uds=u_1 tx=262144 queue=1024 groups=default; " REST },
 	{ "-v", VM "-v", BASE "level=2 mode=600 linger=30000 grace=3000" },
 	{ "-vv", "-vv " VM, BASE "level=3 mode=600 linger=30000 grace=3000" },
 	{ "-v -vv", "-v " VM "-vv", BASE "level=4 mode=600 linger=30000 grace=3000" },
@@ -92,6 +92,21 @@ static const struct good_case good_cases[] = {
 	  BASE "level=1 mode=777 linger=30000 grace=3000" },
 	{ "--socket-group", VM "--socket-group root", BASE REST " gid=0" },
 	{ "--socket-group by number", VM "--socket-group 54321", BASE REST " gid=54321" },
+	{ "--uds-mode", VM "--uds-mode 0666", "cid=3 socket=s uds=u tx=262144 queue=1024 "
+	  "groups=default sockets=600:-1,666:-1; " REST },
+	{ "--uds-group", VM "--uds-group 7 --socket-mode 640", "cid=3 socket=s uds=u tx=262144 "
+	  "queue=1024 groups=default sockets=640:-1,640:7; level=1 mode=640 linger=30000 grace=3000" },
+	{ "modes and groups of one VM of two",
+	  "--vm socket=s,uds-path=u,socket-mode=660,uds_group=8,socket-group=root "
+	  "--vm socket=t,uds-path=v,guest-cid=4",
+	  "cid=3 socket=s uds=u tx=262144 queue=1024 groups=default sockets=660:0,660:8; "
+	  "cid=4 socket=t uds=v tx=262144 queue=1024 groups=default; " REST },
+	{ "uds-mode of all VMs before a VM's socket-mode",
+	  "--uds-mode 622 --vm socket=s,uds-path=u,socket-mode=660",
+	  "cid=3 socket=s uds=u tx=262144 queue=1024 groups=default sockets=660:-1,622:-1; " REST },
+	{ "uds-mode of a VM before that of all",
+	  "--uds-mode 622 --vm socket=s,uds-path=u,uds-mode=611",
+	  "cid=3 socket=s uds=u tx=262144 queue=1024 groups=default sockets=600:-1,611:-1; " REST },
 	{ "--linger", VM "--linger 2", BASE "level=1 mode=600 linger=2000 grace=3000" },
 	{ "--linger 0", VM "--linger 0", BASE "level=1 mode=600 linger=0 grace=3000" },
 	{ "--linger, fraction", VM "--linger 0.25", BASE "level=1 mode=600 linger=250 grace=3000" },
@@ -101,25 +116,25 @@ static const struct good_case good_cases[] = {
 	{ "--linger, longest", VM "--linger 4294966.999",
 	  BASE "level=1 mode=600 linger=4294966999 grace=3000" },
 	{ "--host-cid", VM "--host-cid 4+5",
-	  "cid=3 socket=s uds=u tx=65536 queue=1024 groups=default host=4+5; " REST },
+	  "cid=3 socket=s uds=u tx=262144 queue=1024 groups=default host=4+5; " REST },
 	{ "--host-cid, the edges", VM "--host-cid 0+4294967294",
-	  "cid=3 socket=s uds=u tx=65536 queue=1024 groups=default host=0+4294967294; " REST },
+	  "cid=3 socket=s uds=u tx=262144 queue=1024 groups=default host=0+4294967294; " REST },
 	{ "--max-connections", VM "--max-connections 1",
-	  "cid=3 socket=s uds=u tx=65536 queue=1024 groups=default max=1; " REST },
+	  "cid=3 socket=s uds=u tx=262144 queue=1024 groups=default max=1; " REST },
 	{ "--max-buffered", VM "--max-buffered 65536",
-	  "cid=3 socket=s uds=u tx=65536 queue=1024 groups=default buffered=65536; " REST },
+	  "cid=3 socket=s uds=u tx=262144 queue=1024 groups=default buffered=65536; " REST },
 	{ "--max-connections, most", VM "--max-connections=1048576",
-	  "cid=3 socket=s uds=u tx=65536 queue=1024 groups=default max=1048576; " REST },
+	  "cid=3 socket=s uds=u tx=262144 queue=1024 groups=default max=1048576; " REST },
 	{ "--forward-listen-any", "--forward-listen-any --socket s --forward-cid 1 --forward-listen 7",
-	  "cid=3 socket=s forward=1:7 tx=65536 queue=1024 groups=default any; " REST },
+	  "cid=3 socket=s forward=1:7 tx=262144 queue=1024 groups=default any; " REST },
 	{ "--forward-listen-any=true",
 	  "--socket s --forward-cid 1 --forward-listen 7 --forward-listen-any=true",
-	  "cid=3 socket=s forward=1:7 tx=65536 queue=1024 groups=default any; " REST },
+	  "cid=3 socket=s forward=1:7 tx=262144 queue=1024 groups=default any; " REST },
 	{ "--forward-listen-any=false", VM "--forward-listen-any=false", BASE REST },
 	{ "new keys of --vm", "--vm socket=a,uds-path=b,host_cid=9,max-connections=5 "
 	  "--vm guest-cid=4,socket=c,forward-cid=1,forward-listen=7,forward_listen_any=true",
-	  "cid=3 socket=a uds=b tx=65536 queue=1024 groups=default host=9 max=5; "
-	  "cid=4 socket=c forward=1:7 tx=65536 queue=1024 groups=default any; " REST },
+	  "cid=3 socket=a uds=b tx=262144 queue=1024 groups=default host=9 max=5; "
+	  "cid=4 socket=c forward=1:7 tx=262144 queue=1024 groups=default any; " REST },
 	{ "--user", VM "--user root", BASE REST " user=0:0" },
 	{ "--user by number", VM "--user 0", BASE REST " user=0:0" },
 	{ "--user without a name", VM "--user 54321 --group 54322", BASE REST " user=54321:54322" },
@@ -242,6 +257,14 @@ static const struct bad_case bad_cases[] = {
 	{ VM "--user 4294967295", "--user: '4294967295' is neither a user nor a user ID" },
 	{ VM "--user 54321", "--user: user ID 54321 has no name, hence no group: --group is needed" },
 	{ VM "--group no.such.group", "--group: 'no.such.group' is neither a group nor a group ID" },
+	{ VM "--uds-mode 8", "--uds-mode: '8' is not an octal mode" },
+	{ VM "--uds-mode 1 --uds-mode 2", "--uds-mode: given twice" },
+	{ VM "--uds-group nobody-has-this-name",
+	  "--uds-group: 'nobody-has-this-name' is neither a group nor a group ID" },
+	{ "--vm socket=s,uds-path=u,uds-group=nobody-has-this-name",
+	  "--vm 1: uds-group: 'nobody-has-this-name' is neither a group nor a group ID" },
+	{ "--vm socket=s,uds-path=u,socket-group=1,socket_group=2", "--vm 1: socket_group: given twice" },
+	{ "--vm socket=s,uds-path=u,socket-mode=1000", "--vm 1: socket-mode: '1000' is not between 0 and 0777" },
 	{ VM "--group 1 --group 1", "--group: given twice" },
 	{ VM "--sandbox", "--sandbox: needs a value" },
 	{ VM "--sandbox strict", "--sandbox: 'strict' is none of on; on,strict; log; off" },
@@ -359,7 +382,7 @@ START_TEST(odd_words)
 	ck_assert_str_eq(run.err, "vhost-device-vsock: --guest-cid: "
 			 "'\\x1b[31m\\x0a' is not a number\n");
 	config_run_words(&run, 3, trimmed);
-	ck_assert_str_eq(run.plan, "cid=3 socket=s uds=u tx=65536 queue=1024 groups=a; " REST);
+	ck_assert_str_eq(run.plan, "cid=3 socket=s uds=u tx=262144 queue=1024 groups=a; " REST);
 	config_run_words(&run, 3, empty);
 	ck_assert_str_eq(run.err, "vhost-device-vsock: --vm: empty value\n");
 	config_run_words(&run, 0, none);
@@ -405,7 +428,7 @@ START_TEST(help)
 		"--tx-buffer-size", "--queue-size", "--groups", "--vm", "--config",
 		"--host-cid", "--forward-listen-any", "--max-connections", "--max-buffered", "--threads",
 		"--socket-mode", "--socket-group", "--user", "--group ", "--sandbox", "--linger", "--pause-grace", "--log-level", "--log-file",
-		"-v, --verbose", "-h, --help", "-V, --version", "(default 65536)",
+		"-v, --verbose", "-h, --help", "-V, --version", "(default 262144)",
 		"(default 1024)", "(default 4096)", "(default 0600)", "(default 30)",
 	};
 	struct config_run run;

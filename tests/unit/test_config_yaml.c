@@ -14,7 +14,7 @@
 #define TEXT(literal)	(literal), sizeof (literal) - 1
 
 #define VM	"vms:\n  - socket: s\n    uds_path: u\n"	/* lines 1 to 3 */
-#define BASE	"cid=3 socket=s uds=u tx=65536 queue=1024 groups=default; "
+#define BASE	"cid=3 socket=s uds=u tx=262144 queue=1024 groups=default; "
 #define REST	"level=1 mode=600 linger=30000 grace=3000"
 
 static const struct {
@@ -32,23 +32,23 @@ static const struct {
 	  "cid=4 socket=s forward=1:9001 tx=2 queue=1 groups=default; " REST },
 	{ "lists", TEXT("vms:\n - socket: s\n   forward_cid: 1\n"
 	  "   forward_listen: [9001, 9002+9003]\n   groups:\n    - b\n    - a\n"),
-	  "cid=3 socket=s forward=1:9001+9002+9003 tx=65536 queue=1024 groups=a+b; " REST },
+	  "cid=3 socket=s forward=1:9001+9002+9003 tx=262144 queue=1024 groups=a+b; " REST },
 	{ "limits and flags", TEXT("vms:\n - socket: s\n   forward_cid: 1\n   forward_listen: 7\n"
 	  "   forward_listen_any: true\n   max_connections: 10\n"
 	  " - {guest-cid: 4, socket: t, uds-path: u, host-cid: [5, 6+7]}\n"),
-	  "cid=3 socket=s forward=1:7 tx=65536 queue=1024 groups=default any max=10; "
-	  "cid=4 socket=t uds=u tx=65536 queue=1024 groups=default host=5+6+7; " REST },
+	  "cid=3 socket=s forward=1:7 tx=262144 queue=1024 groups=default any max=10; "
+	  "cid=4 socket=t uds=u tx=262144 queue=1024 groups=default host=5+6+7; " REST },
 	{ "two VMs", TEXT(VM "  - guest_cid: 0x5\n    socket: t\n    uds_path: v\n"),
-	  BASE "cid=5 socket=t uds=v tx=65536 queue=1024 groups=default; " REST },
+	  BASE "cid=5 socket=t uds=v tx=262144 queue=1024 groups=default; " REST },
 	{ "null is not given", TEXT(VM "    groups: ~\n    guest_cid: null\n"
 	  "    forward_cid: NULL\n"), BASE REST },
 	{ "quoted null is text", TEXT(VM "    groups: '~'\n"),
-	  "cid=3 socket=s uds=u tx=65536 queue=1024 groups=~; " REST },
+	  "cid=3 socket=s uds=u tx=262144 queue=1024 groups=~; " REST },
 	{ "blanks around groups", TEXT(VM "    groups: ' a+b '\n"),
-	  "cid=3 socket=s uds=u tx=65536 queue=1024 groups=a+b; " REST },
+	  "cid=3 socket=s uds=u tx=262144 queue=1024 groups=a+b; " REST },
 	{ "quoted number", TEXT(VM "    guest_cid: \"3\"\n"), BASE REST },
 	{ "octal of YAML 1.2", TEXT(VM "    guest_cid: 0o10\n"),
-	  "cid=8 socket=s uds=u tx=65536 queue=1024 groups=default; " REST },
+	  "cid=8 socket=s uds=u tx=262144 queue=1024 groups=default; " REST },
 	{ "comments and ---", TEXT("# x\n---\n" VM "...\n# y\n"), BASE REST },
 	{ "JSON", TEXT("{\"vms\": [{\"socket\": \"s\", \"uds_path\": \"u\"}]}"), BASE REST },
 	{ "no newline at the end", TEXT("vms:\n- socket: s\n  uds_path: u"), BASE REST },
@@ -56,10 +56,10 @@ static const struct {
 	{ "byte order mark", TEXT("\xef\xbb\xbf" VM), BASE REST },
 	{ "alias", TEXT(VM "    groups: &g [a, b]\n  - guest_cid: 4\n    socket: t\n"
 	  "    uds_path: v\n    groups: *g\n"),
-	  "cid=3 socket=s uds=u tx=65536 queue=1024 groups=a+b; "
-	  "cid=4 socket=t uds=v tx=65536 queue=1024 groups=a+b; " REST },
+	  "cid=3 socket=s uds=u tx=262144 queue=1024 groups=a+b; "
+	  "cid=4 socket=t uds=v tx=262144 queue=1024 groups=a+b; " REST },
 	{ "UTF-8", TEXT("vms:\n- socket: \xc3\xa9\n  uds_path: u\n"),
-	  "cid=3 socket=\xc3\xa9 uds=u tx=65536 queue=1024 groups=default; " REST },
+	  "cid=3 socket=\xc3\xa9 uds=u tx=262144 queue=1024 groups=default; " REST },
 };
 
 START_TEST(good_files)

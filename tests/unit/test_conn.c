@@ -165,6 +165,12 @@ static const struct script_case closing_cases[] = {
 	  "RESPONSE SHUTDOWN(r) RW(x) close RST" },
 	{ "reset by the host, end", "req deaf:104 rw:ab eof", "RESPONSE SHUTDOWN(r) close RST" },
 	{ "writing fails otherwise", "req deaf:5 rw:ab", "RESPONSE close RST" },
+	{ "told that the host reads no more", "req reads_no_more rw:ab",
+	  "RESPONSE SHUTDOWN(r)" },
+	{ "told with data on the way", "req full rw:ab reads_no_more takes:9",
+	  "RESPONSE SHUTDOWN(r)" },
+	{ "told while lingering", "req full rw:ab shut:b reads_no_more",
+	  "RESPONSE shut_rd close RST" },
 	{ "buffered when it fails", "req full rw:ab deaf:32", "RESPONSE SHUTDOWN(r)" },
 	{ "guest deaf, then host", "req shut:r deaf:32 rw:a",
 	  "RESPONSE shut_rd close SHUTDOWN(b)" },
@@ -211,6 +217,63 @@ static const struct script_case credit_cases[] = {
 	  "RESPONSE <abcd shut_wr" },
 	{ "empty RW", "req rw:", "RESPONSE" },
 	{ "empty RW without credit", "req full rw:0123456789abcdef rw:", "RESPONSE" },
+};
+
+/* A guest that has room without a word about it. */
+static const struct script_case ask_cases[] = {
+	{ "not yet", "credit:2,0 req give:abcde +1999", "RESPONSE RW(ab) CREDIT_REQUEST" },
+	{ "again", "credit:2,0 req give:abcde +2000", "RESPONSE RW(ab) CREDIT_REQUEST CREDIT_REQUEST" },
+	{ "and again", "credit:2,0 req give:abcde +2000 +2000",
+	  "RESPONSE RW(ab) CREDIT_REQUEST CREDIT_REQUEST CREDIT_REQUEST" },
+	{ "an answer that says nothing new", "credit:2,0 req give:abcde update +1999 +1",
+	  "RESPONSE RW(ab) CREDIT_REQUEST CREDIT_REQUEST" },
+	{ "an answer that does", "credit:3,0 req give:abcde credit:9,2 update +9999",
+	  "RESPONSE RW(abc) CREDIT_REQUEST RW(de)" },
+	{ "no more for who receives no more", "credit:2,0 req give:abc shut:r +9999",
+	  "RESPONSE RW(ab) CREDIT_REQUEST shut_rd" },
+	{ "never without a buffer", "credit:2,0 req give:abc starve +2000 +2000 feed:9",
+	  "RESPONSE RW(ab) CREDIT_REQUEST CREDIT_REQUEST" },
+};
+
+/* The peer is a guest as well: what it has consumed counts, and nothing else. */
+static const struct script_case consumed_cases[] = {
+	{ "written is not consumed", "req window:16 rw:abcdefgh", "RESPONSE <abcdefgh" },
+	{ "consumed", "req window:16 rw:abcdefgh consumed:8",
+	  "RESPONSE <abcdefgh CREDIT_UPDATE fwd:8" },
+	{ "a little of it", "req window:16 rw:abcdefgh consumed:3 consumed:4",
+	  "RESPONSE <abcdefgh CREDIT_UPDATE fwd:4" },
+	{ "as of now", "req window:16 rw:abcdefgh consumed:1 request",
+	  "RESPONSE <abcdefgh CREDIT_UPDATE fwd:1" },
+	{ "one more than the window", "req window:16 rw:0123456789abcdef rw:x",
+	  "RESPONSE <0123456789abcdef close RST" },
+	{ "buffered is not consumed", "req window:16 full rw:abcdefgh takes:9",
+	  "RESPONSE <abcdefgh" },
+	{ "the peer reads no more", "req window:16 rw:abcd deaf:32 rw:efgh request",
+	  "RESPONSE <abcd SHUTDOWN(r) CREDIT_UPDATE fwd:8" },
+	{ "and what it consumed counts no more",
+	  "req window:16 rw:abcd deaf:32 rw:efgh consumed:1 request",
+	  "RESPONSE <abcd SHUTDOWN(r) CREDIT_UPDATE fwd:8" },
+	{ "ours tells", "req window:16 give:abcd credit:99,3 update",
+	  "RESPONSE RW(abcd) consumed:3" },
+	{ "ours tells nothing new", "req window:16 give:abcd credit:99,3 update update",
+	  "RESPONSE RW(abcd) consumed:3" },
+	{ "more than it got", "req window:16 give:abcd credit:99,5 update", "RESPONSE RW(abcd)" },
+	{ "less than before", "req window:16 give:abcd credit:99,3 update credit:99,2 update",
+	  "RESPONSE RW(abcd) consumed:3" },
+	{ "asked where the peer soon runs dry", "req window:16 more:12",
+	  "RESPONSE RW(xxxxxxxxxxxx) CREDIT_REQUEST" },
+	{ "not before", "req window:16 more:11 +9999", "RESPONSE RW(xxxxxxxxxxx)" },
+	{ "the answer helps", "req window:16 more:12 credit:99,12 update +9999",
+	  "RESPONSE RW(xxxxxxxxxxxx) CREDIT_REQUEST consumed:12" },
+	{ "the answer says nothing new", "req window:16 more:12 update +9 +1 update +10",
+	  "RESPONSE RW(xxxxxxxxxxxx) CREDIT_REQUEST CREDIT_REQUEST CREDIT_REQUEST" },
+	{ "no answer", "req window:16 more:12 +1999 +1",
+	  "RESPONSE RW(xxxxxxxxxxxx) CREDIT_REQUEST CREDIT_REQUEST" },
+	{ "a little is no reason to ask at once",
+	  "req window:16 more:16 credit:99,1 update credit:99,2 update +10",
+	  "RESPONSE RW(xxxxxxxxxxxxxxxx) CREDIT_REQUEST consumed:1 consumed:2 CREDIT_REQUEST" },
+	{ "the peer has ended", "req window:16 more:12& eof +9999",
+	  "RESPONSE RW(xxxxxxxxxxxx) SHUTDOWN(s)" },
 };
 
 static const struct script_case gather_cases[] = {
@@ -272,8 +335,35 @@ TABLE(half_cases)
 TABLE(linger_cases)
 TABLE(closing_cases)
 TABLE(credit_cases)
+TABLE(ask_cases)
+TABLE(consumed_cases)
 TABLE(gather_cases)
 TABLE(interest_cases)
+
+/* How often in @ms a guest is asked that answers, and has consumed nothing. */
+static size_t count_asks(struct script *s, uint64_t ms)
+{
+	size_t before = s->rx.n_ops[VSOCK_OP_CREDIT_REQUEST];
+
+	for (uint64_t end = s->now_ms + ms; s->now_ms < end; )
+		script_run(s, "+1 update");
+	return s->rx.n_ops[VSOCK_OP_CREDIT_REQUEST] - before;
+}
+
+START_TEST(asked_less_and_less)
+{
+	static struct script s;
+
+	script_init(&s, 64);
+	script_run(&s, "req window:16 more:13");
+	ck_assert_uint_eq(count_asks(&s, 165), CONN_ASKS_SOON);
+	ck_assert_uint_eq(count_asks(&s, 1650), CONN_ASKS - CONN_ASKS_SOON);
+	ck_assert_uint_eq(count_asks(&s, 5900), 2);
+	script_run(&s, "credit:1000,1 update");	/* it does move, after all */
+	ck_assert_uint_ge(count_asks(&s, 2100), CONN_ASKS_SOON);
+	script_deinit(&s);
+}
+END_TEST
 
 int main(void)
 {
@@ -287,6 +377,9 @@ int main(void)
 	tcase_add_loop_test(tc, test_linger_cases, 0, COUNT(linger_cases));
 	tcase_add_loop_test(tc, test_closing_cases, 0, COUNT(closing_cases));
 	tcase_add_loop_test(tc, test_credit_cases, 0, COUNT(credit_cases));
+	tcase_add_loop_test(tc, test_ask_cases, 0, COUNT(ask_cases));
+	tcase_add_loop_test(tc, test_consumed_cases, 0, COUNT(consumed_cases));
+	tcase_add_test(tc, asked_less_and_less);
 	tcase_add_loop_test(tc, test_gather_cases, 0, COUNT(gather_cases));
 	tcase_add_loop_test(tc, test_interest_cases, 0, COUNT(interest_cases));
 	suite_add_tcase(suite, tc);

@@ -70,7 +70,8 @@ static const struct vsock_addr sibling = { 5, 700 };
 
 static int sibling_connects(int i, const struct vsock_addr *from, uint32_t port)
 {
-	return mux_connect_guest(s.mux, &s.streams[i].base, from, port, s.now_ms);
+	return from ? mux_connect_from_sibling(s.mux, &s.streams[i].base, from, port, s.now_ms) :
+		mux_connect_from_host(s.mux, &s.streams[i].base, VSOCK_CID_HOST, port, s.now_ms);
 }
 
 static void expect_conns(uint64_t n)

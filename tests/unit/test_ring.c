@@ -144,6 +144,66 @@ START_TEST(memory_only_while_needed)
 }
 END_TEST
 
+/* What a slow receiver needs, and the whole size only where it is needed; the bytes stay
+ * in order when they move, wherever the head is. */
+START_TEST(grows_with_what_it_holds)
+{
+	enum { LARGE = 1 << 20, STEP = 1000 };
+	struct byte_budget large = { .max = LARGE };
+	uint8_t bytes[STEP];
+	struct iovec iov = { bytes, STEP }, out[2];
+	struct byte_ring ring;
+	uint32_t in = 0, at = 0, largest = 0;
+	size_t n;
+
+	byte_ring_init(&ring, LARGE, &large);
+	while (ring.len + STEP <= LARGE) {
+		for (int i = 0; i < STEP; i++)
+			bytes[i] = (uint8_t)(in++ % 251);
+		ck_assert_int_eq(byte_ring_append(&ring, &iov, 1, 0), 0);
+		ck_assert_uint_eq(large.used, ring.room);
+		ck_assert_uint_le(ring.room, 4096 > 2 * ring.len ? 4096 : 2 * ring.len);
+		if (in % 3000 == 0) {
+			byte_ring_drop(&ring, 700);
+			at += 700;
+		}
+		largest = ring.room;
+	}
+	ck_assert_uint_eq(largest, LARGE);
+	n = byte_ring_peek(&ring, out);
+	for (size_t i = 0; i < n; i++)
+		for (size_t k = 0; k < out[i].iov_len; k++, at++)
+			ck_assert_uint_eq(((uint8_t *)out[i].iov_base)[k], at % 251);
+	ck_assert_uint_eq(at, in);
+	byte_ring_deinit(&ring);
+	ck_assert_uint_eq(large.used, 0);
+}
+END_TEST
+
+/* Refused growth changes nothing. */
+START_TEST(growth_refused)
+{
+	struct byte_budget small = { .max = 5000 };
+	struct byte_ring a, b;
+	char bytes[4000] = { 'x' };
+	struct iovec iov = { bytes, sizeof bytes }, out[2];
+
+	byte_ring_init(&a, 1 << 20, &small);
+	byte_ring_init(&b, 1 << 20, &small);
+	iov.iov_len = 10;
+	ck_assert_int_eq(byte_ring_append(&a, &iov, 1, 0), 0);
+	ck_assert_int_eq(byte_ring_append(&b, &iov, 1, 0), -ENOBUFS);
+	iov.iov_len = sizeof bytes;
+	ck_assert_int_eq(byte_ring_append(&a, &iov, 1, 0), 0);	/* alone, it may have more */
+	ck_assert_int_eq(byte_ring_append(&b, &iov, 1, 0), -ENOBUFS);
+	ck_assert_uint_eq(byte_ring_peek(&a, out), 1);
+	ck_assert_uint_eq(out->iov_len, 10 + sizeof bytes);
+	byte_ring_deinit(&a);
+	byte_ring_deinit(&b);
+	ck_assert_uint_eq(small.used, 0);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("ring");
@@ -154,6 +214,8 @@ int main(void)
 	tcase_add_test(tc, budget_is_shared_and_given_back);
 	tcase_add_test(tc, budget_below_one_ring);
 	tcase_add_test(tc, memory_only_while_needed);
+	tcase_add_test(tc, grows_with_what_it_holds);
+	tcase_add_test(tc, growth_refused);
 	suite_add_tcase(suite, tc);
 	return unit_main(suite);
 }

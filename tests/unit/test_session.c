@@ -425,6 +425,47 @@ START_TEST(reset_device)
 }
 END_TEST
 
+/* A new session on the same socket: what the one before set up is gone, what was
+ * negotiated is not. The first SET_OWNER, wherever it comes, begins no second session. */
+START_TEST(owner_again)
+{
+	start(1, PROTOCOL);
+	say(VHOST_USER_SET_OWNER, 0, NULL, 0, -1);
+	ck_assert_ptr_nonnull(session_running(s, 1));
+	ck_assert_int_eq(n_resets, 0);
+	say(VHOST_USER_SET_OWNER, 0, NULL, 0, -1);
+	ck_assert_int_eq(n_resets, 1);
+	ck_assert_int_eq(n_stops, 3);
+	ck_assert_ptr_null(session_running(s, 1));
+	ck_assert_int_eq(session_vring(s, 1)->kick_fd, -1);
+	start(1, PROTOCOL);			/* the same memory is no overlap */
+	ck_assert_ptr_nonnull(session_running(s, 1));
+}
+END_TEST
+
+START_TEST(says_reset)
+{
+	start(1, PROTOCOL);
+	ck_assert(!session_says_reset(s));
+	say(VHOST_USER_RESET_DEVICE, 0, NULL, 0, -1);
+	ck_assert(session_says_reset(s));
+}
+END_TEST
+
+/* It does not: no ring was started, or none is enabled, or there is memory. */
+START_TEST(lacks_memory)
+{
+	ck_assert(!session_lacks_memory(s));
+	say_u64(VHOST_USER_SET_FEATURES, PROTOCOL);
+	say_kick(1, true);
+	ck_assert(!session_lacks_memory(s));
+	say_state(VHOST_USER_SET_VRING_ENABLE, 1, 1);
+	ck_assert(session_lacks_memory(s));
+	start(1, PROTOCOL);
+	ck_assert(!session_lacks_memory(s));
+}
+END_TEST
+
 /* Told once by the error descriptor; another chance when it is set up again. */
 START_TEST(broken_ring)
 {
@@ -491,6 +532,9 @@ int main(void)
 	tcase_add_test(tc, guest_resets_at_once);
 	tcase_add_test(tc, adopted_from_another_backend);
 	tcase_add_test(tc, reset_device);
+	tcase_add_test(tc, owner_again);
+	tcase_add_test(tc, says_reset);
+	tcase_add_test(tc, lacks_memory);
 	tcase_add_test(tc, broken_ring);
 	tcase_add_test(tc, refused_table_leaves_the_old_one);
 	tcase_add_loop_test(tc, leaves, 0, 3);

@@ -2,6 +2,7 @@
 /* Runs a mux by a script of words. */
 #include "vsock_script.h"
 
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -133,7 +134,8 @@ static void host_connects(struct script *s, struct script_conn *c)
 
 	c->stream = &s->streams[s->backend.n_connects++];
 	c->stream->prefix = prefix_of(c->guest_port);
-	r = mux_connect_guest(s->mux, &c->stream->base, NULL, c->guest_port, s->now_ms);
+	r = mux_connect_from_host(s->mux, &c->stream->base, VSOCK_CID_HOST, c->guest_port,
+				  s->now_ms);
 	if (r)
 		trace_add(&s->trace, "%s", r == -ENOTCONN ? "ENOTCONN" : "ENOBUFS");
 }
@@ -177,6 +179,14 @@ static bool host_word(struct script *s, struct script_conn *c, const char *word,
 	} else if (strcmp(word, "stops") == 0) {
 		f->takes = 0;
 		f->write_error = -atoi(arg);
+	} else if (strcmp(word, "reads_no_more") == 0) {
+		ready(s, c, STREAM_DEAF);
+	} else if (strcmp(word, "window") == 0) {
+		f->base.consumed = &f->by_peer;
+		f->base.peer_window = (uint32_t)strtoul(arg, NULL, 10);
+	} else if (strcmp(word, "consumed") == 0) {
+		atomic_store(&f->by_peer, (uint32_t)strtoul(arg, NULL, 10));
+		ready(s, c, 0);
 	} else if (strcmp(word, "waits") == 0) {
 		trace_add(&s->trace, "waits:%s%s", f->waits_for & STREAM_IN ? "i" : "",
 			  f->waits_for & STREAM_OUT ? "o" : "");
@@ -226,6 +236,7 @@ static void speak(struct script *s)
 {
 	struct rx_port port = fake_rx_port(&s->rx);
 	size_t requests = s->rx.n_ops[VSOCK_OP_REQUEST];
+	size_t updates = s->rx.n_ops[VSOCK_OP_CREDIT_UPDATE];
 	int r, turns = 0;
 
 	mux_flush(s->mux, s->now_ms);
@@ -235,6 +246,8 @@ static void speak(struct script *s)
 		if (s->rx.n_ops[VSOCK_OP_REQUEST] > requests)
 			s->conns[s->rx.last.dst.port - 1024].peer = s->rx.last.src;
 	} while (r == MUX_E_MORE);
+	if (s->rx.n_ops[VSOCK_OP_CREDIT_UPDATE] > updates && s->streams[0].base.consumed)
+		trace_add(&s->trace, "fwd:%u", s->rx.last.fwd_cnt);
 	ck_assert_int_eq(r, mux_has_output(s->mux) ? MUX_E_STARVED : 0);
 }
 

@@ -14,7 +14,8 @@
  * The host: connect, and connected:ERRNO after pending. Its stream: give:TEXT,
  * more:N (bytes), eof, closed, fail:ERRNO (behind what it gives); full, takes:N
  * (bytes, and is ready to), deaf:ERRNO (writing fails), stops:ERRNO (so it does,
- * but no event tells); hup.
+ * but no event tells), reads_no_more (an event tells, without a write); hup; window:N (its peer is a guest too, which may have N bytes
+ * on the way) and consumed:N (and that one has consumed N bytes in all).
  *
  * Others: refuse:ERRNO, pending, at_once (what the backend does next);
  * +N milliseconds; starve and feed:N (RX buffers); reset (of the guest);
@@ -22,7 +23,8 @@
  *
  * In the trace: packets by name, with their payload or (r), (s), (b) for the
  * flags of SHUTDOWN; <TEXT written to the stream; shut_wr, shut_rd, close,
- * accepted:PORT of it.
+ * accepted:PORT of it; consumed:N as it was told, fwd:N the fwd_cnt of each
+ * CREDIT_UPDATE where its peer is a guest.
  */
 #pragma once
 
