@@ -38,17 +38,42 @@ of_help() {
 }
 
 of_man() {
-	sed -n '/^\.SH OPTIONS/,/^\.SH CONFIGURATION/p' "$1" | sed 's/\\-/-/g' | grep -A1 '^\.TP' |
-		grep -oE -- '--[a-z]+(-[a-z]+)*' | sort
+	sed -n '/^\.SH OPTIONS/,/^\.SH CONFIGURATION/p' "$1" | sed 's/\\-/-/g' |
+		grep -A1 '^\.T[PQ]' | grep -oE -- '--[a-z]+(-[a-z]+)*' | sort
 }
 
 of_readme() {
-	sed -nE '/^## Options/,/^## /s/^\| (`-.`, )?`(--[a-z-]+)`.*/\2/p' "$1" | sort
+	sed -n '/^## Options/,/^## /p' "$1" | sed -nE 's/^\| (`-[^|]*`) \|.*/\1/p' |
+		grep -oE -- '--[a-z-]+' | sort
+}
+
+# The numbers that are defaults: "--option N", one a line.
+numbers_of_help() {
+	"$daemon" --help | tr '\n' ' ' | sed 's/ --/\n--/g' |
+		sed -nE 's/^(--[a-z-]+) .*\(default ([0-9]+)\).*/\1 \2/p' | sort
+}
+
+numbers_of_man() {
+	sed 's/\\[-~]/-/g' "$1" | sed -nE '/^\.T[PQ]/{n;s/.*(--[a-z]+(-[a-z]+)*).*/\1/;h}
+		/^Default: [0-9]+\.$/{s/Default: (.*)\./\1/;H;g;s/\n/ /;p}' | sort
+}
+
+numbers_of_readme() {
+	sed -nE '/^## Options/,/^## /s/^\| `(--[a-z-]+)` \|[^|]*\| ([0-9]+) \|.*/\1 \2/p' "$1" | sort
+}
+
+numbers_of_sample() {
+	sed -nE 's/^ +(- )?([a-z_]+): .*# .*\[([0-9]+)\]$/--\2 \3/p' "$1" | tr _ - | sort
 }
 
 wanted=$(of_help)
 same "the man page has every option" "$wanted" "$(of_man "$man")"
 same "the README has every option" "$wanted" "$(of_readme "$root/README.md")"
+numbers=$(numbers_of_help)
+same "the man page has every default" "$numbers" "$(numbers_of_man "$man")"
+same "the README has every default" "$numbers" "$(numbers_of_readme "$root/README.md")"
+shown=$(numbers_of_sample "$sample")
+same "the sample's defaults are right" "$shown" "$(grep -Fxe "$shown" <<<"$numbers")"
 same "the man page is of this version" "$("$daemon" --version)" \
 	"$(sed -nE 's/^\.TH .* "(vhost-device-vsock [^"]*)".*/\1/p' "$man")"
 
@@ -65,12 +90,17 @@ else
 fi
 
 # A rule that nothing can break proves nothing.
-sed '/^| `--linger`/d' "$root/README.md" >"$scratch/README.md"
-sed '/linger\\~/d' "$man" >"$scratch/man"
-if [ "$(of_readme "$scratch/README.md")" != "$wanted" ] && [ "$(of_man "$scratch/man")" != "$wanted" ]; then
-	result ok "an option that is missing is found"
+sed '/^| .--linger. /d; s/| 4096 |/| 4097 |/' "$root/README.md" >"$scratch/README.md"
+sed '/linger\\~/d; s/^Default: 4096/&0/' "$man" >"$scratch/man"
+sed 's/\[1024\]/[1025]/' "$sample" >"$scratch/sample"
+if [ "$(of_readme "$scratch/README.md")" != "$wanted" ] &&
+	[ "$(of_man "$scratch/man")" != "$wanted" ] &&
+	[ "$(numbers_of_readme "$scratch/README.md")" != "$numbers" ] &&
+	[ "$(numbers_of_man "$scratch/man")" != "$numbers" ] &&
+	[ "$(numbers_of_sample "$scratch/sample")" != "$shown" ] && [ "$shown" ]; then
+	result ok "what is missing or wrong is found"
 else
-	result "not ok" "an option that is missing is found"
+	result "not ok" "what is missing or wrong is found"
 fi
 echo "1..$n"
 exit $failed
