@@ -8,7 +8,9 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 
@@ -285,6 +287,24 @@ fail:
 	return r;
 }
 
+/* Such a VM still serves host programs, so it is let in. */
+static void warn_of_long_paths(const struct plan *plan)
+{
+	for (const struct vm_plan *vm = plan->vms; vm < plan->vms + plan->n_vms; vm++) {
+		char ports[] = "only ports of up to 10 digits";
+		unsigned digits = vm->uds_path ? limits_port_digits(vm->uds_path) :
+			LIMITS_PORT_DIGITS;
+
+		if (digits == LIMITS_PORT_DIGITS)
+			continue;
+		snprintf(ports, sizeof ports, digits == 0 ? "no port" : digits == 1 ?
+			 "only ports of 1 digit" : "only ports of up to %u digits", digits);
+		log_warn("main", "vm %llu: uds-path %s has %zu bytes: the guest reaches %s of the "
+			 "host; after %d bytes all would fit", (unsigned long long)vm->guest_cid,
+			 vm->uds_path, strlen(vm->uds_path), ports, LIMITS_ALL_PORTS_FIT);
+	}
+}
+
 static void block_signals(sigset_t *ends)
 {
 	sigemptyset(ends);
@@ -316,6 +336,7 @@ static int run(struct plan *plan)
 	if ((r = sandbox_check_user(plan->uid, plan->gid)) < 0)
 		return r;
 	share_descriptors(plan, raise_descriptor_limit());
+	warn_of_long_paths(plan);
 	if ((r = gmem_catch_sigbus()) < 0 || (r = daemon_init(&daemon, plan)) < 0) {
 		log_err("main", "cannot start: %s", error_str(r));
 		return r;

@@ -94,7 +94,7 @@ static int fail_clash_within(const struct claim *a, const struct claim *b,
 	const char *d = dashes(b->vm);
 
 	if (b->path)
-		return config_fail(err, "%s%s: " SHOWN " is also the %s", d, b->key,
+		return config_fail(err, "%s%s: " SHOWN_PATH " is also the %s", d, b->key,
 				   b->path, a->key);
 	return config_fail(err, "%s%s: %" PRIu64 " is given twice", d, b->key, b->number);
 }
@@ -104,7 +104,7 @@ static int fail_clash_between(const struct claim *a, const struct claim *b,
 			      struct config_error *err)
 {
 	if (b->path)
-		return config_fail(err, "%s: " SHOWN " is the %s of %s", b->key, b->path,
+		return config_fail(err, "%s: " SHOWN_PATH " is the %s of %s", b->key, b->path,
 				   a->key, a->vm->origin);
 	return config_fail(err, "%s: %" PRIu64 " is taken by %s", b->key, b->number,
 			   a->vm->origin);
@@ -168,8 +168,8 @@ static int check_port_names(const struct claims *paths, struct config_error *err
 		of = bsearch(&wanted, paths->v, paths->n, sizeof *paths->v, compare_things);
 		if (!of || strcmp(of->key, "uds-path") != 0)
 			continue;
-		r = config_fail(err, "%s%s: " SHOWN " is where the guest of uds-path "
-				SHOWN " finds port %s", dashes(claim->vm), claim->key,
+		r = config_fail(err, "%s%s: " SHOWN_PATH " is where the guest of uds-path "
+				SHOWN_PATH " finds port %s", dashes(claim->vm), claim->key,
 				claim->path, of->path, claim->path + len + 1);
 		return blame(claim->vm, r, err);
 	}

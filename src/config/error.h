@@ -7,9 +7,11 @@
  */
 #pragma once
 
+#include <limits.h>
 #include <stdio.h>
 
-enum { CONFIG_ERROR_MAX = 1024 };		/* longer ones are cut */
+/* Longer ones are cut: a path of the file, one of the value, and words about them. */
+enum { CONFIG_ERROR_MAX = 2 * PATH_MAX + 1024 };
 
 struct config_error {
 	char text[CONFIG_ERROR_MAX];		/* "" while nothing was said */
@@ -17,6 +19,9 @@ struct config_error {
 
 /* Values in a complaint are shown with this: a long one says enough by its start. */
 #define SHOWN "'%.80s'"
+
+/* A path is no use without its end; longer than this is no path. */
+#define SHOWN_PATH "'%.4095s'"
 
 /* The user's mistake. Returns CONFIG_E_USAGE. */
 int config_fail(struct config_error *err, const char *fmt, ...)

@@ -48,14 +48,14 @@ static int set_guest_cid(struct vm_plan *vm, const char *value, struct config_er
 /*
  * Only the path itself has to fit. A uds-path so long that "_<port>" does not
  * fit behind it still serves host programs; the guest's connects to such a port
- * fail.
+ * fail (limits_port_digits() tells which).
  */
 static int set_path(char **path, const char *value, struct config_error *err)
 {
 	size_t max = sizeof ((struct sockaddr_un *)0)->sun_path - 1;
 
 	if (strlen(value) > max)
-		return config_fail(err, SHOWN " has %zu bytes; the path of a socket "
+		return config_fail(err, SHOWN_PATH " has %zu bytes; the path of a socket "
 				   "has at most %zu", value, strlen(value), max);
 	*path = strdup(value);
 	return *path ? 0 : -ENOMEM;

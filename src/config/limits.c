@@ -2,7 +2,14 @@
 /* How the VMs share the descriptors of the process. */
 #include "config/limits.h"
 
+#include <assert.h>
+#include <string.h>
+#include <sys/un.h>
+
 #include "config/plan.h"
+
+static_assert(LIMITS_ALL_PORTS_FIT + sizeof "_" + LIMITS_PORT_DIGITS ==
+	      sizeof ((struct sockaddr_un *)0)->sun_path, "the NUL included");
 
 enum {
 	HANDSHAKES_MIN = 4,
@@ -54,4 +61,13 @@ uint32_t limits_fit(struct plan *plan, uint64_t n_fds, size_t n_workers)
 		if (plan->vms[i].max_connections > share)
 			plan->vms[i].max_connections = share;
 	return share;
+}
+
+unsigned limits_port_digits(const char *uds_path)
+{
+	size_t len = strlen(uds_path), room = LIMITS_ALL_PORTS_FIT + LIMITS_PORT_DIGITS;
+
+	if (len <= LIMITS_ALL_PORTS_FIT)
+		return LIMITS_PORT_DIGITS;
+	return len < room ? (unsigned)(room - len) : 0;
 }

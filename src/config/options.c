@@ -20,6 +20,9 @@ enum {
 	THREADS_MAX = 1024,
 };
 
+/* People write lists with a blank after the comma. */
+#define NO_BLANKS "; write KEY=VALUE,KEY=VALUE without blanks"
+
 /* Where the VMs come from; one excludes the others. */
 enum source { SOURCE_NONE, SOURCE_SINGLE, SOURCE_VM, SOURCE_CONFIG };
 
@@ -57,27 +60,48 @@ static int claim_source(struct scan *s, enum source source, const char *name)
 static int set_vm_pair(struct vm_plan *vm, unsigned *given, char *pair,
 		       struct config_error *err)
 {
-	char *value = strchr(pair, '=');
+	char *value = strchr(pair, '='), *name;
 	const struct vm_key *key;
+	size_t len;
 	int r;
 
 	if (!value)
 		return config_fail(err, SHOWN " is not key=value", pair);
 	*value++ = '\0';
-	key = keys_find(pair);
+	len = strlen(pair);
+	name = keys_trim(pair);
+	if (strlen(name) < len)
+		return config_fail(err, "a blank %s " SHOWN NO_BLANKS,
+				   name > pair ? "before" : "after", name);
+	key = keys_find(name);
 	if (!key)
-		return config_fail(err, "unknown key " SHOWN, pair);
+		return config_fail(err, "unknown key " SHOWN, name);
 	r = keys_claim(key, given, err);
 	if (r == 0)
 		r = keys_set(key, vm, value, err);
-	return config_prefix(err, r, "%s", pair);
+	return config_prefix(err, r, "%s", name);
+}
+
+/* The value of --vm, which is cut into its pairs. */
+static int set_vm_pairs(struct vm_plan *vm, char *pairs, struct config_error *err)
+{
+	char *rest = keys_trim(pairs);
+	unsigned given = 0;
+	int r = 0;
+
+	for (char *pair; r == 0 && (pair = strsep(&rest, ",")); ) {
+		if (!*pair && !rest && given)	/* "a=b, c=d", cut at the blank by the shell */
+			r = config_fail(err, "nothing after the last comma" NO_BLANKS);
+		else
+			r = set_vm_pair(vm, &given, pair, err);
+	}
+	return r;
 }
 
 static int set_vm(struct scan *s, const char *value)
 {
-	char origin[32], *copy, *rest;
+	char origin[32], *copy;
 	struct vm_plan *vm;
-	unsigned given = 0;
 	int r;
 
 	r = claim_source(s, SOURCE_VM, "vm");
@@ -86,10 +110,7 @@ static int set_vm(struct scan *s, const char *value)
 	snprintf(origin, sizeof origin, "--vm %zu", s->plan->n_vms + 1);
 	copy = strdup(value);
 	vm = copy ? plan_add_vm(s->plan, origin) : NULL;
-	r = vm ? 0 : -ENOMEM;
-	rest = copy ? keys_trim(copy) : NULL;
-	for (char *pair; r == 0 && (pair = strsep(&rest, ",")); )
-		r = set_vm_pair(vm, &given, pair, s->err);
+	r = vm ? set_vm_pairs(vm, copy, s->err) : -ENOMEM;
 	free(copy);
 	return config_prefix(s->err, r, "%s", origin);
 }

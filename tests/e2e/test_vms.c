@@ -176,6 +176,54 @@ START_TEST(the_only_vm_is_bad)
 }
 END_TEST
 
+/* ---- a long uds-path ---- */
+
+static const struct {
+	size_t len;				/* of the path */
+	uint32_t works, fails;			/* ports; 0: none does */
+	const char *says;			/* NULL: nothing */
+} long_cases[] = {
+	{ 96, UINT32_MAX - 1, 0, NULL },
+	{ 97, 999999999, 1000000000, "97 bytes: the guest reaches only ports of up to 9 digits of" },
+	{ 105, 9, 10, "105 bytes: the guest reaches only ports of 1 digit of" },
+	{ 106, 0, 1, "106 bytes: the guest reaches no port of" },
+	{ 107, 0, 1, "107 bytes: the guest reaches no port of" },
+};
+
+/* It still serves host programs; what the guest cannot reach is said at the start. */
+START_TEST(long_uds_path)
+{
+	char uds[108], *log;
+	const char *const args[] = { "--socket", vhd.socket, "--uds-path", uds, NULL };
+	struct sock *s;
+
+	path_in(uds, sizeof uds, "");
+	while (strlen(uds) < long_cases[_i].len)
+		strcat(uds, "x");
+	daemon_spawn(&vhd, args);
+	ck_assert(daemon_wait_listening(&vhd, uds));
+	ck_assert(daemon_wait_listening(&vhd, vhd.socket));
+	driver_up(&vm, vhd.socket, NULL);
+	e2e_check_talks(e2e_host_connects(&vm, uds));
+	if (long_cases[_i].works) {
+		int listener = host_listen(uds, long_cases[_i].works, 16);
+
+		s = sock_dial(&vm, long_cases[_i].works);
+		ck_assert(sock_wait_open(s));
+		close(host_accept(listener));
+		close(listener);
+	}
+	if (long_cases[_i].fails)
+		ck_assert(!sock_wait_open(sock_dial(&vm, long_cases[_i].fails)));
+	log = daemon_log(&vhd);
+	if (long_cases[_i].says)
+		ck_assert_msg(strstr(log, long_cases[_i].says) && strstr(log, uds), "%s", log);
+	else
+		ck_assert_msg(!strstr(log, "reaches"), "%s", log);
+	free(log);
+}
+END_TEST
+
 /* ---- connections ---- */
 
 /* How many of @n the guest gets; their ends go to @pairs. */
@@ -377,6 +425,7 @@ int main(void)
 	tc = e2e_case(s, "bad VMs", e2e_setup_bare, 60);
 	tcase_add_loop_test(tc, one_bad_vm_is_left_out, 0, n_bad);
 	tcase_add_loop_test(tc, only_bad_vms_are_too_few, 0, n_bad);
+	tcase_add_loop_test(tc, long_uds_path, 0, sizeof long_cases / sizeof *long_cases);
 	tcase_add_loop_test(tc, the_only_vm_is_bad, 0, n_bad);
 	tc = e2e_case(s, "limits", e2e_setup_bare, 60);
 	tcase_add_test(tc, connections_beyond_the_limit_are_refused);

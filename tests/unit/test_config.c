@@ -19,8 +19,11 @@
 
 /* 107 and 108 bytes: the longest path that fits, and one more. */
 #define P20	"/2345678901234567890"
-#define P107	P20 P20 P20 P20 P20 "/234567"
+#define P100	P20 P20 P20 P20 P20
+#define P105	P100 "/2345"
+#define P107	P100 "/234567"
 #define P108	P107 "8"
+#define P1K	P100 P100 P100 P100 P100 P100 P100 P100 P100 P100
 
 struct good_case {
 	const char *name, *words, *plan;
@@ -158,6 +161,8 @@ START_TEST(good_command_lines)
 }
 END_TEST
 
+#define NO_BLANKS "; write KEY=VALUE,KEY=VALUE without blanks"
+
 struct bad_case {
 	const char *words, *err;
 };
@@ -218,10 +223,17 @@ static const struct bad_case bad_cases[] = {
 	{ VM "--queue-size 1000", "--queue-size: '1000' is not a power of two" },
 	{ VM "--groups +a", "--groups: empty item in the list" },
 	{ VM "--groups a+", "--groups: empty item in the list" },
-	{ "--socket " P108, "--socket: '" P20 P20 P20 P20 "' has 108 bytes; the path of a "
+	{ "--socket " P108, "--socket: '" P108 "' has 108 bytes; the path of a socket has at "
+	  "most 107" },
+	{ "--uds-path " P108, "--uds-path: '" P108 "' has 108 bytes; the path of a socket has "
+	  "at most 107" },
+	{ "--vm socket=" P1K P1K, "--vm 1: socket: '" P1K P1K "' has 2000 bytes; the path of a "
 	  "socket has at most 107" },
-	{ "--uds-path " P108, "--uds-path: '" P20 P20 P20 P20 "' has 108 bytes; the path "
-	  "of a socket has at most 107" },
+	{ "--socket " P107 " --uds-path " P107, "--uds-path: '" P107 "' is also the socket" },
+	{ "--uds-path " P105 " --socket " P105 "_1", "--socket: '" P105 "_1' is where the guest "
+	  "of uds-path '" P105 "' finds port 1" },
+	{ "--vm socket=s,uds-path=" P107 " --vm guest-cid=4,socket=" P107 ",uds-path=v",
+	  "--vm 2: socket: '" P107 "' is the uds-path of --vm 1" },
 	{ "--socket s --uds-path s", "--uds-path: 's' is also the socket" },
 	{ "--uds-path u --socket u_4294967295", "--socket: 'u_4294967295' is where the "
 	  "guest of uds-path 'u' finds port 4294967295" },
@@ -282,7 +294,11 @@ static const struct bad_case bad_cases[] = {
 	{ "-v --log-level info", "--log-level and --verbose exclude one another" },
 	{ "--log-file a --log-file b", "--log-file: given twice" },
 	{ "--vm socket", "--vm 1: 'socket' is not key=value" },
-	{ "--vm socket=s,", "--vm 1: '' is not key=value" },
+	{ "--vm ,socket=s", "--vm 1: '' is not key=value" },
+	{ "--vm socket=s,,uds-path=u", "--vm 1: '' is not key=value" },
+	{ "--vm socket=s, uds-path=u", "--vm 1: nothing after the last comma"
+	  NO_BLANKS },
+	{ "--vm ,", "--vm 1: '' is not key=value" },
 	{ "--vm socket=", "--vm 1: socket: empty value" },
 	{ "--vm group=g", "--vm 1: unknown key 'group'" },
 	{ "--vm =g", "--vm 1: unknown key ''" },
@@ -320,6 +336,33 @@ START_TEST(bad_command_lines)
 	ck_assert_str_eq(run.err, expected);
 	ck_assert_int_eq(run.result, CONFIG_E_USAGE);
 	ck_assert_str_eq(run.out, "");
+}
+END_TEST
+
+static const struct bad_case blank_cases[] = {
+	{ "socket=s, uds-path=u", "--vm 1: a blank before 'uds-path'" NO_BLANKS },
+	{ "socket=s,\tuds-path=u", "--vm 1: a blank before 'uds-path'" NO_BLANKS },
+	{ "socket=s,\n uds_path =u", "--vm 1: a blank before 'uds_path'" NO_BLANKS },
+	{ "socket=s,uds-path =u", "--vm 1: a blank after 'uds-path'" NO_BLANKS },
+	{ "socket =s", "--vm 1: a blank after 'socket'" NO_BLANKS },
+	{ "socket=s, frob=u", "--vm 1: a blank before 'frob'" NO_BLANKS },
+	{ "socket=s, ,uds-path=u", "--vm 1: ' ' is not key=value" },
+	{ "socket=s, \n", "--vm 1: nothing after the last comma" NO_BLANKS },
+	{ "socket=s,guest-cid= 4", "--vm 1: guest-cid: ' 4' is not a number" },
+};
+
+/* A shell that was given quotes leaves the blanks in. */
+START_TEST(blanks_in_vm)
+{
+	char *words[] = { "x", "--vm", strdup(blank_cases[_i].words), NULL };
+	char expected[CONFIG_RUN_TEXT];
+	struct config_run run;
+
+	config_run_words(&run, 3, words);
+	snprintf(expected, sizeof expected, "vhost-device-vsock: %s\n", blank_cases[_i].err);
+	ck_assert_str_eq(run.err, expected);
+	ck_assert_int_eq(run.result, CONFIG_E_USAGE);
+	free(words[2]);
 }
 END_TEST
 
@@ -443,6 +486,7 @@ int main(void)
 	unsetenv("RUST_LOG");
 	tcase_add_loop_test(tc, good_command_lines, 0, COUNT(good_cases));
 	tcase_add_loop_test(tc, bad_command_lines, 0, COUNT(bad_cases));
+	tcase_add_loop_test(tc, blanks_in_vm, 0, COUNT(blank_cases));
 	tcase_add_test(tc, odd_words);
 	tcase_add_loop_test(tc, rust_log, 0, COUNT(rust_log_cases));
 	tcase_add_loop_test(tc, help, 0, COUNT(help_words));

@@ -276,6 +276,7 @@ END_TEST
 
 START_TEST(unreadable)
 {
+	char words[1500] = "--config ", expected[CONFIG_RUN_TEXT];
 	struct config_run run;
 
 	config_run(&run, "--config /no/such/file");
@@ -284,6 +285,14 @@ START_TEST(unreadable)
 			 "No such file or directory\n");
 	config_run(&run, "--config /");
 	ck_assert_int_eq(run.result, -EISDIR);
+
+	/* What is wrong is told behind the longest path, too. */
+	while (strlen(words) < sizeof words - 21)
+		strcat(words, "/no/such/folder/here");
+	config_run(&run, words);
+	snprintf(expected, sizeof expected, "vhost-device-vsock: --config: %s: "
+		 "No such file or directory\n", words + strlen("--config "));
+	ck_assert_str_eq(run.err, expected);
 }
 END_TEST
 

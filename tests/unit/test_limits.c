@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* How the VMs share descriptors: who is cut, to what, and that all fit then. */
+#include <string.h>
+
 #include "config/limits.h"
 #include "config/plan.h"
 #include "unit.h"
@@ -56,6 +58,23 @@ START_TEST(handshakes)
 }
 END_TEST
 
+/* Bytes of a path, and the digits of a port that fit behind it. */
+static const struct {
+	size_t len;
+	unsigned digits;
+} room_cases[] = {
+	{ 1, 10 }, { 96, 10 }, { 97, 9 }, { 105, 1 }, { 106, 0 }, { 107, 0 },
+};
+
+START_TEST(room_for_ports)
+{
+	char path[128] = "";
+
+	memset(path, 'x', room_cases[_i].len);
+	ck_assert_uint_eq(limits_port_digits(path), room_cases[_i].digits);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("limits");
@@ -63,6 +82,7 @@ int main(void)
 
 	tcase_add_loop_test(tc, fit, 0, COUNT(fit_cases));
 	tcase_add_test(tc, handshakes);
+	tcase_add_loop_test(tc, room_for_ports, 0, COUNT(room_cases));
 	suite_add_tcase(suite, tc);
 	return unit_main(suite);
 }

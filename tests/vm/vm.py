@@ -89,10 +89,17 @@ class Daemon:
 
     def __init__(self, scratch, cids=(3,), extra=(), groups=None):
         self.scratch = scratch
-        groups = groups or {}
         self.cids = list(cids)
         self.log = scratch.path("daemon.log")
-        args = [daemon_path]
+        with open(self.log, "ab") as log:
+            self.process = subprocess.Popen([daemon_path, *self.arguments(groups or {}), *extra],
+                                            stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        scratch.parties.append(self)
+        for i in range(len(self.cids)):
+            wait_until(lambda: self.is_up(i), f"the daemon's socket for VM {i}")
+
+    def arguments(self, groups):
+        args = []
         for i, cid in enumerate(self.cids):
             if len(self.cids) == 1:
                 args += ["--guest-cid", str(cid), "--socket", self.front_socket(i),
@@ -101,12 +108,7 @@ class Daemon:
                 args += ["--vm", f"guest-cid={cid},socket={self.front_socket(i)},"
                                  f"uds-path={self.uds(i)}"
                                  + (f",groups={groups[cid]}" if cid in groups else "")]
-        with open(self.log, "ab") as log:
-            self.process = subprocess.Popen(args + list(extra), stdin=subprocess.DEVNULL,
-                                            stdout=log, stderr=log)
-        scratch.parties.append(self)
-        for i in range(len(self.cids)):
-            wait_until(lambda: self.is_up(i), f"the daemon's socket for VM {i}")
+        return args
 
     def front_socket(self, i=0):
         return self.scratch.path(f"vm{i}.sock")
@@ -323,30 +325,36 @@ class Host(Agent):
             self.process.wait()
 
 
+def machine_args(front_socket, memory_mib, device):
+    return ["-accel", ACCEL, "-m", f"{memory_mib}M",
+            "-object", f"memory-backend-memfd,id=mem0,size={memory_mib}M,share=on",
+            "-machine", "q35,memory-backend=mem0",
+            "-chardev", f"socket,id=vsk0,path={front_socket}",
+            "-device", f"vhost-user-vsock-pci,chardev=vsk0{device}"]
+
+
 class Guest:
-    """A virtual machine; `agent` talks to the inside."""
+    """A virtual machine; `agent` talks to the inside. `machine`: instead of machine_args()."""
 
     n_made = 0
 
-    def __init__(self, daemon, vm=0, memory_mib=256, wait=True, device="", extra=()):
+    def __init__(self, daemon, vm=0, memory_mib=256, wait=True, device="", extra=(),
+                 machine=None):
         Guest.n_made += 1
+        self.control = self.qmp_socket = None
         scratch = daemon.scratch
         self.name = f"guest{Guest.n_made}"
         self.log = scratch.path(f"{self.name}-qemu.log")
         control, qmp = scratch.path(f"{self.name}.ctl"), scratch.path(f"{self.name}.qmp")
         args = [
-            QEMU, "-name", self.name, "-accel", ACCEL, "-nodefaults", "-no-user-config",
-            "-display", "none", "-m", f"{memory_mib}M",
-            "-object", f"memory-backend-memfd,id=mem0,size={memory_mib}M,share=on",
-            "-machine", "q35,memory-backend=mem0",
+            QEMU, "-name", self.name, "-nodefaults", "-no-user-config", "-display", "none",
+            *(machine or machine_args(daemon.front_socket(vm), memory_mib, device)),
             "-kernel", os.path.join(IMAGE, "vmlinuz"),
             "-initrd", os.path.join(IMAGE, "initrd.img"),
             "-append", "console=ttyS0 quiet panic=-1",
             "-serial", f"file:{scratch.path(self.name + '-console.log')}",
             "-serial", f"unix:{control},server=on,wait=off",
-            "-qmp", f"unix:{qmp},server=on,wait=off",
-            "-chardev", f"socket,id=vsk0,path={daemon.front_socket(vm)}",
-            "-device", f"vhost-user-vsock-pci,chardev=vsk0{device}", *extra]
+            "-qmp", f"unix:{qmp},server=on,wait=off", *extra]
         if ACCEL != "tcg":
             args += ["-cpu", "host"]
         with open(self.log, "ab") as log:

@@ -1,0 +1,106 @@
+#!/bin/bash
+# SPDX-License-Identifier: BSD-3-Clause
+#
+# What is written about the daemon is what it does: every option of --help is in the man page
+# and in the README, and none that it does not have; the sample file starts a daemon; mandoc
+# has nothing to complain about. tests/docs.sh DAEMON [ROOT]; TAP.
+
+set -euo pipefail
+
+daemon=$1
+root=$(cd "${2:-$(dirname "$0")/..}" && pwd)
+man=$root/src/data/vhost-device-vsock.1
+sample=$root/src/data/example.yaml
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+
+n=0
+failed=0
+
+result() {	# ok|"not ok" NAME
+	n=$((n + 1))
+	echo "$1 $n - $2"
+	[ "$1" = ok ] || failed=1
+}
+
+same() {	# NAME WANTED GOT
+	if [ "$2" = "$3" ]; then
+		result ok "$1"
+	else
+		result "not ok" "$1"
+		diff <(echo "$2") <(echo "$3") >&2 || true
+	fi
+}
+
+# The options of --help, of the man page and of the README, one a line.
+of_help() {
+	"$daemon" --help | sed -nE 's/^ {2,6}(-., )?(--[a-z-]+).*/\2/p' | sort
+}
+
+of_man() {
+	sed -n '/^\.SH OPTIONS/,/^\.SH CONFIGURATION/p' "$1" | sed 's/\\-/-/g' |
+		grep -A1 '^\.T[PQ]' | grep -oE -- '--[a-z]+(-[a-z]+)*' | sort
+}
+
+of_readme() {
+	sed -n '/^## Options/,/^## /p' "$1" | sed -nE 's/^\| (`-[^|]*`) \|.*/\1/p' |
+		grep -oE -- '--[a-z-]+' | sort
+}
+
+# The numbers that are defaults: "--option N", one a line.
+numbers_of_help() {
+	"$daemon" --help | tr '\n' ' ' | sed 's/ --/\n--/g' |
+		sed -nE 's/^(--[a-z-]+) .*\(default ([0-9]+)\).*/\1 \2/p' | sort
+}
+
+numbers_of_man() {
+	sed 's/\\[-~]/-/g' "$1" | sed -nE '/^\.T[PQ]/{n;s/.*(--[a-z]+(-[a-z]+)*).*/\1/;h}
+		/^Default: [0-9]+\.$/{s/Default: (.*)\./\1/;H;g;s/\n/ /;p}' | sort
+}
+
+numbers_of_readme() {
+	sed -nE '/^## Options/,/^## /s/^\| `(--[a-z-]+)` \|[^|]*\| ([0-9]+) \|.*/\1 \2/p' "$1" | sort
+}
+
+numbers_of_sample() {
+	sed -nE 's/^ +(- )?([a-z_]+): .*# .*\[([0-9]+)\]$/--\2 \3/p' "$1" | tr _ - | sort
+}
+
+wanted=$(of_help)
+same "the man page has every option" "$wanted" "$(of_man "$man")"
+same "the README has every option" "$wanted" "$(of_readme "$root/README.md")"
+numbers=$(numbers_of_help)
+same "the man page has every default" "$numbers" "$(numbers_of_man "$man")"
+same "the README has every default" "$numbers" "$(numbers_of_readme "$root/README.md")"
+shown=$(numbers_of_sample "$sample")
+same "the sample's defaults are right" "$shown" "$(grep -Fxe "$shown" <<<"$numbers")"
+same "the man page is of this version" "$("$daemon" --version)" \
+	"$(sed -nE 's/^\.TH .* "(vhost-device-vsock [^"]*)".*/\1/p' "$man")"
+
+# The sample says how to make its folder, and is right but for that; elsewhere, here.
+mkdir=$(sed -nE 's/^#  +(mkdir .*)/\1/p' "$sample")
+folder=${mkdir##* }
+"$daemon" --config <(sed "s|$folder|$scratch/none|" "$sample") >"$scratch/log" 2>&1 || true
+same "the sample is read to its end" "" "$(grep -v 'No such file or directory\|left out' "$scratch/log")"
+
+if command -v mandoc >/dev/null; then
+	same "mandoc finds nothing wrong" "" "$(mandoc -T lint "$man" 2>&1 || true)"
+else
+	result ok "mandoc finds nothing wrong # SKIP mandoc is not installed"
+fi
+
+# A rule that nothing can break proves nothing.
+sed '/^| .--linger. /d; s/| 4096 |/| 4097 |/' "$root/README.md" >"$scratch/README.md"
+sed '/linger\\~/d; s/^Default: 4096/&0/' "$man" >"$scratch/man"
+sed 's/\[1024\]/[1025]/' "$sample" >"$scratch/sample"
+if [ "$(of_readme "$scratch/README.md")" != "$wanted" ] &&
+	[ "$(of_man "$scratch/man")" != "$wanted" ] &&
+	[ "$(numbers_of_readme "$scratch/README.md")" != "$numbers" ] &&
+	[ "$(numbers_of_man "$scratch/man")" != "$numbers" ] &&
+	[ "$(numbers_of_sample "$scratch/sample")" != "$shown" ] && [ "$shown" ]; then
+	result ok "what is missing or wrong is found"
+else
+	result "not ok" "what is missing or wrong is found"
+fi
+echo "1..$n"
+exit $failed
