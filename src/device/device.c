@@ -63,7 +63,9 @@ static bool input_chain(struct device *dev, const struct virtq_chain *chain)
 	if (bad)
 		log_guest(dev->tag, "packet of %zu bytes dropped: %s", chain->out_len,
 			  pkt_str_error(bad));
-	else
+	if (bad == PKT_E_BODY)
+		mux_input_cut(dev->mux, &pkt, now_ms(dev));
+	else if (!bad)
 		mux_input(dev->mux, &pkt, &cur, now_ms(dev));
 	return true;
 }

@@ -388,6 +388,21 @@ void mux_input(struct mux *mux, const struct pkt *pkt, struct iov_cur *payload, 
 	reap(mux);
 }
 
+void mux_input_cut(struct mux *mux, const struct pkt *pkt, uint64_t now_ms)
+{
+	struct conn *c;
+
+	if (pkt->src.cid != mux->config.guest_cid || pkt->op != VSOCK_OP_RW)
+		return;
+	mux_flush(mux, now_ms);			/* what came before is delivered */
+	c = table_find(&mux->table, pkt->src.port, &pkt->dst);
+	if (!c)
+		return;
+	conn_reset(c);
+	settle(mux, c, now_ms);
+	reap(mux);
+}
+
 int mux_output(struct mux *mux, const struct rx_port *rx, uint64_t now_ms)
 {
 	struct rx_port traced = *rx;

@@ -73,6 +73,9 @@ void mux_add_backend(struct mux *mux, struct backend *backend);
 /* A packet with its payload; and the end of a batch of them. */
 void mux_input(struct mux *mux, const struct pkt *pkt, struct iov_cur *payload, uint64_t now_ms);
 void mux_flush(struct mux *mux, uint64_t now_ms);
+
+/* One whose payload is not all there: a stream with a hole in it is reset. */
+void mux_input_cut(struct mux *mux, const struct pkt *pkt, uint64_t now_ms);
 bool mux_is_clogged(const struct mux *mux);
 
 /* Says what there is to say, in fair turns. 0: nothing left; MUX_E_*. */
