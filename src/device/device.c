@@ -14,6 +14,7 @@
 #include "util/log.h"
 
 enum {
+	CONNECT_MS = 2000,			/* of a stream, as long as a Linux guest waits */
 	REQUEST_MS = 2000,			/* a guest's answer to a host's connect */
 	CLOSING_MS = 10 * 1000,			/* a guest's answer to SHUTDOWN */
 	TURN_ROUNDS = 4,			/* for packets that come during the turn */
@@ -29,6 +30,13 @@ void device_schedule(struct device *dev)
 static void on_wake(void *ctx)
 {
 	device_schedule(ctx);
+}
+
+static bool is_memory_lost(void *ctx)
+{
+	const struct device *dev = ctx;
+
+	return dev->session && session_memory_is_lost(dev->session);
 }
 
 static uint64_t now_ms(const struct device *dev)
@@ -122,8 +130,9 @@ static bool fill_rx(struct device *dev, struct virtq *q)
 	return r == MUX_E_MORE;
 }
 
-/* Tells the guest that its connections are void: 5.10.6.7. */
-static void send_event(struct device *dev)
+/* Tells the guest that its connections are void: 5.10.6.7. True: the buffer was too
+ * small for that, and the next one may be there already. */
+static bool send_event(struct device *dev)
 {
 	struct wire_vsock_event event = { .id = le32_of(VSOCK_EVENT_TRANSPORT_RESET) };
 	struct virtq *q = running(dev, VSOCK_EVENTQ);
@@ -133,14 +142,14 @@ static void send_event(struct device *dev)
 	int r = VIRTQ_E_EMPTY;
 
 	if (!q || !dev->event_due)
-		return;
+		return false;
 	do
 		r = virtq_pop(q, &iovs, &chain);
 	while (r == VIRTQ_E_EMPTY && virtq_enable_notify(q));
 	if (r == VIRTQ_E_BROKEN)
 		session_ring_broken(dev->session, VSOCK_EVENTQ);
 	if (r)
-		return;
+		return false;
 	if (chain.in_len >= sizeof event) {
 		iov_copy_to(chain.iov + chain.n_out, chain.n_in, &event, sizeof event);
 		written = sizeof event;
@@ -149,8 +158,7 @@ static void send_event(struct device *dev)
 	virtq_push(q, &chain, written);
 	if (virtq_publish(q))
 		call_guest(session_vring(dev->session, VSOCK_EVENTQ));
-	if (dev->event_due)
-		device_schedule(dev);
+	return dev->event_due;
 }
 
 static bool is_polled(struct device *dev)
@@ -202,10 +210,10 @@ void device_look_at_guest(struct device *dev)
 static bool rings_turn(struct device *dev, bool *late)
 {
 	struct virtq *tx = running(dev, VSOCK_TXQ), *rx = running(dev, VSOCK_RXQ);
-	bool more = false, was_clogged;
+	bool more, was_clogged;
 
 	device_look_at_guest(dev);
-	send_event(dev);
+	more = send_event(dev);
 	if (tx) {
 		virtq_disable_notify(tx);
 		more |= drain_tx(dev, tx);
@@ -225,9 +233,10 @@ static bool rings_turn(struct device *dev, bool *late)
 static void on_turn(struct loop_work *work)
 {
 	struct device *dev = container_of(work, struct device, work);
-	bool more = false, late = true;
+	bool more = false, late = true, ends;
 
 	dev->in_turn = true;
+	ends = mux_end_some(dev->mux, now_ms(dev));
 	if (mux_next_deadline(dev->mux) <= now_ms(dev))
 		mux_expire(dev->mux, now_ms(dev));
 	for (int round = 0; late && round < TURN_ROUNDS; round++) {
@@ -242,7 +251,7 @@ static void on_turn(struct loop_work *work)
 		more = false;
 	}
 	set_timer(dev);
-	if (more)
+	if (more || ends)
 		device_schedule(dev);
 }
 
@@ -260,10 +269,11 @@ int device_new(struct device **out, const struct device_config *config)
 	struct device *dev = calloc(1, sizeof *dev);
 	struct mux_config mux = {
 		.guest_cid = config->guest_cid, .buf_alloc = config->buf_alloc,
-		.max_conns = config->max_conns, .max_buffered = config->max_buffered, .request_ms = REQUEST_MS,
+		.max_conns = config->max_conns, .max_buffered = config->max_buffered, .connect_ms = CONNECT_MS,
+		.request_ms = REQUEST_MS,
 		.linger_ms = config->linger_ms, .closing_ms = CLOSING_MS,
 		.hash_seed = random_u64(), .scratch = &config->scratch->mux,
-		.wake = on_wake, .ctx = dev, .tag = dev ? dev->tag : NULL,
+		.wake = on_wake, .is_lost = is_memory_lost, .ctx = dev, .tag = dev ? dev->tag : NULL,
 	};
 	int r;
 

@@ -13,6 +13,8 @@
 
 enum {
 	TURNS_PER_OUTPUT = 256,			/* of connections, before the device's turn ends */
+	BYTES_PER_OUTPUT = 1024 * 1024,		/* to the guest, likewise; more by a connection's turn */
+	ENDS_PER_TURN = 64,			/* connections, of all that are to end */
 	HOST_PORT_MIN = 1 << 30,		/* of host-initiated connections */
 	HOST_PORT_COUNT = 1 << 30,
 	ASK_SOON_MS = 10,			/* until a guest is asked for credit again */
@@ -33,6 +35,7 @@ struct mux {
 	struct list ready;			/* conn::ready_link: has something to say */
 	struct list timers[CONN_NUM_TIMERS];	/* conn::timer_link, first to expire first */
 	struct list dead;			/* conn::ready_link: to be freed */
+	struct list ending;			/* conn::ready_link: to be ended, as conn::ending says */
 	uint32_t timer_ms[CONN_NUM_TIMERS];
 
 	struct replies replies;			/* full: mux_is_clogged() */
@@ -53,11 +56,15 @@ int mux_new(struct mux **out, const struct mux_config *config)
 		return -ENOMEM;
 	mux->config = *config;
 	mux->buffered.max = config->max_buffered;
-	mux->gather.scratch = &config->scratch->to_host;
+	mux->gather = (struct gather){
+		.scratch = &config->scratch->to_host, .is_lost = config->is_lost, .ctx = config->ctx,
+	};
 	list_init(&mux->ready);
 	list_init(&mux->dead);
+	list_init(&mux->ending);
 	for (int i = 0; i < CONN_NUM_TIMERS; i++)
 		list_init(&mux->timers[i]);
+	mux->timer_ms[CONN_TIMER_CONNECT] = config->connect_ms;
 	mux->timer_ms[CONN_TIMER_REQUEST] = config->request_ms;
 	mux->timer_ms[CONN_TIMER_LINGER] = config->linger_ms;
 	mux->timer_ms[CONN_TIMER_CLOSING] = config->closing_ms;
@@ -182,15 +189,51 @@ static void reap(struct mux *mux)
 		free_conn(mux, container_of(link, struct conn, ready_link));
 }
 
-/* Ends every connection that the guest knows, each in the way of @end. */
-static void end_all(struct mux *mux, void (*end)(struct conn *c), uint64_t now_ms)
+/* ---- ending all ---- */
+
+enum ending { ENDING_NOT, ENDING_GUEST_GONE, ENDING_ABORT, ENDING_DROP };
+
+static void end_one(struct mux *mux, struct conn *c, uint64_t now_ms)
 {
-	for (struct conn *c = table_next(&mux->table, NULL), *next; c; c = next) {
-		next = table_next(&mux->table, c);
-		end(c);
-		settle(mux, c, now_ms);
-	}
+	static void (*const end[])(struct conn *c) = {
+		[ENDING_GUEST_GONE] = conn_guest_gone, [ENDING_ABORT] = conn_abort,
+		[ENDING_DROP] = conn_end,
+	};
+	uint8_t ending = c->ending;
+
+	list_remove(&c->ready_link);
+	c->ending = ENDING_NOT;
+	end[ending](c);
+	settle(mux, c, now_ms);
+}
+
+/* Whatever comes for a connection that is to end ends it. */
+static void end_first(struct mux *mux, struct conn *c, uint64_t now_ms)
+{
+	if (c->ending)
+		end_one(mux, c, now_ms);
+}
+
+bool mux_end_some(struct mux *mux, uint64_t now_ms)
+{
+	for (int n = 0; n < ENDS_PER_TURN && !list_is_empty(&mux->ending); n++)
+		end_one(mux, container_of(mux->ending.next, struct conn, ready_link), now_ms);
 	reap(mux);
+	return !list_is_empty(&mux->ending);
+}
+
+/* Ends every connection that the guest knows, some of them at once. */
+static void end_all(struct mux *mux, enum ending ending, uint64_t now_ms)
+{
+	for (struct conn *c = table_next(&mux->table, NULL); c; c = table_next(&mux->table, c)) {
+		c->ending = (uint8_t)ending;
+		list_remove(&c->ready_link);
+		list_append(&mux->ending, &c->ready_link);
+	}
+	if (ending != ENDING_ABORT)		/* the guest has forgotten them */
+		table_clear(&mux->table);
+	if (mux_end_some(mux, now_ms))
+		mux->config.wake(mux->config.ctx);
 }
 
 bool mux_reset(struct mux *mux, uint64_t now_ms)
@@ -199,20 +242,23 @@ bool mux_reset(struct mux *mux, uint64_t now_ms)
 
 	gather_clear(&mux->gather);
 	replies_clear(&mux->replies);
-	end_all(mux, conn_guest_gone, now_ms);
+	end_all(mux, ENDING_GUEST_GONE, now_ms);
 	return had_any;
 }
 
 bool mux_abort(struct mux *mux, uint64_t now_ms)
 {
-	end_all(mux, conn_abort, now_ms);
-	return mux->table.n > 0;
+	bool had_any = mux->table.n > 0;
+
+	end_all(mux, ENDING_ABORT, now_ms);
+	return had_any;
 }
 
 void mux_drop(struct mux *mux, uint64_t now_ms)
 {
-	end_all(mux, conn_end, now_ms);
-	mux_reset(mux, now_ms);
+	gather_clear(&mux->gather);
+	replies_clear(&mux->replies);
+	end_all(mux, ENDING_DROP, now_ms);
 }
 
 void mux_free(struct mux *mux)
@@ -222,6 +268,8 @@ void mux_free(struct mux *mux)
 	if (!mux)
 		return;
 	mux_reset(mux, 0);			/* leaves those that drain: they have a timer */
+	while (mux_end_some(mux, 0))
+		;
 	while ((link = list_take_first(&mux->timers[CONN_TIMER_LINGER])))
 		free_conn(mux, container_of(link, struct conn, timer_link));
 	assert(mux->n_conns == 0);
@@ -368,6 +416,11 @@ void mux_input(struct mux *mux, const struct pkt *pkt, struct iov_cur *payload, 
 		mux_flush(mux, now_ms);		/* may end c */
 		c = table_find(&mux->table, pkt->src.port, &pkt->dst);
 	}
+	if (c && c->ending) {
+		end_one(mux, c, now_ms);
+		reap(mux);
+		c = table_find(&mux->table, pkt->src.port, &pkt->dst);
+	}
 	if (!c) {
 		on_stray(mux, pkt, now_ms);
 		reap(mux);
@@ -406,6 +459,7 @@ void mux_input_cut(struct mux *mux, const struct pkt *pkt, uint64_t now_ms)
 int mux_output(struct mux *mux, const struct rx_port *rx, uint64_t now_ms)
 {
 	struct rx_port traced = *rx;
+	size_t moved = 0;
 
 	if (log_level >= LOG_TRACE) {
 		traced.trace = trace;
@@ -414,7 +468,7 @@ int mux_output(struct mux *mux, const struct rx_port *rx, uint64_t now_ms)
 	}
 	if (!replies_say(&mux->replies, rx))
 		return MUX_E_STARVED;
-	for (int turn = 0; turn < TURNS_PER_OUTPUT; turn++) {
+	for (int turn = 0; turn < TURNS_PER_OUTPUT && moved < BYTES_PER_OUTPUT; turn++) {
 		struct list *link = mux->ready.next;
 		struct conn *c;
 		int r;
@@ -422,7 +476,7 @@ int mux_output(struct mux *mux, const struct rx_port *rx, uint64_t now_ms)
 		if (link == &mux->ready)
 			return 0;
 		c = container_of(link, struct conn, ready_link);
-		r = conn_output(c, rx, mux->config.scratch->to_guest, MUX_IOVS);
+		r = conn_output(c, rx, mux->config.scratch->to_guest, MUX_IOVS, &moved);
 		if (r)
 			list_remove(link);	/* settle() puts it behind the others */
 		settle(mux, c, now_ms);
@@ -446,6 +500,8 @@ static void log_expired(struct mux *mux, const struct conn *c)
 		log_limited(LOG_INFO, mux->config.tag,
 			    "%s: %u bytes given up, the host does not read", route_of(c).text,
 			    c->to_host.len);
+	else if (c->state == CONN_CONNECTING)
+		log_refused(mux, &c->guest, &c->peer, -ETIMEDOUT);
 	else if (c->state == CONN_REQUESTED)
 		log_first(&mux->to_guest, ETIMEDOUT, mux->config.tag, "%s refused: the guest "
 			  "has not answered for %u ms; does it hang, or has it lost its vsock "
@@ -468,6 +524,9 @@ void mux_expire(struct mux *mux, uint64_t now_ms)
 
 			if (c->deadline_ms > now_ms)
 				break;
+			end_first(mux, c, now_ms);
+			if (c->state == CONN_DEAD || (int)conn_timer(c) != timer)
+				continue;
 			log_expired(mux, c);
 			conn_expired(c);
 			settle(mux, c, now_ms);
@@ -584,6 +643,7 @@ void mux_stream_ready(struct mux *mux, struct stream *s, uint64_t now_ms)
 {
 	struct conn *c = s->conn;
 
+	end_first(mux, c, now_ms);
 	conn_stream_ready(c);
 	settle(mux, c, now_ms);
 	reap(mux);
@@ -593,6 +653,7 @@ void mux_stream_connected(struct mux *mux, struct stream *s, int error, uint64_t
 {
 	struct conn *c = s->conn;
 
+	end_first(mux, c, now_ms);
 	if (error < 0 && c->state == CONN_CONNECTING)
 		log_refused(mux, &c->guest, &c->peer, error);
 	conn_connected(c, error);
