@@ -11,6 +11,7 @@ VM_SCALE (factor on all deadlines, for slow machines), VM_QEMU, VM_KEEP=1 (leave
 scratch folders).
 """
 
+import atexit
 import contextlib
 import json
 import os
@@ -66,6 +67,7 @@ class Scratch:
     def __init__(self):
         self.dir = tempfile.mkdtemp(prefix="vm-")
         self.parties = []
+        atexit.register(self.end)           # whatever interrupts the test
 
     def path(self, name):
         return os.path.join(self.dir, name)
@@ -76,6 +78,7 @@ class Scratch:
                 yield name, tail(self.path(name))
 
     def end(self):
+        atexit.unregister(self.end)
         while self.parties:
             self.parties.pop().kill()
         if os.environ.get("VM_KEEP"):
@@ -610,6 +613,8 @@ def main():
     if len(sys.argv) < 2:
         sys.exit(f"usage: {sys.argv[0]} DAEMON [CLASS[.METHOD]...]")
     daemon_path = os.path.abspath(sys.argv[1])
+    for sig in signal.SIGTERM, signal.SIGHUP:
+        signal.signal(sig, signal.default_int_handler)
     prepare_image()
     module = sys.modules["__main__"]
     loader = unittest.defaultTestLoader
