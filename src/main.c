@@ -21,6 +21,7 @@
 #include "config/plan.h"
 #include "device/worker.h"
 #include "ops/sandbox.h"
+#include "util/closer.h"
 #include "util/error.h"
 #include "util/listener.h"
 #include "util/log.h"
@@ -337,7 +338,7 @@ static int run(struct plan *plan)
 		return r;
 	share_descriptors(plan, raise_descriptor_limit());
 	warn_of_long_paths(plan);
-	if ((r = gmem_catch_sigbus()) < 0 || (r = daemon_init(&daemon, plan)) < 0) {
+	if ((r = gmem_catch_sigbus()) < 0 || (r = closer_init()) < 0 || (r = daemon_init(&daemon, plan)) < 0) {
 		log_err("main", "cannot start: %s", error_str(r));
 		return r;
 	}

@@ -18,6 +18,7 @@
 #include "util/fd.h"
 #include "util/listener.h"
 #include "util/log.h"
+#include "util/unix_socket.h"
 
 enum {
 	HANDSHAKE_MS = 10 * 1000,
@@ -35,6 +36,7 @@ struct uds {
 	struct list handshakes;			/* uds_stream::link, oldest first */
 	size_t n_handshakes;
 	struct log_once failures;		/* enum failure */
+	bool refuses_rights;			/* clients cannot pass descriptors */
 };
 
 enum failure {					/* of a handshake, to be explained once */
@@ -164,6 +166,8 @@ static void handshake_begin(struct uds *u, int fd)
 		return;
 	}
 	s->owner = u;
+	s->sock.may_have_rights = !u->refuses_rights;
+	unix_keep_urgent_inline(s->sock.fd);
 	s->handshake_ready = on_handshake_ready;
 	s->timer.expire = on_handshake_timeout;
 	list_append(&u->handshakes, &s->link);
@@ -250,12 +254,14 @@ static int uds_connect(struct backend *b, const struct vsock_addr *src,
 {
 	struct uds *u = uds_of(b);
 	struct uds_stream *s;
+	bool refuses_rights;
 	int fd, r, result = 0;
 
 	(void)src;
-	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (fd < 0)
-		return error_last();
+	if ((r = unix_socket(&fd)) < 0)
+		return r;
+	refuses_rights = unix_refuse_rights(fd);
+	unix_keep_urgent_inline(fd);
 	r = connect_to_port(u, fd, dst->port);
 	if (r < 0 && r != -EAGAIN) {
 		fd_close(&fd);
@@ -265,6 +271,7 @@ static int uds_connect(struct backend *b, const struct vsock_addr *src,
 	if ((r = uds_stream_new(&s, u->config.loop, u->config.mux, fd)) < 0)
 		return r;
 	s->owner = u;
+	s->sock.may_have_rights = !refuses_rights;
 	if (result)
 		connect_later(u, s, dst->port);
 	else if ((r = sock_stream_register(&s->sock, false)) == 0)
@@ -360,8 +367,10 @@ int uds_new(struct backend **out, const struct uds_config *config)
 	acceptor_init(&u->acceptor);
 	list_init(&u->handshakes);
 	r = listener_open(&u->listener, config->path, &config->access);
-	if (!r)
+	if (!r) {
+		u->refuses_rights = unix_refuse_rights(u->listener.fd);
 		r = acceptor_start(&u->acceptor, &acceptor);
+	}
 	if (r < 0) {
 		uds_free(&u->base);
 		return r;

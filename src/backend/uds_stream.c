@@ -11,7 +11,7 @@
 #include "util/decimal.h"
 #include "util/error.h"
 #include "util/fd.h"
-#include "util/listener.h"
+#include "util/unix_socket.h"
 
 static const struct sock_kind uds_kind;
 
@@ -46,7 +46,7 @@ void uds_stream_free(struct uds_stream *s)
 
 void uds_stream_hang_up(struct uds_stream *s)
 {
-	loop_forget(s->sock.loop, &s->sock.source);
+	loop_remove(s->sock.loop, &s->sock.source);
 	unix_hang_up(&s->sock.fd);
 	uds_stream_free(s);
 }
@@ -62,16 +62,15 @@ int uds_stream_read_line(struct uds_stream *s)
 {
 	for (;;) {
 		char *at = s->line + s->line_len, *newline;
-		size_t room = sizeof s->line - s->line_len;
+		struct iovec room = { at, sizeof s->line - s->line_len };
+		bool cut;
 		ssize_t n;
 
-		if (!room)
+		if (!room.iov_len)
 			return -EMSGSIZE;
-		n = recv(s->sock.fd, at, room, MSG_DONTWAIT);
-		if (n < 0 && errno == EINTR)
-			continue;
+		n = unix_recv(s->sock.fd, &room, 1, s->sock.may_have_rights, &cut);
 		if (n < 0)
-			return errno == EAGAIN ? STREAM_E_AGAIN : error_last();
+			return n == -EAGAIN ? STREAM_E_AGAIN : (int)n;
 		if (n == 0)
 			return STREAM_E_EOF;
 		newline = memchr(at, '\n', (size_t)n);

@@ -21,6 +21,7 @@
 #include <sys/socket.h>
 
 #include "device/device_internal.h"
+#include "util/closer.h"
 #include "util/error.h"
 #include "util/fd.h"
 #include "util/log.h"
@@ -217,7 +218,7 @@ static int session_begin(struct device *dev, int sock)
 static void candidate_drop(struct candidate *c)
 {
 	loop_remove(c->dev->config.loop, &c->source);
-	fd_close(&c->fd);
+	closer_close(&c->fd);
 }
 
 static void candidate_promote(struct candidate *c)
@@ -274,7 +275,7 @@ static void on_accepted(void *ctx, int fd)
 
 	if (is_taken(dev)) {
 		log_limited(LOG_WARN, dev->tag, "a second front-end was refused");
-		fd_close(&fd);
+		closer_close(&fd);
 	} else {
 		candidate_add(dev, fd);
 	}

@@ -10,11 +10,9 @@
 
 #include "util/error.h"
 #include "util/fd.h"
+#include "util/unix_socket.h"
 
-enum {
-	BACKLOG = 1024,				/* the kernel caps it at somaxconn */
-	HANG_UP_READS = 16,			/* of 4 KiB */
-};
+enum { BACKLOG = 1024 };			/* the kernel caps it at somaxconn */
 
 void listener_init(struct listener *l)
 {
@@ -34,28 +32,6 @@ static int make_addr(struct sockaddr_un *sa, const char *path)
 	return 0;
 }
 
-int unix_connect(int fd, const char *path)
-{
-	struct sockaddr_un sa;
-	int r = make_addr(&sa, path);
-
-	if (r < 0)
-		return r;
-	if (connect(fd, (struct sockaddr *)&sa, sizeof sa) < 0)
-		return error_last();
-	return 0;
-}
-
-void unix_hang_up(int *fd)
-{
-	char dropped[4096];
-
-	for (int i = 0; i < HANG_UP_READS; i++)
-		if (recv(*fd, dropped, sizeof dropped, MSG_DONTWAIT) <= 0)
-			break;
-	fd_close(fd);
-}
-
 /* 0: the name is free, or a socket that nobody listens on. */
 static int check_name(const char *path)
 {
@@ -66,9 +42,8 @@ static int check_name(const char *path)
 		return errno == ENOENT ? 0 : error_last();
 	if (!S_ISSOCK(st.st_mode))
 		return -EEXIST;
-	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (fd < 0)
-		return error_last();
+	if ((r = unix_socket(&fd)) < 0)
+		return r;
 	r = unix_connect(fd, path);
 	fd_close(&fd);
 	if (r == -ECONNREFUSED || r == -ENOENT)
@@ -103,9 +78,8 @@ int listener_open(struct listener *l, const char *path, const struct listener_ac
 		return r;
 	if (unlink(sa.sun_path) < 0 && errno != ENOENT)
 		return error_last();
-	l->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (l->fd < 0)
-		return error_last();
+	if ((r = unix_socket(&l->fd)) < 0)
+		return r;
 	if (bind(l->fd, (struct sockaddr *)&sa, sizeof sa) < 0)
 		goto fail;
 	is_bound = true;

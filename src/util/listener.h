@@ -37,11 +37,3 @@ void listener_deinit(struct listener *l);	/* removes the name if it is still our
 
 /* The next connection, non-blocking; -EAGAIN: none. */
 int listener_accept(struct listener *l, int *out);
-
-/* Closes a connection that we have nothing to say to, after dropping what it has sent,
- * up to 64 KiB: an AF_UNIX peer reads an end then, not ECONNRESET. */
-void unix_hang_up(int *fd);
-
-/* Connects to a named unix socket without blocking: 0; -EAGAIN: its backlog is
- * full, try again on the same socket; -errno. */
-int unix_connect(int fd, const char *path);

@@ -6,6 +6,7 @@
 #include <sys/socket.h>
 #include <sys/uio.h>
 
+#include "util/closer.h"
 #include "util/error.h"
 #include "util/fd.h"
 
@@ -203,7 +204,7 @@ void msg_reader_init(struct msg_reader *reader)
 void msg_reader_next(struct msg_reader *reader)
 {
 	for (unsigned i = 0; i < MSG_FDS_MAX; i++)
-		fd_close(&reader->msg.fds[i]);
+		closer_close(&reader->msg.fds[i]);
 	reader->msg.n_fds = 0;
 	reader->got = 0;
 }
@@ -231,7 +232,7 @@ static void collect_fds(struct msg *msg, struct msghdr *mh)
 		for (size_t i = 0; i < n; i++) {
 			if (msg->n_fds < MSG_FDS_MAX)
 				msg->fds[msg->n_fds] = fd_take(&fds[i]);
-			fd_close(&fds[i]);
+			closer_close(&fds[i]);
 			msg->n_fds++;
 		}
 	}

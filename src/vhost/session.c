@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "util/closer.h"
 #include "util/error.h"
 #include "util/fd.h"
 #include "util/log.h"
@@ -58,7 +59,7 @@ int session_new(struct session **out, const struct session_config *config, int s
 	struct session *s = calloc(1, sizeof *s);
 
 	if (!s) {
-		fd_close(&sock);
+		closer_close(&sock);
 		return -ENOMEM;
 	}
 	assert(config->n_rings <= SESSION_RINGS_MAX);
@@ -79,7 +80,7 @@ void session_free(struct session *s)
 		vring_deinit(&s->vrings[i]);
 	gmem_free(s->mem);
 	msg_reader_deinit(&s->reader);
-	fd_close(&s->sock);
+	closer_close(&s->sock);			/* unread messages have descriptors */
 	free(s);
 }
 

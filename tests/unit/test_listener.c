@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Named sockets: what may be replaced, what may be removed, when it is seen. */
 #include "util/listener.h"
+#include "util/unix_socket.h"
 
 #include <errno.h>
 #include <fcntl.h>
