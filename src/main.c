@@ -25,6 +25,7 @@
 #include "util/error.h"
 #include "util/listener.h"
 #include "util/log.h"
+#include "util/watchdog.h"
 #include "vhost/gmem.h"
 
 struct daemon {
@@ -338,12 +339,13 @@ static int run(struct plan *plan)
 		return r;
 	share_descriptors(plan, raise_descriptor_limit());
 	warn_of_long_paths(plan);
-	if ((r = gmem_catch_sigbus()) < 0 || (r = closer_init()) < 0 || (r = daemon_init(&daemon, plan)) < 0) {
+	if ((r = gmem_catch_sigbus()) < 0 || (r = closer_init()) < 0 ||
+	    (r = watchdog_init()) < 0 || (r = daemon_init(&daemon, plan)) < 0) {
 		log_err("main", "cannot start: %s", error_str(r));
 		return r;
 	}
 	log_info("main", "serving with %zu workers", daemon.n_workers);
-	sigwait(&ends, &sig);
+	sig = watchdog_wait(&ends);
 	log_info("main", "ends on signal %d", sig);
 	daemon_deinit(&daemon);
 	return atomic_load(&worker_failed) ? -EIO : 0;

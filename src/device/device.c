@@ -18,6 +18,7 @@ enum {
 	REQUEST_MS = 2000,			/* a guest's answer to a host's connect */
 	CLOSING_MS = 10 * 1000,			/* a guest's answer to SHUTDOWN */
 	TURN_ROUNDS = 4,			/* for packets that come during the turn */
+	TURNS_LATE_MAX = 64,			/* for which deadlines wait */
 	POLL_MS = 1,				/* rings without a kick descriptor */
 };
 
@@ -42,15 +43,6 @@ static bool is_memory_lost(void *ctx)
 static uint64_t now_ms(const struct device *dev)
 {
 	return loop_now_ms(dev->config.loop);
-}
-
-static void call_guest(struct vring *v)
-{
-	uint64_t one = 1;
-
-	if (v->call_fd >= 0 && write(v->call_fd, &one, sizeof one) < 0) {
-		/* EAGAIN: the counter is full, the guest was called often enough. */
-	}
 }
 
 static struct virtq *running(struct device *dev, unsigned ring)
@@ -102,7 +94,7 @@ static bool drain_tx(struct device *dev, struct virtq *q)
 		return false;			/* small payloads were copied */
 	mux_flush(dev->mux, now_ms(dev));
 	if (virtq_publish(q))
-		call_guest(session_vring(dev->session, VSOCK_TXQ));
+		session_call(dev->session, VSOCK_TXQ);
 	if (r == VIRTQ_E_BROKEN)
 		session_ring_broken(dev->session, VSOCK_TXQ);
 	return r == 0 || r == VIRTQ_E_FULL;
@@ -120,7 +112,7 @@ static bool fill_rx(struct device *dev, struct virtq *q)
 	r = mux_output(dev->mux, &port, now_ms(dev));
 	rx_window_close(&window);
 	if (virtq_publish(q))
-		call_guest(session_vring(dev->session, VSOCK_RXQ));
+		session_call(dev->session, VSOCK_RXQ);
 	if (window.is_broken) {
 		session_ring_broken(dev->session, VSOCK_RXQ);
 		return false;
@@ -157,7 +149,7 @@ static bool send_event(struct device *dev)
 	}
 	virtq_push(q, &chain, written);
 	if (virtq_publish(q))
-		call_guest(session_vring(dev->session, VSOCK_EVENTQ));
+		session_call(dev->session, VSOCK_EVENTQ);
 	return dev->event_due;
 }
 
@@ -230,6 +222,21 @@ static bool rings_turn(struct device *dev, bool *late)
 	return more;
 }
 
+/* Deadlines, after what lies ready in the rings has been looked at: @more of that would
+ * be first, but not for ever. True: there is something to say then. */
+static bool expire(struct device *dev, bool more)
+{
+	if (mux_next_deadline(dev->mux) > now_ms(dev)) {
+		dev->turns_late = 0;
+		return false;
+	}
+	if (!loop_may_expire(dev->config.loop) || (more && ++dev->turns_late < TURNS_LATE_MAX))
+		return false;			/* the timer, which stays set, comes back to it */
+	mux_expire(dev->mux, now_ms(dev));
+	dev->turns_late = 0;
+	return mux_has_output(dev->mux);
+}
+
 static void on_turn(struct loop_work *work)
 {
 	struct device *dev = container_of(work, struct device, work);
@@ -237,12 +244,11 @@ static void on_turn(struct loop_work *work)
 
 	dev->in_turn = true;
 	ends = mux_end_some(dev->mux, now_ms(dev));
-	if (mux_next_deadline(dev->mux) <= now_ms(dev))
-		mux_expire(dev->mux, now_ms(dev));
 	for (int round = 0; late && round < TURN_ROUNDS; round++) {
 		late = false;
 		more = rings_turn(dev, &late);
 	}
+	more |= expire(dev, more);
 	dev->in_turn = false;
 	if (dev->session && session_memory_is_lost(dev->session)) {
 		log_limited(LOG_ERR, dev->tag, "guest memory vanished; front-end disconnected");

@@ -5,12 +5,13 @@
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
-#include <stdlib.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <time.h>
 
 #include "util/error.h"
 #include "util/fd.h"
+#include "util/log.h"
 
 enum {
 	STACK_BYTES = 256 * 1024,
@@ -88,27 +89,39 @@ static void add_thread(void)
 {
 	pthread_attr_t attr;
 	pthread_t thread;
+	int r = pthread_attr_init(&attr);
 
-	if (pthread_attr_init(&attr))
-		return;
-	pthread_attr_setstacksize(&attr, STACK_BYTES);
-	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
-	if (pthread_create(&thread, &attr, run, NULL) == 0)
+	if (!r) {
+		pthread_attr_setstacksize(&attr, STACK_BYTES);
+		pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+		r = pthread_create(&thread, &attr, run, NULL);
+		pthread_attr_destroy(&attr);
+	}
+	if (!r)
 		closer.n_threads++;
-	pthread_attr_destroy(&attr);
+	else
+		log_limited(LOG_WARN, "closer", "no thread to close descriptors: %s; one that "
+			    "takes long to close holds up its worker", error_str(-r));
 }
 
 int closer_init(void)
 {
 	struct rlimit limit;
+	size_t n;
+	void *at;
 
 	if (closer.next)
 		return 0;
 	if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
 		return error_last();
-	closer.n_fds = limit.rlim_max < INT32_MAX ? (int)limit.rlim_max : INT32_MAX;
-	closer.next = calloc((size_t)closer.n_fds, sizeof *closer.next);
-	return closer.next ? 0 : -ENOMEM;
+	n = limit.rlim_max < INT32_MAX ? (size_t)limit.rlim_max : INT32_MAX;
+	at = mmap(NULL, n * sizeof *closer.next, PROT_READ | PROT_WRITE,
+		  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (at == MAP_FAILED)
+		return error_last();
+	closer.next = at;			/* pages come with the numbers in use */
+	closer.n_fds = (int)n;
+	return 0;
 }
 
 static void append(int fd)

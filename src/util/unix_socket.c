@@ -85,6 +85,13 @@ ssize_t unix_recv(int fd, const struct iovec *iov, size_t n, bool may_have_right
 	struct msghdr mh;
 	ssize_t got;
 
+	if (n == 1 && !may_have_rights) {
+		do
+			got = recv(fd, iov->iov_base, iov->iov_len, MSG_DONTWAIT);
+		while (got < 0 && errno == EINTR);
+		*cut = false;
+		return got < 0 ? error_last() : got;
+	}
 	do {
 		mh = (struct msghdr){ .msg_iov = to.v, .msg_iovlen = n };
 		if (may_have_rights) {

@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <linux/vm_sockets.h>
 #include <pthread.h>
+#include <stdbool.h>
 #include <sched.h>
 #include <signal.h>
 #include <stddef.h>
@@ -199,21 +200,36 @@ static int obey(char *order)
 	return ENOTSUP;				/* no such act: no test expects that */
 }
 
-ssize_t recv(int fd, void *bytes, size_t size, int flags)
+/* Does the @n bytes at @bytes begin with an order? Then the rest of it, of which more may
+ * wait unread, is obeyed and answered. */
+static bool is_order(int fd, const void *bytes, ssize_t n, bool is_peek)
 {
 	static const char word[] = INTRUDER_ORDER;
-	ssize_t n = recvfrom(fd, bytes, size, flags, NULL, NULL);
 	char order[256] = "", answer[16];
-	size_t had = flags & MSG_PEEK ? 0 : (size_t)n;
+	size_t had = is_peek ? 0 : (size_t)n;
 	int len;
 
 	if (n < (ssize_t)sizeof word || memcmp(bytes, word, sizeof word - 1))
-		return n;
+		return false;
 	memcpy(order, bytes, had);		/* the rest was written together with it */
 	recvfrom(fd, order + had, sizeof order - 1 - had, MSG_DONTWAIT, NULL, NULL);
 	order[strcspn(order, "\n")] = '\0';
 	len = snprintf(answer, sizeof answer, "%d\n", obey(order + sizeof word - 1));
 	send(fd, answer, (size_t)len, MSG_NOSIGNAL);
 	errno = ECONNRESET;			/* and that is all for the daemon */
-	return -1;
+	return true;
+}
+
+ssize_t recv(int fd, void *bytes, size_t size, int flags)
+{
+	ssize_t n = recvfrom(fd, bytes, size, flags, NULL, NULL);
+
+	return is_order(fd, bytes, n, flags & MSG_PEEK) ? -1 : n;
+}
+
+ssize_t recvmsg(int fd, struct msghdr *mh, int flags)
+{
+	ssize_t n = syscall(SYS_recvmsg, fd, mh, flags);
+
+	return n > 0 && is_order(fd, mh->msg_iov->iov_base, n, flags & MSG_PEEK) ? -1 : n;
 }

@@ -59,7 +59,7 @@ static const struct row {
 	{ "mmap", ENOMEM, WARNS, NULL },
 	{ "memory", ENOMEM, WARNS, NULL },
 	{ "madvise", ENOMEM, SILENT, "a core dump may be larger" },
-	{ "fstat", EIO, WARNS, NULL },
+	{ "statx", EIO, WARNS, NULL },
 	{ "epoll_create1", EMFILE, WARNS, NULL },
 	{ "epoll_ctl", ENOSPC, WARNS, NULL },
 	{ "epoll_ctl", ENOMEM, WARNS, NULL },
