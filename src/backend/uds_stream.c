@@ -32,6 +32,7 @@ int uds_stream_new(struct uds_stream **out, struct loop *loop, struct mux *mux, 
 	*s = (struct uds_stream){ .owner = NULL };
 	sock_stream_init(&s->sock, &uds_kind, loop, mux, fd);
 	list_init(&s->link);
+	dial_init(&s->dial);
 	*out = s;
 	return 0;
 }
@@ -40,6 +41,8 @@ void uds_stream_free(struct uds_stream *s)
 {
 	list_remove(&s->link);
 	loop_timer_cancel(s->sock.loop, &s->timer);
+	if (s->dialer)
+		dial_cancel(s->dialer, &s->dial);
 	sock_stream_deinit(&s->sock);
 	free(s);
 }
