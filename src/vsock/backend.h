@@ -100,8 +100,13 @@ struct backend {
 /* Is a guest there that can take connections? */
 bool mux_is_running(const struct mux *mux);
 
-/* What a backend buffers for the guest comes out of this. */
+/* What a backend buffers for the guest comes out of this. Its references are taken and
+ * given up in the thread of the mux, or when that has ended. */
 struct byte_budget *mux_budget(struct mux *mux);
+
+/* @n siblings may connect to the guest: each gets its share of the connections. Before
+ * the first does. */
+void mux_set_siblings(struct mux *mux, size_t n);
 
 /* Bytes that a connection of the guest may send ahead of its receiver. */
 uint32_t mux_window(const struct mux *mux);
@@ -110,7 +115,7 @@ uint32_t mux_window(const struct mux *mux);
  * A stream that wants to talk to the guest's @port: of a host program, whose port at
  * the CID @host_cid is chosen here; or of a sibling's guest at @from. 0: @stream is
  * taken over. Otherwise the caller keeps it: -ENOTCONN: no guest is running; -ENOBUFS:
- * too many connections (siblings get half of them); -EADDRINUSE; -ENOMEM.
+ * too many connections (siblings get half of them, see shares.h); -EADDRINUSE; -ENOMEM.
  */
 int mux_connect_from_host(struct mux *mux, struct stream *stream, uint64_t host_cid,
 			  uint32_t port, uint64_t now_ms);

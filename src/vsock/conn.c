@@ -19,6 +19,7 @@ struct conn *conn_new(const struct vsock_addr *guest, const struct vsock_addr *p
 	*c = (struct conn){ .guest = *guest };
 	list_init(&c->ready_link);
 	list_init(&c->timer_link);
+	list_init(&c->share_link);
 	c->peer = *peer;
 	c->credit.buf_alloc = buf_alloc;
 	c->read_hint = READ_HINT_FIRST;

@@ -96,6 +96,7 @@ struct conn {
 	struct conn *hash_next;			/* in the mux's table */
 	struct list ready_link;			/* mux::ready */
 	struct list timer_link;			/* mux::timers[armed] */
+	struct list share_link;			/* shares::own */
 	uint64_t deadline_ms;
 	struct vsock_addr guest, peer;
 	struct credit credit;
@@ -104,13 +105,13 @@ struct conn {
 	int error;				/* -errno that ended it; 0: none, or it was logged */
 	uint8_t state;				/* enum conn_state */
 	uint8_t armed;				/* enum conn_timer: the one that it has */
+	uint8_t share;				/* enum share: the mux's, of those begun by siblings */
 	uint8_t ending;				/* the mux's: on mux::ending, and how it is to end */
 	uint8_t guest_shutdown;			/* VSOCK_SHUTDOWN_* that the guest said */
 	uint8_t shutdown_due;			/* ... that we are to say */
 	uint8_t shutdown_said;
 	uint8_t asks;				/* for news, in vain; no more than CONN_ASKS */
 	bool from_peer : 1;			/* begun by the peer, not by the guest */
-	bool from_sibling : 1;			/* begun by a sibling: the mux counts them */
 	bool nameless : 1;			/* the guest has forgotten it */
 	bool timer_restart : 1;			/* it made progress */
 	bool response_due : 1, request_due : 1;

@@ -9,6 +9,7 @@
 #include "util/log.h"
 #include "vsock/gather.h"
 #include "vsock/replies.h"
+#include "vsock/shares.h"
 #include "vsock/table.h"
 
 enum {
@@ -28,10 +29,10 @@ struct mux {
 	size_t n_backends;
 	bool is_running;
 
-	struct byte_budget buffered;		/* for all connections together */
+	struct byte_budget *buffered;		/* for all connections together */
 	struct table table;
 	size_t n_conns;				/* with nameless ones */
-	size_t n_from_siblings;			/* of those, begun by siblings */
+	struct shares shares;			/* of those, begun by siblings */
 	struct list ready;			/* conn::ready_link: has something to say */
 	struct list timers[CONN_NUM_TIMERS];	/* conn::timer_link, first to expire first */
 	struct list dead;			/* conn::ready_link: to be freed */
@@ -55,7 +56,7 @@ int mux_new(struct mux **out, const struct mux_config *config)
 	if (!mux)
 		return -ENOMEM;
 	mux->config = *config;
-	mux->buffered.max = config->max_buffered;
+	mux->buffered = byte_budget_new(config->max_buffered);
 	mux->gather = (struct gather){
 		.scratch = &config->scratch->to_host, .is_lost = config->is_lost, .ctx = config->ctx,
 	};
@@ -64,6 +65,7 @@ int mux_new(struct mux **out, const struct mux_config *config)
 	list_init(&mux->ending);
 	for (int i = 0; i < CONN_NUM_TIMERS; i++)
 		list_init(&mux->timers[i]);
+	shares_init(&mux->shares, (config->max_conns + 1) / 2);
 	mux->timer_ms[CONN_TIMER_CONNECT] = config->connect_ms;
 	mux->timer_ms[CONN_TIMER_REQUEST] = config->request_ms;
 	mux->timer_ms[CONN_TIMER_LINGER] = config->linger_ms;
@@ -72,7 +74,8 @@ int mux_new(struct mux **out, const struct mux_config *config)
 	mux->timer_ms[CONN_TIMER_ASK] = ASK_MS;
 	mux->timer_ms[CONN_TIMER_ASK_LATE] = ASK_LATE_MS;
 	mux->next_port = (uint32_t)(config->hash_seed % HOST_PORT_COUNT);
-	if (table_init(&mux->table, config->hash_seed) < 0) {
+	if (!mux->buffered || table_init(&mux->table, config->hash_seed) < 0) {
+		byte_budget_unref(mux->buffered);
 		free(mux);
 		return -ENOMEM;
 	}
@@ -84,7 +87,7 @@ static void free_conn(struct mux *mux, struct conn *c)
 {
 	list_remove(&c->ready_link);
 	list_remove(&c->timer_link);
-	mux->n_from_siblings -= c->from_sibling;
+	shares_give(&mux->shares, c);
 	mux->n_conns--;
 	conn_free(c);
 }
@@ -107,7 +110,12 @@ uint32_t mux_window(const struct mux *mux)
 
 struct byte_budget *mux_budget(struct mux *mux)
 {
-	return &mux->buffered;
+	return mux->buffered;
+}
+
+void mux_set_siblings(struct mux *mux, size_t n)
+{
+	shares_set_siblings(&mux->shares, n);
 }
 
 bool mux_is_running(const struct mux *mux)
@@ -275,6 +283,7 @@ void mux_free(struct mux *mux)
 	assert(mux->n_conns == 0);
 	table_deinit(&mux->table);
 	replies_deinit(&mux->replies);
+	byte_budget_unref(mux->buffered);
 	free(mux);
 }
 
@@ -339,7 +348,7 @@ static int on_request(struct mux *mux, const struct pkt *pkt, uint64_t now_ms)
 	if (r < 0)
 		return r;
 	c = conn_new(&pkt->src, &pkt->dst, stream, mux->config.buf_alloc,
-		     &mux->buffered);
+		     mux->buffered);
 	if (!c) {
 		stream->ops->close(stream, false);
 		return -ENOMEM;
@@ -572,16 +581,15 @@ static uint32_t take_port(struct mux *mux, uint64_t host_cid, uint32_t guest_por
 
 /* @peer: who calls; 0 or -errno as for mux_connect_from_host(). */
 static int connect_guest(struct mux *mux, struct stream *stream, const struct vsock_addr *peer,
-			 bool from_sibling, uint32_t port, uint64_t now_ms)
+			 enum share share, uint32_t port, uint64_t now_ms)
 {
 	struct vsock_addr guest = { mux->config.guest_cid, port };
-	struct conn *c = conn_new(&guest, peer, stream, mux->config.buf_alloc, &mux->buffered);
+	struct conn *c = conn_new(&guest, peer, stream, mux->config.buf_alloc, mux->buffered);
 
 	if (!c)
 		return -ENOMEM;
 	mux->n_conns++;
-	c->from_sibling = from_sibling;
-	mux->n_from_siblings += c->from_sibling;
+	shares_take(&mux->shares, c, share);
 	table_add(&mux->table, c);
 	conn_begin_requested(c);
 	settle(mux, c, now_ms);
@@ -616,7 +624,7 @@ int mux_connect_from_host(struct mux *mux, struct stream *stream, uint64_t host_
 
 	if (!r) {
 		peer.port = take_port(mux, host_cid, port);
-		r = connect_guest(mux, stream, &peer, false, port, now_ms);
+		r = connect_guest(mux, stream, &peer, SHARE_NONE, port, now_ms);
 	}
 	if (r < 0)
 		log_call_refused(mux, host_cid, port, r);
@@ -626,14 +634,15 @@ int mux_connect_from_host(struct mux *mux, struct stream *stream, uint64_t host_
 int mux_connect_from_sibling(struct mux *mux, struct stream *stream,
 			     const struct vsock_addr *from, uint32_t port, uint64_t now_ms)
 {
+	enum share share = shares_find(&mux->shares, from->cid);
 	int r = can_be_called(mux);
 
-	if (!r && mux->n_from_siblings >= (mux->config.max_conns + 1) / 2)
+	if (!r && share == SHARE_NONE)
 		r = -ENOBUFS;
 	if (!r && table_find(&mux->table, port, from))
 		r = -EADDRINUSE;
 	if (!r)
-		r = connect_guest(mux, stream, from, true, port, now_ms);
+		r = connect_guest(mux, stream, from, share, port, now_ms);
 	if (r < 0)
 		log_call_refused(mux, from->cid, port, r);
 	return r;
