@@ -92,10 +92,8 @@ static void say(struct end *e, unsigned word)
 	tell(e->other);
 }
 
-/* Each end counts what the other's guest consumes. */
 static void set_window(struct end *e)
 {
-	e->base.consumed = &e->consumed;
 	e->base.peer_window = e->link->window[e == &e->link->ends[0]];
 }
 
@@ -198,6 +196,7 @@ static void end_init(struct link *l, int i, enum phase phase, struct mailbox *ma
 	struct end *e = &l->ends[i];
 
 	e->base.ops = &sibling_stream_ops;
+	e->base.consumed = &e->consumed;
 	e->phase = phase;
 	e->link = l;
 	e->other = &l->ends[1 - i];
