@@ -20,6 +20,7 @@
 #include "config/limits.h"
 #include "config/plan.h"
 #include "device/worker.h"
+#include "ops/guard.h"
 #include "ops/sandbox.h"
 #include "util/closer.h"
 #include "util/error.h"
@@ -347,6 +348,7 @@ static int run(struct plan *plan)
 	log_info("main", "serving with %zu workers", daemon.n_workers);
 	sig = watchdog_wait(&ends);
 	log_info("main", "ends on signal %d", sig);
+	guard_start(atomic_load(&worker_failed));
 	daemon_deinit(&daemon);
 	return atomic_load(&worker_failed) ? -EIO : 0;
 }

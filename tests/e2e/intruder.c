@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
@@ -20,6 +21,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
 static long act_open(const char *path)
@@ -47,6 +49,23 @@ static long act_fork(const char *what)
 	if (pid == 0)
 		syscall(SYS_exit_group, 0);
 	return pid;
+}
+
+static atomic_bool unlink_hangs;
+
+/* No signal but SIGKILL gets it out, as in a file system that does not answer. */
+static long act_hang(const char *what)
+{
+	static const char said[] = "hangs\n";
+	sigset_t all;
+
+	atomic_store(&unlink_hangs, strcmp(what, "unlink") == 0);
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, NULL);
+	write(STDERR_FILENO, said, sizeof said - 1);
+	for (;;)
+		syscall(SYS_nanosleep, &(struct timespec){ .tv_sec = 1000 }, NULL);
+	return 0;
 }
 
 static long act_clone3(const char *what)
@@ -186,6 +205,7 @@ static const struct {
 	{ "ptrace", act_ptrace }, { "mmap", act_mmap }, { "mprotect", act_mprotect },
 	{ "mount", act_mount }, { "unshare", act_unshare }, { "chroot", act_chroot },
 	{ "setuid", act_setuid }, { "dumpable", act_dumpable }, { "thread", act_thread },
+	{ "hang", act_hang },
 };
 
 static int obey(char *order)
@@ -218,6 +238,14 @@ static bool is_order(int fd, const void *bytes, ssize_t n, bool is_peek)
 	send(fd, answer, (size_t)len, MSG_NOSIGNAL);
 	errno = ECONNRESET;			/* and that is all for the daemon */
 	return true;
+}
+
+/* This one a signal gets out: the kernel lets a fatal one. */
+int unlink(const char *path)
+{
+	while (atomic_load(&unlink_hangs))
+		syscall(SYS_nanosleep, &(struct timespec){ .tv_sec = 1000 }, NULL);
+	return unlinkat(AT_FDCWD, path, 0);
 }
 
 ssize_t recv(int fd, void *bytes, size_t size, int flags)
