@@ -231,14 +231,46 @@ static bool replace_page(struct region *r, size_t off)
 		map_zeroes(r->map, r->map_len);
 }
 
-/* Only called for a fault of this very thread, hence never while it changes
- * its own list; mmap is a plain system call. */
+static void on_sigbus(int sig, siginfo_t *info, void *context);
+
+static int catch_sigbus(void)
+{
+	struct sigaction sa = { .sa_sigaction = on_sigbus, .sa_flags = SA_SIGINFO | SA_NODEFER };
+
+	sigemptyset(&sa.sa_mask);
+	return sigaction(SIGBUS, &sa, NULL);
+}
+
+/*
+ * What somebody sent by kill(2) is no fault: it does what it does to any process,
+ * and at once, since to return with our handler gone would leave the next lost page
+ * to end all VMs. Process 1 of a container survives it, and keeps the handler.
+ */
+static void take_foreign(int sig)
+{
+	signal(sig, SIG_DFL);
+	raise(sig);
+	catch_sigbus();
+}
+
+/*
+ * For a fault it is called by the very thread, hence never while that changes its
+ * own list; mmap is a plain system call. A page that the hardware has lost but that
+ * nobody has touched (BUS_MCEERR_AO) is no fault yet.
+ */
 static void on_sigbus(int sig, siginfo_t *info, void *context)
 {
 	const char *at = info->si_addr;
 	int saved_errno = errno;
 
 	(void)context;
+	if (info->si_code == BUS_MCEERR_AO)
+		return;
+	if (info->si_code <= 0) {
+		take_foreign(sig);
+		errno = saved_errno;
+		return;
+	}
 	if (of_thread.next) {
 		list_for_each(link, &of_thread) {
 			struct gmem *mem = container_of(link, struct gmem, link);
@@ -261,10 +293,5 @@ static void on_sigbus(int sig, siginfo_t *info, void *context)
 
 int gmem_catch_sigbus(void)
 {
-	struct sigaction sa = { .sa_sigaction = on_sigbus, .sa_flags = SA_SIGINFO | SA_NODEFER };
-
-	sigemptyset(&sa.sa_mask);
-	if (sigaction(SIGBUS, &sa, NULL) < 0)
-		return error_last();
-	return 0;
+	return catch_sigbus() < 0 ? error_last() : 0;
 }

@@ -60,6 +60,7 @@ bool gmem_is_lost(const struct gmem *mem);
 /*
  * Installs the SIGBUS handler of the process. A fault within a region of the
  * faulting thread replaces that page by zeroes and marks the gmem lost; any
- * other ends the process as if there were no handler. 0 or -errno.
+ * other, and a SIGBUS that somebody sent, ends the process as if there were no
+ * handler. 0 or -errno.
  */
 int gmem_catch_sigbus(void);

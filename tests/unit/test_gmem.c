@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "unit.h"
@@ -251,6 +252,35 @@ START_TEST(other_sigbus_ends_the_process)
 }
 END_TEST
 
+/* Sent by somebody: it ends us like any process, at once. */
+START_TEST(foreign_sigbus_ends_the_process)
+{
+	ck_assert_int_eq(gmem_catch_sigbus(), 0);
+	ck_assert_int_eq(add(0, FILE_SIZE, 0, 0), 0);
+	ck_assert_int_eq(kill(getpid(), SIGBUS), 0);
+}
+END_TEST
+
+/* The hardware has lost a page that nobody has touched: nothing yet, and the handler
+ * stays. _i: of ours, or not. */
+START_TEST(early_word_of_a_lost_page)
+{
+	siginfo_t word = { .si_code = BUS_MCEERR_AO };
+	GUEST uint8_t *ptr;
+
+	ck_assert_int_eq(gmem_catch_sigbus(), 0);
+	ck_assert_int_eq(add(0, FILE_SIZE, 0, 0), 0);
+	ptr = gmem_ptr_gpa(mem, 0, FILE_SIZE);
+	word.si_addr = _i ? (void *)(uintptr_t)ptr : ours;
+	ck_assert_int_eq((int)syscall(SYS_rt_sigqueueinfo, getpid(), SIGBUS, &word), 0);
+	ck_assert(!gmem_is_lost(mem));
+	ck_assert_uint_eq(ptr[1], ours[1]);
+	ck_assert_int_eq(ftruncate(memfd, 0), 0);
+	ck_assert_uint_eq(ptr[1], 0);
+	ck_assert(gmem_is_lost(mem));
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("gmem");
@@ -264,6 +294,8 @@ int main(void)
 	tcase_add_test(tc, all_slots);
 	tcase_add_test(tc, vanishes);
 	tcase_add_test_raise_signal(tc, other_sigbus_ends_the_process, SIGBUS);
+	tcase_add_test_raise_signal(tc, foreign_sigbus_ends_the_process, SIGBUS);
+	tcase_add_loop_test(tc, early_word_of_a_lost_page, 0, 2);
 	suite_add_tcase(suite, tc);
 	return unit_main(suite);
 }
