@@ -112,6 +112,7 @@ static void on_sigsys(int sig, siginfo_t *info, void *context)
 		       name_of(nr), nr);
 	signal(sig, SIG_DFL);
 	raise(sig);
+	_exit(128 + sig);			/* process 1 of a container survives that */
 }
 
 int report_catch_sigsys(void)

@@ -3,6 +3,7 @@
  * The sandbox from inside: what an intruder in the daemon can still do, with all
  * of it and with only a piece.
  */
+#include <sched.h>
 #include <signal.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -60,6 +61,14 @@ static int order_at(const char *act, const char *folder)
 	snprintf(text, sizeof text, "%.*s%s%s", at ? (int)(at - act) : (int)strlen(act), act,
 		 at ? folder : "", at ? at + 2 : "");
 	return order(text);
+}
+
+static void block_all_signals(void)
+{
+	sigset_t all;
+
+	sigfillset(&all);
+	sigprocmask(SIG_SETMASK, &all, NULL);
 }
 
 /* In all of them the daemon stays as it is. @logs: the call it names, or NULL. */
@@ -146,6 +155,32 @@ START_TEST(intruder_is_named_and_ends)
 }
 END_TEST
 
+/* Process 1 of a container is spared a signal without a handler; not this one. */
+START_TEST(intruder_in_process_1_ends)
+{
+	if (unshare(CLONE_NEWPID) < 0)
+		return;				/* not root */
+	start_with_intruder(NULL);
+	ck_assert_int_eq(order("socket inet"), -1);
+	ck_assert_int_eq(daemon_wait_exit(&vhd, DEADLINE_MS), 128 + SIGSYS);
+	confined_check_log("error sandbox: system call socket (");
+}
+END_TEST
+
+/* A launcher's mask: what the filter refuses is still refused by our handler. */
+START_TEST(intruder_with_all_signals_blocked)
+{
+	vhd.prepare = block_all_signals;
+	start_with_intruder(NULL);
+	if (!IS_SANITIZED)
+		ck_assert_int_eq(order("open /etc/shadow"), EPERM);
+	e2e_check_alive();
+	ck_assert_int_eq(order("socket inet"), -1);
+	ck_assert_int_eq(daemon_wait_exit(&vhd, DEADLINE_MS), -SIGSYS);
+	confined_check_log("error sandbox: system call socket (");
+}
+END_TEST
+
 /* Without the sandbox too, so that it is seen to make the difference; and landlock
  * needs not be there for it. */
 static const struct reach {
@@ -212,6 +247,8 @@ int main(void)
 	setenv("TEST_SANDBOX", "", 1);		/* it is what it is by default */
 	tcase_add_loop_test(tc, intruder_is_refused, 0, COUNT(survived));
 	tcase_add_loop_test(tc, intruder_is_named_and_ends, 0, COUNT(fatal));
+	tcase_add_test(tc, intruder_in_process_1_ends);
+	tcase_add_test(tc, intruder_with_all_signals_blocked);
 	tcase_add_loop_test(tc, intruder_connects_only_within, 0, COUNT(reaches));
 	tcase_add_test(tc, landlock_alone);
 	tcase_add_test(tc, log_mode_names_and_lets_go_on);
