@@ -5,13 +5,11 @@
  * Exit status: 0 after SIGTERM, SIGINT or SIGHUP; 2: your command line or
  * configuration; 1: the system.
  */
-#include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 
 #include "backend/afvsock.h"
@@ -20,6 +18,7 @@
 #include "config/limits.h"
 #include "config/plan.h"
 #include "device/worker.h"
+#include "ops/launch.h"
 #include "ops/sandbox.h"
 #include "util/error.h"
 #include "util/listener.h"
@@ -29,6 +28,8 @@
 struct daemon {
 	struct worker **workers;
 	size_t n_workers;
+	bool *has_vm;				/* of each VM of the plan: it is served */
+	size_t n_vms;				/* that are */
 	struct sibling_dir *siblings;
 };
 
@@ -37,40 +38,13 @@ static atomic_bool worker_failed;
 static void on_worker_failed(void)
 {
 	atomic_store(&worker_failed, true);
-	kill(getpid(), SIGTERM);
-}
-
-/* As many descriptors as the system lets us have; how many that is. */
-static uint64_t raise_descriptor_limit(void)
-{
-	struct rlimit limit;
-
-	if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
-		return UINT64_MAX;
-	if (limit.rlim_cur < limit.rlim_max) {
-		rlim_t old = limit.rlim_cur;
-
-		limit.rlim_cur = limit.rlim_max;
-		if (setrlimit(RLIMIT_NOFILE, &limit) < 0) {
-			log_warn("main", "cannot raise the limit of open files: %s",
-				 error_str(error_last()));
-			return old;
-		}
-	}
-	return limit.rlim_cur;
-}
-
-static size_t count_cpus(void)
-{
-	cpu_set_t set;
-
-	return sched_getaffinity(0, sizeof set, &set) == 0 ? (size_t)CPU_COUNT(&set) : 1;
+	launch_end();
 }
 
 /* More would have nothing to do. */
 static size_t count_workers(const struct plan *plan)
 {
-	size_t want = plan->threads ? plan->threads : count_cpus();
+	size_t want = plan->threads ? plan->threads : launch_count_cpus();
 
 	return want < plan->n_vms ? want : plan->n_vms;
 }
@@ -182,15 +156,18 @@ static int add_vm(struct daemon *d, struct worker *w, const struct plan *plan,
 /* What one VM lacks is no reason to refuse the others: 0 if any is there. */
 static int add_vms(struct daemon *d, const struct plan *plan)
 {
-	size_t n_added = 0;
 	int r, last = 0;
 
+	d->has_vm = calloc(plan->n_vms, sizeof *d->has_vm);
+	if (!d->has_vm)
+		return -ENOMEM;
 	for (size_t i = 0; i < plan->n_vms; i++) {
 		const struct vm_plan *vm = &plan->vms[i];
 
 		r = add_vm(d, d->workers[i % d->n_workers], plan, vm);
 		if (!r) {
-			n_added++;
+			d->has_vm[i] = true;
+			d->n_vms++;
 			continue;
 		}
 		last = r;
@@ -198,10 +175,11 @@ static int add_vms(struct daemon *d, const struct plan *plan)
 			log_err("main", "vm %llu is left out: %s",
 				(unsigned long long)vm->guest_cid, error_str(r));
 	}
-	return n_added ? 0 : last;
+	return d->n_vms ? 0 : last;
 }
 
-static int enter_sandbox(const struct plan *plan)
+/* The sockets of a VM that was left out have no name to keep in reach. */
+static int enter_sandbox(const struct daemon *d, const struct plan *plan)
 {
 	struct sandbox_config config = {
 		.is_strict = plan->sandbox == SANDBOX_STRICT,
@@ -213,12 +191,14 @@ static int enter_sandbox(const struct plan *plan)
 
 	if (plan->sandbox == SANDBOX_OFF)
 		return sandbox_change_user(plan->uid, plan->gid);
-	sockets = calloc(2 * plan->n_vms, sizeof *sockets);
+	sockets = calloc(2 * d->n_vms, sizeof *sockets);
 	if (!sockets)
 		return -ENOMEM;
 	for (size_t i = 0; i < plan->n_vms; i++) {
 		const struct vm_plan *vm = &plan->vms[i];
 
+		if (!d->has_vm[i])
+			continue;
 		sockets[config.n_sockets++] = vm->socket;
 		if (vm->uds_path)
 			sockets[config.n_sockets++] = vm->uds_path;
@@ -250,6 +230,7 @@ static void daemon_deinit(struct daemon *d)
 	for (size_t i = 0; i < d->n_workers; i++)
 		worker_free(d->workers[i]);
 	free(d->workers);
+	free(d->has_vm);
 	sibling_dir_free(d->siblings);
 	*d = (struct daemon){ .n_workers = 0 };
 }
@@ -274,7 +255,7 @@ static int daemon_init(struct daemon *d, const struct plan *plan)
 		sibling_dir_add(d->siblings, plan->vms[i].guest_cid, plan->vms[i].groups,
 				plan->vms[i].n_groups, worker_mailbox(d->workers[i % want]));
 	sibling_dir_seal(d->siblings);
-	if ((r = add_vms(d, plan)) < 0 || (r = enter_sandbox(plan)) < 0)
+	if ((r = add_vms(d, plan)) < 0 || (r = enter_sandbox(d, plan)) < 0)
 		goto fail;
 	if ((r = log_start_thread()) < 0)
 		goto fail;
@@ -305,16 +286,6 @@ static void warn_of_long_paths(const struct plan *plan)
 	}
 }
 
-static void block_signals(sigset_t *ends)
-{
-	sigemptyset(ends);
-	sigaddset(ends, SIGTERM);
-	sigaddset(ends, SIGINT);
-	sigaddset(ends, SIGHUP);
-	pthread_sigmask(SIG_BLOCK, ends, NULL);	/* inherited by the workers */
-	signal(SIGPIPE, SIG_IGN);
-}
-
 /* One guest's connections must not take the descriptors of another's. */
 static void share_descriptors(struct plan *plan, uint64_t n_fds)
 {
@@ -331,11 +302,11 @@ static int run(struct plan *plan)
 	sigset_t ends;
 	int sig, r;
 
-	block_signals(&ends);
+	launch_block_ends(&ends);
 	umask(077);
 	if ((r = sandbox_check_user(plan->uid, plan->gid)) < 0)
 		return r;
-	share_descriptors(plan, raise_descriptor_limit());
+	share_descriptors(plan, launch_raise_files());
 	warn_of_long_paths(plan);
 	if ((r = gmem_catch_sigbus()) < 0 || (r = daemon_init(&daemon, plan)) < 0) {
 		log_err("main", "cannot start: %s", error_str(r));
@@ -351,8 +322,12 @@ static int run(struct plan *plan)
 int main(int argc, char **argv)
 {
 	struct plan plan;
-	int r = plan_init(&plan, argc, argv);
+	int r;
 
+	if (launch_open_streams() < 0)
+		return 1;			/* nowhere to say it */
+	launch_reset_signals();
+	r = plan_init(&plan, argc, argv);
 	if (r == CONFIG_E_EXIT)
 		return 0;
 	if (r)
