@@ -26,7 +26,7 @@
 struct sandbox_folders {
 	char **paths;				/* owned */
 	size_t n;
-	char *cwd;				/* owned; where relative paths begin */
+	char *cwd;				/* owned; where relative paths begin; NULL: gone */
 };
 
 /* @may_make_user: where that takes a user namespace, it may have one. */

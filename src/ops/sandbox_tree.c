@@ -139,7 +139,7 @@ static int change_root(const char *cwd)
 		r = errno == EINVAL ? chroot(".") : -1;
 	if (r < 0)
 		return error_last();
-	if (chdir(cwd) < 0 && chdir("/") < 0)
+	if ((!cwd || chdir(cwd) < 0) && chdir("/") < 0)
 		return error_last();
 	if (mount(NULL, "/", NULL, MS_REMOUNT | MS_BIND | MS_RDONLY | ROOT_FLAGS, NULL) < 0)
 		return error_last();
@@ -149,21 +149,27 @@ static int change_root(const char *cwd)
 /* The new root lies, for a moment, on one of the folders: a place that is there. */
 static int build(const struct sandbox_folders *folders, int *trees)
 {
+	/* By name there may be no way back; none at all where that folder is closed to us. */
+	int here = open(".", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	const char *place = folders->paths[0];
 	int r = open_trees(folders, trees);
 
-	if (r)
+	if (!r && mount("none", place, "tmpfs", ROOT_FLAGS, "mode=0755") < 0)
+		r = error_last();
+	if (r) {
+		fd_close(&here);
 		return r;
-	if (mount("none", place, "tmpfs", ROOT_FLAGS, "mode=0755") < 0)
-		return error_last();
+	}
 	if (chdir(place) < 0)
 		r = error_last();
 	for (size_t i = 0; !r && i < folders->n; i++)
 		r = bring(folders->paths[i], trees[i]);
 	if (!r)
 		r = change_root(folders->cwd);
-	if (r < 0 && umount2(place, MNT_DETACH) == 0 && chdir(folders->cwd) < 0)
-		return error_last();
+	if (r < 0 && umount2(place, MNT_DETACH) == 0 && (here < 0 || fchdir(here) < 0) &&
+	    chdir("/") < 0)
+		r = error_last();
+	fd_close(&here);
 	return r;
 }
 

@@ -161,6 +161,27 @@ START_TEST(lack_is_an_error_if_strict)
 }
 END_TEST
 
+/* ---- where it was started ---- */
+
+static void leave_no_folder(void)
+{
+	must(chdir(vhd.dir) == 0 && mkdir("gone", 0700) == 0 && chdir("gone") == 0);
+	must(rmdir("../gone") == 0);
+}
+
+/* Half a file tree is taken back, though there is no name to go back to. */
+START_TEST(lack_without_a_working_directory)
+{
+	confined_take_away(SYS_move_mount, EPERM);
+	vhd.prepare = leave_no_folder;
+	e2e_start(NULL, NULL);
+	e2e_check_alive();
+	confined_check_log("connects are not confined to the folders of the sockets");
+	ck_assert_int_eq(daemon_stop(&vhd, DEADLINE_MS), 0);
+	ck_assert_int_ne(access(vhd.uds, F_OK), 0);
+}
+END_TEST
+
 /* ---- users ---- */
 
 /* A daemon that is not dumpable belongs to root in /proc. */
@@ -249,6 +270,15 @@ static bool has_user_namespaces(void)
 	return status_of_child == 0;
 }
 
+/* Where su and sudo leave one who came from root's home. */
+static void enter_closed_folder(void)
+{
+	char path[96];
+
+	snprintf(path, sizeof path, "%s/closed", vhd.dir);
+	must(mkdir(path, 0700) == 0 && chdir(path) == 0);
+}
+
 /* _i: also when it says who it is. */
 START_TEST(works_for_others_than_root)
 {
@@ -257,6 +287,7 @@ START_TEST(works_for_others_than_root)
 		_i ? "--user" : NULL, "65534", "--group", "65534", NULL,
 	};
 
+	enter_closed_folder();
 	if (!spawn_unprivileged(args))
 		return;
 	must(daemon_wait_listening(&vhd, vhd.uds));
@@ -304,6 +335,7 @@ int main(void)
 	tcase_add_test(bare, folders_as_they_are_spelled);
 	tcase_add_loop_test(bare, lack_is_one_warning, 0, COUNT(lacks));
 	tcase_add_loop_test(bare, lack_is_an_error_if_strict, 0, COUNT(lacks));
+	tcase_add_test(bare, lack_without_a_working_directory);
 	tcase_add_loop_test(bare, user_option, 0, 4);
 	tcase_add_loop_test(bare, works_for_others_than_root, 0, 2);
 	tcase_add_loop_test(bare, only_root_becomes_another, 0, 2);
