@@ -60,6 +60,14 @@ static struct listener_access socket_access(const struct plan *plan,
 	};
 }
 
+static void log_unopened(const char *key, uint64_t cid, const char *path, int error)
+{
+	char why[LISTENER_TEXT_MAX];
+
+	listener_explain(path, error, why);
+	log_err("main", "vm %llu: %s %s: %s", (unsigned long long)cid, key, path, why);
+}
+
 static int add_siblings(struct device *dev, struct sibling_dir *dir, const struct vm_plan *vm,
 			struct worker *w)
 {
@@ -87,8 +95,7 @@ static int add_uds(struct device *dev, const struct plan *plan, const struct vm_
 	int r = uds_new(&backend, &config);
 
 	if (r < 0) {
-		log_err(device_tag(dev), "uds-path %s: %s", vm->uds_path,
-			listener_str_error(r));
+		log_unopened("uds-path", vm->guest_cid, vm->uds_path, r);
 		return r;
 	}
 	device_add_backend(dev, backend);
@@ -138,8 +145,7 @@ static int add_vm(struct daemon *d, struct worker *w, const struct plan *plan,
 	int r = device_new(&dev, &config);
 
 	if (r < 0) {
-		log_err("main", "vm %llu: socket %s: %s", (unsigned long long)vm->guest_cid,
-			vm->socket, listener_str_error(r));
+		log_unopened("socket", vm->guest_cid, vm->socket, r);
 		return r;
 	}
 	r = add_backends(d, dev, plan, vm, w);
@@ -171,9 +177,8 @@ static int add_vms(struct daemon *d, const struct plan *plan)
 			continue;
 		}
 		last = r;
-		if (plan->n_vms > 1)
-			log_err("main", "vm %llu is left out: %s",
-				(unsigned long long)vm->guest_cid, error_str(r));
+		log_err("main", "vm %llu is left out: %s", (unsigned long long)vm->guest_cid,
+			error_str(r));
 	}
 	return d->n_vms ? 0 : last;
 }
@@ -312,7 +317,8 @@ static int run(struct plan *plan)
 		log_err("main", "cannot start: %s", error_str(r));
 		return r;
 	}
-	log_info("main", "serving with %zu workers", daemon.n_workers);
+	log_info("main", "serving %zu of %zu VM%s with %zu worker%s", daemon.n_vms, plan->n_vms,
+		 plan->n_vms == 1 ? "" : "s", daemon.n_workers, daemon.n_workers == 1 ? "" : "s");
 	sigwait(&ends, &sig);
 	log_info("main", "ends on signal %d", sig);
 	daemon_deinit(&daemon);

@@ -73,7 +73,7 @@ END_TEST
 
 /* ---- one bad VM ---- */
 
-enum in_the_way { NO_FOLDER, OTHER_FILE, LISTENER };
+enum in_the_way { NO_FOLDER, OTHER_FILE, OTHER_FILE_BESIDE, LISTENER };
 
 static const struct {
 	enum in_the_way what;
@@ -84,6 +84,8 @@ static const struct {
 	{ NO_FOLDER, true, "No such file or directory" },
 	{ OTHER_FILE, false, "a file that is not a socket is in the way" },
 	{ OTHER_FILE, true, "a file that is not a socket is in the way" },
+	{ OTHER_FILE_BESIDE, false, "/bad~: a file that is not a socket is in the way" },
+	{ OTHER_FILE_BESIDE, true, "/bad~: a file that is not a socket is in the way" },
 	{ LISTENER, false, "somebody listens there already" },
 	{ LISTENER, true, "somebody listens there already" },
 };
@@ -96,8 +98,11 @@ static int make_bad_path(enum in_the_way what, char *path, size_t size)
 	path_in(path, size, what == NO_FOLDER ? "no/folder" : "bad");
 	if (what == NO_FOLDER)
 		return -1;
-	if (what == OTHER_FILE) {
-		fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+	if (what == OTHER_FILE || what == OTHER_FILE_BESIDE) {
+		char file[160];
+
+		snprintf(file, sizeof file, "%s%s", path, what == OTHER_FILE ? "" : "~");
+		fd = open(file, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
 	} else {
 		struct sockaddr_un at = { .sun_family = AF_UNIX };
 
@@ -122,7 +127,9 @@ static void make_bad_vm(char *words, size_t size, int i, const char *bad)
 START_TEST(one_bad_vm_is_left_out)
 {
 	char good[384], words[384], bad[128], fine[128], *log;
-	const char *const args[] = { "--vm", words, "--vm", good, NULL };
+	const char *const args[] = {
+		"--vm", words, "--vm", good, "--log-level=info", "--threads=1", NULL,
+	};
 	int fd = make_bad_path(bad_cases[_i].what, bad, sizeof bad);
 
 	make_bad_vm(words, sizeof words, _i, bad);
@@ -136,8 +143,9 @@ START_TEST(one_bad_vm_is_left_out)
 	ck_assert_int_eq(access(fine, F_OK), -1);
 	log = daemon_log(&vhd);
 	ck_assert_msg(strstr(log, bad_cases[_i].says) != NULL, "%s", log);
-	ck_assert_msg(strstr(log, "vm 4 is left out") != NULL, "%s", log);
+	ck_assert_msg(strstr(log, " error main: vm 4 is left out: ") != NULL, "%s", log);
 	free(log);
+	ck_assert(daemon_wait_log(&vhd, " main: serving 1 of 2 VMs with 1 worker\n"));
 	if (fd >= 0)
 		close(fd);
 }
@@ -169,7 +177,7 @@ START_TEST(the_only_vm_is_bad)
 	ck_assert_int_eq(daemon_wait_exit(&vhd, DEADLINE_MS), 1);
 	log = daemon_log(&vhd);
 	ck_assert_msg(strstr(log, bad_cases[_i].says) != NULL, "%s", log);
-	ck_assert(!strstr(log, "left out"));
+	ck_assert_msg(strstr(log, " error main: vm 4 is left out: ") != NULL, "%s", log);
 	free(log);
 	if (fd >= 0)
 		close(fd);
