@@ -155,7 +155,8 @@ static int add_vm(struct daemon *d, struct worker *w, const struct plan *plan,
 		device_free(dev);
 		return r;
 	}
-	log_info(device_tag(dev), "listening on %s", vm->socket);
+	log_info(device_tag(dev), "listening on %s, mode %04o", vm->socket,
+		 (unsigned)vm->vhost_socket.mode);
 	return 0;
 }
 
@@ -308,7 +309,6 @@ static int run(struct plan *plan)
 	int sig, r;
 
 	launch_block_ends(&ends);
-	umask(077);
 	if ((r = sandbox_check_user(plan->uid, plan->gid)) < 0)
 		return r;
 	share_descriptors(plan, launch_raise_files());
@@ -333,7 +333,7 @@ int main(int argc, char **argv)
 	if (launch_open_streams() < 0)
 		return 1;			/* nowhere to say it */
 	launch_reset_signals();
-	r = plan_init(&plan, argc, argv);
+	r = plan_init(&plan, umask(077), argc, argv);
 	if (r == CONFIG_E_EXIT)
 		return 0;
 	if (r)

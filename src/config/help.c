@@ -79,7 +79,8 @@ static void print_common_options(const struct plan *plan)
 	printf(
 "\n"
 "All VMs:\n"
-"      --socket-mode MODE     mode of the sockets created, octal (default %04o)\n"
+"      --socket-mode MODE     mode of the sockets created, octal (default\n"
+"                             0600, plus rw for whomever the umask lets write)\n"
 "      --socket-group GROUP   group of the sockets created, name or number\n"
 "      --uds-mode MODE        of the sockets at uds-path alone; all four are\n"
 "      --uds-group GROUP      keys of --vm and of the file too\n"
@@ -108,8 +109,7 @@ static void print_common_options(const struct plan *plan)
 "\n"
 "Exit status: 0 after a signal to end, 1 if the system fails us, 2 for a\n"
 "mistake in the options or the file.\n",
-	       (unsigned)plan->vhost_socket.mode, plan->linger_ms / 1000.0,
-	       plan->pause_grace_ms / 1000.0);
+	       plan->linger_ms / 1000.0, plan->pause_grace_ms / 1000.0);
 }
 
 int help_print(void)

@@ -17,7 +17,11 @@ enum { CONFIG_E_EXIT = 1, CONFIG_E_USAGE = 2 };
 
 enum sandbox_wish { SANDBOX_OFF, SANDBOX_LOG, SANDBOX_ON, SANDBOX_STRICT };
 
-/* Who may use a socket that we make. */
+/*
+ * Who may use a socket that we make. Where nobody has said a mode or a group, it is
+ * the owner and whom the umask of the start lets write: with the original, umask is
+ * what opens sockets to others.
+ */
 struct socket_plan {
 	mode_t mode;				/* SOCKET_MODE_UNSET: nobody has said */
 	char *group;				/* as given: a name or a number, or NULL */
@@ -54,6 +58,7 @@ struct plan {
 	int log_level;				/* enum log_level */
 	char *log_file;				/* NULL: standard error */
 	struct socket_plan vhost_socket, uds_socket;	/* of VMs that say nothing else */
+	mode_t umask;				/* as we were started with */
 	uid_t uid;				/* to become; (uid_t)-1: stay */
 	gid_t gid;
 	enum sandbox_wish sandbox;
@@ -62,8 +67,8 @@ struct plan {
 };
 
 /*
- * Fills @plan from the command line, @argv as main() gets it; reads the file
- * that --config names. May write to stdout (--help, --version); what is wrong
+ * Fills @plan from the command line, @argv as main() gets it, and the @umask that
+ * the process was started with; reads the file that --config names. May write to stdout (--help, --version); what is wrong
  * goes to stderr, in one line that names option, key and value, and in YAML
  * file and line.
  *
@@ -71,5 +76,5 @@ struct plan {
  * user's mistake, exit status 2; -errno: the system's, exit status 1. @plan is
  * in its null state unless 0.
  */
-int plan_init(struct plan *plan, int argc, char **argv);
+int plan_init(struct plan *plan, mode_t umask, int argc, char **argv);
 void plan_deinit(struct plan *plan);

@@ -242,6 +242,49 @@ START_TEST(gone_working_directory)
 }
 END_TEST
 
+/* ---- the umask ---- */
+
+static const struct {
+	mode_t umask;
+	const char *option, *value;
+	mode_t socket, uds;
+} umask_cases[] = {
+	{ 0022, NULL, NULL, 0600, 0600 },
+	{ 0002, NULL, NULL, 0660, 0660 },
+	{ 0000, NULL, NULL, 0666, 0666 },
+	{ 0000, "--socket-mode", "0600", 0600, 0600 },
+	{ 0000, "--uds-mode", "0640", 0666, 0640 },
+};
+
+static void set_umask(void)
+{
+	umask(umask_cases[which].umask);
+}
+
+/* Who had opened the original's sockets by `umask 000` has opened these; and only
+ * them: a log file is nobody else's. */
+START_TEST(umask_opens_sockets)
+{
+	char path[128];
+	const char *const options[] = {
+		"--log-file", path, umask_cases[_i].option, umask_cases[_i].value, NULL,
+	};
+	struct stat st;
+
+	which = (unsigned)_i;
+	vhd.prepare = set_umask;
+	snprintf(path, sizeof path, "%s/own.log", vhd.dir);
+	e2e_start(options, NULL);
+	ck_assert(stat(vhd.socket, &st) == 0);
+	ck_assert_uint_eq(st.st_mode & 07777, umask_cases[_i].socket);
+	ck_assert(stat(vhd.uds, &st) == 0);
+	ck_assert_uint_eq(st.st_mode & 07777, umask_cases[_i].uds);
+	ck_assert(stat(path, &st) == 0);
+	ck_assert_uint_eq(st.st_mode & 07777, 0600);
+	e2e_check_alive();
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("launch");
@@ -259,5 +302,7 @@ int main(void)
 	tcase_add_loop_test(tc, closed_streams_become_the_null_device, 1, 8);
 	tcase_add_test(tc, closed_output_fails_help);
 	tcase_add_loop_test(tc, gone_working_directory, 0, 2);
+	tc = e2e_case(s, "umask", e2e_setup_bare, 60);
+	tcase_add_loop_test(tc, umask_opens_sockets, 0, COUNT(umask_cases));
 	return e2e_run(s);
 }

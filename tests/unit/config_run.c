@@ -13,6 +13,8 @@
 
 #include "config/plan.h"
 
+mode_t config_run_umask = 022;
+
 /* Standard output or error, caught in a memfd. */
 struct capture {
 	FILE *stream;
@@ -111,7 +113,7 @@ void config_run_words(struct config_run *run, int argc, char **argv)
 	memset(run, 0, sizeof *run);
 	capture_begin(&out, stdout);
 	capture_begin(&err, stderr);
-	run->result = plan_init(&plan, argc, argv);
+	run->result = plan_init(&plan, config_run_umask, argc, argv);
 	capture_end(&err, run->err);
 	capture_end(&out, run->out);
 	if (run->result == 0)

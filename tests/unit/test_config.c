@@ -419,6 +419,43 @@ START_TEST(rust_log)
 }
 END_TEST
 
+/* Who may use the sockets, by the umask and by what is said: "sockets=..." or the mode
+ * that is the same for all. */
+static const struct {
+	mode_t umask;
+	const char *words, *plan;
+} umask_cases[] = {
+	{ 0077, VM, "mode=600" },
+	{ 0022, VM, "mode=600" },
+	{ 0027, VM, "mode=600" },
+	{ 0007, VM, "mode=660" },
+	{ 0002, VM, "mode=660" },
+	{ 0020, VM, "mode=606" },
+	{ 0000, VM, "mode=666" },
+	{ 0111, VM, "mode=666" },
+	{ 0777, VM, "mode=600" },
+	{ 0000, VM "--socket-mode 600", "mode=600" },
+	{ 0077, VM "--socket-mode 666", "mode=666" },
+	{ 0000, VM "--socket-group 7", "mode=600" },
+	{ 0000, VM "--uds-group 7", "sockets=666:-1,600:7" },
+	{ 0000, VM "--uds-mode 622", "sockets=666:-1,622:-1" },
+	{ 0000, VM "--user 5 --group 6", "mode=666" },
+	{ 0000, "--vm socket=s,uds-path=u,socket-group=7", "sockets=600:7,600:7" },
+	{ 0000, "--vm socket=s,uds-path=u,socket-mode=640", "sockets=640:-1,640:-1" },
+};
+
+START_TEST(modes_by_umask)
+{
+	struct config_run run;
+
+	config_run_umask = umask_cases[_i].umask;
+	config_run(&run, umask_cases[_i].words);
+	ck_assert_msg(strstr(run.plan, umask_cases[_i].plan), "%s: %s", umask_cases[_i].words,
+		      run.plan);
+	ck_assert_int_eq(strstr(run.plan, "sockets=") != NULL, *umask_cases[_i].plan == 's');
+}
+END_TEST
+
 static const char *const help_words[] = { "-h", "--help", "-vh", VM "--help", "--help x" };
 
 START_TEST(help)
@@ -429,7 +466,7 @@ START_TEST(help)
 		"--host-cid", "--forward-listen-any", "--max-connections", "--max-buffered", "--threads",
 		"--socket-mode", "--socket-group", "--user", "--group ", "--sandbox", "--linger", "--pause-grace", "--log-level", "--log-file",
 		"-v, --verbose", "-h, --help", "-V, --version", "(default 262144)",
-		"(default 1024)", "(default 4096)", "(default 0600)", "(default 30)",
+		"(default 1024)", "(default 4096)", "0600, plus rw", "(default 30)",
 	};
 	struct config_run run;
 	char *rest = run.out;
@@ -466,7 +503,7 @@ START_TEST(help_to_full_disk)
 
 	ck_assert_int_ge(full, 0);
 	dup2(full, 1);
-	r = plan_init(&plan, 2, argv);
+	r = plan_init(&plan, 022, 2, argv);
 	dup2(saved, 1);
 	close(full);
 	close(saved);
@@ -489,6 +526,7 @@ int main(void)
 	tcase_add_loop_test(tc, blanks_in_vm, 0, COUNT(blank_cases));
 	tcase_add_test(tc, odd_words);
 	tcase_add_loop_test(tc, rust_log, 0, COUNT(rust_log_cases));
+	tcase_add_loop_test(tc, modes_by_umask, 0, COUNT(umask_cases));
 	tcase_add_loop_test(tc, help, 0, COUNT(help_words));
 	tcase_add_test(tc, version);
 	tcase_add_test(tc, help_to_full_disk);
