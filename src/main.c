@@ -89,6 +89,7 @@ static int add_uds(struct device *dev, const struct plan *plan, const struct vm_
 		.path = vm->uds_path, .access = socket_access(plan, &vm->uds_socket),
 		.host_cids = vm->host_cids, .n_host_cids = vm->n_host_cids,
 		.max_handshakes = limits_handshakes(vm->max_connections),
+		.handshake_ms = plan->handshake_ms,
 		.tag = device_tag(dev), .loop = worker_loop(w), .mux = device_mux(dev),
 	};
 	struct backend *backend;

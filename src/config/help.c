@@ -96,6 +96,9 @@ static void print_common_options(const struct plan *plan)
 "      --pause-grace SECONDS  how long a guest whose queues were stopped, paused\n"
 "                             or reset, may take to resume before its connections\n"
 "                             are closed (default %g)\n"
+"      --handshake-timeout SECONDS\n"
+"                             how long a host client may take to say its CONNECT\n"
+"                             line before it is closed (default %g)\n"
 "      --threads N            how many threads share the VMs, 1 to 1024 (default\n"
 "                             one per CPU, but not more than VMs)\n"
 "\n"
@@ -109,7 +112,8 @@ static void print_common_options(const struct plan *plan)
 "\n"
 "Exit status: 0 after a signal to end, 1 if the system fails us, 2 for a\n"
 "mistake in the options or the file.\n",
-	       plan->linger_ms / 1000.0, plan->pause_grace_ms / 1000.0);
+	       plan->linger_ms / 1000.0, plan->pause_grace_ms / 1000.0,
+	       plan->handshake_ms / 1000.0);
 }
 
 int help_print(void)

@@ -35,6 +35,7 @@ void plan_init_defaults(struct plan *plan)
 		.sandbox = SANDBOX_ON,
 		.linger_ms = 30 * 1000,
 		.pause_grace_ms = 3 * 1000,
+		.handshake_ms = 10 * 1000,
 	};
 }
 

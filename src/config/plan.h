@@ -64,6 +64,7 @@ struct plan {
 	enum sandbox_wish sandbox;
 	uint32_t linger_ms;			/* drain to a slow host at most so long without progress */
 	uint32_t pause_grace_ms;		/* connections survive stopped rings so long */
+	uint32_t handshake_ms;			/* for a host client to say its CONNECT line; > 0 */
 };
 
 /*

@@ -91,6 +91,8 @@ static void describe(char *text, const struct plan *plan)
 		describe_vm(to, &plan->vms[i], plan);
 	fprintf(to, "level=%d mode=%o linger=%" PRIu32 " grace=%" PRIu32, plan->log_level,
 		(unsigned)plan->vhost_socket.mode, plan->linger_ms, plan->pause_grace_ms);
+	if (plan->handshake_ms != 10 * 1000)
+		fprintf(to, " handshake=%" PRIu32, plan->handshake_ms);
 	if (plan->vhost_socket.gid != (gid_t)-1)
 		fprintf(to, " gid=%u", (unsigned)plan->vhost_socket.gid);
 	if (plan->uid != (uid_t)-1 || plan->gid != (gid_t)-1)

@@ -113,6 +113,8 @@ static const struct good_case good_cases[] = {
 	{ "--linger, rounded up", VM "--linger 1.00001",
 	  BASE "level=1 mode=600 linger=1001 grace=3000" },
 	{ "--pause-grace", VM "--pause-grace 0.5", BASE "level=1 mode=600 linger=30000 grace=500" },
+	{ "--handshake-timeout", VM "--handshake-timeout 30", BASE REST " handshake=30000" },
+	{ "--handshake-timeout, least", VM "--handshake-timeout=0.0001", BASE REST " handshake=1" },
 	{ "--linger, longest", VM "--linger 4294966.999",
 	  BASE "level=1 mode=600 linger=4294966999 grace=3000" },
 	{ "--host-cid", VM "--host-cid 4+5",
@@ -288,6 +290,9 @@ static const struct bad_case bad_cases[] = {
 	{ "--linger 99999999999999999999",
 	  "--linger: '99999999999999999999' is more than 4294966 seconds" },
 	{ "--linger 1 --linger 2", "--linger: given twice" },
+	{ "--handshake-timeout 0", "--handshake-timeout: '0' leaves no time at all" },
+	{ "--handshake-timeout=0.000", "--handshake-timeout: '0.000' leaves no time at all" },
+	{ "--handshake-timeout 1m", "--handshake-timeout: '1m' is not a number of seconds" },
 	{ "--log-level loud",
 	  "--log-level: 'loud' is none of error, warn, info, debug, trace" },
 	{ "--log-level info -v", "--log-level and --verbose exclude one another" },
@@ -464,9 +469,10 @@ START_TEST(help)
 		"--guest-cid", "--socket ", "--uds-path", "--forward-cid", "--forward-listen",
 		"--tx-buffer-size", "--queue-size", "--groups", "--vm", "--config",
 		"--host-cid", "--forward-listen-any", "--max-connections", "--max-buffered", "--threads",
-		"--socket-mode", "--socket-group", "--user", "--group ", "--sandbox", "--linger", "--pause-grace", "--log-level", "--log-file",
+		"--socket-mode", "--socket-group", "--user", "--group ", "--sandbox", "--linger", "--pause-grace",
+		"--handshake-timeout", "--log-level", "--log-file",
 		"-v, --verbose", "-h, --help", "-V, --version", "(default 262144)",
-		"(default 1024)", "(default 4096)", "0600, plus rw", "(default 30)",
+		"(default 1024)", "(default 4096)", "0600, plus rw", "(default 30)", "(default 10)",
 	};
 	struct config_run run;
 	char *rest = run.out;
