@@ -341,6 +341,51 @@ START_TEST(one_guest_does_not_take_anothers_descriptors)
 }
 END_TEST
 
+/* ---- the log ---- */
+
+enum { NOISE = 1000 };
+
+/* A packet from somebody else's address: dropped, with a line. */
+static void send_strange_packet(struct driver *d)
+{
+	struct driver_pkt pkt = driver_pkt(d, VSOCK_OP_RW, 1, PORT);
+
+	pkt.src_cid = 99;
+	ck_assert(driver_send(d, &pkt, NULL));
+}
+
+/* One guest's noise is cut; another's first line is there all the same. */
+START_TEST(noisy_guest_silences_nobody)
+{
+	struct driver_options options = { .cid = 4 };
+	struct driver other = { 0 };
+	char a[384], b[384], socket[128], uds[128], *log;
+	const char *const args[] = { "--vm", a, "--vm", b, NULL };
+	int n = 0;
+
+	path_in(socket, sizeof socket, "vm4.sock");
+	path_in(uds, sizeof uds, "vm4.vsock");
+	snprintf(a, sizeof a, "guest-cid=3,socket=%s,uds-path=%s", vhd.socket, vhd.uds);
+	snprintf(b, sizeof b, "guest-cid=4,socket=%s,uds-path=%s", socket, uds);
+	daemon_spawn(&vhd, args);
+	ck_assert(daemon_wait_listening(&vhd, uds));
+	driver_up(&vm, vhd.socket, NULL);
+	driver_up(&other, socket, &options);
+	for (int i = 0; i < NOISE; i++)
+		send_strange_packet(&vm);
+	ck_assert(driver_flush(&vm));
+	send_strange_packet(&other);
+	ck_assert(daemon_wait_log(&vhd, " warn vm 4: packet from cid 99 dropped\n"));
+	log = daemon_log(&vhd);
+	for (const char *at = log; (at = strstr(at, " warn vm 3: packet from cid 99 ")); at++)
+		n++;
+	ck_assert_int_ge(n, 1);
+	ck_assert_int_le(n, NOISE / 2);
+	free(log);
+	driver_deinit(&other);
+}
+END_TEST
+
 /* ---- what many cost ---- */
 
 static void write_config(const char *path, unsigned n)
@@ -439,6 +484,8 @@ int main(void)
 	tcase_add_test(tc, connections_beyond_the_limit_are_refused);
 	tcase_add_test(tc, buffers_beyond_the_limit_are_refused);
 	tcase_add_test(tc, one_guest_does_not_take_anothers_descriptors);
+	tc = e2e_case(s, "log", e2e_setup_bare, 60);
+	tcase_add_test(tc, noisy_guest_silences_nobody);
 	tc = e2e_case(s, "cost", e2e_setup_bare, 120);
 	tcase_add_test(tc, a_thousand_vms);
 	tcase_add_loop_test(tc, threads_as_told, 0, 4);
