@@ -7,6 +7,7 @@
 
 #include "config/check.h"
 #include "config/error.h"
+#include "config/place.h"
 #include "config/plan.h"
 #include "config/plan_build.h"
 
@@ -55,10 +56,19 @@ static void judge_pair(const struct vm_plan *a, const struct vm_plan *b)
 		assert(a->host_cids[i] != b->guest_cid);
 }
 
+/* No folder is there: what is text alone decides. */
+static int look_nowhere(const char *path, struct stat *st)
+{
+	(void)path, (void)st;
+	return -1;
+}
+
 void plan_judge(struct plan *plan, int r, struct config_error *err)
 {
 	if (r == 0)
 		r = plan_finish(plan);
+	if (r == 0)
+		r = place_find_all(plan, look_nowhere);
 	if (r == 0)
 		r = check_plan(plan, err);
 	assert(r == 0 || r == CONFIG_E_EXIT || r == CONFIG_E_USAGE);

@@ -17,6 +17,7 @@
 #include "config/level.h"
 #include "config/number.h"
 #include "config/options.h"
+#include "config/place.h"
 #include "config/plan_build.h"
 #include "config/yaml.h"
 #include "util/log.h"
@@ -156,6 +157,8 @@ static void vm_plan_deinit(struct vm_plan *vm)
 	free(vm->host_cids);
 	free(vm->vhost_socket.group);
 	free(vm->uds_socket.group);
+	free(vm->uds_at.rest);
+	free(vm->socket_at.rest);
 	free(vm->uds_path);
 	free(vm->socket);
 	free(vm->origin);
@@ -278,6 +281,8 @@ static int complete(struct plan *plan, const struct options *o, struct config_er
 	r = find_socket_groups(plan, err);
 	if (r == 0)
 		r = plan_finish(plan);
+	if (r == 0)
+		r = place_find_all(plan, stat);
 	return r ? r : check_plan(plan, err);
 }
 

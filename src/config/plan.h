@@ -30,11 +30,20 @@ struct socket_plan {
 
 #define SOCKET_MODE_UNSET	((mode_t)-1)
 
+/* What a path means, however it is spelled; see place.h. */
+struct socket_place {
+	bool is_found;				/* the deepest folder on the way that is there: */
+	dev_t dev;
+	ino_t ino;
+	char *rest;				/* what is left behind it: mostly the name */
+};
+
 struct vm_plan {
 	char *origin;				/* "--vm 2", "vms.yaml:7", or NULL: single options */
 	uint64_t guest_cid;
 	char *socket;				/* vhost-user: we listen there */
 	char *uds_path;				/* unix-socket backend, or NULL */
+	struct socket_place socket_at, uds_at;
 	bool has_forward_cid;			/* AF_VSOCK backend instead */
 	uint32_t forward_cid;
 	uint32_t *forward_listen;		/* ports, unique */

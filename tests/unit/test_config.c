@@ -517,6 +517,7 @@ START_TEST(help_to_full_disk)
 }
 END_TEST
 
+void add_place_cases(Suite *suite);
 void add_yaml_cases(Suite *suite);
 
 int main(void)
@@ -537,6 +538,7 @@ int main(void)
 	tcase_add_test(tc, version);
 	tcase_add_test(tc, help_to_full_disk);
 	suite_add_tcase(suite, tc);
+	add_place_cases(suite);
 	add_yaml_cases(suite);
 
 	runner = srunner_create(suite);
