@@ -157,6 +157,31 @@ static long act_dumpable(const char *what)
 	return syscall(SYS_prctl, 4 /* PR_SET_DUMPABLE */, 1, 0, 0, 0);
 }
 
+static long act_prctl(const char *what)
+{
+	(void)what;
+	return syscall(SYS_prctl, 15 /* PR_SET_NAME */, "worker", 0, 0, 0);
+}
+
+static long act_fcntl(const char *what)
+{
+	struct flock lock = { .l_type = F_RDLCK };
+
+	if (strcmp(what, "dup") == 0)
+		return syscall(SYS_fcntl, 2, F_DUPFD, 0);
+	if (strcmp(what, "setfd") == 0)
+		return syscall(SYS_fcntl, 2, F_SETFD, 0);
+	if (strcmp(what, "lock") == 0)
+		return syscall(SYS_fcntl, 2, F_GETLK, &lock);
+	return syscall(SYS_fcntl, 2, strcmp(what, "getfl") == 0 ? F_GETFL : F_GETFD);
+}
+
+static long act_ioctl(const char *what)
+{
+	(void)what;
+	return syscall(SYS_ioctl, 2, 0x5401 /* TCGETS */, NULL);
+}
+
 static void *do_nothing(void *arg)
 {
 	return arg;
@@ -185,6 +210,7 @@ static const struct {
 	{ "ptrace", act_ptrace }, { "mmap", act_mmap }, { "mprotect", act_mprotect },
 	{ "mount", act_mount }, { "unshare", act_unshare }, { "chroot", act_chroot },
 	{ "setuid", act_setuid }, { "dumpable", act_dumpable }, { "thread", act_thread },
+	{ "prctl", act_prctl }, { "fcntl", act_fcntl }, { "ioctl", act_ioctl },
 };
 
 static int obey(char *order)

@@ -155,6 +155,40 @@ START_TEST(intruder_is_named_and_ends)
 }
 END_TEST
 
+/* Where the handler cannot make them fail, the kernel does: no line tells. */
+static const struct foreign {
+	const char *act;
+	int result;				/* -1: named, and the end */
+} foreign[] = {
+	{ "open /etc/shadow", EPERM }, { "create %s/new", EPERM }, { "dumpable", EPERM },
+	{ "fcntl dup", EPERM }, { "fcntl setfd", EPERM }, { "fcntl lock", EPERM },
+	{ "fcntl getfl", 0 }, { "fcntl getfd", 0 }, { "prctl name", 0 },
+	{ "ioctl", EPERM }, { "socket unix", 0 }, { "thread", 0 },
+	{ "socket inet", -1 }, { "execve /bin/true", -1 }, { "mmap exec", -1 },
+};
+
+START_TEST(unknown_registers)
+{
+	const struct foreign *c = &foreign[_i];
+	const char *daemon = getenv("FOREIGN_DAEMON");
+
+	if (IS_SANITIZED)
+		return;
+	if (!daemon)
+		die("FOREIGN_DAEMON does not name the daemon");
+	setenv("VHOST_DEVICE_VSOCK", daemon, 1);
+	start_with_intruder(NULL);
+	ck_assert_int_eq(order_at(c->act, vhd.dir), c->result);
+	if (c->result >= 0) {
+		e2e_check_alive();
+		confined_check_log_is_empty();
+	} else {
+		ck_assert_int_eq(daemon_wait_exit(&vhd, DEADLINE_MS), -SIGSYS);
+		confined_check_log(") is not one of ours: the daemon ends\n");
+	}
+}
+END_TEST
+
 /* Process 1 of a container is spared a signal without a handler; not this one. */
 START_TEST(intruder_in_process_1_ends)
 {
@@ -247,6 +281,7 @@ int main(void)
 	setenv("TEST_SANDBOX", "", 1);		/* it is what it is by default */
 	tcase_add_loop_test(tc, intruder_is_refused, 0, COUNT(survived));
 	tcase_add_loop_test(tc, intruder_is_named_and_ends, 0, COUNT(fatal));
+	tcase_add_loop_test(tc, unknown_registers, 0, COUNT(foreign));
 	tcase_add_test(tc, intruder_in_process_1_ends);
 	tcase_add_test(tc, intruder_with_all_signals_blocked);
 	tcase_add_loop_test(tc, intruder_connects_only_within, 0, COUNT(reaches));
