@@ -2,6 +2,7 @@
 /* The order of the pieces, and what happens where one is not to be had. */
 #include "ops/sandbox.h"
 
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -91,12 +92,25 @@ fail:
 	return r;
 }
 
+/* @no_namespace: why there is none of the network. Either it or landlock will do. */
+static int check_abstract_sockets(const struct sandbox_config *config, int no_namespace,
+				  bool is_scoped)
+{
+	if (is_scoped)
+		return 0;
+	return check_piece(config, config->has_vsock ? "abstract unix sockets are in reach, since "
+			   "forward-cid takes the network as it is, and landlock is too old" :
+			   "abstract unix sockets are in reach", no_namespace);
+}
+
 static int enter(const struct sandbox_config *config, const struct sandbox_folders *folders)
 {
-	bool stays = config->uid == (uid_t)-1 && config->gid == (gid_t)-1;
-	int r;
+	bool stays = config->uid == (uid_t)-1 && config->gid == (gid_t)-1, is_scoped = false;
+	int r, no_network = -EOPNOTSUPP;
 
 	/* Another user would have no place in a user namespace of our own. */
+	if (!config->has_vsock)
+		no_network = sandbox_unshare(CLONE_NEWNET, stays);
 	r = check_piece(config, "connects are not confined to the folders of the sockets",
 			sandbox_enter_tree(folders, stays));
 	if (!r)
@@ -112,7 +126,9 @@ static int enter(const struct sandbox_config *config, const struct sandbox_folde
 		r = check_piece(config, "memory may be dumped", sandbox_not_dumpable());
 	if (!r)
 		r = check_piece(config, "files are not confined by landlock",
-				sandbox_enter_landlock(folders));
+				sandbox_enter_landlock(folders, &is_scoped));
+	if (!r)
+		r = check_abstract_sockets(config, no_network, is_scoped);
 	if (!r)
 		r = check_piece(config, "system calls are not filtered",
 				sandbox_enter_seccomp(config->has_vsock, false));

@@ -10,7 +10,6 @@
  */
 #include <fcntl.h>
 #include <sched.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
@@ -29,39 +28,11 @@
 
 enum { ROOT_FLAGS = MS_NOSUID | MS_NODEV | MS_NOEXEC };
 
-static int write_file(const char *path, const char *text)
-{
-	int fd = open(path, O_WRONLY | O_CLOEXEC), r = 0;
-
-	if (fd < 0 || write(fd, text, strlen(text)) < 0)
-		r = error_last();
-	fd_close(&fd);
-	return r;
-}
-
-/* In it we are who we were: what others see of us does not change. */
-static int make_user_namespace(void)
-{
-	char uid_map[64], gid_map[64];
-	int r;
-
-	snprintf(uid_map, sizeof uid_map, "%u %u 1", geteuid(), geteuid());
-	snprintf(gid_map, sizeof gid_map, "%u %u 1", getegid(), getegid());
-	if (unshare(CLONE_NEWUSER | CLONE_NEWNS) < 0)
-		return error_last();
-	r = write_file("/proc/self/setgroups", "deny");
-	if (!r)
-		r = write_file("/proc/self/uid_map", uid_map);
-	return r ? r : write_file("/proc/self/gid_map", gid_map);
-}
-
 /* What is unmounted outside is let go of here too; what we do stays here. */
 static int make_namespace(bool may_make_user)
 {
-	int r = unshare(CLONE_NEWNS) < 0 ? error_last() : 0;
+	int r = sandbox_unshare(CLONE_NEWNS, may_make_user);
 
-	if (r == -EPERM && may_make_user)
-		r = make_user_namespace();
 	if (!r && mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL) < 0)
 		r = error_last();
 	return r;

@@ -1,15 +1,18 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Loaded into the daemon, in the place of recv(): see intruder.h. */
+/* Loaded into the daemon, in the place of recv() and syscall(): see intruder.h. */
 #include "e2e/intruder.h"
 
+#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/vm_sockets.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
@@ -20,6 +23,28 @@
 #include <sys/syscall.h>
 #include <sys/un.h>
 #include <unistd.h>
+
+static long (*real_syscall)(long nr, ...);
+
+__attribute__((constructor)) static void begin(void)
+{
+	real_syscall = (long (*)(long, ...))dlsym(RTLD_NEXT, "syscall");
+}
+
+long syscall(long nr, ...)
+{
+	const char *abi = getenv(INTRUDER_LANDLOCK);
+	long args[6];
+	va_list ap;
+
+	va_start(ap, nr);
+	for (int i = 0; i < 6; i++)
+		args[i] = va_arg(ap, long);
+	va_end(ap);
+	if (abi && nr == SYS_landlock_create_ruleset && !args[0])
+		return atol(abi);
+	return real_syscall(nr, args[0], args[1], args[2], args[3], args[4], args[5]);
+}
 
 static long act_open(const char *path)
 {
