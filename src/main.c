@@ -33,6 +33,9 @@ struct daemon {
 	struct sibling_dir *siblings;
 };
 
+static_assert((int)LIMITS_MEM_SLOTS_MAX == VHOST_USER_MEM_SLOTS_MAX &&
+	      (int)LIMITS_MEM_SLOTS_MIN == VHOST_USER_MEM_TABLE_REGIONS, "any table fits");
+
 static atomic_bool worker_failed;
 
 static void on_worker_failed(void)
@@ -139,6 +142,7 @@ static int add_vm(struct daemon *d, struct worker *w, const struct plan *plan,
 		.guest_cid = vm->guest_cid,
 		.queue_size = vm->queue_size, .buf_alloc = vm->tx_buffer_size,
 		.max_conns = vm->max_connections, .max_buffered = vm->max_buffered,
+		.memory = { .bytes = vm->max_memory, .regions = plan->mem_slots },
 		.linger_ms = plan->linger_ms, .pause_grace_ms = plan->pause_grace_ms,
 		.loop = worker_loop(w), .scratch = worker_scratch(w),
 	};
@@ -303,6 +307,17 @@ static void share_descriptors(struct plan *plan, uint64_t n_fds)
 			 "for each VM", (unsigned long long)n_fds, share);
 }
 
+/* Nor does what one front-end maps: all of it is this process's address space. */
+static void share_memory(struct plan *plan)
+{
+	uint64_t space = launch_address_space();
+
+	if (!limits_share_memory(plan, space, launch_max_maps(), count_workers(plan)))
+		log_warn("main", "max-memory: all VMs together may map more than the %llu bytes of "
+			 "address space that there are: one can leave another without",
+			 (unsigned long long)space);
+}
+
 static int run(struct plan *plan)
 {
 	struct daemon daemon;
@@ -313,6 +328,7 @@ static int run(struct plan *plan)
 	if ((r = sandbox_check_user(plan->uid, plan->gid)) < 0)
 		return r;
 	share_descriptors(plan, launch_raise_files());
+	share_memory(plan);
 	warn_of_long_paths(plan);
 	if ((r = gmem_catch_sigbus()) < 0 || (r = daemon_init(&daemon, plan)) < 0) {
 		log_err("main", "cannot start: %s", error_str(r));

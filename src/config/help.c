@@ -61,6 +61,9 @@ static void print_vm_options(const struct vm_plan *vm)
 "                             1 to 1048576 (default %" PRIu32 ")\n"
 "      --max-buffered BYTES   how much all connections of the guest together may\n"
 "                             have waiting for slow receivers (default %" PRIu64 ")\n"
+"      --max-memory BYTES     how much memory of the guest may be mapped\n"
+"                             (default a fair share of the address space, up to\n"
+"                             16 TiB)\n"
 "      --groups NAME[+NAME]...\n"
 "                             guests that share a group reach each other\n"
 "                             (default \"default\")\n",

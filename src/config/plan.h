@@ -53,6 +53,7 @@ struct vm_plan {
 	size_t n_host_cids;
 	uint32_t max_connections;
 	uint64_t max_buffered;			/* bytes, of all its connections together */
+	uint64_t max_memory;			/* bytes of it that are mapped; 0: a fair share */
 	uint32_t tx_buffer_size;		/* bytes: the buf_alloc we advertise */
 	uint32_t queue_size;			/* largest ring a front-end may set up */
 	char **groups;				/* unique, sorted; siblings share one */
@@ -64,6 +65,7 @@ struct plan {
 	struct vm_plan *vms;
 	size_t n_vms;
 	uint32_t threads;			/* 0: as many as make sense */
+	uint32_t mem_slots;			/* regions that each VM may share; by limits.c */
 	int log_level;				/* enum log_level */
 	char *log_file;				/* NULL: standard error */
 	struct socket_plan vhost_socket, uds_socket;	/* of VMs that say nothing else */

@@ -4,10 +4,12 @@
 
 #include <fcntl.h>
 #include <sched.h>
+#include <stdlib.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
 #include "util/error.h"
+#include "util/fd.h"
 #include "util/log.h"
 
 enum { CPUS_MAX = 1 << 20 };			/* no kernel is built for more */
@@ -78,6 +80,34 @@ uint64_t launch_raise_files(void)
 		}
 	}
 	return limit.rlim_cur;
+}
+
+/* The stack lies at its upper end, whatever the machine's page tables can name. */
+static uint64_t address_space(void)
+{
+	return UINT64_C(1) << (64 - __builtin_clzll((uintptr_t)__builtin_frame_address(0)));
+}
+
+uint64_t launch_address_space(void)
+{
+	uint64_t space = address_space();
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_AS, &limit) == 0 && limit.rlim_cur < space)
+		space = limit.rlim_cur;
+	return space / 4 * 3;
+}
+
+uint64_t launch_max_maps(void)
+{
+	int fd = open("/proc/sys/vm/max_map_count", O_RDONLY | O_CLOEXEC);
+	char text[32] = "";
+	uint64_t n = 0;
+
+	if (fd >= 0 && read(fd, text, sizeof text - 1) > 0)
+		n = strtoull(text, NULL, 10);
+	fd_close(&fd);
+	return n ? n : 65530;			/* the kernel's default */
 }
 
 /* The CPUs of a set with room for @n; 0: there may be more, or -errno. */

@@ -39,4 +39,10 @@ void launch_end(void);
 /* As many descriptors as the system lets us have; how many that is. */
 uint64_t launch_raise_files(void);
 
+/* Bytes of address space that guests' memory may take: the rest is for us. */
+uint64_t launch_address_space(void);
+
+/* Mappings that a process may have. */
+uint64_t launch_max_maps(void);
+
 size_t launch_count_cpus(void);			/* that we may run on; at least one */

@@ -22,8 +22,10 @@ struct region {
 };
 
 struct gmem {
+	struct gmem_limits limits;
 	struct region *regions;			/* sorted by gpa, disjoint */
 	size_t n_regions;
+	uint64_t mapped;			/* bytes: their map_len */
 	size_t last;				/* where the last look-up ended */
 	volatile sig_atomic_t lost;
 	struct list link;			/* of_thread */
@@ -32,13 +34,15 @@ struct gmem {
 /* The memories that this thread accesses, for its SIGBUS handler. */
 static _Thread_local struct list of_thread;
 
-int gmem_new(struct gmem **out)
+int gmem_new(struct gmem **out, const struct gmem_limits *limits)
 {
 	struct gmem *mem = calloc(1, sizeof *mem);
 
 	if (!mem)
 		return -ENOMEM;
-	mem->regions = calloc(VHOST_USER_MEM_SLOTS_MAX, sizeof *mem->regions);
+	assert(limits->regions && limits->regions <= VHOST_USER_MEM_SLOTS_MAX);
+	mem->limits = *limits;
+	mem->regions = calloc(limits->regions, sizeof *mem->regions);
 	if (!mem->regions) {
 		free(mem);
 		return -ENOMEM;
@@ -71,8 +75,9 @@ static size_t map_granule(int fd)
 	return (size_t)sysconf(_SC_PAGESIZE);
 }
 
-/* Maps @r->size bytes from @offset of @fd and completes @r. */
-static int map_region(struct region *r, uint64_t offset, int fd)
+/* Maps @r->size bytes from @offset of @fd, at most @room with what that takes around
+ * them, and completes @r. */
+static int map_region(struct region *r, uint64_t offset, int fd, uint64_t room)
 {
 	size_t granule = map_granule(fd);
 	uint64_t skip = offset % granule;
@@ -88,6 +93,8 @@ static int map_region(struct region *r, uint64_t offset, int fd)
 	if (r->size > SIZE_MAX / 2 - skip - granule || offset > INT64_MAX)
 		return -EINVAL;
 	len = (r->size + skip + granule - 1) / granule * granule;
+	if (len > room)
+		return -EDQUOT;
 	map = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd,
 		   (off_t)(offset - skip));
 	if (map == MAP_FAILED)
@@ -110,7 +117,7 @@ int gmem_add_region(struct gmem *mem, const struct vhost_user_mem_region *region
 
 	if (!r.size || r.gpa > UINT64_MAX - r.size || r.uaddr > UINT64_MAX - r.size)
 		return -EINVAL;
-	if (mem->n_regions == VHOST_USER_MEM_SLOTS_MAX)
+	if (mem->n_regions == mem->limits.regions)
 		return -ENOSPC;
 	while (at < mem->n_regions && mem->regions[at].gpa < r.gpa)
 		at++;
@@ -118,8 +125,9 @@ int gmem_add_region(struct gmem *mem, const struct vhost_user_mem_region *region
 		return -EEXIST;
 	if (at < mem->n_regions && mem->regions[at].gpa - r.gpa < r.size)
 		return -EEXIST;
-	if ((e = map_region(&r, region->mmap_offset, fd)) < 0)
+	if ((e = map_region(&r, region->mmap_offset, fd, mem->limits.bytes - mem->mapped)) < 0)
 		return e;
+	mem->mapped += r.map_len;
 	memmove(&mem->regions[at + 1], &mem->regions[at],
 		(mem->n_regions - at) * sizeof *mem->regions);
 	mem->regions[at] = r;
@@ -136,6 +144,7 @@ int gmem_remove_region(struct gmem *mem, const struct vhost_user_mem_region *reg
 		    r->uaddr != region->uaddr)
 			continue;
 		munmap(r->map, r->map_len);
+		mem->mapped -= r->map_len;
 		mem->n_regions--;
 		memmove(r, r + 1, (mem->n_regions - i) * sizeof *r);
 		mem->last = 0;

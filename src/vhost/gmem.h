@@ -27,14 +27,20 @@
 
 struct gmem;
 
+/* Address space and mappings are those of the process, for all VMs: what one may have. */
+struct gmem_limits {
+	uint64_t bytes;				/* mapped, in all regions together */
+	size_t regions;				/* up to VHOST_USER_MEM_SLOTS_MAX */
+};
+
 /* Belongs to the calling thread: a SIGBUS is looked up there. */
-int gmem_new(struct gmem **out);
+int gmem_new(struct gmem **out, const struct gmem_limits *limits);
 void gmem_free(struct gmem *mem);
 
 /*
  * Maps one region; @fd stays the caller's. -EINVAL: empty, wraps around, or
  * the file is shorter; -EEXIST: overlaps another region; -ENOSPC: no slot
- * left; -errno of mmap.
+ * left; -EDQUOT: more bytes than may be; -errno of mmap.
  */
 int gmem_add_region(struct gmem *mem, const struct vhost_user_mem_region *region, int fd);
 

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -341,6 +342,103 @@ START_TEST(one_guest_does_not_take_anothers_descriptors)
 }
 END_TEST
 
+/* ---- address space ---- */
+
+enum { SPARSE_REGIONS = 70 };
+#define TIB	(UINT64_C(1) << 40)
+
+/* A file of which nothing is there, as a region. */
+static struct guest_region sparse_region(uint64_t gpa, uint64_t size)
+{
+	struct guest_region r = {
+		.gpa = gpa, .size = size, .uaddr = gpa, .fd = memfd_create("sparse", MFD_CLOEXEC),
+	};
+
+	must(r.fd >= 0 && ftruncate(r.fd, (off_t)size) == 0);
+	return r;
+}
+
+/* Negotiates, so that each request is answered. */
+static void share_nothing_yet(struct frontend *fe, const char *socket)
+{
+	const struct guest none = { .n_regions = 0 };
+	struct vring rings[VSOCK_NUM_QUEUES] = { { .num = 0 } };
+	struct start_habits habits = START_CLOUD_HYPERVISOR;
+
+	habits.n_queues = 0;
+	must(frontend_connect(fe, socket));
+	must(frontend_start(fe, &none, rings, &habits, UINT64_MAX) == 0);
+}
+
+/* CID 3, with @further keys, and CID 4, whose socket is told. */
+static void spawn_two(const char *further, char *socket, size_t size)
+{
+	char a[384], b[384], uds[128];
+	const char *const args[] = { "--vm", a, "--vm", b, NULL };
+
+	path_in(socket, size, "vm4.sock");
+	path_in(uds, sizeof uds, "vm4.vsock");
+	snprintf(a, sizeof a, "guest-cid=3,socket=%s,uds-path=%s%s", vhd.socket, vhd.uds, further);
+	snprintf(b, sizeof b, "guest-cid=4,socket=%s,uds-path=%s", socket, uds);
+	daemon_spawn(&vhd, args);
+	ck_assert(daemon_wait_listening(&vhd, uds));
+}
+
+/* As much as it is allowed; that is less than all there is. */
+START_TEST(one_front_end_does_not_take_all_address_space)
+{
+	struct driver_options options = { .cid = 4 };
+	struct frontend greedy = { .sock = -1 };
+	struct driver other = { 0 };
+	struct guest_region r;
+	char socket[128];
+	int n = 0, i;
+
+	if (IS_SANITIZED)			/* which have other plans for it */
+		return;
+	spawn_two("", socket, sizeof socket);
+	share_nothing_yet(&greedy, vhd.socket);
+	r = sparse_region(0, 2 * TIB);
+	for (i = 0; i < SPARSE_REGIONS; i++, r.gpa += r.size, r.uaddr += r.size)
+		n += frontend_add_mem_reg(&greedy, &r) == 0;
+	ck_assert_int_ge(n, 1);
+	ck_assert_int_lt(n, SPARSE_REGIONS);
+	ck_assert(daemon_wait_log(&vhd, "bytes that a VM may have mapped; see max-memory"));
+	close(r.fd);
+
+	driver_up(&other, socket, &options);	/* the other one's share is there */
+	r = sparse_region(TIB, TIB);
+	ck_assert_int_eq(frontend_add_mem_reg(&other.fe, &r), 0);
+	close(r.fd);
+	driver_deinit(&other);
+	ck_assert_int_eq(frontend_get_queue_num(&greedy, &(uint64_t){ 0 }), 0);
+	frontend_close(&greedy);
+}
+END_TEST
+
+/* _i: a limit of its own; one that leaves too little for the other. */
+START_TEST(max_memory_as_told)
+{
+	struct frontend fe = { .sock = -1 };
+	char socket[128], further[64];
+	struct guest_region r;
+	uint64_t max = _i ? UINT64_C(1) << 50 : 1 << 20;
+
+	snprintf(further, sizeof further, ",max-memory=%llu", (unsigned long long)max);
+	spawn_two(further, socket, sizeof socket);
+	ck_assert_int_eq(daemon_has_logged(&vhd, "warn main: max-memory: all VMs together may map "
+					   "more than"), _i);
+	share_nothing_yet(&fe, vhd.socket);
+	r = sparse_region(0, (1 << 20) + 1);
+	ck_assert_int_eq(frontend_add_mem_reg(&fe, &r), !_i);
+	r.size = 1 << 20;
+	r.gpa = 1 << 24;
+	ck_assert_int_eq(frontend_add_mem_reg(&fe, &r), 0);
+	close(r.fd);
+	frontend_close(&fe);
+}
+END_TEST
+
 /* ---- the log ---- */
 
 enum { NOISE = 1000 };
@@ -359,16 +457,10 @@ START_TEST(noisy_guest_silences_nobody)
 {
 	struct driver_options options = { .cid = 4 };
 	struct driver other = { 0 };
-	char a[384], b[384], socket[128], uds[128], *log;
-	const char *const args[] = { "--vm", a, "--vm", b, NULL };
+	char socket[128], *log;
 	int n = 0;
 
-	path_in(socket, sizeof socket, "vm4.sock");
-	path_in(uds, sizeof uds, "vm4.vsock");
-	snprintf(a, sizeof a, "guest-cid=3,socket=%s,uds-path=%s", vhd.socket, vhd.uds);
-	snprintf(b, sizeof b, "guest-cid=4,socket=%s,uds-path=%s", socket, uds);
-	daemon_spawn(&vhd, args);
-	ck_assert(daemon_wait_listening(&vhd, uds));
+	spawn_two("", socket, sizeof socket);
 	driver_up(&vm, vhd.socket, NULL);
 	driver_up(&other, socket, &options);
 	for (int i = 0; i < NOISE; i++)
@@ -423,9 +515,19 @@ static unsigned count_cpus(void)
 	return (unsigned)CPU_COUNT(&set);
 }
 
+static uint64_t max_maps(void)
+{
+	FILE *f = fopen("/proc/sys/vm/max_map_count", "re");
+	unsigned long n = 0;
+
+	must(f && fscanf(f, "%lu", &n) == 1);
+	fclose(f);
+	return n;
+}
+
 START_TEST(a_thousand_vms)
 {
-	uint64_t rss_of_one, wakeups;
+	uint64_t rss_of_one, wakeups, slots;
 	struct daemon_usage usage;
 	char last[128];
 
@@ -438,6 +540,9 @@ START_TEST(a_thousand_vms)
 	driver_up(&vm, last, &(struct driver_options){ .cid = 3 + MANY - 1 });
 	snprintf(last, sizeof last, "%s/u%u", vhd.dir, MANY - 1);
 	e2e_close(e2e_guest_connects(&vm, last));
+	ck_assert_int_eq(frontend_get_max_mem_slots(&vm.fe, &slots), 0);
+	ck_assert_uint_ge(slots, 8);		/* for all of them there are mappings */
+	ck_assert_uint_le(slots * MANY, max_maps());
 	usage = daemon_usage(&vhd);
 	ck_assert_uint_le(usage.threads, count_cpus() + 2);
 	ck_assert_uint_le(usage.rss_bytes, rss_of_one + MANY * (uint64_t)RSS_PER_VM);
@@ -484,6 +589,9 @@ int main(void)
 	tcase_add_test(tc, connections_beyond_the_limit_are_refused);
 	tcase_add_test(tc, buffers_beyond_the_limit_are_refused);
 	tcase_add_test(tc, one_guest_does_not_take_anothers_descriptors);
+	tc = e2e_case(s, "memory", e2e_setup_bare, 60);
+	tcase_add_test(tc, one_front_end_does_not_take_all_address_space);
+	tcase_add_loop_test(tc, max_memory_as_told, 0, 2);
 	tc = e2e_case(s, "log", e2e_setup_bare, 60);
 	tcase_add_test(tc, noisy_guest_silences_nobody);
 	tc = e2e_case(s, "cost", e2e_setup_bare, 120);

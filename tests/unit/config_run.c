@@ -77,6 +77,8 @@ static void describe_vm(FILE *to, const struct vm_plan *vm, const struct plan *p
 		fprintf(to, " max=%" PRIu32, vm->max_connections);
 	if (vm->max_buffered != 256 << 20)
 		fprintf(to, " buffered=%" PRIu64, vm->max_buffered);
+	if (vm->max_memory)
+		fprintf(to, " memory=%" PRIu64, vm->max_memory);
 	if (!is_same(&vm->vhost_socket, &plan->vhost_socket) ||
 	    !is_same(&vm->uds_socket, &plan->vhost_socket))
 		describe_sockets(to, vm);

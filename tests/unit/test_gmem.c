@@ -14,6 +14,9 @@
 
 enum { PAGE = 4096, FILE_SIZE = 16 * PAGE };
 
+static const struct gmem_limits all = {
+	.bytes = UINT64_MAX, .regions = VHOST_USER_MEM_SLOTS_MAX,
+};
 static struct gmem *mem;
 static int memfd;
 static uint8_t *ours;				/* the file, mapped here */
@@ -26,7 +29,7 @@ static void setup(void)
 	ck_assert_ptr_ne(ours, MAP_FAILED);
 	for (int i = 0; i < FILE_SIZE; i++)
 		ours[i] = (uint8_t)(i ^ i >> 8);
-	ck_assert_int_eq(gmem_new(&mem), 0);
+	ck_assert_int_eq(gmem_new(&mem, &all), 0);
 }
 
 static void teardown(void)
@@ -206,6 +209,42 @@ START_TEST(all_slots)
 }
 END_TEST
 
+/* What is mapped counts, whole pages, until it is not. */
+START_TEST(limited_bytes)
+{
+	const struct gmem_limits limits = { .bytes = 4 * PAGE, .regions = 5 };
+
+	gmem_free(mem);
+	ck_assert_int_eq(gmem_new(&mem, &limits), 0);
+	ck_assert_int_eq(add(0, 5 * PAGE, 0, 0), -EDQUOT);
+	ck_assert_int_eq(add(0, 4 * PAGE + 1, 0, 0), -EDQUOT);
+	ck_assert_int_eq(add(0, 4 * PAGE, 0, 1), -EDQUOT);	/* five pages hold it */
+	ck_assert_int_eq(add(0, 4 * PAGE, 0, 0), 0);
+	ck_assert_int_eq(add(FILE_SIZE, 1, 0, 0), -EDQUOT);
+	ck_assert_int_eq(remove_region(0, 4 * PAGE, 0), 0);
+	for (uint64_t i = 0; i < 4; i++)
+		ck_assert_int_eq(add(i * PAGE, 1, i, i * PAGE), 0);
+	ck_assert_int_eq(add(4 * PAGE, 1, 0, 0), -EDQUOT);
+	ck_assert_int_eq(remove_region(2 * PAGE, 1, 2), 0);
+	ck_assert_int_eq(add(4 * PAGE, 1, 0, 0), 0);
+	ck_assert(gmem_ptr_gpa(mem, 4 * PAGE, 1) != NULL);
+}
+END_TEST
+
+START_TEST(limited_regions)
+{
+	const struct gmem_limits limits = { .bytes = UINT64_MAX, .regions = 2 };
+
+	gmem_free(mem);
+	ck_assert_int_eq(gmem_new(&mem, &limits), 0);
+	ck_assert_int_eq(add(PAGE, 1, 0, 0), 0);
+	ck_assert_int_eq(add(0, 1, 0, 0), 0);
+	ck_assert_int_eq(add(2 * PAGE, 1, 0, 0), -ENOSPC);
+	ck_assert_int_eq(remove_region(PAGE, 1, 0), 0);
+	ck_assert_int_eq(add(2 * PAGE, 1, 0, 0), 0);
+}
+END_TEST
+
 /* The file is truncated: zeroes, not the end; others keep their memory. */
 START_TEST(vanishes)
 {
@@ -216,7 +255,7 @@ START_TEST(vanishes)
 
 	ck_assert_int_eq(gmem_catch_sigbus(), 0);
 	ck_assert_int_eq(ftruncate(other_fd, PAGE), 0);
-	ck_assert_int_eq(gmem_new(&other), 0);
+	ck_assert_int_eq(gmem_new(&other, &all), 0);
 	ck_assert_int_eq(gmem_add_region(other, &region, other_fd), 0);
 	other_ptr = gmem_ptr_gpa(other, 0, PAGE);
 	other_ptr[7] = 77;
@@ -292,6 +331,8 @@ int main(void)
 	tcase_add_loop_test(tc, look_up, 0, COUNT(look_cases));
 	tcase_add_test(tc, removed);
 	tcase_add_test(tc, all_slots);
+	tcase_add_test(tc, limited_bytes);
+	tcase_add_test(tc, limited_regions);
 	tcase_add_test(tc, vanishes);
 	tcase_add_test_raise_signal(tc, other_sigbus_ends_the_process, SIGBUS);
 	tcase_add_test_raise_signal(tc, foreign_sigbus_ends_the_process, SIGBUS);
