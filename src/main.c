@@ -49,6 +49,8 @@ static size_t count_workers(const struct plan *plan)
 {
 	size_t want = plan->threads ? plan->threads : launch_count_cpus();
 
+	if (want > PLAN_THREADS_MAX)
+		want = PLAN_THREADS_MAX;
 	return want < plan->n_vms ? want : plan->n_vms;
 }
 

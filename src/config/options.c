@@ -17,7 +17,6 @@
 
 enum {
 	NAME_MAX_BYTES = 32,			/* of an option, with its end */
-	THREADS_MAX = 1024,
 };
 
 /* People write lists with a blank after the comma. */
@@ -231,7 +230,7 @@ static int set_handshake_timeout(struct scan *s, const char *value)
 static int set_threads(struct scan *s, const char *value)
 {
 	uint64_t n;
-	int r = number_parse(&n, value, 1, THREADS_MAX, s->err);
+	int r = number_parse(&n, value, 1, PLAN_THREADS_MAX, s->err);
 
 	if (r)
 		return config_prefix(s->err, r, "--threads");

@@ -15,6 +15,8 @@
 
 enum { CONFIG_E_EXIT = 1, CONFIG_E_USAGE = 2 };
 
+enum { PLAN_THREADS_MAX = 1024 };
+
 enum sandbox_wish { SANDBOX_OFF, SANDBOX_LOG, SANDBOX_ON, SANDBOX_STRICT };
 
 /*
@@ -64,7 +66,7 @@ struct vm_plan {
 struct plan {
 	struct vm_plan *vms;
 	size_t n_vms;
-	uint32_t threads;			/* 0: as many as make sense */
+	uint32_t threads;			/* 0: as many as make sense, up to the most */
 	uint32_t mem_slots;			/* regions that each VM may share; by limits.c */
 	int log_level;				/* enum log_level */
 	char *log_file;				/* NULL: standard error */
