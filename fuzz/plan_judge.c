@@ -7,6 +7,7 @@
 
 #include "config/check.h"
 #include "config/error.h"
+#include "config/place.h"
 #include "config/plan.h"
 #include "config/plan_build.h"
 
@@ -37,6 +38,7 @@ static void judge_vm(const struct vm_plan *vm)
 	assert(vm->max_connections >= 1 && vm->max_connections <= 1 << 20);
 	assert(vm->max_buffered >= 1 && vm->tx_buffer_size >= 1 &&
 	       vm->tx_buffer_size <= UINT32_C(1) << 31);
+	assert(vm->max_memory <= UINT64_C(1) << 56);
 	assert(vm->queue_size >= 1 && vm->queue_size <= 32768 &&
 	       !(vm->queue_size & (vm->queue_size - 1)));
 	assert(vm->n_groups >= 1);
@@ -55,10 +57,19 @@ static void judge_pair(const struct vm_plan *a, const struct vm_plan *b)
 		assert(a->host_cids[i] != b->guest_cid);
 }
 
+/* No folder is there: what is text alone decides. */
+static int look_nowhere(const char *path, struct stat *st)
+{
+	(void)path, (void)st;
+	return -1;
+}
+
 void plan_judge(struct plan *plan, int r, struct config_error *err)
 {
 	if (r == 0)
 		r = plan_finish(plan);
+	if (r == 0)
+		r = place_find_all(plan, look_nowhere);
 	if (r == 0)
 		r = check_plan(plan, err);
 	assert(r == 0 || r == CONFIG_E_EXIT || r == CONFIG_E_USAGE);

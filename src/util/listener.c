@@ -131,7 +131,7 @@ fail:
 	return r;
 }
 
-const char *listener_str_error(int error)
+static const char *str_error(int error)
 {
 	switch (error) {
 	case -EADDRINUSE:
@@ -141,6 +141,17 @@ const char *listener_str_error(int error)
 	default:
 		return error_str(error);
 	}
+}
+
+void listener_explain(const char *path, int error, char text[LISTENER_TEXT_MAX])
+{
+	struct sockaddr_un sa;
+
+	if (check_name(path) == 0 && make_temporary(&sa, path) == error)
+		snprintf(text, LISTENER_TEXT_MAX, "its temporary name %s: %s", sa.sun_path,
+			 str_error(error));
+	else
+		snprintf(text, LISTENER_TEXT_MAX, "%s", str_error(error));
 }
 
 static void unlink_ours(const struct listener *l)

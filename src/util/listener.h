@@ -35,7 +35,11 @@ struct listener_access {
 /* -EADDRINUSE: somebody listens there; -EEXIST: another kind of file is there;
  * -ENAMETOOLONG; -errno. Blocks no longer than a file system does. */
 int listener_open(struct listener *l, const char *path, const struct listener_access *access);
-const char *listener_str_error(int error);	/* of listener_open(), for people */
+
+/* Why listener_open() failed, for people: looks again at what is in the way, and at
+ * which of the two names. */
+enum { LISTENER_TEXT_MAX = 256 };
+void listener_explain(const char *path, int error, char text[LISTENER_TEXT_MAX]);
 void listener_deinit(struct listener *l);	/* removes the name if it is still ours */
 
 /* Removes the names of all listeners of the process, which are of no use afterwards.

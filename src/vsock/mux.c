@@ -73,7 +73,7 @@ int mux_new(struct mux **out, const struct mux_config *config)
 	mux->timer_ms[CONN_TIMER_ASK_SOON] = ASK_SOON_MS;
 	mux->timer_ms[CONN_TIMER_ASK] = ASK_MS;
 	mux->timer_ms[CONN_TIMER_ASK_LATE] = ASK_LATE_MS;
-	mux->next_port = (uint32_t)(config->hash_seed % HOST_PORT_COUNT);
+	mux->next_port = (uint32_t)(config->first_port % HOST_PORT_COUNT);
 	if (!mux->buffered || table_init(&mux->table, config->hash_seed) < 0) {
 		byte_budget_unref(mux->buffered);
 		free(mux);

@@ -10,6 +10,7 @@
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <unistd.h>
 
 const char *confined_status(const char *task, const char *key)
 {
@@ -78,6 +79,24 @@ void confined_check_log_is_empty(void)
 
 	ck_assert_str_eq(log, "");
 	free(log);
+}
+
+void confined_take_away_if(int call, uint64_t bits, int error)
+{
+	scmp_filter_ctx filter = seccomp_init(SCMP_ACT_ALLOW);
+
+	must(filter);
+	must(seccomp_rule_add(filter, SCMP_ACT_ERRNO((unsigned)error), call, 1,
+			      SCMP_A0(SCMP_CMP_MASKED_EQ, bits, bits)) == 0);
+	must(seccomp_load(filter) == 0);
+	seccomp_release(filter);
+}
+
+int confined_landlock_abi(void)
+{
+	long abi = syscall(SYS_landlock_create_ruleset, NULL, 0, 1 /* VERSION */);
+
+	return abi > 0 ? (int)abi : 0;
 }
 
 void confined_take_away(int call, int error)

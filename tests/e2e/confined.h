@@ -23,5 +23,10 @@ bool confined_sees(const char *path);
 void confined_check_log(const char *text);	/* somewhere in the daemon's log */
 void confined_check_log_is_empty(void);
 
-/* From here on @call fails, in this process and its children. */
+/* From here on @call fails, in this process and its children; the other one only where
+ * @bits are set in its first argument. */
 void confined_take_away(int call, int error);
+void confined_take_away_if(int call, uint64_t bits, int error);
+
+/* What this kernel's landlock can do, by its ABI; 0: there is none. */
+int confined_landlock_abi(void);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Loaded into the daemon, in the place of recv(): see intruder.h. */
+/* Loaded into the daemon, in the place of recv() and syscall(): see intruder.h. */
 #include "e2e/intruder.h"
 
+#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/vm_sockets.h>
@@ -9,9 +10,11 @@
 #include <stdbool.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdarg.h>
 #include <stdatomic.h>
 #include <stddef.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
@@ -23,6 +26,28 @@
 #include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
+
+static long (*real_syscall)(long nr, ...);
+
+__attribute__((constructor)) static void begin(void)
+{
+	real_syscall = (long (*)(long, ...))dlsym(RTLD_NEXT, "syscall");
+}
+
+long syscall(long nr, ...)
+{
+	const char *abi = getenv(INTRUDER_LANDLOCK);
+	long args[6];
+	va_list ap;
+
+	va_start(ap, nr);
+	for (int i = 0; i < 6; i++)
+		args[i] = va_arg(ap, long);
+	va_end(ap);
+	if (abi && nr == SYS_landlock_create_ruleset && !args[0])
+		return atol(abi);
+	return real_syscall(nr, args[0], args[1], args[2], args[3], args[4], args[5]);
+}
 
 static long act_open(const char *path)
 {
@@ -177,6 +202,31 @@ static long act_dumpable(const char *what)
 	return syscall(SYS_prctl, 4 /* PR_SET_DUMPABLE */, 1, 0, 0, 0);
 }
 
+static long act_prctl(const char *what)
+{
+	(void)what;
+	return syscall(SYS_prctl, 15 /* PR_SET_NAME */, "worker", 0, 0, 0);
+}
+
+static long act_fcntl(const char *what)
+{
+	struct flock lock = { .l_type = F_RDLCK };
+
+	if (strcmp(what, "dup") == 0)
+		return syscall(SYS_fcntl, 2, F_DUPFD, 0);
+	if (strcmp(what, "setfd") == 0)
+		return syscall(SYS_fcntl, 2, F_SETFD, 0);
+	if (strcmp(what, "lock") == 0)
+		return syscall(SYS_fcntl, 2, F_GETLK, &lock);
+	return syscall(SYS_fcntl, 2, strcmp(what, "getfl") == 0 ? F_GETFL : F_GETFD);
+}
+
+static long act_ioctl(const char *what)
+{
+	(void)what;
+	return syscall(SYS_ioctl, 2, 0x5401 /* TCGETS */, NULL);
+}
+
 static void *do_nothing(void *arg)
 {
 	return arg;
@@ -205,6 +255,7 @@ static const struct {
 	{ "ptrace", act_ptrace }, { "mmap", act_mmap }, { "mprotect", act_mprotect },
 	{ "mount", act_mount }, { "unshare", act_unshare }, { "chroot", act_chroot },
 	{ "setuid", act_setuid }, { "dumpable", act_dumpable }, { "thread", act_thread },
+	{ "prctl", act_prctl }, { "fcntl", act_fcntl }, { "ioctl", act_ioctl },
 	{ "hang", act_hang },
 };
 

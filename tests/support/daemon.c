@@ -63,10 +63,14 @@ static void run_child(const struct daemon *d, const char *program,
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	signal(SIGPIPE, SIG_DFL);
+	umask(022);
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	if (getppid() != parent || log < 0 || dup2(log, STDERR_FILENO) < 0 ||
+	/* 0: the parent is out of sight, in the PID namespace around this one. */
+	if ((getppid() && getppid() != parent) || log < 0 || dup2(log, STDERR_FILENO) < 0 ||
 	    dup2(log, STDOUT_FILENO) < 0)
 		_exit(126);
+	if (d->prepare)
+		d->prepare();
 	execv(program, (char *const *)(uintptr_t)argv);
 	_exit(127);
 }

@@ -20,6 +20,7 @@ struct daemon {
 	char dir[64];
 	char socket[96], uds[96];		/* of the one VM of daemon_start() */
 	char log[96];				/* its standard error */
+	void (*prepare)(void);			/* what its launcher does last, in the child; or NULL */
 };
 
 struct daemon_usage {
