@@ -2,7 +2,6 @@
 /* Guest memory: regions, translation, SIGBUS. */
 #include "vhost/gmem.h"
 
-#include <linux/magic.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,6 +9,8 @@
 #include <sys/stat.h>
 #include <sys/vfs.h>
 #include <unistd.h>
+
+#include <linux/magic.h>
 
 #include "util/error.h"
 #include "util/list.h"

@@ -12,11 +12,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/inotify.h>
-#include <sys/pidfd.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -103,7 +103,7 @@ void daemon_spawn(struct daemon *d, const char *const *args)
 	must(d->pid >= 0);
 	if (d->pid == 0)
 		run_child(d, program, argv, parent);
-	d->pidfd = pidfd_open(d->pid, 0);
+	d->pidfd = (int)syscall(SYS_pidfd_open, d->pid, 0);
 	must(d->pidfd >= 0);
 }
 
