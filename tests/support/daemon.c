@@ -75,13 +75,18 @@ static void run_child(const struct daemon *d, const char *program,
 static const char *sandbox_option(const char *const *args)
 {
 	static char option[32];
+	static int can_count = -1;
 	const char *mode = getenv("TEST_SANDBOX");
 
-	if (!mode || !*mode)
-		return NULL;
 	for (; *args; args++)
 		if (strncmp(*args, "--sandbox", 9) == 0)
 			return NULL;
+	if (!mode && can_count < 0)
+		can_count = daemon_can_count_fds();
+	if (!mode)
+		mode = can_count ? "" : "off";
+	if (!*mode)
+		return NULL;
 	snprintf(option, sizeof option, "--sandbox=%s", mode);
 	return option;
 }
@@ -147,7 +152,7 @@ bool daemon_has_logged(const struct daemon *d, const char *text)
 }
 
 /* Asks whenever something happens in its folder, where its log is too, and once
- * more when the daemon has ended. */
+ * more when the daemon has ended; only once if it had before. */
 static bool wait_until(const struct daemon *d,
 		       bool (*is_so)(const struct daemon *d, const char *what), const char *what)
 {
@@ -161,7 +166,7 @@ static bool wait_until(const struct daemon *d,
 
 	must(p[0].fd >= 0);
 	must(inotify_add_watch(p[0].fd, d->dir, IN_CREATE | IN_MOVED_TO | IN_MODIFY) >= 0);
-	while (!(yes = is_so(d, what)) && !p[1].revents && deadline_left(deadline)) {
+	while (!(yes = is_so(d, what)) && d->pid && !p[1].revents && deadline_left(deadline)) {
 		poll(p, 2, 50);
 		while (read(p[0].fd, seen, sizeof seen) > 0)
 			;
