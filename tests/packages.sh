@@ -82,7 +82,7 @@ need() {
 	[ ${#packages[@]} -gt 0 ] || return 0
 	if may_install; then
 		echo "installing ${packages[*]}" >&2
-		apt_get "${packages[@]}"
+		apt_get "${packages[@]}" || :		# what is there now tells
 		find_absent "${all[@]}"
 		[ ${#packages[@]} -gt 0 ] || return 0
 	fi

@@ -244,7 +244,7 @@ done
             self.write("bin/sudo", f"#!/bin/bash\n{sudo}\n")
 
     def need(self, *what):
-        p = subprocess.run(["bash", "-uc", '. "$1/packages.sh"; shift; need "$@"; echo "goes on"',
+        p = subprocess.run(["bash", "-euc", '. "$1/packages.sh"; shift; need "$@"; echo "goes on"',
                             "demo.sh", HERE, *what], env={"PATH": self.path("bin")},
                            stdin=subprocess.DEVNULL, capture_output=True, text=True)
         return p.returncode, p.stdout, p.stderr
