@@ -39,7 +39,7 @@ build() {
 
 # run KIND NAME [CASE]: 0 it passes; 1 it fails; 2 it cannot be built
 run() {
-	local kind=$1 name=$2 limit=(timeout -k 5 60)
+	local kind=$1 name=$2 limit=(timeout --foreground -k 5 60)
 
 	case $kind in
 	unit)
@@ -51,7 +51,7 @@ run() {
 			"${limit[@]}" "$tmp/build/tests/e2e/test_$name" ;;
 	fuzz)
 		build "$tmp/build" "fuzz/fuzz_$name" || return 2
-		timeout -k 5 15 "$tmp/build/fuzz/fuzz_$name" "$tree/fuzz/corpus/$name" ;;
+		timeout --foreground -k 5 15 "$tmp/build/fuzz/fuzz_$name" "$tree/fuzz/corpus/$name" ;;
 	*)
 		echo "no such kind of test: $kind"
 		return 2 ;;
