@@ -4,11 +4,11 @@
  */
 #pragma once
 
-enum { GUARD_MS = 1500 };
+enum { GUARD_MS = 1200 };
 
 /*
  * In GUARD_MS from now on, if it still runs, the process removes the names of its sockets
- * and ends with @status; within 2 s, also where a file system does not let it do the
- * former. Does not block. To be called once, when the end begins.
+ * and ends with @status; or by an alarm, where a file system does not let it do the
+ * former: within 2 s in any case. Does not block. Once, when the end begins.
  */
 void guard_start(int status);

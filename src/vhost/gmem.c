@@ -10,6 +10,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <linux/magic.h>
+
 #include "util/error.h"
 #include "util/list.h"
 

@@ -405,6 +405,7 @@ int main(void)
 	Suite *s = suite_create("intruder");
 	TCase *tc = e2e_case(s, "intruder", e2e_setup_bare, 60);
 
+	confined_skip_without(confined_lack());
 	setenv("TEST_SANDBOX", "", 1);		/* it is what it is by default */
 	tcase_add_loop_test(tc, intruder_is_refused, 0, COUNT(survived));
 	tcase_add_loop_test(tc, intruder_is_named_and_ends, 0, COUNT(fatal));
