@@ -80,7 +80,7 @@ static void check_fds(const struct msg *msg, size_t begin, size_t end)
 		n_fds += sent.pieces[i].n_fds;
 		lost |= sent.pieces[i].n_fds > FDS_LOST;
 	}
-	assert(lost ? msg->n_fds > MSG_FDS_MAX : msg->n_fds == n_fds);
+	assert(lost ? msg->n_fds > VU_MSG_FDS_MAX : msg->n_fds == n_fds);
 }
 
 /* It is the next of the bytes sent. */
@@ -91,7 +91,7 @@ static void check_bytes(const struct msg *msg)
 	sent.read = payload + msg->hdr.size;
 	assert(sent.read <= sent.len);
 	assert(memcmp(&msg->hdr, sent.bytes + begin, sizeof msg->hdr) == 0);
-	if (msg->hdr.size <= MSG_PAYLOAD_MAX)
+	if (msg->hdr.size <= VU_MSG_PAYLOAD_MAX)
 		assert(memcmp(msg->payload.bytes, sent.bytes + payload, msg->hdr.size) == 0);
 	check_fds(msg, begin, sent.read);
 }
@@ -100,18 +100,18 @@ static void check_msg(struct msg *msg, unsigned n_take)
 {
 	int r = msg_check(msg, RINGS);
 
-	assert(msg->hdr.size <= MSG_SKIP_MAX);
-	assert(r == 0 || (r >= MSG_E_UNKNOWN && r <= MSG_E_RING));
+	assert(msg->hdr.size <= VU_MSG_SKIP_MAX);
+	assert(r == 0 || (r >= VU_MSG_E_UNKNOWN && r <= VU_MSG_E_RING));
 	assert(msg_name(msg->hdr.request) && (!r || msg_str_error(r)));
 	if (r == 0) {
-		assert(msg->hdr.size <= MSG_PAYLOAD_MAX && msg->n_fds <= MSG_FDS_MAX);
+		assert(msg->hdr.size <= VU_MSG_PAYLOAD_MAX && msg->n_fds <= VU_MSG_FDS_MAX);
 		for (unsigned i = 0; i < msg->n_fds; i++)
 			assert(msg->fds[i] >= 0);
 	}
 	for (unsigned i = 0; i < n_take; i++) {
 		int fd = msg_take_fd(msg, i);
 
-		assert((fd >= 0) == (i < msg->n_fds && i < MSG_FDS_MAX));
+		assert((fd >= 0) == (i < msg->n_fds && i < VU_MSG_FDS_MAX));
 		fd_close(&fd);
 	}
 }
@@ -122,11 +122,11 @@ static bool read_all(struct msg_reader *reader, int sock, unsigned n_take)
 	for (;;) {
 		int r = msg_read(reader, sock);
 
-		if (r == MSG_E_AGAIN)
+		if (r == VU_MSG_E_AGAIN)
 			return true;
-		if (r == MSG_E_MORE)
+		if (r == VU_MSG_E_MORE)
 			continue;
-		assert(r == 0 || r == MSG_E_EOF || r == MSG_E_GARBAGE);
+		assert(r == 0 || r == VU_MSG_E_EOF || r == VU_MSG_E_GARBAGE);
 		if (r)
 			return false;
 		check_bytes(&reader->msg);

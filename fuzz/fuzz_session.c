@@ -51,7 +51,7 @@ static void init_once(void)
 
 	if (kinds[0][0])
 		return;
-	log_level = LOG_ERR;
+	log_level = LEVEL_ERR;
 	if (pipe2(pipe_fds, O_CLOEXEC | O_NONBLOCK) < 0)
 		abort();
 	memcpy(kinds, (int[FAMILIES][KINDS]){
@@ -157,7 +157,7 @@ static void send_msg(int sock, struct vhost_user_hdr *hdr, void *payload, unsign
 /* Reads the one answer, if there is one. */
 static bool take_answer(int sock, const struct vhost_user_hdr *asked)
 {
-	static uint8_t payload[MSG_PAYLOAD_MAX];
+	static uint8_t payload[VU_MSG_PAYLOAD_MAX];
 	struct vhost_user_hdr hdr;
 	ssize_t n = recv(sock, &hdr, sizeof hdr, MSG_DONTWAIT);
 

@@ -60,7 +60,7 @@ static void check_host(const struct side *side)
 		assert(under_way == c->to_host.len);
 	if (side->waits_for & STREAM_OUT)
 		assert(!(host_stream_ready(side) & STREAM_OUT));
-	assert((conn_timer(c) != CONN_TIMER_NONE) == !list_is_empty(&c->timer_link));
+	assert((conn_timer(c) != CONN_TIMER_NONE) == !list_is_empty(&c->timer_node));
 }
 
 /* Bytes that the connections to host programs hold for them. */
@@ -191,7 +191,7 @@ static void vm_init(struct vm *vm, struct world *w, uint64_t cid)
 
 void world_init(struct world *w, const struct world_config *config)
 {
-	log_level = LOG_ERR;
+	log_level = LEVEL_ERR;
 	memset(w, 0, sizeof *w);
 	w->buf_alloc = config->buf_alloc;
 	w->max_buffered = config->max_buffered;

@@ -57,7 +57,7 @@ static uint32_t window_of(const struct side *side)
 /* Bytes that the guest may still send, as it was told. */
 static uint32_t room(const struct side *side)
 {
-	uint32_t in_flight = (uint32_t)side->out->sent - side->told_fwd_cnt;
+	uint32_t in_flight = (uint32_t)side->out->sent - side->reported_fwd_cnt;
 	uint32_t window = window_of(side);
 
 	return in_flight < window ? window - in_flight : 0;
@@ -164,8 +164,8 @@ static void check_credit(struct side *side, const struct pkt *pkt)
 		assert(pkt->fwd_cnt == (uint32_t)side->out->arrived);
 	if (other && !other->is_gone && !(other->guest_said & VSOCK_SHUTDOWN_RCV))
 		assert(pkt->fwd_cnt <= side->out->arrived);
-	assert(pkt->fwd_cnt >= side->told_fwd_cnt && pkt->fwd_cnt <= side->out->sent);
-	side->told_fwd_cnt = pkt->fwd_cnt;
+	assert(pkt->fwd_cnt >= side->reported_fwd_cnt && pkt->fwd_cnt <= side->out->sent);
+	side->reported_fwd_cnt = pkt->fwd_cnt;
 }
 
 static void on_packet(struct vm *vm, const struct pkt *pkt, struct iov_cur *cur)
@@ -239,7 +239,7 @@ static void used(void *ctx, const uint32_t *lens, size_t n)
 
 void guest_output(struct vm *vm, size_t n_bufs)
 {
-	struct rx_port port = { .borrow = borrow, .used = used, .ctx = vm };
+	struct rx_sink port = { .borrow = borrow, .used = used, .ctx = vm };
 	struct world *w = vm->world;
 	int r;
 

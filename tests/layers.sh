@@ -16,11 +16,11 @@ root=$(cd "${1:-$(dirname "$0")/..}" && pwd)
 # What FOLDER may include besides itself and libc: folders (with /) and single headers.
 allowed() {
 	case $1 in
-	main)			echo "backend/ config/ device/ ops/ protocol/ util/ vhost/ vsock/" ;;
+	main)			echo "backend/ config/ device/ sandbox/ protocol/ util/ vhost/ vsock/" ;;
 	device)			echo "vhost/ vsock/ util/ protocol/" ;;
 	backend)		echo "vsock/backend.h util/ protocol/hybrid.h" ;;
 	vsock | vhost)		echo "util/ protocol/" ;;
-	ops | config)		echo "util/" ;;
+	sandbox | config)		echo "util/" ;;
 	util | protocol)	echo "" ;;
 	*)			return 1 ;;
 	esac

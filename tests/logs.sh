@@ -25,7 +25,7 @@ violations() {
 	local dir=$1 file n
 
 	while read -r file; do
-		n=$(grep -cE '\blog_(err|warn|info)\(|\blog_at\(LOG_(ERR|WARN|INFO)' "$dir/src/$file" || true)
+		n=$(grep -cE '\blog_(err|warn|info)\(|\blog_at\(LEVEL_(ERR|WARN|INFO)' "$dir/src/$file" || true)
 		[ "$n" = "$(once "$file")" ] ||
 			echo "src/$file: $n unlimited log lines, $(once "$file") expected"
 	done < <(cd "$dir/src" && find backend device util vhost vsock -name '*.c' \

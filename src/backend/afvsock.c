@@ -130,7 +130,7 @@ static void begin_stream(struct port *p, int fd)
 	int r = s ? sock_stream_register(s, false) : -ENOMEM;
 
 	if (r < 0) {
-		log_limited(LOG_WARN, a->config.tag, "host client to port %u: %s; closed",
+		log_limited(LEVEL_WARN, a->config.tag, "host client to port %u: %s; closed",
 			    p->number, error_str(r));
 		if (s)
 			stream_free(s);
@@ -154,7 +154,7 @@ static void on_accepted(void *ctx, int fd)
 	} else if (getpeername(fd, (struct sockaddr *)&peer, &len) < 0) {
 		fd_close(&fd);			/* it has left */
 	} else if (!is_welcome(a, peer.svm_cid)) {
-		log_limited(LOG_WARN, a->config.tag, "host client of CID %u to port %u: not "
+		log_limited(LEVEL_WARN, a->config.tag, "host client of CID %u to port %u: not "
 			    "let in by forward-listen; closed", peer.svm_cid, p->number);
 		fd_close(&fd);
 	} else {

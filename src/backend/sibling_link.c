@@ -12,11 +12,11 @@
 #include <stdlib.h>
 #include <sys/socket.h>
 
-#include "backend/pipe.h"
 #include "backend/sibling_internal.h"
+#include "backend/spsc_pipe.h"
+#include "util/byte_ring.h"
 #include "util/error.h"
 #include "util/log.h"
-#include "util/ring.h"
 
 /* A pipe is small for small messages, and large from the first long write until
  * it has been read empty: an idle link holds little. */
@@ -42,11 +42,11 @@ struct end {
 	enum phase phase;
 	struct link *link;
 	struct end *other;
-	struct pipe in;				/* the other end writes, and has its memory */
+	struct spsc_pipe in;				/* the other end writes, and has its memory */
 	uint32_t out_size;			/* of the memory that this end has there */
 	struct byte_budget *budget;		/* that it comes from; NULL: it needs none any more */
 	_Atomic uint32_t consumed;		/* of what this end wrote: by the other's guest */
-	uint32_t told_consumed;			/* ... of the other's, as it was told last */
+	uint32_t reported_consumed;			/* ... of the other's, as it was told last */
 	_Atomic unsigned said;
 	struct mailbox *mailbox;
 	struct mail mail;
@@ -75,8 +75,8 @@ static void link_unref(struct link *l)
 {
 	if (atomic_fetch_sub(&l->refs, 1) != 1)
 		return;
-	pipe_deinit(&l->ends[0].in);
-	pipe_deinit(&l->ends[1].in);
+	spsc_pipe_deinit(&l->ends[0].in);
+	spsc_pipe_deinit(&l->ends[1].in);
 	free(l);
 }
 
@@ -102,16 +102,16 @@ static void set_window(struct end *e)
  * no more. Then there is mail. */
 static void out_pipe_give_up(struct end *e)
 {
-	struct pipe *out = &e->other->in;
+	struct spsc_pipe *out = &e->other->in;
 
 	if (!e->budget)
 		return;
 	if (atomic_load(&e->other->said) & SAID_CLOSED)
-		pipe_deinit(out);
-	else if (pipe_wait_empty(out))
+		spsc_pipe_deinit(out);
+	else if (spsc_pipe_wait_empty(out))
 		return;
 	else
-		pipe_resize(out, 0);
+		spsc_pipe_resize(out, 0);
 	byte_budget_give(e->budget, e->out_size);
 	e->out_size = 0;
 	byte_budget_unref(e->budget);
@@ -203,7 +203,7 @@ static void end_init(struct link *l, int i, enum phase phase, struct mailbox *ma
 	e->other = &l->ends[1 - i];
 	e->mailbox = mailbox;
 	e->mail.deliver = on_mail;
-	pipe_init(&e->in);
+	spsc_pipe_init(&e->in);
 	atomic_store(&e->in.reader_waits, true);
 }
 
@@ -235,7 +235,7 @@ static int sibling_read(struct stream *base, const struct iovec *v, int nv, size
 	/* Before the pipe: what was written before the word is then seen. */
 	unsigned said = atomic_load(&e->other->said);
 
-	if (pipe_read(&e->in, v, nv, n, &wake) == 0) {
+	if (spsc_pipe_read(&e->in, v, nv, n, &wake) == 0) {
 		if (wake)
 			tell(e->other);
 		return 0;
@@ -244,7 +244,7 @@ static int sibling_read(struct stream *base, const struct iovec *v, int nv, size
 	if (said & SAID_ABORTED)
 		return -ECONNRESET;
 	if (said & SAID_CLOSED)			/* what we wrote meanwhile is lost */
-		return pipe_is_empty(&e->other->in) ? STREAM_E_CLOSED : -ECONNRESET;
+		return spsc_pipe_is_empty(&e->other->in) ? STREAM_E_CLOSED : -ECONNRESET;
 	return said & SAID_NO_MORE ? STREAM_E_EOF : STREAM_E_AGAIN;
 }
 
@@ -256,10 +256,10 @@ static int out_pipe_resize(struct end *e, uint32_t size)
 	byte_budget_give(e->budget, e->out_size);
 	e->out_size = 0;
 	if (!byte_budget_take(e->budget, size)) {
-		pipe_resize(&e->other->in, 0);
+		spsc_pipe_resize(&e->other->in, 0);
 		return -ENOBUFS;
 	}
-	r = pipe_resize(&e->other->in, size);
+	r = spsc_pipe_resize(&e->other->in, size);
 	if (r < 0)
 		byte_budget_give(e->budget, size);
 	else
@@ -274,7 +274,7 @@ static void log_small_pipe(const struct end *e, int error)
 
 	snprintf(tag, sizeof tag, "vm %llu",
 		 (unsigned long long)(is_opener ? e->link->src.cid : e->link->to->cid));
-	log_limited(LOG_WARN, tag, "a large pipe to a sibling: %s; a small one has to do",
+	log_limited(LEVEL_WARN, tag, "a large pipe to a sibling: %s; a small one has to do",
 		    error_str(error));
 }
 
@@ -290,7 +290,7 @@ static int out_pipe_fit(struct end *e, const struct iovec *v, int nv)
 	size_t len = 0;
 	int r;
 
-	if (e->out_size == PIPE_LARGE || !pipe_is_empty(&e->other->in))
+	if (e->out_size == PIPE_LARGE || !spsc_pipe_is_empty(&e->other->in))
 		return 0;
 	for (int i = 0; i < nv && len <= PIPE_SMALL; i++)
 		len += v[i].iov_len;
@@ -316,8 +316,8 @@ static int sibling_write(struct stream *base, const struct iovec *v, int nv, siz
 		return -EPIPE;
 	if ((r = out_pipe_fit(e, v, nv)) < 0)
 		return r;
-	r = pipe_write(&e->other->in, v, nv, n, &wake);
-	if (r == PIPE_E_WAIT) {
+	r = spsc_pipe_write(&e->other->in, v, nv, n, &wake);
+	if (r == SPSC_PIPE_E_WAIT) {
 		base->ready &= ~(unsigned)STREAM_OUT;
 		return STREAM_E_AGAIN;
 	}
@@ -338,9 +338,9 @@ static void sibling_consumed(struct stream *base, uint32_t total)
 	struct end *e = end_of(base);
 
 	atomic_store(&e->other->consumed, total);
-	if (total - e->told_consumed < base->peer_window / 4)
+	if (total - e->reported_consumed < base->peer_window / 4)
 		return;
-	e->told_consumed = total;
+	e->reported_consumed = total;
 	tell(e->other);
 }
 
@@ -355,16 +355,16 @@ static void sibling_wait_for(struct stream *base, unsigned events)
 {
 	struct end *e = end_of(base);
 
-	if (events & STREAM_OUT && base->ready & STREAM_OUT && !pipe_wait_writable(&e->other->in))
+	if (events & STREAM_OUT && base->ready & STREAM_OUT && !spsc_pipe_wait_writable(&e->other->in))
 		tell(e);
-	else if (e->out_size == PIPE_LARGE && !pipe_wait_empty(&e->other->in))
+	else if (e->out_size == PIPE_LARGE && !spsc_pipe_wait_empty(&e->other->in))
 		out_pipe_resize(e, 0);
 }
 
 static void sibling_close(struct stream *base, bool is_orderly)
 {
 	struct end *e = end_of(base);
-	bool lost = !is_orderly || !pipe_is_empty(&e->in);
+	bool lost = !is_orderly || !spsc_pipe_is_empty(&e->in);
 
 	end_close(e, SAID_CLOSED | (lost ? SAID_ABORTED : 0));
 }

@@ -101,7 +101,7 @@ static void handshake_drop(struct uds *u, struct uds_stream *s, const char *why)
 
 static void log_client_error(const struct uds *u, int error)
 {
-	log_limited(error_is_shortage(error) ? LOG_WARN : LOG_DEBUG, u->config.tag,
+	log_limited(error_is_shortage(error) ? LEVEL_WARN : LEVEL_DEBUG, u->config.tag,
 		    "host client: %s; closed", error_str(error));
 }
 

@@ -16,11 +16,11 @@ static bool is_word(const char *text, size_t len, const char *word)
 static bool parse_part(int *out, const char *text, size_t len)
 {
 	static const char *const names[] = {
-		[LOG_ERR] = "error", [LOG_WARN] = "warn", [LOG_INFO] = "info",
-		[LOG_DEBUG] = "debug", [LOG_TRACE] = "trace",
+		[LEVEL_ERR] = "error", [LEVEL_WARN] = "warn", [LEVEL_INFO] = "info",
+		[LEVEL_DEBUG] = "debug", [LEVEL_TRACE] = "trace",
 	};
 
-	for (int level = LOG_ERR; level <= LOG_TRACE; level++) {
+	for (int level = LEVEL_ERR; level <= LEVEL_TRACE; level++) {
 		if (is_word(text, len, names[level])) {
 			*out = level;
 			return true;
@@ -37,7 +37,7 @@ bool level_parse(int *out, const char *name)
 static bool parse_directive(int *out, const char *text, size_t len)
 {
 	if (is_word(text, len, "off")) {
-		*out = LOG_ERR;
+		*out = LEVEL_ERR;
 		return true;
 	}
 	return parse_part(out, text, len);
@@ -57,11 +57,11 @@ bool level_parse_rust_log(int *out, const char *text)
 {
 	size_t end = strcspn(text, "/");	/* behind it: a filter on the text */
 	bool has_ours = false, has_any = false;
-	int ours = LOG_ERR, any = LOG_ERR;
+	int ours = LEVEL_ERR, any = LEVEL_ERR;
 
 	for (size_t at = 0, len; at < end; at += len + 1) {
 		const char *item = text + at, *level;
-		int found = LOG_TRACE;
+		int found = LEVEL_TRACE;
 
 		len = strcspn(item, ",/");
 		level = memchr(item, '=', len);

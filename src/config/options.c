@@ -149,7 +149,7 @@ static int add_verbose(struct scan *s, const char *value)
 		return fail_two_levels(s);
 	s->options->has_log_level = true;
 	s->n_verbose++;
-	if (s->plan->log_level < LOG_TRACE)
+	if (s->plan->log_level < LEVEL_TRACE)
 		s->plan->log_level++;
 	return 0;
 }

@@ -27,7 +27,7 @@ static const char default_group[] = "default";
 void plan_init_defaults(struct plan *plan)
 {
 	*plan = (struct plan){
-		.log_level = LOG_WARN,
+		.log_level = LEVEL_WARN,
 		.vhost_socket = { .mode = SOCKET_MODE_UNSET, .gid = (gid_t)-1 },
 		.uds_socket = { .mode = SOCKET_MODE_UNSET, .gid = (gid_t)-1 },
 		.umask = 077,

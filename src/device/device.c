@@ -105,7 +105,7 @@ static bool drain_tx(struct device *dev, struct virtq *q)
 static bool fill_rx(struct device *dev, struct virtq *q)
 {
 	struct rx_window window;
-	struct rx_port port;
+	struct rx_sink port;
 	int r;
 
 	rx_window_open(&window, q, dev->config.scratch);
@@ -188,7 +188,7 @@ void device_look_at_guest(struct device *dev)
 	if (is_running == mux_is_running(dev->mux))
 		return;
 	mux_set_running(dev->mux, is_running);
-	log_limited(LOG_INFO, dev->tag, "guest is %s", is_running ? "running" : "not running");
+	log_limited(LEVEL_INFO, dev->tag, "guest is %s", is_running ? "running" : "not running");
 	if (!is_running)
 		return;
 	loop_timer_cancel(dev->config.loop, &dev->resume);
@@ -252,7 +252,7 @@ static void on_turn(struct loop_work *work)
 	more |= expire(dev, more);
 	dev->in_turn = false;
 	if (dev->session && session_memory_is_lost(dev->session)) {
-		log_limited(LOG_ERR, dev->tag, "guest memory vanished; front-end disconnected");
+		log_limited(LEVEL_ERR, dev->tag, "guest memory vanished; front-end disconnected");
 		mux_drop(dev->mux, now_ms(dev));
 		frontend_drop(dev);
 		more = false;

@@ -73,7 +73,7 @@ static void on_ring_changed(void *ctx, unsigned ring)
 			r = loop_add(dev->config.loop, &dev->kicks[ring], v->kick_fd,
 				     EPOLLIN | EPOLLET);
 		if (r < 0) {
-			log_limited(LOG_WARN, dev->tag, "ring %u: cannot wait for kicks: %s; polled",
+			log_limited(LEVEL_WARN, dev->tag, "ring %u: cannot wait for kicks: %s; polled",
 				    ring, error_str(r));
 			v->polled = true;
 		}
@@ -98,7 +98,7 @@ static void on_guest_reset(void *ctx)
 
 	loop_timer_cancel(dev->config.loop, &dev->resume);
 	if (mux_reset(dev->mux, now_ms(dev)))
-		log_limited(LOG_INFO, dev->tag, "guest was reset: its connections are closed");
+		log_limited(LEVEL_INFO, dev->tag, "guest was reset: its connections are closed");
 	dev->event_due = false;
 }
 
@@ -107,7 +107,7 @@ static void on_resume_timeout(struct loop_timer *timer)
 	struct device *dev = container_of(timer, struct device, resume);
 
 	if (mux_abort(dev->mux, now_ms(dev)))
-		log_limited(LOG_INFO, dev->tag, "guest stays stopped: its connections are closed");
+		log_limited(LEVEL_INFO, dev->tag, "guest stays stopped: its connections are closed");
 }
 
 /* A front-end may share memory after it has started the rings, but no one that waits
@@ -156,7 +156,7 @@ void frontend_drop(struct device *dev)
 	loop_remove(dev->config.loop, &dev->session_source);
 	loop_timer_cancel(dev->config.loop, &dev->resume);
 	loop_timer_cancel(dev->config.loop, &dev->no_memory);
-	log_limited(LOG_INFO, dev->tag, "front-end disconnected");
+	log_limited(LEVEL_INFO, dev->tag, "front-end disconnected");
 	mux_set_running(dev->mux, false);
 	mux_reset(dev->mux, now_ms(dev));
 	dev->event_due = false;
@@ -216,7 +216,7 @@ static int session_begin(struct device *dev, int sock)
 		frontend_drop(dev);
 		return r;
 	}
-	log_limited(LOG_INFO, dev->tag, "front-end connected");
+	log_limited(LEVEL_INFO, dev->tag, "front-end connected");
 	session_turn(dev);
 	return 0;
 }
@@ -235,7 +235,7 @@ static void candidate_promote(struct candidate *c)
 	loop_remove(dev->config.loop, &c->source);
 	r = session_begin(dev, fd_take(&c->fd));
 	if (r < 0)
-		log_limited(LOG_WARN, dev->tag, "cannot begin a session: %s", error_str(r));
+		log_limited(LEVEL_WARN, dev->tag, "cannot begin a session: %s", error_str(r));
 }
 
 /* Its first byte, or its end. */
@@ -248,7 +248,7 @@ static void on_candidate(struct loop_source *source, uint32_t events)
 	(void)events;
 	if (n <= 0) {
 		if (n < 0 && errno != ECONNRESET)
-			log_limited(LOG_WARN, c->dev->tag, "front-end: %s; disconnected",
+			log_limited(LEVEL_WARN, c->dev->tag, "front-end: %s; disconnected",
 				    error_str(error_last()));
 		candidate_drop(c);
 		return;
@@ -258,7 +258,7 @@ static void on_candidate(struct loop_source *source, uint32_t events)
 		candidate_promote(c);
 		return;
 	case PLACE_TAKEN:
-		log_limited(LOG_WARN, c->dev->tag, "a second front-end was refused");
+		log_limited(LEVEL_WARN, c->dev->tag, "a second front-end was refused");
 		candidate_drop(c);
 		return;
 	case PLACE_UNKNOWN:
@@ -277,7 +277,7 @@ static void candidate_add(struct device *dev, int fd)
 	c->fd = fd;
 	r = loop_add(dev->config.loop, &c->source, fd, EPOLLIN | EPOLLRDHUP);
 	if (r < 0) {
-		log_limited(LOG_WARN, dev->tag, "cannot wait for a front-end: %s", error_str(r));
+		log_limited(LEVEL_WARN, dev->tag, "cannot wait for a front-end: %s", error_str(r));
 		candidate_drop(c);
 	}
 }
@@ -287,7 +287,7 @@ static void on_accepted(void *ctx, int fd)
 	struct device *dev = ctx;
 
 	if (look_at_place(dev) == PLACE_TAKEN) {
-		log_limited(LOG_WARN, dev->tag, "a second front-end was refused");
+		log_limited(LEVEL_WARN, dev->tag, "a second front-end was refused");
 		closer_close(&fd);
 	} else {
 		candidate_add(dev, fd);

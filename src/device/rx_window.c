@@ -85,7 +85,7 @@ static void used(void *ctx, const uint32_t *lens, size_t n)
 		virtq_push(w->q, &w->scratch->chains[w->first++], lens[i]);
 }
 
-struct rx_port rx_window_port(struct rx_window *w)
+struct rx_sink rx_window_port(struct rx_window *w)
 {
-	return (struct rx_port){ .borrow = borrow, .used = used, .ctx = w };
+	return (struct rx_sink){ .borrow = borrow, .used = used, .ctx = w };
 }

@@ -100,7 +100,7 @@ static void add_thread(void)
 	if (!r)
 		closer.n_threads++;
 	else
-		log_limited(LOG_WARN, "closer", "no thread to close descriptors: %s; one that "
+		log_limited(LEVEL_WARN, "closer", "no thread to close descriptors: %s; one that "
 			    "takes long to close holds up its worker", error_str(-r));
 }
 

@@ -21,7 +21,7 @@ enum {
 	FLUSH_MS = 1000,			/* at the end, for what is queued */
 };
 
-enum log_level log_level = LOG_WARN;
+enum log_level log_level = LEVEL_WARN;
 
 static int log_fd = STDERR_FILENO;
 
@@ -36,8 +36,8 @@ static struct {
 } queue = { .lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER };
 
 static const char *const level_name[] = {
-	[LOG_ERR] = "error", [LOG_WARN] = "warn", [LOG_INFO] = "info",
-	[LOG_DEBUG] = "debug", [LOG_TRACE] = "trace",
+	[LEVEL_ERR] = "error", [LEVEL_WARN] = "warn", [LEVEL_INFO] = "info",
+	[LEVEL_DEBUG] = "debug", [LEVEL_TRACE] = "trace",
 };
 
 int log_init(enum log_level level, const char *path)
@@ -224,7 +224,7 @@ static bool enqueue(const char *line, size_t len)
 	size_t n = 0;
 
 	if (queue.lost) {
-		n = begin_line(lost, LOG_WARN);
+		n = begin_line(lost, LEVEL_WARN);
 		n += (size_t)snprintf(lost + n, sizeof lost - n,
 				      "log: %u lines could not be written\n", queue.lost);
 	}
@@ -288,7 +288,7 @@ void log_last_words(const char *tag, const char *fmt, ...)
 	va_list ap;
 
 	va_start(ap, fmt);
-	len = make_line(line, LOG_ERR, tag, fmt, ap);
+	len = make_line(line, LEVEL_ERR, tag, fmt, ap);
 	va_end(ap);
 	if (poll(&p, 1, 0) == 1 && write(log_fd, line, len) < 0) {
 		/* There is nobody left to tell. */

@@ -26,7 +26,7 @@
 #include <stdint.h>
 #include <time.h>
 
-enum log_level { LOG_ERR, LOG_WARN, LOG_INFO, LOG_DEBUG, LOG_TRACE };
+enum log_level { LEVEL_ERR, LEVEL_WARN, LEVEL_INFO, LEVEL_DEBUG, LEVEL_TRACE };
 
 /* @path NULL: standard error. 0 or -errno of opening the file (appended to). */
 int log_init(enum log_level level, const char *path);
@@ -61,10 +61,10 @@ size_t log_put_time(char *line, size_t size, const struct timespec *ts);
 
 #define log_at(level, ...) \
 	do { if ((level) <= log_level) log_line(level, __VA_ARGS__); } while (0)
-#define log_err(...)	log_at(LOG_ERR, __VA_ARGS__)
-#define log_warn(...)	log_at(LOG_WARN, __VA_ARGS__)
-#define log_info(...)	log_at(LOG_INFO, __VA_ARGS__)
-#define log_debug(...)	log_at(LOG_DEBUG, __VA_ARGS__)
+#define log_err(...)	log_at(LEVEL_ERR, __VA_ARGS__)
+#define log_warn(...)	log_at(LEVEL_WARN, __VA_ARGS__)
+#define log_info(...)	log_at(LEVEL_INFO, __VA_ARGS__)
+#define log_debug(...)	log_at(LEVEL_DEBUG, __VA_ARGS__)
 
 /*
  * For what a guest, a front-end or a host program can cause as often as it likes:
@@ -102,7 +102,7 @@ bool log_limit_pass(struct log_limit *limit, unsigned *swallowed);
 				 swallowed_);					\
 		log_line(level, tag, fmt, ##__VA_ARGS__);			\
 	} while (0)
-#define log_guest(...)	log_limited(LOG_WARN, __VA_ARGS__)
+#define log_guest(...)	log_limited(LEVEL_WARN, __VA_ARGS__)
 
 /*
  * For what its operator should hear of once: the first line of each kind is a warning,
@@ -118,7 +118,7 @@ bool log_once_pass(struct log_once *once, unsigned kind);	/* true: the first */
 #define log_noted(is_first, tag, fmt, ...)					\
 	do {									\
 		static char site_;						\
-		enum log_level level_ = (is_first) ? LOG_WARN : LOG_INFO;	\
+		enum log_level level_ = (is_first) ? LEVEL_WARN : LEVEL_INFO;	\
 		unsigned swallowed_;						\
 		bool passes_;							\
 		if (level_ > log_level)						\
@@ -127,7 +127,7 @@ bool log_once_pass(struct log_once *once, unsigned kind);	/* true: the first */
 		if (swallowed_)							\
 			log_line(level_, tag, "(%u like the next not shown)",	\
 				 swallowed_);					\
-		if (passes_ || level_ == LOG_WARN)				\
+		if (passes_ || level_ == LEVEL_WARN)				\
 			log_line(level_, tag, fmt, ##__VA_ARGS__);		\
 	} while (0)
 #define log_first(once, kind, ...)	log_noted(log_once_pass(once, kind), __VA_ARGS__)

@@ -66,7 +66,7 @@ static bool take_over(struct log_limit *limit, uint64_t owner)
 		return false;
 	swallowed = atomic_exchange(&limit->swallowed, 0);
 	if (swallowed)
-		log_at(LOG_WARN, "log", "%u lines not shown; none like them came since", swallowed);
+		log_at(LEVEL_WARN, "log", "%u lines not shown; none like them came since", swallowed);
 	return true;
 }
 

@@ -72,9 +72,9 @@ static const struct shape shapes[VHOST_USER_REQUEST_END] = {
 	[VHOST_USER_IOTLB_MSG] = { "IOTLB_MSG", REFUSED },
 	[VHOST_USER_SET_VRING_ENDIAN] = { "SET_VRING_ENDIAN", REFUSED },
 	[VHOST_USER_GET_CONFIG] = { "GET_CONFIG", SERVED, .has_reply = true,
-		.size = sizeof(struct vhost_user_config), .size_max = MSG_PAYLOAD_MAX },
+		.size = sizeof(struct vhost_user_config), .size_max = VU_MSG_PAYLOAD_MAX },
 	[VHOST_USER_SET_CONFIG] = { "SET_CONFIG", SERVED,
-		.size = sizeof(struct vhost_user_config), .size_max = MSG_PAYLOAD_MAX },
+		.size = sizeof(struct vhost_user_config), .size_max = VU_MSG_PAYLOAD_MAX },
 	[VHOST_USER_CREATE_CRYPTO_SESSION] = { "CREATE_CRYPTO_SESSION", REFUSED, .has_reply = true },
 	[VHOST_USER_CLOSE_CRYPTO_SESSION] = { "CLOSE_CRYPTO_SESSION", REFUSED },
 	[VHOST_USER_POSTCOPY_ADVISE] = { "POSTCOPY_ADVISE", REFUSED, .has_reply = true },
@@ -122,10 +122,10 @@ bool msg_has_reply(uint32_t request)
 const char *msg_str_error(int error)
 {
 	static const char *const text[] = {
-		[MSG_E_AGAIN] = "incomplete", [MSG_E_MORE] = "incomplete", [MSG_E_EOF] = "end of stream",
-		[MSG_E_GARBAGE] = "not a vhost-user message", [MSG_E_UNKNOWN] = "not supported",
-		[MSG_E_SIZE] = "wrong size", [MSG_E_FDS] = "wrong number of file descriptors",
-		[MSG_E_RING] = "no such ring",
+		[VU_MSG_E_AGAIN] = "incomplete", [VU_MSG_E_MORE] = "incomplete", [VU_MSG_E_EOF] = "end of stream",
+		[VU_MSG_E_GARBAGE] = "not a vhost-user message", [VU_MSG_E_UNKNOWN] = "not supported",
+		[VU_MSG_E_SIZE] = "wrong size", [VU_MSG_E_FDS] = "wrong number of file descriptors",
+		[VU_MSG_E_RING] = "no such ring",
 	};
 
 	return error < 0 ? error_str(error) : text[error];
@@ -146,7 +146,7 @@ static bool size_is_right(const struct shape *shape, const struct msg *msg)
 			msg->payload.table.num_regions;
 	if (msg->hdr.request == VHOST_USER_SET_CONFIG)
 		return size - shape->size == msg->payload.config.size;
-	return msg->payload.config.size <= MSG_CONFIG_MAX;	/* GET_CONFIG */
+	return msg->payload.config.size <= VU_MSG_CONFIG_MAX;	/* GET_CONFIG */
 }
 
 static bool fds_are_right(const struct shape *shape, const struct msg *msg)
@@ -184,26 +184,26 @@ int msg_check(const struct msg *msg, unsigned n_rings)
 	const struct shape *shape = shape_of(msg->hdr.request);
 
 	if (!shape || !shape->served)
-		return MSG_E_UNKNOWN;
+		return VU_MSG_E_UNKNOWN;
 	if (!size_is_right(shape, msg))
-		return MSG_E_SIZE;
+		return VU_MSG_E_SIZE;
 	if (!fds_are_right(shape, msg))
-		return MSG_E_FDS;
+		return VU_MSG_E_FDS;
 	if (!ring_is_right(shape, msg, n_rings))
-		return MSG_E_RING;
+		return VU_MSG_E_RING;
 	return 0;
 }
 
 void msg_reader_init(struct msg_reader *reader)
 {
 	memset(reader, 0, sizeof *reader);
-	for (unsigned i = 0; i < MSG_FDS_MAX; i++)
+	for (unsigned i = 0; i < VU_MSG_FDS_MAX; i++)
 		reader->msg.fds[i] = -1;
 }
 
 void msg_reader_next(struct msg_reader *reader)
 {
-	for (unsigned i = 0; i < MSG_FDS_MAX; i++)
+	for (unsigned i = 0; i < VU_MSG_FDS_MAX; i++)
 		closer_close(&reader->msg.fds[i]);
 	reader->msg.n_fds = 0;
 	reader->got = 0;
@@ -216,7 +216,7 @@ void msg_reader_deinit(struct msg_reader *reader)
 
 int msg_take_fd(struct msg *msg, unsigned i)
 {
-	return i < MSG_FDS_MAX ? fd_take(&msg->fds[i]) : -1;
+	return i < VU_MSG_FDS_MAX ? fd_take(&msg->fds[i]) : -1;
 }
 
 static void collect_fds(struct msg *msg, struct msghdr *mh)
@@ -230,7 +230,7 @@ static void collect_fds(struct msg *msg, struct msghdr *mh)
 		n = (c->cmsg_len - CMSG_LEN(0)) / sizeof fds[0];
 		memcpy(fds, CMSG_DATA(c), n * sizeof fds[0]);
 		for (size_t i = 0; i < n; i++) {
-			if (msg->n_fds < MSG_FDS_MAX)
+			if (msg->n_fds < VU_MSG_FDS_MAX)
 				msg->fds[msg->n_fds] = fd_take(&fds[i]);
 			closer_close(&fds[i]);
 			msg->n_fds++;
@@ -258,10 +258,10 @@ static int receive(struct msg_reader *reader, int sock, void *buf, size_t want)
 		n = recvmsg(sock, &mh, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
 	while (n < 0 && errno == EINTR);
 	if (n < 0)
-		return errno == EAGAIN ? MSG_E_AGAIN : error_last();
+		return errno == EAGAIN ? VU_MSG_E_AGAIN : error_last();
 	collect_fds(&reader->msg, &mh);
 	if (n == 0)
-		return MSG_E_EOF;
+		return VU_MSG_E_EOF;
 	reader->got += (size_t)n;
 	return 0;
 }
@@ -269,11 +269,11 @@ static int receive(struct msg_reader *reader, int sock, void *buf, size_t want)
 /* Drops some of the @left bytes of a payload that nobody wants. */
 static int skip(struct msg_reader *reader, int sock, size_t left)
 {
-	uint8_t dropped[MSG_SKIP_CHUNK];
+	uint8_t dropped[VU_MSG_SKIP_CHUNK];
 	size_t want = left < sizeof dropped ? left : sizeof dropped, before = reader->got;
 	int r = receive(reader, sock, dropped, want);
 
-	return r || reader->got - before == left ? r : MSG_E_MORE;
+	return r || reader->got - before == left ? r : VU_MSG_E_MORE;
 }
 
 int msg_read(struct msg_reader *reader, int sock)
@@ -287,12 +287,12 @@ int msg_read(struct msg_reader *reader, int sock)
 			return r;
 	}
 	if ((hdr->flags & VHOST_USER_VERSION_MASK) != VHOST_USER_VERSION ||
-	    hdr->flags & VHOST_USER_F_REPLY || hdr->size > MSG_SKIP_MAX)
-		return MSG_E_GARBAGE;
+	    hdr->flags & VHOST_USER_F_REPLY || hdr->size > VU_MSG_SKIP_MAX)
+		return VU_MSG_E_GARBAGE;
 	while (reader->got < sizeof *hdr + hdr->size) {
 		size_t at = reader->got - sizeof *hdr, left = hdr->size - at;
 
-		if (hdr->size > MSG_PAYLOAD_MAX)
+		if (hdr->size > VU_MSG_PAYLOAD_MAX)
 			return skip(reader, sock, left);
 		r = receive(reader, sock, reader->msg.payload.bytes + at, left);
 		if (r)

@@ -18,22 +18,22 @@
 #include "protocol/vhost_user.h"
 
 enum {
-	MSG_CONFIG_MAX = 4096,			/* bytes of configuration in one message */
-	MSG_PAYLOAD_MAX = sizeof(struct vhost_user_config) + MSG_CONFIG_MAX,
-	MSG_FDS_MAX = VHOST_USER_MEM_TABLE_REGIONS,
-	MSG_SKIP_MAX = 1024 * 1024,		/* a longer payload ends the session */
-	MSG_SKIP_CHUNK = 16 * 1024,		/* of one that is dropped, by one msg_read() */
+	VU_MSG_CONFIG_MAX = 4096,			/* bytes of configuration in one message */
+	VU_MSG_PAYLOAD_MAX = sizeof(struct vhost_user_config) + VU_MSG_CONFIG_MAX,
+	VU_MSG_FDS_MAX = VHOST_USER_MEM_TABLE_REGIONS,
+	VU_MSG_SKIP_MAX = 1024 * 1024,		/* a longer payload ends the session */
+	VU_MSG_SKIP_CHUNK = 16 * 1024,		/* of one that is dropped, by one msg_read() */
 };
 
 enum {
-	MSG_E_AGAIN = 1,			/* the rest has not come yet */
-	MSG_E_MORE,				/* nor has it all been read that came */
-	MSG_E_EOF,				/* the front-end is gone */
-	MSG_E_GARBAGE,				/* no longer a sequence of messages */
-	MSG_E_UNKNOWN,				/* msg_check(): not a request that we serve */
-	MSG_E_SIZE,
-	MSG_E_FDS,
-	MSG_E_RING,				/* no such ring */
+	VU_MSG_E_AGAIN = 1,			/* the rest has not come yet */
+	VU_MSG_E_MORE,				/* nor has it all been read that came */
+	VU_MSG_E_EOF,				/* the front-end is gone */
+	VU_MSG_E_GARBAGE,				/* no longer a sequence of messages */
+	VU_MSG_E_UNKNOWN,				/* msg_check(): not a request that we serve */
+	VU_MSG_E_SIZE,
+	VU_MSG_E_FDS,
+	VU_MSG_E_RING,				/* no such ring */
 };
 
 struct msg {
@@ -45,10 +45,10 @@ struct msg {
 		struct vhost_user_mem_table table;
 		struct vhost_user_single_region region;
 		struct vhost_user_config config;
-		uint8_t bytes[MSG_PAYLOAD_MAX];
+		uint8_t bytes[VU_MSG_PAYLOAD_MAX];
 	} payload;
-	int fds[MSG_FDS_MAX];
-	unsigned n_fds;				/* received, may exceed MSG_FDS_MAX */
+	int fds[VU_MSG_FDS_MAX];
+	unsigned n_fds;				/* received, may exceed VU_MSG_FDS_MAX */
 };
 
 struct msg_reader {
@@ -61,9 +61,9 @@ void msg_reader_deinit(struct msg_reader *reader);
 
 /*
  * Reads on from @sock without blocking. 0: reader->msg is whole, and valid
- * until msg_reader_next(). A payload longer than MSG_PAYLOAD_MAX is read and
- * dropped, so that its message can be refused; a piece at a time: MSG_E_MORE.
- * MSG_E_AGAIN, MSG_E_EOF, MSG_E_GARBAGE, -errno.
+ * until msg_reader_next(). A payload longer than VU_MSG_PAYLOAD_MAX is read and
+ * dropped, so that its message can be refused; a piece at a time: VU_MSG_E_MORE.
+ * VU_MSG_E_AGAIN, VU_MSG_E_EOF, VU_MSG_E_GARBAGE, -errno.
  */
 int msg_read(struct msg_reader *reader, int sock);
 void msg_reader_next(struct msg_reader *reader);	/* closes what was not taken */
@@ -71,7 +71,7 @@ void msg_reader_next(struct msg_reader *reader);	/* closes what was not taken */
 /* Moves the @i-th descriptor out; -1 if there is none. */
 int msg_take_fd(struct msg *msg, unsigned i);
 
-/* 0, MSG_E_UNKNOWN, MSG_E_SIZE, MSG_E_FDS or MSG_E_RING (@n_rings there are). */
+/* 0, VU_MSG_E_UNKNOWN, VU_MSG_E_SIZE, VU_MSG_E_FDS or VU_MSG_E_RING (@n_rings there are). */
 int msg_check(const struct msg *msg, unsigned n_rings);
 
 const char *msg_name(uint32_t request);		/* "SET_VRING_NUM", "unknown request" */

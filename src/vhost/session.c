@@ -31,7 +31,7 @@ struct session {
 	struct vring vrings[SESSION_RINGS_MAX];
 	char refusal[128];			/* the reason of one that is not constant */
 	struct {				/* what a handler answers */
-		uint8_t bytes[MSG_PAYLOAD_MAX];
+		uint8_t bytes[VU_MSG_PAYLOAD_MAX];
 		size_t len;
 	} reply;
 };
@@ -594,7 +594,7 @@ static bool send_reply(struct session *s, const struct msg *msg, const void *pay
 	int r = msg_send_reply(s->sock, msg->hdr.request, payload, len);
 
 	if (r < 0)
-		log_limited(error_is_shortage(r) ? LOG_WARN : LOG_INFO, s->config.tag,
+		log_limited(error_is_shortage(r) ? LEVEL_WARN : LEVEL_INFO, s->config.tag,
 			    "front-end: cannot answer %s: %s; disconnected",
 			    msg_name(msg->hdr.request), error_str(r));
 	return r == 0;
@@ -608,13 +608,13 @@ static bool send_ack(struct session *s, const struct msg *msg, uint64_t status)
 /* False: the session cannot go on. */
 static bool refuse(struct session *s, const struct msg *msg, int error, const char *why)
 {
-	log_limited(LOG_WARN, s->config.tag, "%s (%u) refused: %s", msg_name(msg->hdr.request),
+	log_limited(LEVEL_WARN, s->config.tag, "%s (%u) refused: %s", msg_name(msg->hdr.request),
 		    msg->hdr.request, why);
 	if (wants_ack(s, msg))
 		return send_ack(s, msg, 1);
 	if (msg_has_reply(msg->hdr.request))	/* nothing, rather than keep it waiting */
 		return send_reply(s, msg, NULL, 0);
-	return error == MSG_E_UNKNOWN;
+	return error == VU_MSG_E_UNKNOWN;
 }
 
 static bool dispatch(struct session *s, struct msg *msg)
@@ -622,7 +622,7 @@ static bool dispatch(struct session *s, struct msg *msg)
 	int error = msg_check(msg, s->config.n_rings);
 	const char *why;
 
-	log_at(LOG_DEBUG, s->config.tag, "%s, %u bytes, %u descriptors",
+	log_at(LEVEL_DEBUG, s->config.tag, "%s, %u bytes, %u descriptors",
 	       msg_name(msg->hdr.request), msg->hdr.size, msg->n_fds);
 	if (error)
 		return refuse(s, msg, error, msg_str_error(error));
@@ -640,13 +640,13 @@ int session_input(struct session *s)
 		int r = msg_read(&s->reader, s->sock);
 		bool goes_on;
 
-		if (r == MSG_E_AGAIN)
+		if (r == VU_MSG_E_AGAIN)
 			return SESSION_E_AGAIN;
-		if (r == MSG_E_MORE)
+		if (r == VU_MSG_E_MORE)
 			continue;
 		if (r) {
-			if (r != MSG_E_EOF)
-				log_limited(LOG_WARN, s->config.tag, "front-end: %s; disconnected",
+			if (r != VU_MSG_E_EOF)
+				log_limited(LEVEL_WARN, s->config.tag, "front-end: %s; disconnected",
 					    msg_str_error(r));
 			return SESSION_E_END;
 		}

@@ -142,13 +142,13 @@ int virtq_resolve(struct virtq *q, struct gmem *mem, uint64_t features)
 
 /* A table of descriptors: the ring's own, or an indirect one, which may cross
  * regions and then is read through its address. */
-struct table {
+struct conn_table {
 	const GUEST struct wire_virtq_desc *desc;	/* or NULL */
 	uint64_t gpa;
 	uint32_t n;
 };
 
-static bool table_load(struct virtq *q, const struct table *t, uint32_t i,
+static bool table_load(struct virtq *q, const struct conn_table *t, uint32_t i,
 		       struct wire_virtq_desc *out)
 {
 	struct iov_cur cur;
@@ -165,7 +165,7 @@ static bool table_load(struct virtq *q, const struct table *t, uint32_t i,
 }
 
 static bool table_open_indirect(struct virtq *q, const struct wire_virtq_desc *d,
-				struct table *out)
+				struct conn_table *out)
 {
 	uint64_t gpa = le64_get(d->addr);
 	uint32_t len = le32_get(d->len);
@@ -178,7 +178,7 @@ static bool table_open_indirect(struct virtq *q, const struct wire_virtq_desc *d
 	ptr = gmem_ptr_gpa(q->mem, gpa, len);
 	if (!is_aligned(ptr, _Alignof(struct wire_virtq_desc)))
 		ptr = NULL;
-	*out = (struct table){ .desc = ptr, .gpa = gpa, .n = (uint32_t)(len / sizeof *d) };
+	*out = (struct conn_table){ .desc = ptr, .gpa = gpa, .n = (uint32_t)(len / sizeof *d) };
 	return true;
 }
 
@@ -216,7 +216,7 @@ static const char *chain_add(struct virtq *q, struct virtq_iovs *iovs, struct vi
 static const char *chain_walk(struct virtq *q, uint16_t head, struct virtq_iovs *iovs,
 			      struct virtq_chain *c)
 {
-	struct table table = { .desc = q->desc, .n = q->config.num };
+	struct conn_table table = { .desc = q->desc, .n = q->config.num };
 	struct wire_virtq_desc d;
 	bool in_indirect = false;
 	uint32_t i = head, bound = q->config.num < VIRTQ_CHAIN_MAX ? q->config.num : VIRTQ_CHAIN_MAX;
@@ -281,7 +281,7 @@ static void ahead_step(struct virtq *q, unsigned step, uint16_t entry)
 {
 	uint16_t head = le16_get((le16){ q->avail->ring[entry & q->mask].raw });
 	struct wire_virtq_desc d;
-	struct table t;
+	struct conn_table t;
 
 	if (head >= q->config.num)
 		return;

@@ -17,9 +17,9 @@ struct conn *conn_new(const struct vsock_addr *guest, const struct vsock_addr *p
 	if (!c)
 		return NULL;
 	*c = (struct conn){ .guest = *guest };
-	list_init(&c->ready_link);
-	list_init(&c->timer_link);
-	list_init(&c->share_link);
+	list_init(&c->ready_node);
+	list_init(&c->timer_node);
+	list_init(&c->share_node);
 	c->peer = *peer;
 	c->credit.buf_alloc = buf_alloc;
 	c->read_hint = READ_HINT_FIRST;
@@ -32,7 +32,7 @@ struct conn *conn_new(const struct vsock_addr *guest, const struct vsock_addr *p
 static void close_stream(struct conn *c)
 {
 	bool is_orderly = c->guest_shutdown & VSOCK_SHUTDOWN_SEND && !c->to_host.len &&
-		!c->host_lacks;
+		!c->host_lost_data;
 
 	if (c->stream)
 		c->stream->ops->close(c->stream, is_orderly);
@@ -54,7 +54,7 @@ void conn_end(struct conn *c)
 
 void conn_reset(struct conn *c)
 {
-	bool is_known = !c->nameless && !(c->state == CONN_REQUESTED && c->request_due);
+	bool is_known = !c->orphaned && !(c->state == CONN_REQUESTED && c->request_pending);
 
 	if (c->state == CONN_RESET || c->state == CONN_DEAD)
 		return;
@@ -80,7 +80,7 @@ void conn_begin_requested(struct conn *c)
 {
 	c->state = CONN_REQUESTED;
 	c->from_peer = true;
-	c->request_due = true;
+	c->request_pending = true;
 }
 
 void conn_connected(struct conn *c, int error)
@@ -91,7 +91,7 @@ void conn_connected(struct conn *c, int error)
 		conn_reset(c);
 	} else {
 		c->state = CONN_OPEN;
-		c->response_due = true;
+		c->response_pending = true;
 	}
 }
 
@@ -103,7 +103,7 @@ static void host_is_over(struct conn *c)
 		return;
 	}
 	close_stream(c);
-	c->shutdown_due = VSOCK_SHUTDOWN_BOTH;
+	c->shutdown_pending = VSOCK_SHUTDOWN_BOTH;
 	c->state = CONN_CLOSING;
 }
 
@@ -124,16 +124,16 @@ static void host_has_all(struct conn *c)
  * not taken is lost: the guest's fwd_cnt never covers it, and in the end there is a reset. */
 static void host_turns_deaf(struct conn *c, int error)
 {
-	c->host_lacks |= c->to_host.len && error != -EPIPE;
+	c->host_lost_data |= c->to_host.len && error != -EPIPE;
 	c->host_failed |= c->to_host.len || error == -ECONNRESET;
 	byte_ring_deinit(&c->to_host);
-	c->host_deaf = true;
+	c->host_read_closed = true;
 	if (c->state == CONN_LINGERING || (error != -EPIPE && error != -ECONNRESET)) {
 		c->error = error;
 		conn_reset(c);
 		return;
 	}
-	c->shutdown_due |= VSOCK_SHUTDOWN_RCV;
+	c->shutdown_pending |= VSOCK_SHUTDOWN_RCV;
 	if (c->host_eof || c->guest_shutdown & VSOCK_SHUTDOWN_RCV)
 		host_is_over(c);
 }
@@ -161,11 +161,11 @@ void conn_forward(struct conn *c, const struct iovec *iov, size_t n, size_t len)
 
 	if (c->state != CONN_OPEN)
 		return;
-	if (!c->to_host.len && !c->host_deaf && c->stream->ready & STREAM_OUT)
+	if (!c->to_host.len && !c->host_read_closed && c->stream->ready & STREAM_OUT)
 		write_some(c, iov, n, &taken);
 	if (c->state != CONN_OPEN || taken == len)
 		return;
-	if (c->host_deaf) {
+	if (c->host_read_closed) {
 		c->host_failed = true;
 	} else if ((r = byte_ring_append(&c->to_host, iov, n, taken)) < 0) {
 		c->error = r;
@@ -198,7 +198,7 @@ void conn_stream_ready(struct conn *c)
 	 * write does. While nothing is read, there are few events and it costs little. */
 	if (c->state == CONN_LINGERING)
 		c->stream->ready |= STREAM_OUT;
-	if (c->stream->ready & STREAM_DEAF && !c->host_deaf)
+	if (c->stream->ready & STREAM_DEAF && !c->host_read_closed)
 		host_turns_deaf(c, -EPIPE);
 	else if (c->to_host.len)
 		drain(c);
@@ -211,7 +211,7 @@ void conn_guest_gone(struct conn *c)
 {
 	if ((c->state == CONN_OPEN || c->state == CONN_LINGERING) && c->to_host.len) {
 		c->state = CONN_LINGERING;
-		c->nameless = true;
+		c->orphaned = true;
 		conn_stream_ready(c);
 	} else {
 		conn_end(c);
@@ -257,7 +257,7 @@ static bool input_open(struct conn *c, const struct pkt *pkt)
 		on_shutdown(c, pkt->flags);
 		return false;
 	case VSOCK_OP_CREDIT_REQUEST:
-		c->credit_update_due = true;
+		c->credit_update_pending = true;
 		return false;
 	case VSOCK_OP_CREDIT_UPDATE:
 		return false;
@@ -318,7 +318,7 @@ bool conn_input(struct conn *c, const struct pkt *pkt)
 			conn_reset(c);
 		return false;
 	case CONN_REQUESTED:
-		if (pkt->op == VSOCK_OP_RESPONSE && !c->request_due)
+		if (pkt->op == VSOCK_OP_RESPONSE && !c->request_pending)
 			on_response(c);
 		else if (!is_credit_op(pkt->op))
 			conn_reset(c);
@@ -389,7 +389,7 @@ void conn_read_ended(struct conn *c, int r)
 		return;
 	}
 	c->host_eof = true;
-	c->shutdown_due |= VSOCK_SHUTDOWN_SEND;
-	if (r == STREAM_E_CLOSED || c->host_shut || c->host_deaf)
+	c->shutdown_pending |= VSOCK_SHUTDOWN_SEND;
+	if (r == STREAM_E_CLOSED || c->host_shut || c->host_read_closed)
 		host_is_over(c);
 }

@@ -24,7 +24,7 @@
  *               has not taken all that the guest sent.
  *   LINGERING   the guest is done; what it sent is drained to the stream, for
  *               as long as it makes progress within the linger time. Then RST.
- *               After the guest's own RST the connection is `nameless`: no
+ *               After the guest's own RST the connection is `orphaned`: no
  *               longer in the table, nothing more is said.
  *   CLOSING     the host is done both ways and the stream closed; we say
  *               SHUTDOWN both. Packets: RST -> end; SHUTDOWN both -> RESET;
@@ -51,8 +51,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "util/byte_ring.h"
 #include "util/list.h"
-#include "util/ring.h"
 #include "vsock/backend.h"
 #include "vsock/credit.h"
 #include "vsock/pkt.h"
@@ -94,9 +94,9 @@ enum { CONN_TURN_MAX = 256 * 1024 };
 struct conn {
 	struct stream *stream;			/* owned; NULL once closed */
 	struct conn *hash_next;			/* in the mux's table */
-	struct list ready_link;			/* mux::ready */
-	struct list timer_link;			/* mux::timers[armed] */
-	struct list share_link;			/* shares::own */
+	struct list ready_node;			/* mux::ready */
+	struct list timer_node;			/* mux::timers[armed] */
+	struct list share_node;			/* shares::own */
 	uint64_t deadline_ms;
 	struct vsock_addr guest, peer;
 	struct credit credit;
@@ -108,21 +108,21 @@ struct conn {
 	uint8_t share;				/* enum share: the mux's, of those begun by siblings */
 	uint8_t ending;				/* the mux's: on mux::ending, and how it is to end */
 	uint8_t guest_shutdown;			/* VSOCK_SHUTDOWN_* that the guest said */
-	uint8_t shutdown_due;			/* ... that we are to say */
-	uint8_t shutdown_said;
+	uint8_t shutdown_pending;			/* ... that we are to say */
+	uint8_t shutdown_sent;
 	uint8_t asks;				/* for news, in vain; no more than CONN_ASKS */
 	bool from_peer : 1;			/* begun by the peer, not by the guest */
-	bool nameless : 1;			/* the guest has forgotten it */
+	bool orphaned : 1;			/* the guest has forgotten it */
 	bool timer_restart : 1;			/* it made progress */
-	bool response_due : 1, request_due : 1;
+	bool response_pending : 1, request_pending : 1;
 	bool credit_asked : 1;			/* since the guest's credit changed last */
 	bool news_asked : 1;			/* what the guest has consumed, for its peer */
 	bool news_came : 1;			/* since then it has said something */
-	bool credit_update_due : 1;
+	bool credit_update_pending : 1;
 	bool host_eof : 1;			/* nothing more to read */
-	bool host_deaf : 1;			/* nothing more can be written */
+	bool host_read_closed : 1;			/* nothing more can be written */
 	bool host_failed : 1;			/* ends in RST: the host failed, or did not take all */
-	bool host_lacks : 1;			/* bytes that it would have taken are lost */
+	bool host_lost_data : 1;			/* bytes that it would have taken are lost */
 	bool host_shut : 1;			/* we shut down writing to it */
 };
 
@@ -172,13 +172,13 @@ void conn_reset(struct conn *c);
 void conn_abort(struct conn *c);
 
 /* Is there anything that it would say if it were given buffers? */
-bool conn_has_say(const struct conn *c);
+bool conn_has_output(const struct conn *c);
 
 /*
  * Its turn: says what it has to. @scratch: room for @n_scratch iovecs. Adds to *@moved
  * the bytes of data, with headers. 0: all said; CONN_E_STARVED; CONN_E_MORE.
  */
-int conn_output(struct conn *c, const struct rx_port *rx, struct iovec *scratch,
+int conn_output(struct conn *c, const struct rx_sink *rx, struct iovec *scratch,
 		size_t n_scratch, size_t *moved);
 
 /* The stream events that can change anything: a pure function of the state. */

@@ -40,7 +40,7 @@ static inline bool conn_lacks_news(const struct conn *c)
 /* What the peer, a guest too, has consumed counts as passed on. */
 static inline void conn_count_consumed(struct conn *c)
 {
-	if (c->stream && c->stream->consumed && !c->host_deaf)
+	if (c->stream && c->stream->consumed && !c->host_read_closed)
 		c->credit.fwd_cnt = atomic_load_explicit(c->stream->consumed,
 							 memory_order_relaxed);
 }

@@ -27,19 +27,19 @@ static bool must_ask(const struct conn *c)
 static bool must_tell_credit(const struct conn *c)
 {
 	return c->state == CONN_OPEN && !(c->guest_shutdown & VSOCK_SHUTDOWN_SEND) &&
-		(c->credit_update_due || credit_is_due(&c->credit));
+		(c->credit_update_pending || credit_is_due(&c->credit));
 }
 
-bool conn_has_say(const struct conn *c)
+bool conn_has_output(const struct conn *c)
 {
 	switch ((enum conn_state)c->state) {
 	case CONN_REQUESTED:
-		return c->request_due;
+		return c->request_pending;
 	case CONN_OPEN:
-		return c->response_due || can_read(c) || c->shutdown_due & ~c->shutdown_said ||
+		return c->response_pending || can_read(c) || c->shutdown_pending & ~c->shutdown_sent ||
 			must_ask(c) || must_tell_credit(c);
 	case CONN_CLOSING:
-		return c->response_due || c->shutdown_due & ~c->shutdown_said;
+		return c->response_pending || c->shutdown_pending & ~c->shutdown_sent;
 	case CONN_RESET:
 		return true;
 	case CONN_CONNECTING:
@@ -73,16 +73,16 @@ static struct pkt make_pkt(struct conn *c, uint16_t op, uint32_t flags)
 
 static void credit_was_told(struct conn *c)
 {
-	c->credit.told_fwd_cnt = c->credit.fwd_cnt;
-	c->credit_update_due = false;
+	c->credit.reported_fwd_cnt = c->credit.fwd_cnt;
+	c->credit_update_pending = false;
 }
 
 /* False: starved. */
-static bool say(struct conn *c, const struct rx_port *rx, uint16_t op, uint32_t flags)
+static bool say(struct conn *c, const struct rx_sink *rx, uint16_t op, uint32_t flags)
 {
 	struct pkt pkt = make_pkt(c, op, flags);
 
-	if (!rx_say(rx, &pkt))
+	if (!rx_send(rx, &pkt))
 		return false;
 	credit_was_told(c);
 	return true;
@@ -133,7 +133,7 @@ static size_t slice_bodies(const struct rx_buf *bufs, size_t n_bufs, size_t limi
 
 /* Puts headers before @got bytes that lie in the bodies of the first buffers.
  * Returns how many packets that makes. */
-static size_t fill_headers(struct conn *c, const struct rx_port *rx, const struct rx_buf *bufs,
+static size_t fill_headers(struct conn *c, const struct rx_sink *rx, const struct rx_buf *bufs,
 			 size_t got)
 {
 	struct pkt pkt = make_pkt(c, VSOCK_OP_RW, 0);
@@ -176,7 +176,7 @@ static void adapt_hint(struct conn *c, size_t asked, size_t got)
 }
 
 /* One read into as many buffers as may be wanted. Adds to *@moved; false: starved. */
-static bool read_to_guest(struct conn *c, const struct rx_port *rx, struct iovec *scratch,
+static bool read_to_guest(struct conn *c, const struct rx_sink *rx, struct iovec *scratch,
 			  size_t n_scratch, size_t *moved)
 {
 	size_t limit = credit_room(&c->credit), body, hint, want, n, asked, got;
@@ -210,7 +210,7 @@ static bool read_to_guest(struct conn *c, const struct rx_port *rx, struct iovec
 	return true;
 }
 
-static int output_data(struct conn *c, const struct rx_port *rx, struct iovec *scratch,
+static int output_data(struct conn *c, const struct rx_sink *rx, struct iovec *scratch,
 		       size_t n_scratch, size_t *moved)
 {
 	size_t begin = *moved;
@@ -225,14 +225,14 @@ static int output_data(struct conn *c, const struct rx_port *rx, struct iovec *s
 }
 
 /* Behind the data: SHUTDOWN, credit. */
-static int output_control(struct conn *c, const struct rx_port *rx)
+static int output_control(struct conn *c, const struct rx_sink *rx)
 {
-	uint8_t due = c->shutdown_due & (uint8_t)~c->shutdown_said;
+	uint8_t due = c->shutdown_pending & (uint8_t)~c->shutdown_sent;
 
 	if (due && (c->state == CONN_OPEN || c->state == CONN_CLOSING)) {
-		if (!say(c, rx, VSOCK_OP_SHUTDOWN, c->shutdown_due))
+		if (!say(c, rx, VSOCK_OP_SHUTDOWN, c->shutdown_pending))
 			return CONN_E_STARVED;
-		c->shutdown_said |= due;
+		c->shutdown_sent |= due;
 	}
 	if (must_ask(c)) {
 		if (!say(c, rx, VSOCK_OP_CREDIT_REQUEST, 0))
@@ -246,7 +246,7 @@ static int output_control(struct conn *c, const struct rx_port *rx)
 	return 0;
 }
 
-int conn_output(struct conn *c, const struct rx_port *rx, struct iovec *scratch,
+int conn_output(struct conn *c, const struct rx_sink *rx, struct iovec *scratch,
 		size_t n_scratch, size_t *moved)
 {
 	int r;
@@ -257,15 +257,15 @@ int conn_output(struct conn *c, const struct rx_port *rx, struct iovec *scratch,
 		conn_end(c);
 		return 0;
 	}
-	if (c->response_due && (c->state == CONN_OPEN || c->state == CONN_CLOSING)) {
+	if (c->response_pending && (c->state == CONN_OPEN || c->state == CONN_CLOSING)) {
 		if (!say(c, rx, VSOCK_OP_RESPONSE, 0))
 			return CONN_E_STARVED;
-		c->response_due = false;
+		c->response_pending = false;
 	}
-	if (c->state == CONN_REQUESTED && c->request_due) {
+	if (c->state == CONN_REQUESTED && c->request_pending) {
 		if (!say(c, rx, VSOCK_OP_REQUEST, 0))
 			return CONN_E_STARVED;
-		c->request_due = false;
+		c->request_pending = false;
 	}
 	if ((r = output_data(c, rx, scratch, n_scratch, moved)))
 		return r;

@@ -36,7 +36,7 @@ struct credit {
 	uint32_t buf_alloc;			/* what we can take */
 	uint32_t received;			/* bytes, modulo 2^32 */
 	uint32_t fwd_cnt;			/* of those, passed on to the host */
-	uint32_t told_fwd_cnt;			/* fwd_cnt as the guest knows it */
+	uint32_t reported_fwd_cnt;			/* fwd_cnt as the guest knows it */
 };
 
 /* Bytes that we may send to the guest now. */
@@ -99,7 +99,7 @@ static inline bool credit_update(struct credit *c, uint32_t buf_alloc, uint32_t 
 /* Counts @len bytes from the guest; false, and not counted, if it had no credit. */
 static inline bool credit_receive(struct credit *c, uint32_t len)
 {
-	uint32_t in_flight = c->received - c->told_fwd_cnt;
+	uint32_t in_flight = c->received - c->reported_fwd_cnt;
 
 	if (len > c->buf_alloc - in_flight)	/* in_flight <= buf_alloc always */
 		return false;
@@ -110,7 +110,7 @@ static inline bool credit_receive(struct credit *c, uint32_t len)
 /* Must the guest be told before it runs dry? */
 static inline bool credit_is_due(const struct credit *c)
 {
-	uint32_t untold = c->fwd_cnt - c->told_fwd_cnt;
+	uint32_t untold = c->fwd_cnt - c->reported_fwd_cnt;
 
 	return untold && untold >= c->buf_alloc / 4;
 }

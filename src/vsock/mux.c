@@ -7,10 +7,10 @@
 
 #include "util/error.h"
 #include "util/log.h"
+#include "vsock/conn_table.h"
 #include "vsock/gather.h"
 #include "vsock/replies.h"
 #include "vsock/shares.h"
-#include "vsock/table.h"
 
 enum {
 	TURNS_PER_OUTPUT = 256,			/* of connections, before the device's turn ends */
@@ -30,13 +30,13 @@ struct mux {
 	bool is_running;
 
 	struct byte_budget *buffered;		/* for all connections together */
-	struct table table;
-	size_t n_conns;				/* with nameless ones */
+	struct conn_table table;
+	size_t n_conns;				/* with orphaned ones */
 	struct shares shares;			/* of those, begun by siblings */
-	struct list ready;			/* conn::ready_link: has something to say */
-	struct list timers[CONN_NUM_TIMERS];	/* conn::timer_link, first to expire first */
-	struct list dead;			/* conn::ready_link: to be freed */
-	struct list ending;			/* conn::ready_link: to be ended, as conn::ending says */
+	struct list ready;			/* conn::ready_node: has something to say */
+	struct list timers[CONN_NUM_TIMERS];	/* conn::timer_node, first to expire first */
+	struct list dead;			/* conn::ready_node: to be freed */
+	struct list ending;			/* conn::ready_node: to be ended, as conn::ending says */
 	uint32_t timer_ms[CONN_NUM_TIMERS];
 
 	struct replies replies;			/* full: mux_is_clogged() */
@@ -74,7 +74,7 @@ int mux_new(struct mux **out, const struct mux_config *config)
 	mux->timer_ms[CONN_TIMER_ASK] = ASK_MS;
 	mux->timer_ms[CONN_TIMER_ASK_LATE] = ASK_LATE_MS;
 	mux->next_port = (uint32_t)(config->first_port % HOST_PORT_COUNT);
-	if (!mux->buffered || table_init(&mux->table, config->hash_seed) < 0) {
+	if (!mux->buffered || conn_table_init(&mux->table, config->hash_seed) < 0) {
 		byte_budget_unref(mux->buffered);
 		free(mux);
 		return -ENOMEM;
@@ -85,8 +85,8 @@ int mux_new(struct mux **out, const struct mux_config *config)
 
 static void free_conn(struct mux *mux, struct conn *c)
 {
-	list_remove(&c->ready_link);
-	list_remove(&c->timer_link);
+	list_remove(&c->ready_node);
+	list_remove(&c->timer_node);
 	shares_give(&mux->shares, c);
 	mux->n_conns--;
 	conn_free(c);
@@ -143,7 +143,7 @@ void mux_get_stats(const struct mux *mux, struct mux_stats *out)
 
 static bool is_named(const struct mux *mux, const struct conn *c)
 {
-	return table_find(&mux->table, c->guest.port, &c->peer) == c;
+	return conn_table_find(&mux->table, c->guest.port, &c->peer) == c;
 }
 
 static void arm(struct mux *mux, struct conn *c, uint64_t now_ms)
@@ -154,11 +154,11 @@ static void arm(struct mux *mux, struct conn *c, uint64_t now_ms)
 		return;
 	c->armed = (uint8_t)timer;
 	c->timer_restart = false;
-	list_remove(&c->timer_link);
+	list_remove(&c->timer_node);
 	if (timer == CONN_TIMER_NONE)
 		return;
 	c->deadline_ms = now_ms + mux->timer_ms[timer];
-	list_append(&mux->timers[timer], &c->timer_link);
+	list_append(&mux->timers[timer], &c->timer_node);
 	mux->config.wake(mux->config.ctx);	/* it has to look at the deadlines */
 }
 
@@ -170,7 +170,7 @@ static struct vsock_route route_of(const struct conn *c)
 
 static void log_error(struct mux *mux, struct conn *c)
 {
-	log_limited(error_is_shortage(c->error) ? LOG_WARN : LOG_INFO, mux->config.tag,
+	log_limited(error_is_shortage(c->error) ? LEVEL_WARN : LEVEL_INFO, mux->config.tag,
 		    "%s reset: %s", route_of(c).text, error_str(c->error));
 	c->error = 0;
 }
@@ -179,24 +179,24 @@ static void log_error(struct mux *mux, struct conn *c)
  * connection is freed by reap(), at the end of the function that got the input. */
 static void settle(struct mux *mux, struct conn *c, uint64_t now_ms)
 {
-	if (c->nameless || c->state == CONN_DEAD) {
+	if (c->orphaned || c->state == CONN_DEAD) {
 		if (is_named(mux, c))
-			table_remove(&mux->table, c);
+			conn_table_remove(&mux->table, c);
 	}
 	arm(mux, c, now_ms);
 	if (c->error)
 		log_error(mux, c);
 	if (c->state == CONN_DEAD) {
-		list_remove(&c->ready_link);
-		list_append(&mux->dead, &c->ready_link);
+		list_remove(&c->ready_node);
+		list_append(&mux->dead, &c->ready_node);
 		return;
 	}
 	if (c->stream)
 		c->stream->ops->wait_for(c->stream, conn_interest(c));
-	if (!conn_has_say(c)) {
-		list_remove(&c->ready_link);
-	} else if (list_is_empty(&c->ready_link)) {
-		list_append(&mux->ready, &c->ready_link);
+	if (!conn_has_output(c)) {
+		list_remove(&c->ready_node);
+	} else if (list_is_empty(&c->ready_node)) {
+		list_append(&mux->ready, &c->ready_node);
 		mux->config.wake(mux->config.ctx);
 	}
 }
@@ -206,7 +206,7 @@ static void reap(struct mux *mux)
 	struct list *link;
 
 	while ((link = list_take_first(&mux->dead)))
-		free_conn(mux, container_of(link, struct conn, ready_link));
+		free_conn(mux, container_of(link, struct conn, ready_node));
 }
 
 /* ---- ending all ---- */
@@ -221,7 +221,7 @@ static void end_one(struct mux *mux, struct conn *c, uint64_t now_ms)
 	};
 	uint8_t ending = c->ending;
 
-	list_remove(&c->ready_link);
+	list_remove(&c->ready_node);
 	c->ending = ENDING_NOT;
 	end[ending](c);
 	settle(mux, c, now_ms);
@@ -237,7 +237,7 @@ static void end_first(struct mux *mux, struct conn *c, uint64_t now_ms)
 bool mux_end_some(struct mux *mux, uint64_t now_ms)
 {
 	for (int n = 0; n < ENDS_PER_TURN && !list_is_empty(&mux->ending); n++)
-		end_one(mux, container_of(mux->ending.next, struct conn, ready_link), now_ms);
+		end_one(mux, container_of(mux->ending.next, struct conn, ready_node), now_ms);
 	reap(mux);
 	return !list_is_empty(&mux->ending);
 }
@@ -245,13 +245,13 @@ bool mux_end_some(struct mux *mux, uint64_t now_ms)
 /* Ends every connection that the guest knows, some of them at once. */
 static void end_all(struct mux *mux, enum ending ending, uint64_t now_ms)
 {
-	for (struct conn *c = table_next(&mux->table, NULL); c; c = table_next(&mux->table, c)) {
+	for (struct conn *c = conn_table_next(&mux->table, NULL); c; c = conn_table_next(&mux->table, c)) {
 		c->ending = (uint8_t)ending;
-		list_remove(&c->ready_link);
-		list_append(&mux->ending, &c->ready_link);
+		list_remove(&c->ready_node);
+		list_append(&mux->ending, &c->ready_node);
 	}
 	if (ending != ENDING_ABORT)		/* the guest has forgotten them */
-		table_clear(&mux->table);
+		conn_table_clear(&mux->table);
 	if (mux_end_some(mux, now_ms))
 		mux->config.wake(mux->config.ctx);
 }
@@ -291,9 +291,9 @@ void mux_free(struct mux *mux)
 	while (mux_end_some(mux, 0))
 		;
 	while ((link = list_take_first(&mux->timers[CONN_TIMER_LINGER])))
-		free_conn(mux, container_of(link, struct conn, timer_link));
+		free_conn(mux, container_of(link, struct conn, timer_node));
 	assert(mux->n_conns == 0);
-	table_deinit(&mux->table);
+	conn_table_deinit(&mux->table);
 	replies_deinit(&mux->replies);
 	byte_budget_unref(mux->buffered);
 	free(mux);
@@ -364,7 +364,7 @@ static int on_request(struct mux *mux, const struct pkt *pkt, uint64_t now_ms)
 		stream->ops->close(stream, false);
 		return -ENOMEM;
 	}
-	table_add(&mux->table, c);
+	conn_table_add(&mux->table, c);
 	conn_begin_connecting(c, pkt);
 	if (r == 0)
 		conn_connected(c, 0);
@@ -406,7 +406,7 @@ static void trace(void *ctx, const struct pkt *pkt)
 {
 	const struct mux *mux = ctx;
 
-	log_at(LOG_TRACE, mux->config.tag, "%s %s, len %u, type %u, flags %u, buf_alloc %u, "
+	log_at(LEVEL_TRACE, mux->config.tag, "%s %s, len %u, type %u, flags %u, buf_alloc %u, "
 	       "fwd_cnt %u", vsock_route(&pkt->src, &pkt->dst).text, pkt_str_op(pkt->op),
 	       pkt->len, pkt->type, pkt->flags, pkt->buf_alloc, pkt->fwd_cnt);
 }
@@ -422,7 +422,7 @@ void mux_input(struct mux *mux, const struct pkt *pkt, struct iov_cur *payload, 
 {
 	struct conn *c;
 
-	if (log_level >= LOG_TRACE)
+	if (log_level >= LEVEL_TRACE)
 		trace(mux, pkt);
 	if (pkt->src.cid != mux->config.guest_cid) {
 		mux->stats.bad_source++;
@@ -430,15 +430,15 @@ void mux_input(struct mux *mux, const struct pkt *pkt, struct iov_cur *payload, 
 			  (unsigned long long)pkt->src.cid);
 		return;
 	}
-	c = table_find(&mux->table, pkt->src.port, &pkt->dst);
+	c = conn_table_find(&mux->table, pkt->src.port, &pkt->dst);
 	if (mux->gather.conn && (mux->gather.conn != c || pkt->op != VSOCK_OP_RW)) {
 		mux_flush(mux, now_ms);		/* may end c */
-		c = table_find(&mux->table, pkt->src.port, &pkt->dst);
+		c = conn_table_find(&mux->table, pkt->src.port, &pkt->dst);
 	}
 	if (c && c->ending) {
 		end_one(mux, c, now_ms);
 		reap(mux);
-		c = table_find(&mux->table, pkt->src.port, &pkt->dst);
+		c = conn_table_find(&mux->table, pkt->src.port, &pkt->dst);
 	}
 	if (!c) {
 		on_stray(mux, pkt, now_ms);
@@ -467,7 +467,7 @@ void mux_input_cut(struct mux *mux, const struct pkt *pkt, uint64_t now_ms)
 	if (pkt->src.cid != mux->config.guest_cid || pkt->op != VSOCK_OP_RW)
 		return;
 	mux_flush(mux, now_ms);			/* what came before is delivered */
-	c = table_find(&mux->table, pkt->src.port, &pkt->dst);
+	c = conn_table_find(&mux->table, pkt->src.port, &pkt->dst);
 	if (!c)
 		return;
 	conn_reset(c);
@@ -475,17 +475,17 @@ void mux_input_cut(struct mux *mux, const struct pkt *pkt, uint64_t now_ms)
 	reap(mux);
 }
 
-int mux_output(struct mux *mux, const struct rx_port *rx, uint64_t now_ms)
+int mux_output(struct mux *mux, const struct rx_sink *rx, uint64_t now_ms)
 {
-	struct rx_port traced = *rx;
+	struct rx_sink traced = *rx;
 	size_t moved = 0;
 
-	if (log_level >= LOG_TRACE) {
+	if (log_level >= LEVEL_TRACE) {
 		traced.trace = trace;
 		traced.trace_ctx = mux;
 		rx = &traced;
 	}
-	if (!replies_say(&mux->replies, rx))
+	if (!replies_send(&mux->replies, rx))
 		return MUX_E_STARVED;
 	for (int turn = 0; turn < TURNS_PER_OUTPUT && moved < BYTES_PER_OUTPUT; turn++) {
 		struct list *link = mux->ready.next;
@@ -494,7 +494,7 @@ int mux_output(struct mux *mux, const struct rx_port *rx, uint64_t now_ms)
 
 		if (link == &mux->ready)
 			return 0;
-		c = container_of(link, struct conn, ready_link);
+		c = container_of(link, struct conn, ready_node);
 		r = conn_output(c, rx, mux->config.scratch->to_guest, MUX_IOVS, &moved);
 		if (r)
 			list_remove(link);	/* settle() puts it behind the others */
@@ -516,7 +516,7 @@ bool mux_has_output(const struct mux *mux)
 static void log_expired(struct mux *mux, const struct conn *c)
 {
 	if (c->state == CONN_LINGERING)
-		log_limited(LOG_INFO, mux->config.tag,
+		log_limited(LEVEL_INFO, mux->config.tag,
 			    "%s: %u bytes given up, the host does not read", route_of(c).text,
 			    c->to_host.len);
 	else if (c->state == CONN_CONNECTING)
@@ -539,7 +539,7 @@ void mux_expire(struct mux *mux, uint64_t now_ms)
 		struct list *first;
 
 		while ((first = mux->timers[timer].next) != &mux->timers[timer]) {
-			struct conn *c = container_of(first, struct conn, timer_link);
+			struct conn *c = container_of(first, struct conn, timer_node);
 
 			if (c->deadline_ms > now_ms)
 				break;
@@ -562,7 +562,7 @@ uint64_t mux_next_deadline(const struct mux *mux)
 		const struct list *head = &mux->timers[timer];
 
 		if (!list_is_empty(head)) {
-			uint64_t ms = container_of(head->next, struct conn, timer_link)->deadline_ms;
+			uint64_t ms = container_of(head->next, struct conn, timer_node)->deadline_ms;
 
 			if (ms < next_ms)
 				next_ms = ms;
@@ -582,9 +582,9 @@ static uint32_t take_port(struct mux *mux, uint64_t host_cid, uint32_t guest_por
 			mux->next_port = 0;
 			mux->ports_wrapped = true;
 		}
-		if (table_find(&mux->table, guest_port, &host))
+		if (conn_table_find(&mux->table, guest_port, &host))
 			continue;
-		if (!mux->ports_wrapped || !table_find_peer(&mux->table, &host))
+		if (!mux->ports_wrapped || !conn_table_find_peer(&mux->table, &host))
 			return host.port;
 	}
 }
@@ -599,7 +599,7 @@ static int connect_guest(struct mux *mux, struct stream *stream, const struct vs
 	if (!c)
 		return -ENOMEM;
 	shares_take(&mux->shares, c, share);
-	table_add(&mux->table, c);
+	conn_table_add(&mux->table, c);
 	conn_begin_requested(c);
 	settle(mux, c, now_ms);
 	return 0;
@@ -620,7 +620,7 @@ static void log_call_refused(struct mux *mux, uint64_t cid, uint32_t port, int e
 			  "port %u refused: no guest is running, or its vsock driver has not "
 			  "started the device yet", (unsigned long long)cid, port);
 	else
-		log_limited(error_is_shortage(error) ? LOG_WARN : LOG_DEBUG, mux->config.tag,
+		log_limited(error_is_shortage(error) ? LEVEL_WARN : LEVEL_DEBUG, mux->config.tag,
 			    "connect from CID %llu to port %u refused: %s",
 			    (unsigned long long)cid, port, error_str(error));
 }
@@ -648,7 +648,7 @@ int mux_connect_from_sibling(struct mux *mux, struct stream *stream,
 
 	if (!r && share == SHARE_NONE)
 		r = -ENOBUFS;
-	if (!r && table_find(&mux->table, port, from))
+	if (!r && conn_table_find(&mux->table, port, from))
 		r = -EADDRINUSE;
 	if (!r)
 		r = connect_guest(mux, stream, from, share, port, now_ms);

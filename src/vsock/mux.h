@@ -83,7 +83,7 @@ void mux_input_cut(struct mux *mux, const struct pkt *pkt, uint64_t now_ms);
 bool mux_is_clogged(const struct mux *mux);
 
 /* Says what there is to say, in fair turns. 0: nothing left; MUX_E_*. */
-int mux_output(struct mux *mux, const struct rx_port *rx, uint64_t now_ms);
+int mux_output(struct mux *mux, const struct rx_sink *rx, uint64_t now_ms);
 bool mux_has_output(const struct mux *mux);
 
 void mux_expire(struct mux *mux, uint64_t now_ms);

@@ -20,7 +20,7 @@ void replies_add(struct replies *r, const struct pkt *pkt)
 	};
 }
 
-bool replies_say(struct replies *r, const struct rx_port *rx)
+bool replies_send(struct replies *r, const struct rx_sink *rx)
 {
 	for (; r->n; r->n--) {
 		const struct reply *reply = &r->pool[r->first];
@@ -29,7 +29,7 @@ bool replies_say(struct replies *r, const struct rx_port *rx)
 			.op = VSOCK_OP_RST,
 		};
 
-		if (!rx_say(rx, &pkt))
+		if (!rx_send(rx, &pkt))
 			return false;
 		r->first = (r->first + 1) % REPLIES_MAX;
 	}

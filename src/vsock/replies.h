@@ -24,7 +24,7 @@ struct replies {
 void replies_add(struct replies *r, const struct pkt *pkt);
 
 /* As many as there are buffers for; false: some are left. */
-bool replies_say(struct replies *r, const struct rx_port *rx);
+bool replies_send(struct replies *r, const struct rx_sink *rx);
 
 void replies_clear(struct replies *r);
 void replies_deinit(struct replies *r);

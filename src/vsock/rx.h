@@ -18,7 +18,7 @@ struct rx_buf {
 	size_t len;				/* bytes, header included: >= PKT_HDR_SIZE */
 };
 
-struct rx_port {
+struct rx_sink {
 	/* Makes the next up to @want buffers available in *bufs; returns how many
 	 * are, 0: the guest has given none. Valid until the next call. */
 	size_t (*borrow)(void *ctx, size_t want, const struct rx_buf **bufs);
@@ -34,7 +34,7 @@ struct rx_port {
 enum { RX_BORROW_MAX = 128 };
 
 /* Writes a packet without payload into the next buffer; false: there is none. */
-static inline bool rx_say(const struct rx_port *rx, const struct pkt *pkt)
+static inline bool rx_send(const struct rx_sink *rx, const struct pkt *pkt)
 {
 	const uint32_t len = PKT_HDR_SIZE;
 	struct wire_vsock_hdr hdr;

@@ -25,7 +25,7 @@ static uint32_t count_own(const struct shares *s, uint64_t cid)
 	uint32_t n = 0;
 
 	list_for_each(node, &s->own)
-		n += container_of(node, struct conn, share_link)->peer.cid == cid;
+		n += container_of(node, struct conn, share_node)->peer.cid == cid;
 	return n;
 }
 
@@ -44,7 +44,7 @@ void shares_take(struct shares *s, struct conn *c, enum share share)
 	s->n_common += share == SHARE_COMMON;
 	s->n_own += share == SHARE_OWN;
 	if (share == SHARE_OWN)
-		list_append(&s->own, &c->share_link);
+		list_append(&s->own, &c->share_node);
 }
 
 void shares_give(struct shares *s, struct conn *c)
@@ -52,6 +52,6 @@ void shares_give(struct shares *s, struct conn *c)
 	s->n_common -= c->share == SHARE_COMMON;
 	s->n_own -= c->share == SHARE_OWN;
 	if (c->share == SHARE_OWN)
-		list_remove(&c->share_link);
+		list_remove(&c->share_node);
 	c->share = SHARE_NONE;
 }

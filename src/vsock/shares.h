@@ -24,7 +24,7 @@ struct shares {
 	uint32_t max;				/* connections begun by siblings */
 	uint32_t common_max, own_max;		/* own: each sibling's */
 	uint32_t n_common, n_own;
-	struct list own;			/* conn::share_link */
+	struct list own;			/* conn::share_node */
 };
 
 void shares_init(struct shares *s, uint32_t max);	/* for one sibling */

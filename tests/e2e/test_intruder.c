@@ -14,8 +14,8 @@
 #include <unistd.h>
 
 #include "e2e/confined.h"
-#include "support/sanitized.h"
 #include "e2e/intruder.h"
+#include "support/sanitized.h"
 
 static const char *const off[] = { "--sandbox=off", NULL };
 static const char *const only_log[] = { "--sandbox=log", NULL };

@@ -92,7 +92,7 @@ static void send_op(struct sock *s, uint16_t op, uint32_t flags,
 	p.flags = flags;
 	p.len = len;
 	p.buf_alloc = s->buf_alloc;
-	p.fwd_cnt = s->told_fwd_cnt = s->fwd_cnt;
+	p.fwd_cnt = s->reported_fwd_cnt = s->fwd_cnt;
 	if (!driver_send(s->d, &p, data))
 		die("the device does not take packets: op %u", op);
 }
@@ -159,9 +159,9 @@ static void on_data(struct sock *s, const struct driver_pkt *p,
 	if (!p->len)
 		die("data packet without data");
 	s->arrived += p->len;
-	if ((uint32_t)(s->arrived - s->told_fwd_cnt) > s->buf_alloc)
+	if ((uint32_t)(s->arrived - s->reported_fwd_cnt) > s->buf_alloc)
 		die("%u bytes beyond the credit of %u",
-		    (unsigned)(s->arrived - s->told_fwd_cnt), (unsigned)s->buf_alloc);
+		    (unsigned)(s->arrived - s->reported_fwd_cnt), (unsigned)s->buf_alloc);
 	if (s->peer_shutdown & VSOCK_SHUTDOWN_SEND)
 		die("data behind SHUTDOWN");
 	if (!s->sink) {
@@ -171,7 +171,7 @@ static void on_data(struct sock *s, const struct driver_pkt *p,
 	s->sink(s, data, p->len);
 	s->total += p->len;
 	s->fwd_cnt += p->len;
-	if (s->buf_alloc - (s->fwd_cnt - s->told_fwd_cnt) < PACKET_MAX)
+	if (s->buf_alloc - (s->fwd_cnt - s->reported_fwd_cnt) < PACKET_MAX)
 		sock_tell_credit(s);
 }
 
@@ -367,7 +367,7 @@ static size_t dequeue(struct sock *s, uint8_t *to, size_t len)
 	s->fwd_cnt += n;
 	if (s->state == SOCK_OPEN && !(s->peer_shutdown & VSOCK_SHUTDOWN_SEND) &&
 	    (!s->n_queue ||
-	     s->buf_alloc - (s->fwd_cnt - s->told_fwd_cnt) < PACKET_MAX))
+	     s->buf_alloc - (s->fwd_cnt - s->reported_fwd_cnt) < PACKET_MAX))
 		sock_tell_credit(s);
 	return n;
 }

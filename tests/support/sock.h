@@ -30,7 +30,7 @@ struct sock {
 
 	uint32_t peer_buf_alloc, peer_fwd_cnt;	/* as last told */
 	uint32_t sent;				/* bytes, modulo 2^32 */
-	uint32_t buf_alloc, fwd_cnt, told_fwd_cnt;
+	uint32_t buf_alloc, fwd_cnt, reported_fwd_cnt;
 	uint32_t arrived;			/* bytes, modulo 2^32 */
 	unsigned peer_shutdown, our_shutdown;	/* VSOCK_SHUTDOWN_* */
 	bool was_refused;			/* RST instead of RESPONSE */

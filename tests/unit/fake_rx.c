@@ -89,7 +89,7 @@ static void used(void *ctx, const uint32_t *lens, size_t n)
 	rx->lent = 0;
 }
 
-struct rx_port fake_rx_port(struct fake_rx *rx)
+struct rx_sink fake_rx_port(struct fake_rx *rx)
 {
-	return (struct rx_port){ .borrow = borrow, .used = used, .ctx = rx };
+	return (struct rx_sink){ .borrow = borrow, .used = used, .ctx = rx };
 }

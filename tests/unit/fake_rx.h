@@ -31,4 +31,4 @@ struct fake_rx {
 
 void fake_rx_init(struct fake_rx *rx, size_t size, size_t left, size_t piece);
 void fake_rx_deinit(struct fake_rx *rx);
-struct rx_port fake_rx_port(struct fake_rx *rx);
+struct rx_sink fake_rx_port(struct fake_rx *rx);

@@ -317,7 +317,7 @@ static const struct script_case interest_cases[] = {
 	{ "guest receives no more", "req shut:r waits", "RESPONSE shut_rd waits:" },
 	{ "guest sends no more", "req shut:s waits", "RESPONSE shut_wr waits:i" },
 	{ "lingering", "req full rw:a shut:b waits", "RESPONSE shut_rd waits:o" },
-	{ "lingering, nameless", "req full rw:a rst waits", "RESPONSE waits:o" },
+	{ "lingering, orphaned", "req full rw:a rst waits", "RESPONSE waits:o" },
 	{ "host reads no more", "req deaf:32 rw:a waits", "RESPONSE SHUTDOWN(r) waits:i" },
 };
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* What the process was started with; here on machines of all sizes. */
-#include "ops/launch.h"
+#include "sandbox/launch.h"
 
 #include <errno.h>
 #include <sched.h>

@@ -24,7 +24,7 @@ static void setup(void)
 
 	ck_assert_int_ge(fd, 0);
 	snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
-	ck_assert_int_eq(log_init(LOG_INFO, path), 0);
+	ck_assert_int_eq(log_init(LEVEL_INFO, path), 0);
 }
 
 static void teardown(void)
@@ -112,7 +112,7 @@ END_TEST
 
 START_TEST(levels)
 {
-	log_level = LOG_WARN;
+	log_level = LEVEL_WARN;
 	log_info("t", "not this");
 	log_warn("t", "this");
 	log_err("t", "and this");
@@ -125,7 +125,7 @@ END_TEST
 
 static void complain_of(const char *tag, int i)
 {
-	log_limited(LOG_WARN, tag, "bad %d", i);
+	log_limited(LEVEL_WARN, tag, "bad %d", i);
 }
 
 static void complain(int i)
@@ -148,7 +148,7 @@ START_TEST(limited_per_call_site)
 	for (int i = 0; i < 1000; i++)
 		complain(i);
 	ck_assert_int_eq(count_lines("bad "), LOG_LIMIT_BURST);
-	log_limited(LOG_WARN, "t", "elsewhere");
+	log_limited(LEVEL_WARN, "t", "elsewhere");
 	ck_assert_int_eq(count_lines("elsewhere"), 1);
 }
 END_TEST
@@ -223,7 +223,7 @@ START_TEST(too_many_tags_are_bounded)
 	static struct log_limit *limits[TAGS_TOO_MANY];
 	unsigned swallowed, passed = 0, told = 0, n;
 
-	log_level = LOG_ERR;			/* the lines are counted below, in the table */
+	log_level = LEVEL_ERR;			/* the lines are counted below, in the table */
 	for (int i = 0; i < TAGS_TOO_MANY; i++) {
 		limits[i] = limit_of(i);
 		for (int k = 0; k < 2 * LOG_LIMIT_BURST; k++)
@@ -234,7 +234,7 @@ START_TEST(too_many_tags_are_bounded)
 
 	for (int i = 0; i < TAGS_TOO_MANY; i++)	/* some are moved more than once */
 		atomic_store(&limits[i]->window_ms, 1);
-	log_level = LOG_WARN;
+	log_level = LEVEL_WARN;
 	ck_assert_ptr_nonnull(limit_of(TAGS_TOO_MANY));
 	for (const char *at = logged(); (at = strstr(at, " warn log: ")); at++) {
 		ck_assert_int_eq(sscanf(at, " warn log: %u lines not shown", &n), 1);
@@ -266,10 +266,10 @@ END_TEST
 
 START_TEST(swallowed_are_not_counted_below_the_level)
 {
-	log_level = LOG_ERR;
+	log_level = LEVEL_ERR;
 	for (int i = 0; i < 100; i++)
 		complain(i);
-	log_level = LOG_WARN;
+	log_level = LEVEL_WARN;
 	complain(100);
 	ck_assert_int_eq(count_lines("bad 100"), 1);
 	ck_assert_int_eq(count_lines("not shown"), 0);
@@ -278,7 +278,7 @@ END_TEST
 
 START_TEST(bad_file_keeps_the_old_one)
 {
-	ck_assert_int_eq(log_init(LOG_INFO, "/nonexistent/folder/log"), -ENOENT);
+	ck_assert_int_eq(log_init(LEVEL_INFO, "/nonexistent/folder/log"), -ENOENT);
 	log_info("t", "still here");
 	ck_assert_int_eq(count_lines("still here"), 1);
 }
@@ -286,7 +286,7 @@ END_TEST
 
 START_TEST(full_disk_is_survived)
 {
-	ck_assert_int_eq(log_init(LOG_INFO, "/dev/full"), 0);
+	ck_assert_int_eq(log_init(LEVEL_INFO, "/dev/full"), 0);
 	log_info("t", "into the void");
 }
 END_TEST
@@ -300,7 +300,7 @@ static int log_to_pipe(void)
 
 	ck_assert_int_eq(pipe2(ends, O_CLOEXEC), 0);
 	snprintf(path, sizeof path, "/proc/self/fd/%d", ends[1]);
-	ck_assert_int_eq(log_init(LOG_INFO, path), 0);
+	ck_assert_int_eq(log_init(LEVEL_INFO, path), 0);
 	close(ends[1]);
 	ck_assert_int_eq(log_start_thread(), 0);
 	return ends[0];

@@ -66,14 +66,14 @@ START_TEST(any_cut)
 
 	if (cut) {
 		frontend_send_bytes(&f, &w, cut, 1);
-		ck_assert_int_eq(read_msg(), MSG_E_AGAIN);
-		ck_assert_int_eq(read_msg(), MSG_E_AGAIN);
+		ck_assert_int_eq(read_msg(), VU_MSG_E_AGAIN);
+		ck_assert_int_eq(read_msg(), VU_MSG_E_AGAIN);
 		n_fds++;
 	}
 	frontend_send_bytes(&f, (uint8_t *)&w + cut, total - cut, 1);
 	expect(&w, n_fds + 1);
 	msg_reader_next(&reader);
-	ck_assert_int_eq(read_msg(), MSG_E_AGAIN);
+	ck_assert_int_eq(read_msg(), VU_MSG_E_AGAIN);
 }
 END_TEST
 
@@ -82,7 +82,7 @@ START_TEST(byte_by_byte)
 	struct wire w = make(VHOST_USER_SET_FEATURES, 8);
 
 	for (size_t i = 0; i < HDR + 8; i++) {
-		ck_assert_int_eq(read_msg(), MSG_E_AGAIN);
+		ck_assert_int_eq(read_msg(), VU_MSG_E_AGAIN);
 		frontend_send_bytes(&f, (uint8_t *)&w + i, 1, 0);
 	}
 	expect(&w, 0);
@@ -103,7 +103,7 @@ START_TEST(several_at_once)
 		expect(&w[i], i == 1 ? 2 : 0);
 		msg_reader_next(&reader);
 	}
-	ck_assert_int_eq(read_msg(), MSG_E_AGAIN);
+	ck_assert_int_eq(read_msg(), VU_MSG_E_AGAIN);
 }
 END_TEST
 
@@ -119,14 +119,14 @@ START_TEST(taken_fd_is_the_takers)
 	ck_assert_int_ge(fd, 0);
 	ck_assert_int_eq(msg_take_fd(&reader.msg, 0), -1);
 	ck_assert_int_eq(msg_take_fd(&reader.msg, 2), -1);
-	ck_assert_int_eq(msg_take_fd(&reader.msg, MSG_FDS_MAX), -1);
+	ck_assert_int_eq(msg_take_fd(&reader.msg, VU_MSG_FDS_MAX), -1);
 	msg_reader_next(&reader);
 	ck_assert_int_eq(unit_count_fds(), before - 1);
 	ck_assert_int_eq(close(fd), 0);
 }
 END_TEST
 
-/* _i: that many descriptors. Kept at most MSG_FDS_MAX, never taken for fewer. */
+/* _i: that many descriptors. Kept at most VU_MSG_FDS_MAX, never taken for fewer. */
 START_TEST(many_fds)
 {
 	struct wire w = make(VHOST_USER_SET_VRING_KICK, 8);
@@ -137,7 +137,7 @@ START_TEST(many_fds)
 	ck_assert_uint_ge(reader.msg.n_fds, n);
 	if (n <= 32)
 		ck_assert_uint_eq(reader.msg.n_fds, n);
-	ck_assert_int_eq(unit_count_fds(), fds_before + 2 + (int)(n < MSG_FDS_MAX ? n : MSG_FDS_MAX));
+	ck_assert_int_eq(unit_count_fds(), fds_before + 2 + (int)(n < VU_MSG_FDS_MAX ? n : VU_MSG_FDS_MAX));
 	msg_reader_next(&reader);
 	ck_assert_int_eq(unit_count_fds(), fds_before + 2);
 }
@@ -154,8 +154,8 @@ START_TEST(lost_fds)
 	frontend_send_bytes(&f, &w, HDR + 40, 1);
 	ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
 	ck_assert_int_eq(read_msg(), 0);
-	ck_assert_uint_gt(reader.msg.n_fds, MSG_FDS_MAX);
-	ck_assert_int_eq(msg_check(&reader.msg, RINGS), MSG_E_FDS);
+	ck_assert_uint_gt(reader.msg.n_fds, VU_MSG_FDS_MAX);
+	ck_assert_int_eq(msg_check(&reader.msg, RINGS), VU_MSG_E_FDS);
 	limit.rlim_cur = limit.rlim_max;
 	ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
 }
@@ -180,16 +180,16 @@ struct hdr_case {
 };
 
 static const struct hdr_case hdr_cases[] = {
-	{ "version 0", 0, 0, MSG_E_GARBAGE },
-	{ "version 2", 2, 0, MSG_E_GARBAGE },
-	{ "version 3", 3, 0, MSG_E_GARBAGE },
-	{ "a reply", 5, 0, MSG_E_GARBAGE },
+	{ "version 0", 0, 0, VU_MSG_E_GARBAGE },
+	{ "version 2", 2, 0, VU_MSG_E_GARBAGE },
+	{ "version 3", 3, 0, VU_MSG_E_GARBAGE },
+	{ "a reply", 5, 0, VU_MSG_E_GARBAGE },
 	{ "wants an answer", 9, 0, 0 },
 	{ "unknown flags", 0xfffffff1, 0, 0 },
-	{ "longest payload", 1, MSG_PAYLOAD_MAX, MSG_E_AGAIN },
-	{ "longest to skip", 1, MSG_SKIP_MAX, MSG_E_AGAIN },
-	{ "longer", 1, MSG_SKIP_MAX + 1, MSG_E_GARBAGE },
-	{ "longest", 1, UINT32_MAX, MSG_E_GARBAGE },
+	{ "longest payload", 1, VU_MSG_PAYLOAD_MAX, VU_MSG_E_AGAIN },
+	{ "longest to skip", 1, VU_MSG_SKIP_MAX, VU_MSG_E_AGAIN },
+	{ "longer", 1, VU_MSG_SKIP_MAX + 1, VU_MSG_E_GARBAGE },
+	{ "longest", 1, UINT32_MAX, VU_MSG_E_GARBAGE },
 };
 
 START_TEST(headers)
@@ -205,20 +205,20 @@ END_TEST
 /* Skipped, so that the next one is found; its descriptors are closed. */
 START_TEST(oversized_payload)
 {
-	enum { LEN = 2 * MSG_SKIP_CHUNK + 5000 };
+	enum { LEN = 2 * VU_MSG_SKIP_CHUNK + 5000 };
 	struct vhost_user_hdr hdr = { VHOST_USER_GET_CONFIG, VHOST_USER_VERSION, LEN };
 	static const uint8_t rest[LEN];
 	struct wire next = make(VHOST_USER_SET_FEATURES, 8);
 
 	frontend_send_bytes(&f, &hdr, sizeof hdr, 1);
 	frontend_send_bytes(&f, rest, 5000, 1);
-	ck_assert_int_eq(read_msg(), MSG_E_MORE);
-	ck_assert_int_eq(read_msg(), MSG_E_AGAIN);
+	ck_assert_int_eq(read_msg(), VU_MSG_E_MORE);
+	ck_assert_int_eq(read_msg(), VU_MSG_E_AGAIN);
 	frontend_send_bytes(&f, rest, LEN - 5000, 1);
 	frontend_send_bytes(&f, &next, HDR + 8, 0);
-	ck_assert_int_eq(read_msg(), MSG_E_MORE);	/* a bounded piece at a time */
+	ck_assert_int_eq(read_msg(), VU_MSG_E_MORE);	/* a bounded piece at a time */
 	ck_assert_int_eq(read_msg(), 0);
-	ck_assert_int_eq(msg_check(&reader.msg, RINGS), MSG_E_SIZE);
+	ck_assert_int_eq(msg_check(&reader.msg, RINGS), VU_MSG_E_SIZE);
 	msg_reader_next(&reader);
 	expect(&next, 0);
 }
@@ -232,7 +232,7 @@ START_TEST(ends)
 	if (_i)
 		frontend_send_bytes(&f, &w, (size_t)_i, 1);
 	fd_close(&f.sock);
-	ck_assert_int_eq(read_msg(), MSG_E_EOF);
+	ck_assert_int_eq(read_msg(), VU_MSG_E_EOF);
 }
 END_TEST
 
@@ -248,70 +248,70 @@ struct shape_case {
 
 static const struct shape_case shape_cases[] = {
 	{ VHOST_USER_GET_FEATURES, 0, 0, { 0 }, 0 },
-	{ VHOST_USER_GET_FEATURES, 8, 0, { 0 }, MSG_E_SIZE },
-	{ VHOST_USER_GET_FEATURES, 0, 1, { 0 }, MSG_E_FDS },
+	{ VHOST_USER_GET_FEATURES, 8, 0, { 0 }, VU_MSG_E_SIZE },
+	{ VHOST_USER_GET_FEATURES, 0, 1, { 0 }, VU_MSG_E_FDS },
 	{ VHOST_USER_SET_FEATURES, 8, 0, { 0 }, 0 },
-	{ VHOST_USER_SET_FEATURES, 0, 0, { 0 }, MSG_E_SIZE },
-	{ VHOST_USER_SET_FEATURES, 7, 0, { 0 }, MSG_E_SIZE },
-	{ VHOST_USER_SET_FEATURES, 9, 0, { 0 }, MSG_E_SIZE },
+	{ VHOST_USER_SET_FEATURES, 0, 0, { 0 }, VU_MSG_E_SIZE },
+	{ VHOST_USER_SET_FEATURES, 7, 0, { 0 }, VU_MSG_E_SIZE },
+	{ VHOST_USER_SET_FEATURES, 9, 0, { 0 }, VU_MSG_E_SIZE },
 	{ VHOST_USER_SET_OWNER, 0, 0, { 0 }, 0 },
 	{ VHOST_USER_RESET_OWNER, 0, 0, { 0 }, 0 },
 	{ VHOST_USER_SET_MEM_TABLE, REGIONS(0), 0, { 0 }, 0 },
 	{ VHOST_USER_SET_MEM_TABLE, REGIONS(1), 1, { 1 }, 0 },
 	{ VHOST_USER_SET_MEM_TABLE, REGIONS(8), 8, { 8 }, 0 },
 	{ VHOST_USER_SET_MEM_TABLE, REGIONS(8), 1, { 1 }, 0 },
-	{ VHOST_USER_SET_MEM_TABLE, REGIONS(1), 2, { 2 }, MSG_E_SIZE },
-	{ VHOST_USER_SET_MEM_TABLE, REGIONS(2) - 1, 2, { 2 }, MSG_E_SIZE },
-	{ VHOST_USER_SET_MEM_TABLE, REGIONS(9), 9, { 9 }, MSG_E_SIZE },
-	{ VHOST_USER_SET_MEM_TABLE, REGIONS(1), 1, { UINT32_MAX }, MSG_E_SIZE },
-	{ VHOST_USER_SET_MEM_TABLE, 7, 0, { 0 }, MSG_E_SIZE },
-	{ VHOST_USER_SET_MEM_TABLE, REGIONS(2), 1, { 2 }, MSG_E_FDS },
-	{ VHOST_USER_SET_MEM_TABLE, REGIONS(2), 3, { 2 }, MSG_E_FDS },
+	{ VHOST_USER_SET_MEM_TABLE, REGIONS(1), 2, { 2 }, VU_MSG_E_SIZE },
+	{ VHOST_USER_SET_MEM_TABLE, REGIONS(2) - 1, 2, { 2 }, VU_MSG_E_SIZE },
+	{ VHOST_USER_SET_MEM_TABLE, REGIONS(9), 9, { 9 }, VU_MSG_E_SIZE },
+	{ VHOST_USER_SET_MEM_TABLE, REGIONS(1), 1, { UINT32_MAX }, VU_MSG_E_SIZE },
+	{ VHOST_USER_SET_MEM_TABLE, 7, 0, { 0 }, VU_MSG_E_SIZE },
+	{ VHOST_USER_SET_MEM_TABLE, REGIONS(2), 1, { 2 }, VU_MSG_E_FDS },
+	{ VHOST_USER_SET_MEM_TABLE, REGIONS(2), 3, { 2 }, VU_MSG_E_FDS },
 	{ VHOST_USER_SET_VRING_NUM, 8, 0, { 2 }, 0 },
-	{ VHOST_USER_SET_VRING_NUM, 8, 0, { 3 }, MSG_E_RING },
-	{ VHOST_USER_SET_VRING_NUM, 8, 0, { UINT32_MAX }, MSG_E_RING },
+	{ VHOST_USER_SET_VRING_NUM, 8, 0, { 3 }, VU_MSG_E_RING },
+	{ VHOST_USER_SET_VRING_NUM, 8, 0, { UINT32_MAX }, VU_MSG_E_RING },
 	{ VHOST_USER_SET_VRING_ADDR, 40, 0, { 2 }, 0 },
-	{ VHOST_USER_SET_VRING_ADDR, 40, 0, { 3 }, MSG_E_RING },
-	{ VHOST_USER_SET_VRING_ADDR, 39, 0, { 0 }, MSG_E_SIZE },
-	{ VHOST_USER_SET_VRING_BASE, 8, 0, { 3 }, MSG_E_RING },
-	{ VHOST_USER_GET_VRING_BASE, 8, 0, { 3 }, MSG_E_RING },
+	{ VHOST_USER_SET_VRING_ADDR, 40, 0, { 3 }, VU_MSG_E_RING },
+	{ VHOST_USER_SET_VRING_ADDR, 39, 0, { 0 }, VU_MSG_E_SIZE },
+	{ VHOST_USER_SET_VRING_BASE, 8, 0, { 3 }, VU_MSG_E_RING },
+	{ VHOST_USER_GET_VRING_BASE, 8, 0, { 3 }, VU_MSG_E_RING },
 	{ VHOST_USER_GET_VRING_BASE, 8, 0, { 0 }, 0 },
-	{ VHOST_USER_SET_VRING_ENABLE, 8, 0, { 3 }, MSG_E_RING },
+	{ VHOST_USER_SET_VRING_ENABLE, 8, 0, { 3 }, VU_MSG_E_RING },
 	{ VHOST_USER_SET_VRING_KICK, 8, 1, { 2 }, 0 },
-	{ VHOST_USER_SET_VRING_KICK, 8, 1, { 3 }, MSG_E_RING },
-	{ VHOST_USER_SET_VRING_KICK, 8, 0, { 2 }, MSG_E_FDS },
-	{ VHOST_USER_SET_VRING_KICK, 8, 2, { 2 }, MSG_E_FDS },
+	{ VHOST_USER_SET_VRING_KICK, 8, 1, { 3 }, VU_MSG_E_RING },
+	{ VHOST_USER_SET_VRING_KICK, 8, 0, { 2 }, VU_MSG_E_FDS },
+	{ VHOST_USER_SET_VRING_KICK, 8, 2, { 2 }, VU_MSG_E_FDS },
 	{ VHOST_USER_SET_VRING_KICK, 8, 0, { 0x102 }, 0 },
-	{ VHOST_USER_SET_VRING_KICK, 8, 1, { 0x102 }, MSG_E_FDS },
-	{ VHOST_USER_SET_VRING_CALL, 8, 1, { 3 }, MSG_E_RING },
-	{ VHOST_USER_SET_VRING_CALL, 8, 0, { 0x103 }, MSG_E_RING },
+	{ VHOST_USER_SET_VRING_KICK, 8, 1, { 0x102 }, VU_MSG_E_FDS },
+	{ VHOST_USER_SET_VRING_CALL, 8, 1, { 3 }, VU_MSG_E_RING },
+	{ VHOST_USER_SET_VRING_CALL, 8, 0, { 0x103 }, VU_MSG_E_RING },
 	{ VHOST_USER_SET_VRING_ERR, 8, 1, { 0 }, 0 },
-	{ VHOST_USER_SET_VRING_ERR, 8, 33, { 0 }, MSG_E_FDS },
+	{ VHOST_USER_SET_VRING_ERR, 8, 33, { 0 }, VU_MSG_E_FDS },
 	{ VHOST_USER_GET_PROTOCOL_FEATURES, 0, 0, { 0 }, 0 },
 	{ VHOST_USER_SET_PROTOCOL_FEATURES, 8, 0, { 0 }, 0 },
 	{ VHOST_USER_GET_QUEUE_NUM, 0, 0, { 0 }, 0 },
 	{ VHOST_USER_GET_CONFIG, 12, 0, { 0, 0 }, 0 },
 	{ VHOST_USER_GET_CONFIG, 20, 0, { 0, 8 }, 0 },
 	{ VHOST_USER_GET_CONFIG, 12, 0, { 0, 256 }, 0 },
-	{ VHOST_USER_GET_CONFIG, 12, 0, { 0, MSG_CONFIG_MAX }, 0 },
-	{ VHOST_USER_GET_CONFIG, 12, 0, { 0, MSG_CONFIG_MAX + 1 }, MSG_E_SIZE },
-	{ VHOST_USER_GET_CONFIG, 12, 0, { 0, UINT32_MAX }, MSG_E_SIZE },
-	{ VHOST_USER_GET_CONFIG, 11, 0, { 0, 0 }, MSG_E_SIZE },
+	{ VHOST_USER_GET_CONFIG, 12, 0, { 0, VU_MSG_CONFIG_MAX }, 0 },
+	{ VHOST_USER_GET_CONFIG, 12, 0, { 0, VU_MSG_CONFIG_MAX + 1 }, VU_MSG_E_SIZE },
+	{ VHOST_USER_GET_CONFIG, 12, 0, { 0, UINT32_MAX }, VU_MSG_E_SIZE },
+	{ VHOST_USER_GET_CONFIG, 11, 0, { 0, 0 }, VU_MSG_E_SIZE },
 	{ VHOST_USER_SET_CONFIG, 20, 0, { 0, 8 }, 0 },
-	{ VHOST_USER_SET_CONFIG, 20, 0, { 0, 9 }, MSG_E_SIZE },
+	{ VHOST_USER_SET_CONFIG, 20, 0, { 0, 9 }, VU_MSG_E_SIZE },
 	{ VHOST_USER_RESET_DEVICE, 0, 0, { 0 }, 0 },
 	{ VHOST_USER_GET_MAX_MEM_SLOTS, 0, 0, { 0 }, 0 },
 	{ VHOST_USER_ADD_MEM_REG, 40, 1, { 0 }, 0 },
-	{ VHOST_USER_ADD_MEM_REG, 40, 0, { 0 }, MSG_E_FDS },
-	{ VHOST_USER_ADD_MEM_REG, 40, 2, { 0 }, MSG_E_FDS },
-	{ VHOST_USER_ADD_MEM_REG, 32, 1, { 0 }, MSG_E_SIZE },
+	{ VHOST_USER_ADD_MEM_REG, 40, 0, { 0 }, VU_MSG_E_FDS },
+	{ VHOST_USER_ADD_MEM_REG, 40, 2, { 0 }, VU_MSG_E_FDS },
+	{ VHOST_USER_ADD_MEM_REG, 32, 1, { 0 }, VU_MSG_E_SIZE },
 	{ VHOST_USER_REM_MEM_REG, 40, 0, { 0 }, 0 },
 	{ VHOST_USER_REM_MEM_REG, 40, 1, { 0 }, 0 },
-	{ VHOST_USER_REM_MEM_REG, 40, 2, { 0 }, MSG_E_FDS },
-	{ VHOST_USER_SET_VRING_ENDIAN, 8, 0, { 0 }, MSG_E_UNKNOWN },
-	{ 0, 0, 0, { 0 }, MSG_E_UNKNOWN },
-	{ VHOST_USER_REQUEST_END, 0, 0, { 0 }, MSG_E_UNKNOWN },
-	{ UINT32_MAX, 0, 0, { 0 }, MSG_E_UNKNOWN },
+	{ VHOST_USER_REM_MEM_REG, 40, 2, { 0 }, VU_MSG_E_FDS },
+	{ VHOST_USER_SET_VRING_ENDIAN, 8, 0, { 0 }, VU_MSG_E_UNKNOWN },
+	{ 0, 0, 0, { 0 }, VU_MSG_E_UNKNOWN },
+	{ VHOST_USER_REQUEST_END, 0, 0, { 0 }, VU_MSG_E_UNKNOWN },
+	{ UINT32_MAX, 0, 0, { 0 }, VU_MSG_E_UNKNOWN },
 };
 
 START_TEST(shapes)
@@ -335,7 +335,7 @@ START_TEST(every_request)
 
 	msg.hdr.request = (uint32_t)_i;
 	ck_assert_str_ne(msg_name((uint32_t)_i), "unknown request");
-	ck_assert_ptr_nonnull(msg_str_error(msg_check(&msg, RINGS) | MSG_E_SIZE));
+	ck_assert_ptr_nonnull(msg_str_error(msg_check(&msg, RINGS) | VU_MSG_E_SIZE));
 }
 END_TEST
 

@@ -50,7 +50,7 @@ static void use_mux(uint32_t buf_alloc, uint64_t seed, uint64_t first_port)
 
 static int output(void)
 {
-	struct rx_port port = fake_rx_port(&s.rx);
+	struct rx_sink port = fake_rx_port(&s.rx);
 
 	return mux_output(s.mux, &port, s.now_ms);
 }

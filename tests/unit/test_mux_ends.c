@@ -124,7 +124,7 @@ END_TEST
 START_TEST(nothing_is_said_of_them)
 {
 	struct fake_rx rx;
-	struct rx_port port;
+	struct rx_sink port;
 	struct mux_stats stats;
 
 	fake_rx_init(&rx, 4096, 1000, 0);
@@ -153,7 +153,7 @@ END_TEST
 START_TEST(aborted_and_back)
 {
 	struct fake_rx rx;
-	struct rx_port port;
+	struct rx_sink port;
 
 	fake_rx_init(&rx, 4096, 4 * N, 0);
 	port = fake_rx_port(&rx);
@@ -177,7 +177,7 @@ END_TEST
 START_TEST(bytes_of_a_turn)
 {
 	struct fake_rx rx;
-	struct rx_port port;
+	struct rx_sink port;
 
 	fake_rx_init(&rx, 65536, 1 << 20, 0);
 	port = fake_rx_port(&rx);

@@ -10,8 +10,8 @@
 
 #include "unit.h"
 #include "vsock/conn.h"
+#include "vsock/conn_table.h"
 #include "vsock/credit.h"
-#include "vsock/table.h"
 
 #define SAME(field)								\
 	_Static_assert(offsetof(struct wire_vsock_hdr, field) ==		\
@@ -213,7 +213,7 @@ START_TEST(receive)
 {
 	const struct receive_case *c = &receive_cases[_i];
 	struct credit credit = {
-		.buf_alloc = c->buf_alloc, .received = c->received, .told_fwd_cnt = c->told,
+		.buf_alloc = c->buf_alloc, .received = c->received, .reported_fwd_cnt = c->told,
 	};
 
 	ck_assert_msg(credit_receive(&credit, c->len) == c->good, "%s", c->name);
@@ -236,7 +236,7 @@ START_TEST(due)
 {
 	const struct due_case *c = &due_cases[_i];
 	struct credit credit = {
-		.buf_alloc = c->buf_alloc, .fwd_cnt = c->fwd_cnt, .told_fwd_cnt = c->told,
+		.buf_alloc = c->buf_alloc, .fwd_cnt = c->fwd_cnt, .reported_fwd_cnt = c->told,
 	};
 
 	ck_assert_int_eq(credit_is_due(&credit), c->due);
@@ -249,47 +249,47 @@ enum { CONNS = 5000 };
 START_TEST(table_of_many)
 {
 	struct conn *conns = calloc(CONNS, sizeof *conns), *c;
-	struct table t;
+	struct conn_table t;
 	size_t n = 0;
 
-	ck_assert_int_eq(table_init(&t, (uint64_t)_i * UINT64_C(0x123456789abcdef)), 0);
-	ck_assert_ptr_null(table_next(&t, NULL));
+	ck_assert_int_eq(conn_table_init(&t, (uint64_t)_i * UINT64_C(0x123456789abcdef)), 0);
+	ck_assert_ptr_null(conn_table_next(&t, NULL));
 	for (uint32_t i = 0; i < CONNS; i++) {
 		conns[i].guest.port = i % 3 ? 7 : i;
 		conns[i].peer = (struct vsock_addr){ i % 3 == 1 ? i : 2, i % 3 == 2 ? i : 9 };
-		ck_assert_ptr_null(table_find(&t, conns[i].guest.port, &conns[i].peer));
-		table_add(&t, &conns[i]);
+		ck_assert_ptr_null(conn_table_find(&t, conns[i].guest.port, &conns[i].peer));
+		conn_table_add(&t, &conns[i]);
 	}
 	ck_assert_uint_eq(t.n, CONNS);
 	ck_assert_uint_ge(t.n_buckets, CONNS / 2);
 	for (uint32_t i = 0; i < CONNS; i++)
-		ck_assert_ptr_eq(table_find(&t, conns[i].guest.port, &conns[i].peer), &conns[i]);
-	ck_assert_ptr_nonnull(table_find_peer(&t, &(struct vsock_addr){ 2, 9 }));
-	ck_assert_ptr_eq(table_find_peer(&t, &(struct vsock_addr){ 2, 11 }), &conns[11]);
-	ck_assert_ptr_null(table_find_peer(&t, &(struct vsock_addr){ 2, 10 }));
-	for (c = table_next(&t, NULL); c; c = table_next(&t, c)) {
+		ck_assert_ptr_eq(conn_table_find(&t, conns[i].guest.port, &conns[i].peer), &conns[i]);
+	ck_assert_ptr_nonnull(conn_table_find_peer(&t, &(struct vsock_addr){ 2, 9 }));
+	ck_assert_ptr_eq(conn_table_find_peer(&t, &(struct vsock_addr){ 2, 11 }), &conns[11]);
+	ck_assert_ptr_null(conn_table_find_peer(&t, &(struct vsock_addr){ 2, 10 }));
+	for (c = conn_table_next(&t, NULL); c; c = conn_table_next(&t, c)) {
 		ck_assert_uint_eq(c->state, 0);	/* seen once ... */
 		c->state = 1;
 		n++;
 	}
 	ck_assert_uint_eq(n, CONNS);		/* ... and all of them */
 	for (uint32_t i = 0; i < CONNS; i++) {
-		table_remove(&t, &conns[i]);
-		ck_assert_ptr_null(table_find(&t, conns[i].guest.port, &conns[i].peer));
+		conn_table_remove(&t, &conns[i]);
+		ck_assert_ptr_null(conn_table_find(&t, conns[i].guest.port, &conns[i].peer));
 	}
-	ck_assert_ptr_null(table_next(&t, NULL));
-	table_deinit(&t);
+	ck_assert_ptr_null(conn_table_next(&t, NULL));
+	conn_table_deinit(&t);
 	free(conns);
 }
 END_TEST
 
 /* Collisions, by a table that cannot grow: every bucket holds a chain. */
-START_TEST(table_collides)
+START_TEST(conn_table_collides)
 {
 	struct conn conns[16] = { { .state = 0 } };
-	struct table t;
+	struct conn_table t;
 
-	ck_assert_int_eq(table_init(&t, 42), 0);
+	ck_assert_int_eq(conn_table_init(&t, 42), 0);
 	t.n_buckets = 1;
 	for (uint32_t i = 0; i < 16; i++) {
 		conns[i].guest.port = i;
@@ -298,13 +298,13 @@ START_TEST(table_collides)
 		t.n++;
 	}
 	for (uint32_t i = 0; i < 16; i += 2)
-		table_remove(&t, &conns[i]);
+		conn_table_remove(&t, &conns[i]);
 	for (uint32_t i = 0; i < 16; i++)
-		ck_assert_ptr_eq(table_find(&t, i, &conns[i].peer), i % 2 ? &conns[i] : NULL);
+		ck_assert_ptr_eq(conn_table_find(&t, i, &conns[i].peer), i % 2 ? &conns[i] : NULL);
 	for (uint32_t i = 1; i < 16; i += 2)
-		table_remove(&t, &conns[i]);
+		conn_table_remove(&t, &conns[i]);
 	ck_assert_uint_eq(t.n, 0);
-	table_deinit(&t);
+	conn_table_deinit(&t);
 }
 END_TEST
 
@@ -322,7 +322,7 @@ int main(void)
 	tcase_add_loop_test(tc, receive, 0, COUNT(receive_cases));
 	tcase_add_loop_test(tc, due, 0, COUNT(due_cases));
 	tcase_add_loop_test(tc, table_of_many, 0, 4);
-	tcase_add_test(tc, table_collides);
+	tcase_add_test(tc, conn_table_collides);
 	suite_add_tcase(suite, tc);
 	return unit_main(suite);
 }

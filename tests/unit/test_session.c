@@ -70,7 +70,7 @@ static void setup(void)
 		.memory = { .bytes = MEMORY_MAX, .regions = VHOST_USER_MEM_SLOTS_MAX },
 	};
 
-	log_level = LOG_ERR;
+	log_level = LEVEL_ERR;
 	fds_before = unit_count_fds();
 	n_resets = n_stops = n_changes = 0;
 	frontend_init(&f);

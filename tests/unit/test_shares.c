@@ -24,7 +24,7 @@ static bool connects(uint64_t cid)
 	if (share == SHARE_NONE)
 		return false;
 	*c = (struct conn){ .peer = { cid, 1024 } };
-	list_init(&c->share_link);
+	list_init(&c->share_node);
 	shares_take(&shares, c, share);
 	n_conns++;
 	return true;

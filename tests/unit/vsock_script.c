@@ -234,7 +234,7 @@ static void other_word(struct script *s, const char *word, const char *arg)
 /* The mux speaks, and the peer of a connection that it asks for is learnt. */
 static void speak(struct script *s)
 {
-	struct rx_port port = fake_rx_port(&s->rx);
+	struct rx_sink port = fake_rx_port(&s->rx);
 	size_t requests = s->rx.n_ops[VSOCK_OP_REQUEST];
 	size_t updates = s->rx.n_ops[VSOCK_OP_CREDIT_UPDATE];
 	int r, turns = 0;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Ends the process, whatever hangs. */
-#include "ops/guard.h"
+#include "sandbox/guard.h"
 
 #include <pthread.h>
 #include <signal.h>

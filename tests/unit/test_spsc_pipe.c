@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The pipe between two threads: what goes in comes out, and nobody sleeps on. */
-#include "backend/pipe.h"
+#include "backend/spsc_pipe.h"
 
 #include <pthread.h>
 #include <stdlib.h>
@@ -10,18 +10,18 @@
 
 enum { SIZE = 8, BIG = 64 * 1024, PIECES = 5 };
 
-static struct pipe p;
+static struct spsc_pipe p;
 static bool wake;
 
 static void setup(void)
 {
-	pipe_init(&p);
-	ck_assert_int_eq(pipe_resize(&p, SIZE), 0);
+	spsc_pipe_init(&p);
+	ck_assert_int_eq(spsc_pipe_resize(&p, SIZE), 0);
 }
 
 static void teardown(void)
 {
-	pipe_deinit(&p);
+	spsc_pipe_deinit(&p);
 }
 
 /* Moves @len bytes at once; what the pipe said, and *@n 0 unless it moved any. */
@@ -32,7 +32,7 @@ static int put(const char *text, size_t len, size_t *n)
 
 	memcpy(copy, text, len);
 	*n = 0;
-	return pipe_write(&p, &iov, 1, n, &wake);
+	return spsc_pipe_write(&p, &iov, 1, n, &wake);
 }
 
 static int get(char *to, size_t len, size_t *n)
@@ -40,7 +40,7 @@ static int get(char *to, size_t len, size_t *n)
 	struct iovec iov = { to, len };
 
 	*n = 0;
-	return pipe_read(&p, &iov, 1, n, &wake);
+	return spsc_pipe_read(&p, &iov, 1, n, &wake);
 }
 
 /* _i: where it begins; every length, in and out over the edge. */
@@ -55,10 +55,10 @@ START_TEST(wraps)
 		ck_assert_int_eq(get(got, 1, &n), 0);
 	}
 	for (size_t len = 1; len <= SIZE; len++) {
-		ck_assert(pipe_is_empty(&p));
+		ck_assert(spsc_pipe_is_empty(&p));
 		ck_assert_int_eq(put(text + len, len, &n), 0);
 		ck_assert_uint_eq(n, len);
-		ck_assert(!pipe_is_empty(&p));
+		ck_assert(!spsc_pipe_is_empty(&p));
 		ck_assert_int_eq(get(got, SIZE, &n), 0);
 		ck_assert_uint_eq(n, len);
 		ck_assert_mem_eq(got, text + len, len);
@@ -76,14 +76,14 @@ START_TEST(counts_modulo_2_32)
 	atomic_store(&p.written, UINT32_MAX - 2);
 	ck_assert_int_eq(put("abcdefghij", 10, &n), 0);
 	ck_assert_uint_eq(n, SIZE);
-	ck_assert_int_eq(put("k", 1, &n), PIPE_E_WAIT);
+	ck_assert_int_eq(put("k", 1, &n), SPSC_PIPE_E_WAIT);
 	ck_assert_int_eq(get(got, 3, &n), 0);
 	ck_assert_mem_eq(got, "abc", 3);
 	ck_assert_int_eq(put("ijk", 3, &n), 0);
 	ck_assert_uint_eq(n, 3);
 	ck_assert_int_eq(get(got, SIZE, &n), 0);
 	ck_assert_mem_eq(got, "defghijk", SIZE);
-	ck_assert_int_eq(get(got, 1, &n), PIPE_E_WAIT);
+	ck_assert_int_eq(get(got, 1, &n), SPSC_PIPE_E_WAIT);
 }
 END_TEST
 
@@ -95,11 +95,11 @@ START_TEST(pieces)
 	struct iovec to[] = { { got, 1 }, { got + 1, 0 }, { got + 1, 5 }, { got + 6, 2 } };
 	size_t n;
 
-	ck_assert_int_eq(pipe_write(&p, from, COUNT(from), &n, &wake), 0);
+	ck_assert_int_eq(spsc_pipe_write(&p, from, COUNT(from), &n, &wake), 0);
 	ck_assert_uint_eq(n, SIZE);
-	ck_assert_int_eq(pipe_read(&p, to, 3, &n, &wake), 0);
+	ck_assert_int_eq(spsc_pipe_read(&p, to, 3, &n, &wake), 0);
 	ck_assert_uint_eq(n, 6);
-	ck_assert_int_eq(pipe_read(&p, to + 3, 1, &n, &wake), 0);
+	ck_assert_int_eq(spsc_pipe_read(&p, to + 3, 1, &n, &wake), 0);
 	ck_assert_uint_eq(n, 2);
 	ck_assert_str_eq(got, "abcdefgh");
 }
@@ -113,15 +113,15 @@ START_TEST(memory_comes_and_goes)
 	size_t n;
 
 	for (size_t i = 0; i < COUNT(sizes); i++) {
-		ck_assert_int_eq(pipe_resize(&p, sizes[i]), 0);
+		ck_assert_int_eq(spsc_pipe_resize(&p, sizes[i]), 0);
 		ck_assert_int_eq(p.data != NULL, sizes[i] != 0);
-		ck_assert(!pipe_wait_writable(&p));
-		ck_assert(!pipe_wait_empty(&p));
-		ck_assert_int_eq(get(got, 1, &n), PIPE_E_WAIT);
-		ck_assert_int_eq(put("xyz", 3, &n), sizes[i] ? 0 : PIPE_E_WAIT);
+		ck_assert(!spsc_pipe_wait_writable(&p));
+		ck_assert(!spsc_pipe_wait_empty(&p));
+		ck_assert_int_eq(get(got, 1, &n), SPSC_PIPE_E_WAIT);
+		ck_assert_int_eq(put("xyz", 3, &n), sizes[i] ? 0 : SPSC_PIPE_E_WAIT);
 		ck_assert_uint_eq(n, sizes[i] < 3 ? sizes[i] : 3);
-		ck_assert_int_eq(pipe_wait_empty(&p), n != 0);
-		ck_assert_int_eq(get(got, SIZE, &n), sizes[i] ? 0 : PIPE_E_WAIT);
+		ck_assert_int_eq(spsc_pipe_wait_empty(&p), n != 0);
+		ck_assert_int_eq(get(got, SIZE, &n), sizes[i] ? 0 : SPSC_PIPE_E_WAIT);
 		ck_assert_mem_eq(got, "xyz", n);
 	}
 }
@@ -130,7 +130,7 @@ END_TEST
 /*
  * Words: w and r move bytes, as many as the digit behind says, e expects to be
  * told to wait; "!" behind: the other side must be woken, otherwise it must not.
- * x: pipe_wait_writable() finds it full; y: it does not.
+ * x: spsc_pipe_wait_writable() finds it full; y: it does not.
  */
 static const char *const wake_cases[] = {
 	"w1 r1 w1 r1",				/* nobody waits */
@@ -158,10 +158,10 @@ static void run_wake_word(const char *word)
 	wake = false;
 	switch (word[0]) {
 	case 'x':
-		ck_assert(pipe_wait_writable(&p));
+		ck_assert(spsc_pipe_wait_writable(&p));
 		return;
 	case 'y':
-		ck_assert(!pipe_wait_writable(&p));
+		ck_assert(!spsc_pipe_wait_writable(&p));
 		return;
 	case 'w':
 		r = put("abcdefgh", len ? len : 1, &n);
@@ -169,7 +169,7 @@ static void run_wake_word(const char *word)
 	default:
 		r = get(got, len ? len : SIZE, &n);
 	}
-	ck_assert_int_eq(r, word[1] == 'e' ? PIPE_E_WAIT : 0);
+	ck_assert_int_eq(r, word[1] == 'e' ? SPSC_PIPE_E_WAIT : 0);
 	ck_assert_uint_eq(n, len);
 	ck_assert_int_eq(wake, is_woken);
 }
@@ -191,7 +191,7 @@ END_TEST
  * empty and often full.
  */
 struct job {
-	struct pipe pipe;
+	struct spsc_pipe pipe;
 	uint32_t total;
 };
 
@@ -259,14 +259,14 @@ static void *write_all(void *arg)
 			len = job->total - done;
 		for (uint32_t i = 0; i < len; i++)
 			bytes[i] = byte_at(done + i);
-		if (pipe_write(&job->pipe, iov, cut(iov, bytes, len), &n, &wakes)) {
+		if (spsc_pipe_write(&job->pipe, iov, cut(iov, bytes, len), &n, &wakes)) {
 			wait_for_wake(&writer);
 			continue;
 		}
 		if (wakes)
 			wake_up(&reader);
 		done += (uint32_t)n;
-		if (n < len && pipe_wait_writable(&job->pipe))
+		if (n < len && spsc_pipe_wait_writable(&job->pipe))
 			wait_for_wake(&writer);
 	}
 	return NULL;
@@ -286,13 +286,13 @@ START_TEST(threads_move_64_mib)
 	bool wakes;
 	size_t n;
 
-	pipe_init(&job.pipe);
-	ck_assert_int_eq(pipe_resize(&job.pipe, thread_cases[_i].size), 0);
+	spsc_pipe_init(&job.pipe);
+	ck_assert_int_eq(spsc_pipe_resize(&job.pipe, thread_cases[_i].size), 0);
 	ck_assert_int_eq(pthread_create(&thread, NULL, write_all, &job), 0);
 	while (done < job.total) {
 		uint32_t len = next_size(&state);
 
-		if (pipe_read(&job.pipe, iov, cut(iov, bytes, len), &n, &wakes)) {
+		if (spsc_pipe_read(&job.pipe, iov, cut(iov, bytes, len), &n, &wakes)) {
 			wait_for_wake(&reader);
 			continue;
 		}
@@ -304,8 +304,8 @@ START_TEST(threads_move_64_mib)
 		done += (uint32_t)n;
 	}
 	ck_assert_int_eq(pthread_join(thread, NULL), 0);
-	ck_assert(pipe_is_empty(&job.pipe));
-	pipe_deinit(&job.pipe);
+	ck_assert(spsc_pipe_is_empty(&job.pipe));
+	spsc_pipe_deinit(&job.pipe);
 }
 END_TEST
 

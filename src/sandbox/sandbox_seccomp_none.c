@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* For a build without libseccomp. */
-#include "ops/sandbox_internal.h"
+#include "sandbox/sandbox_internal.h"
 #include "util/error.h"
 
 int sandbox_enter_seccomp(bool has_vsock, bool only_reports)

@@ -14,8 +14,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "ops/sandbox_internal.h"
-#include "ops/sandbox_report.h"
+#include "sandbox/sandbox_internal.h"
+#include "sandbox/sandbox_report.h"
 #include "util/error.h"
 #include "util/log.h"
 #include "util/unix_socket.h"

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The order of the pieces, and what happens where one is not to be had. */
-#include "ops/sandbox.h"
+#include "sandbox/sandbox.h"
 
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
-#include "ops/sandbox_internal.h"
+#include "sandbox/sandbox_internal.h"
 #include "util/error.h"
 #include "util/log.h"
 

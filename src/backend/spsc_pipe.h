@@ -16,32 +16,32 @@
 #include <stdint.h>
 #include <sys/uio.h>
 
-struct pipe {
+struct spsc_pipe {
 	uint8_t *data;				/* NULL: there is no memory now */
 	uint32_t size;				/* of it: a power of two */
 	_Atomic uint32_t read, written;		/* bytes so far, modulo 2^32 */
 	atomic_bool reader_waits, writer_waits;
 };
 
-void pipe_init(struct pipe *p);
+void spsc_pipe_init(struct spsc_pipe *p);
 
 /* For the writer, while the pipe is empty: other memory; 0 gives it up. 0 or
  * -ENOMEM, then there is none. */
-int pipe_resize(struct pipe *p, uint32_t size);
-void pipe_deinit(struct pipe *p);		/* when neither side uses it any more */
+int spsc_pipe_resize(struct spsc_pipe *p, uint32_t size);
+void spsc_pipe_deinit(struct spsc_pipe *p);		/* when neither side uses it any more */
 
 /*
- * Moves what fits, or what is there, into *@n. 0 and *n > 0; PIPE_E_WAIT: none,
+ * Moves what fits, or what is there, into *@n. 0 and *n > 0; SPSC_PIPE_E_WAIT: none,
  * and the caller is noted as waiting. *@wake: the other side waits no longer and
  * must be told. The writer has allocated the pipe before.
  */
-enum { PIPE_E_WAIT = 1 };
-int pipe_write(struct pipe *p, const struct iovec *v, int nv, size_t *n, bool *wake);
-int pipe_read(struct pipe *p, const struct iovec *v, int nv, size_t *n, bool *wake);
+enum { SPSC_PIPE_E_WAIT = 1 };
+int spsc_pipe_write(struct spsc_pipe *p, const struct iovec *v, int nv, size_t *n, bool *wake);
+int spsc_pipe_read(struct spsc_pipe *p, const struct iovec *v, int nv, size_t *n, bool *wake);
 
 /* Notes the writer as waiting; false: there is room already. */
-bool pipe_wait_writable(struct pipe *p);
+bool spsc_pipe_wait_writable(struct spsc_pipe *p);
 /* The same for an empty pipe; false: it is empty already. */
-bool pipe_wait_empty(struct pipe *p);
+bool spsc_pipe_wait_empty(struct spsc_pipe *p);
 
-bool pipe_is_empty(const struct pipe *p);
+bool spsc_pipe_is_empty(const struct spsc_pipe *p);

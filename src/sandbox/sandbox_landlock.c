@@ -10,7 +10,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "ops/sandbox_internal.h"
+#include "sandbox/sandbox_internal.h"
 #include "util/error.h"
 #include "util/fd.h"
 

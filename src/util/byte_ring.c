@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* A bounded queue of bytes. */
-#include "util/ring.h"
+#include "util/byte_ring.h"
 
 #include <assert.h>
 #include <errno.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* What the process was started with. */
-#include "ops/launch.h"
+#include "sandbox/launch.h"
 
 #include <fcntl.h>
 #include <sched.h>

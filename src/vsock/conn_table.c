@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Connections by name. */
-#include "vsock/table.h"
+#include "vsock/conn_table.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -9,20 +9,20 @@
 
 enum { BUCKETS_MIN = 16 };
 
-int table_init(struct table *t, uint64_t seed)
+int conn_table_init(struct conn_table *t, uint64_t seed)
 {
-	*t = (struct table){ .n_buckets = BUCKETS_MIN, .seed = seed };
+	*t = (struct conn_table){ .n_buckets = BUCKETS_MIN, .seed = seed };
 	t->buckets = calloc(t->n_buckets, sizeof *t->buckets);
 	return t->buckets ? 0 : -ENOMEM;
 }
 
-void table_deinit(struct table *t)
+void conn_table_deinit(struct conn_table *t)
 {
 	free(t->buckets);
-	*t = (struct table){ .n = 0 };
+	*t = (struct conn_table){ .n = 0 };
 }
 
-static struct conn **bucket(const struct table *t, uint32_t guest_port,
+static struct conn **bucket(const struct conn_table *t, uint32_t guest_port,
 			    const struct vsock_addr *peer)
 {
 	uint64_t h = t->seed ^ (uint64_t)guest_port << 32 ^ peer->port;
@@ -39,7 +39,7 @@ static bool is_addr(const struct vsock_addr *a, const struct vsock_addr *b)
 	return a->cid == b->cid && a->port == b->port;
 }
 
-struct conn *table_find(const struct table *t, uint32_t guest_port, const struct vsock_addr *peer)
+struct conn *conn_table_find(const struct conn_table *t, uint32_t guest_port, const struct vsock_addr *peer)
 {
 	struct conn *c = *bucket(t, guest_port, peer);
 
@@ -48,7 +48,7 @@ struct conn *table_find(const struct table *t, uint32_t guest_port, const struct
 	return c;
 }
 
-static void insert(struct table *t, struct conn *c)
+static void insert(struct conn_table *t, struct conn *c)
 {
 	struct conn **b = bucket(t, c->guest.port, &c->peer);
 
@@ -57,9 +57,9 @@ static void insert(struct table *t, struct conn *c)
 }
 
 /* Without memory the chains just get longer. */
-static void grow(struct table *t)
+static void grow(struct conn_table *t)
 {
-	struct table old = *t;
+	struct conn_table old = *t;
 	struct conn **buckets = calloc(old.n_buckets * 2, sizeof *buckets);
 
 	if (!buckets)
@@ -75,7 +75,7 @@ static void grow(struct table *t)
 	free(old.buckets);
 }
 
-void table_add(struct table *t, struct conn *c)
+void conn_table_add(struct conn_table *t, struct conn *c)
 {
 	if (t->n >= t->n_buckets)
 		grow(t);
@@ -83,7 +83,7 @@ void table_add(struct table *t, struct conn *c)
 	t->n++;
 }
 
-void table_remove(struct table *t, struct conn *c)
+void conn_table_remove(struct conn_table *t, struct conn *c)
 {
 	struct conn **at = bucket(t, c->guest.port, &c->peer);
 
@@ -96,13 +96,13 @@ void table_remove(struct table *t, struct conn *c)
 	t->n--;
 }
 
-void table_clear(struct table *t)
+void conn_table_clear(struct conn_table *t)
 {
 	memset(t->buckets, 0, t->n_buckets * sizeof *t->buckets);
 	t->n = 0;
 }
 
-struct conn *table_next(const struct table *t, const struct conn *c)
+struct conn *conn_table_next(const struct conn_table *t, const struct conn *c)
 {
 	size_t i = 0;
 
@@ -116,11 +116,11 @@ struct conn *table_next(const struct table *t, const struct conn *c)
 	return NULL;
 }
 
-struct conn *table_find_peer(const struct table *t, const struct vsock_addr *peer)
+struct conn *conn_table_find_peer(const struct conn_table *t, const struct vsock_addr *peer)
 {
-	struct conn *c = table_next(t, NULL);
+	struct conn *c = conn_table_next(t, NULL);
 
 	while (c && !is_addr(&c->peer, peer))
-		c = table_next(t, c);
+		c = conn_table_next(t, c);
 	return c;
 }

@@ -10,8 +10,8 @@
 
 #include <linux/capability.h>
 
-#include "ops/sandbox.h"
-#include "ops/sandbox_internal.h"
+#include "sandbox/sandbox.h"
+#include "sandbox/sandbox_internal.h"
 #include "util/error.h"
 #include "util/fd.h"
 #include "util/log.h"

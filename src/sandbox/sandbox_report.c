@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* What becomes of a system call that the filter does not let through. */
-#include "ops/sandbox_report.h"
+#include "sandbox/sandbox_report.h"
 
 #include <pthread.h>
 #include <seccomp.h>
@@ -91,10 +91,10 @@ static bool refuse(ucontext_t *context, int nr)
 		const char *path = (const char *)ARGUMENT_1_OF(context);
 
 		if (strcmp(path, quiet_path) != 0)
-			log_limited(LOG_WARN, "sandbox", "system call openat (%d) of %s refused",
+			log_limited(LEVEL_WARN, "sandbox", "system call openat (%d) of %s refused",
 				    nr, path);
 	} else {
-		log_limited(LOG_WARN, "sandbox", "system call %s (%d) refused", name_of(nr), nr);
+		log_limited(LEVEL_WARN, "sandbox", "system call %s (%d) refused", name_of(nr), nr);
 	}
 	RESULT_OF(context) = -EPERM;
 	return true;
@@ -148,7 +148,7 @@ static struct {
 
 static void tell(const struct seccomp_data *d)
 {
-	log_limited(LOG_WARN, "sandbox", "would refuse system call %s (%d) with %#llx, %#llx, %#llx",
+	log_limited(LEVEL_WARN, "sandbox", "would refuse system call %s (%d) with %#llx, %#llx, %#llx",
 		    name_of(d->nr), d->nr, (unsigned long long)d->args[0],
 		    (unsigned long long)d->args[1], (unsigned long long)d->args[2]);
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The byte ring: what goes in comes out, at every position and fill. */
-#include "util/ring.h"
+#include "util/byte_ring.h"
 
 #include <errno.h>
 #include <string.h>

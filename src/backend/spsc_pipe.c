@@ -1,39 +1,39 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* A bounded pipe between two threads. */
-#include "backend/pipe.h"
+#include "backend/spsc_pipe.h"
 
 #include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
-void pipe_init(struct pipe *p)
+void spsc_pipe_init(struct spsc_pipe *p)
 {
 	memset(p, 0, sizeof *p);
 }
 
-int pipe_resize(struct pipe *p, uint32_t size)
+int spsc_pipe_resize(struct spsc_pipe *p, uint32_t size)
 {
-	assert(!(size & (size - 1)) && pipe_is_empty(p));
+	assert(!(size & (size - 1)) && spsc_pipe_is_empty(p));
 	free(p->data);
 	p->data = size ? malloc(size) : NULL;
 	p->size = p->data ? size : 0;
 	return p->size == size ? 0 : -ENOMEM;
 }
 
-void pipe_deinit(struct pipe *p)
+void spsc_pipe_deinit(struct spsc_pipe *p)
 {
 	free(p->data);
 	p->data = NULL;
 }
 
-bool pipe_is_empty(const struct pipe *p)
+bool spsc_pipe_is_empty(const struct spsc_pipe *p)
 {
 	return atomic_load(&p->read) == atomic_load(&p->written);
 }
 
 /* Copies between @buf and the ring from position @at on. */
-static void copy_in(struct pipe *p, uint32_t at, const uint8_t *buf, size_t len)
+static void copy_in(struct spsc_pipe *p, uint32_t at, const uint8_t *buf, size_t len)
 {
 	size_t off = at & (p->size - 1), first = p->size - off < len ? p->size - off : len;
 
@@ -41,7 +41,7 @@ static void copy_in(struct pipe *p, uint32_t at, const uint8_t *buf, size_t len)
 	memcpy(p->data, buf + first, len - first);
 }
 
-static void copy_out(const struct pipe *p, uint32_t at, uint8_t *buf, size_t len)
+static void copy_out(const struct spsc_pipe *p, uint32_t at, uint8_t *buf, size_t len)
 {
 	size_t off = at & (p->size - 1), first = p->size - off < len ? p->size - off : len;
 
@@ -49,7 +49,7 @@ static void copy_out(const struct pipe *p, uint32_t at, uint8_t *buf, size_t len
 	memcpy(buf + first, p->data, len - first);
 }
 
-static size_t write_some(struct pipe *p, const struct iovec *v, int nv)
+static size_t write_some(struct spsc_pipe *p, const struct iovec *v, int nv)
 {
 	uint32_t written = atomic_load_explicit(&p->written, memory_order_relaxed);
 	size_t room = p->size - (written - atomic_load(&p->read)), done = 0;
@@ -65,7 +65,7 @@ static size_t write_some(struct pipe *p, const struct iovec *v, int nv)
 	return done;
 }
 
-static size_t read_some(struct pipe *p, const struct iovec *v, int nv)
+static size_t read_some(struct spsc_pipe *p, const struct iovec *v, int nv)
 {
 	uint32_t read = atomic_load_explicit(&p->read, memory_order_relaxed);
 	size_t there = atomic_load(&p->written) - read, done = 0;
@@ -82,7 +82,7 @@ static size_t read_some(struct pipe *p, const struct iovec *v, int nv)
 }
 
 /* One attempt, then "I wait", then another: what came in between is not missed. */
-static int move(struct pipe *p, size_t (*some)(struct pipe *, const struct iovec *, int),
+static int move(struct spsc_pipe *p, size_t (*some)(struct spsc_pipe *, const struct iovec *, int),
 		const struct iovec *v, int nv, atomic_bool *self, atomic_bool *other,
 		size_t *n, bool *wake)
 {
@@ -92,7 +92,7 @@ static int move(struct pipe *p, size_t (*some)(struct pipe *, const struct iovec
 		atomic_store(self, true);
 		done = some(p, v, nv);
 		if (!done)
-			return PIPE_E_WAIT;
+			return SPSC_PIPE_E_WAIT;
 		atomic_store(self, false);
 	}
 	*n = done;
@@ -100,24 +100,24 @@ static int move(struct pipe *p, size_t (*some)(struct pipe *, const struct iovec
 	return 0;
 }
 
-bool pipe_wait_writable(struct pipe *p)
+bool spsc_pipe_wait_writable(struct spsc_pipe *p)
 {
 	atomic_store(&p->writer_waits, true);
 	return p->size && atomic_load(&p->written) - atomic_load(&p->read) == p->size;
 }
 
-bool pipe_wait_empty(struct pipe *p)
+bool spsc_pipe_wait_empty(struct spsc_pipe *p)
 {
 	atomic_store(&p->writer_waits, true);
-	return !pipe_is_empty(p);
+	return !spsc_pipe_is_empty(p);
 }
 
-int pipe_write(struct pipe *p, const struct iovec *v, int nv, size_t *n, bool *wake)
+int spsc_pipe_write(struct spsc_pipe *p, const struct iovec *v, int nv, size_t *n, bool *wake)
 {
 	return move(p, write_some, v, nv, &p->writer_waits, &p->reader_waits, n, wake);
 }
 
-int pipe_read(struct pipe *p, const struct iovec *v, int nv, size_t *n, bool *wake)
+int spsc_pipe_read(struct spsc_pipe *p, const struct iovec *v, int nv, size_t *n, bool *wake)
 {
 	return move(p, read_some, v, nv, &p->reader_waits, &p->writer_waits, n, wake);
 }
