@@ -18,7 +18,7 @@
 #include "input.h"
 #include "util/error.h"
 #include "util/fd.h"
-#include "vhost/msg.h"
+#include "vhost/request.h"
 
 enum { PIECES_MAX = 64, PIECE_MAX = 8192, FDS_MAX = 40, RINGS = 3 };
 
@@ -98,11 +98,11 @@ static void check_bytes(const struct msg *msg)
 
 static void check_msg(struct msg *msg, unsigned n_take)
 {
-	int r = msg_check(msg, RINGS);
+	int r = request_check(msg, RINGS);
 
 	assert(msg->hdr.size <= VU_MSG_SKIP_MAX);
-	assert(r == 0 || (r >= VU_MSG_E_UNKNOWN && r <= VU_MSG_E_RING));
-	assert(msg_name(msg->hdr.request) && (!r || msg_str_error(r)));
+	assert(r == 0 || (r >= REQUEST_E_UNKNOWN && r <= REQUEST_E_RING));
+	assert(request_name(msg->hdr.request) && (!r || request_str_error(r)));
 	if (r == 0) {
 		assert(msg->hdr.size <= VU_MSG_PAYLOAD_MAX && msg->n_fds <= VU_MSG_FDS_MAX);
 		for (unsigned i = 0; i < msg->n_fds; i++)

@@ -23,6 +23,7 @@
 #include "util/error.h"
 #include "util/fd.h"
 #include "util/log.h"
+#include "vhost/request.h"
 #include "vhost/session.h"
 
 enum { MESSAGES_MAX = 100, FDS_MAX = 12, RINGS = 3, IOVS = 1100 };
@@ -85,7 +86,7 @@ static void use_ring(unsigned ring)
 		if (r == VIRTQ_E_FULL)
 			break;
 		if (r == VIRTQ_E_BROKEN) {
-			session_ring_broken(session, ring);
+			vring_fail(session_vring(session, ring));
 			assert(!session_running(session, ring));
 			return;
 		}
@@ -99,10 +100,10 @@ static void use_ring(unsigned ring)
 	virtq_enable_notify(q);
 }
 
-static void on_ring_changed(void *ctx, unsigned ring)
+static void on_ring_changed(void *ctx, unsigned ring, int kick_fd)
 {
 	(void)ctx;
-	assert(ring < RINGS);
+	assert(ring < RINGS && kick_fd == session_vring(session, ring)->kick_fd);
 }
 
 static void on_ring_stopped(void *ctx, unsigned ring)
@@ -193,7 +194,7 @@ static bool answer_is_due(const struct vhost_user_hdr *hdr, const void *payload,
 		if (!(features & ~UINT64_C(0xa209)))
 			*reply_ack = features >> VHOST_USER_PROTOCOL_F_REPLY_ACK & 1;
 	}
-	return msg_has_reply(hdr->request) || (*reply_ack && wants_ack);
+	return request_has_reply(hdr->request) || (*reply_ack && wants_ack);
 }
 
 /* False: the session is over. */

@@ -1,18 +1,17 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* One VM's vsock device: its turn. Front-ends come and go in frontend.c. */
+/* One VM's vsock device: its turn. */
 #include "device/device.h"
 
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/epoll.h>
-#include <sys/random.h>
-#include <time.h>
-#include <unistd.h>
 
-#include "device/device_internal.h"
+#include "device/frontend.h"
+#include "device/guest_events.h"
 #include "device/rx_window.h"
+#include "device/turn.h"
 #include "util/error.h"
 #include "util/log.h"
+#include "util/random.h"
 
 enum {
 	CONNECT_MS = 2000,			/* of a stream, as long as a Linux guest waits */
@@ -23,7 +22,21 @@ enum {
 	POLL_MS = 1,				/* rings without a kick descriptor */
 };
 
-void device_schedule(struct device *dev)
+struct device {
+	struct device_config config;
+	char tag[32];				/* "vm 3" */
+	struct mux *mux;
+	struct backend *backends[MUX_BACKENDS_MAX];	/* owned */
+	size_t n_backends;
+	struct frontend frontend;
+	struct guest_events events;
+	struct loop_work work;			/* the turn */
+	struct loop_timer timer;		/* the next deadline of the mux */
+	bool in_turn;
+	unsigned turns_late;			/* in which deadlines had to wait for the rings */
+};
+
+static void schedule(struct device *dev)
 {
 	if (!dev->in_turn)
 		loop_work_schedule(dev->config.loop, &dev->work);
@@ -31,14 +44,14 @@ void device_schedule(struct device *dev)
 
 static void on_wake(void *ctx)
 {
-	device_schedule(ctx);
+	schedule(ctx);
 }
 
 static bool is_memory_lost(void *ctx)
 {
 	const struct device *dev = ctx;
 
-	return dev->session && session_memory_is_lost(dev->session);
+	return frontend_lost_memory(&dev->frontend);
 }
 
 static uint64_t now_ms(const struct device *dev)
@@ -46,9 +59,9 @@ static uint64_t now_ms(const struct device *dev)
 	return loop_now_ms(dev->config.loop);
 }
 
-static struct virtq *running(struct device *dev, unsigned ring)
+static struct vring *vring(struct device *dev, unsigned ring)
 {
-	return dev->session ? session_running(dev->session, ring) : NULL;
+	return frontend_vring(&dev->frontend, ring);
 }
 
 /* False: guest memory vanished, so this packet and those behind it are not what
@@ -59,7 +72,7 @@ static bool input_chain(struct device *dev, const struct virtq_chain *chain)
 	struct pkt pkt;
 	int bad = pkt_parse(&pkt, &cur);
 
-	if (session_memory_is_lost(dev->session))
+	if (frontend_lost_memory(&dev->frontend))
 		return false;
 	if (bad)
 		log_guest(dev->tag, "packet of %zu bytes dropped: %s", chain->out_len,
@@ -71,8 +84,8 @@ static bool input_chain(struct device *dev, const struct virtq_chain *chain)
 	return true;
 }
 
-/* A batch of the TX ring. True: there may be more right now. */
-static bool drain_tx(struct device *dev, struct virtq *q)
+/* A batch of the TX ring. */
+static enum turn drain_tx(struct device *dev, struct virtq *q)
 {
 	struct virtq_iovs iovs = { .iov = dev->config.scratch->tx, .max = DEVICE_TX_IOVS };
 	struct virtq_chain chain;
@@ -87,22 +100,22 @@ static bool drain_tx(struct device *dev, struct virtq *q)
 		if ((r = virtq_pop(q, &iovs, &chain)))
 			break;
 		if (!input_chain(dev, &chain))
-			return false;		/* the turn ends with the session */
+			return TURN_DONE;	/* the turn ends with the session */
 		virtq_push(q, &chain, 0);	/* seen after the flush, by the publish */
 		bytes += chain.out_len;
 	}
-	if (session_memory_is_lost(dev->session))
-		return false;			/* small payloads were copied */
+	if (frontend_lost_memory(&dev->frontend))
+		return TURN_DONE;		/* small payloads were copied */
 	mux_flush(dev->mux, now_ms(dev));
 	if (virtq_publish(q))
-		session_call(dev->session, VSOCK_TXQ);
+		vring_call(vring(dev, VSOCK_TXQ));
 	if (r == VIRTQ_E_BROKEN)
-		session_ring_broken(dev->session, VSOCK_TXQ);
-	return r == 0 || r == VIRTQ_E_FULL;
+		vring_fail(vring(dev, VSOCK_TXQ));
+	return r == 0 || r == VIRTQ_E_FULL ? TURN_MORE : TURN_DONE;
 }
 
-/* Lets the core speak. True: it was cut short and can go on right now. */
-static bool fill_rx(struct device *dev, struct virtq *q)
+/* Lets the core send. */
+static enum turn fill_rx(struct device *dev, struct virtq *q)
 {
 	struct rx_window window;
 	struct rx_sink port;
@@ -113,60 +126,21 @@ static bool fill_rx(struct device *dev, struct virtq *q)
 	r = mux_output(dev->mux, &port, now_ms(dev));
 	rx_window_close(&window);
 	if (virtq_publish(q))
-		session_call(dev->session, VSOCK_RXQ);
+		vring_call(vring(dev, VSOCK_RXQ));
 	if (window.is_broken) {
-		session_ring_broken(dev->session, VSOCK_RXQ);
-		return false;
+		vring_fail(vring(dev, VSOCK_RXQ));
+		return TURN_DONE;
 	}
-	if (r == MUX_E_STARVED)			/* the next buffer comes with a kick */
-		return virtq_enable_notify(q);
-	return r == MUX_E_MORE;
-}
-
-/* Tells the guest that its connections are void: 5.10.6.7. True: the buffer was too
- * small for that, and the next one may be there already. */
-static bool send_event(struct device *dev)
-{
-	struct wire_vsock_event event = { .id = le32_of(VSOCK_EVENT_TRANSPORT_RESET) };
-	struct virtq *q = running(dev, VSOCK_EVENTQ);
-	struct virtq_iovs iovs = { .iov = dev->config.scratch->rx, .max = DEVICE_RX_IOVS };
-	struct virtq_chain chain;
-	uint32_t written = 0;
-	int r = VIRTQ_E_EMPTY;
-
-	if (!q || !dev->event_due)
-		return false;
-	do
-		r = virtq_pop(q, &iovs, &chain);
-	while (r == VIRTQ_E_EMPTY && virtq_enable_notify(q));
-	if (r == VIRTQ_E_BROKEN)
-		session_ring_broken(dev->session, VSOCK_EVENTQ);
-	if (r)
-		return false;
-	if (chain.in_len >= sizeof event) {
-		iov_copy_to(chain.iov + chain.n_out, chain.n_in, &event, sizeof event);
-		written = sizeof event;
-		dev->event_due = false;
-	}
-	virtq_push(q, &chain, written);
-	if (virtq_publish(q))
-		session_call(dev->session, VSOCK_EVENTQ);
-	return dev->event_due;
-}
-
-static bool is_polled(struct device *dev)
-{
-	for (unsigned i = 0; i < VSOCK_NUM_QUEUES && dev->session; i++)
-		if (session_vring(dev->session, i)->polled && running(dev, i))
-			return true;
-	return false;
+	if (r == MUX_E_STARVED && !virtq_enable_notify(q))
+		return TURN_DONE;		/* the next buffer comes with a kick */
+	return r ? TURN_MORE : TURN_DONE;
 }
 
 static void set_timer(struct device *dev)
 {
 	uint64_t next_ms = mux_next_deadline(dev->mux);
 
-	if (is_polled(dev) && now_ms(dev) + POLL_MS < next_ms)
+	if (frontend_is_polled(&dev->frontend) && now_ms(dev) + POLL_MS < next_ms)
 		next_ms = now_ms(dev) + POLL_MS;
 	if (next_ms == UINT64_MAX)
 		loop_timer_cancel(dev->config.loop, &dev->timer);
@@ -178,117 +152,176 @@ static void on_timer(struct loop_timer *timer)
 {
 	struct device *dev = container_of(timer, struct device, timer);
 
-	device_schedule(dev);
+	schedule(dev);
 }
 
-void device_look_at_guest(struct device *dev)
+/* Whether a guest is there, by its rings. */
+static void look_at_guest(struct device *dev)
 {
-	bool is_running = running(dev, VSOCK_TXQ) && running(dev, VSOCK_RXQ);
+	bool is_running = frontend_has_guest(&dev->frontend);
 
 	if (is_running == mux_is_running(dev->mux))
 		return;
 	mux_set_running(dev->mux, is_running);
 	log_limited(LEVEL_INFO, dev->tag, "guest is %s", is_running ? "running" : "not running");
-	if (!is_running)
-		return;
-	loop_timer_cancel(dev->config.loop, &dev->resume);
-	if (session_vring(dev->session, VSOCK_TXQ)->adopted) {
-		session_vring(dev->session, VSOCK_TXQ)->adopted = false;
-		dev->event_due = true;
-	}
+	if (is_running && vring_take_adopted(vring(dev, VSOCK_TXQ)))
+		dev->events.reset_pending = true;
 }
 
-/* Rings that are worked on in every turn want kicks only when they are idle.
- * True: there is more; *late: no more than what came in meanwhile. */
-static bool rings_turn(struct device *dev, bool *late)
+/* Rings that are worked on in every turn want kicks only when they are idle. */
+static enum turn rings_turn(struct device *dev)
 {
-	struct virtq *tx = running(dev, VSOCK_TXQ), *rx = running(dev, VSOCK_RXQ);
-	bool more, was_clogged;
+	struct virtq *tx = frontend_running(&dev->frontend, VSOCK_TXQ);
+	struct virtq *rx = frontend_running(&dev->frontend, VSOCK_RXQ);
+	enum turn result = TURN_DONE;
+	bool was_clogged;
 
-	device_look_at_guest(dev);
-	more = send_event(dev);
+	look_at_guest(dev);
+	result = guest_events_send(&dev->events, frontend_running(&dev->frontend, VSOCK_EVENTQ),
+				   vring(dev, VSOCK_EVENTQ), dev->config.scratch);
 	if (tx) {
 		virtq_disable_notify(tx);
-		more |= drain_tx(dev, tx);
+		result = turn_worse(result, drain_tx(dev, tx));
 	}
 	was_clogged = mux_is_clogged(dev->mux);
 	if (rx && mux_has_output(dev->mux)) {
 		virtq_disable_notify(rx);
-		more |= fill_rx(dev, rx);
+		result = turn_worse(result, fill_rx(dev, rx));
 	}
 	if (was_clogged)
-		return more || !mux_is_clogged(dev->mux);
-	if (tx && !more && !tx->broken)
-		more = *late = virtq_enable_notify(tx);
-	return more;
+		return mux_is_clogged(dev->mux) ? result : TURN_MORE;
+	if (tx && result == TURN_DONE && !tx->broken && virtq_enable_notify(tx))
+		return TURN_LATE;
+	return result;
 }
 
-/* Deadlines, after what lies ready in the rings has been looked at: @more of that would
- * be first, but not for ever. True: there is something to say then. */
-static bool expire(struct device *dev, bool more)
+/* Deadlines, after what lies ready in the rings has been looked at: where there is more
+ * of that it comes first, but not for ever. */
+static enum turn expire(struct device *dev, enum turn rings)
 {
 	if (mux_next_deadline(dev->mux) > now_ms(dev)) {
 		dev->turns_late = 0;
-		return false;
+		return TURN_DONE;
 	}
-	if (!loop_may_expire(dev->config.loop) || (more && ++dev->turns_late < TURNS_LATE_MAX))
-		return false;			/* the timer, which stays set, comes back to it */
+	if (!loop_may_expire(dev->config.loop) ||
+	    (rings != TURN_DONE && ++dev->turns_late < TURNS_LATE_MAX))
+		return TURN_DONE;		/* the timer, which stays set, comes back to it */
 	mux_expire(dev->mux, now_ms(dev));
 	dev->turns_late = 0;
-	return mux_has_output(dev->mux);
+	return mux_has_output(dev->mux) ? TURN_MORE : TURN_DONE;
 }
 
 static void on_turn(struct loop_work *work)
 {
 	struct device *dev = container_of(work, struct device, work);
-	bool more = false, late = true, ends;
+	enum turn result = TURN_LATE, ends;
 
 	dev->in_turn = true;
-	ends = mux_end_some(dev->mux, now_ms(dev));
-	for (int round = 0; late && round < TURN_ROUNDS; round++) {
-		late = false;
-		more = rings_turn(dev, &late);
-	}
-	more |= expire(dev, more);
+	ends = mux_end_some(dev->mux, now_ms(dev)) ? TURN_MORE : TURN_DONE;
+	for (int round = 0; result == TURN_LATE && round < TURN_ROUNDS; round++)
+		result = rings_turn(dev);
+	result = turn_worse(result, expire(dev, result));
 	dev->in_turn = false;
-	if (dev->session && session_memory_is_lost(dev->session)) {
+	if (frontend_lost_memory(&dev->frontend)) {
 		log_limited(LEVEL_ERR, dev->tag, "guest memory vanished; front-end disconnected");
 		mux_drop(dev->mux, now_ms(dev));
-		frontend_drop(dev);
-		more = false;
+		frontend_drop(&dev->frontend);
+		result = TURN_DONE;
 	}
 	set_timer(dev);
-	if (more || ends)
-		device_schedule(dev);
+	if (turn_worse(result, ends) != TURN_DONE)
+		schedule(dev);
 }
 
-/* Before the kernel's pool is filled the layout of our memory has to do, and the
- * clock, mixed: a guest that sees a part of it learns neither. */
-static uint64_t random_u64(void)
+static void on_kicked(void *ctx)
 {
-	struct timespec now;
-	uint64_t v = 0;
+	schedule(ctx);
+}
 
-	if (getrandom(&v, sizeof v, GRND_NONBLOCK) == (ssize_t)sizeof v)
-		return v;
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	v = (uintptr_t)&v ^ (uint64_t)now.tv_nsec << 40 ^ (uint64_t)now.tv_sec;
-	v = (v ^ v >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
-	v = (v ^ v >> 27) * UINT64_C(0x94d049bb133111eb);
-	return v ^ v >> 31;
+static void on_rings_changed(void *ctx)
+{
+	look_at_guest(ctx);
+	schedule(ctx);
+}
+
+static void on_guest_reset(void *ctx)
+{
+	struct device *dev = ctx;
+
+	if (mux_reset(dev->mux, now_ms(dev)))
+		log_limited(LEVEL_INFO, dev->tag, "guest was reset: its connections are closed");
+	dev->events.reset_pending = false;
+}
+
+static void on_gone(void *ctx)
+{
+	struct device *dev = ctx;
+
+	mux_set_running(dev->mux, false);
+	mux_reset(dev->mux, now_ms(dev));
+	dev->events.reset_pending = false;
+}
+
+static void on_guest_overdue(void *ctx)
+{
+	struct device *dev = ctx;
+
+	if (mux_abort(dev->mux, now_ms(dev)))
+		log_limited(LEVEL_INFO, dev->tag, "guest stays stopped: its connections are closed");
+}
+
+static void on_read_config(void *ctx, uint32_t offset, void *out, size_t len)
+{
+	const struct device *dev = ctx;
+	struct wire_vsock_config config = { .guest_cid = le64_of(dev->config.guest_cid) };
+	uint8_t *to = out;
+
+	memset(to, 0, len);
+	for (size_t i = 0; i < len && offset + (uint64_t)i < sizeof config; i++)
+		to[i] = ((const uint8_t *)&config)[offset + i];
+}
+
+static const struct frontend_ops frontend_ops = {
+	.kicked = on_kicked,
+	.rings_changed = on_rings_changed,
+	.guest_reset = on_guest_reset,
+	.gone = on_gone,
+	.guest_overdue = on_guest_overdue,
+	.read_config = on_read_config,
+};
+
+static int make_mux(struct device *dev)
+{
+	const struct device_config *config = &dev->config;
+	const struct mux_config mux = {
+		.guest_cid = config->guest_cid, .buf_alloc = config->buf_alloc,
+		.max_conns = config->max_conns, .max_buffered = config->max_buffered,
+		.connect_ms = CONNECT_MS, .request_ms = REQUEST_MS,
+		.linger_ms = config->linger_ms, .closing_ms = CLOSING_MS,
+		.hash_seed = random_u64(), .first_port = random_u64(),
+		.scratch = &config->scratch->mux, .wake = on_wake, .is_lost = is_memory_lost,
+		.ctx = dev, .tag = dev->tag,
+	};
+
+	return mux_new(&dev->mux, &mux);
+}
+
+static int make_frontend(struct device *dev)
+{
+	const struct device_config *config = &dev->config;
+	const struct frontend_config frontend = {
+		.ops = &frontend_ops, .ctx = dev, .tag = dev->tag, .loop = config->loop,
+		.socket = config->socket, .access = config->access,
+		.ring_size_max = config->queue_size, .pause_grace_ms = config->pause_grace_ms,
+		.memory = config->memory,
+	};
+
+	return frontend_init(&dev->frontend, &frontend);
 }
 
 int device_new(struct device **out, const struct device_config *config)
 {
 	struct device *dev = calloc(1, sizeof *dev);
-	struct mux_config mux = {
-		.guest_cid = config->guest_cid, .buf_alloc = config->buf_alloc,
-		.max_conns = config->max_conns, .max_buffered = config->max_buffered, .connect_ms = CONNECT_MS,
-		.request_ms = REQUEST_MS,
-		.linger_ms = config->linger_ms, .closing_ms = CLOSING_MS,
-		.hash_seed = random_u64(), .first_port = random_u64(), .scratch = &config->scratch->mux,
-		.wake = on_wake, .is_lost = is_memory_lost, .ctx = dev, .tag = dev ? dev->tag : NULL,
-	};
 	int r;
 
 	if (!dev)
@@ -297,9 +330,9 @@ int device_new(struct device **out, const struct device_config *config)
 	snprintf(dev->tag, sizeof dev->tag, "vm %llu", (unsigned long long)config->guest_cid);
 	loop_work_init(&dev->work, on_turn);
 	dev->timer.expire = on_timer;
-	r = mux_new(&dev->mux, &mux);
+	r = make_mux(dev);
 	if (!r)
-		r = frontend_init(dev);
+		r = make_frontend(dev);
 	if (r < 0) {
 		device_free(dev);
 		return r;
@@ -312,7 +345,7 @@ void device_free(struct device *dev)
 {
 	if (!dev)
 		return;
-	frontend_deinit(dev);
+	frontend_deinit(&dev->frontend);
 	loop_timer_cancel(dev->config.loop, &dev->timer);
 	loop_work_cancel(&dev->work);
 	mux_free(dev->mux);

@@ -1,143 +1,113 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/*
- * Front-ends come, go, and come again: one listening socket, one session at a
- * time.
- *
- * Whoever connects while another front-end is in session is refused; but first
- * the session is asked whether it is still alive, since a killed VMM and its
- * successor may arrive in one batch of events. A connection becomes the session
- * by its first byte. Until then it is a candidate: it may be a VMM that is still
- * starting, and must not lose its place to a probe that comes and goes.
- *
- * "The guest was reset" and "the VM is paused" are the same message to many
- * front-ends, GET_VRING_BASE. So the guest's connections live on for the pause grace:
- * rings that come back where they stopped were paused; rings that come back elsewhere,
- * or not in time, were reset. A guest that resumes too late gets its RSTs then. A
- * front-end that has said RESET_DEVICE says it at each reset: stopped rings are a
- * pause then, for as long as it takes.
- */
-#include <stdlib.h>
+/* The other end of a device's vhost-user socket. */
+#include "device/frontend.h"
+
 #include <sys/epoll.h>
 #include <sys/socket.h>
 
-#include "device/device_internal.h"
 #include "util/closer.h"
 #include "util/error.h"
 #include "util/fd.h"
-#include "util/log.h"
 
 enum { NO_MEMORY_MS = 2000 };
 
 enum { NO_MEMORY };				/* device::failures */
 
-static uint64_t now_ms(const struct device *dev)
+static uint64_t now_ms(const struct frontend *fe)
 {
-	return loop_now_ms(dev->config.loop);
+	return loop_now_ms(fe->config.loop);
 }
 
-static void on_kick(struct loop_source *source, uint32_t events, unsigned ring)
+static void on_kick(struct loop_source *source, uint32_t events)
 {
-	struct device *dev = container_of(source, struct device, kicks[ring]);
+	struct frontend_kick *kick = container_of(source, struct frontend_kick, source);
+	struct frontend *fe = kick->fe;
 
 	/* Edge-triggered, so the counter is left alone; a closed pipe is no kick. */
 	if (events & EPOLLIN)
-		device_schedule(dev);
+		fe->config.ops->kicked(fe->config.ctx);
 	else
-		loop_remove(dev->config.loop, source);
+		loop_remove(fe->config.loop, source);
 }
 
-static void on_kick_rx(struct loop_source *source, uint32_t events)
+static void wait_for_kicks(struct frontend *fe, unsigned ring, int fd)
 {
-	on_kick(source, events, VSOCK_RXQ);
+	struct frontend_kick *kick = &fe->kicks[ring];
+	int r;
+
+	if (kick->source.fd == fd && fd >= 0)
+		return;
+	loop_remove(fe->config.loop, &kick->source);
+	kick->is_polled = true;
+	if (fd < 0)
+		return;
+	r = loop_add(fe->config.loop, &kick->source, fd, EPOLLIN | EPOLLET);
+	if (r < 0)
+		log_limited(LEVEL_WARN, fe->config.tag, "ring %u: cannot wait for kicks: %s; polled",
+			    ring, error_str(r));
+	else
+		kick->is_polled = false;
 }
 
-static void on_kick_tx(struct loop_source *source, uint32_t events)
+static void on_ring_changed(void *ctx, unsigned ring, int kick_fd)
 {
-	on_kick(source, events, VSOCK_TXQ);
-}
+	struct frontend *fe = ctx;
 
-static void on_kick_event(struct loop_source *source, uint32_t events)
-{
-	on_kick(source, events, VSOCK_EVENTQ);
-}
-
-static void on_ring_changed(void *ctx, unsigned ring)
-{
-	struct device *dev = ctx;
-	struct vring *v = session_vring(dev->session, ring);
-	int r = 0;
-
-	if (dev->kicks[ring].fd != v->kick_fd) {
-		loop_remove(dev->config.loop, &dev->kicks[ring]);
-		if (v->kick_fd >= 0)
-			r = loop_add(dev->config.loop, &dev->kicks[ring], v->kick_fd,
-				     EPOLLIN | EPOLLET);
-		if (r < 0) {
-			log_limited(LEVEL_WARN, dev->tag, "ring %u: cannot wait for kicks: %s; polled",
-				    ring, error_str(r));
-			v->polled = true;
-		}
-	}
-	device_look_at_guest(dev);
-	device_schedule(dev);
+	wait_for_kicks(fe, ring, kick_fd);
+	if (frontend_has_guest(fe))
+		loop_timer_cancel(fe->config.loop, &fe->pause);
+	fe->config.ops->rings_changed(fe->config.ctx);
 }
 
 static void on_ring_stopped(void *ctx, unsigned ring)
 {
-	struct device *dev = ctx;
+	struct frontend *fe = ctx;
 
-	loop_remove(dev->config.loop, &dev->kicks[ring]);
-	if (ring != VSOCK_EVENTQ && !dev->resume.is_set && !session_says_reset(dev->session))
-		loop_timer_set(dev->config.loop, &dev->resume, now_ms(dev) + dev->config.pause_grace_ms);
-	device_look_at_guest(dev);
+	loop_remove(fe->config.loop, &fe->kicks[ring].source);
+	if (ring != VSOCK_EVENTQ && !fe->pause.is_set && !session_says_reset(fe->session))
+		loop_timer_set(fe->config.loop, &fe->pause, now_ms(fe) + fe->config.pause_grace_ms);
+	fe->config.ops->rings_changed(fe->config.ctx);
 }
 
 static void on_guest_reset(void *ctx)
 {
-	struct device *dev = ctx;
+	struct frontend *fe = ctx;
 
-	loop_timer_cancel(dev->config.loop, &dev->resume);
-	if (mux_reset(dev->mux, now_ms(dev)))
-		log_limited(LEVEL_INFO, dev->tag, "guest was reset: its connections are closed");
-	dev->event_due = false;
+	loop_timer_cancel(fe->config.loop, &fe->pause);
+	fe->config.ops->guest_reset(fe->config.ctx);
 }
 
-static void on_resume_timeout(struct loop_timer *timer)
+static void on_pause_over(struct loop_timer *timer)
 {
-	struct device *dev = container_of(timer, struct device, resume);
+	struct frontend *fe = container_of(timer, struct frontend, pause);
 
-	if (mux_abort(dev->mux, now_ms(dev)))
-		log_limited(LEVEL_INFO, dev->tag, "guest stays stopped: its connections are closed");
+	fe->config.ops->guest_overdue(fe->config.ctx);
 }
 
 /* A front-end may share memory after it has started the rings, but no one that waits
  * so long has any to share: QEMU leaves out, without a word, what is private to it. */
-static void watch_memory(struct device *dev)
+static void watch_memory(struct frontend *fe)
 {
-	if (!dev->session || !session_lacks_memory(dev->session))
-		loop_timer_cancel(dev->config.loop, &dev->no_memory);
-	else if (!dev->no_memory.is_set)
-		loop_timer_set(dev->config.loop, &dev->no_memory, now_ms(dev) + NO_MEMORY_MS);
+	if (!fe->session || !session_lacks_memory(fe->session))
+		loop_timer_cancel(fe->config.loop, &fe->no_memory);
+	else if (!fe->no_memory.is_set)
+		loop_timer_set(fe->config.loop, &fe->no_memory, now_ms(fe) + NO_MEMORY_MS);
 }
 
 static void on_no_memory(struct loop_timer *timer)
 {
-	struct device *dev = container_of(timer, struct device, no_memory);
+	struct frontend *fe = container_of(timer, struct frontend, no_memory);
 
-	log_first(&dev->failures, NO_MEMORY, dev->tag, "the front-end has started the rings, but "
+	log_first(&fe->failures, NO_MEMORY, fe->config.tag, "the front-end has started the rings, but "
 		  "shares no memory: the guest's memory has to be shared (QEMU: a memory backend "
 		  "with share=on; cloud-hypervisor: --memory shared=on)");
 }
 
 static void on_read_config(void *ctx, uint32_t offset, void *out, size_t len)
 {
-	const struct device *dev = ctx;
-	struct wire_vsock_config config = { .guest_cid = le64_of(dev->config.guest_cid) };
-	uint8_t *to = out;
+	struct frontend *fe = ctx;
 
-	memset(to, 0, len);
-	for (size_t i = 0; i < len && offset + (uint64_t)i < sizeof config; i++)
-		to[i] = ((const uint8_t *)&config)[offset + i];
+	fe->config.ops->read_config(fe->config.ctx, offset, out, len);
 }
 
 static const struct session_ops session_ops = {
@@ -147,118 +117,116 @@ static const struct session_ops session_ops = {
 	.read_config = on_read_config,
 };
 
-void frontend_drop(struct device *dev)
+void frontend_drop(struct frontend *fe)
 {
-	if (!dev->session)
+	if (!fe->session)
 		return;
 	for (unsigned i = 0; i < VSOCK_NUM_QUEUES; i++)
-		loop_remove(dev->config.loop, &dev->kicks[i]);
-	loop_remove(dev->config.loop, &dev->session_source);
-	loop_timer_cancel(dev->config.loop, &dev->resume);
-	loop_timer_cancel(dev->config.loop, &dev->no_memory);
-	log_limited(LEVEL_INFO, dev->tag, "front-end disconnected");
-	mux_set_running(dev->mux, false);
-	mux_reset(dev->mux, now_ms(dev));
-	dev->event_due = false;
-	session_free(dev->session);
-	dev->session = NULL;
+		loop_remove(fe->config.loop, &fe->kicks[i].source);
+	loop_remove(fe->config.loop, &fe->session_source);
+	loop_timer_cancel(fe->config.loop, &fe->pause);
+	loop_timer_cancel(fe->config.loop, &fe->no_memory);
+	log_limited(LEVEL_INFO, fe->config.tag, "front-end disconnected");
+	session_free(fe->session);
+	fe->session = NULL;
+	fe->config.ops->gone(fe->config.ctx);
 }
 
 /* Handles what the front-end has sent; it may be gone afterwards. */
-static void session_turn(struct device *dev)
+static void session_turn(struct frontend *fe)
 {
-	if (session_input(dev->session) == SESSION_E_END)
-		frontend_drop(dev);
-	watch_memory(dev);
+	if (session_input(fe->session) == SESSION_E_END)
+		frontend_drop(fe);
+	watch_memory(fe);
 }
 
 static void on_session(struct loop_source *source, uint32_t events)
 {
 	(void)events;
-	session_turn(container_of(source, struct device, session_source));
+	session_turn(container_of(source, struct frontend, session_source));
 }
 
 enum place { PLACE_FREE, PLACE_TAKEN, PLACE_UNKNOWN };
 
 /* Is the front-end that is in session there to stay? While it has more to say than is
  * heard in one turn, that is not known. */
-static enum place look_at_place(struct device *dev)
+static enum place look_at_place(struct frontend *fe)
 {
-	if (!dev->session)
+	if (!fe->session)
 		return PLACE_FREE;
-	switch (session_input(dev->session)) {
+	switch (session_input(fe->session)) {
 	case 0:
 		return PLACE_UNKNOWN;
 	case SESSION_E_AGAIN:
 		return PLACE_TAKEN;
 	default:
-		frontend_drop(dev);
+		frontend_drop(fe);
 		return PLACE_FREE;
 	}
 }
 
-static int session_begin(struct device *dev, int sock)
+static int session_begin(struct frontend *fe, int sock)
 {
 	struct session_config config = {
-		.ops = &session_ops, .ctx = dev, .tag = dev->tag,
+		.ops = &session_ops, .ctx = fe, .tag = fe->config.tag,
 		.features = FEATURE_BIT(VIRTIO_F_VERSION_1) | FEATURE_BIT(VIRTIO_F_EVENT_IDX) |
 			FEATURE_BIT(VIRTIO_F_INDIRECT_DESC) | FEATURE_BIT(VIRTIO_F_IN_ORDER) |
 			FEATURE_BIT(VIRTIO_F_NOTIFY_ON_EMPTY),
-		.n_rings = VSOCK_NUM_QUEUES, .ring_size_max = dev->config.queue_size,
-		.memory = dev->config.memory,
+		.n_rings = VSOCK_NUM_QUEUES, .ring_size_max = fe->config.ring_size_max,
+		.memory = fe->config.memory,
 	};
-	int r = session_new(&dev->session, &config, sock);
+	int r = session_new(&fe->session, &config, sock);
 
 	if (r < 0)
 		return r;
-	r = loop_add(dev->config.loop, &dev->session_source, sock, EPOLLIN | EPOLLRDHUP);
+	r = loop_add(fe->config.loop, &fe->session_source, sock, EPOLLIN | EPOLLRDHUP);
 	if (r < 0) {
-		frontend_drop(dev);
+		frontend_drop(fe);
 		return r;
 	}
-	log_limited(LEVEL_INFO, dev->tag, "front-end connected");
-	session_turn(dev);
+	log_limited(LEVEL_INFO, fe->config.tag, "front-end connected");
+	session_turn(fe);
 	return 0;
 }
 
-static void candidate_drop(struct candidate *c)
+static void candidate_drop(struct frontend_candidate *c)
 {
-	loop_remove(c->dev->config.loop, &c->source);
+	loop_remove(c->fe->config.loop, &c->source);
 	closer_close(&c->fd);
 }
 
-static void candidate_promote(struct candidate *c)
+static void candidate_promote(struct frontend_candidate *c)
 {
-	struct device *dev = c->dev;
+	struct frontend *fe = c->fe;
 	int r;
 
-	loop_remove(dev->config.loop, &c->source);
-	r = session_begin(dev, fd_take(&c->fd));
+	loop_remove(fe->config.loop, &c->source);
+	r = session_begin(fe, fd_take(&c->fd));
 	if (r < 0)
-		log_limited(LEVEL_WARN, dev->tag, "cannot begin a session: %s", error_str(r));
+		log_limited(LEVEL_WARN, fe->config.tag, "cannot begin a session: %s", error_str(r));
 }
 
 /* Its first byte, or its end. */
 static void on_candidate(struct loop_source *source, uint32_t events)
 {
-	struct candidate *c = container_of(source, struct candidate, source);
+	struct frontend_candidate *c = container_of(source, struct frontend_candidate, source);
 	char byte;
 	ssize_t n = recv(c->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
 
 	(void)events;
 	if (n <= 0) {
 		if (n < 0 && errno != ECONNRESET)
-			log_limited(LEVEL_WARN, c->dev->tag, "front-end: %s; disconnected",
+			log_limited(LEVEL_WARN, c->fe->config.tag, "front-end: %s; disconnected",
 				    error_str(error_last()));
 		candidate_drop(c);
 		return;
 	}
-	switch (look_at_place(c->dev)) {
+	switch (look_at_place(c->fe)) {
 	case PLACE_FREE:
 		candidate_promote(c);
 		return;
 	case PLACE_TAKEN:
-		log_limited(LEVEL_WARN, c->dev->tag, "a second front-end was refused");
+		log_limited(LEVEL_WARN, c->fe->config.tag, "a second front-end was refused");
 		candidate_drop(c);
 		return;
 	case PLACE_UNKNOWN:
@@ -267,67 +235,95 @@ static void on_candidate(struct loop_source *source, uint32_t events)
 }
 
 /* Takes @fd over. With all places taken, they go round. */
-static void candidate_add(struct device *dev, int fd)
+static void candidate_add(struct frontend *fe, int fd)
 {
-	struct candidate *c = &dev->candidates[dev->next_candidate];
+	struct frontend_candidate *c = &fe->candidates[fe->next_candidate];
 	int r;
 
-	dev->next_candidate = (dev->next_candidate + 1) % CANDIDATES_MAX;
+	fe->next_candidate = (fe->next_candidate + 1) % FRONTEND_CANDIDATES_MAX;
 	candidate_drop(c);
 	c->fd = fd;
-	r = loop_add(dev->config.loop, &c->source, fd, EPOLLIN | EPOLLRDHUP);
+	r = loop_add(fe->config.loop, &c->source, fd, EPOLLIN | EPOLLRDHUP);
 	if (r < 0) {
-		log_limited(LEVEL_WARN, dev->tag, "cannot wait for a front-end: %s", error_str(r));
+		log_limited(LEVEL_WARN, fe->config.tag, "cannot wait for a front-end: %s", error_str(r));
 		candidate_drop(c);
 	}
 }
 
 static void on_accepted(void *ctx, int fd)
 {
-	struct device *dev = ctx;
+	struct frontend *fe = ctx;
 
-	if (look_at_place(dev) == PLACE_TAKEN) {
-		log_limited(LEVEL_WARN, dev->tag, "a second front-end was refused");
+	if (look_at_place(fe) == PLACE_TAKEN) {
+		log_limited(LEVEL_WARN, fe->config.tag, "a second front-end was refused");
 		closer_close(&fd);
 	} else {
-		candidate_add(dev, fd);
+		candidate_add(fe, fd);
 	}
 }
 
-int frontend_init(struct device *dev)
+int frontend_init(struct frontend *fe, const struct frontend_config *config)
 {
-	static void (*const on_kicks[VSOCK_NUM_QUEUES])(struct loop_source *, uint32_t) = {
-		[VSOCK_RXQ] = on_kick_rx, [VSOCK_TXQ] = on_kick_tx, [VSOCK_EVENTQ] = on_kick_event,
-	};
 	struct acceptor_config acceptor = {
-		.loop = dev->config.loop, .listener = &dev->listener, .tag = dev->tag,
-		.what = "a front-end", .per_event = 1, .accepted = on_accepted, .ctx = dev,
+		.loop = config->loop, .listener = &fe->listener, .tag = config->tag,
+		.what = "a front-end", .per_event = 1, .accepted = on_accepted, .ctx = fe,
 	};
 	int r;
 
+	*fe = (struct frontend){ .config = *config };
 	for (unsigned i = 0; i < VSOCK_NUM_QUEUES; i++)
-		dev->kicks[i] = (struct loop_source){ .dispatch = on_kicks[i], .fd = -1 };
-	for (unsigned i = 0; i < CANDIDATES_MAX; i++)
-		dev->candidates[i] = (struct candidate){
-			.dev = dev, .fd = -1, .source = { .dispatch = on_candidate, .fd = -1 },
+		fe->kicks[i] = (struct frontend_kick){
+			.fe = fe, .source = { .dispatch = on_kick, .fd = -1 },
 		};
-	dev->session_source = (struct loop_source){ .dispatch = on_session, .fd = -1 };
-	acceptor_init(&dev->acceptor);
-	dev->resume.expire = on_resume_timeout;
-	dev->no_memory.expire = on_no_memory;
-	r = listener_open(&dev->listener, dev->config.socket, &dev->config.access);
+	for (unsigned i = 0; i < FRONTEND_CANDIDATES_MAX; i++)
+		fe->candidates[i] = (struct frontend_candidate){
+			.fe = fe, .fd = -1, .source = { .dispatch = on_candidate, .fd = -1 },
+		};
+	fe->session_source = (struct loop_source){ .dispatch = on_session, .fd = -1 };
+	fe->pause.expire = on_pause_over;
+	fe->no_memory.expire = on_no_memory;
+	acceptor_init(&fe->acceptor);
+	r = listener_open(&fe->listener, config->socket, &config->access);
 	if (r < 0)
 		return r;
-	return acceptor_start(&dev->acceptor, &acceptor);
+	return acceptor_start(&fe->acceptor, &acceptor);
 }
 
-void frontend_deinit(struct device *dev)
+void frontend_deinit(struct frontend *fe)
 {
-	if (!dev->resume.expire)		/* no init */
+	if (!fe->config.ops)			/* no init */
 		return;
-	frontend_drop(dev);
-	for (unsigned i = 0; i < CANDIDATES_MAX; i++)
-		candidate_drop(&dev->candidates[i]);
-	acceptor_stop(&dev->acceptor);
-	listener_deinit(&dev->listener);
+	frontend_drop(fe);
+	for (unsigned i = 0; i < FRONTEND_CANDIDATES_MAX; i++)
+		candidate_drop(&fe->candidates[i]);
+	acceptor_stop(&fe->acceptor);
+	listener_deinit(&fe->listener);
+}
+
+struct virtq *frontend_running(struct frontend *fe, unsigned ring)
+{
+	return fe->session ? session_running(fe->session, ring) : NULL;
+}
+
+bool frontend_has_guest(struct frontend *fe)
+{
+	return frontend_running(fe, VSOCK_TXQ) && frontend_running(fe, VSOCK_RXQ);
+}
+
+bool frontend_is_polled(struct frontend *fe)
+{
+	for (unsigned i = 0; i < VSOCK_NUM_QUEUES; i++)
+		if (fe->kicks[i].is_polled && frontend_running(fe, i))
+			return true;
+	return false;
+}
+
+struct vring *frontend_vring(struct frontend *fe, unsigned ring)
+{
+	return fe->session ? session_vring(fe->session, ring) : NULL;
+}
+
+bool frontend_lost_memory(const struct frontend *fe)
+{
+	return fe->session && session_memory_is_lost(fe->session);
 }

@@ -87,7 +87,7 @@ static int look_at_file(int fd, struct file *out)
 }
 
 /* Maps @r->size bytes from @offset of @fd, at most @room with what that takes around
- * them, and completes @r. */
+ * them, and completes @r. As gmem_add_region(). */
 static int map_region(struct region *r, uint64_t offset, int fd, uint64_t room)
 {
 	struct file file;
@@ -99,14 +99,14 @@ static int map_region(struct region *r, uint64_t offset, int fd, uint64_t room)
 	if ((e = look_at_file(fd, &file)) < 0)
 		return e;
 	if (offset > file.size || r->size > file.size - offset)
-		return -EINVAL;
+		return GMEM_E_INVALID;
 	granule = file.granule;
 	skip = offset % granule;
 	if (r->size > SIZE_MAX / 2 - skip - granule || offset > INT64_MAX)
-		return -EINVAL;
+		return GMEM_E_INVALID;
 	len = (r->size + skip + granule - 1) / granule * granule;
 	if (len > room)
-		return -EDQUOT;
+		return GMEM_E_TOO_MUCH;
 	map = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd,
 		   (off_t)(offset - skip));
 	if (map == MAP_FAILED)
@@ -128,16 +128,16 @@ int gmem_add_region(struct gmem *mem, const struct vhost_user_mem_region *region
 	int e;
 
 	if (!r.size || r.gpa > UINT64_MAX - r.size || r.uaddr > UINT64_MAX - r.size)
-		return -EINVAL;
+		return GMEM_E_INVALID;
 	if (mem->n_regions == mem->limits.regions)
-		return -ENOSPC;
+		return GMEM_E_NO_SLOT;
 	while (at < mem->n_regions && mem->regions[at].gpa < r.gpa)
 		at++;
 	if (at > 0 && r.gpa - mem->regions[at - 1].gpa < mem->regions[at - 1].size)
-		return -EEXIST;
+		return GMEM_E_OVERLAP;
 	if (at < mem->n_regions && mem->regions[at].gpa - r.gpa < r.size)
-		return -EEXIST;
-	if ((e = map_region(&r, region->mmap_offset, fd, mem->limits.bytes - mem->mapped)) < 0)
+		return GMEM_E_OVERLAP;
+	if ((e = map_region(&r, region->mmap_offset, fd, mem->limits.bytes - mem->mapped)))
 		return e;
 	mem->mapped += r.map_len;
 	memmove(&mem->regions[at + 1], &mem->regions[at],
@@ -162,7 +162,7 @@ int gmem_remove_region(struct gmem *mem, const struct vhost_user_mem_region *reg
 		mem->last = 0;
 		return 0;
 	}
-	return -ENOENT;
+	return GMEM_E_NO_REGION;
 }
 
 bool gmem_is_empty(const struct gmem *mem)

@@ -27,6 +27,14 @@
 
 struct gmem;
 
+enum {
+	GMEM_E_INVALID = 1,			/* empty, wraps around, or longer than its file */
+	GMEM_E_OVERLAP,				/* another region is there */
+	GMEM_E_NO_SLOT,				/* as many regions as may be */
+	GMEM_E_TOO_MUCH,			/* more bytes than may be mapped */
+	GMEM_E_NO_REGION,
+};
+
 /* Address space and mappings are those of the process, for all VMs: what one may have. */
 struct gmem_limits {
 	uint64_t bytes;				/* mapped, in all regions together */
@@ -38,13 +46,12 @@ int gmem_new(struct gmem **out, const struct gmem_limits *limits);
 void gmem_free(struct gmem *mem);
 
 /*
- * Maps one region; @fd stays the caller's. -EINVAL: empty, wraps around, or
- * the file is shorter; -EEXIST: overlaps another region; -ENOSPC: no slot
- * left; -EDQUOT: more bytes than may be; -errno of mmap.
+ * Maps one region; @fd stays the caller's. 0; GMEM_E_INVALID, GMEM_E_OVERLAP,
+ * GMEM_E_NO_SLOT, GMEM_E_TOO_MUCH; -errno of mmap.
  */
 int gmem_add_region(struct gmem *mem, const struct vhost_user_mem_region *region, int fd);
 
-/* Unmaps the region of the same gpa, size and uaddr; -ENOENT. */
+/* Unmaps the region of the same gpa, size and uaddr. 0 or GMEM_E_NO_REGION. */
 int gmem_remove_region(struct gmem *mem, const struct vhost_user_mem_region *region);
 
 bool gmem_is_empty(const struct gmem *mem);	/* it has no region */

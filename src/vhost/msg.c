@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* One vhost-user message: framing, descriptors, shapes. */
+/* One vhost-user message: framing and descriptors. */
 #include "vhost/msg.h"
 
 #include <string.h>
@@ -12,186 +12,14 @@
 
 enum { CONTROL_FDS = 32 };			/* more are closed by the kernel (MSG_CTRUNC) */
 
-enum fds_rule {
-	FDS_NONE,
-	FDS_ONE,
-	FDS_UP_TO_ONE,
-	FDS_VRING,				/* one, or none with the NOFD bit */
-	FDS_TABLE,				/* as many as regions */
-};
-
-enum ring_at {					/* where the payload names a ring */
-	RING_NONE,
-	RING_U32,				/* first 32 bits */
-	RING_U64_LOW,				/* low byte of a u64 */
-};
-
-struct shape {
-	const char *name;
-	bool served;				/* else refused, whatever its shape */
-	bool has_reply;
-	uint16_t size, size_max;		/* bytes of payload; size_max 0: exactly size */
-	enum fds_rule fds;
-	enum ring_at ring;
-};
-
-#define U64	.size = 8
-#define STATE	.size = sizeof(struct vhost_user_vring_state), .ring = RING_U32
-#define REFUSED .served = false
-#define SERVED	.served = true
-
-static const struct shape shapes[VHOST_USER_REQUEST_END] = {
-	[VHOST_USER_GET_FEATURES] = { "GET_FEATURES", SERVED, .has_reply = true },
-	[VHOST_USER_SET_FEATURES] = { "SET_FEATURES", SERVED, U64 },
-	[VHOST_USER_SET_OWNER] = { "SET_OWNER", SERVED },
-	[VHOST_USER_RESET_OWNER] = { "RESET_OWNER", SERVED },
-	[VHOST_USER_SET_MEM_TABLE] = { "SET_MEM_TABLE", SERVED,
-		.size = offsetof(struct vhost_user_mem_table, regions),
-		.size_max = sizeof(struct vhost_user_mem_table),
-		.fds = FDS_TABLE },
-	[VHOST_USER_SET_LOG_BASE] = { "SET_LOG_BASE", REFUSED, .has_reply = true },
-	[VHOST_USER_SET_LOG_FD] = { "SET_LOG_FD", REFUSED },
-	[VHOST_USER_SET_VRING_NUM] = { "SET_VRING_NUM", SERVED, STATE },
-	[VHOST_USER_SET_VRING_ADDR] = { "SET_VRING_ADDR", SERVED,
-		.size = sizeof(struct vhost_user_vring_addr), .ring = RING_U32 },
-	[VHOST_USER_SET_VRING_BASE] = { "SET_VRING_BASE", SERVED, STATE },
-	[VHOST_USER_GET_VRING_BASE] = { "GET_VRING_BASE", SERVED, .has_reply = true, STATE },
-	[VHOST_USER_SET_VRING_KICK] = { "SET_VRING_KICK", SERVED, U64,
-		.fds = FDS_VRING, .ring = RING_U64_LOW },
-	[VHOST_USER_SET_VRING_CALL] = { "SET_VRING_CALL", SERVED, U64,
-		.fds = FDS_VRING, .ring = RING_U64_LOW },
-	[VHOST_USER_SET_VRING_ERR] = { "SET_VRING_ERR", SERVED, U64,
-		.fds = FDS_VRING, .ring = RING_U64_LOW },
-	[VHOST_USER_GET_PROTOCOL_FEATURES] = { "GET_PROTOCOL_FEATURES", SERVED, .has_reply = true },
-	[VHOST_USER_SET_PROTOCOL_FEATURES] = { "SET_PROTOCOL_FEATURES", SERVED, U64 },
-	[VHOST_USER_GET_QUEUE_NUM] = { "GET_QUEUE_NUM", SERVED, .has_reply = true },
-	[VHOST_USER_SET_VRING_ENABLE] = { "SET_VRING_ENABLE", SERVED, STATE },
-	[VHOST_USER_SEND_RARP] = { "SEND_RARP", REFUSED },
-	[VHOST_USER_NET_SET_MTU] = { "NET_SET_MTU", REFUSED },
-	[VHOST_USER_SET_BACKEND_REQ_FD] = { "SET_BACKEND_REQ_FD", REFUSED },
-	[VHOST_USER_IOTLB_MSG] = { "IOTLB_MSG", REFUSED },
-	[VHOST_USER_SET_VRING_ENDIAN] = { "SET_VRING_ENDIAN", REFUSED },
-	[VHOST_USER_GET_CONFIG] = { "GET_CONFIG", SERVED, .has_reply = true,
-		.size = sizeof(struct vhost_user_config), .size_max = VU_MSG_PAYLOAD_MAX },
-	[VHOST_USER_SET_CONFIG] = { "SET_CONFIG", SERVED,
-		.size = sizeof(struct vhost_user_config), .size_max = VU_MSG_PAYLOAD_MAX },
-	[VHOST_USER_CREATE_CRYPTO_SESSION] = { "CREATE_CRYPTO_SESSION", REFUSED, .has_reply = true },
-	[VHOST_USER_CLOSE_CRYPTO_SESSION] = { "CLOSE_CRYPTO_SESSION", REFUSED },
-	[VHOST_USER_POSTCOPY_ADVISE] = { "POSTCOPY_ADVISE", REFUSED, .has_reply = true },
-	[VHOST_USER_POSTCOPY_LISTEN] = { "POSTCOPY_LISTEN", REFUSED },
-	[VHOST_USER_POSTCOPY_END] = { "POSTCOPY_END", REFUSED, .has_reply = true },
-	[VHOST_USER_GET_INFLIGHT_FD] = { "GET_INFLIGHT_FD", REFUSED, .has_reply = true },
-	[VHOST_USER_SET_INFLIGHT_FD] = { "SET_INFLIGHT_FD", REFUSED },
-	[VHOST_USER_GPU_SET_SOCKET] = { "GPU_SET_SOCKET", REFUSED },
-	[VHOST_USER_RESET_DEVICE] = { "RESET_DEVICE", SERVED },
-	[VHOST_USER_VRING_KICK] = { "VRING_KICK", REFUSED },
-	[VHOST_USER_GET_MAX_MEM_SLOTS] = { "GET_MAX_MEM_SLOTS", SERVED, .has_reply = true },
-	[VHOST_USER_ADD_MEM_REG] = { "ADD_MEM_REG", SERVED,
-		.size = sizeof(struct vhost_user_single_region), .fds = FDS_ONE },
-	[VHOST_USER_REM_MEM_REG] = { "REM_MEM_REG", SERVED,
-		.size = sizeof(struct vhost_user_single_region), .fds = FDS_UP_TO_ONE },
-	[VHOST_USER_SET_STATUS] = { "SET_STATUS", REFUSED },
-	[VHOST_USER_GET_STATUS] = { "GET_STATUS", REFUSED, .has_reply = true },
-	[VHOST_USER_GET_SHARED_OBJECT] = { "GET_SHARED_OBJECT", REFUSED, .has_reply = true },
-	[VHOST_USER_SET_DEVICE_STATE_FD] = { "SET_DEVICE_STATE_FD", REFUSED, .has_reply = true },
-	[VHOST_USER_CHECK_DEVICE_STATE] = { "CHECK_DEVICE_STATE", REFUSED, .has_reply = true },
-	[VHOST_USER_GET_SHMEM_CONFIG] = { "GET_SHMEM_CONFIG", REFUSED, .has_reply = true },
-};
-
-static const struct shape *shape_of(uint32_t request)
-{
-	if (request >= VHOST_USER_REQUEST_END || !shapes[request].name)
-		return NULL;
-	return &shapes[request];
-}
-
-const char *msg_name(uint32_t request)
-{
-	const struct shape *shape = shape_of(request);
-
-	return shape ? shape->name : "unknown request";
-}
-
-bool msg_has_reply(uint32_t request)
-{
-	const struct shape *shape = shape_of(request);
-
-	return shape && shape->has_reply;
-}
-
 const char *msg_str_error(int error)
 {
 	static const char *const text[] = {
-		[VU_MSG_E_AGAIN] = "incomplete", [VU_MSG_E_MORE] = "incomplete", [VU_MSG_E_EOF] = "end of stream",
-		[VU_MSG_E_GARBAGE] = "not a vhost-user message", [VU_MSG_E_UNKNOWN] = "not supported",
-		[VU_MSG_E_SIZE] = "wrong size", [VU_MSG_E_FDS] = "wrong number of file descriptors",
-		[VU_MSG_E_RING] = "no such ring",
+		[VU_MSG_E_AGAIN] = "incomplete", [VU_MSG_E_MORE] = "incomplete",
+		[VU_MSG_E_EOF] = "end of stream", [VU_MSG_E_GARBAGE] = "not a vhost-user message",
 	};
 
 	return error < 0 ? error_str(error) : text[error];
-}
-
-/* As many bytes as the region count says; a longer table of unused regions
- * behind them is what some front-ends send. */
-static bool size_is_right(const struct shape *shape, const struct msg *msg)
-{
-	uint32_t size = msg->hdr.size;
-
-	if (!shape->size_max)
-		return size == shape->size;
-	if (size < shape->size || size > shape->size_max)
-		return false;
-	if (msg->hdr.request == VHOST_USER_SET_MEM_TABLE)
-		return (size - shape->size) / sizeof(struct vhost_user_mem_region) >=
-			msg->payload.table.num_regions;
-	if (msg->hdr.request == VHOST_USER_SET_CONFIG)
-		return size - shape->size == msg->payload.config.size;
-	return msg->payload.config.size <= VU_MSG_CONFIG_MAX;	/* GET_CONFIG */
-}
-
-static bool fds_are_right(const struct shape *shape, const struct msg *msg)
-{
-	switch (shape->fds) {
-	case FDS_NONE:
-		return msg->n_fds == 0;
-	case FDS_ONE:
-		return msg->n_fds == 1;
-	case FDS_UP_TO_ONE:
-		return msg->n_fds <= 1;
-	case FDS_VRING:
-		return msg->n_fds == (msg->payload.u64 & VHOST_USER_VRING_NOFD ? 0 : 1);
-	case FDS_TABLE:
-		return msg->n_fds == msg->payload.table.num_regions;
-	}
-	return false;
-}
-
-static bool ring_is_right(const struct shape *shape, const struct msg *msg, unsigned n_rings)
-{
-	switch (shape->ring) {
-	case RING_NONE:
-		return true;
-	case RING_U32:
-		return msg->payload.state.index < n_rings;
-	case RING_U64_LOW:
-		return (msg->payload.u64 & VHOST_USER_VRING_IDX_MASK) < n_rings;
-	}
-	return false;
-}
-
-int msg_check(const struct msg *msg, unsigned n_rings)
-{
-	const struct shape *shape = shape_of(msg->hdr.request);
-
-	if (!shape || !shape->served)
-		return VU_MSG_E_UNKNOWN;
-	if (!size_is_right(shape, msg))
-		return VU_MSG_E_SIZE;
-	if (!fds_are_right(shape, msg))
-		return VU_MSG_E_FDS;
-	if (!ring_is_right(shape, msg, n_rings))
-		return VU_MSG_E_RING;
-	return 0;
 }
 
 void msg_reader_init(struct msg_reader *reader)

@@ -1,17 +1,14 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * One vhost-user message with its file descriptors, read from a stream socket,
- * and the shape that each request must have.
+ * One vhost-user message with its file descriptors, read from a stream socket.
  *
  * The attacker is the front-end: it sends any bytes in any pieces with any
  * number of descriptors. A message owns its descriptors; a handler that keeps
  * one takes it by msg_take_fd(), the rest is closed with the message, also when
- * it is malformed. msg_check() decides by one table, before any handler runs,
- * whether size, descriptors and ring index are what the request needs.
+ * it is malformed. What a request has to look like is the matter of request.h.
  */
 #pragma once
 
-#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -29,11 +26,7 @@ enum {
 	VU_MSG_E_AGAIN = 1,			/* the rest has not come yet */
 	VU_MSG_E_MORE,				/* nor has it all been read that came */
 	VU_MSG_E_EOF,				/* the front-end is gone */
-	VU_MSG_E_GARBAGE,				/* no longer a sequence of messages */
-	VU_MSG_E_UNKNOWN,				/* msg_check(): not a request that we serve */
-	VU_MSG_E_SIZE,
-	VU_MSG_E_FDS,
-	VU_MSG_E_RING,				/* no such ring */
+	VU_MSG_E_GARBAGE,			/* no longer a sequence of messages */
 };
 
 struct msg {
@@ -71,14 +64,7 @@ void msg_reader_next(struct msg_reader *reader);	/* closes what was not taken */
 /* Moves the @i-th descriptor out; -1 if there is none. */
 int msg_take_fd(struct msg *msg, unsigned i);
 
-/* 0, VU_MSG_E_UNKNOWN, VU_MSG_E_SIZE, VU_MSG_E_FDS or VU_MSG_E_RING (@n_rings there are). */
-int msg_check(const struct msg *msg, unsigned n_rings);
-
-const char *msg_name(uint32_t request);		/* "SET_VRING_NUM", "unknown request" */
 const char *msg_str_error(int error);
-
-/* Does the request have a reply of its own, whatever REPLY_ACK says? */
-bool msg_has_reply(uint32_t request);
 
 /* Sends a reply. 0; -errno: the front-end does not take it, the session is over. */
 int msg_send_reply(int sock, uint32_t request, const void *payload, size_t len);

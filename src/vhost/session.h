@@ -4,16 +4,11 @@
  * first message until it leaves (vhost-user.rst).
  *
  * The attacker is the front-end: any message, in any order, at any time, and
- * then it vanishes. Handlers check what the shape table cannot, before their
+ * then it vanishes. Handlers check what the table of requests cannot, before their
  * first effect, and say done or refused; session_input() alone answers: a reply
  * where the request has one, an acknowledgement where REPLY_ACK asks for it,
  * else a refused request ends the session. Requests that we do not know are
  * refused where an answer is wanted and otherwise ignored.
- *
- * Ring states ("Ring states" there): a ring runs when it is started
- * (SET_VRING_KICK), enabled (SET_VRING_ENABLE, or PROTOCOL_FEATURES was not
- * negotiated) and not broken. Its addresses are translated when it is first
- * needed after a change, so the order of SET_VRING_* does not matter.
  *
  * A guest reset is RESET_DEVICE to some front-ends (QEMU from 10 on) and no message
  * to others. Then it shows in a ring that had run and is programmed anew from another
@@ -27,8 +22,7 @@
 #include <stdint.h>
 
 #include "vhost/gmem.h"
-#include "vhost/msg.h"
-#include "vhost/virtq.h"
+#include "vhost/vring.h"
 
 enum { SESSION_E_AGAIN = 1, SESSION_E_END };
 
@@ -38,8 +32,9 @@ struct session;
 
 /* What the device gives us; called only from session_input(). */
 struct session_ops {
-	/* A ring may run now or no more, or has another kick descriptor. */
-	void (*ring_changed)(void *ctx, unsigned ring);
+	/* A ring may run now or no more. @kick_fd: its kick descriptor, borrowed until the next
+	 * call for the ring; -1: it has none, and is looked at without. */
+	void (*ring_changed)(void *ctx, unsigned ring, int kick_fd);
 	/* GET_VRING_BASE: nothing of the ring is published after the return. */
 	void (*ring_stopped)(void *ctx, unsigned ring);
 	/* The guest's driver starts over: connections are void. */
@@ -58,17 +53,6 @@ struct session_config {
 	struct gmem_limits memory;		/* that the front-end may share */
 };
 
-struct vring {
-	struct virtq q;
-	int kick_fd, call_fd, err_fd;		/* owned eventfds; -1: not set */
-	bool call_may_block, err_may_block;
-	bool started, enabled, has_addr;
-	bool polled;				/* started without a kick descriptor */
-	bool has_run;				/* q.last_avail means something */
-	bool failed;				/* broken, and said so */
-	bool adopted;				/* set up from the middle: another back-end ran it */
-};
-
 /* Takes @sock over. 0 or -errno. */
 int session_new(struct session **out, const struct session_config *config, int sock);
 void session_free(struct session *s);
@@ -79,19 +63,11 @@ void session_free(struct session *s);
  */
 int session_input(struct session *s);
 
-int session_sock(const struct session *s);	/* borrowed */
-
-/* For descriptors and state; always there, running or not. */
+/* Always there, running or not. */
 struct vring *session_vring(struct session *s, unsigned ring);
 
 /* The queue if the ring runs, else NULL. Never blocks. */
 struct virtq *session_running(struct session *s, unsigned ring);
-
-/* Calls the guest about the ring. */
-void session_call(struct session *s, unsigned ring);
-
-/* The ring was found broken: says so once, signals its error descriptor. */
-void session_ring_broken(struct session *s, unsigned ring);
 
 /* A ring was started and enabled, but no memory was shared: none will run. */
 bool session_lacks_memory(const struct session *s);

@@ -66,24 +66,24 @@ static const struct add_case add_cases[] = {
 	{ "right below", 0xf000, 0x1000, 0, 0, 0 },
 	{ "right above", 0x11000, 0x1000, 0, 0, 0 },
 	{ "far above", 0xffff000000000000, 0x1000, 0, 0, 0 },
-	{ "the same", 0x10000, 0x1000, 0, 0, -EEXIST },
-	{ "within", 0x10800, 0x100, 0, 0, -EEXIST },
-	{ "around", 0xf000, 0x3000, 0, 0, -EEXIST },
-	{ "first byte", 0xf001, 0x1000, 0, 0, -EEXIST },
-	{ "last byte", 0x10fff, 0x1000, 0, 0, -EEXIST },
+	{ "the same", 0x10000, 0x1000, 0, 0, GMEM_E_OVERLAP },
+	{ "within", 0x10800, 0x100, 0, 0, GMEM_E_OVERLAP },
+	{ "around", 0xf000, 0x3000, 0, 0, GMEM_E_OVERLAP },
+	{ "first byte", 0xf001, 0x1000, 0, 0, GMEM_E_OVERLAP },
+	{ "last byte", 0x10fff, 0x1000, 0, 0, GMEM_E_OVERLAP },
 	{ "same uaddr", 0x20000, 0x1000, 0x700000, 0, 0 },
-	{ "empty", 0x20000, 0, 0, 0, -EINVAL },
-	{ "gpa wraps", UINT64_MAX - 0xffe, 0x1000, 0, 0, -EINVAL },
-	{ "gpa ends at 2^64", UINT64_MAX - 0xfff, 0x1000, 0, 0, -EINVAL },
-	{ "uaddr wraps", 0x20000, 0x1000, UINT64_MAX - 0xffe, 0, -EINVAL },
-	{ "all of the address space", 0, UINT64_MAX, 0, 0, -EEXIST },
+	{ "empty", 0x20000, 0, 0, 0, GMEM_E_INVALID },
+	{ "gpa wraps", UINT64_MAX - 0xffe, 0x1000, 0, 0, GMEM_E_INVALID },
+	{ "gpa ends at 2^64", UINT64_MAX - 0xfff, 0x1000, 0, 0, GMEM_E_INVALID },
+	{ "uaddr wraps", 0x20000, 0x1000, UINT64_MAX - 0xffe, 0, GMEM_E_INVALID },
+	{ "all of the address space", 0, UINT64_MAX, 0, 0, GMEM_E_OVERLAP },
 	{ "whole file", 0x20000, FILE_SIZE, 0, 0, 0 },
-	{ "one byte beyond the file", 0x20000, FILE_SIZE + 1, 0, 0, -EINVAL },
+	{ "one byte beyond the file", 0x20000, FILE_SIZE + 1, 0, 0, GMEM_E_INVALID },
 	{ "end of the file", 0x20000, 0x1000, 0, FILE_SIZE - 0x1000, 0 },
-	{ "beyond its end", 0x20000, 0x1001, 0, FILE_SIZE - 0x1000, -EINVAL },
-	{ "offset behind it", 0x20000, 1, 0, FILE_SIZE, -EINVAL },
-	{ "offset far behind it", 0x20000, 1, 0, UINT64_MAX, -EINVAL },
-	{ "offset negative", 0x20000, 1, 0, UINT64_C(1) << 63, -EINVAL },
+	{ "beyond its end", 0x20000, 0x1001, 0, FILE_SIZE - 0x1000, GMEM_E_INVALID },
+	{ "offset behind it", 0x20000, 1, 0, FILE_SIZE, GMEM_E_INVALID },
+	{ "offset far behind it", 0x20000, 1, 0, UINT64_MAX, GMEM_E_INVALID },
+	{ "offset negative", 0x20000, 1, 0, UINT64_C(1) << 63, GMEM_E_INVALID },
 	{ "odd offset", 0x20000, 0x1000, 0, 0x801, 0 },
 	{ "odd everything", 0x20001, 3, 0x55, 0xffe, 0 },
 };
@@ -177,11 +177,11 @@ START_TEST(removed)
 	ck_assert_int_eq(add(0x1000, 0x1000, 0x5000, 0), 0);
 	ck_assert_int_eq(add(0x2000, 0x1000, 0x6000, 0), 0);
 	ck_assert(gmem_ptr_gpa(mem, 0x2000, 1) != NULL);
-	ck_assert_int_eq(remove_region(0x1000, 0x1000, 0x6000), -ENOENT);
-	ck_assert_int_eq(remove_region(0x1000, 0xfff, 0x5000), -ENOENT);
-	ck_assert_int_eq(remove_region(0x1001, 0x1000, 0x5000), -ENOENT);
+	ck_assert_int_eq(remove_region(0x1000, 0x1000, 0x6000), GMEM_E_NO_REGION);
+	ck_assert_int_eq(remove_region(0x1000, 0xfff, 0x5000), GMEM_E_NO_REGION);
+	ck_assert_int_eq(remove_region(0x1001, 0x1000, 0x5000), GMEM_E_NO_REGION);
 	ck_assert_int_eq(remove_region(0x1000, 0x1000, 0x5000), 0);
-	ck_assert_int_eq(remove_region(0x1000, 0x1000, 0x5000), -ENOENT);
+	ck_assert_int_eq(remove_region(0x1000, 0x1000, 0x5000), GMEM_E_NO_REGION);
 	ck_assert(gmem_ptr_gpa(mem, 0x1000, 1) == NULL);
 	ck_assert(gmem_ptr_gpa(mem, 0x2000, 1) != NULL);
 	ck_assert_int_eq(remove_region(0x2000, 0x1000, 0x6000), 0);
@@ -197,7 +197,7 @@ START_TEST(all_slots)
 
 	for (uint64_t i = 0; i < n; i++)	/* in no order: 509 is prime */
 		ck_assert_int_eq(add(i * 17 % n * 16, 16, 0, i * 17 % n * 16), 0);
-	ck_assert_int_eq(add(n * 16, 16, 0, 0), -ENOSPC);
+	ck_assert_int_eq(add(n * 16, 16, 0, 0), GMEM_E_NO_SLOT);
 	ck_assert_uint_eq(gmem_slice(mem, 0, n * 16, iov, n), n);
 	for (size_t i = 0; i < n; i++)
 		ck_assert_mem_eq(iov[i].iov_base, ours + i * 16, 16);
@@ -216,15 +216,15 @@ START_TEST(limited_bytes)
 
 	gmem_free(mem);
 	ck_assert_int_eq(gmem_new(&mem, &limits), 0);
-	ck_assert_int_eq(add(0, 5 * PAGE, 0, 0), -EDQUOT);
-	ck_assert_int_eq(add(0, 4 * PAGE + 1, 0, 0), -EDQUOT);
-	ck_assert_int_eq(add(0, 4 * PAGE, 0, 1), -EDQUOT);	/* five pages hold it */
+	ck_assert_int_eq(add(0, 5 * PAGE, 0, 0), GMEM_E_TOO_MUCH);
+	ck_assert_int_eq(add(0, 4 * PAGE + 1, 0, 0), GMEM_E_TOO_MUCH);
+	ck_assert_int_eq(add(0, 4 * PAGE, 0, 1), GMEM_E_TOO_MUCH);	/* five pages hold it */
 	ck_assert_int_eq(add(0, 4 * PAGE, 0, 0), 0);
-	ck_assert_int_eq(add(FILE_SIZE, 1, 0, 0), -EDQUOT);
+	ck_assert_int_eq(add(FILE_SIZE, 1, 0, 0), GMEM_E_TOO_MUCH);
 	ck_assert_int_eq(remove_region(0, 4 * PAGE, 0), 0);
 	for (uint64_t i = 0; i < 4; i++)
 		ck_assert_int_eq(add(i * PAGE, 1, i, i * PAGE), 0);
-	ck_assert_int_eq(add(4 * PAGE, 1, 0, 0), -EDQUOT);
+	ck_assert_int_eq(add(4 * PAGE, 1, 0, 0), GMEM_E_TOO_MUCH);
 	ck_assert_int_eq(remove_region(2 * PAGE, 1, 2), 0);
 	ck_assert_int_eq(add(4 * PAGE, 1, 0, 0), 0);
 	ck_assert(gmem_ptr_gpa(mem, 4 * PAGE, 1) != NULL);
@@ -239,7 +239,7 @@ START_TEST(limited_regions)
 	ck_assert_int_eq(gmem_new(&mem, &limits), 0);
 	ck_assert_int_eq(add(PAGE, 1, 0, 0), 0);
 	ck_assert_int_eq(add(0, 1, 0, 0), 0);
-	ck_assert_int_eq(add(2 * PAGE, 1, 0, 0), -ENOSPC);
+	ck_assert_int_eq(add(2 * PAGE, 1, 0, 0), GMEM_E_NO_SLOT);
 	ck_assert_int_eq(remove_region(PAGE, 1, 0), 0);
 	ck_assert_int_eq(add(2 * PAGE, 1, 0, 0), 0);
 }

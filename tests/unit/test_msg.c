@@ -9,6 +9,7 @@
 #include "frontend.h"
 #include "unit.h"
 #include "util/fd.h"
+#include "vhost/request.h"
 
 enum { RINGS = 3, HDR = sizeof(struct vhost_user_hdr) };
 
@@ -155,7 +156,7 @@ START_TEST(lost_fds)
 	ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
 	ck_assert_int_eq(read_msg(), 0);
 	ck_assert_uint_gt(reader.msg.n_fds, VU_MSG_FDS_MAX);
-	ck_assert_int_eq(msg_check(&reader.msg, RINGS), VU_MSG_E_FDS);
+	ck_assert_int_eq(request_check(&reader.msg, RINGS), REQUEST_E_FDS);
 	limit.rlim_cur = limit.rlim_max;
 	ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
 }
@@ -218,7 +219,7 @@ START_TEST(oversized_payload)
 	frontend_send_bytes(&f, &next, HDR + 8, 0);
 	ck_assert_int_eq(read_msg(), VU_MSG_E_MORE);	/* a bounded piece at a time */
 	ck_assert_int_eq(read_msg(), 0);
-	ck_assert_int_eq(msg_check(&reader.msg, RINGS), VU_MSG_E_SIZE);
+	ck_assert_int_eq(request_check(&reader.msg, RINGS), REQUEST_E_SIZE);
 	msg_reader_next(&reader);
 	expect(&next, 0);
 }
@@ -233,109 +234,6 @@ START_TEST(ends)
 		frontend_send_bytes(&f, &w, (size_t)_i, 1);
 	fd_close(&f.sock);
 	ck_assert_int_eq(read_msg(), VU_MSG_E_EOF);
-}
-END_TEST
-
-#define REGIONS(n) \
-	(offsetof(struct vhost_user_mem_table, regions) + (n) * sizeof(struct vhost_user_mem_region))
-
-struct shape_case {
-	uint32_t request, size;
-	unsigned n_fds;
-	uint32_t words[3];			/* first of the payload */
-	int result;
-};
-
-static const struct shape_case shape_cases[] = {
-	{ VHOST_USER_GET_FEATURES, 0, 0, { 0 }, 0 },
-	{ VHOST_USER_GET_FEATURES, 8, 0, { 0 }, VU_MSG_E_SIZE },
-	{ VHOST_USER_GET_FEATURES, 0, 1, { 0 }, VU_MSG_E_FDS },
-	{ VHOST_USER_SET_FEATURES, 8, 0, { 0 }, 0 },
-	{ VHOST_USER_SET_FEATURES, 0, 0, { 0 }, VU_MSG_E_SIZE },
-	{ VHOST_USER_SET_FEATURES, 7, 0, { 0 }, VU_MSG_E_SIZE },
-	{ VHOST_USER_SET_FEATURES, 9, 0, { 0 }, VU_MSG_E_SIZE },
-	{ VHOST_USER_SET_OWNER, 0, 0, { 0 }, 0 },
-	{ VHOST_USER_RESET_OWNER, 0, 0, { 0 }, 0 },
-	{ VHOST_USER_SET_MEM_TABLE, REGIONS(0), 0, { 0 }, 0 },
-	{ VHOST_USER_SET_MEM_TABLE, REGIONS(1), 1, { 1 }, 0 },
-	{ VHOST_USER_SET_MEM_TABLE, REGIONS(8), 8, { 8 }, 0 },
-	{ VHOST_USER_SET_MEM_TABLE, REGIONS(8), 1, { 1 }, 0 },
-	{ VHOST_USER_SET_MEM_TABLE, REGIONS(1), 2, { 2 }, VU_MSG_E_SIZE },
-	{ VHOST_USER_SET_MEM_TABLE, REGIONS(2) - 1, 2, { 2 }, VU_MSG_E_SIZE },
-	{ VHOST_USER_SET_MEM_TABLE, REGIONS(9), 9, { 9 }, VU_MSG_E_SIZE },
-	{ VHOST_USER_SET_MEM_TABLE, REGIONS(1), 1, { UINT32_MAX }, VU_MSG_E_SIZE },
-	{ VHOST_USER_SET_MEM_TABLE, 7, 0, { 0 }, VU_MSG_E_SIZE },
-	{ VHOST_USER_SET_MEM_TABLE, REGIONS(2), 1, { 2 }, VU_MSG_E_FDS },
-	{ VHOST_USER_SET_MEM_TABLE, REGIONS(2), 3, { 2 }, VU_MSG_E_FDS },
-	{ VHOST_USER_SET_VRING_NUM, 8, 0, { 2 }, 0 },
-	{ VHOST_USER_SET_VRING_NUM, 8, 0, { 3 }, VU_MSG_E_RING },
-	{ VHOST_USER_SET_VRING_NUM, 8, 0, { UINT32_MAX }, VU_MSG_E_RING },
-	{ VHOST_USER_SET_VRING_ADDR, 40, 0, { 2 }, 0 },
-	{ VHOST_USER_SET_VRING_ADDR, 40, 0, { 3 }, VU_MSG_E_RING },
-	{ VHOST_USER_SET_VRING_ADDR, 39, 0, { 0 }, VU_MSG_E_SIZE },
-	{ VHOST_USER_SET_VRING_BASE, 8, 0, { 3 }, VU_MSG_E_RING },
-	{ VHOST_USER_GET_VRING_BASE, 8, 0, { 3 }, VU_MSG_E_RING },
-	{ VHOST_USER_GET_VRING_BASE, 8, 0, { 0 }, 0 },
-	{ VHOST_USER_SET_VRING_ENABLE, 8, 0, { 3 }, VU_MSG_E_RING },
-	{ VHOST_USER_SET_VRING_KICK, 8, 1, { 2 }, 0 },
-	{ VHOST_USER_SET_VRING_KICK, 8, 1, { 3 }, VU_MSG_E_RING },
-	{ VHOST_USER_SET_VRING_KICK, 8, 0, { 2 }, VU_MSG_E_FDS },
-	{ VHOST_USER_SET_VRING_KICK, 8, 2, { 2 }, VU_MSG_E_FDS },
-	{ VHOST_USER_SET_VRING_KICK, 8, 0, { 0x102 }, 0 },
-	{ VHOST_USER_SET_VRING_KICK, 8, 1, { 0x102 }, VU_MSG_E_FDS },
-	{ VHOST_USER_SET_VRING_CALL, 8, 1, { 3 }, VU_MSG_E_RING },
-	{ VHOST_USER_SET_VRING_CALL, 8, 0, { 0x103 }, VU_MSG_E_RING },
-	{ VHOST_USER_SET_VRING_ERR, 8, 1, { 0 }, 0 },
-	{ VHOST_USER_SET_VRING_ERR, 8, 33, { 0 }, VU_MSG_E_FDS },
-	{ VHOST_USER_GET_PROTOCOL_FEATURES, 0, 0, { 0 }, 0 },
-	{ VHOST_USER_SET_PROTOCOL_FEATURES, 8, 0, { 0 }, 0 },
-	{ VHOST_USER_GET_QUEUE_NUM, 0, 0, { 0 }, 0 },
-	{ VHOST_USER_GET_CONFIG, 12, 0, { 0, 0 }, 0 },
-	{ VHOST_USER_GET_CONFIG, 20, 0, { 0, 8 }, 0 },
-	{ VHOST_USER_GET_CONFIG, 12, 0, { 0, 256 }, 0 },
-	{ VHOST_USER_GET_CONFIG, 12, 0, { 0, VU_MSG_CONFIG_MAX }, 0 },
-	{ VHOST_USER_GET_CONFIG, 12, 0, { 0, VU_MSG_CONFIG_MAX + 1 }, VU_MSG_E_SIZE },
-	{ VHOST_USER_GET_CONFIG, 12, 0, { 0, UINT32_MAX }, VU_MSG_E_SIZE },
-	{ VHOST_USER_GET_CONFIG, 11, 0, { 0, 0 }, VU_MSG_E_SIZE },
-	{ VHOST_USER_SET_CONFIG, 20, 0, { 0, 8 }, 0 },
-	{ VHOST_USER_SET_CONFIG, 20, 0, { 0, 9 }, VU_MSG_E_SIZE },
-	{ VHOST_USER_RESET_DEVICE, 0, 0, { 0 }, 0 },
-	{ VHOST_USER_GET_MAX_MEM_SLOTS, 0, 0, { 0 }, 0 },
-	{ VHOST_USER_ADD_MEM_REG, 40, 1, { 0 }, 0 },
-	{ VHOST_USER_ADD_MEM_REG, 40, 0, { 0 }, VU_MSG_E_FDS },
-	{ VHOST_USER_ADD_MEM_REG, 40, 2, { 0 }, VU_MSG_E_FDS },
-	{ VHOST_USER_ADD_MEM_REG, 32, 1, { 0 }, VU_MSG_E_SIZE },
-	{ VHOST_USER_REM_MEM_REG, 40, 0, { 0 }, 0 },
-	{ VHOST_USER_REM_MEM_REG, 40, 1, { 0 }, 0 },
-	{ VHOST_USER_REM_MEM_REG, 40, 2, { 0 }, VU_MSG_E_FDS },
-	{ VHOST_USER_SET_VRING_ENDIAN, 8, 0, { 0 }, VU_MSG_E_UNKNOWN },
-	{ 0, 0, 0, { 0 }, VU_MSG_E_UNKNOWN },
-	{ VHOST_USER_REQUEST_END, 0, 0, { 0 }, VU_MSG_E_UNKNOWN },
-	{ UINT32_MAX, 0, 0, { 0 }, VU_MSG_E_UNKNOWN },
-};
-
-START_TEST(shapes)
-{
-	const struct shape_case *c = &shape_cases[_i];
-	static struct msg msg;
-
-	memset(&msg, 0, sizeof msg);
-	msg.hdr = (struct vhost_user_hdr){ c->request, VHOST_USER_VERSION, c->size };
-	msg.n_fds = c->n_fds;
-	memcpy(msg.payload.bytes, c->words, sizeof c->words);
-	ck_assert_msg(msg_check(&msg, RINGS) == c->result, "%s, %u bytes, %u fds",
-		      msg_name(c->request), c->size, c->n_fds);
-}
-END_TEST
-
-/* Every request has a name; a request that is not served says so. */
-START_TEST(every_request)
-{
-	static struct msg msg;
-
-	msg.hdr.request = (uint32_t)_i;
-	ck_assert_str_ne(msg_name((uint32_t)_i), "unknown request");
-	ck_assert_ptr_nonnull(msg_str_error(msg_check(&msg, RINGS) | VU_MSG_E_SIZE));
 }
 END_TEST
 
@@ -374,8 +272,6 @@ int main(void)
 	tcase_add_loop_test(tc, headers, 0, COUNT(hdr_cases));
 	tcase_add_test(tc, oversized_payload);
 	tcase_add_loop_test(tc, ends, 0, HDR + 8);
-	tcase_add_loop_test(tc, shapes, 0, COUNT(shape_cases));
-	tcase_add_loop_test(tc, every_request, 1, VHOST_USER_REQUEST_END);
 	tcase_add_test(tc, reply);
 	suite_add_tcase(suite, tc);
 	return unit_main(suite);

@@ -25,12 +25,14 @@ enum { NUM = 8, ACK = VHOST_USER_F_NEED_REPLY, MEMORY_MAX = GUEST_SIZE };
 static struct frontend f;
 static struct guest g;
 static struct session *s;
-static int fds_before, n_resets, n_stops, n_changes;
+static int fds_before, n_resets, n_stops, n_changes, last_kick_fd;
 
-static void on_ring_changed(void *ctx, unsigned ring)
+static void on_ring_changed(void *ctx, unsigned ring, int kick_fd)
 {
 	ck_assert_ptr_eq(ctx, &f);
 	ck_assert_uint_lt(ring, 3);
+	ck_assert_int_eq(kick_fd, session_vring(s, ring)->kick_fd);
+	last_kick_fd = kick_fd;
 	n_changes++;
 }
 
@@ -337,7 +339,7 @@ START_TEST(ring_states)
 	ck_assert_ptr_null(session_running(s, 1));
 	say_kick(1, false);
 	ck_assert_ptr_nonnull(session_running(s, 1));
-	ck_assert(session_vring(s, 1)->polled);
+	ck_assert_int_eq(last_kick_fd, -1);
 	ck_assert_int_eq(session_vring(s, 1)->kick_fd, -1);
 }
 END_TEST
@@ -554,7 +556,7 @@ START_TEST(broken_ring)
 	start(1, PROTOCOL);
 	say(VHOST_USER_SET_VRING_ERR, 0, &v, sizeof v, err);
 	for (int i = 0; i < 3; i++)
-		session_ring_broken(s, 1);
+		vring_fail(session_vring(s, 1));
 	ck_assert_int_eq(read(err, &count, sizeof count), 8);
 	ck_assert_uint_eq(count, 1);
 	ck_assert_ptr_null(session_running(s, 1));

@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The other end of a device's vhost-user socket. Front-ends come, go, and come again: one
+ * listening socket, one session at a time.
+ *
+ * Whoever connects while another front-end is in session is refused; but first the
+ * session is asked whether it is still alive, since a killed VMM and its successor may
+ * arrive in one batch of events. A connection becomes the session by its first byte.
+ * Until then it is a candidate: it may be a VMM that is still starting, and must not lose
+ * its place to a probe that comes and goes.
+ *
+ * "The guest was reset" and "the VM is paused" are the same message to many front-ends,
+ * GET_VRING_BASE. So the guest's connections live on for the pause grace: rings that come
+ * back where they stopped were paused; rings that come back elsewhere, or not in time,
+ * were reset. A guest that resumes too late gets its RSTs then. A front-end that has said
+ * RESET_DEVICE says it at each reset: stopped rings are a pause then, for as long as it
+ * takes.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "protocol/virtio_vsock.h"
+#include "util/acceptor.h"
+#include "util/listener.h"
+#include "util/log.h"
+#include "util/loop.h"
+#include "vhost/session.h"
+
+enum { FRONTEND_CANDIDATES_MAX = 4 };
+
+struct frontend;
+
+/* What the device gives; called from the event loop, and by frontend_drop(). */
+struct frontend_ops {
+	/* The guest has something for us: look at the rings. */
+	void (*kicked)(void *ctx);
+	/* Rings may run now that did not, or no more. A host program may connect right
+	 * after the message that starts the last ring, so this is looked at at once. */
+	void (*rings_changed)(void *ctx);
+	/* The guest's driver starts over: its connections are void. */
+	void (*guest_reset)(void *ctx);
+	/* The front-end is gone, and the guest with it. */
+	void (*gone)(void *ctx);
+	/* It has been stopped for longer than the pause grace. */
+	void (*guest_overdue)(void *ctx);
+	/* As session_ops. */
+	void (*read_config)(void *ctx, uint32_t offset, void *out, size_t len);
+};
+
+struct frontend_config {
+	const struct frontend_ops *ops;
+	void *ctx;
+	const char *tag;			/* for log lines; borrowed, as all here */
+	struct loop *loop;
+	const char *socket;			/* path to listen at */
+	struct listener_access access;
+	uint32_t ring_size_max, pause_grace_ms;
+	struct gmem_limits memory;
+};
+
+struct frontend_candidate {			/* connected, and has not said anything yet */
+	struct frontend *fe;
+	int fd;					/* -1: none */
+	struct loop_source source;
+};
+
+struct frontend_kick {				/* of one ring */
+	struct frontend *fe;
+	struct loop_source source;
+	bool is_polled;				/* there is no kick to wait for */
+};
+
+struct frontend {
+	struct frontend_config config;
+	struct listener listener;
+	struct acceptor acceptor;
+	struct frontend_candidate candidates[FRONTEND_CANDIDATES_MAX];
+	unsigned next_candidate;
+	struct session *session;		/* NULL: no front-end */
+	struct loop_source session_source;
+	struct frontend_kick kicks[VSOCK_NUM_QUEUES];
+	struct loop_timer pause;		/* until when a stopped guest may go on */
+	struct loop_timer no_memory;		/* then somebody has to hear of it */
+	struct log_once failures;		/* enum in frontend.c */
+};
+
+/* Listens. 0, or -errno as for listener_open(). */
+int frontend_init(struct frontend *fe, const struct frontend_config *config);
+void frontend_deinit(struct frontend *fe);	/* also after a failed or no init */
+
+/* The queue if the ring runs, else NULL. Never blocks. */
+struct virtq *frontend_running(struct frontend *fe, unsigned ring);
+bool frontend_has_guest(struct frontend *fe);	/* RX and TX run */
+
+/* A ring runs that has no kick descriptor, or one that we cannot wait for. */
+bool frontend_is_polled(struct frontend *fe);
+
+/* To call the guest about it, or to fail it; only while it runs. */
+struct vring *frontend_vring(struct frontend *fe, unsigned ring);
+
+/* Guest memory vanished (SIGBUS): nothing read since can be believed. */
+bool frontend_lost_memory(const struct frontend *fe);
+
+/* Ends the session, and with it the guest's connections. */
+void frontend_drop(struct frontend *fe);

@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The table of all requests. */
+#include "vhost/request.h"
+
+#include "vhost/session_requests.h"
+
+#define U64	.size = 8
+#define STATE	.size = sizeof(struct vhost_user_vring_state), .ring = RING_U32
+
+static const struct request requests[VHOST_USER_REQUEST_END] = {
+	[VHOST_USER_GET_FEATURES] = { "GET_FEATURES", session_get_features, .has_reply = true },
+	[VHOST_USER_SET_FEATURES] = { "SET_FEATURES", session_set_features, U64 },
+	[VHOST_USER_SET_OWNER] = { "SET_OWNER", session_set_owner },
+	[VHOST_USER_RESET_OWNER] = { "RESET_OWNER", session_reset_owner },
+	[VHOST_USER_SET_MEM_TABLE] = { "SET_MEM_TABLE", session_set_mem_table,
+		.size = offsetof(struct vhost_user_mem_table, regions),
+		.size_max = sizeof(struct vhost_user_mem_table),
+		.fds = FDS_TABLE },
+	[VHOST_USER_SET_LOG_BASE] = { "SET_LOG_BASE", .has_reply = true },
+	[VHOST_USER_SET_LOG_FD] = { "SET_LOG_FD" },
+	[VHOST_USER_SET_VRING_NUM] = { "SET_VRING_NUM", session_set_vring_num, STATE },
+	[VHOST_USER_SET_VRING_ADDR] = { "SET_VRING_ADDR", session_set_vring_addr,
+		.size = sizeof(struct vhost_user_vring_addr), .ring = RING_U32 },
+	[VHOST_USER_SET_VRING_BASE] = { "SET_VRING_BASE", session_set_vring_base, STATE },
+	[VHOST_USER_GET_VRING_BASE] = { "GET_VRING_BASE", session_get_vring_base, .has_reply = true, STATE },
+	[VHOST_USER_SET_VRING_KICK] = { "SET_VRING_KICK", session_set_vring_kick, U64,
+		.fds = FDS_VRING, .ring = RING_U64_LOW },
+	[VHOST_USER_SET_VRING_CALL] = { "SET_VRING_CALL", session_set_vring_call, U64,
+		.fds = FDS_VRING, .ring = RING_U64_LOW },
+	[VHOST_USER_SET_VRING_ERR] = { "SET_VRING_ERR", session_set_vring_err, U64,
+		.fds = FDS_VRING, .ring = RING_U64_LOW },
+	[VHOST_USER_GET_PROTOCOL_FEATURES] = { "GET_PROTOCOL_FEATURES", session_get_protocol_features, .has_reply = true },
+	[VHOST_USER_SET_PROTOCOL_FEATURES] = { "SET_PROTOCOL_FEATURES", session_set_protocol_features, U64 },
+	[VHOST_USER_GET_QUEUE_NUM] = { "GET_QUEUE_NUM", session_get_queue_num, .has_reply = true },
+	[VHOST_USER_SET_VRING_ENABLE] = { "SET_VRING_ENABLE", session_set_vring_enable, STATE },
+	[VHOST_USER_SEND_RARP] = { "SEND_RARP" },
+	[VHOST_USER_NET_SET_MTU] = { "NET_SET_MTU" },
+	[VHOST_USER_SET_BACKEND_REQ_FD] = { "SET_BACKEND_REQ_FD" },
+	[VHOST_USER_IOTLB_MSG] = { "IOTLB_MSG" },
+	[VHOST_USER_SET_VRING_ENDIAN] = { "SET_VRING_ENDIAN" },
+	[VHOST_USER_GET_CONFIG] = { "GET_CONFIG", session_get_config, .has_reply = true,
+		.size = sizeof(struct vhost_user_config), .size_max = VU_MSG_PAYLOAD_MAX },
+	[VHOST_USER_SET_CONFIG] = { "SET_CONFIG", session_set_config,
+		.size = sizeof(struct vhost_user_config), .size_max = VU_MSG_PAYLOAD_MAX },
+	[VHOST_USER_CREATE_CRYPTO_SESSION] = { "CREATE_CRYPTO_SESSION", .has_reply = true },
+	[VHOST_USER_CLOSE_CRYPTO_SESSION] = { "CLOSE_CRYPTO_SESSION" },
+	[VHOST_USER_POSTCOPY_ADVISE] = { "POSTCOPY_ADVISE", .has_reply = true },
+	[VHOST_USER_POSTCOPY_LISTEN] = { "POSTCOPY_LISTEN" },
+	[VHOST_USER_POSTCOPY_END] = { "POSTCOPY_END", .has_reply = true },
+	[VHOST_USER_GET_INFLIGHT_FD] = { "GET_INFLIGHT_FD", .has_reply = true },
+	[VHOST_USER_SET_INFLIGHT_FD] = { "SET_INFLIGHT_FD" },
+	[VHOST_USER_GPU_SET_SOCKET] = { "GPU_SET_SOCKET" },
+	[VHOST_USER_RESET_DEVICE] = { "RESET_DEVICE", session_reset_device },
+	[VHOST_USER_VRING_KICK] = { "VRING_KICK" },
+	[VHOST_USER_GET_MAX_MEM_SLOTS] = { "GET_MAX_MEM_SLOTS", session_get_max_mem_slots, .has_reply = true },
+	[VHOST_USER_ADD_MEM_REG] = { "ADD_MEM_REG", session_add_mem_reg,
+		.size = sizeof(struct vhost_user_single_region), .fds = FDS_ONE },
+	[VHOST_USER_REM_MEM_REG] = { "REM_MEM_REG", session_rem_mem_reg,
+		.size = sizeof(struct vhost_user_single_region), .fds = FDS_UP_TO_ONE },
+	[VHOST_USER_SET_STATUS] = { "SET_STATUS" },
+	[VHOST_USER_GET_STATUS] = { "GET_STATUS", .has_reply = true },
+	[VHOST_USER_GET_SHARED_OBJECT] = { "GET_SHARED_OBJECT", .has_reply = true },
+	[VHOST_USER_SET_DEVICE_STATE_FD] = { "SET_DEVICE_STATE_FD", .has_reply = true },
+	[VHOST_USER_CHECK_DEVICE_STATE] = { "CHECK_DEVICE_STATE", .has_reply = true },
+	[VHOST_USER_GET_SHMEM_CONFIG] = { "GET_SHMEM_CONFIG", .has_reply = true },
+};
+
+const struct request *request_find(uint32_t number)
+{
+	if (number >= VHOST_USER_REQUEST_END || !requests[number].name)
+		return NULL;
+	return &requests[number];
+}
+
+const char *request_name(uint32_t number)
+{
+	const struct request *request = request_find(number);
+
+	return request ? request->name : "unknown request";
+}
+
+bool request_has_reply(uint32_t number)
+{
+	const struct request *request = request_find(number);
+
+	return request && request->has_reply;
+}
+
+/* As many bytes as the region count says; a longer table of unused regions
+ * behind them is what some front-ends send. */
+static bool size_is_right(const struct request *request, const struct msg *msg)
+{
+	uint32_t size = msg->hdr.size;
+
+	if (!request->size_max)
+		return size == request->size;
+	if (size < request->size || size > request->size_max)
+		return false;
+	if (msg->hdr.request == VHOST_USER_SET_MEM_TABLE)
+		return (size - request->size) / sizeof(struct vhost_user_mem_region) >=
+			msg->payload.table.num_regions;
+	if (msg->hdr.request == VHOST_USER_SET_CONFIG)
+		return size - request->size == msg->payload.config.size;
+	return msg->payload.config.size <= VU_MSG_CONFIG_MAX;	/* GET_CONFIG */
+}
+
+static bool fds_are_right(const struct request *request, const struct msg *msg)
+{
+	switch (request->fds) {
+	case FDS_NONE:
+		return msg->n_fds == 0;
+	case FDS_ONE:
+		return msg->n_fds == 1;
+	case FDS_UP_TO_ONE:
+		return msg->n_fds <= 1;
+	case FDS_VRING:
+		return msg->n_fds == (msg->payload.u64 & VHOST_USER_VRING_NOFD ? 0 : 1);
+	case FDS_TABLE:
+		return msg->n_fds == msg->payload.table.num_regions;
+	}
+	return false;
+}
+
+static bool ring_is_right(const struct request *request, const struct msg *msg, unsigned n_rings)
+{
+	switch (request->ring) {
+	case RING_NONE:
+		return true;
+	case RING_U32:
+		return msg->payload.state.index < n_rings;
+	case RING_U64_LOW:
+		return (msg->payload.u64 & VHOST_USER_VRING_IDX_MASK) < n_rings;
+	}
+	return false;
+}
+
+int request_check(const struct msg *msg, unsigned n_rings)
+{
+	const struct request *request = request_find(msg->hdr.request);
+
+	if (!request || !request->handle)
+		return REQUEST_E_UNKNOWN;
+	if (!size_is_right(request, msg))
+		return REQUEST_E_SIZE;
+	if (!fds_are_right(request, msg))
+		return REQUEST_E_FDS;
+	if (!ring_is_right(request, msg, n_rings))
+		return REQUEST_E_RING;
+	return 0;
+}
+
+const char *request_str_error(int error)
+{
+	static const char *const text[] = {
+		[REQUEST_E_UNKNOWN] = "not supported", [REQUEST_E_SIZE] = "wrong size",
+		[REQUEST_E_FDS] = "wrong number of file descriptors",
+		[REQUEST_E_RING] = "no such ring",
+	};
+
+	return text[error];
+}

@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* One ring of a session: state and signals. */
+#include "vhost/vring.h"
+
+#include "protocol/vhost_user.h"
+#include "util/fd.h"
+#include "util/log.h"
+#include "vhost/event_fd.h"
+
+void vring_init(struct vring *v, unsigned index, const char *tag)
+{
+	*v = (struct vring){
+		.index = index, .tag = tag, .kick_fd = -1, .call_fd = -1, .err_fd = -1,
+	};
+	virtq_init(&v->q);
+}
+
+void vring_deinit(struct vring *v)
+{
+	fd_close(&v->kick_fd);
+	fd_close(&v->call_fd);
+	fd_close(&v->err_fd);
+	vring_init(v, v->index, v->tag);
+}
+
+bool vring_is_enabled(const struct vring *v, uint64_t features)
+{
+	return v->enabled || !has_feature(features, VHOST_USER_F_PROTOCOL_FEATURES);
+}
+
+/* All of it was said: what is missing is not wrong yet. */
+static bool is_set_up(const struct vring *v, const struct gmem *mem)
+{
+	return mem && !gmem_is_empty(mem) && v->q.config.num && v->has_addr;
+}
+
+struct virtq *vring_running(struct vring *v, struct gmem *mem, uint64_t features)
+{
+	if (!v->started || v->failed || !vring_is_enabled(v, features) || !is_set_up(v, mem))
+		return NULL;
+	if (!v->q.mem) {
+		if (virtq_resolve(&v->q, mem, features)) {
+			vring_fail(v);
+			return NULL;
+		}
+		v->has_run = true;
+	}
+	return &v->q;
+}
+
+void vring_refresh(struct vring *v)
+{
+	v->failed = false;
+	virtq_unresolve(&v->q);
+}
+
+const char *vring_check_place(const struct virtq_config *config, struct gmem *mem)
+{
+	struct virtq_config c = *config;
+
+	if (!mem || gmem_is_empty(mem))
+		return NULL;			/* it may come yet */
+	if (!c.num)
+		c.num = 1;
+	return virtq_check(&c, mem);
+}
+
+void vring_call(struct vring *v)
+{
+	if (v->call_fd >= 0 &&
+	    event_fd_signal(v->call_fd, v->call_may_block) == EVENT_FD_E_HELD_UP) {
+		log_guest(v->tag, "ring %u: its call descriptor has held us up; "
+			  "not called any more", v->index);
+		fd_close(&v->call_fd);
+	}
+}
+
+void vring_fail(struct vring *v)
+{
+	if (v->failed)
+		return;
+	v->failed = true;
+	log_guest(v->tag, "ring %u broken: %s; ignored until it is set up again",
+		  v->index, v->q.broken ? v->q.broken : "unknown reason");
+	if (v->err_fd >= 0 && event_fd_signal(v->err_fd, v->err_may_block))
+		log_guest(v->tag, "ring %u: cannot signal its error descriptor", v->index);
+}
+
+bool vring_take_adopted(struct vring *v)
+{
+	bool adopted = v->adopted;
+
+	v->adopted = false;
+	return adopted;
+}
