@@ -60,7 +60,7 @@ static void check_host(const struct side *side)
 		assert(under_way == c->to_host.len);
 	if (side->waits_for & STREAM_OUT)
 		assert(!(host_stream_ready(side) & STREAM_OUT));
-	assert((conn_timer(c) != CONN_TIMER_NONE) == !list_is_empty(&c->timer_node));
+	assert((conn_timer(c) != CONN_TIMER_NONE) == !list_is_empty(&c->mux.timer_node));
 }
 
 /* Bytes that the connections to host programs hold for them. */

@@ -184,7 +184,7 @@ static void on_mail(struct mail *mail)
 		if (said & SAID_CLOSED)
 			e->base.ready |= STREAM_HUP;
 		if (said & SAID_DEAF)		/* a sender without credit has to hear of it */
-			e->base.ready |= STREAM_DEAF;
+			e->base.ready |= STREAM_READ_CLOSED;
 		mux_stream_ready(e->mux, &e->base, loop_now_ms(e->loop));
 	} else if (e->phase == PHASE_CLOSED) {
 		out_pipe_give_up(e);

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* One connection: the state machine. The contract of each state is in conn.h;
- * what a connection says to its guest is in conn_say.c. */
+/* One connection: the state machine. The contract of each state is in conn.h. */
 #include "vsock/conn.h"
 
 #include <stdlib.h>
@@ -8,6 +7,7 @@
 
 #include "util/error.h"
 #include "vsock/conn_internal.h"
+#include "vsock/gather.h"
 
 struct conn *conn_new(const struct vsock_addr *guest, const struct vsock_addr *peer,
 		      struct stream *stream, uint32_t buf_alloc, struct byte_budget *budget)
@@ -17,9 +17,9 @@ struct conn *conn_new(const struct vsock_addr *guest, const struct vsock_addr *p
 	if (!c)
 		return NULL;
 	*c = (struct conn){ .guest = *guest };
-	list_init(&c->ready_node);
-	list_init(&c->timer_node);
-	list_init(&c->share_node);
+	list_init(&c->mux.ready_node);
+	list_init(&c->mux.timer_node);
+	list_init(&c->mux.share_node);
 	c->peer = *peer;
 	c->credit.buf_alloc = buf_alloc;
 	c->read_hint = READ_HINT_FIRST;
@@ -29,7 +29,7 @@ struct conn *conn_new(const struct vsock_addr *guest, const struct vsock_addr *p
 	return c;
 }
 
-static void close_stream(struct conn *c)
+void conn_close_stream(struct conn *c)
 {
 	bool is_orderly = c->guest_shutdown & VSOCK_SHUTDOWN_SEND && !c->to_host.len &&
 		!c->host_lost_data;
@@ -42,32 +42,42 @@ static void close_stream(struct conn *c)
 
 void conn_free(struct conn *c)
 {
-	close_stream(c);
+	conn_close_stream(c);
 	free(c);
 }
 
-void conn_end(struct conn *c)
+static void note_end(struct conn *c, enum conn_end why)
 {
-	close_stream(c);
+	if (!c->end)
+		c->end = (uint8_t)why;
+}
+
+void conn_end(struct conn *c, enum conn_end why)
+{
+	note_end(c, why);
+	conn_close_stream(c);
 	c->state = CONN_DEAD;
 }
 
-void conn_reset(struct conn *c)
+void conn_reset(struct conn *c, enum conn_end why)
 {
 	bool is_known = !c->orphaned && !(c->state == CONN_REQUESTED && c->request_pending);
 
 	if (c->state == CONN_RESET || c->state == CONN_DEAD)
 		return;
-	close_stream(c);
+	note_end(c, why);
+	conn_close_stream(c);
 	c->state = is_known ? CONN_RESET : CONN_DEAD;
 }
 
-void conn_abort(struct conn *c)
+void conn_abort(struct conn *c, enum conn_end why)
 {
-	if (c->state == CONN_OPEN && c->to_host.len)
+	if (c->state == CONN_OPEN && c->to_host.len) {
+		note_end(c, why);
 		c->state = CONN_LINGERING;
-	else if (c->state != CONN_LINGERING)
-		conn_reset(c);
+	} else if (c->state != CONN_LINGERING) {
+		conn_reset(c, why);
+	}
 }
 
 void conn_begin_connecting(struct conn *c, const struct pkt *request)
@@ -88,133 +98,22 @@ void conn_connected(struct conn *c, int error)
 	if (c->state != CONN_CONNECTING)
 		return;
 	if (error) {
-		conn_reset(c);
+		conn_reset(c, CONN_END_REFUSED);
 	} else {
 		c->state = CONN_OPEN;
 		c->response_pending = true;
 	}
 }
 
-/* The host will neither read nor write any more: tell the guest, wait for its RST. */
-static void host_is_over(struct conn *c)
-{
-	if (c->host_failed || c->to_host.len) {
-		conn_reset(c);
-		return;
-	}
-	close_stream(c);
-	c->shutdown_pending = VSOCK_SHUTDOWN_BOTH;
-	c->state = CONN_CLOSING;
-}
-
-/* All that the guest sent is with the host. */
-static void host_has_all(struct conn *c)
-{
-	if (c->state == CONN_LINGERING) {
-		conn_reset(c);
-	} else if (c->guest_shutdown & VSOCK_SHUTDOWN_SEND && !c->host_shut) {
-		c->host_shut = true;
-		c->stream->ops->shutdown(c->stream, SHUT_WR);
-		if (c->host_eof)
-			host_is_over(c);
-	}
-}
-
-/* Writing to the stream failed; the host may still have something to say. What it has
- * not taken is lost: the guest's fwd_cnt never covers it, and in the end there is a reset. */
-static void host_turns_deaf(struct conn *c, int error)
-{
-	c->host_lost_data |= c->to_host.len && error != -EPIPE;
-	c->host_failed |= c->to_host.len || error == -ECONNRESET;
-	byte_ring_deinit(&c->to_host);
-	c->host_read_closed = true;
-	if (c->state == CONN_LINGERING || (error != -EPIPE && error != -ECONNRESET)) {
-		c->error = error;
-		conn_reset(c);
-		return;
-	}
-	c->shutdown_pending |= VSOCK_SHUTDOWN_RCV;
-	if (c->host_eof || c->guest_shutdown & VSOCK_SHUTDOWN_RCV)
-		host_is_over(c);
-}
-
-/* Writes once; counts what the stream took. False: it takes no more now. */
-static bool write_some(struct conn *c, const struct iovec *iov, size_t n, size_t *taken)
-{
-	int r = c->stream->ops->write(c->stream, iov, (int)n, taken);
-
-	if (r == STREAM_E_AGAIN)
-		c->stream->ready &= ~(unsigned)STREAM_OUT;
-	else if (r)
-		host_turns_deaf(c, r);
-	if (r)
-		return false;
-	if (!c->stream->consumed)
-		c->credit.fwd_cnt += (uint32_t)*taken;
-	return true;
-}
-
-void conn_forward(struct conn *c, const struct iovec *iov, size_t n, size_t len)
-{
-	size_t taken = 0;
-	int r;
-
-	if (c->state != CONN_OPEN)
-		return;
-	if (!c->to_host.len && !c->host_read_closed && c->stream->ready & STREAM_OUT)
-		write_some(c, iov, n, &taken);
-	if (c->state != CONN_OPEN || taken == len)
-		return;
-	if (c->host_read_closed) {
-		c->host_failed = true;
-	} else if ((r = byte_ring_append(&c->to_host, iov, n, taken)) < 0) {
-		c->error = r;
-		conn_reset(c);
-	}
-}
-
-/* Moves what is buffered to the stream. */
-static void drain(struct conn *c)
-{
-	struct iovec iov[2];
-	size_t taken;
-
-	while (c->to_host.len && c->stream->ready & STREAM_OUT) {
-		if (!write_some(c, iov, byte_ring_peek(&c->to_host, iov), &taken))
-			return;
-		byte_ring_drop(&c->to_host, taken);
-		c->timer_restart = true;
-	}
-	if (!c->to_host.len)
-		host_has_all(c);
-}
-
-void conn_stream_ready(struct conn *c)
-{
-	if (c->state != CONN_OPEN && c->state != CONN_LINGERING)
-		return;
-	conn_count_consumed(c);
-	/* No event tells that the peer of a full unix socket has stopped reading; a
-	 * write does. While nothing is read, there are few events and it costs little. */
-	if (c->state == CONN_LINGERING)
-		c->stream->ready |= STREAM_OUT;
-	if (c->stream->ready & STREAM_DEAF && !c->host_read_closed)
-		host_turns_deaf(c, -EPIPE);
-	else if (c->to_host.len)
-		drain(c);
-	if (c->state == CONN_OPEN && c->stream->ready & STREAM_HUP &&
-	    (c->host_eof || c->guest_shutdown & VSOCK_SHUTDOWN_RCV))
-		host_is_over(c);
-}
-
-void conn_guest_gone(struct conn *c)
+void conn_guest_gone(struct conn *c, enum conn_end why)
 {
 	if ((c->state == CONN_OPEN || c->state == CONN_LINGERING) && c->to_host.len) {
+		note_end(c, why);
 		c->state = CONN_LINGERING;
 		c->orphaned = true;
 		conn_stream_ready(c);
 	} else {
-		conn_end(c);
+		conn_end(c, why);
 	}
 }
 
@@ -226,20 +125,20 @@ static void on_shutdown(struct conn *c, uint32_t flags)
 	if (c->guest_shutdown == VSOCK_SHUTDOWN_BOTH)
 		c->state = CONN_LINGERING;
 	if (!c->to_host.len)
-		host_has_all(c);
+		conn_host_has_all(c);
 	if (news & VSOCK_SHUTDOWN_RCV && c->stream)
 		c->stream->ops->shutdown(c->stream, SHUT_RD);
 	conn_stream_ready(c);			/* a host that has closed is over now */
 }
 
-/* True: the payload is to be forwarded. */
-static bool on_rw(struct conn *c, uint32_t len)
+static void on_rw(struct conn *c, uint32_t len, struct iov_cur *payload, struct gather *gather)
 {
-	if (c->guest_shutdown & VSOCK_SHUTDOWN_SEND || !credit_receive(&c->credit, len)) {
-		conn_reset(c);
-		return false;
-	}
-	return len > 0;
+	if (c->guest_shutdown & VSOCK_SHUTDOWN_SEND)
+		conn_reset(c, CONN_END_PROTOCOL);
+	else if (!credit_receive(&c->credit, len))
+		conn_reset(c, CONN_END_CREDIT);
+	else
+		gather_add(gather, c, payload, len);
 }
 
 static void on_response(struct conn *c)
@@ -248,22 +147,23 @@ static void on_response(struct conn *c)
 	c->stream->ops->accepted(c->stream, &c->guest);
 }
 
-static bool input_open(struct conn *c, const struct pkt *pkt)
+static void input_open(struct conn *c, const struct pkt *pkt, struct iov_cur *payload,
+		       struct gather *gather)
 {
 	switch (pkt->op) {
 	case VSOCK_OP_RW:
-		return on_rw(c, pkt->len);
+		on_rw(c, pkt->len, payload, gather);
+		return;
 	case VSOCK_OP_SHUTDOWN:
 		on_shutdown(c, pkt->flags);
-		return false;
+		return;
 	case VSOCK_OP_CREDIT_REQUEST:
 		c->credit_update_pending = true;
-		return false;
+		return;
 	case VSOCK_OP_CREDIT_UPDATE:
-		return false;
+		return;
 	default:
-		conn_reset(c);
-		return false;
+		conn_reset(c, CONN_END_PROTOCOL);
 	}
 }
 
@@ -273,13 +173,13 @@ static void input_closing(struct conn *c, const struct pkt *pkt)
 	case VSOCK_OP_SHUTDOWN:
 		c->guest_shutdown |= pkt->flags & VSOCK_SHUTDOWN_BOTH;
 		if (c->guest_shutdown == VSOCK_SHUTDOWN_BOTH)
-			conn_reset(c);
+			conn_reset(c, CONN_END_HOST);
 		return;
 	case VSOCK_OP_CREDIT_UPDATE:
 	case VSOCK_OP_CREDIT_REQUEST:
 		return;
 	default:
-		conn_reset(c);
+		conn_reset(c, CONN_END_PROTOCOL);
 	}
 }
 
@@ -299,13 +199,24 @@ static void on_consumed(struct conn *c)
 		c->news_asked = false;
 }
 
-bool conn_input(struct conn *c, const struct pkt *pkt)
+/* What RST means depends on who is waiting for it. */
+static enum conn_end why_rst(const struct conn *c)
+{
+	return c->state == CONN_CLOSING ? CONN_END_HOST : CONN_END_GUEST_RST;
+}
+
+void conn_input(struct conn *c, const struct pkt *pkt, struct iov_cur *payload,
+		struct gather *gather)
 {
 	uint32_t consumed = c->credit.consumed;
 
 	if (pkt->op == VSOCK_OP_RST) {
-		conn_guest_gone(c);
-		return false;
+		conn_guest_gone(c, why_rst(c));
+		return;
+	}
+	if (pkt->type != VSOCK_TYPE_STREAM) {
+		conn_reset(c, CONN_END_PROTOCOL);
+		return;
 	}
 	if (credit_update(&c->credit, pkt->buf_alloc, pkt->fwd_cnt))
 		c->credit_asked = false;
@@ -315,28 +226,28 @@ bool conn_input(struct conn *c, const struct pkt *pkt)
 	switch ((enum conn_state)c->state) {
 	case CONN_CONNECTING:
 		if (!is_credit_op(pkt->op))
-			conn_reset(c);
-		return false;
+			conn_reset(c, CONN_END_PROTOCOL);
+		return;
 	case CONN_REQUESTED:
 		if (pkt->op == VSOCK_OP_RESPONSE && !c->request_pending)
 			on_response(c);
 		else if (!is_credit_op(pkt->op))
-			conn_reset(c);
-		return false;
+			conn_reset(c, CONN_END_PROTOCOL);
+		return;
 	case CONN_OPEN:
-		return input_open(c, pkt);
+		input_open(c, pkt, payload, gather);
+		return;
 	case CONN_LINGERING:
 		if (!is_credit_op(pkt->op) && pkt->op != VSOCK_OP_SHUTDOWN)
-			conn_reset(c);
-		return false;
+			conn_reset(c, CONN_END_PROTOCOL);
+		return;
 	case CONN_CLOSING:
 		input_closing(c, pkt);
-		return false;
+		return;
 	case CONN_RESET:
 	case CONN_DEAD:
-		return false;
+		return;
 	}
-	return false;
 }
 
 static enum conn_timer ask_timer(const struct conn *c)
@@ -370,26 +281,63 @@ enum conn_timer conn_timer(const struct conn *c)
 
 void conn_expired(struct conn *c)
 {
-	if (c->state == CONN_REQUESTED) {
-		conn_end(c);			/* a late RESPONSE is answered by RST */
-	} else if (c->state == CONN_OPEN) {
+	switch ((enum conn_state)c->state) {
+	case CONN_CONNECTING:
+		conn_reset(c, CONN_END_CONNECT_TIMEOUT);
+		return;
+	case CONN_REQUESTED:
+		conn_end(c, CONN_END_REQUEST_TIMEOUT);	/* a late RESPONSE is answered by RST */
+		return;
+	case CONN_OPEN:
 		if (c->news_asked && c->asks < CONN_ASKS)
 			c->asks++;
 		c->news_asked = c->credit_asked = false;
-	} else {
-		conn_reset(c);
+		return;
+	case CONN_LINGERING:
+		conn_reset(c, CONN_END_LINGER_TIMEOUT);
+		return;
+	case CONN_CLOSING:
+		conn_reset(c, CONN_END_CLOSING_TIMEOUT);
+		return;
+	case CONN_RESET:
+	case CONN_DEAD:
+		return;
 	}
 }
 
-void conn_read_ended(struct conn *c, int r)
+const char *conn_str_state(enum conn_state state)
 {
-	if (r < 0) {
-		c->error = r;
-		conn_reset(c);
-		return;
-	}
-	c->host_eof = true;
-	c->shutdown_pending |= VSOCK_SHUTDOWN_SEND;
-	if (r == STREAM_E_CLOSED || c->host_shut || c->host_read_closed)
-		host_is_over(c);
+	static const char *const text[] = {
+		[CONN_CONNECTING] = "connecting", [CONN_REQUESTED] = "requested",
+		[CONN_OPEN] = "open", [CONN_LINGERING] = "lingering", [CONN_CLOSING] = "closing",
+		[CONN_RESET] = "reset", [CONN_DEAD] = "dead",
+	};
+	static_assert(sizeof text / sizeof *text == CONN_NUM_STATES, "each has a name");
+
+	return text[state];
+}
+
+const char *conn_str_end(enum conn_end why)
+{
+	static const char *const text[] = {
+		[CONN_END_NONE] = "not at all",
+		[CONN_END_GUEST] = "closed by the guest", [CONN_END_HOST] = "closed by the host",
+		[CONN_END_GUEST_RST] = "reset by the guest",
+		[CONN_END_GUEST_GONE] = "the guest was reset or is gone",
+		[CONN_END_GUEST_STOPPED] = "the guest stays stopped",
+		[CONN_END_MEMORY_LOST] = "guest memory vanished",
+		[CONN_END_PROTOCOL] = "the guest sent a packet that must not come",
+		[CONN_END_CREDIT] = "the guest sent more than it had credit for",
+		[CONN_END_NO_MEMORY] = "no memory to buffer it",
+		[CONN_END_REFUSED] = "refused",
+		[CONN_END_HOST_LEFT] = "the host closed without having read all",
+		[CONN_END_HOST_ERROR] = "an error of the host's side",
+		[CONN_END_CONNECT_TIMEOUT] = "the host's side did not connect in time",
+		[CONN_END_REQUEST_TIMEOUT] = "the guest did not answer",
+		[CONN_END_LINGER_TIMEOUT] = "the host did not read the rest in time",
+		[CONN_END_CLOSING_TIMEOUT] = "the guest did not answer SHUTDOWN",
+	};
+	static_assert(sizeof text / sizeof *text == CONN_NUM_ENDS, "each has a text");
+
+	return text[why];
 }

@@ -13,30 +13,30 @@
  * connection. Every packet but RST updates the credit.
  *
  *   CONNECTING  the guest asked, the stream is being connected. Packets: RST
- *               (ends it), CREDIT_*. Leaves: stream connected -> OPEN, saying
+ *               (ends it), CREDIT_*. Leaves: stream connected -> OPEN, sending
  *               RESPONSE; failed, or not done in time -> RESET.
- *   REQUESTED   a host program asked. We say REQUEST; the stream is not read.
+ *   REQUESTED   a host program asked. We send REQUEST; the stream is not read.
  *               Packets: RESPONSE -> OPEN; RST -> end; CREDIT_*. Deadline: end.
  *   OPEN        Packets: RW, unless the guest has shut down sending; SHUTDOWN
  *               (accumulates; both -> LINGERING); CREDIT_*; RST -> drain, end.
- *               The stream's end, once all that was read is sent, makes us say
+ *               The stream's end, once all that was read is sent, makes us send
  *               SHUTDOWN: SEND for half, both -> CLOSING; but RESET where the host
  *               has not taken all that the guest sent.
  *   LINGERING   the guest is done; what it sent is drained to the stream, for
  *               as long as it makes progress within the linger time. Then RST.
  *               After the guest's own RST the connection is `orphaned`: no
- *               longer in the table, nothing more is said.
- *   CLOSING     the host is done both ways and the stream closed; we say
+ *               longer in the table, nothing more is sent.
+ *   CLOSING     the host is done both ways and the stream closed; we send
  *               SHUTDOWN both. Packets: RST -> end; SHUTDOWN both -> RESET;
  *               CREDIT_* ignored. Deadline: RESET.
- *   RESET       the stream is closed, an RST is still to be said. Packets:
+ *   RESET       the stream is closed, an RST is still to be sent. Packets:
  *               ignored; RST -> end.
  *   DEAD        nothing left; the mux frees it.
  *
- * The connection pulls: it remembers that it has something to say and builds
+ * The connection pulls: it remembers that it has something to send and builds
  * the packet when the guest gives a buffer, in the order RST, RESPONSE,
  * REQUEST, data, SHUTDOWN, credit. It sees no clock, loop or table: after each
- * input the mux looks at its state and does what follows (mux.c, settle()).
+ * input the mux looks at its state and does what follows (mux.c, finish()).
  *
  * Asking for credit (CREDIT_REQUEST). A guest tells what it has consumed when it thinks
  * that we need to know, and may be wrong (Linux before 6.8, mostly). So it is asked once
@@ -53,10 +53,12 @@
 
 #include "util/byte_ring.h"
 #include "util/list.h"
-#include "vsock/backend.h"
 #include "vsock/credit.h"
 #include "vsock/pkt.h"
 #include "vsock/rx.h"
+#include "vsock/stream.h"
+
+struct gather;
 
 enum conn_state {
 	CONN_CONNECTING,
@@ -67,6 +69,32 @@ enum conn_state {
 	CONN_RESET,
 	CONN_DEAD,
 };
+enum { CONN_NUM_STATES = CONN_DEAD + 1 };
+
+const char *conn_str_state(enum conn_state state);
+
+enum conn_end {					/* why a connection ends */
+	CONN_END_NONE,				/* it does not */
+	CONN_END_GUEST,				/* the guest had shut it down, and the host has all */
+	CONN_END_HOST,				/* the host had closed it, and the guest has all */
+	CONN_END_GUEST_RST,			/* ... reset it, or refused it */
+	CONN_END_GUEST_GONE,			/* ... is gone, or new */
+	CONN_END_GUEST_STOPPED,			/* ... has been stopped for too long */
+	CONN_END_MEMORY_LOST,			/* what the guest had sent is not to be believed */
+	CONN_END_PROTOCOL,			/* a packet that must not come */
+	CONN_END_CREDIT,			/* more bytes than it had credit for */
+	CONN_END_NO_MEMORY,			/* ours, or its VM's share of it */
+	CONN_END_REFUSED,			/* the stream could not be connected */
+	CONN_END_HOST_LEFT,			/* the host closed without having taken all */
+	CONN_END_HOST_ERROR,			/* reading or writing failed */
+	CONN_END_CONNECT_TIMEOUT,		/* the timers of those names have expired */
+	CONN_END_REQUEST_TIMEOUT,
+	CONN_END_LINGER_TIMEOUT,
+	CONN_END_CLOSING_TIMEOUT,
+	CONN_NUM_ENDS,
+};
+
+const char *conn_str_end(enum conn_end why);	/* for people */
 
 enum conn_timer {
 	CONN_TIMER_NONE,
@@ -85,7 +113,7 @@ enum { CONN_ASKS_SOON = 16, CONN_ASKS = 32 };
 
 enum {
 	CONN_E_STARVED = 1,			/* the guest gives no more buffers */
-	CONN_E_MORE,				/* its turn is over, but it has more to say */
+	CONN_E_MORE,				/* its turn is over, but it has more to send */
 };
 
 /* Bytes, with headers, that one connection moves to the guest in one turn. */
@@ -93,22 +121,15 @@ enum { CONN_TURN_MAX = 256 * 1024 };
 
 struct conn {
 	struct stream *stream;			/* owned; NULL once closed */
-	struct conn *hash_next;			/* in the mux's table */
-	struct list ready_node;			/* mux::ready */
-	struct list timer_node;			/* mux::timers[armed] */
-	struct list share_node;			/* shares::own */
-	uint64_t deadline_ms;
 	struct vsock_addr guest, peer;
 	struct credit credit;
 	struct byte_ring to_host;		/* taken from the guest, not by the stream */
 	uint32_t read_hint;			/* bytes that the next read may find */
 	int error;				/* -errno that ended it; 0: none, or it was logged */
 	uint8_t state;				/* enum conn_state */
-	uint8_t armed;				/* enum conn_timer: the one that it has */
-	uint8_t share;				/* enum share: the mux's, of those begun by siblings */
-	uint8_t ending;				/* the mux's: on mux::ending, and how it is to end */
-	uint8_t guest_shutdown;			/* VSOCK_SHUTDOWN_* that the guest said */
-	uint8_t shutdown_pending;			/* ... that we are to say */
+	uint8_t end;				/* enum conn_end: the first reason to end it */
+	uint8_t guest_shutdown;			/* VSOCK_SHUTDOWN_* that the guest sent */
+	uint8_t shutdown_pending;		/* ... that we are to send */
 	uint8_t shutdown_sent;
 	uint8_t asks;				/* for news, in vain; no more than CONN_ASKS */
 	bool from_peer : 1;			/* begun by the peer, not by the guest */
@@ -119,11 +140,23 @@ struct conn {
 	bool news_asked : 1;			/* what the guest has consumed, for its peer */
 	bool news_came : 1;			/* since then it has said something */
 	bool credit_update_pending : 1;
-	bool host_eof : 1;			/* nothing more to read */
-	bool host_read_closed : 1;			/* nothing more can be written */
+	bool host_write_closed : 1;		/* nothing more to read */
+	bool host_read_closed : 1;		/* nothing more can be written */
 	bool host_failed : 1;			/* ends in RST: the host failed, or did not take all */
 	bool host_lost_data : 1;			/* bytes that it would have taken are lost */
 	bool host_shut : 1;			/* we shut down writing to it */
+
+	struct conn_in_mux {			/* the mux's own */
+		struct conn *hash_next;		/* in its table */
+		struct list ready_node;		/* mux::ready, ::ending or ::dead */
+		struct list timer_node;		/* mux::timers[armed] */
+		struct list share_node;		/* shares::own */
+		uint64_t deadline_ms;
+		uint8_t armed;			/* enum conn_timer: the one that it has */
+		uint8_t share;			/* enum share: of those begun by siblings */
+		uint8_t ending;			/* on mux::ending, and how it is to end */
+		bool is_open;			/* it was, and that has been logged */
+	} mux;
 };
 
 /*
@@ -140,11 +173,10 @@ void conn_begin_connecting(struct conn *c, const struct pkt *request);
 void conn_begin_requested(struct conn *c);
 void conn_connected(struct conn *c, int error);	/* of the stream: 0 or -errno */
 
-/*
- * A packet from the guest. True: it is RW, counted against the credit, and the
- * caller must hand its payload to conn_forward(), in order with everything else.
- */
-bool conn_input(struct conn *c, const struct pkt *pkt);
+/* A packet from the guest. Its payload goes to the stream by way of @gather, in which
+ * nothing of another connection is. */
+void conn_input(struct conn *c, const struct pkt *pkt, struct iov_cur *payload,
+		struct gather *gather);
 
 /* Bytes from the guest: to the stream what it takes, the rest is buffered. */
 void conn_forward(struct conn *c, const struct iovec *iov, size_t n, size_t len);
@@ -160,23 +192,23 @@ void conn_expired(struct conn *c);
 
 /* The guest does not know it any more: RST, or a reset of the whole guest. What
  * is buffered is still drained. */
-void conn_guest_gone(struct conn *c);
+void conn_guest_gone(struct conn *c, enum conn_end why);
 
 /* Ends it without a word to anybody, and with nothing drained. */
-void conn_end(struct conn *c);
+void conn_end(struct conn *c, enum conn_end why);
 
 /* Ends it on our side: RST to the guest if it knows the connection. */
-void conn_reset(struct conn *c);
+void conn_reset(struct conn *c, enum conn_end why);
 
 /* The same, but what is buffered is still drained first. */
-void conn_abort(struct conn *c);
+void conn_abort(struct conn *c, enum conn_end why);
 
-/* Is there anything that it would say if it were given buffers? */
+/* Is there anything that it would send if it were given buffers? */
 bool conn_has_output(const struct conn *c);
 
 /*
- * Its turn: says what it has to. @scratch: room for @n_scratch iovecs. Adds to *@moved
- * the bytes of data, with headers. 0: all said; CONN_E_STARVED; CONN_E_MORE.
+ * Its turn: sends what it has to. @scratch: room for @n_scratch iovecs. Adds to *@moved
+ * the bytes of data, with headers. 0: all sent; CONN_E_STARVED; CONN_E_MORE.
  */
 int conn_output(struct conn *c, const struct rx_sink *rx, struct iovec *scratch,
 		size_t n_scratch, size_t *moved);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* What the two halves of a connection share: conn.c, conn_say.c. */
+/* What the files of a connection share: conn.c (its states), conn_to_host.c,
+ * conn_to_guest.c. */
 #pragma once
 
 #include <stdatomic.h>
@@ -14,7 +15,7 @@ enum {						/* bytes: conn::read_hint */
 /* The host may have something for the guest, which wants it. */
 static inline bool conn_wants_to_read(const struct conn *c)
 {
-	return c->state == CONN_OPEN && !c->host_eof &&
+	return c->state == CONN_OPEN && !c->host_write_closed &&
 		!(c->guest_shutdown & VSOCK_SHUTDOWN_RCV);
 }
 
@@ -31,7 +32,7 @@ static inline bool conn_lacks_news(const struct conn *c)
 {
 	uint32_t window = c->stream ? c->stream->peer_window : 0;
 
-	if (window && c->state == CONN_OPEN && !c->host_eof &&
+	if (window && c->state == CONN_OPEN && !c->host_write_closed &&
 	    credit_unconsumed(&c->credit) >= window - window / 4)
 		return true;
 	return conn_has_too_many_packets(c);
@@ -45,5 +46,15 @@ static inline void conn_count_consumed(struct conn *c)
 							 memory_order_relaxed);
 }
 
-/* Behind the last byte of the stream: @r is STREAM_E_EOF, STREAM_E_CLOSED or -errno. */
+/* ---- conn.c ---- */
+
+/* Ends the stream, if it is not ended yet, and what is buffered for it. */
+void conn_close_stream(struct conn *c);
+
+/* ---- conn_to_host.c ---- */
+
+/* After the last byte of the stream: @r is STREAM_E_EOF, STREAM_E_CLOSED or -errno. */
 void conn_read_ended(struct conn *c, int r);
+
+/* All that the guest sent is with the host, which it may be told now. */
+void conn_host_has_all(struct conn *c);

@@ -44,7 +44,7 @@ struct conn *conn_table_find(const struct conn_table *t, uint32_t guest_port, co
 	struct conn *c = *bucket(t, guest_port, peer);
 
 	while (c && !(c->guest.port == guest_port && is_addr(&c->peer, peer)))
-		c = c->hash_next;
+		c = c->mux.hash_next;
 	return c;
 }
 
@@ -52,7 +52,7 @@ static void insert(struct conn_table *t, struct conn *c)
 {
 	struct conn **b = bucket(t, c->guest.port, &c->peer);
 
-	c->hash_next = *b;
+	c->mux.hash_next = *b;
 	*b = c;
 }
 
@@ -68,7 +68,7 @@ static void grow(struct conn_table *t)
 	t->n_buckets *= 2;
 	for (size_t i = 0; i < old.n_buckets; i++) {
 		for (struct conn *c = old.buckets[i], *next; c; c = next) {
-			next = c->hash_next;
+			next = c->mux.hash_next;
 			insert(t, c);
 		}
 	}
@@ -89,10 +89,10 @@ void conn_table_remove(struct conn_table *t, struct conn *c)
 
 	while (*at != c) {
 		assert(*at);
-		at = &(*at)->hash_next;
+		at = &(*at)->mux.hash_next;
 	}
-	*at = c->hash_next;
-	c->hash_next = NULL;
+	*at = c->mux.hash_next;
+	c->mux.hash_next = NULL;
 	t->n--;
 }
 
@@ -106,8 +106,8 @@ struct conn *conn_table_next(const struct conn_table *t, const struct conn *c)
 {
 	size_t i = 0;
 
-	if (c && c->hash_next)
-		return c->hash_next;
+	if (c && c->mux.hash_next)
+		return c->mux.hash_next;
 	if (c)
 		i = (size_t)(bucket(t, c->guest.port, &c->peer) - t->buckets) + 1;
 	for (; i < t->n_buckets; i++)

@@ -2,6 +2,8 @@
 /* Payload on its way to the host. */
 #include "vsock/gather.h"
 
+#include "vsock/conn.h"
+
 enum {						/* bytes */
 	WRITE_MAX = 128 * 1024,			/* about what a socket takes at once */
 	SMALL_MAX = 512,

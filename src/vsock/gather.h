@@ -17,7 +17,8 @@
 #include <sys/uio.h>
 
 #include "util/iov.h"
-#include "vsock/conn.h"
+
+struct conn;
 
 enum {
 	GATHER_IOVS = 1024,			/* as many as sendmsg takes: UIO_MAXIOV */

@@ -25,7 +25,7 @@ static uint32_t count_own(const struct shares *s, uint64_t cid)
 	uint32_t n = 0;
 
 	list_for_each(node, &s->own)
-		n += container_of(node, struct conn, share_node)->peer.cid == cid;
+		n += container_of(node, struct conn, mux.share_node)->peer.cid == cid;
 	return n;
 }
 
@@ -40,18 +40,18 @@ enum share shares_find(const struct shares *s, uint64_t cid)
 
 void shares_take(struct shares *s, struct conn *c, enum share share)
 {
-	c->share = (uint8_t)share;
+	c->mux.share = (uint8_t)share;
 	s->n_common += share == SHARE_COMMON;
 	s->n_own += share == SHARE_OWN;
 	if (share == SHARE_OWN)
-		list_append(&s->own, &c->share_node);
+		list_append(&s->own, &c->mux.share_node);
 }
 
 void shares_give(struct shares *s, struct conn *c)
 {
-	s->n_common -= c->share == SHARE_COMMON;
-	s->n_own -= c->share == SHARE_OWN;
-	if (c->share == SHARE_OWN)
-		list_remove(&c->share_node);
-	c->share = SHARE_NONE;
+	s->n_common -= c->mux.share == SHARE_COMMON;
+	s->n_own -= c->mux.share == SHARE_OWN;
+	if (c->mux.share == SHARE_OWN)
+		list_remove(&c->mux.share_node);
+	c->mux.share = SHARE_NONE;
 }

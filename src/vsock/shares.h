@@ -14,7 +14,7 @@
 #include "util/list.h"
 #include "vsock/conn.h"
 
-enum share {					/* conn::share */
+enum share {					/* conn::mux.share */
 	SHARE_NONE,				/* not begun by a sibling */
 	SHARE_COMMON,
 	SHARE_OWN,				/* of that sibling */
@@ -24,7 +24,7 @@ struct shares {
 	uint32_t max;				/* connections begun by siblings */
 	uint32_t common_max, own_max;		/* own: each sibling's */
 	uint32_t n_common, n_own;
-	struct list own;			/* conn::share_node */
+	struct list own;			/* conn::mux.share_node */
 };
 
 void shares_init(struct shares *s, uint32_t max);	/* for one sibling */

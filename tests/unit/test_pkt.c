@@ -293,7 +293,7 @@ START_TEST(conn_table_collides)
 	t.n_buckets = 1;
 	for (uint32_t i = 0; i < 16; i++) {
 		conns[i].guest.port = i;
-		conns[i].hash_next = t.buckets[0];
+		conns[i].mux.hash_next = t.buckets[0];
 		t.buckets[0] = &conns[i];
 		t.n++;
 	}

@@ -24,7 +24,7 @@ static bool connects(uint64_t cid)
 	if (share == SHARE_NONE)
 		return false;
 	*c = (struct conn){ .peer = { cid, 1024 } };
-	list_init(&c->share_node);
+	list_init(&c->mux.share_node);
 	shares_take(&shares, c, share);
 	n_conns++;
 	return true;
@@ -42,7 +42,7 @@ static unsigned connects_all_it_can(uint64_t cid)
 static void ends(uint64_t cid)
 {
 	for (size_t i = n_conns; i-- > 0; ) {
-		if (conns[i].peer.cid != cid || conns[i].share == SHARE_NONE)
+		if (conns[i].peer.cid != cid || conns[i].mux.share == SHARE_NONE)
 			continue;
 		shares_give(&shares, &conns[i]);
 		return;

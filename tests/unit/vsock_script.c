@@ -180,7 +180,7 @@ static bool host_word(struct script *s, struct script_conn *c, const char *word,
 		f->takes = 0;
 		f->write_error = -atoi(arg);
 	} else if (strcmp(word, "reads_no_more") == 0) {
-		ready(s, c, STREAM_DEAF);
+		ready(s, c, STREAM_READ_CLOSED);
 	} else if (strcmp(word, "window") == 0) {
 		f->base.consumed = &f->by_peer;
 		f->base.peer_window = (uint32_t)strtoul(arg, NULL, 10);

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* One connection: what it has to say to its guest, and saying it. */
-#include "vsock/conn.h"
+/* One connection, towards the guest: what there is to send, and sending it. */
 #include "vsock/conn_internal.h"
 
 static bool has_room(const struct conn *c)
@@ -24,7 +23,7 @@ static bool must_ask(const struct conn *c)
 	return (!c->credit_asked && lacks_credit(c)) || (!c->news_asked && conn_lacks_news(c));
 }
 
-static bool must_tell_credit(const struct conn *c)
+static bool must_send_credit(const struct conn *c)
 {
 	return c->state == CONN_OPEN && !(c->guest_shutdown & VSOCK_SHUTDOWN_SEND) &&
 		(c->credit_update_pending || credit_is_due(&c->credit));
@@ -37,7 +36,7 @@ bool conn_has_output(const struct conn *c)
 		return c->request_pending;
 	case CONN_OPEN:
 		return c->response_pending || can_read(c) || c->shutdown_pending & ~c->shutdown_sent ||
-			must_ask(c) || must_tell_credit(c);
+			must_ask(c) || must_send_credit(c);
 	case CONN_CLOSING:
 		return c->response_pending || c->shutdown_pending & ~c->shutdown_sent;
 	case CONN_RESET:
@@ -71,20 +70,20 @@ static struct pkt make_pkt(struct conn *c, uint16_t op, uint32_t flags)
 	};
 }
 
-static void credit_was_told(struct conn *c)
+static void credit_was_sent(struct conn *c)
 {
 	c->credit.reported_fwd_cnt = c->credit.fwd_cnt;
 	c->credit_update_pending = false;
 }
 
 /* False: starved. */
-static bool say(struct conn *c, const struct rx_sink *rx, uint16_t op, uint32_t flags)
+static bool send(struct conn *c, const struct rx_sink *rx, uint16_t op, uint32_t flags)
 {
 	struct pkt pkt = make_pkt(c, op, flags);
 
 	if (!rx_send(rx, &pkt))
 		return false;
-	credit_was_told(c);
+	credit_was_sent(c);
 	return true;
 }
 
@@ -160,7 +159,7 @@ static size_t fill_headers(struct conn *c, const struct rx_sink *rx, const struc
 	}
 	rx->used(rx->ctx, lens, n);
 	credit_sent(&c->credit, (uint32_t)total, (uint32_t)n);
-	credit_was_told(c);
+	credit_was_sent(c);
 	return n;
 }
 
@@ -187,7 +186,7 @@ static bool read_to_guest(struct conn *c, const struct rx_sink *rx, struct iovec
 		return false;
 	if (bufs[0].len == PKT_HDR_SIZE) {	/* no room for data: use it up all the same */
 		*moved += PKT_HDR_SIZE;
-		return say(c, rx, VSOCK_OP_CREDIT_UPDATE, 0);
+		return send(c, rx, VSOCK_OP_CREDIT_UPDATE, 0);
 	}
 	body = bufs[0].len - PKT_HDR_SIZE;
 	hint = c->read_hint > body ? c->read_hint : body;	/* one buffer, all of it */
@@ -227,21 +226,21 @@ static int output_data(struct conn *c, const struct rx_sink *rx, struct iovec *s
 /* Behind the data: SHUTDOWN, credit. */
 static int output_control(struct conn *c, const struct rx_sink *rx)
 {
-	uint8_t due = c->shutdown_pending & (uint8_t)~c->shutdown_sent;
+	uint8_t pending = c->shutdown_pending & (uint8_t)~c->shutdown_sent;
 
-	if (due && (c->state == CONN_OPEN || c->state == CONN_CLOSING)) {
-		if (!say(c, rx, VSOCK_OP_SHUTDOWN, c->shutdown_pending))
+	if (pending && (c->state == CONN_OPEN || c->state == CONN_CLOSING)) {
+		if (!send(c, rx, VSOCK_OP_SHUTDOWN, c->shutdown_pending))
 			return CONN_E_STARVED;
-		c->shutdown_sent |= due;
+		c->shutdown_sent |= pending;
 	}
 	if (must_ask(c)) {
-		if (!say(c, rx, VSOCK_OP_CREDIT_REQUEST, 0))
+		if (!send(c, rx, VSOCK_OP_CREDIT_REQUEST, 0))
 			return CONN_E_STARVED;
 		c->credit_asked = lacks_credit(c);
 		c->news_asked = conn_lacks_news(c);
 		c->news_came = false;
 	}
-	if (must_tell_credit(c) && !say(c, rx, VSOCK_OP_CREDIT_UPDATE, 0))
+	if (must_send_credit(c) && !send(c, rx, VSOCK_OP_CREDIT_UPDATE, 0))
 		return CONN_E_STARVED;
 	return 0;
 }
@@ -252,18 +251,18 @@ int conn_output(struct conn *c, const struct rx_sink *rx, struct iovec *scratch,
 	int r;
 
 	if (c->state == CONN_RESET) {
-		if (!say(c, rx, VSOCK_OP_RST, 0))
+		if (!send(c, rx, VSOCK_OP_RST, 0))
 			return CONN_E_STARVED;
-		conn_end(c);
+		conn_end(c, c->end);
 		return 0;
 	}
 	if (c->response_pending && (c->state == CONN_OPEN || c->state == CONN_CLOSING)) {
-		if (!say(c, rx, VSOCK_OP_RESPONSE, 0))
+		if (!send(c, rx, VSOCK_OP_RESPONSE, 0))
 			return CONN_E_STARVED;
 		c->response_pending = false;
 	}
 	if (c->state == CONN_REQUESTED && c->request_pending) {
-		if (!say(c, rx, VSOCK_OP_REQUEST, 0))
+		if (!send(c, rx, VSOCK_OP_REQUEST, 0))
 			return CONN_E_STARVED;
 		c->request_pending = false;
 	}

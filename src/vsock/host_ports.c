@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The ports from which host programs call a guest. */
+#include "vsock/host_ports.h"
+
+enum {
+	LOWEST = 1 << 30,
+	COUNT = 1 << 30,
+};
+
+void host_ports_init(struct host_ports *p, uint64_t first)
+{
+	*p = (struct host_ports){ .next = (uint32_t)(first % COUNT) };
+}
+
+/* Never one that is in use: once the numbers have come round, each is looked up.
+ * Before, the guest may have guessed it and taken just this name. */
+uint32_t host_ports_take(struct host_ports *p, const struct conn_table *table, uint64_t host_cid,
+			 uint32_t guest_port)
+{
+	for (;;) {
+		struct vsock_addr host = { host_cid, LOWEST + p->next };
+
+		if (++p->next == COUNT) {
+			p->next = 0;
+			p->have_wrapped = true;
+		}
+		if (conn_table_find(table, guest_port, &host))
+			continue;
+		if (!p->have_wrapped || !conn_table_find_peer(table, &host))
+			return host.port;
+	}
+}

@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The ports from which host programs call a guest: one after the other, from a number
+ * that nobody can guess, so that the name of a connection is not used again soon.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "vsock/conn_table.h"
+
+struct host_ports {
+	uint32_t next;				/* offset to the lowest */
+	bool have_wrapped;
+};
+
+void host_ports_init(struct host_ports *p, uint64_t first);	/* @first: any number */
+
+/* One that names no connection in @table, of @host_cid to the guest's @guest_port. Once the
+ * numbers have come round this looks through the table. */
+uint32_t host_ports_take(struct host_ports *p, const struct conn_table *table, uint64_t host_cid,
+			 uint32_t guest_port);

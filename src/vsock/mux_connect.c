@@ -1,0 +1,156 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* All connections of one guest: how they begin, and why not. */
+#include <stdio.h>
+
+#include "util/error.h"
+#include "vsock/mux_internal.h"
+
+struct backend *mux_route(const struct mux *mux, uint64_t cid)
+{
+	for (size_t i = 0; i < mux->n_backends; i++)
+		if (mux->backends[i]->ops->serves(mux->backends[i], cid))
+			return mux->backends[i];
+	return NULL;
+}
+
+static bool is_full(const struct mux *mux)
+{
+	return mux->n_conns >= mux->config.max_conns;
+}
+
+/* The guest's connect failed: says why, and the first time for each reason, what to do. */
+void mux_log_refused(struct mux *mux, const struct vsock_addr *src, const struct vsock_addr *dst,
+		     int error)
+{
+	bool is_first = log_once_pass(&mux->from_guest, (unsigned)-error);
+	struct backend *b = mux_route(mux, dst->cid);
+	char why[320];
+
+	if (!is_first)
+		snprintf(why, sizeof why, "%s", error_str(error));
+	else if (!b)
+		snprintf(why, sizeof why, "nobody has CID %llu: the host is CID 2, siblings "
+			 "are VMs of this process", (unsigned long long)dst->cid);
+	else if (error == -ENOBUFS && is_full(mux))
+		snprintf(why, sizeof why, "the guest has %zu connections, as many as "
+			 "max-connections lets it have", mux->n_conns);
+	else
+		b->ops->explain(b, dst, error, why, sizeof why);
+	log_noted(is_first, mux->config.tag, "%s refused: %s", vsock_route(src, dst).text, why);
+}
+
+int mux_on_request(struct mux *mux, const struct pkt *pkt, uint64_t now_ms)
+{
+	struct backend *b = mux_route(mux, pkt->dst.cid);
+	struct stream *stream;
+	struct conn *c;
+	int r;
+
+	if (!b)
+		return -ENETUNREACH;
+	if (is_full(mux))
+		return -ENOBUFS;
+	r = b->ops->connect(b, &pkt->src, &pkt->dst, &stream);
+	if (r < 0)
+		return r;
+	c = mux_conn_new(mux, &pkt->src, &pkt->dst, stream);
+	if (!c) {
+		stream->ops->close(stream, false);
+		return -ENOMEM;
+	}
+	conn_table_add(&mux->table, c);
+	conn_begin_connecting(c, pkt);
+	if (r == 0)
+		conn_connected(c, 0);
+	mux_finish(mux, c, now_ms);
+	return 0;
+}
+
+/* The guest answers a connect with RST: mostly nobody listens there. */
+void mux_log_guest_refuses(struct mux *mux, const struct conn *c)
+{
+	log_first(&mux->to_guest, ECONNREFUSED, mux->config.tag, "%s refused by the guest: "
+		  "nobody in it listens on vsock port %u", mux_path(c).text, c->guest.port);
+}
+
+void mux_log_expired(struct mux *mux, const struct conn *c)
+{
+	if (c->state == CONN_LINGERING)
+		log_limited(LEVEL_INFO, mux->config.tag,
+			    "%s: %u bytes given up, the host does not read", mux_path(c).text,
+			    c->to_host.len);
+	else if (c->state == CONN_CONNECTING)
+		mux_log_refused(mux, &c->guest, &c->peer, -ETIMEDOUT);
+	else if (c->state == CONN_REQUESTED)
+		log_first(&mux->to_guest, ETIMEDOUT, mux->config.tag, "%s refused: the guest "
+			  "has not answered for %u ms; does it hang, or has it lost its vsock "
+			  "driver?", mux_path(c).text, mux->config.request_ms);
+}
+
+/* @peer: who calls; 0 or -errno as for mux_connect_from_host(). */
+static int connect_guest(struct mux *mux, struct stream *stream, const struct vsock_addr *peer,
+			 enum share share, uint32_t port, uint64_t now_ms)
+{
+	struct vsock_addr guest = { mux->config.guest_cid, port };
+	struct conn *c = mux_conn_new(mux, &guest, peer, stream);
+
+	if (!c)
+		return -ENOMEM;
+	shares_take(&mux->shares, c, share);
+	conn_table_add(&mux->table, c);
+	conn_begin_requested(c);
+	mux_finish(mux, c, now_ms);
+	return 0;
+}
+
+static int can_be_called(const struct mux *mux)
+{
+	if (!mux->is_running)
+		return -ENOTCONN;
+	return is_full(mux) ? -ENOBUFS : 0;
+}
+
+/* A host program may well call again and again until the guest has booted. */
+static void log_call_refused(struct mux *mux, uint64_t cid, uint32_t port, int error)
+{
+	if (error == -ENOTCONN)
+		log_first(&mux->to_guest, ENOTCONN, mux->config.tag, "connect from CID %llu to "
+			  "port %u refused: no guest is running, or its vsock driver has not "
+			  "started the device yet", (unsigned long long)cid, port);
+	else
+		log_limited(error_is_shortage(error) ? LEVEL_WARN : LEVEL_DEBUG, mux->config.tag,
+			    "connect from CID %llu to port %u refused: %s",
+			    (unsigned long long)cid, port, error_str(error));
+}
+
+int mux_connect_from_host(struct mux *mux, struct stream *stream, uint64_t host_cid,
+			  uint32_t port, uint64_t now_ms)
+{
+	struct vsock_addr peer = { .cid = host_cid };
+	int r = can_be_called(mux);
+
+	if (!r) {
+		peer.port = host_ports_take(&mux->ports, &mux->table, host_cid, port);
+		r = connect_guest(mux, stream, &peer, SHARE_NONE, port, now_ms);
+	}
+	if (r < 0)
+		log_call_refused(mux, host_cid, port, r);
+	return r;
+}
+
+int mux_connect_from_sibling(struct mux *mux, struct stream *stream,
+			     const struct vsock_addr *from, uint32_t port, uint64_t now_ms)
+{
+	enum share share = shares_find(&mux->shares, from->cid);
+	int r = can_be_called(mux);
+
+	if (!r && share == SHARE_NONE)
+		r = -ENOBUFS;
+	if (!r && conn_table_find(&mux->table, port, from))
+		r = -EADDRINUSE;
+	if (!r)
+		r = connect_guest(mux, stream, from, share, port, now_ms);
+	if (r < 0)
+		log_call_refused(mux, from->cid, port, r);
+	return r;
+}

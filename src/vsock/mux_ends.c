@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* All connections of one guest: the end of all of them, a portion at a time. */
+#include "vsock/mux_internal.h"
+
+enum { ENDS_PER_TURN = 64 };
+
+enum ending { ENDING_NOT, ENDING_GUEST_GONE, ENDING_ABORT, ENDING_DROP };
+
+bool mux_end_pending(struct conn *c)
+{
+	enum ending ending = c->mux.ending;
+
+	if (!ending)
+		return false;
+	c->mux.ending = ENDING_NOT;
+	list_remove(&c->mux.ready_node);
+	switch (ending) {
+	case ENDING_GUEST_GONE:
+		conn_guest_gone(c, CONN_END_GUEST_GONE);
+		break;
+	case ENDING_ABORT:
+		conn_abort(c, CONN_END_GUEST_STOPPED);
+		break;
+	case ENDING_DROP:
+		conn_end(c, CONN_END_MEMORY_LOST);
+		break;
+	case ENDING_NOT:
+		break;
+	}
+	return true;
+}
+
+bool mux_end_some(struct mux *mux, uint64_t now_ms)
+{
+	for (int n = 0; n < ENDS_PER_TURN && !list_is_empty(&mux->ending); n++) {
+		struct conn *c = container_of(mux->ending.next, struct conn, mux.ready_node);
+
+		mux_end_pending(c);
+		mux_finish(mux, c, now_ms);
+	}
+	return !list_is_empty(&mux->ending);
+}
+
+/* Ends every connection that the guest knows, some of them at once. */
+static void end_all(struct mux *mux, enum ending ending, uint64_t now_ms)
+{
+	for (struct conn *c = conn_table_next(&mux->table, NULL); c; c = conn_table_next(&mux->table, c)) {
+		c->mux.ending = (uint8_t)ending;
+		list_remove(&c->mux.ready_node);
+		list_append(&mux->ending, &c->mux.ready_node);
+	}
+	if (ending != ENDING_ABORT)		/* the guest has forgotten them */
+		conn_table_clear(&mux->table);
+	if (mux_end_some(mux, now_ms))
+		mux->config.wake(mux->config.ctx);
+}
+
+bool mux_reset(struct mux *mux, uint64_t now_ms)
+{
+	bool had_any = mux->table.n > 0;
+
+	gather_clear(&mux->gather);
+	replies_clear(&mux->replies);
+	end_all(mux, ENDING_GUEST_GONE, now_ms);
+	return had_any;
+}
+
+bool mux_abort(struct mux *mux, uint64_t now_ms)
+{
+	bool had_any = mux->table.n > 0;
+
+	end_all(mux, ENDING_ABORT, now_ms);
+	return had_any;
+}
+
+void mux_drop(struct mux *mux, uint64_t now_ms)
+{
+	gather_clear(&mux->gather);
+	replies_clear(&mux->replies);
+	end_all(mux, ENDING_DROP, now_ms);
+}

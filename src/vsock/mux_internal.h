@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* What the files of a mux share: mux.c (input, output, deadlines), mux_connect.c (how
+ * connections begin, and why not), mux_ends.c (all of them at once). */
+#pragma once
+
+#include "util/log.h"
+#include "vsock/conn_table.h"
+#include "vsock/gather.h"
+#include "vsock/host_ports.h"
+#include "vsock/mux.h"
+#include "vsock/replies.h"
+#include "vsock/shares.h"
+
+struct mux {
+	struct mux_config config;
+	struct backend *backends[MUX_BACKENDS_MAX];
+	size_t n_backends;
+	bool is_running;
+
+	struct byte_budget *buffered;		/* for all connections together */
+	struct conn_table table;
+	size_t n_conns;				/* with orphaned ones */
+	struct shares shares;			/* of those, begun by siblings */
+	struct list ready;			/* conn::mux.ready_node: has something to send */
+	struct list timers[CONN_NUM_TIMERS];	/* conn::mux.timer_node, first to expire first */
+	struct list ending;			/* conn::mux.ready_node: to be ended, as .ending says */
+	uint32_t timer_ms[CONN_NUM_TIMERS];
+
+	struct replies replies;			/* full: mux_is_clogged() */
+
+	struct host_ports ports;		/* of host-initiated connections */
+	struct gather gather;			/* payload for one connection */
+	struct mux_stats stats;
+	struct log_once from_guest, to_guest;	/* connects that failed, by errno */
+};
+
+/* ---- mux.c ---- */
+
+/* A new connection, which takes @stream over; NULL: no memory, it does not. */
+struct conn *mux_conn_new(struct mux *mux, const struct vsock_addr *guest,
+			  const struct vsock_addr *peer, struct stream *stream);
+
+/* After whatever may have changed a connection: does what follows from its state, which
+ * may free it. */
+void mux_finish(struct mux *mux, struct conn *c, uint64_t now_ms);
+
+/* ---- mux_ends.c ---- */
+
+/* Before whatever comes for a connection: one that is to end ends, and mux_finish() must
+ * follow. True: it was to end. */
+bool mux_end_pending(struct conn *c);
+
+/* ---- mux_connect.c ---- */
+
+/* Who answers for the CID; NULL: nobody. */
+struct backend *mux_route(const struct mux *mux, uint64_t cid);
+
+/* The guest wants to connect. 0 or -errno, which it sees as RST. */
+int mux_on_request(struct mux *mux, const struct pkt *pkt, uint64_t now_ms);
+
+/* Say why: the guest's connect failed; the guest has refused one; it has not answered, or
+ * nobody has read, in time. */
+void mux_log_refused(struct mux *mux, const struct vsock_addr *src, const struct vsock_addr *dst,
+		     int error);
+void mux_log_guest_refuses(struct mux *mux, const struct conn *c);
+void mux_log_expired(struct mux *mux, const struct conn *c);
+
+struct vsock_route mux_path(const struct conn *c);	/* who began it, and whom it asked */

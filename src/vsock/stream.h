@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The other side of a connection, as the packet core sees it: something that bytes are
+ * read from and written to. Backends (backend.h) make streams.
+ *
+ * Operations go down and never call back; events come up by mux_stream_ready() and
+ * mux_stream_connected(), from the event loop, never from within an operation. An
+ * instance embeds its struct; the downcast asserts the table.
+ */
+#pragma once
+
+#include <stdint.h>
+#include <sys/uio.h>
+
+#include "vsock/pkt.h"
+
+struct conn;
+struct stream;
+
+enum {
+	STREAM_E_AGAIN = 1,			/* not now; an event will tell */
+	STREAM_E_EOF,				/* the peer writes no more, but may read */
+	STREAM_E_CLOSED,			/* the peer neither writes nor reads any more */
+};
+
+enum {						/* stream::ready, interest */
+	STREAM_IN = 1,				/* read may give something, or an end */
+	STREAM_OUT = 2,				/* write may take something */
+	STREAM_HUP = 4,				/* closed completely: seen by the backend */
+	STREAM_READ_CLOSED = 8,			/* reads no more: seen by it, where it can be */
+};
+
+struct stream_ops {
+	const char *name;
+	/* 0 and *n > 0; STREAM_E_AGAIN; STREAM_E_EOF or STREAM_E_CLOSED, behind
+	 * the last byte; -errno: stream dead. Clears STREAM_IN in s->ready when
+	 * it knows that the next would be STREAM_E_AGAIN. Never blocks. */
+	int (*read)(struct stream *s, const struct iovec *v, int nv, size_t *n);
+	/* 0 and *n > 0; STREAM_E_AGAIN; -errno: nothing can be written any more,
+	 * reading may go on. Clears STREAM_OUT in s->ready likewise. */
+	int (*write)(struct stream *s, const struct iovec *v, int nv, size_t *n);
+	/* @how as for shutdown(2). 0 or -errno. */
+	int (*shutdown)(struct stream *s, int how);
+	/* Of all that was read the guest has consumed @total bytes, modulo 2^32. Only for
+	 * streams with ->consumed; others may leave it out. */
+	void (*consumed)(struct stream *s, uint32_t total);
+	/* The guest has accepted this host-initiated stream as @guest. */
+	void (*accepted)(struct stream *s, const struct vsock_addr *guest);
+	/* The events of STREAM_IN and STREAM_OUT that make a difference now. With
+	 * STREAM_OUT an event must come once write can take something, also where
+	 * the last write was short and STREAM_OUT is still set. */
+	void (*wait_for)(struct stream *s, unsigned events);
+	/* Frees s. @is_orderly: the guest had finished and all of it was written;
+	 * otherwise the peer is to see a reset, where its kind knows one. */
+	void (*close)(struct stream *s, bool is_orderly);
+};
+
+struct stream {
+	const struct stream_ops *ops;
+	struct conn *conn;			/* set by the core; NULL before */
+	unsigned ready;				/* STREAM_*: kept by the backend */
+
+	/*
+	 * Where the peer is a guest too: how many of the bytes written it has consumed,
+	 * modulo 2^32, which may change at any time and is told by an event; and how many
+	 * it may have on the way to our guest, from the first event on. NULL and 0 for a host
+	 * program: what it has taken is its own and no longer ours to count.
+	 */
+	const _Atomic uint32_t *consumed;
+	uint32_t peer_window;			/* bytes */
+};
