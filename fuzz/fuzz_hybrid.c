@@ -3,12 +3,13 @@
  * The bytes of a host client, in pieces: its CONNECT line and what follows.
  *
  * Input: pieces: how many bytes (one byte; 0: it will write no more), then the
- * bytes. After each the line is looked for.
+ * bytes. After each the client is looked at.
  *
  * Asserted: what comes out depends on the bytes, not on the cuts: the line ends
  * at the first newline, which is one of the first HYBRID_LINE_MAX bytes, and all
- * behind it is what the stream is read for. A port that was parsed is found again in a
- * line made of it. The answer is one whole OK line. No descriptor stays open.
+ * behind it is what the stream is read for. Whoever says no such line is closed. A port
+ * that was parsed is found again in a line made of it. The answer is one whole OK line. No
+ * descriptor stays open.
  */
 #include <assert.h>
 #include <errno.h>
@@ -17,13 +18,17 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "backend/handshake.h"
 #include "backend/hybrid.h"
 #include "backend/uds_stream.h"
 #include "input.h"
+#include "util/log.h"
 
 enum { PIECES_MAX = 64, BYTES_MAX = PIECES_MAX * 255, UNTOUCHED = 4711 };
 
 static struct loop *loop;
+static int client;				/* the fuzzer's end of the socket */
+static bool is_done;
 
 static struct {
 	uint8_t bytes[BYTES_MAX];
@@ -31,123 +36,142 @@ static struct {
 	bool is_shut;
 } sent;
 
-/* What reading the line must say of the bytes sent so far. */
-static int expected(size_t *line_len)
+/* How many bytes before the newline of the first line; -1: it is not there. */
+static ssize_t line_len(void)
 {
 	size_t within = sent.len < HYBRID_LINE_MAX ? sent.len : HYBRID_LINE_MAX;
 	const uint8_t *newline = memchr(sent.bytes, '\n', within);
 
-	if (newline) {
-		*line_len = (size_t)(newline - sent.bytes);
-		return 0;
-	}
-	if (sent.len >= HYBRID_LINE_MAX)
-		return -EMSGSIZE;
-	return sent.is_shut ? STREAM_E_EOF : STREAM_E_AGAIN;
+	return newline ? newline - sent.bytes : -1;
 }
 
-static void send_piece(struct input *in, int sock)
+static void send_piece(struct input *in)
 {
 	size_t n = input_u8(in);
 
 	if (!n) {
 		sent.is_shut = true;
-		shutdown(sock, SHUT_WR);
+		shutdown(client, SHUT_WR);
 		return;
 	}
 	input_take(in, sent.bytes + sent.len, n);
-	if (!sent.is_shut && send(sock, sent.bytes + sent.len, n, MSG_NOSIGNAL) == (ssize_t)n)
+	if (!sent.is_shut && send(client, sent.bytes + sent.len, n, MSG_NOSIGNAL) == (ssize_t)n)
 		sent.len += n;
 }
 
-static void on_handshake(struct uds_stream *s)
-{
-	(void)s;
-}
-
-/* The line is there, and what is behind it comes out of the stream. */
-static void check_line(struct uds_stream *s, size_t line_len)
+/* What is behind the line comes out of the stream. */
+static void check_rest(struct stream *s)
 {
 	static uint8_t rest[BYTES_MAX];
-	const uint8_t *behind = sent.bytes + line_len + 1;
+	const uint8_t *behind = sent.bytes + line_len() + 1;
 	size_t len = 0, n = 0;
 	int r;
 
-	assert(s->line_len == line_len && memcmp(s->line, sent.bytes, line_len) == 0);
-	s->handshake_ready = on_handshake;
-	uds_stream_go_live(s);
 	do {
 		struct iovec iov = { rest + len, sizeof rest - len };
 
-		r = s->sock.base.ops->read(&s->sock.base, &iov, 1, &n);
+		r = s->ops->read(s, &iov, 1, &n);
 		len += r == 0 ? n : 0;
 	} while (r == 0);
 	assert(r == (sent.is_shut ? STREAM_E_EOF : STREAM_E_AGAIN));
-	assert(len == sent.len - line_len - 1 && memcmp(rest, behind, len) == 0);
+	assert(len == sent.len - (size_t)line_len() - 1 && memcmp(rest, behind, len) == 0);
 }
 
-static bool parse(const struct uds_stream *s, uint32_t *port)
+static bool parse(uint32_t *port)
 {
-	char *line = input_copy(s->line, s->line_len), again[HYBRID_LINE_MAX];
+	char again[HYBRID_LINE_MAX], *line;
 	uint32_t same = UNTOUCHED;
 	bool is_good;
-	int len;
+	size_t len;
 
+	assert(line_len() >= 0);
+	len = (size_t)line_len() % HYBRID_LINE_MAX;
+	line = input_copy(sent.bytes, len);
 	*port = UNTOUCHED;
-	is_good = hybrid_parse_connect(line, s->line_len, port);
+	is_good = hybrid_parse_connect(line, len, port);
 	free(line);
 	assert(is_good || *port == UNTOUCHED);
-	len = snprintf(again, sizeof again, "CONNECT %u", *port);
-	assert(hybrid_parse_connect(again, (size_t)len, &same) && same == *port);
+	len = (size_t)snprintf(again, sizeof again, "CONNECT %u", *port);
+	assert(hybrid_parse_connect(again, len, &same) && same == *port);
 	return is_good;
 }
 
-static void check_answer(struct uds_stream *s, int sock, uint32_t port)
+static void check_answer(struct stream *s, uint32_t port)
 {
 	struct vsock_addr guest = { 3, port };
 	char ok[HYBRID_REPLY_MAX], got[2 * HYBRID_REPLY_MAX];
 	int len = snprintf(ok, sizeof ok, "OK %u\n", port);
 
-	s->sock.base.ops->accepted(&s->sock.base, &guest);
-	assert(recv(sock, got, sizeof got, MSG_DONTWAIT) == len);
+	s->ops->accepted(s, &guest);
+	assert(recv(client, got, sizeof got, MSG_DONTWAIT) == len);
 	assert(memcmp(got, ok, (size_t)len) == 0);
 }
 
-static void play(struct input *in, struct uds_stream *s, int sock)
+static void on_handshake(void *ctx, const struct handshake_result *result)
 {
-	size_t line_len = 0;
+	const struct uds_stream_config config = {
+		.loop = loop, .fd = result->fd, .may_have_rights = true, .from_host = true,
+		.early = result->early, .n_early = result->n_early,
+	};
+	struct stream *s;
 	uint32_t port;
-	int r = STREAM_E_AGAIN;
 
-	for (int i = 0; i < PIECES_MAX && in->left && r == STREAM_E_AGAIN; i++) {
-		send_piece(in, sock);
-		r = uds_stream_read_line(s);
-		assert(r == expected(&line_len));
+	(void)ctx;
+	assert(!is_done && line_len() >= 0 && parse(&port) && result->port == port);
+	is_done = true;
+	if (uds_stream_new(&s, &config))
+		abort();
+	check_rest(s);
+	check_answer(s, port);
+	s->ops->close(s, true);
+}
+
+/* It waits for more, has been handed on, or is closed. */
+static void check(const struct handshakes *hs)
+{
+	bool waits = line_len() < 0 && sent.len < HYBRID_LINE_MAX && !sent.is_shut;
+	uint32_t port;
+
+	assert(hs->n == waits);
+	assert(is_done == (line_len() >= 0 && parse(&port)));
+}
+
+static void play(struct input *in, struct handshakes *hs)
+{
+	for (int i = 0; i < PIECES_MAX && in->left && hs->n; i++) {
+		send_piece(in);
+		if (loop_step(loop, 0))
+			abort();
+		check(hs);
 	}
-	if (r)
-		return;
-	check_line(s, line_len);
-	if (parse(s, &port))
-		check_answer(s, sock, port);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct input in = { data, size };
+	struct handshakes_config config = {
+		.tag = "fuzz", .path = "", .max = 1, .timeout_ms = UINT32_MAX,
+		.may_have_rights = true, .done = on_handshake,
+	};
+	struct handshakes hs;
 	int n_fds_before, socks[2];
-	struct uds_stream *s;
 
+	log_level = LEVEL_ERR;
 	if (!loop && loop_new(&loop))
 		abort();
 	n_fds_before = input_count_fds();
-	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, socks) ||
-	    uds_stream_new(&s, loop, NULL, socks[1]))
+	config.loop = loop;
+	handshakes_init(&hs, &config);
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, socks))
 		abort();
+	client = socks[0];
+	is_done = false;
 	sent.len = 0;
 	sent.is_shut = false;
-	play(&in, s, socks[0]);
-	s->sock.base.ops->close(&s->sock.base, true);
-	close(socks[0]);
+	handshakes_add(&hs, socks[1]);
+	play(&in, &hs);
+	handshakes_deinit(&hs);
+	close(client);
 	assert(input_count_fds() == n_fds_before);
 	return 0;
 }

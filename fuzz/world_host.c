@@ -111,7 +111,7 @@ static void fuzz_close(struct stream *base, bool is_orderly)
 }
 
 static const struct stream_ops fuzz_ops = {
-	.name = "fuzz", .read = fuzz_read, .write = fuzz_write, .shutdown = fuzz_shutdown,
+	.read = fuzz_read, .write = fuzz_write, .shutdown = fuzz_shutdown,
 	.accepted = fuzz_accepted, .wait_for = fuzz_wait_for, .close = fuzz_close,
 };
 
@@ -143,7 +143,7 @@ static int host_connect(struct backend *b, const struct vsock_addr *src,
 	struct vm *vm = container_of(b, struct vm, host);
 	struct side *side;
 
-	if (vm->connect_result < 0)
+	if (vm->connect_result && vm->connect_result != BACKEND_E_PENDING)
 		return vm->connect_result;
 	side = open_stream(vm, src->port, dst);
 	if (!side)
@@ -163,7 +163,7 @@ static void host_explain(struct backend *b, const struct vsock_addr *dst, int er
 }
 
 const struct backend_ops host_ops = {
-	.name = "fuzz", .serves = host_serves, .connect = host_connect, .explain = host_explain,
+	.serves = host_serves, .connect = host_connect, .explain = host_explain,
 };
 
 void host_ready(struct side *side, unsigned events)
@@ -205,7 +205,8 @@ void host_connected(struct side *side, int error)
 	vm = side->vm;
 	side->is_pending = false;
 	side->is_live = true;
-	mux_stream_connected(vm->mux, &side->stream->base, error, vm->world->now_ms);
+	mux_stream_connected(vm->mux, &side->stream->base, &side->stream->base, error,
+			     vm->world->now_ms);
 	assert(!error || !side->stream);
 	world_check(vm->world);
 }

@@ -194,7 +194,7 @@ static void door_explain(struct backend *b, const struct vsock_addr *dst, int er
 }
 
 static const struct backend_ops door_ops = {
-	.name = "door", .serves = door_serves, .connect = door_connect, .explain = door_explain,
+	.serves = door_serves, .connect = door_connect, .explain = door_explain,
 };
 
 /* Two ports of each other guest, by the same numbers on both ends, so that both

@@ -15,8 +15,8 @@ static void rw(struct vm *vm, struct slot *slot, unsigned a, unsigned b)
 
 static void host_step(struct side *side, unsigned what, unsigned a, unsigned b)
 {
-	static const int ends[] = { STREAM_E_EOF, STREAM_E_CLOSED, -ECONNRESET, -EIO };
-	static const int errors[] = { -EPIPE, -ECONNRESET, -EIO };
+	static const int ends[] = { STREAM_E_EOF, STREAM_E_CLOSED, STREAM_E_RESET, -EIO };
+	static const int errors[] = { STREAM_E_NO_READER, STREAM_E_RESET, -EIO };
 
 	if (!side || !side->stream || !side->is_live)
 		return;
@@ -103,7 +103,7 @@ void world_step(struct vm *vm, unsigned what, unsigned who, unsigned a, unsigned
 	else if (what < 234)
 		guest_abort(vm);
 	else if (what < 244)
-		vm->connect_result = (int[]){ 0, BACKEND_E_PENDING, -ECONNREFUSED }[a % 3];
+		vm->connect_result = (int[]){ 0, BACKEND_E_PENDING, BACKEND_E_NOBODY }[a % 3];
 	else
-		host_connected(side, a & 1 ? -ECONNREFUSED : 0);
+		host_connected(side, a & 1 ? BACKEND_E_NOBODY : 0);
 }

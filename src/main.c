@@ -103,7 +103,7 @@ static int add_uds(struct device *dev, const struct plan *plan, const struct vm_
 	struct backend *backend;
 	int r = uds_new(&backend, &config);
 
-	if (r < 0) {
+	if (r) {
 		log_unopened("uds-path", vm->guest_cid, vm->uds_path, r);
 		return r;
 	}
@@ -154,14 +154,14 @@ static int add_vm(struct daemon *d, struct worker *w, const struct plan *plan,
 	struct device *dev;
 	int r = device_new(&dev, &config);
 
-	if (r < 0) {
+	if (r) {
 		log_unopened("socket", vm->guest_cid, vm->socket, r);
 		return r;
 	}
 	r = add_backends(d, dev, plan, vm, w);
 	if (!r)
 		r = worker_add_device(w, dev);
-	if (r < 0) {
+	if (r) {
 		device_free(dev);
 		return r;
 	}
@@ -189,7 +189,7 @@ static int add_vms(struct daemon *d, const struct plan *plan)
 		}
 		last = r;
 		log_err("main", "vm %llu is left out: %s", (unsigned long long)vm->guest_cid,
-			error_str(r));
+			listener_str_error(r));
 	}
 	return d->n_vms ? 0 : last;
 }
@@ -271,7 +271,7 @@ static int daemon_init(struct daemon *d, const struct plan *plan)
 		sibling_dir_add(d->siblings, plan->vms[i].guest_cid, plan->vms[i].groups,
 				plan->vms[i].n_groups, worker_mailbox(d->workers[i % want]));
 	sibling_dir_seal(d->siblings);
-	if ((r = add_vms(d, plan)) < 0 || (r = enter_sandbox(d, plan)) < 0)
+	if ((r = add_vms(d, plan)) || (r = enter_sandbox(d, plan)) < 0)
 		goto fail;
 	if ((r = log_start_thread()) < 0)
 		goto fail;
@@ -336,8 +336,8 @@ static int run(struct plan *plan)
 	share_memory(plan);
 	warn_of_long_paths(plan);
 	if ((r = gmem_catch_sigbus()) < 0 || (r = closer_init()) < 0 ||
-	    (r = watchdog_init()) < 0 || (r = daemon_init(&daemon, plan)) < 0) {
-		log_err("main", "cannot start: %s", error_str(r));
+	    (r = watchdog_init()) < 0 || (r = daemon_init(&daemon, plan))) {
+		log_err("main", "cannot start: %s", listener_str_error(r));
 		return r;
 	}
 	log_info("main", "serving %zu of %zu VM%s with %zu worker%s", daemon.n_vms, plan->n_vms,
@@ -369,5 +369,5 @@ int main(int argc, char **argv)
 		r = run(&plan);
 	log_stop_thread();			/* but --sandbox=log may still have lines */
 	plan_deinit(&plan);
-	return r < 0 ? 1 : 0;
+	return r ? 1 : 0;
 }

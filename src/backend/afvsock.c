@@ -24,7 +24,7 @@ enum {
 	CONNECT_GIVE_UP_MS = 1800,		/* a Linux guest waits for 2 s */
 };
 
-struct port {
+struct listen_port {
 	struct afvsock *owner;
 	uint32_t number;
 	struct listener listener;		/* without a name in the file system */
@@ -36,7 +36,7 @@ struct afvsock {
 	struct afvsock_config config;
 	uint32_t local_cid;			/* VMADDR_CID_ANY: this machine has none */
 	size_t n_ports;
-	struct port ports[];
+	struct listen_port ports[];
 };
 
 static const struct backend_ops afvsock_ops;
@@ -73,6 +73,24 @@ static void stream_free(struct sock_stream *s)
 	free(s);
 }
 
+/* What an errno of connect() means; 0 for 0. */
+static int connect_error(int error)
+{
+	switch (error) {
+	case ECONNRESET:
+	case ECONNREFUSED:
+		return BACKEND_E_NOBODY;
+	case ENODEV:
+	case ENETUNREACH:
+	case EHOSTUNREACH:
+		return BACKEND_E_NO_ROUTE;
+	case ETIMEDOUT:
+		return BACKEND_E_TIMEOUT;
+	default:
+		return -error;
+	}
+}
+
 /* The connect is over, one way or the other. */
 static void on_early_event(struct sock_stream *s, uint32_t events)
 {
@@ -85,7 +103,8 @@ static void on_early_event(struct sock_stream *s, uint32_t events)
 		error = errno;
 	if (!error)
 		sock_stream_go_live(s, false);
-	mux_stream_connected(s->mux, &s->base, -error, loop_now_ms(s->loop));
+	mux_stream_connected(s->mux, &s->base, &s->base, connect_error(error),
+			     loop_now_ms(s->loop));
 }
 
 static void on_accepted_by_guest(struct sock_stream *s, const struct vsock_addr *guest)
@@ -123,7 +142,7 @@ static bool is_welcome(const struct afvsock *a, uint32_t cid)
 		(cid == a->local_cid && cid != VMADDR_CID_ANY);
 }
 
-static void begin_stream(struct port *p, int fd)
+static void begin_stream(struct listen_port *p, int fd)
 {
 	struct afvsock *a = p->owner;
 	struct sock_stream *s = stream_new(a, fd);
@@ -138,13 +157,13 @@ static void begin_stream(struct port *p, int fd)
 	}
 	sock_stream_go_live(s, false);
 	if (mux_connect_from_host(a->config.mux, &s->base, VSOCK_CID_HOST, p->number,
-				  now_ms(a)) < 0)
+				  now_ms(a)))
 		stream_free(s);
 }
 
 static void on_accepted(void *ctx, int fd)
 {
-	struct port *p = ctx;
+	struct listen_port *p = ctx;
 	struct afvsock *a = p->owner;
 	struct sockaddr_vm peer = { .svm_cid = VMADDR_CID_ANY };
 	socklen_t len = sizeof peer;
@@ -177,7 +196,7 @@ static int open_socket(int *out)
 	return *out < 0 ? error_last() : 0;
 }
 
-/* 0; BACKEND_E_PENDING; -errno. */
+/* 0; BACKEND_E_*; -errno. */
 static int begin_connect(int fd, uint32_t cid, uint32_t port)
 {
 	struct sockaddr_vm to = { .svm_family = AF_VSOCK, .svm_cid = cid, .svm_port = port };
@@ -190,7 +209,7 @@ static int begin_connect(int fd, uint32_t cid, uint32_t port)
 		return error_last();
 	if (connect(fd, (struct sockaddr *)&to, sizeof to) == 0)
 		return 0;
-	return errno == EINPROGRESS ? BACKEND_E_PENDING : error_last();
+	return errno == EINPROGRESS ? BACKEND_E_PENDING : connect_error(errno);
 }
 
 static int afvsock_connect(struct backend *b, const struct vsock_addr *src,
@@ -204,7 +223,7 @@ static int afvsock_connect(struct backend *b, const struct vsock_addr *src,
 	if ((r = open_socket(&fd)) < 0)
 		return r;
 	result = begin_connect(fd, a->config.cid, dst->port);
-	if (result < 0) {
+	if (result && result != BACKEND_E_PENDING) {
 		fd_close(&fd);
 		return result;
 	}
@@ -227,16 +246,14 @@ static void afvsock_explain(struct backend *b, const struct vsock_addr *dst, int
 	const struct afvsock *a = afvsock_of(b);
 	const char *cure = "";
 
-	if (error == -ECONNRESET || error == -ECONNREFUSED)
-		cure = ": nobody listens there; start the program that does";
-	else if (error == -ENODEV || error == -ENETUNREACH || error == -EHOSTUNREACH)
+	if (error == BACKEND_E_NOBODY)
+		cure = "; start the program that does";
+	else if (error == BACKEND_E_NO_ROUTE)
 		cure = a->config.cid == VMADDR_CID_LOCAL ?
 			": is the kernel module vsock_loopback there?" :
 			": is that CID running, and the kernel's module for it there?";
-	else if (error == -ETIMEDOUT)
-		cure = ": it does not answer";
 	snprintf(text, size, "port %u of CID %u, by AF_VSOCK: %s%s", dst->port, a->config.cid,
-		 error_str(error), cure);
+		 backend_str_error(error), cure);
 }
 
 /* ---- life ---- */
@@ -253,7 +270,6 @@ static void afvsock_free(struct backend *b)
 }
 
 static const struct backend_ops afvsock_ops = {
-	.name = "AF_VSOCK",
 	.serves = afvsock_serves,
 	.connect = afvsock_connect,
 	.explain = afvsock_explain,
@@ -276,7 +292,7 @@ static int listen_on(struct afvsock *a, uint32_t number)
 	struct sockaddr_vm at = {
 		.svm_family = AF_VSOCK, .svm_cid = VMADDR_CID_ANY, .svm_port = number,
 	};
-	struct port *p = &a->ports[a->n_ports++];
+	struct listen_port *p = &a->ports[a->n_ports++];
 	struct acceptor_config acceptor = {
 		.loop = a->config.loop, .listener = &p->listener, .tag = a->config.tag,
 		.what = "a host client", .per_event = ACCEPTS_PER_EVENT,
@@ -300,9 +316,10 @@ static int listen_on(struct afvsock *a, uint32_t number)
 static int check_family(const struct afvsock *a)
 {
 	int fd, r = open_socket(&fd);
+	bool is_there = !(r < 0 && errno == EAFNOSUPPORT);
 
 	fd_close(&fd);
-	if (r == -EAFNOSUPPORT)
+	if (!is_there)
 		log_err(a->config.tag, "forward-cid %u: this kernel has no AF_VSOCK (is the "
 			"module vsock there?)", a->config.cid);
 	else if (r < 0)

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "util/error.h"
+#include "util/fd.h"
 
 enum {
 	RETRY_FIRST_MS = 5,
@@ -34,10 +35,15 @@ void dialer_deinit(struct dialer *dialer)
 	loop_timer_cancel(dialer->config.loop, &dialer->timer);
 }
 
-void dial_init(struct dial *d)
+void dial_init(struct dial *d, void (*done)(struct dial *d, int result))
 {
-	*d = (struct dial){ .fd = -1 };
+	*d = (struct dial){ .fd = -1, .done = done };
 	list_init(&d->node);
+}
+
+int dial_take_fd(struct dial *d)
+{
+	return fd_take(&d->fd);
 }
 
 /* The timer goes by the port that is tried first; they are in that order. */
@@ -91,8 +97,10 @@ static struct dial_port *add_port(struct dialer *dialer, uint32_t number)
 	return port;
 }
 
-int dial_begin(struct dialer *dialer, struct dial *d, uint32_t port, uint64_t give_up_ms)
+int dial_begin(struct dialer *dialer, struct dial *d, int fd, uint32_t port,
+	       uint64_t give_up_ms)
 {
+	d->fd = fd;
 	d->port = find_port(dialer, port);
 	if (!d->port)
 		d->port = add_port(dialer, port);
@@ -118,6 +126,7 @@ static void leave_port(struct dial *d)
 
 void dial_cancel(struct dialer *dialer, struct dial *d)
 {
+	fd_close(&d->fd);
 	if (!d->port)
 		return;
 	leave_port(d);
@@ -140,7 +149,7 @@ static void try_port(struct dialer *dialer, struct dial_port *port, uint64_t now
 	struct dial *d = container_of(port->dials.next, struct dial, node);
 	int r = dialer->config.connect(dialer->config.ctx, d->fd, port->number);
 
-	if (r == -EAGAIN && now_ms < d->give_up_ms) {
+	if (r == DIAL_E_BUSY && now_ms < d->give_up_ms) {
 		postpone(dialer, port, now_ms);
 		return;
 	}

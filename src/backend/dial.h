@@ -16,10 +16,12 @@
 #include "util/list.h"
 #include "util/loop.h"
 
+enum { DIAL_E_BUSY = 1 };
+
 struct dialer_config {
 	struct loop *loop;			/* borrowed */
-	/* Connects the socket @fd to @port: 0; -EAGAIN: its backlog is full; -errno. Never
-	 * blocks, never calls back. */
+	/* Connects the socket @fd to @port: 0; DIAL_E_BUSY: its backlog is full; another
+	 * outcome, which done() is told. Never blocks, never calls back. */
 	int (*connect)(void *ctx, int fd, uint32_t port);
 	void *ctx;
 };
@@ -31,10 +33,11 @@ struct dialer {
 };
 
 struct dial {					/* one connect that waits */
-	int fd;					/* borrowed */
+	int fd;					/* owned; -1: it waits for nothing */
 	uint64_t give_up_ms;
-	/* It is over: 0; -EAGAIN: the time is; -errno. May free it. */
-	void (*done)(struct dial *d, int error);
+	/* It is over: 0, and dial_take_fd() has the connected socket; DIAL_E_BUSY: still, and
+	 * the time is over; another outcome of connect(). May free it. */
+	void (*done)(struct dial *d, int result);
 	struct dial_port *port;
 	struct list node;			/* dial_port::dials */
 };
@@ -42,8 +45,11 @@ struct dial {					/* one connect that waits */
 void dialer_init(struct dialer *dialer, const struct dialer_config *config);
 void dialer_deinit(struct dialer *dialer);	/* nothing waits any more */
 
-/* Waits for @port with d->fd, whose connect has said -EAGAIN. 0 or -ENOMEM. */
-int dial_begin(struct dialer *dialer, struct dial *d, uint32_t port, uint64_t give_up_ms);
+void dial_init(struct dial *d, void (*done)(struct dial *d, int result));
 
-void dial_init(struct dial *d);			/* waits for nothing */
+/* Waits for @port with the socket @fd, which it takes over, and whose connect has said
+ * DIAL_E_BUSY; until @give_up_ms at most. 0 or -ENOMEM. */
+int dial_begin(struct dialer *dialer, struct dial *d, int fd, uint32_t port,
+	       uint64_t give_up_ms);
+int dial_take_fd(struct dial *d);
 void dial_cancel(struct dialer *dialer, struct dial *d);	/* also if it waits for nothing */

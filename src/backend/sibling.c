@@ -28,7 +28,7 @@ static int sibling_connect(struct backend *b, const struct vsock_addr *src,
 	int r;
 
 	if (!sibling_dir_allows(s->config.dir, s->config.cid, dst->cid))
-		return -EACCES;
+		return BACKEND_E_DENIED;
 	r = sibling_link_open(s, sibling_dir_find(s->config.dir, dst->cid), src, dst, out);
 	return r < 0 ? r : BACKEND_E_PENDING;
 }
@@ -37,14 +37,14 @@ static void sibling_explain(struct backend *b, const struct vsock_addr *dst, int
 			    char *text, size_t size)
 {
 	(void)b;
-	if (error == -EACCES)
+	if (error == BACKEND_E_DENIED)
 		snprintf(text, size, "VM %llu shares no group with this one (groups)",
 			 (unsigned long long)dst->cid);
-	else if (error == -ECONNREFUSED)
+	else if (error == BACKEND_E_NOBODY)
 		snprintf(text, size, "VM %llu runs no guest, or nobody in it listens on port %u",
 			 (unsigned long long)dst->cid, dst->port);
 	else
-		snprintf(text, size, "%s", error_str(error));
+		snprintf(text, size, "%s", backend_str_error(error));
 }
 
 static void sibling_free(struct backend *b)
@@ -56,7 +56,6 @@ static void sibling_free(struct backend *b)
 }
 
 static const struct backend_ops sibling_ops = {
-	.name = "sibling",
 	.serves = sibling_serves,
 	.connect = sibling_connect,
 	.explain = sibling_explain,

@@ -149,7 +149,7 @@ static void be_born(struct end *e)
 	l->window[1] = mux_window(e->mux);
 	set_window(e);
 	if (mux_connect_from_sibling(e->mux, &e->base, &l->src, l->port,
-				     loop_now_ms(e->loop)) < 0)
+				     loop_now_ms(e->loop)))
 		end_close(e, SAID_CLOSED | SAID_ABORTED);
 }
 
@@ -161,12 +161,12 @@ static void hear_outcome(struct end *e)
 	if (!(said & SAID_ACCEPTED)) {
 		if (!(said & SAID_CLOSED))
 			return;
-		error = -ECONNREFUSED;
+		error = BACKEND_E_NOBODY;
 	}
 	e->phase = PHASE_LIVE;
 	e->base.ready = STREAM_IN | STREAM_OUT;
 	set_window(e);				/* the other set its own before it spoke */
-	mux_stream_connected(e->mux, &e->base, error, loop_now_ms(e->loop));
+	mux_stream_connected(e->mux, &e->base, &e->base, error, loop_now_ms(e->loop));
 }
 
 static void on_mail(struct mail *mail)
@@ -242,9 +242,9 @@ static int sibling_read(struct stream *base, const struct iovec *v, int nv, size
 	}
 	base->ready &= ~(unsigned)STREAM_IN;
 	if (said & SAID_ABORTED)
-		return -ECONNRESET;
+		return STREAM_E_RESET;
 	if (said & SAID_CLOSED)			/* what we wrote meanwhile is lost */
-		return spsc_pipe_is_empty(&e->other->in) ? STREAM_E_CLOSED : -ECONNRESET;
+		return spsc_pipe_is_empty(&e->other->in) ? STREAM_E_CLOSED : STREAM_E_RESET;
 	return said & SAID_NO_MORE ? STREAM_E_EOF : STREAM_E_AGAIN;
 }
 
@@ -311,9 +311,9 @@ static int sibling_write(struct stream *base, const struct iovec *v, int nv, siz
 	int r;
 
 	if (said & (SAID_CLOSED | SAID_ABORTED))
-		return -ECONNRESET;
+		return STREAM_E_RESET;
 	if (said & SAID_DEAF)
-		return -EPIPE;
+		return STREAM_E_NO_READER;
 	if ((r = out_pipe_fit(e, v, nv)) < 0)
 		return r;
 	r = spsc_pipe_write(&e->other->in, v, nv, n, &wake);
@@ -370,7 +370,6 @@ static void sibling_close(struct stream *base, bool is_orderly)
 }
 
 static const struct stream_ops sibling_stream_ops = {
-	.name = "sibling",
 	.read = sibling_read,
 	.write = sibling_write,
 	.shutdown = sibling_shutdown,

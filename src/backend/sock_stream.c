@@ -17,7 +17,7 @@ enum { IDLE_OUTS_MAX = 16 };
 
 static const struct stream_ops sock_stream_ops;
 
-static struct sock_stream *stream_of(struct stream *base)
+struct sock_stream *sock_stream_of(struct stream *base)
 {
 	assert(base->ops == &sock_stream_ops);
 	return container_of(base, struct sock_stream, base);
@@ -127,11 +127,21 @@ static size_t take_early(struct sock_stream *s, const struct iovec *v, int nv)
 	return n;
 }
 
+/* Less came than there was room for: is the socket empty? Not at an urgent byte, nor where
+ * descriptors came along, which cut a read short as well. */
+static void note_short_read(struct sock_stream *s)
+{
+	if (!s->saw_rdhup)
+		s->base.ready &= ~(unsigned)STREAM_IN;
+	else if (!s->saw_error)
+		s->is_empty_for_good = true;
+}
+
 static int sock_read(struct stream *base, const struct iovec *v, int nv, size_t *out)
 {
-	struct sock_stream *s = stream_of(base);
-	ssize_t n;
+	struct sock_stream *s = sock_stream_of(base);
 	bool cut;
+	int r;
 
 	if (s->error)
 		return s->error;
@@ -141,30 +151,28 @@ static int sock_read(struct stream *base, const struct iovec *v, int nv, size_t 
 	}
 	if (s->is_empty_for_good)
 		return end_of_stream(s);
-	n = unix_recv(s->fd, v, (size_t)nv, s->may_have_rights, &cut);
-	if (n == -EAGAIN) {
+	r = unix_recv(s->fd, v, (size_t)nv, s->may_have_rights, out, &cut);
+	switch (r) {
+	case 0:
+		if (s->kind->short_read_empties && !s->saw_urgent && !cut &&
+		    *out < iov_total(v, nv))
+			note_short_read(s);
+		return 0;
+	case UNIX_E_AGAIN:
 		base->ready &= ~(unsigned)STREAM_IN;
 		return STREAM_E_AGAIN;
-	}
-	if (n < 0)
-		return (int)n;
-	if (n == 0)
+	case UNIX_E_EOF:
 		return end_of_stream(s);
-	/* Descriptors cut a read short as well. */
-	if (s->kind->short_read_empties && !s->saw_urgent && !cut &&
-	    (size_t)n < iov_total(v, nv)) {
-		if (!s->saw_rdhup)
-			base->ready &= ~(unsigned)STREAM_IN;
-		else if (!s->saw_error)
-			s->is_empty_for_good = true;
+	case UNIX_E_RESET:
+		return STREAM_E_RESET;
+	default:
+		return r;
 	}
-	*out = (size_t)n;
-	return 0;
 }
 
 static int sock_write(struct stream *base, const struct iovec *v, int nv, size_t *out)
 {
-	struct sock_stream *s = stream_of(base);
+	struct sock_stream *s = sock_stream_of(base);
 	union {
 		const struct iovec *c;
 		struct iovec *v;
@@ -176,31 +184,38 @@ static int sock_write(struct stream *base, const struct iovec *v, int nv, size_t
 		n = nv == 1 ? send(s->fd, v->iov_base, v->iov_len, MSG_DONTWAIT | MSG_NOSIGNAL) :
 			sendmsg(s->fd, &mh, MSG_DONTWAIT | MSG_NOSIGNAL);
 	while (n < 0 && errno == EINTR);
-	if (n < 0 && errno == EAGAIN) {
+	if (n >= 0) {
+		*out = (size_t)n;
+		return 0;
+	}
+	switch (errno) {
+	case EAGAIN:
 		base->ready &= ~(unsigned)STREAM_OUT;
 		return STREAM_E_AGAIN;
-	}
-	if (n < 0)
+	case EPIPE:
+		return STREAM_E_NO_READER;
+	case ECONNRESET:
+		return STREAM_E_RESET;
+	default:
 		return error_last();
-	*out = (size_t)n;
-	return 0;
+	}
 }
 
 static int sock_shutdown(struct stream *base, int how)
 {
-	return shutdown(stream_of(base)->fd, how) < 0 ? error_last() : 0;
+	return shutdown(sock_stream_of(base)->fd, how) < 0 ? error_last() : 0;
 }
 
 static void sock_accepted(struct stream *base, const struct vsock_addr *guest)
 {
-	struct sock_stream *s = stream_of(base);
+	struct sock_stream *s = sock_stream_of(base);
 
 	s->kind->accepted(s, guest);
 }
 
 static void sock_wait_for(struct stream *base, unsigned events)
 {
-	struct sock_stream *s = stream_of(base);
+	struct sock_stream *s = sock_stream_of(base);
 
 	s->wants_out = events & STREAM_OUT;
 	if (s->wants_out && !s->has_out && s->source.fd >= 0 &&
@@ -211,14 +226,13 @@ static void sock_wait_for(struct stream *base, unsigned events)
 /* Neither AF_UNIX nor AF_VSOCK has a reset that close(2) could be asked for. */
 static void sock_close(struct stream *base, bool is_orderly)
 {
-	struct sock_stream *s = stream_of(base);
+	struct sock_stream *s = sock_stream_of(base);
 
 	(void)is_orderly;
 	s->kind->close(s);
 }
 
 static const struct stream_ops sock_stream_ops = {
-	.name = "socket",
 	.read = sock_read,
 	.write = sock_write,
 	.shutdown = sock_shutdown,

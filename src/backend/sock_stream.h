@@ -25,7 +25,7 @@ struct sock_kind {
 	/* A read that gives less than was asked for has emptied the socket, so
 	 * what comes next is an edge. (Not at an urgent byte.) */
 	bool short_read_empties;
-	/* An event before the stream is live. May free it. */
+	/* An event before the stream is live: NULL where it always is. May free it. */
 	void (*early_event)(struct sock_stream *s, uint32_t events);
 	/* As in stream_ops. */
 	void (*accepted)(struct sock_stream *s, const struct vsock_addr *guest);
@@ -55,6 +55,8 @@ struct sock_stream {
 	struct mux *mux;
 	struct loop_source source;
 };
+
+struct sock_stream *sock_stream_of(struct stream *base);
 
 /* Takes @fd over. */
 void sock_stream_init(struct sock_stream *s, const struct sock_kind *kind, struct loop *loop,

@@ -4,10 +4,8 @@
  * to the host's port P goes to the unix socket "<path>_P"; a host program that
  * connects to <path> and says "CONNECT P\n" reaches the guest's port P.
  *
- * The attackers are host programs: they connect and say nothing, in pieces or
- * too much, and leave at any moment. Whoever says nothing costs one descriptor
- * for a bounded time, and the oldest such client goes when there are too many.
- * Payload behind the CONNECT line is never taken from the socket with it.
+ * Who connects is kept by handshake.h until its line is there; a connect that has to wait
+ * for room in a backlog, by dial.h. A connection becomes a stream when it is both.
  */
 #pragma once
 
@@ -32,5 +30,5 @@ struct uds_config {
 	struct mux *mux;
 };
 
-/* Binds and listens. 0, or -errno as for listener_open(). */
+/* Binds and listens. 0, or as listener_open(). */
 int uds_new(struct backend **out, const struct uds_config *config);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* One unix socket: what it says before and beside the bytes. */
+/* A connected unix socket as a stream of the packet core. */
 #include "backend/uds_stream.h"
 
 #include <poll.h>
@@ -13,6 +13,12 @@
 #include "util/fd.h"
 #include "util/unix_socket.h"
 
+struct uds_stream {
+	struct sock_stream sock;
+	bool from_host;				/* wants to read an OK */
+	char early[HYBRID_LINE_MAX];
+};
+
 static const struct sock_kind uds_kind;
 
 static struct uds_stream *uds_stream_of(struct sock_stream *sock)
@@ -21,79 +27,43 @@ static struct uds_stream *uds_stream_of(struct sock_stream *sock)
 	return container_of(sock, struct uds_stream, sock);
 }
 
-int uds_stream_new(struct uds_stream **out, struct loop *loop, struct mux *mux, int fd)
+static void uds_stream_free(struct uds_stream *s)
+{
+	sock_stream_deinit(&s->sock);
+	free(s);
+}
+
+int uds_stream_new(struct stream **out, const struct uds_stream_config *config)
 {
 	struct uds_stream *s = malloc(sizeof *s);
+	int fd = config->fd, r;
 
 	if (!s) {
 		fd_close(&fd);
 		return -ENOMEM;
 	}
-	*s = (struct uds_stream){ .owner = NULL };
-	sock_stream_init(&s->sock, &uds_kind, loop, mux, fd);
-	list_init(&s->link);
-	dial_init(&s->dial);
-	*out = s;
+	s->from_host = config->from_host;
+	sock_stream_init(&s->sock, &uds_kind, config->loop, config->mux, fd);
+	s->sock.may_have_rights = config->may_have_rights;
+	memcpy(s->early, config->early ? config->early : "", config->n_early);
+	sock_stream_read_early(&s->sock, s->early, config->n_early);
+	r = sock_stream_register(&s->sock, false);
+	if (r < 0) {
+		uds_stream_free(s);
+		return r;
+	}
+	sock_stream_go_live(&s->sock, config->from_host);
+	*out = &s->sock.base;
 	return 0;
 }
 
-void uds_stream_free(struct uds_stream *s)
+void uds_stream_hang_up(struct stream *base)
 {
-	list_remove(&s->link);
-	loop_timer_cancel(s->sock.loop, &s->timer);
-	if (s->dialer)
-		dial_cancel(s->dialer, &s->dial);
-	sock_stream_deinit(&s->sock);
-	free(s);
-}
+	struct uds_stream *s = uds_stream_of(sock_stream_of(base));
 
-void uds_stream_hang_up(struct uds_stream *s)
-{
 	loop_remove(s->sock.loop, &s->sock.source);
 	unix_hang_up(&s->sock.fd);
 	uds_stream_free(s);
-}
-
-/* The handshake has left behind what a host client sent after its line. */
-void uds_stream_go_live(struct uds_stream *s)
-{
-	s->from_host = s->handshake_ready;
-	sock_stream_go_live(&s->sock, s->from_host);
-}
-
-int uds_stream_read_line(struct uds_stream *s)
-{
-	for (;;) {
-		char *at = s->line + s->line_len, *newline;
-		struct iovec room = { at, sizeof s->line - s->line_len };
-		bool cut;
-		ssize_t n;
-
-		if (!room.iov_len)
-			return -EMSGSIZE;
-		n = unix_recv(s->sock.fd, &room, 1, s->sock.may_have_rights, &cut);
-		if (n < 0)
-			return n == -EAGAIN ? STREAM_E_AGAIN : (int)n;
-		if (n == 0)
-			return STREAM_E_EOF;
-		newline = memchr(at, '\n', (size_t)n);
-		if (newline) {
-			sock_stream_read_early(&s->sock, newline + 1,
-					       (size_t)(at + n - (newline + 1)));
-			s->line_len = (uint8_t)(newline - s->line);
-			return 0;
-		}
-		s->line_len = (uint8_t)(s->line_len + n);
-	}
-}
-
-static void on_early_event(struct sock_stream *sock, uint32_t events)
-{
-	struct uds_stream *s = uds_stream_of(sock);
-
-	(void)events;
-	if (s->handshake_ready)
-		s->handshake_ready(s);
 }
 
 static void on_accepted(struct sock_stream *sock, const struct vsock_addr *guest)
@@ -130,7 +100,6 @@ static void on_close(struct sock_stream *sock)
 
 static const struct sock_kind uds_kind = {
 	.short_read_empties = true,
-	.early_event = on_early_event,
 	.accepted = on_accepted,
 	.is_closed = is_closed,
 	.close = on_close,

@@ -333,7 +333,7 @@ int device_new(struct device **out, const struct device_config *config)
 	r = make_mux(dev);
 	if (!r)
 		r = make_frontend(dev);
-	if (r < 0) {
+	if (r) {
 		device_free(dev);
 		return r;
 	}

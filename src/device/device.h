@@ -52,7 +52,7 @@ struct device_config {
 
 struct device;
 
-/* Listens. 0, or -errno as for listener_open(). */
+/* Listens. 0, or as listener_open(). */
 int device_new(struct device **out, const struct device_config *config);
 void device_free(struct device *dev);
 

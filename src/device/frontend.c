@@ -284,7 +284,7 @@ int frontend_init(struct frontend *fe, const struct frontend_config *config)
 	fe->no_memory.expire = on_no_memory;
 	acceptor_init(&fe->acceptor);
 	r = listener_open(&fe->listener, config->socket, &config->access);
-	if (r < 0)
+	if (r)
 		return r;
 	return acceptor_start(&fe->acceptor, &acceptor);
 }

@@ -86,7 +86,7 @@ struct frontend {
 	struct log_once failures;		/* enum in frontend.c */
 };
 
-/* Listens. 0, or -errno as for listener_open(). */
+/* Listens. 0, or as listener_open(). */
 int frontend_init(struct frontend *fe, const struct frontend_config *config);
 void frontend_deinit(struct frontend *fe);	/* also after a failed or no init */
 

@@ -37,7 +37,7 @@ static void on_readable(struct loop_source *source, uint32_t events)
 	for (int i = 0; i < a->burst && source->fd >= 0; i++) {
 		int fd, r = listener_accept(a->config.listener, &fd);
 
-		if (r == -EAGAIN) {
+		if (r == LISTENER_E_NONE) {
 			a->burst = 1;
 			return;
 		}

@@ -7,6 +7,9 @@
  *   -errno          we or the host failed: end that object or pass it up
  *   MODULE_E_* > 0  an outcome the caller must handle, documented at the function
  *
+ * Nobody matches a -errno by value: what somebody has to tell apart has a name. A check
+ * that says why something is refused returns that, and NULL for "fine".
+ *
  * A program error of our own is an assert, on in release builds too; never on a
  * value that a peer can choose.
  */
@@ -31,8 +34,11 @@ static inline bool error_is_shortage(int error)
 		error == -ENOSPC;
 }
 
-/* The text of a -errno. */
-static inline const char *error_str(int error)
+/* A number below 192 for each outcome, -errno and MODULE_E_* alike: for log_once. */
+static inline unsigned error_kind(int error)
 {
-	return strerrordesc_np(error < 0 ? -error : error);
+	return error < 0 ? (unsigned)-error : 134 + (unsigned)error;
 }
+
+/* The text of a -errno; never NULL. From signal handlers too. */
+const char *error_str(int error);

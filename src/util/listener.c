@@ -49,7 +49,7 @@ static int make_addr(struct sockaddr_un *sa, const char *path)
 	if (len == 0)
 		return -ENOENT;
 	if (len >= sizeof sa->sun_path)
-		return -ENAMETOOLONG;
+		return LISTENER_E_NAME_LENGTH;
 	*sa = (struct sockaddr_un){ .sun_family = AF_UNIX };
 	memcpy(sa->sun_path, path, len + 1);
 	return 0;
@@ -64,14 +64,16 @@ static int check_name(const char *path)
 	if (lstat(path, &st) < 0)
 		return errno == ENOENT ? 0 : error_last();
 	if (!S_ISSOCK(st.st_mode))
-		return -EEXIST;
+		return LISTENER_E_OTHER_FILE;
 	if ((r = unix_socket(&fd)) < 0)
 		return r;
 	r = unix_connect(fd, path);
 	fd_close(&fd);
-	if (r == -ECONNREFUSED || r == -ENOENT)
+	if (r == UNIX_E_NOBODY || r == UNIX_E_NO_NAME)
 		return 0;
-	return r == 0 || r == -EAGAIN || r == -EPROTOTYPE ? -EADDRINUSE : r;
+	if (r == UNIX_E_DENIED)
+		return -EACCES;
+	return r < 0 ? r : LISTENER_E_BUSY;
 }
 
 /* The name to bind under: one character more, or another last one at the limit. */
@@ -80,7 +82,7 @@ static int make_temporary(struct sockaddr_un *sa, const char *path)
 	size_t len = strlen(path);
 	int r = make_addr(sa, path);
 
-	if (r < 0)
+	if (r)
 		return r;
 	if (len + 1 < sizeof sa->sun_path)
 		len++;
@@ -97,7 +99,7 @@ int listener_open(struct listener *l, const char *path, const struct listener_ac
 	int r;
 
 	listener_init(l);
-	if ((r = check_name(path)) < 0 || (r = make_temporary(&sa, path)) < 0)
+	if ((r = check_name(path)) || (r = make_temporary(&sa, path)))
 		return r;
 	if (unlink(sa.sun_path) < 0 && errno != ENOENT)
 		return error_last();
@@ -131,13 +133,15 @@ fail:
 	return r;
 }
 
-static const char *str_error(int error)
+const char *listener_str_error(int error)
 {
 	switch (error) {
-	case -EADDRINUSE:
+	case LISTENER_E_BUSY:
 		return "somebody listens there already";
-	case -EEXIST:
+	case LISTENER_E_OTHER_FILE:
 		return "a file that is not a socket is in the way";
+	case LISTENER_E_NAME_LENGTH:
+		return "longer than the name of a socket can be";
 	default:
 		return error_str(error);
 	}
@@ -149,9 +153,9 @@ void listener_explain(const char *path, int error, char text[LISTENER_TEXT_MAX])
 
 	if (check_name(path) == 0 && make_temporary(&sa, path) == error)
 		snprintf(text, LISTENER_TEXT_MAX, "its temporary name %s: %s", sa.sun_path,
-			 str_error(error));
+			 listener_str_error(error));
 	else
-		snprintf(text, LISTENER_TEXT_MAX, "%s", str_error(error));
+		snprintf(text, LISTENER_TEXT_MAX, "%s", listener_str_error(error));
 }
 
 static void unlink_ours(const struct listener *l)
@@ -187,7 +191,7 @@ int listener_accept(struct listener *l, int *out)
 		fd = accept4(l->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 	while (fd < 0 && (errno == EINTR || errno == ECONNABORTED));
 	if (fd < 0)
-		return error_last();
+		return errno == EAGAIN ? LISTENER_E_NONE : error_last();
 	*out = fd;
 	return 0;
 }

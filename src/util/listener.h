@@ -32,9 +32,18 @@ struct listener_access {
 	gid_t gid;				/* (gid_t)-1: ours */
 };
 
-/* -EADDRINUSE: somebody listens there; -EEXIST: another kind of file is there;
- * -ENAMETOOLONG; -errno. Blocks no longer than a file system does. */
+enum {
+	LISTENER_E_BUSY = 1,			/* somebody listens there */
+	LISTENER_E_OTHER_FILE,			/* another kind of file is there */
+	LISTENER_E_NAME_LENGTH,			/* no socket has such a long name */
+	LISTENER_E_NONE,			/* nobody has come */
+};
+
+/* 0; LISTENER_E_BUSY, _OTHER_FILE, _NAME_LENGTH; -errno. Blocks no longer than a file
+ * system does. */
 int listener_open(struct listener *l, const char *path, const struct listener_access *access);
+
+const char *listener_str_error(int error);	/* LISTENER_E_* or -errno, for people */
 
 /* Why listener_open() failed, for people: looks again at what is in the way, and at
  * which of the two names. */
@@ -46,5 +55,5 @@ void listener_deinit(struct listener *l);	/* removes the name if it is still our
  * From any thread, for a process that is about to end. */
 void listener_unlink_all(void);
 
-/* The next connection, non-blocking; -EAGAIN: none. */
+/* The next connection, non-blocking. 0; LISTENER_E_NONE; -errno. */
 int listener_accept(struct listener *l, int *out);

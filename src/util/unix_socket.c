@@ -25,17 +25,36 @@ int unix_socket(int *out)
 	return 0;
 }
 
+static int connect_error(void)
+{
+	switch (errno) {
+	case EAGAIN:
+		return UNIX_E_AGAIN;
+	case ENOENT:
+		return UNIX_E_NO_NAME;
+	case ECONNREFUSED:
+		return UNIX_E_NOBODY;
+	case EPROTOTYPE:
+		return UNIX_E_OTHER_TYPE;
+	case EACCES:
+	case EPERM:
+		return UNIX_E_DENIED;
+	default:
+		return error_last();
+	}
+}
+
 int unix_connect(int fd, const char *path)
 {
 	struct sockaddr_un sa = { .sun_family = AF_UNIX };
 	size_t len = strlen(path);
 
 	if (len == 0)
-		return -ENOENT;
+		return UNIX_E_NO_NAME;
 	if (len >= sizeof sa.sun_path)
-		return -ENAMETOOLONG;
+		return UNIX_E_NAME_LENGTH;
 	memcpy(sa.sun_path, path, len + 1);
-	return connect(fd, (struct sockaddr *)&sa, sizeof sa) < 0 ? error_last() : 0;
+	return connect(fd, (struct sockaddr *)&sa, sizeof sa) < 0 ? connect_error() : 0;
 }
 
 bool unix_refuse_rights(int fd)
@@ -72,7 +91,30 @@ static bool close_rights(struct msghdr *mh)
 	return had_any;
 }
 
-ssize_t unix_recv(int fd, const struct iovec *iov, size_t n, bool may_have_rights, bool *cut)
+/* What recv() and recvmsg() have returned. */
+static int received(ssize_t n, size_t *got)
+{
+	if (n > 0) {
+		*got = (size_t)n;
+		return 0;
+	}
+	if (n == 0)
+		return UNIX_E_EOF;
+	return errno == EAGAIN ? UNIX_E_AGAIN : errno == ECONNRESET ? UNIX_E_RESET : error_last();
+}
+
+static int recv_bytes(int fd, const struct iovec *iov, size_t *got)
+{
+	ssize_t n;
+
+	do
+		n = recv(fd, iov->iov_base, iov->iov_len, MSG_DONTWAIT);
+	while (n < 0 && errno == EINTR);
+	return received(n, got);
+}
+
+int unix_recv(int fd, const struct iovec *iov, size_t n, bool may_have_rights, size_t *got,
+	      bool *cut)
 {
 	union {
 		struct cmsghdr align;
@@ -83,39 +125,36 @@ ssize_t unix_recv(int fd, const struct iovec *iov, size_t n, bool may_have_right
 		struct iovec *v;
 	} to = { .c = iov };			/* recvmsg writes behind it, not to it */
 	struct msghdr mh;
-	ssize_t got;
+	ssize_t r;
 
-	if (n == 1 && !may_have_rights) {
-		do
-			got = recv(fd, iov->iov_base, iov->iov_len, MSG_DONTWAIT);
-		while (got < 0 && errno == EINTR);
-		*cut = false;
-		return got < 0 ? error_last() : got;
-	}
+	*cut = false;
+	if (n == 1 && !may_have_rights)
+		return recv_bytes(fd, iov, got);
 	do {
 		mh = (struct msghdr){ .msg_iov = to.v, .msg_iovlen = n };
 		if (may_have_rights) {
 			mh.msg_control = control.bytes;
 			mh.msg_controllen = sizeof control.bytes;
 		}
-		got = recvmsg(fd, &mh, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-	} while (got < 0 && errno == EINTR);
-	if (got < 0)
-		return error_last();
-	*cut = mh.msg_flags & MSG_CTRUNC;
-	if (may_have_rights && mh.msg_controllen && close_rights(&mh))
-		*cut = true;
-	return got;
+		r = recvmsg(fd, &mh, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+	} while (r < 0 && errno == EINTR);
+	if (r >= 0) {
+		*cut = mh.msg_flags & MSG_CTRUNC;
+		if (may_have_rights && mh.msg_controllen && close_rights(&mh))
+			*cut = true;
+	}
+	return received(r, got);
 }
 
 void unix_hang_up(int *fd)
 {
 	char dropped[4096];
 	struct iovec iov = { dropped, sizeof dropped };
+	size_t got;
 	bool cut;
 
 	for (int i = 0; i < HANG_UP_READS; i++)
-		if (unix_recv(*fd, &iov, 1, true, &cut) <= 0)
+		if (unix_recv(*fd, &iov, 1, true, &got, &cut))
 			break;
 	closer_close(fd);
 }

@@ -18,11 +18,22 @@
 #define SO_PASSRIGHTS	83
 #endif
 
+enum {
+	UNIX_E_AGAIN = 1,			/* not now: nothing has come, or a full backlog */
+	UNIX_E_EOF,
+	UNIX_E_RESET,				/* the peer closed without having read all */
+	UNIX_E_NO_NAME,				/* there is no such file */
+	UNIX_E_NOBODY,				/* nobody listens at it */
+	UNIX_E_OTHER_TYPE,			/* not at a stream socket */
+	UNIX_E_DENIED,				/* its mode, or that of a folder, says no */
+	UNIX_E_NAME_LENGTH,			/* no socket has such a long name */
+};
+
 /* A non-blocking stream socket. 0 or -errno. */
 int unix_socket(int *out);
 
-/* Connects to a named unix socket without blocking: 0; -EAGAIN: its backlog is
- * full, try again on the same socket; -errno. */
+/* Connects to a named unix socket without blocking. 0; UNIX_E_AGAIN: try again on the same
+ * socket; one of the other UNIX_E_* behind UNIX_E_RESET; -errno. */
 int unix_connect(int fd, const char *path);
 
 /* From now on the peers of @fd, and of what is accepted from it, cannot pass
@@ -33,11 +44,13 @@ bool unix_refuse_rights(int fd);
 void unix_keep_urgent_inline(int fd);
 
 /*
- * recvmsg(2) without blocking, again if it was interrupted: bytes, 0 at the end, or
- * -errno. With @may_have_rights, descriptors that came along are closed elsewhere;
- * *@cut: there were some, so there may be more bytes than were read.
+ * recvmsg(2) without blocking, again if it was interrupted. 0 and *@got > 0 bytes;
+ * UNIX_E_AGAIN, UNIX_E_EOF, UNIX_E_RESET; -errno. With @may_have_rights, descriptors that
+ * came along are closed elsewhere; *@cut: there were some, so there may be more bytes than
+ * were read.
  */
-ssize_t unix_recv(int fd, const struct iovec *iov, size_t n, bool may_have_rights, bool *cut);
+int unix_recv(int fd, const struct iovec *iov, size_t n, bool may_have_rights, size_t *got,
+	      bool *cut);
 
 /* Closes a connection that we have nothing to say to, after dropping what it has sent,
  * up to 64 KiB: an AF_UNIX peer reads an end then, not ECONNRESET. */

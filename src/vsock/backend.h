@@ -15,14 +15,30 @@
 struct mux;
 struct backend;
 
-enum { BACKEND_E_PENDING = 1 };
+enum {
+	BACKEND_E_PENDING = 1,			/* the outcome will be told */
+	/* Why a connect comes to nothing, besides -errno. */
+	BACKEND_E_NO_ROUTE,			/* nobody answers for the CID */
+	BACKEND_E_NO_GUEST,			/* no guest is running */
+	BACKEND_E_FULL,				/* as many connections as may be */
+	BACKEND_E_NAME_TAKEN,			/* there is one of that name */
+	BACKEND_E_NOBODY,			/* nobody listens */
+	BACKEND_E_OTHER_TYPE,			/* ... at a socket of this type */
+	BACKEND_E_DENIED,			/* it may not */
+	BACKEND_E_BUSY,				/* the backlog of who listens stays full */
+	BACKEND_E_TIMEOUT,			/* no answer */
+	BACKEND_E_BAD_NAME,			/* no such socket can be */
+	BACKEND_NUM_E,
+};
+
+const char *backend_str_error(int error);	/* BACKEND_E_* or -errno, for people */
 
 struct backend_ops {
-	const char *name;
 	/* Does this backend answer for @cid? */
 	bool (*serves)(struct backend *b, uint64_t cid);
 	/* Opens a stream from the guest's @src to @dst. 0; BACKEND_E_PENDING: *out
-	 * is there, mux_stream_connected() tells the outcome; -errno: refused. */
+	 * is there, mux_stream_connected() tells the outcome; BACKEND_E_* or -errno:
+	 * refused. Never blocks. */
 	int (*connect)(struct backend *b, const struct vsock_addr *src,
 		       const struct vsock_addr *dst, struct stream **out);
 	/* Says, for an operator, what is wrong and what to do where connecting to @dst
@@ -57,8 +73,8 @@ uint32_t mux_window(const struct mux *mux);
 /*
  * A stream that wants to talk to the guest's @port: of a host program, whose port at
  * the CID @host_cid is chosen here; or of a sibling's guest at @from. 0: @stream is
- * taken over. Otherwise the caller keeps it: -ENOTCONN: no guest is running; -ENOBUFS:
- * too many connections (siblings get half of them, see shares.h); -EADDRINUSE; -ENOMEM.
+ * taken over. Otherwise the caller keeps it: BACKEND_E_NO_GUEST; BACKEND_E_FULL (siblings
+ * get half of the connections, see shares.h); BACKEND_E_NAME_TAKEN; -ENOMEM.
  */
 int mux_connect_from_host(struct mux *mux, struct stream *stream, uint64_t host_cid,
 			  uint32_t port, uint64_t now_ms);
@@ -67,5 +83,9 @@ int mux_connect_from_sibling(struct mux *mux, struct stream *stream,
 
 /* s->ready has changed. */
 void mux_stream_ready(struct mux *mux, struct stream *s, uint64_t now_ms);
-/* After BACKEND_E_PENDING: 0 or -errno. A failed stream is closed. */
-void mux_stream_connected(struct mux *mux, struct stream *s, int error, uint64_t now_ms);
+/*
+ * After BACKEND_E_PENDING: BACKEND_E_* or -errno, and @s is closed; or 0, and the connection
+ * goes on with @live: @s itself, or another stream in its place, and @s is closed.
+ */
+void mux_stream_connected(struct mux *mux, struct stream *s, struct stream *live, int error,
+			  uint64_t now_ms);

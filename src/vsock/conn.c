@@ -93,11 +93,15 @@ void conn_begin_requested(struct conn *c)
 	c->request_pending = true;
 }
 
-void conn_connected(struct conn *c, int error)
+void conn_connected(struct conn *c, struct stream *live)
 {
-	if (c->state != CONN_CONNECTING)
-		return;
-	if (error) {
+	if (live && live != c->stream) {
+		if (c->stream)
+			c->stream->ops->close(c->stream, false);
+		c->stream = live;
+		live->conn = c;
+	}
+	if (!live) {
 		conn_reset(c, CONN_END_REFUSED);
 	} else {
 		c->state = CONN_OPEN;
@@ -322,7 +326,7 @@ const char *conn_str_end(enum conn_end why)
 	static const char *const text[] = {
 		[CONN_END_NONE] = "not at all",
 		[CONN_END_GUEST] = "closed by the guest", [CONN_END_HOST] = "closed by the host",
-		[CONN_END_GUEST_RST] = "reset by the guest",
+		[CONN_END_GUEST_RST] = "reset by the guest", [CONN_END_HOST_RST] = "reset by the host",
 		[CONN_END_GUEST_GONE] = "the guest was reset or is gone",
 		[CONN_END_GUEST_STOPPED] = "the guest stays stopped",
 		[CONN_END_MEMORY_LOST] = "guest memory vanished",

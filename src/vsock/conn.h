@@ -77,9 +77,10 @@ enum conn_end {					/* why a connection ends */
 	CONN_END_NONE,				/* it does not */
 	CONN_END_GUEST,				/* the guest had shut it down, and the host has all */
 	CONN_END_HOST,				/* the host had closed it, and the guest has all */
-	CONN_END_GUEST_RST,			/* ... reset it, or refused it */
-	CONN_END_GUEST_GONE,			/* ... is gone, or new */
-	CONN_END_GUEST_STOPPED,			/* ... has been stopped for too long */
+	CONN_END_GUEST_RST,			/* the guest reset it, or refused it */
+	CONN_END_HOST_RST,			/* the host did */
+	CONN_END_GUEST_GONE,			/* the guest is gone, or new */
+	CONN_END_GUEST_STOPPED,			/* it has been stopped for too long */
 	CONN_END_MEMORY_LOST,			/* what the guest had sent is not to be believed */
 	CONN_END_PROTOCOL,			/* a packet that must not come */
 	CONN_END_CREDIT,			/* more bytes than it had credit for */
@@ -171,7 +172,7 @@ void conn_free(struct conn *c);			/* closes the stream */
 /* Set-up. A guest-initiated one begins by the guest's REQUEST. */
 void conn_begin_connecting(struct conn *c, const struct pkt *request);
 void conn_begin_requested(struct conn *c);
-void conn_connected(struct conn *c, int error);	/* of the stream: 0 or -errno */
+void conn_connected(struct conn *c, struct stream *live);	/* NULL: it could not be */
 
 /* A packet from the guest. Its payload goes to the stream by way of @gather, in which
  * nothing of another connection is. */

@@ -53,7 +53,7 @@ void conn_close_stream(struct conn *c);
 
 /* ---- conn_to_host.c ---- */
 
-/* After the last byte of the stream: @r is STREAM_E_EOF, STREAM_E_CLOSED or -errno. */
+/* After the last byte of the stream: @r is what its read has said. */
 void conn_read_ended(struct conn *c, int r);
 
 /* All that the guest sent is with the host, which it may be told now. */

@@ -30,17 +30,22 @@ void conn_host_has_all(struct conn *c)
 	}
 }
 
-/* Writing to the stream failed; the host may still have something to say. What it has
- * not taken is lost: the guest's fwd_cnt never covers it, and in the end there is a reset. */
-static void host_stops_reading(struct conn *c, int error)
+/* Writing to the stream failed, as @r says; the host may still have something to say. What
+ * it has not taken is lost: the guest's fwd_cnt never covers it, and in the end there is a
+ * reset. */
+static void host_stops_reading(struct conn *c, int r)
 {
-	c->host_lost_data |= c->to_host.len && error != -EPIPE;
-	c->host_failed |= c->to_host.len || error == -ECONNRESET;
+	c->host_lost_data |= c->to_host.len && r != STREAM_E_NO_READER;
+	c->host_failed |= c->to_host.len || r == STREAM_E_RESET;
 	byte_ring_deinit(&c->to_host);
 	c->host_read_closed = true;
-	if (c->state == CONN_LINGERING || (error != -EPIPE && error != -ECONNRESET)) {
-		c->error = error;
+	if (r < 0) {
+		c->error = r;
 		conn_reset(c, CONN_END_HOST_ERROR);
+		return;
+	}
+	if (c->state == CONN_LINGERING) {
+		conn_reset(c, CONN_END_HOST_LEFT);
 		return;
 	}
 	c->shutdown_pending |= VSOCK_SHUTDOWN_RCV;
@@ -109,7 +114,7 @@ void conn_stream_ready(struct conn *c)
 	if (c->state == CONN_LINGERING)
 		c->stream->ready |= STREAM_OUT;
 	if (c->stream->ready & STREAM_READ_CLOSED && !c->host_read_closed)
-		host_stops_reading(c, -EPIPE);
+		host_stops_reading(c, STREAM_E_NO_READER);
 	else if (c->to_host.len)
 		drain(c);
 	if (c->state == CONN_OPEN && c->stream->ready & STREAM_HUP &&
@@ -119,9 +124,9 @@ void conn_stream_ready(struct conn *c)
 
 void conn_read_ended(struct conn *c, int r)
 {
-	if (r < 0) {
-		c->error = r;
-		conn_reset(c, CONN_END_HOST_ERROR);
+	if (r < 0 || r == STREAM_E_RESET) {
+		c->error = r < 0 ? r : 0;
+		conn_reset(c, r < 0 ? CONN_END_HOST_ERROR : CONN_END_HOST_RST);
 		return;
 	}
 	c->host_write_closed = true;

@@ -211,7 +211,7 @@ static void on_stray(struct mux *mux, const struct pkt *pkt, uint64_t now_ms)
 		return;
 	}
 	r = mux_on_request(mux, pkt, now_ms);
-	if (r < 0) {
+	if (r) {
 		mux->stats.refused++;
 		mux_log_refused(mux, &pkt->src, &pkt->dst, r);
 		reply_rst(mux, pkt);
@@ -381,13 +381,18 @@ void mux_stream_ready(struct mux *mux, struct stream *s, uint64_t now_ms)
 	mux_finish(mux, c, now_ms);
 }
 
-void mux_stream_connected(struct mux *mux, struct stream *s, int error, uint64_t now_ms)
+void mux_stream_connected(struct mux *mux, struct stream *s, struct stream *live, int error,
+			  uint64_t now_ms)
 {
 	struct conn *c = s->conn;
 
 	mux_end_pending(c);
-	if (error < 0 && c->state == CONN_CONNECTING)
-		mux_log_refused(mux, &c->guest, &c->peer, error);
-	conn_connected(c, error);
+	if (c->state == CONN_CONNECTING) {
+		if (error)
+			mux_log_refused(mux, &c->guest, &c->peer, error);
+		conn_connected(c, error ? NULL : live);
+	} else if (!error && live != s) {
+		live->ops->close(live, false);
+	}
 	mux_finish(mux, c, now_ms);
 }

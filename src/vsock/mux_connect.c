@@ -22,16 +22,16 @@ static bool is_full(const struct mux *mux)
 void mux_log_refused(struct mux *mux, const struct vsock_addr *src, const struct vsock_addr *dst,
 		     int error)
 {
-	bool is_first = log_once_pass(&mux->from_guest, (unsigned)-error);
+	bool is_first = log_once_pass(&mux->from_guest, error_kind(error));
 	struct backend *b = mux_route(mux, dst->cid);
 	char why[320];
 
 	if (!is_first)
-		snprintf(why, sizeof why, "%s", error_str(error));
+		snprintf(why, sizeof why, "%s", backend_str_error(error));
 	else if (!b)
 		snprintf(why, sizeof why, "nobody has CID %llu: the host is CID 2, siblings "
 			 "are VMs of this process", (unsigned long long)dst->cid);
-	else if (error == -ENOBUFS && is_full(mux))
+	else if (error == BACKEND_E_FULL)
 		snprintf(why, sizeof why, "the guest has %zu connections, as many as "
 			 "max-connections lets it have", mux->n_conns);
 	else
@@ -47,11 +47,11 @@ int mux_on_request(struct mux *mux, const struct pkt *pkt, uint64_t now_ms)
 	int r;
 
 	if (!b)
-		return -ENETUNREACH;
+		return BACKEND_E_NO_ROUTE;
 	if (is_full(mux))
-		return -ENOBUFS;
+		return BACKEND_E_FULL;
 	r = b->ops->connect(b, &pkt->src, &pkt->dst, &stream);
-	if (r < 0)
+	if (r && r != BACKEND_E_PENDING)
 		return r;
 	c = mux_conn_new(mux, &pkt->src, &pkt->dst, stream);
 	if (!c) {
@@ -60,8 +60,8 @@ int mux_on_request(struct mux *mux, const struct pkt *pkt, uint64_t now_ms)
 	}
 	conn_table_add(&mux->table, c);
 	conn_begin_connecting(c, pkt);
-	if (r == 0)
-		conn_connected(c, 0);
+	if (!r)
+		conn_connected(c, stream);
 	mux_finish(mux, c, now_ms);
 	return 0;
 }
@@ -69,7 +69,7 @@ int mux_on_request(struct mux *mux, const struct pkt *pkt, uint64_t now_ms)
 /* The guest answers a connect with RST: mostly nobody listens there. */
 void mux_log_guest_refuses(struct mux *mux, const struct conn *c)
 {
-	log_first(&mux->to_guest, ECONNREFUSED, mux->config.tag, "%s refused by the guest: "
+	log_first(&mux->to_guest, error_kind(BACKEND_E_NOBODY), mux->config.tag, "%s refused by the guest: "
 		  "nobody in it listens on vsock port %u", mux_path(c).text, c->guest.port);
 }
 
@@ -80,14 +80,14 @@ void mux_log_expired(struct mux *mux, const struct conn *c)
 			    "%s: %u bytes given up, the host does not read", mux_path(c).text,
 			    c->to_host.len);
 	else if (c->state == CONN_CONNECTING)
-		mux_log_refused(mux, &c->guest, &c->peer, -ETIMEDOUT);
+		mux_log_refused(mux, &c->guest, &c->peer, BACKEND_E_TIMEOUT);
 	else if (c->state == CONN_REQUESTED)
-		log_first(&mux->to_guest, ETIMEDOUT, mux->config.tag, "%s refused: the guest "
+		log_first(&mux->to_guest, error_kind(BACKEND_E_TIMEOUT), mux->config.tag, "%s refused: the guest "
 			  "has not answered for %u ms; does it hang, or has it lost its vsock "
 			  "driver?", mux_path(c).text, mux->config.request_ms);
 }
 
-/* @peer: who calls; 0 or -errno as for mux_connect_from_host(). */
+/* @peer: who calls. 0 or -ENOMEM. */
 static int connect_guest(struct mux *mux, struct stream *stream, const struct vsock_addr *peer,
 			 enum share share, uint32_t port, uint64_t now_ms)
 {
@@ -106,21 +106,22 @@ static int connect_guest(struct mux *mux, struct stream *stream, const struct vs
 static int can_be_called(const struct mux *mux)
 {
 	if (!mux->is_running)
-		return -ENOTCONN;
-	return is_full(mux) ? -ENOBUFS : 0;
+		return BACKEND_E_NO_GUEST;
+	return is_full(mux) ? BACKEND_E_FULL : 0;
 }
 
 /* A host program may well call again and again until the guest has booted. */
 static void log_call_refused(struct mux *mux, uint64_t cid, uint32_t port, int error)
 {
-	if (error == -ENOTCONN)
-		log_first(&mux->to_guest, ENOTCONN, mux->config.tag, "connect from CID %llu to "
+	if (error == BACKEND_E_NO_GUEST)
+		log_first(&mux->to_guest, error_kind(error), mux->config.tag, "connect from CID %llu to "
 			  "port %u refused: no guest is running, or its vsock driver has not "
 			  "started the device yet", (unsigned long long)cid, port);
 	else
-		log_limited(error_is_shortage(error) ? LEVEL_WARN : LEVEL_DEBUG, mux->config.tag,
+		log_limited(error == BACKEND_E_FULL || error_is_shortage(error) ? LEVEL_WARN :
+			    LEVEL_DEBUG, mux->config.tag,
 			    "connect from CID %llu to port %u refused: %s",
-			    (unsigned long long)cid, port, error_str(error));
+			    (unsigned long long)cid, port, backend_str_error(error));
 }
 
 int mux_connect_from_host(struct mux *mux, struct stream *stream, uint64_t host_cid,
@@ -133,7 +134,7 @@ int mux_connect_from_host(struct mux *mux, struct stream *stream, uint64_t host_
 		peer.port = host_ports_take(&mux->ports, &mux->table, host_cid, port);
 		r = connect_guest(mux, stream, &peer, SHARE_NONE, port, now_ms);
 	}
-	if (r < 0)
+	if (r)
 		log_call_refused(mux, host_cid, port, r);
 	return r;
 }
@@ -145,12 +146,12 @@ int mux_connect_from_sibling(struct mux *mux, struct stream *stream,
 	int r = can_be_called(mux);
 
 	if (!r && share == SHARE_NONE)
-		r = -ENOBUFS;
+		r = BACKEND_E_FULL;
 	if (!r && conn_table_find(&mux->table, port, from))
-		r = -EADDRINUSE;
+		r = BACKEND_E_NAME_TAKEN;
 	if (!r)
 		r = connect_guest(mux, stream, from, share, port, now_ms);
-	if (r < 0)
+	if (r)
 		log_call_refused(mux, from->cid, port, r);
 	return r;
 }

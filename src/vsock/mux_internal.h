@@ -55,7 +55,7 @@ bool mux_end_pending(struct conn *c);
 /* Who answers for the CID; NULL: nobody. */
 struct backend *mux_route(const struct mux *mux, uint64_t cid);
 
-/* The guest wants to connect. 0 or -errno, which it sees as RST. */
+/* The guest wants to connect. 0; BACKEND_E_* or -errno, which it sees as RST. */
 int mux_on_request(struct mux *mux, const struct pkt *pkt, uint64_t now_ms);
 
 /* Say why: the guest's connect failed; the guest has refused one; it has not answered, or

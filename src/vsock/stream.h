@@ -21,6 +21,8 @@ enum {
 	STREAM_E_AGAIN = 1,			/* not now; an event will tell */
 	STREAM_E_EOF,				/* the peer writes no more, but may read */
 	STREAM_E_CLOSED,			/* the peer neither writes nor reads any more */
+	STREAM_E_NO_READER,			/* the peer reads no more, but may write */
+	STREAM_E_RESET,				/* it is gone, and may not have taken all */
 };
 
 enum {						/* stream::ready, interest */
@@ -31,13 +33,12 @@ enum {						/* stream::ready, interest */
 };
 
 struct stream_ops {
-	const char *name;
-	/* 0 and *n > 0; STREAM_E_AGAIN; STREAM_E_EOF or STREAM_E_CLOSED, behind
-	 * the last byte; -errno: stream dead. Clears STREAM_IN in s->ready when
+	/* 0 and *n > 0; STREAM_E_AGAIN; STREAM_E_EOF or STREAM_E_CLOSED, after
+	 * the last byte; STREAM_E_RESET or -errno: stream dead. Clears STREAM_IN in s->ready when
 	 * it knows that the next would be STREAM_E_AGAIN. Never blocks. */
 	int (*read)(struct stream *s, const struct iovec *v, int nv, size_t *n);
-	/* 0 and *n > 0; STREAM_E_AGAIN; -errno: nothing can be written any more,
-	 * reading may go on. Clears STREAM_OUT in s->ready likewise. */
+	/* 0 and *n > 0; STREAM_E_AGAIN; STREAM_E_NO_READER or STREAM_E_RESET: nothing
+	 * can be written any more, reading may go on; -errno: stream dead. Clears STREAM_OUT in s->ready likewise. */
 	int (*write)(struct stream *s, const struct iovec *v, int nv, size_t *n);
 	/* @how as for shutdown(2). 0 or -errno. */
 	int (*shutdown)(struct stream *s, int how);

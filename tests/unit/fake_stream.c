@@ -154,7 +154,7 @@ static void fake_close(struct stream *base, bool is_orderly)
 }
 
 static const struct stream_ops fake_ops = {
-	.name = "fake", .read = fake_read, .write = fake_write, .shutdown = fake_shutdown,
+	.read = fake_read, .write = fake_write, .shutdown = fake_shutdown,
 	.consumed = fake_consumed, .accepted = fake_accepted, .wait_for = fake_wait_for, .close = fake_close,
 };
 
@@ -185,10 +185,10 @@ static int fake_connect(struct backend *base, const struct vsock_addr *src,
 
 	(void)src;
 	(void)dst;
-	if (b->result < 0)
+	if (b->result && b->result != BACKEND_E_PENDING)
 		return b->result;
 	if (b->n_connects == b->n_streams)
-		return -ECONNREFUSED;
+		return BACKEND_E_NOBODY;
 	*out = &b->streams[b->n_connects++].base;
 	return b->result;
 }
@@ -206,6 +206,6 @@ static void fake_free(struct backend *base)
 }
 
 static const struct backend_ops fake_backend_ops = {
-	.name = "fake", .serves = fake_serves, .connect = fake_connect,
+	.serves = fake_serves, .connect = fake_connect,
 	.explain = fake_explain, .free = fake_free,
 };

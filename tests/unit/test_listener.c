@@ -91,7 +91,7 @@ START_TEST(opens_and_accepts)
 	int fds = unit_count_fds(), fd = -1;
 
 	ck_assert_int_eq(listener_open(&l, "s", &PRIVATE), 0);
-	ck_assert_int_eq(listener_accept(&l, &fd), -EAGAIN);
+	ck_assert_int_eq(listener_accept(&l, &fd), LISTENER_E_NONE);
 	ck_assert_int_eq(fd, -1);
 	ck_assert_int_eq(try_connect("s"), 0);
 	ck_assert_int_eq(listener_accept(&l, &fd), 0);
@@ -148,11 +148,11 @@ struct in_the_way_case {
 static const struct in_the_way_case in_the_way_cases[] = {
 	{ "stale socket", "s", leave_socket, 0, NULL },
 	{ "stale temporary", "s~", leave_socket, 0, NULL },
-	{ "file", "s", leave_file, -EEXIST, "a file that is not a socket is in the way" },
-	{ "file of the temporary's name", "s~", leave_file, -EEXIST,
+	{ "file", "s", leave_file, LISTENER_E_OTHER_FILE, "a file that is not a socket is in the way" },
+	{ "file of the temporary's name", "s~", leave_file, LISTENER_E_OTHER_FILE,
 	  "its temporary name s~: a file that is not a socket is in the way" },
-	{ "listener", "s", leave_listener, -EADDRINUSE, "somebody listens there already" },
-	{ "listener of the temporary's name", "s~", leave_listener, -EADDRINUSE,
+	{ "listener", "s", leave_listener, LISTENER_E_BUSY, "somebody listens there already" },
+	{ "listener of the temporary's name", "s~", leave_listener, LISTENER_E_BUSY,
 	  "its temporary name s~: somebody listens there already" },
 };
 
@@ -186,7 +186,7 @@ START_TEST(live_one_is_left_alone)
 	struct listener second;
 
 	ck_assert_int_eq(listener_open(&l, "s", &PRIVATE), 0);
-	ck_assert_int_eq(listener_open(&second, "s", &PRIVATE), -EADDRINUSE);
+	ck_assert_int_eq(listener_open(&second, "s", &PRIVATE), LISTENER_E_BUSY);
 	listener_deinit(&second);
 	ck_assert_int_eq(try_connect("s"), 0);
 	listener_deinit(&l);
@@ -196,7 +196,7 @@ END_TEST
 START_TEST(symlink_is_another_kind_of_file)
 {
 	ck_assert_int_eq(symlink("elsewhere", "s"), 0);
-	ck_assert_int_eq(listener_open(&l, "s", &PRIVATE), -EEXIST);
+	ck_assert_int_eq(listener_open(&l, "s", &PRIVATE), LISTENER_E_OTHER_FILE);
 	ck_assert_int_eq(unlink("s"), 0);
 	listener_deinit(&l);
 }
@@ -257,8 +257,8 @@ START_TEST(long_paths)
 		ck_assert_int_eq(listener_open(&l, path, &PRIVATE), 0);
 		ck_assert_int_eq(try_connect(path), 0);
 	} else {
-		ck_assert_int_eq(listener_open(&l, path, &PRIVATE), -ENAMETOOLONG);
-		ck_assert_int_eq(try_connect(path), -ENAMETOOLONG);
+		ck_assert_int_eq(listener_open(&l, path, &PRIVATE), LISTENER_E_NAME_LENGTH);
+		ck_assert_int_eq(try_connect(path), UNIX_E_NAME_LENGTH);
 	}
 	listener_deinit(&l);
 }
@@ -272,7 +272,7 @@ START_TEST(no_path)
 	ck_assert_int_eq(listener_open(&l, "no/folder", &PRIVATE), -ENOENT);
 	listener_explain("no/folder", -ENOENT, why);
 	ck_assert_str_eq(why, "No such file or directory");
-	ck_assert_int_eq(try_connect("s"), -ENOENT);
+	ck_assert_int_eq(try_connect("s"), UNIX_E_NO_NAME);
 	listener_deinit(&l);
 }
 END_TEST

@@ -129,7 +129,7 @@ START_TEST(no_more_than_max_conns)
 	s.conns[0].guest_port = 3000;
 	s.trace.len = 0;
 	script_run(&s, "req connect");
-	ck_assert_str_eq(script_trace(&s), "b.RST ENOBUFS");
+	ck_assert_str_eq(script_trace(&s), "b.RST FULL");
 	s.conns[0].guest_port = 2000;
 	script_run(&s, "rst req");
 	ck_assert_uint_eq(s.rx.last.op, VSOCK_OP_RESPONSE);
@@ -353,6 +353,19 @@ START_TEST(gathers_in_bounds)
 }
 END_TEST
 
+/* A connect that had to wait goes on with the stream that came of it. */
+START_TEST(another_stream_takes_its_place)
+{
+	script_run(&s, "pending req");
+	mux_stream_connected(s.mux, &s.streams[0].base, &s.streams[1].base, 0, s.now_ms);
+	ck_assert(s.streams[0].is_closed);
+	ck_assert(!s.streams[1].is_closed);
+	script_run(&s, "rw:hello");
+	ck_assert_uint_eq(s.streams[1].n_written, 5);
+	ck_assert_uint_eq(stats().conns, 1);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("mux");
@@ -377,6 +390,7 @@ int main(void)
 	tcase_add_test(tc, deadlines);
 	tcase_add_test(tc, wakes);
 	tcase_add_test(tc, gathers_in_bounds);
+	tcase_add_test(tc, another_stream_takes_its_place);
 	suite_add_tcase(suite, tc);
 	add_sibling_cases(suite);
 	add_end_cases(suite);

@@ -103,8 +103,8 @@ START_TEST(sibling_name_in_use)
 		uint32_t port;
 		int result;
 	} rows[] = {
-		{ { 5, 700 }, 1024, 0 }, { { 5, 700 }, 1024, -EADDRINUSE },
-		{ { 6, 700 }, 1024, 0 }, { { 5, 701 }, 1024, -ENOBUFS },
+		{ { 5, 700 }, 1024, 0 }, { { 5, 700 }, 1024, BACKEND_E_NAME_TAKEN },
+		{ { 6, 700 }, 1024, 0 }, { { 5, 701 }, 1024, BACKEND_E_FULL },
 	};
 
 	for (int i = 0; i < COUNT(rows); i++) {
@@ -126,7 +126,7 @@ START_TEST(sibling_name_taken_by_the_guest)
 	s.conns[0].peer.port = 700;
 	script_run(&s, "dst:5 req");
 	ck_assert_uint_eq(five.n_connects, 1);
-	ck_assert_int_eq(sibling_connects(1, &sibling, 1024), -EADDRINUSE);
+	ck_assert_int_eq(sibling_connects(1, &sibling, 1024), BACKEND_E_NAME_TAKEN);
 	ck_assert_int_eq(sibling_connects(1, &sibling, 1025), 0);
 	expect_conns(2);
 }
@@ -138,16 +138,16 @@ START_TEST(siblings_get_half)
 
 	for (int i = 0; i < SCRIPT_MAX_CONNS / 2; i++, from.port++)
 		ck_assert_int_eq(sibling_connects(i, &from, 1024), 0);
-	ck_assert_int_eq(sibling_connects(2, &from, 1024), -ENOBUFS);
+	ck_assert_int_eq(sibling_connects(2, &from, 1024), BACKEND_E_FULL);
 	ck_assert_int_eq(sibling_connects(2, NULL, 1024), 0);
 	ck_assert_int_eq(sibling_connects(3, NULL, 1024), 0);
-	ck_assert_int_eq(sibling_connects(4, NULL, 1024), -ENOBUFS);
+	ck_assert_int_eq(sibling_connects(4, NULL, 1024), BACKEND_E_FULL);
 	script_run(&s, "feed:10");
 	s.conns[0].peer = sibling;
 	script_run(&s, "dst:5 rst");		/* one of theirs ends */
 	ck_assert_int_eq(sibling_connects(5, &from, 1024), 0);
 	from.port++;
-	ck_assert_int_eq(sibling_connects(6, &from, 1024), -ENOBUFS);
+	ck_assert_int_eq(sibling_connects(6, &from, 1024), BACKEND_E_FULL);
 }
 END_TEST
 
@@ -156,7 +156,7 @@ START_TEST(siblings_have_no_reserve)
 {
 	for (int i = 0; i < SCRIPT_MAX_CONNS; i++)
 		ck_assert_int_eq(sibling_connects(i, NULL, 1024), 0);
-	ck_assert_int_eq(sibling_connects(4, &sibling, 1024), -ENOBUFS);
+	ck_assert_int_eq(sibling_connects(4, &sibling, 1024), BACKEND_E_FULL);
 	mux_reset(s.mux, s.now_ms);
 	ck_assert_int_eq(sibling_connects(4, &sibling, 1024), 0);
 }
@@ -165,7 +165,7 @@ END_TEST
 START_TEST(sibling_of_no_guest)
 {
 	mux_set_running(s.mux, false);
-	ck_assert_int_eq(sibling_connects(0, &sibling, 1024), -ENOTCONN);
+	ck_assert_int_eq(sibling_connects(0, &sibling, 1024), BACKEND_E_NO_GUEST);
 	ck_assert(!s.streams[0].is_closed);
 	mux_set_running(s.mux, true);
 	ck_assert_int_eq(sibling_connects(0, &sibling, 1024), 0);
@@ -182,7 +182,7 @@ static const struct end_case {
 } end_cases[] = {
 	{ "req rw:abc shut:b", true },
 	{ "req full rw:abc shut:b takes:9", true },
-	{ "req full rw:abc shut:b deaf:32", true },	/* it does not want the rest */
+	{ "req full rw:abc shut:b deaf:no_reader", true },	/* it does not want the rest */
 	{ "req full rw:abc shut:b deaf:105", false },	/* it could not be had */
 	{ "req full rw:abc shut:b +30000", false },
 	{ "req full rw:abc deaf:105", false },

@@ -128,6 +128,13 @@ static void ready(struct script *s, struct script_conn *c, unsigned events)
 	mux_stream_ready(s->mux, &c->stream->base, s->now_ms);
 }
 
+/* "no_reader", "reset", or the number of an errno. */
+static int outcome(const char *arg)
+{
+	return strcmp(arg, "no_reader") == 0 ? STREAM_E_NO_READER :
+		strcmp(arg, "reset") == 0 ? STREAM_E_RESET : -atoi(arg);
+}
+
 static void host_connects(struct script *s, struct script_conn *c)
 {
 	int r;
@@ -137,7 +144,7 @@ static void host_connects(struct script *s, struct script_conn *c)
 	r = mux_connect_from_host(s->mux, &c->stream->base, VSOCK_CID_HOST, c->guest_port,
 				  s->now_ms);
 	if (r)
-		trace_add(&s->trace, "%s", r == -ENOTCONN ? "ENOTCONN" : "ENOBUFS");
+		trace_add(&s->trace, "%s", r == BACKEND_E_NO_GUEST ? "NO_GUEST" : "FULL");
 }
 
 /* What the host's side does. False: not a word of it. */
@@ -148,7 +155,7 @@ static bool host_word(struct script *s, struct script_conn *c, const char *word,
 	if (strcmp(word, "connect") == 0) {
 		host_connects(s, c);
 	} else if (strcmp(word, "connected") == 0) {
-		mux_stream_connected(s->mux, &f->base, -atoi(arg), s->now_ms);
+		mux_stream_connected(s->mux, &f->base, &f->base, -atoi(arg), s->now_ms);
 	} else if (strcmp(word, "give") == 0) {
 		memcpy(f->give + f->n_give, arg, strlen(arg));
 		f->n_give += strlen(arg);
@@ -165,7 +172,7 @@ static bool host_word(struct script *s, struct script_conn *c, const char *word,
 	} else if (strcmp(word, "hup") == 0) {
 		ready(s, c, STREAM_IN | STREAM_OUT | STREAM_HUP);
 	} else if (strcmp(word, "fail") == 0) {
-		f->end = -atoi(arg);
+		f->end = outcome(arg);
 		ready(s, c, STREAM_IN | STREAM_OUT);
 	} else if (strcmp(word, "full") == 0) {
 		f->takes = 0;
@@ -174,11 +181,11 @@ static bool host_word(struct script *s, struct script_conn *c, const char *word,
 		ready(s, c, STREAM_OUT);
 	} else if (strcmp(word, "deaf") == 0) {
 		f->takes = 0;
-		f->write_error = -atoi(arg);
+		f->write_error = outcome(arg);
 		ready(s, c, STREAM_OUT);
 	} else if (strcmp(word, "stops") == 0) {
 		f->takes = 0;
-		f->write_error = -atoi(arg);
+		f->write_error = outcome(arg);
 	} else if (strcmp(word, "reads_no_more") == 0) {
 		ready(s, c, STREAM_READ_CLOSED);
 	} else if (strcmp(word, "window") == 0) {

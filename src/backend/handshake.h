@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Host clients until they have said their line, "CONNECT <port>\n" (protocol/hybrid.h).
+ *
+ * The attackers are host programs: they connect and say nothing, in pieces or too much, and
+ * leave at any moment. Whoever says nothing costs one descriptor for a bounded time, and
+ * the oldest such client goes when there are too many. A client that has said its line is
+ * handed on with what it had sent behind it; one that has not reads an end.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "util/list.h"
+#include "util/log.h"
+#include "util/loop.h"
+
+struct handshake_result {
+	int fd;					/* to be taken over */
+	uint32_t port;				/* of the guest */
+	const char *early;			/* what came with the line; during the call */
+	size_t n_early;				/* bytes, less than HYBRID_LINE_MAX */
+};
+
+struct handshakes_config {
+	struct loop *loop;			/* borrowed, as all here */
+	const char *tag, *path;			/* for log lines; where the clients connect */
+	uint32_t max;				/* one more, and the oldest is closed */
+	uint32_t timeout_ms;			/* for the line */
+	bool may_have_rights;			/* clients can pass descriptors */
+	void (*done)(void *ctx, const struct handshake_result *result);
+	void *ctx;
+};
+
+struct handshakes {
+	struct handshakes_config config;
+	struct list clients;			/* struct handshake, oldest first */
+	size_t n;
+	struct log_once failures;		/* enum failure */
+};
+
+void handshakes_init(struct handshakes *hs, const struct handshakes_config *config);
+void handshakes_deinit(struct handshakes *hs);	/* closes them all */
+
+/* A client has connected: takes @fd over. Its line is mostly there already; then done() is
+ * called from within. */
+void handshakes_add(struct handshakes *hs, int fd);
