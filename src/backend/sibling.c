@@ -29,7 +29,7 @@ static int sibling_connect(struct backend *b, const struct vsock_addr *src,
 
 	if (!sibling_dir_allows(s->config.dir, s->config.cid, dst->cid))
 		return BACKEND_E_DENIED;
-	r = sibling_link_open(s, sibling_dir_find(s->config.dir, dst->cid), src, dst, out);
+	r = sibling_conn_open(s, sibling_dir_find(s->config.dir, dst->cid), src, dst, out);
 	return r < 0 ? r : BACKEND_E_PENDING;
 }
 
@@ -51,7 +51,7 @@ static void sibling_free(struct backend *b)
 {
 	struct sibling *s = sibling_of(b);
 
-	s->self->port = NULL;
+	s->self->backend = NULL;
 	free(s);
 }
 
@@ -71,8 +71,8 @@ int sibling_new(struct backend **out, const struct sibling_config *config)
 	s->base.ops = &sibling_ops;
 	s->config = *config;
 	s->self = sibling_dir_find(config->dir, config->cid);
-	assert(s->self && !s->self->port);
-	s->self->port = s;
+	assert(s->self && !s->self->backend);
+	s->self->backend = s;
 	mux_set_siblings(config->mux, sibling_dir_count(config->dir, config->cid));
 	*out = &s->base;
 	return 0;

@@ -4,10 +4,10 @@
  * group.
  *
  * A sibling connection is two ordinary ones, one in each VM's packet core,
- * joined by a link of two bounded pipes. Each core ends its own guest's credit
+ * joined by two bounded pipes. Each core ends its own guest's credit
  * loop, so neither guest's ring ever waits for the other's, and what a guest
  * can make us hold is its credit and a pipe. The VMs may live on different
- * workers: a link is shared by its two ends and nothing else; an end belongs to
+ * workers: a connection is shared by its two ends and nothing else; an end belongs to
  * its worker, and tells the other by mail.
  *
  * The directory says who there is. It is written before the workers start and

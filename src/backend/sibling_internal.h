@@ -15,7 +15,7 @@ struct sibling_entry {				/* one VM in the directory */
 	char *const *groups;
 	size_t n_groups;
 	struct mailbox *mailbox;
-	struct sibling *port;			/* only for the VM's own worker; NULL: gone */
+	struct sibling *backend;		/* only for the VM's own worker; NULL: gone */
 };
 
 /* NULL: no such VM. */
@@ -25,9 +25,9 @@ struct sibling_entry *sibling_dir_find(const struct sibling_dir *dir, uint64_t c
 size_t sibling_dir_count(const struct sibling_dir *dir, uint64_t cid);
 
 /*
- * Opens a link from @from's guest at @src to @to's guest at @dst. The stream is
+ * Opens a connection from @from's guest at @src to @to's guest at @dst. The stream is
  * @from's end; its outcome comes by mux_stream_connected(). 0 or -ENOMEM.
  */
-int sibling_link_open(struct sibling *from, struct sibling_entry *to,
+int sibling_conn_open(struct sibling *from, struct sibling_entry *to,
 		      const struct vsock_addr *src, const struct vsock_addr *dst,
 		      struct stream **out);

@@ -28,7 +28,7 @@ void spsc_pipe_init(struct spsc_pipe *p);
 /* For the writer, while the pipe is empty: other memory; 0 gives it up. 0 or
  * -ENOMEM, then there is none. */
 int spsc_pipe_resize(struct spsc_pipe *p, uint32_t size);
-void spsc_pipe_deinit(struct spsc_pipe *p);		/* when neither side uses it any more */
+void spsc_pipe_deinit(struct spsc_pipe *p);	/* when neither side uses it any more */
 
 /*
  * Moves what fits, or what is there, into *@n. 0 and *n > 0; SPSC_PIPE_E_WAIT: none,

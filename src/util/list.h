@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Circular doubly linked lists of embedded links. A link that is in no list
+ * Circular doubly linked lists of embedded nodes. A node that is in no list
  * points at itself, so list_remove() is safe on it, and twice.
  */
 #pragma once
@@ -25,36 +25,36 @@ static inline bool list_is_empty(const struct list *l)
 	return l->next == l;
 }
 
-static inline void list_append(struct list *head, struct list *link)
+static inline void list_append(struct list *head, struct list *node)
 {
-	link->prev = head->prev;
-	link->next = head;
-	head->prev->next = link;
-	head->prev = link;
+	node->prev = head->prev;
+	node->next = head;
+	head->prev->next = node;
+	head->prev = node;
 }
 
-static inline void list_remove(struct list *link)
+static inline void list_remove(struct list *node)
 {
-	link->prev->next = link->next;
-	link->next->prev = link->prev;
-	list_init(link);
+	node->prev->next = node->next;
+	node->next->prev = node->prev;
+	list_init(node);
 }
 
-/* Takes the first link out; NULL when the list is empty. */
+/* Takes the first node out; NULL when the list is empty. */
 static inline struct list *list_take_first(struct list *head)
 {
-	struct list *link = head->next;
+	struct list *node = head->next;
 
-	if (link == head)
+	if (node == head)
 		return NULL;
-	list_remove(link);
-	return link;
+	list_remove(node);
+	return node;
 }
 
-#define list_for_each(link, head) \
-	for (struct list *link = (head)->next; link != (head); link = link->next)
+#define list_for_each(node, head) \
+	for (struct list *node = (head)->next; node != (head); node = node->next)
 
-/* The body may remove and free @link. */
-#define list_for_each_safe(link, head)						\
-	for (struct list *link = (head)->next, *link##_next = link->next;	\
-	     link != (head); link = link##_next, link##_next = link->next)
+/* The body may remove and free @node. */
+#define list_for_each_safe(node, head)						\
+	for (struct list *node = (head)->next, *node##_next = node->next;	\
+	     node != (head); node = node##_next, node##_next = node->next)

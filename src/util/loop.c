@@ -218,18 +218,18 @@ void loop_timer_cancel(struct loop *loop, struct loop_timer *timer)
 void loop_work_init(struct loop_work *work, void (*run)(struct loop_work *work))
 {
 	work->run = run;
-	list_init(&work->link);
+	list_init(&work->node);
 }
 
 void loop_work_schedule(struct loop *loop, struct loop_work *work)
 {
-	if (list_is_empty(&work->link))
-		list_append(&loop->work, &work->link);
+	if (list_is_empty(&work->node))
+		list_append(&loop->work, &work->node);
 }
 
 void loop_work_cancel(struct loop_work *work)
 {
-	list_remove(&work->link);
+	list_remove(&work->node);
 }
 
 static void run_timers(struct loop *loop)
@@ -251,8 +251,8 @@ static void run_work(struct loop *loop)
 		return;
 	list_append(&loop->work, &marker);
 	while (loop->work.next != &marker) {
-		struct list *link = list_take_first(&loop->work);
-		struct loop_work *work = container_of(link, struct loop_work, link);
+		struct list *node = list_take_first(&loop->work);
+		struct loop_work *work = container_of(node, struct loop_work, node);
 
 		work->run(work);
 	}

@@ -44,7 +44,7 @@ struct loop_timer {
 
 struct loop_work {
 	void (*run)(struct loop_work *work);
-	struct list link;			/* loop::work */
+	struct list node;			/* loop::work */
 };
 
 int loop_new(struct loop **out);

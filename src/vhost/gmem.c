@@ -29,7 +29,7 @@ struct gmem {
 	uint64_t mapped;			/* bytes: their map_len */
 	size_t last;				/* where the last look-up ended */
 	volatile sig_atomic_t lost;
-	struct list link;			/* of_thread */
+	struct list node;			/* of_thread */
 };
 
 /* The memories that this thread accesses, for its SIGBUS handler. */
@@ -50,7 +50,7 @@ int gmem_new(struct gmem **out, const struct gmem_limits *limits)
 	}
 	if (!of_thread.next)
 		list_init(&of_thread);
-	list_append(&of_thread, &mem->link);
+	list_append(&of_thread, &mem->node);
 	*out = mem;
 	return 0;
 }
@@ -59,7 +59,7 @@ void gmem_free(struct gmem *mem)
 {
 	if (!mem)
 		return;
-	list_remove(&mem->link);
+	list_remove(&mem->node);
 	for (size_t i = 0; i < mem->n_regions; i++)
 		munmap(mem->regions[i].map, mem->regions[i].map_len);
 	free(mem->regions);
@@ -298,8 +298,8 @@ static void on_sigbus(int sig, siginfo_t *info, void *context)
 		return;
 	}
 	if (of_thread.next) {
-		list_for_each(link, &of_thread) {
-			struct gmem *mem = container_of(link, struct gmem, link);
+		list_for_each(node, &of_thread) {
+			struct gmem *mem = container_of(node, struct gmem, node);
 
 			for (size_t i = 0; i < mem->n_regions; i++) {
 				struct region *r = &mem->regions[i];

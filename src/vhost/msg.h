@@ -15,7 +15,7 @@
 #include "protocol/vhost_user.h"
 
 enum {
-	VU_MSG_CONFIG_MAX = 4096,			/* bytes of configuration in one message */
+	VU_MSG_CONFIG_MAX = 4096,		/* bytes of configuration in one message */
 	VU_MSG_PAYLOAD_MAX = sizeof(struct vhost_user_config) + VU_MSG_CONFIG_MAX,
 	VU_MSG_FDS_MAX = VHOST_USER_MEM_TABLE_REGIONS,
 	VU_MSG_SKIP_MAX = 1024 * 1024,		/* a longer payload ends the session */

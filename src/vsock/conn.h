@@ -144,7 +144,7 @@ struct conn {
 	bool host_write_closed : 1;		/* nothing more to read */
 	bool host_read_closed : 1;		/* nothing more can be written */
 	bool host_failed : 1;			/* ends in RST: the host failed, or did not take all */
-	bool host_lost_data : 1;			/* bytes that it would have taken are lost */
+	bool host_lost_data : 1;		/* bytes that it would have taken are lost */
 	bool host_shut : 1;			/* we shut down writing to it */
 
 	struct conn_in_mux {			/* the mux's own */

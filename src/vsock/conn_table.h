@@ -18,13 +18,13 @@ struct conn_table {
 };
 
 int conn_table_init(struct conn_table *t, uint64_t seed);	/* 0 or -ENOMEM */
-void conn_table_deinit(struct conn_table *t);		/* the connections are not freed */
+void conn_table_deinit(struct conn_table *t);	/* the connections are not freed */
 
 struct conn *conn_table_find(const struct conn_table *t, uint32_t guest_port, const struct vsock_addr *peer);
 void conn_table_add(struct conn_table *t, struct conn *c);	/* must not be in it */
 void conn_table_remove(struct conn_table *t, struct conn *c);	/* must be in it */
 
-void conn_table_clear(struct conn_table *t);		/* forgets all */
+void conn_table_clear(struct conn_table *t);	/* forgets all */
 
 /* Any connection whose peer is @peer, whatever the guest's port. Visits all. */
 struct conn *conn_table_find_peer(const struct conn_table *t, const struct vsock_addr *peer);

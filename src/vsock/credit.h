@@ -36,7 +36,7 @@ struct credit {
 	uint32_t buf_alloc;			/* what we can take */
 	uint32_t received;			/* bytes, modulo 2^32 */
 	uint32_t fwd_cnt;			/* of those, passed on to the host */
-	uint32_t reported_fwd_cnt;			/* fwd_cnt as the guest knows it */
+	uint32_t reported_fwd_cnt;		/* fwd_cnt as the guest knows it */
 };
 
 /* Bytes that we may send to the guest now. */

@@ -3,10 +3,10 @@
  * One sibling connection: two ends, each a stream of its VM's packet core, and
  * a pipe in each direction.
  *
- * An end is touched by its own worker only, but for what is atomic: the pipes,
- * and `said`, the end's word to the other. Whoever says something, or moves
- * bytes that the other waits for, posts the other end's mail. The link lives
- * until both ends are closed and no mail is on its way.
+ * An end belongs to its own worker. What both may touch is atomic: the pipes, and
+ * `flags`, which an end sets for the other to see. Whoever sets a flag, or moves bytes
+ * that the other waits for, posts mail to the other end. The connection lives until both
+ * ends are closed and no mail is on its way.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,20 +19,20 @@
 #include "util/log.h"
 
 /* A pipe is small for small messages, and large from the first long write until
- * it has been read empty: an idle link holds little. */
+ * it has been read empty: an idle connection holds little. */
 enum { PIPE_SMALL = 4 * 1024, PIPE_LARGE = 128 * 1024 };
 
-enum {						/* end::said, added up */
-	SAID_ACCEPTED = 1,
-	SAID_NO_MORE = 2,			/* writes no more */
-	SAID_DEAF = 4,				/* reads no more */
-	SAID_CLOSED = 8,
-	SAID_ABORTED = 16,			/* closed with something lost */
+enum {						/* end::flags, added up */
+	END_ACCEPTED = 1,
+	END_WRITE_CLOSED = 2,			/* writes no more */
+	END_READ_CLOSED = 4,			/* reads no more */
+	END_CLOSED = 8,
+	END_ABORTED = 16,			/* closed with something lost */
 };
 
 enum phase {					/* of an end, in its own thread */
 	PHASE_PENDING,				/* the opener's, until the other accepts */
-	PHASE_UNBORN,				/* the other's, until its core has it */
+	PHASE_INCOMING,				/* the other's, until its core has it */
 	PHASE_LIVE,
 	PHASE_CLOSED,
 };
@@ -40,21 +40,21 @@ enum phase {					/* of an end, in its own thread */
 struct end {
 	struct stream base;
 	enum phase phase;
-	struct link *link;
+	struct sibling_conn *conn;
 	struct end *other;
-	struct spsc_pipe in;				/* the other end writes, and has its memory */
+	struct spsc_pipe in;			/* the other end writes, and has its memory */
 	uint32_t out_size;			/* of the memory that this end has there */
 	struct byte_budget *budget;		/* that it comes from; NULL: it needs none any more */
 	_Atomic uint32_t consumed;		/* of what this end wrote: by the other's guest */
-	uint32_t reported_consumed;			/* ... of the other's, as it was told last */
-	_Atomic unsigned said;
+	uint32_t reported_consumed;		/* ... of the other's, as it was told last */
+	_Atomic unsigned flags;
 	struct mailbox *mailbox;
 	struct mail mail;
 	struct loop *loop;
 	struct mux *mux;
 };
 
-struct link {
+struct sibling_conn {
 	atomic_int refs;			/* ends not closed, mails on their way */
 	struct end ends[2];			/* [0]: the opener's */
 	struct sibling_entry *to;
@@ -71,31 +71,31 @@ static struct end *end_of(struct stream *base)
 	return container_of(base, struct end, base);
 }
 
-static void link_unref(struct link *l)
+static void conn_unref(struct sibling_conn *c)
 {
-	if (atomic_fetch_sub(&l->refs, 1) != 1)
+	if (atomic_fetch_sub(&c->refs, 1) != 1)
 		return;
-	spsc_pipe_deinit(&l->ends[0].in);
-	spsc_pipe_deinit(&l->ends[1].in);
-	free(l);
+	spsc_pipe_deinit(&c->ends[0].in);
+	spsc_pipe_deinit(&c->ends[1].in);
+	free(c);
 }
 
-static void tell(struct end *e)
+static void notify(struct end *e)
 {
-	atomic_fetch_add(&e->link->refs, 1);
+	atomic_fetch_add(&e->conn->refs, 1);
 	if (!mailbox_post(e->mailbox, &e->mail))
-		link_unref(e->link);
+		conn_unref(e->conn);
 }
 
-static void say(struct end *e, unsigned word)
+static void set_flag(struct end *e, unsigned flag)
 {
-	atomic_fetch_or(&e->said, word);
-	tell(e->other);
+	atomic_fetch_or(&e->flags, flag);
+	notify(e->other);
 }
 
 static void set_window(struct end *e)
 {
-	e->base.peer_window = e->link->window[e == &e->link->ends[0]];
+	e->base.peer_window = e->conn->window[e == &e->conn->ends[0]];
 }
 
 /* Of a closed end: its memory is its VM's until the other end has read it empty, or reads
@@ -106,7 +106,7 @@ static void out_pipe_give_up(struct end *e)
 
 	if (!e->budget)
 		return;
-	if (atomic_load(&e->other->said) & SAID_CLOSED)
+	if (atomic_load(&e->other->flags) & END_CLOSED)
 		spsc_pipe_deinit(out);
 	else if (spsc_pipe_wait_empty(out))
 		return;
@@ -118,12 +118,12 @@ static void out_pipe_give_up(struct end *e)
 	e->budget = NULL;
 }
 
-static void end_close(struct end *e, unsigned word)
+static void end_close(struct end *e, unsigned flag)
 {
 	e->phase = PHASE_CLOSED;
-	say(e, word);
+	set_flag(e, flag);
 	out_pipe_give_up(e);
-	link_unref(e->link);
+	conn_unref(e->conn);
 }
 
 static void end_belong(struct end *e, struct sibling *to)
@@ -133,33 +133,33 @@ static void end_belong(struct end *e, struct sibling *to)
 	e->budget = byte_budget_ref(mux_budget(e->mux));
 }
 
-/* The other VM's worker has the link: its core gets a connection, or not. */
-static void be_born(struct end *e)
+/* In the other VM's worker: its core gets a connection, or not. */
+static void accept_conn(struct end *e)
 {
-	struct link *l = e->link;
-	struct sibling *port = l->to->port;
+	struct sibling_conn *c = e->conn;
+	struct sibling *backend = c->to->backend;
 
-	if (!port || atomic_load(&e->other->said) & SAID_CLOSED) {
-		end_close(e, SAID_CLOSED | SAID_ABORTED);
+	if (!backend || atomic_load(&e->other->flags) & END_CLOSED) {
+		end_close(e, END_CLOSED | END_ABORTED);
 		return;
 	}
-	end_belong(e, port);
+	end_belong(e, backend);
 	e->phase = PHASE_LIVE;
 	e->base.ready = STREAM_IN | STREAM_OUT;
-	l->window[1] = mux_window(e->mux);
+	c->window[1] = mux_window(e->mux);
 	set_window(e);
-	if (mux_connect_from_sibling(e->mux, &e->base, &l->src, l->port,
+	if (mux_connect_from_sibling(e->mux, &e->base, &c->src, c->port,
 				     loop_now_ms(e->loop)))
-		end_close(e, SAID_CLOSED | SAID_ABORTED);
+		end_close(e, END_CLOSED | END_ABORTED);
 }
 
-static void hear_outcome(struct end *e)
+static void on_connect_result(struct end *e)
 {
-	unsigned said = atomic_load(&e->other->said);
+	unsigned flags = atomic_load(&e->other->flags);
 	int error = 0;
 
-	if (!(said & SAID_ACCEPTED)) {
-		if (!(said & SAID_CLOSED))
+	if (!(flags & END_ACCEPTED)) {
+		if (!(flags & END_CLOSED))
 			return;
 		error = BACKEND_E_NOBODY;
 	}
@@ -172,59 +172,59 @@ static void hear_outcome(struct end *e)
 static void on_mail(struct mail *mail)
 {
 	struct end *e = container_of(mail, struct end, mail);
-	unsigned said = atomic_load(&e->other->said);
-	struct link *l = e->link;
+	unsigned flags = atomic_load(&e->other->flags);
+	struct sibling_conn *c = e->conn;
 
-	if (e->phase == PHASE_UNBORN)
-		be_born(e);
+	if (e->phase == PHASE_INCOMING)
+		accept_conn(e);
 	else if (e->phase == PHASE_PENDING)
-		hear_outcome(e);
+		on_connect_result(e);
 	if (e->phase == PHASE_LIVE) {
 		e->base.ready |= STREAM_IN | STREAM_OUT;
-		if (said & SAID_CLOSED)
+		if (flags & END_CLOSED)
 			e->base.ready |= STREAM_HUP;
-		if (said & SAID_DEAF)		/* a sender without credit has to hear of it */
+		if (flags & END_READ_CLOSED)	/* a sender without credit has to hear of it */
 			e->base.ready |= STREAM_READ_CLOSED;
 		mux_stream_ready(e->mux, &e->base, loop_now_ms(e->loop));
 	} else if (e->phase == PHASE_CLOSED) {
 		out_pipe_give_up(e);
 	}
-	link_unref(l);
+	conn_unref(c);
 }
 
-static void end_init(struct link *l, int i, enum phase phase, struct mailbox *mailbox)
+static void end_init(struct sibling_conn *c, int i, enum phase phase, struct mailbox *mailbox)
 {
-	struct end *e = &l->ends[i];
+	struct end *e = &c->ends[i];
 
 	e->base.ops = &sibling_stream_ops;
 	e->base.consumed = &e->consumed;
 	e->phase = phase;
-	e->link = l;
-	e->other = &l->ends[1 - i];
+	e->conn = c;
+	e->other = &c->ends[1 - i];
 	e->mailbox = mailbox;
 	e->mail.deliver = on_mail;
 	spsc_pipe_init(&e->in);
 	atomic_store(&e->in.reader_waits, true);
 }
 
-int sibling_link_open(struct sibling *from, struct sibling_entry *to,
+int sibling_conn_open(struct sibling *from, struct sibling_entry *to,
 		      const struct vsock_addr *src, const struct vsock_addr *dst,
 		      struct stream **out)
 {
-	struct link *l = calloc(1, sizeof *l);
+	struct sibling_conn *c = calloc(1, sizeof *c);
 
-	if (!l)
+	if (!c)
 		return -ENOMEM;
-	atomic_store(&l->refs, 2);
-	l->to = to;
-	l->src = *src;
-	l->port = dst->port;
-	end_init(l, 0, PHASE_PENDING, from->self->mailbox);
-	end_init(l, 1, PHASE_UNBORN, to->mailbox);
-	end_belong(&l->ends[0], from);
-	l->window[0] = mux_window(from->config.mux);
-	tell(&l->ends[1]);
-	*out = &l->ends[0].base;
+	atomic_store(&c->refs, 2);
+	c->to = to;
+	c->src = *src;
+	c->port = dst->port;
+	end_init(c, 0, PHASE_PENDING, from->self->mailbox);
+	end_init(c, 1, PHASE_INCOMING, to->mailbox);
+	end_belong(&c->ends[0], from);
+	c->window[0] = mux_window(from->config.mux);
+	notify(&c->ends[1]);
+	*out = &c->ends[0].base;
 	return 0;
 }
 
@@ -232,20 +232,20 @@ static int sibling_read(struct stream *base, const struct iovec *v, int nv, size
 {
 	struct end *e = end_of(base);
 	bool wake;
-	/* Before the pipe: what was written before the word is then seen. */
-	unsigned said = atomic_load(&e->other->said);
+	/* Before the pipe: what was written before a flag was set is then seen. */
+	unsigned flags = atomic_load(&e->other->flags);
 
 	if (spsc_pipe_read(&e->in, v, nv, n, &wake) == 0) {
 		if (wake)
-			tell(e->other);
+			notify(e->other);
 		return 0;
 	}
 	base->ready &= ~(unsigned)STREAM_IN;
-	if (said & SAID_ABORTED)
+	if (flags & END_ABORTED)
 		return STREAM_E_RESET;
-	if (said & SAID_CLOSED)			/* what we wrote meanwhile is lost */
+	if (flags & END_CLOSED)			/* what we wrote meanwhile is lost */
 		return spsc_pipe_is_empty(&e->other->in) ? STREAM_E_CLOSED : STREAM_E_RESET;
-	return said & SAID_NO_MORE ? STREAM_E_EOF : STREAM_E_AGAIN;
+	return flags & END_WRITE_CLOSED ? STREAM_E_EOF : STREAM_E_AGAIN;
 }
 
 /* Memory for the empty pipe that this end writes to, out of its own VM's budget. */
@@ -269,11 +269,11 @@ static int out_pipe_resize(struct end *e, uint32_t size)
 
 static void log_small_pipe(const struct end *e, int error)
 {
-	bool is_opener = e == &e->link->ends[0];
+	bool is_opener = e == &e->conn->ends[0];
 	char tag[32];
 
 	snprintf(tag, sizeof tag, "vm %llu",
-		 (unsigned long long)(is_opener ? e->link->src.cid : e->link->to->cid));
+		 (unsigned long long)(is_opener ? e->conn->src.cid : e->conn->to->cid));
 	log_limited(LEVEL_WARN, tag, "a large pipe to a sibling: %s; a small one has to do",
 		    error_str(error));
 }
@@ -306,13 +306,13 @@ static int out_pipe_fit(struct end *e, const struct iovec *v, int nv)
 static int sibling_write(struct stream *base, const struct iovec *v, int nv, size_t *n)
 {
 	struct end *e = end_of(base);
-	unsigned said = atomic_load(&e->other->said);
+	unsigned flags = atomic_load(&e->other->flags);
 	bool wake;
 	int r;
 
-	if (said & (SAID_CLOSED | SAID_ABORTED))
+	if (flags & (END_CLOSED | END_ABORTED))
 		return STREAM_E_RESET;
-	if (said & SAID_DEAF)
+	if (flags & END_READ_CLOSED)
 		return STREAM_E_NO_READER;
 	if ((r = out_pipe_fit(e, v, nv)) < 0)
 		return r;
@@ -322,13 +322,13 @@ static int sibling_write(struct stream *base, const struct iovec *v, int nv, siz
 		return STREAM_E_AGAIN;
 	}
 	if (r == 0 && wake)
-		tell(e->other);
+		notify(e->other);
 	return r;
 }
 
 static int sibling_shutdown(struct stream *base, int how)
 {
-	say(end_of(base), how == SHUT_RD ? SAID_DEAF : SAID_NO_MORE);
+	set_flag(end_of(base), how == SHUT_RD ? END_READ_CLOSED : END_WRITE_CLOSED);
 	return 0;
 }
 
@@ -341,22 +341,22 @@ static void sibling_consumed(struct stream *base, uint32_t total)
 	if (total - e->reported_consumed < base->peer_window / 4)
 		return;
 	e->reported_consumed = total;
-	tell(e->other);
+	notify(e->other);
 }
 
 static void sibling_accepted(struct stream *base, const struct vsock_addr *guest)
 {
 	(void)guest;
-	say(end_of(base), SAID_ACCEPTED);
+	set_flag(end_of(base), END_ACCEPTED);
 }
 
-/* Who finds the pipe empty or full has said so to it; not so who wrote a part. */
+/* A call that moved nothing has registered as a waiter; a partial write has not. */
 static void sibling_wait_for(struct stream *base, unsigned events)
 {
 	struct end *e = end_of(base);
 
 	if (events & STREAM_OUT && base->ready & STREAM_OUT && !spsc_pipe_wait_writable(&e->other->in))
-		tell(e);
+		notify(e);
 	else if (e->out_size == PIPE_LARGE && !spsc_pipe_wait_empty(&e->other->in))
 		out_pipe_resize(e, 0);
 }
@@ -366,7 +366,7 @@ static void sibling_close(struct stream *base, bool is_orderly)
 	struct end *e = end_of(base);
 	bool lost = !is_orderly || !spsc_pipe_is_empty(&e->in);
 
-	end_close(e, SAID_CLOSED | (lost ? SAID_ABORTED : 0));
+	end_close(e, END_CLOSED | (lost ? END_ABORTED : 0));
 }
 
 static const struct stream_ops sibling_stream_ops = {
