@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "util/error.h"
+#include "util/last_signal.h"
 #include "util/list.h"
 
 struct region {
@@ -257,8 +258,7 @@ static int catch_sigbus(void)
  */
 static void take_foreign(int sig)
 {
-	signal(sig, SIG_DFL);
-	raise(sig);
+	last_signal_raise(sig);
 	catch_sigbus();
 }
 
