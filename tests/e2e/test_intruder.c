@@ -289,7 +289,7 @@ static bool make_kernel(const struct abstract *c)
 	if (c->forwards && vsock < 0)
 		return false;
 	close(vsock);
-	if (c->is_old)
+	if (c->is_old && confined_landlock_abi() >= LANDLOCK_SCOPES)
 		setenv(INTRUDER_LANDLOCK, "5", 1);
 	if (c->no_namespace)
 		confined_take_away_if(SYS_unshare, CLONE_NEWNET, EPERM);
