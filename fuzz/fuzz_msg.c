@@ -124,6 +124,8 @@ static bool read_all(struct msg_reader *reader, int sock, unsigned n_take)
 
 		if (r == MSG_E_AGAIN)
 			return true;
+		if (r == MSG_E_MORE)
+			continue;
 		assert(r == 0 || r == MSG_E_EOF || r == MSG_E_GARBAGE);
 		if (r)
 			return false;

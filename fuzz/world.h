@@ -22,7 +22,7 @@
 #include "vsock/mux.h"
 
 enum { VMS = 3, SLOTS = 8, SIDES = 256, MAX_CONNS = 6, PAYLOADS = 64 };
-enum { REQUEST_MS = 2000, LINGER_MS = 30000, CLOSING_MS = 10000 };
+enum { CONNECT_MS = 1500, REQUEST_MS = 2000, LINGER_MS = 30000, CLOSING_MS = 10000 };
 
 struct vm;
 struct world;

@@ -18,11 +18,14 @@
 #include "config/limits.h"
 #include "config/plan.h"
 #include "device/worker.h"
+#include "ops/guard.h"
 #include "ops/launch.h"
 #include "ops/sandbox.h"
+#include "util/closer.h"
 #include "util/error.h"
 #include "util/listener.h"
 #include "util/log.h"
+#include "util/watchdog.h"
 #include "vhost/gmem.h"
 
 struct daemon {
@@ -351,14 +354,16 @@ static int run(struct plan *plan)
 	share_memory(plan);
 	warn_of_long_paths(plan);
 	warn_of_unseen_folders(plan);
-	if ((r = gmem_catch_sigbus()) < 0 || (r = daemon_init(&daemon, plan)) < 0) {
+	if ((r = gmem_catch_sigbus()) < 0 || (r = closer_init()) < 0 ||
+	    (r = watchdog_init()) < 0 || (r = daemon_init(&daemon, plan)) < 0) {
 		log_err("main", "cannot start: %s", error_str(r));
 		return r;
 	}
 	log_info("main", "serving %zu of %zu VM%s with %zu worker%s", daemon.n_vms, plan->n_vms,
 		 plan->n_vms == 1 ? "" : "s", daemon.n_workers, daemon.n_workers == 1 ? "" : "s");
-	sigwait(&ends, &sig);
+	sig = watchdog_wait(&ends);
 	log_info("main", "ends on signal %d", sig);
+	guard_start(atomic_load(&worker_failed));
 	daemon_deinit(&daemon);
 	return atomic_load(&worker_failed) ? -EIO : 0;
 }

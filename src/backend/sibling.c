@@ -74,6 +74,7 @@ int sibling_new(struct backend **out, const struct sibling_config *config)
 	s->self = sibling_dir_find(config->dir, config->cid);
 	assert(s->self && !s->self->port);
 	s->self->port = s;
+	mux_set_siblings(config->mux, sibling_dir_count(config->dir, config->cid));
 	*out = &s->base;
 	return 0;
 }

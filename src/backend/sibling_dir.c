@@ -76,3 +76,13 @@ bool sibling_dir_allows(const struct sibling_dir *dir, uint64_t from, uint64_t t
 
 	return a && b && a != b && share_group(a, b);
 }
+
+size_t sibling_dir_count(const struct sibling_dir *dir, uint64_t cid)
+{
+	const struct sibling_entry *to = sibling_dir_find(dir, cid);
+	size_t n = 0;
+
+	for (const struct sibling_entry *e = dir->entries; e < dir->entries + dir->n; e++)
+		n += e != to && share_group(e, to);
+	return n;
+}

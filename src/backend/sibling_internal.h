@@ -21,6 +21,9 @@ struct sibling_entry {				/* one VM in the directory */
 /* NULL: no such VM. */
 struct sibling_entry *sibling_dir_find(const struct sibling_dir *dir, uint64_t cid);
 
+/* How many may reach it. */
+size_t sibling_dir_count(const struct sibling_dir *dir, uint64_t cid);
+
 /*
  * Opens a link from @from's guest at @src to @to's guest at @dst. The stream is
  * @from's end; its outcome comes by mux_stream_connected(). 0 or -ENOMEM.

@@ -44,6 +44,7 @@ struct end {
 	struct end *other;
 	struct pipe in;				/* the other end writes, and has its memory */
 	uint32_t out_size;			/* of the memory that this end has there */
+	struct byte_budget *budget;		/* that it comes from; NULL: it needs none any more */
 	_Atomic uint32_t consumed;		/* of what this end wrote: by the other's guest */
 	uint32_t told_consumed;			/* ... of the other's, as it was told last */
 	_Atomic unsigned said;
@@ -92,20 +93,44 @@ static void say(struct end *e, unsigned word)
 	tell(e->other);
 }
 
-/* Each end counts what the other's guest consumes. */
 static void set_window(struct end *e)
 {
-	e->base.consumed = &e->consumed;
 	e->base.peer_window = e->link->window[e == &e->link->ends[0]];
+}
+
+/* Of a closed end: its memory is its VM's until the other end has read it empty, or reads
+ * no more. Then there is mail. */
+static void out_pipe_give_up(struct end *e)
+{
+	struct pipe *out = &e->other->in;
+
+	if (!e->budget)
+		return;
+	if (atomic_load(&e->other->said) & SAID_CLOSED)
+		pipe_deinit(out);
+	else if (pipe_wait_empty(out))
+		return;
+	else
+		pipe_resize(out, 0);
+	byte_budget_give(e->budget, e->out_size);
+	e->out_size = 0;
+	byte_budget_unref(e->budget);
+	e->budget = NULL;
 }
 
 static void end_close(struct end *e, unsigned word)
 {
-	if (e->out_size)			/* freed when the other end is done with it */
-		byte_budget_give(mux_budget(e->mux), e->out_size);
 	e->phase = PHASE_CLOSED;
 	say(e, word);
+	out_pipe_give_up(e);
 	link_unref(e->link);
+}
+
+static void end_belong(struct end *e, struct sibling *to)
+{
+	e->loop = to->config.loop;
+	e->mux = to->config.mux;
+	e->budget = byte_budget_ref(mux_budget(e->mux));
 }
 
 /* The other VM's worker has the link: its core gets a connection, or not. */
@@ -118,8 +143,7 @@ static void be_born(struct end *e)
 		end_close(e, SAID_CLOSED | SAID_ABORTED);
 		return;
 	}
-	e->loop = port->config.loop;
-	e->mux = port->config.mux;
+	end_belong(e, port);
 	e->phase = PHASE_LIVE;
 	e->base.ready = STREAM_IN | STREAM_OUT;
 	l->window[1] = mux_window(e->mux);
@@ -162,6 +186,8 @@ static void on_mail(struct mail *mail)
 		if (said & SAID_DEAF)		/* a sender without credit has to hear of it */
 			e->base.ready |= STREAM_DEAF;
 		mux_stream_ready(e->mux, &e->base, loop_now_ms(e->loop));
+	} else if (e->phase == PHASE_CLOSED) {
+		out_pipe_give_up(e);
 	}
 	link_unref(l);
 }
@@ -171,6 +197,7 @@ static void end_init(struct link *l, int i, enum phase phase, struct mailbox *ma
 	struct end *e = &l->ends[i];
 
 	e->base.ops = &sibling_stream_ops;
+	e->base.consumed = &e->consumed;
 	e->phase = phase;
 	e->link = l;
 	e->other = &l->ends[1 - i];
@@ -194,8 +221,7 @@ int sibling_link_open(struct sibling *from, struct sibling_entry *to,
 	l->port = dst->port;
 	end_init(l, 0, PHASE_PENDING, from->self->mailbox);
 	end_init(l, 1, PHASE_UNBORN, to->mailbox);
-	l->ends[0].loop = from->config.loop;
-	l->ends[0].mux = from->config.mux;
+	end_belong(&l->ends[0], from);
 	l->window[0] = mux_window(from->config.mux);
 	tell(&l->ends[1]);
 	*out = &l->ends[0].base;
@@ -225,18 +251,17 @@ static int sibling_read(struct stream *base, const struct iovec *v, int nv, size
 /* Memory for the empty pipe that this end writes to, out of its own VM's budget. */
 static int out_pipe_resize(struct end *e, uint32_t size)
 {
-	struct byte_budget *budget = mux_budget(e->mux);
 	int r;
 
-	byte_budget_give(budget, e->out_size);
+	byte_budget_give(e->budget, e->out_size);
 	e->out_size = 0;
-	if (!byte_budget_take(budget, size)) {
+	if (!byte_budget_take(e->budget, size)) {
 		pipe_resize(&e->other->in, 0);
 		return -ENOBUFS;
 	}
 	r = pipe_resize(&e->other->in, size);
 	if (r < 0)
-		byte_budget_give(budget, size);
+		byte_budget_give(e->budget, size);
 	else
 		e->out_size = size;
 	return r;
@@ -257,9 +282,7 @@ static void log_small_pipe(const struct end *e, int error)
  * cannot do without. */
 static bool may_be_large(const struct end *e)
 {
-	const struct byte_budget *budget = mux_budget(e->mux);
-
-	return budget->used + PIPE_LARGE <= budget->max / 2;
+	return e->budget->used + PIPE_LARGE <= e->budget->max / 2;
 }
 
 static int out_pipe_fit(struct end *e, const struct iovec *v, int nv)

@@ -5,13 +5,15 @@
 #include <sys/epoll.h>
 #include <sys/socket.h>
 
+#include "util/closer.h"
 #include "util/error.h"
 #include "util/fd.h"
 #include "util/iov.h"
+#include "util/unix_socket.h"
 
 enum { IDLE_OUTS_MAX = 16 };
 
-#define EVENTS_IN (EPOLLIN | EPOLLRDHUP | EPOLLET)
+#define EVENTS_IN (EPOLLIN | EPOLLPRI | EPOLLRDHUP | EPOLLET)
 
 static const struct stream_ops sock_stream_ops;
 
@@ -45,6 +47,7 @@ static void on_events(struct loop_source *source, uint32_t events)
 		if (s->kind->is_closed(s, events))
 			ready |= STREAM_HUP;
 	}
+	s->saw_urgent |= (events & EPOLLPRI) != 0;
 	if (events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR))
 		ready |= STREAM_IN;
 	if (events & (EPOLLOUT | EPOLLHUP | EPOLLERR))
@@ -69,8 +72,13 @@ void sock_stream_init(struct sock_stream *s, const struct sock_kind *kind, struc
 
 void sock_stream_deinit(struct sock_stream *s)
 {
-	loop_forget(s->loop, &s->source);
-	fd_close(&s->fd);
+	if (s->may_have_rights && !s->has_ended) {
+		loop_remove(s->loop, &s->source);
+		closer_close(&s->fd);
+	} else {
+		loop_forget(s->loop, &s->source);
+		fd_close(&s->fd);
+	}
 }
 
 int sock_stream_register(struct sock_stream *s, bool connecting)
@@ -103,6 +111,7 @@ static size_t iov_total(const struct iovec *v, int nv)
 static int end_of_stream(struct sock_stream *s)
 {
 	s->base.ready &= ~(unsigned)STREAM_IN;
+	s->has_ended = true;
 	if (!(s->base.ready & STREAM_HUP) && s->kind->is_closed(s, 0))
 		s->base.ready |= STREAM_HUP;
 	return s->base.ready & STREAM_HUP ? STREAM_E_CLOSED : STREAM_E_EOF;
@@ -121,12 +130,8 @@ static size_t take_early(struct sock_stream *s, const struct iovec *v, int nv)
 static int sock_read(struct stream *base, const struct iovec *v, int nv, size_t *out)
 {
 	struct sock_stream *s = stream_of(base);
-	struct msghdr mh = { .msg_iovlen = (size_t)nv };
-	union {
-		const struct iovec *c;
-		struct iovec *v;
-	} iov = { .c = v };			/* recvmsg writes behind it, not to it */
 	ssize_t n;
+	bool cut;
 
 	if (s->error)
 		return s->error;
@@ -136,21 +141,18 @@ static int sock_read(struct stream *base, const struct iovec *v, int nv, size_t 
 	}
 	if (s->is_empty_for_good)
 		return end_of_stream(s);
-	mh.msg_iov = iov.v;
-	do
-		n = recvmsg(s->fd, &mh, MSG_DONTWAIT);
-	while (n < 0 && errno == EINTR);
-	if (n < 0 && errno == EAGAIN) {
+	n = unix_recv(s->fd, v, (size_t)nv, s->may_have_rights, &cut);
+	if (n == -EAGAIN) {
 		base->ready &= ~(unsigned)STREAM_IN;
 		return STREAM_E_AGAIN;
 	}
 	if (n < 0)
-		return error_last();
+		return (int)n;
 	if (n == 0)
 		return end_of_stream(s);
-	/* Not so where the sender passed descriptors, which cut a read short. */
-	if (s->kind->short_read_empties && (size_t)n < iov_total(v, nv) &&
-	    !(mh.msg_flags & MSG_CTRUNC)) {
+	/* Descriptors cut a read short as well. */
+	if (s->kind->short_read_empties && !s->saw_urgent && !cut &&
+	    (size_t)n < iov_total(v, nv)) {
 		if (!s->saw_rdhup)
 			base->ready &= ~(unsigned)STREAM_IN;
 		else if (!s->saw_error)

@@ -8,6 +8,8 @@
  * remembers what epoll told. Output is added the first time that a socket is
  * full and taken off again after a while of not being needed: registered
  * always, it would wake us each time the host program reads.
+ *
+ * What a peer may pass with its bytes is none of ours: see util/unix_socket.h.
  */
 #pragma once
 
@@ -21,7 +23,7 @@ struct sock_stream;
 
 struct sock_kind {
 	/* A read that gives less than was asked for has emptied the socket, so
-	 * what comes next is an edge. */
+	 * what comes next is an edge. (Not at an urgent byte.) */
 	bool short_read_empties;
 	/* An event before the stream is live. May free it. */
 	void (*early_event)(struct sock_stream *s, uint32_t events);
@@ -41,6 +43,9 @@ struct sock_stream {
 	bool saw_rdhup;				/* an end is behind the data */
 	bool saw_error;				/* ... and it is not a quiet one */
 	bool is_empty_for_good;			/* read up to the end, which is to be told */
+	bool has_ended;				/* the end was read: nothing waits in it any more */
+	bool saw_urgent;			/* MSG_OOB: reads end there, and more follows */
+	bool may_have_rights;			/* descriptors may come with the bytes */
 	bool wants_out, has_out;		/* interest; registered with EPOLLOUT */
 	int error;				/* -errno for the next read; 0: none */
 	uint8_t idle_outs;			/* EPOLLOUTs in a row that nobody wanted */

@@ -18,11 +18,11 @@
 #include "util/fd.h"
 #include "util/listener.h"
 #include "util/log.h"
+#include "util/unix_socket.h"
 
 enum {
 	ACCEPTS_PER_EVENT = 64,
-	CONNECT_RETRY_MS = 5,			/* while the listener's backlog is full ... */
-	CONNECT_GIVE_UP_MS = 1800,		/* ... a Linux guest waits for 2 s */
+	CONNECT_GIVE_UP_MS = 1800,		/* a Linux guest waits for 2 s */
 	PATH_LEN_MAX = sizeof ((struct sockaddr_un *)NULL)->sun_path - 1,	/* that listens */
 };
 
@@ -31,9 +31,11 @@ struct uds {
 	struct uds_config config;
 	struct listener listener;
 	struct acceptor acceptor;
+	struct dialer dialer;
 	struct list handshakes;			/* uds_stream::link, oldest first */
 	size_t n_handshakes;
 	struct log_once failures;		/* enum failure */
+	bool refuses_rights;			/* clients cannot pass descriptors */
 };
 
 enum failure {					/* of a handshake, to be explained once */
@@ -166,6 +168,8 @@ static void handshake_begin(struct uds *u, int fd)
 		return;
 	}
 	s->owner = u;
+	s->sock.may_have_rights = !u->refuses_rights;
+	unix_keep_urgent_inline(s->sock.fd);
 	s->handshake_ready = on_handshake_ready;
 	s->timer.expire = on_handshake_timeout;
 	list_append(&u->handshakes, &s->link);
@@ -209,10 +213,9 @@ static struct port_path port_path(const struct uds *u, uint32_t port)
 	return path;
 }
 
-/* As unix_connect(). */
-static int connect_to_port(const struct uds *u, int fd, uint32_t port)
+static int connect_to_port(void *ctx, int fd, uint32_t port)
 {
-	return unix_connect(fd, port_path(u, port).text);
+	return unix_connect(fd, port_path(ctx, port).text);
 }
 
 static void connect_finish(struct uds_stream *s, int error)
@@ -226,25 +229,17 @@ static void connect_finish(struct uds_stream *s, int error)
 	mux_stream_connected(u->config.mux, &s->sock.base, error, now_ms(u));
 }
 
-static void on_connect_retry(struct loop_timer *timer)
+static void on_dialed(struct dial *d, int error)
 {
-	struct uds_stream *s = container_of(timer, struct uds_stream, timer);
-	struct uds *u = s->owner;
-	int r = connect_to_port(u, s->sock.fd, s->connect_port);
-
-	if (r == -EAGAIN && now_ms(u) < s->give_up_ms) {
-		loop_timer_set(u->config.loop, &s->timer, now_ms(u) + CONNECT_RETRY_MS);
-		return;
-	}
-	connect_finish(s, r);
+	connect_finish(container_of(d, struct uds_stream, dial), error);
 }
 
-static void connect_later(struct uds *u, struct uds_stream *s, uint32_t port)
+static int connect_later(struct uds *u, struct uds_stream *s, uint32_t port)
 {
-	s->timer.expire = on_connect_retry;
-	s->connect_port = port;
-	s->give_up_ms = now_ms(u) + CONNECT_GIVE_UP_MS;
-	loop_timer_set(u->config.loop, &s->timer, now_ms(u) + CONNECT_RETRY_MS);
+	s->dialer = &u->dialer;
+	s->dial.fd = s->sock.fd;
+	s->dial.done = on_dialed;
+	return dial_begin(&u->dialer, &s->dial, port, now_ms(u) + CONNECT_GIVE_UP_MS);
 }
 
 static int uds_connect(struct backend *b, const struct vsock_addr *src,
@@ -252,12 +247,14 @@ static int uds_connect(struct backend *b, const struct vsock_addr *src,
 {
 	struct uds *u = uds_of(b);
 	struct uds_stream *s;
+	bool refuses_rights;
 	int fd, r, result = 0;
 
 	(void)src;
-	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (fd < 0)
-		return error_last();
+	if ((r = unix_socket(&fd)) < 0)
+		return r;
+	refuses_rights = unix_refuse_rights(fd);
+	unix_keep_urgent_inline(fd);
 	r = connect_to_port(u, fd, dst->port);
 	if (r < 0 && r != -EAGAIN) {
 		fd_close(&fd);
@@ -267,8 +264,9 @@ static int uds_connect(struct backend *b, const struct vsock_addr *src,
 	if ((r = uds_stream_new(&s, u->config.loop, u->config.mux, fd)) < 0)
 		return r;
 	s->owner = u;
+	s->sock.may_have_rights = !refuses_rights;
 	if (result)
-		connect_later(u, s, dst->port);
+		r = connect_later(u, s, dst->port);
 	else if ((r = sock_stream_register(&s->sock, false)) == 0)
 		uds_stream_go_live(s);
 	if (r < 0) {
@@ -332,6 +330,7 @@ static void uds_free(struct backend *b)
 	while (!list_is_empty(&u->handshakes))
 		handshake_drop(u, container_of(u->handshakes.next, struct uds_stream, link),
 			       "the daemon ends");
+	dialer_deinit(&u->dialer);
 	acceptor_stop(&u->acceptor);
 	listener_deinit(&u->listener);
 	free(u);
@@ -352,6 +351,9 @@ int uds_new(struct backend **out, const struct uds_config *config)
 		.loop = config->loop, .tag = config->tag, .what = "a host client",
 		.per_event = ACCEPTS_PER_EVENT, .accepted = on_accepted, .ctx = u,
 	};
+	const struct dialer_config dialer = {
+		.loop = config->loop, .connect = connect_to_port, .ctx = u,
+	};
 	int r;
 
 	if (!u)
@@ -361,9 +363,12 @@ int uds_new(struct backend **out, const struct uds_config *config)
 	acceptor.listener = &u->listener;
 	acceptor_init(&u->acceptor);
 	list_init(&u->handshakes);
+	dialer_init(&u->dialer, &dialer);
 	r = listener_open(&u->listener, config->path, &config->access);
-	if (!r)
+	if (!r) {
+		u->refuses_rights = unix_refuse_rights(u->listener.fd);
 		r = acceptor_start(&u->acceptor, &acceptor);
+	}
 	if (r < 0) {
 		uds_free(&u->base);
 		return r;

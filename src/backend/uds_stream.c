@@ -11,7 +11,7 @@
 #include "util/decimal.h"
 #include "util/error.h"
 #include "util/fd.h"
-#include "util/listener.h"
+#include "util/unix_socket.h"
 
 static const struct sock_kind uds_kind;
 
@@ -32,6 +32,7 @@ int uds_stream_new(struct uds_stream **out, struct loop *loop, struct mux *mux, 
 	*s = (struct uds_stream){ .owner = NULL };
 	sock_stream_init(&s->sock, &uds_kind, loop, mux, fd);
 	list_init(&s->link);
+	dial_init(&s->dial);
 	*out = s;
 	return 0;
 }
@@ -40,13 +41,15 @@ void uds_stream_free(struct uds_stream *s)
 {
 	list_remove(&s->link);
 	loop_timer_cancel(s->sock.loop, &s->timer);
+	if (s->dialer)
+		dial_cancel(s->dialer, &s->dial);
 	sock_stream_deinit(&s->sock);
 	free(s);
 }
 
 void uds_stream_hang_up(struct uds_stream *s)
 {
-	loop_forget(s->sock.loop, &s->sock.source);
+	loop_remove(s->sock.loop, &s->sock.source);
 	unix_hang_up(&s->sock.fd);
 	uds_stream_free(s);
 }
@@ -62,16 +65,15 @@ int uds_stream_read_line(struct uds_stream *s)
 {
 	for (;;) {
 		char *at = s->line + s->line_len, *newline;
-		size_t room = sizeof s->line - s->line_len;
+		struct iovec room = { at, sizeof s->line - s->line_len };
+		bool cut;
 		ssize_t n;
 
-		if (!room)
+		if (!room.iov_len)
 			return -EMSGSIZE;
-		n = recv(s->sock.fd, at, room, MSG_DONTWAIT);
-		if (n < 0 && errno == EINTR)
-			continue;
+		n = unix_recv(s->sock.fd, &room, 1, s->sock.may_have_rights, &cut);
 		if (n < 0)
-			return errno == EAGAIN ? STREAM_E_AGAIN : error_last();
+			return n == -EAGAIN ? STREAM_E_AGAIN : (int)n;
 		if (n == 0)
 			return STREAM_E_EOF;
 		newline = memchr(at, '\n', (size_t)n);

@@ -5,6 +5,7 @@
  */
 #pragma once
 
+#include "backend/dial.h"
 #include "backend/sock_stream.h"
 #include "protocol/hybrid.h"
 #include "util/list.h"
@@ -17,14 +18,14 @@ struct uds_stream {
 	bool from_host;				/* wants to read an OK */
 	uint8_t line_len;
 	char line[HYBRID_LINE_MAX];
-	uint32_t connect_port;
 
-	/* Before it is live: the handshake or the retried connect. */
+	/* Before it is live: the handshake or the connect that waits. */
 	struct uds *owner;
 	void (*handshake_ready)(struct uds_stream *s);
 	struct loop_timer timer;
 	struct list link;			/* uds::handshakes */
-	uint64_t give_up_ms;
+	struct dialer *dialer;			/* NULL: a host client */
+	struct dial dial;
 };
 
 /* Takes @fd over, also on failure. 0 or -errno. */

@@ -15,9 +15,11 @@
 #include "util/log.h"
 
 enum {
+	CONNECT_MS = 2000,			/* of a stream, as long as a Linux guest waits */
 	REQUEST_MS = 2000,			/* a guest's answer to a host's connect */
 	CLOSING_MS = 10 * 1000,			/* a guest's answer to SHUTDOWN */
 	TURN_ROUNDS = 4,			/* for packets that come during the turn */
+	TURNS_LATE_MAX = 64,			/* for which deadlines wait */
 	POLL_MS = 1,				/* rings without a kick descriptor */
 };
 
@@ -32,18 +34,16 @@ static void on_wake(void *ctx)
 	device_schedule(ctx);
 }
 
+static bool is_memory_lost(void *ctx)
+{
+	const struct device *dev = ctx;
+
+	return dev->session && session_memory_is_lost(dev->session);
+}
+
 static uint64_t now_ms(const struct device *dev)
 {
 	return loop_now_ms(dev->config.loop);
-}
-
-static void call_guest(struct vring *v)
-{
-	uint64_t one = 1;
-
-	if (v->call_fd >= 0 && write(v->call_fd, &one, sizeof one) < 0) {
-		/* EAGAIN: the counter is full, the guest was called often enough. */
-	}
 }
 
 static struct virtq *running(struct device *dev, unsigned ring)
@@ -64,7 +64,9 @@ static bool input_chain(struct device *dev, const struct virtq_chain *chain)
 	if (bad)
 		log_guest(dev->tag, "packet of %zu bytes dropped: %s", chain->out_len,
 			  pkt_str_error(bad));
-	else
+	if (bad == PKT_E_BODY)
+		mux_input_cut(dev->mux, &pkt, now_ms(dev));
+	else if (!bad)
 		mux_input(dev->mux, &pkt, &cur, now_ms(dev));
 	return true;
 }
@@ -93,7 +95,7 @@ static bool drain_tx(struct device *dev, struct virtq *q)
 		return false;			/* small payloads were copied */
 	mux_flush(dev->mux, now_ms(dev));
 	if (virtq_publish(q))
-		call_guest(session_vring(dev->session, VSOCK_TXQ));
+		session_call(dev->session, VSOCK_TXQ);
 	if (r == VIRTQ_E_BROKEN)
 		session_ring_broken(dev->session, VSOCK_TXQ);
 	return r == 0 || r == VIRTQ_E_FULL;
@@ -111,7 +113,7 @@ static bool fill_rx(struct device *dev, struct virtq *q)
 	r = mux_output(dev->mux, &port, now_ms(dev));
 	rx_window_close(&window);
 	if (virtq_publish(q))
-		call_guest(session_vring(dev->session, VSOCK_RXQ));
+		session_call(dev->session, VSOCK_RXQ);
 	if (window.is_broken) {
 		session_ring_broken(dev->session, VSOCK_RXQ);
 		return false;
@@ -121,8 +123,9 @@ static bool fill_rx(struct device *dev, struct virtq *q)
 	return r == MUX_E_MORE;
 }
 
-/* Tells the guest that its connections are void: 5.10.6.7. */
-static void send_event(struct device *dev)
+/* Tells the guest that its connections are void: 5.10.6.7. True: the buffer was too
+ * small for that, and the next one may be there already. */
+static bool send_event(struct device *dev)
 {
 	struct wire_vsock_event event = { .id = le32_of(VSOCK_EVENT_TRANSPORT_RESET) };
 	struct virtq *q = running(dev, VSOCK_EVENTQ);
@@ -132,14 +135,14 @@ static void send_event(struct device *dev)
 	int r = VIRTQ_E_EMPTY;
 
 	if (!q || !dev->event_due)
-		return;
+		return false;
 	do
 		r = virtq_pop(q, &iovs, &chain);
 	while (r == VIRTQ_E_EMPTY && virtq_enable_notify(q));
 	if (r == VIRTQ_E_BROKEN)
 		session_ring_broken(dev->session, VSOCK_EVENTQ);
 	if (r)
-		return;
+		return false;
 	if (chain.in_len >= sizeof event) {
 		iov_copy_to(chain.iov + chain.n_out, chain.n_in, &event, sizeof event);
 		written = sizeof event;
@@ -147,9 +150,8 @@ static void send_event(struct device *dev)
 	}
 	virtq_push(q, &chain, written);
 	if (virtq_publish(q))
-		call_guest(session_vring(dev->session, VSOCK_EVENTQ));
-	if (dev->event_due)
-		device_schedule(dev);
+		session_call(dev->session, VSOCK_EVENTQ);
+	return dev->event_due;
 }
 
 static bool is_polled(struct device *dev)
@@ -201,10 +203,10 @@ void device_look_at_guest(struct device *dev)
 static bool rings_turn(struct device *dev, bool *late)
 {
 	struct virtq *tx = running(dev, VSOCK_TXQ), *rx = running(dev, VSOCK_RXQ);
-	bool more = false, was_clogged;
+	bool more, was_clogged;
 
 	device_look_at_guest(dev);
-	send_event(dev);
+	more = send_event(dev);
 	if (tx) {
 		virtq_disable_notify(tx);
 		more |= drain_tx(dev, tx);
@@ -221,18 +223,33 @@ static bool rings_turn(struct device *dev, bool *late)
 	return more;
 }
 
+/* Deadlines, after what lies ready in the rings has been looked at: @more of that would
+ * be first, but not for ever. True: there is something to say then. */
+static bool expire(struct device *dev, bool more)
+{
+	if (mux_next_deadline(dev->mux) > now_ms(dev)) {
+		dev->turns_late = 0;
+		return false;
+	}
+	if (!loop_may_expire(dev->config.loop) || (more && ++dev->turns_late < TURNS_LATE_MAX))
+		return false;			/* the timer, which stays set, comes back to it */
+	mux_expire(dev->mux, now_ms(dev));
+	dev->turns_late = 0;
+	return mux_has_output(dev->mux);
+}
+
 static void on_turn(struct loop_work *work)
 {
 	struct device *dev = container_of(work, struct device, work);
-	bool more = false, late = true;
+	bool more = false, late = true, ends;
 
 	dev->in_turn = true;
-	if (mux_next_deadline(dev->mux) <= now_ms(dev))
-		mux_expire(dev->mux, now_ms(dev));
+	ends = mux_end_some(dev->mux, now_ms(dev));
 	for (int round = 0; late && round < TURN_ROUNDS; round++) {
 		late = false;
 		more = rings_turn(dev, &late);
 	}
+	more |= expire(dev, more);
 	dev->in_turn = false;
 	if (dev->session && session_memory_is_lost(dev->session)) {
 		log_limited(LOG_ERR, dev->tag, "guest memory vanished; front-end disconnected");
@@ -241,7 +258,7 @@ static void on_turn(struct loop_work *work)
 		more = false;
 	}
 	set_timer(dev);
-	if (more)
+	if (more || ends)
 		device_schedule(dev);
 }
 
@@ -266,10 +283,11 @@ int device_new(struct device **out, const struct device_config *config)
 	struct device *dev = calloc(1, sizeof *dev);
 	struct mux_config mux = {
 		.guest_cid = config->guest_cid, .buf_alloc = config->buf_alloc,
-		.max_conns = config->max_conns, .max_buffered = config->max_buffered, .request_ms = REQUEST_MS,
+		.max_conns = config->max_conns, .max_buffered = config->max_buffered, .connect_ms = CONNECT_MS,
+		.request_ms = REQUEST_MS,
 		.linger_ms = config->linger_ms, .closing_ms = CLOSING_MS,
 		.hash_seed = random_u64(), .first_port = random_u64(), .scratch = &config->scratch->mux,
-		.wake = on_wake, .ctx = dev, .tag = dev ? dev->tag : NULL,
+		.wake = on_wake, .is_lost = is_memory_lost, .ctx = dev, .tag = dev ? dev->tag : NULL,
 	};
 	int r;
 

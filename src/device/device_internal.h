@@ -28,6 +28,7 @@ struct device {
 	struct loop_work work;			/* the turn */
 	struct loop_timer timer;		/* the next deadline of the mux */
 	bool in_turn;
+	unsigned turns_late;			/* in which deadlines had to wait for the rings */
 	bool event_due;				/* TRANSPORT_RESET */
 
 	struct listener listener;

@@ -21,6 +21,7 @@
 #include <sys/socket.h>
 
 #include "device/device_internal.h"
+#include "util/closer.h"
 #include "util/error.h"
 #include "util/fd.h"
 #include "util/log.h"
@@ -177,18 +178,23 @@ static void on_session(struct loop_source *source, uint32_t events)
 	session_turn(container_of(source, struct device, session_source));
 }
 
-/* Is the front-end that is in session there to stay? */
-static bool is_taken(struct device *dev)
-{
-	while (dev->session) {
-		int r = session_input(dev->session);
+enum place { PLACE_FREE, PLACE_TAKEN, PLACE_UNKNOWN };
 
-		if (r == SESSION_E_AGAIN)
-			return true;
-		if (r == SESSION_E_END)
-			frontend_drop(dev);
+/* Is the front-end that is in session there to stay? While it has more to say than is
+ * heard in one turn, that is not known. */
+static enum place look_at_place(struct device *dev)
+{
+	if (!dev->session)
+		return PLACE_FREE;
+	switch (session_input(dev->session)) {
+	case 0:
+		return PLACE_UNKNOWN;
+	case SESSION_E_AGAIN:
+		return PLACE_TAKEN;
+	default:
+		frontend_drop(dev);
+		return PLACE_FREE;
 	}
-	return false;
 }
 
 static int session_begin(struct device *dev, int sock)
@@ -218,7 +224,7 @@ static int session_begin(struct device *dev, int sock)
 static void candidate_drop(struct candidate *c)
 {
 	loop_remove(c->dev->config.loop, &c->source);
-	fd_close(&c->fd);
+	closer_close(&c->fd);
 }
 
 static void candidate_promote(struct candidate *c)
@@ -245,11 +251,18 @@ static void on_candidate(struct loop_source *source, uint32_t events)
 			log_limited(LOG_WARN, c->dev->tag, "front-end: %s; disconnected",
 				    error_str(error_last()));
 		candidate_drop(c);
-	} else if (is_taken(c->dev)) {
+		return;
+	}
+	switch (look_at_place(c->dev)) {
+	case PLACE_FREE:
+		candidate_promote(c);
+		return;
+	case PLACE_TAKEN:
 		log_limited(LOG_WARN, c->dev->tag, "a second front-end was refused");
 		candidate_drop(c);
-	} else {
-		candidate_promote(c);
+		return;
+	case PLACE_UNKNOWN:
+		return;				/* it stays readable: again in the next batch */
 	}
 }
 
@@ -273,9 +286,9 @@ static void on_accepted(void *ctx, int fd)
 {
 	struct device *dev = ctx;
 
-	if (is_taken(dev)) {
+	if (look_at_place(dev) == PLACE_TAKEN) {
 		log_limited(LOG_WARN, dev->tag, "a second front-end was refused");
-		fd_close(&fd);
+		closer_close(&fd);
 	} else {
 		candidate_add(dev, fd);
 	}

@@ -7,6 +7,7 @@
 
 #include "util/error.h"
 #include "util/log.h"
+#include "util/watchdog.h"
 
 struct worker {
 	struct loop *loop;
@@ -15,6 +16,7 @@ struct worker {
 	struct device **devices;		/* owned */
 	size_t n_devices;
 	pthread_t thread;
+	struct watchdog_entry watched;
 	bool has_thread;
 	void (*failed)(void);
 };
@@ -104,7 +106,10 @@ static void *run(void *arg)
 	int r;
 
 	pthread_setname_np(pthread_self(), "worker");	/* from outside that takes /proc */
+	watchdog_add(&w->watched);
+	loop_set_watched(w->loop, &w->watched);
 	r = loop_run(w->loop);
+	watchdog_remove(&w->watched);
 	free_devices(w);
 	if (r < 0) {
 		log_err("worker", "event loop: %s", error_str(r));

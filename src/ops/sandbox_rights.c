@@ -2,12 +2,13 @@
 /* Who we are and what that allows: user, capabilities, no way back. */
 #include <fcntl.h>
 #include <grp.h>
-#include <linux/capability.h>
 #include <sched.h>
 #include <stdio.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+
+#include <linux/capability.h>
 
 #include "ops/sandbox.h"
 #include "ops/sandbox_internal.h"

@@ -18,6 +18,7 @@
 #include "ops/sandbox_report.h"
 #include "util/error.h"
 #include "util/log.h"
+#include "util/unix_socket.h"
 
 struct row {
 	int nr;					/* negative: not on this architecture */
@@ -27,6 +28,9 @@ struct row {
 
 #define ANY(name)		{ SCMP_SYS(name), 0, { { 0 } } }
 #define ARG(name, i, value)	{ SCMP_SYS(name), 1, { SCMP_CMP(i, SCMP_CMP_EQ, value, 0) } }
+#define ARGS(name, i, value, k, value_k)	\
+	{ SCMP_SYS(name), 2, { SCMP_CMP(i, SCMP_CMP_EQ, value, 0),	\
+			       SCMP_CMP(k, SCMP_CMP_EQ, value_k, 0) } }
 /* Of the bits @mask just @value. */
 #define BITS(name, i, mask, value) \
 	{ SCMP_SYS(name), 1, { SCMP_CMP(i, SCMP_CMP_MASKED_EQ, mask, value) } }
@@ -43,6 +47,8 @@ static const struct row rows[] = {
 	ANY(accept4), ANY(connect), ANY(shutdown), ANY(close),
 	ANY(poll), ANY(ppoll), ANY(getpeername),
 	ARG(getsockopt, 1, SOL_SOCKET),
+	ARGS(setsockopt, 1, SOL_SOCKET, 2, SO_OOBINLINE),
+	ARGS(setsockopt, 1, SOL_SOCKET, 2, SO_PASSRIGHTS),
 	ARG(fcntl, 1, F_GETFL), ARG(fcntl, 1, F_SETFL), ARG(fcntl, 1, F_GETFD),
 	/* Guest memory: what kind of file it is, how large. */
 	ANY(fstat), ANY(fstatfs), ANY(lseek),
@@ -52,7 +58,7 @@ static const struct row rows[] = {
 	/* Threads, clocks and locks. */
 	BITS(clone, 0, THREAD_FLAGS, THREAD_FLAGS), ANY(set_robust_list), ANY(rseq),
 	ARG(prctl, 0, PR_SET_NAME), ANY(sched_getaffinity), ANY(sched_yield),
-	ANY(futex), ANY(clock_gettime), ANY(clock_nanosleep), ANY(nanosleep),
+	ANY(futex), ANY(clock_gettime), ANY(clock_nanosleep), ANY(nanosleep), ANY(setitimer),
 	ANY(getpid), ANY(gettid), ANY(exit), ANY(restart_syscall),
 	/* Signals: SIGBUS, the wait for the one that ends us, abort(). */
 	ANY(rt_sigaction), ANY(rt_sigprocmask), ANY(rt_sigreturn), ANY(rt_sigtimedwait),

@@ -2,6 +2,7 @@
 /* A listening unix socket with a name in the file system. */
 #include "util/listener.h"
 
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
@@ -10,15 +11,35 @@
 
 #include "util/error.h"
 #include "util/fd.h"
+#include "util/unix_socket.h"
 
-enum {
-	BACKLOG = 1024,				/* the kernel caps it at somaxconn */
-	HANG_UP_READS = 16,			/* of 4 KiB */
+enum { BACKLOG = 1024 };			/* the kernel caps it at somaxconn */
+
+static struct {
+	pthread_mutex_t lock;
+	struct list all;			/* listener::node */
+} named = {
+	.lock = PTHREAD_MUTEX_INITIALIZER, .all = { &named.all, &named.all },
 };
 
 void listener_init(struct listener *l)
 {
 	*l = (struct listener){ .fd = -1 };
+	list_init(&l->node);
+}
+
+static void enlist(struct listener *l)
+{
+	pthread_mutex_lock(&named.lock);
+	list_append(&named.all, &l->node);
+	pthread_mutex_unlock(&named.lock);
+}
+
+static void delist(struct listener *l)
+{
+	pthread_mutex_lock(&named.lock);
+	list_remove(&l->node);
+	pthread_mutex_unlock(&named.lock);
 }
 
 static int make_addr(struct sockaddr_un *sa, const char *path)
@@ -34,28 +55,6 @@ static int make_addr(struct sockaddr_un *sa, const char *path)
 	return 0;
 }
 
-int unix_connect(int fd, const char *path)
-{
-	struct sockaddr_un sa;
-	int r = make_addr(&sa, path);
-
-	if (r < 0)
-		return r;
-	if (connect(fd, (struct sockaddr *)&sa, sizeof sa) < 0)
-		return error_last();
-	return 0;
-}
-
-void unix_hang_up(int *fd)
-{
-	char dropped[4096];
-
-	for (int i = 0; i < HANG_UP_READS; i++)
-		if (recv(*fd, dropped, sizeof dropped, MSG_DONTWAIT) <= 0)
-			break;
-	fd_close(fd);
-}
-
 /* 0: the name is free, or a socket that nobody listens on. */
 static int check_name(const char *path)
 {
@@ -66,9 +65,8 @@ static int check_name(const char *path)
 		return errno == ENOENT ? 0 : error_last();
 	if (!S_ISSOCK(st.st_mode))
 		return -EEXIST;
-	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (fd < 0)
-		return error_last();
+	if ((r = unix_socket(&fd)) < 0)
+		return r;
 	r = unix_connect(fd, path);
 	fd_close(&fd);
 	if (r == -ECONNREFUSED || r == -ENOENT)
@@ -103,9 +101,8 @@ int listener_open(struct listener *l, const char *path, const struct listener_ac
 		return r;
 	if (unlink(sa.sun_path) < 0 && errno != ENOENT)
 		return error_last();
-	l->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (l->fd < 0)
-		return error_last();
+	if ((r = unix_socket(&l->fd)) < 0)
+		return r;
 	if (bind(l->fd, (struct sockaddr *)&sa, sizeof sa) < 0)
 		goto fail;
 	is_bound = true;
@@ -120,8 +117,10 @@ int listener_open(struct listener *l, const char *path, const struct listener_ac
 	l->dev = st.st_dev;
 	l->ino = st.st_ino;
 	l->path = strdup(path);
-	if (l->path)
+	if (l->path) {
+		enlist(l);
 		return 0;
+	}
 	unlink(path);
 	errno = ENOMEM;
 fail:
@@ -155,12 +154,26 @@ void listener_explain(const char *path, int error, char text[LISTENER_TEXT_MAX])
 		snprintf(text, LISTENER_TEXT_MAX, "%s", str_error(error));
 }
 
-void listener_deinit(struct listener *l)
+static void unlink_ours(const struct listener *l)
 {
 	struct stat st;
 
-	if (l->path && lstat(l->path, &st) == 0 && st.st_dev == l->dev && st.st_ino == l->ino)
+	if (lstat(l->path, &st) == 0 && st.st_dev == l->dev && st.st_ino == l->ino)
 		unlink(l->path);
+}
+
+void listener_unlink_all(void)
+{
+	pthread_mutex_lock(&named.lock);	/* for good: no more are freed */
+	list_for_each(node, &named.all)
+		unlink_ours(container_of(node, struct listener, node));
+}
+
+void listener_deinit(struct listener *l)
+{
+	delist(l);
+	if (l->path)
+		unlink_ours(l);
 	free(l->path);
 	fd_close(&l->fd);
 	listener_init(l);

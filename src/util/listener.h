@@ -13,11 +13,14 @@
 #include <stdbool.h>
 #include <sys/types.h>
 
+#include "util/list.h"
+
 struct listener {
 	int fd;					/* non-blocking; -1: not open */
 	char *path;				/* owned; NULL: it has no name */
 	dev_t dev;
 	ino_t ino;
+	struct list node;			/* all that have a name */
 };
 
 void listener_init(struct listener *l);
@@ -39,13 +42,9 @@ enum { LISTENER_TEXT_MAX = 256 };
 void listener_explain(const char *path, int error, char text[LISTENER_TEXT_MAX]);
 void listener_deinit(struct listener *l);	/* removes the name if it is still ours */
 
+/* Removes the names of all listeners of the process, which are of no use afterwards.
+ * From any thread, for a process that is about to end. */
+void listener_unlink_all(void);
+
 /* The next connection, non-blocking; -EAGAIN: none. */
 int listener_accept(struct listener *l, int *out);
-
-/* Closes a connection that we have nothing to say to, after dropping what it has sent,
- * up to 64 KiB: an AF_UNIX peer reads an end then, not ECONNRESET. */
-void unix_hang_up(int *fd);
-
-/* Connects to a named unix socket without blocking: 0; -EAGAIN: its backlog is
- * full, try again on the same socket; -errno. */
-int unix_connect(int fd, const char *path);

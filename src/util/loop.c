@@ -11,8 +11,14 @@
 
 #include "util/error.h"
 #include "util/fd.h"
+#include "util/watchdog.h"
 
-enum { BATCH = 128 };
+enum {
+	BATCH = 128,
+	FULL_BATCHES_MAX = 64,			/* in a row, for which timers wait */
+	PAUSE_MS = 500,				/* longer than was asked for: the process stood still */
+	AFTER_PAUSE_MS = 100,			/* until deadlines are judged again */
+};
 
 struct loop {
 	int epfd;
@@ -23,6 +29,10 @@ struct loop {
 	int n_events, at;			/* of the batch being dispatched */
 	struct loop_timer *timers;		/* a pairing heap: the next to expire */
 	struct list work;
+	unsigned full_batches;			/* in a row */
+	uint64_t judges_ms;			/* from when on deadlines are judged, after a pause */
+	bool may_expire;			/* timers, in this batch */
+	struct watchdog_entry *watched;		/* borrowed, or NULL */
 };
 
 static uint64_t clock_ms(void)
@@ -259,6 +269,8 @@ static int wait_ms(const struct loop *loop, int max_wait_ms)
 	if (!loop->timers)
 		return max_wait_ms;
 	deadline_ms = loop->timers->deadline_ms;
+	if (deadline_ms < loop->judges_ms)
+		deadline_ms = loop->judges_ms;
 	now_ms = clock_ms();
 	if (deadline_ms <= now_ms)
 		return 0;
@@ -267,14 +279,36 @@ static int wait_ms(const struct loop *loop, int max_wait_ms)
 	return deadline_ms - now_ms < 60000 ? (int)(deadline_ms - now_ms) : 60000;
 }
 
-int loop_step(struct loop *loop, int max_wait_ms)
+bool loop_may_expire(const struct loop *loop)
 {
-	int n = epoll_wait(loop->epfd, loop->events, BATCH, wait_ms(loop, max_wait_ms));
+	return loop->may_expire;
+}
 
-	if (n < 0 && errno != EINTR)
-		return error_last();
-	loop->now_ms = clock_ms();
-	loop->n_events = n > 0 ? n : 0;
+void loop_set_watched(struct loop *loop, struct watchdog_entry *entry)
+{
+	loop->watched = entry;
+}
+
+/* @n: events, or -1 when the wait for them was interrupted. */
+static void judge_deadlines(struct loop *loop, int n)
+{
+	loop->full_batches = n == BATCH ? loop->full_batches + 1 : 0;
+	loop->may_expire = n >= 0 && loop->now_ms >= loop->judges_ms &&
+		(n < BATCH || loop->full_batches >= FULL_BATCHES_MAX);
+}
+
+/* Moves the clock on, from the begin of the last batch; @waited_ms at most was asked for. */
+static void tick(struct loop *loop, int waited_ms)
+{
+	uint64_t now_ms = clock_ms();
+
+	if (waited_ms >= 0 && now_ms - loop->now_ms > (uint64_t)waited_ms + PAUSE_MS)
+		loop->judges_ms = now_ms + AFTER_PAUSE_MS;
+	loop->now_ms = now_ms;
+}
+
+static void dispatch(struct loop *loop)
+{
 	for (loop->at = 0; loop->at < loop->n_events; ) {
 		struct epoll_event *ev = &loop->events[loop->at++];
 		struct loop_source *src = ev->data.ptr;
@@ -283,8 +317,26 @@ int loop_step(struct loop *loop, int max_wait_ms)
 			src->dispatch(src, ev->events);
 	}
 	loop->n_events = loop->at = 0;
-	run_timers(loop);
+}
+
+int loop_step(struct loop *loop, int max_wait_ms)
+{
+	int wait = wait_ms(loop, max_wait_ms);
+	int n = epoll_wait(loop->epfd, loop->events, BATCH, wait);
+
+	if (n < 0 && errno != EINTR)
+		return error_last();
+	if (loop->watched)
+		watchdog_begin(loop->watched);
+	tick(loop, wait);
+	judge_deadlines(loop, n);
+	loop->n_events = n > 0 ? n : 0;
+	dispatch(loop);
 	run_work(loop);
+	if (loop->may_expire)
+		run_timers(loop);
+	if (loop->watched)
+		watchdog_end(loop->watched);
 	return 0;
 }
 

@@ -3,11 +3,17 @@
  * One thread's event loop: epoll, timers, and work put off until the events of
  * a batch have all been seen.
  *
- * A batch: epoll_wait, then every source's dispatch, then expired timers, then
- * each scheduled work once. Work is where a device takes its turn, so a kick
+ * A batch: epoll_wait, then every source's dispatch, then each scheduled work once,
+ * then expired timers. Work is where a device takes its turn, so a kick
  * and ten readable sockets that arrive together cost one turn. Work that
  * schedules itself again runs in the next batch, after the loop has looked for
  * events without waiting: nobody starves.
+ *
+ * A deadline is judged after what lies ready has been looked at. So timers come last;
+ * they wait while there are more events than one batch takes, or when the wait was
+ * interrupted; and after a pause of the whole process (SIGSTOP, a debugger, a host that
+ * swaps) for a moment more, in which other threads look as well. What would have met
+ * a deadline before the pause meets it.
  *
  * A source, timer or work may be removed and its memory freed from within any
  * callback, its own included. Nothing here is shared between threads but
@@ -46,6 +52,14 @@ void loop_free(struct loop *loop);
 
 /* Runs until loop_stop(). 0 or -errno of epoll_wait. */
 int loop_run(struct loop *loop);
+
+/* In a batch: may deadlines be judged, or is there something that may not have been
+ * looked at? For those who keep deadlines of their own. */
+bool loop_may_expire(const struct loop *loop);
+
+/* Each batch is told to the watchdog. */
+struct watchdog_entry;
+void loop_set_watched(struct loop *loop, struct watchdog_entry *entry);
 
 /* One batch; waits at most @max_wait_ms, -1 for as long as it takes. 0 or -errno. */
 int loop_step(struct loop *loop, int max_wait_ms);

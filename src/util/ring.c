@@ -9,6 +9,29 @@
 
 enum { ROOM_MIN = 4096 };			/* bytes */
 
+struct byte_budget *byte_budget_new(uint64_t max)
+{
+	struct byte_budget *b = malloc(sizeof *b);
+
+	if (b)
+		*b = (struct byte_budget){ .max = max, .refs = 1 };
+	return b;
+}
+
+struct byte_budget *byte_budget_ref(struct byte_budget *b)
+{
+	b->refs++;
+	return b;
+}
+
+void byte_budget_unref(struct byte_budget *b)
+{
+	if (!b || --b->refs)
+		return;
+	assert(!b->used);
+	free(b);
+}
+
 void byte_ring_init(struct byte_ring *ring, uint32_t size, struct byte_budget *budget)
 {
 	*ring = (struct byte_ring){ .size = size, .budget = budget };

@@ -11,10 +11,16 @@
 #include <stdint.h>
 #include <sys/uio.h>
 
-/* Memory that several buffers may take together; for one thread. */
+/* Memory that several buffers may take together; for one thread. It lives as long as
+ * any that has taken some of it. */
 struct byte_budget {
 	uint64_t used, max;
+	unsigned refs;
 };
+
+struct byte_budget *byte_budget_new(uint64_t max);	/* one reference; NULL: no memory */
+struct byte_budget *byte_budget_ref(struct byte_budget *b);
+void byte_budget_unref(struct byte_budget *b);	/* NULL: nothing */
 
 /* @n more for one that has @has of it already. False: it would be too much; but one that
  * is alone always gets what it needs. */

@@ -1,31 +1,54 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Event descriptors of a front-end. */
+/* Eventfds of a front-end. */
 #include "vhost/event_fd.h"
 
 #include <fcntl.h>
-#include <stdbool.h>
+#include <poll.h>
+#include <stdint.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "util/error.h"
 
-/* Anonymous inodes have no type. Of those, only eventfds can be written to and
- * might block. */
-static bool is_anonymous(const struct stat *st)
+/* Anonymous inodes have no type. AT_STATX_DONT_SYNC: no server is asked. */
+static int check_anonymous(int fd)
 {
-	return (st->st_mode & S_IFMT) == 0;
+	struct statx st;
+
+	if (statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_TYPE, &st) < 0)
+		return error_last();
+	return (st.stx_mode & S_IFMT) == 0 ? 0 : EVENT_FD_E_OTHER;
 }
 
-int event_fd_prepare(int fd)
+/* Of all anonymous files only eventfds take eight bytes; adding zero changes nothing
+ * and never blocks. */
+static int check_takes_zero(int fd)
 {
-	struct stat st;
-	int flags;
+	const uint64_t zero = 0;
 
-	if (fstat(fd, &st) < 0)
+	return write(fd, &zero, sizeof zero) == (ssize_t)sizeof zero ? 0 : EVENT_FD_E_OTHER;
+}
+
+int event_fd_check(int fd, bool *may_block)
+{
+	int flags = fcntl(fd, F_GETFL), r;
+
+	if (flags < 0)
 		return error_last();
-	if (!is_anonymous(&st))
-		return -EINVAL;
-	flags = fcntl(fd, F_GETFL);
-	if (flags < 0 || (!(flags & O_NONBLOCK) && fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0))
-		return error_last();
+	if ((r = check_anonymous(fd)) || (r = check_takes_zero(fd)))
+		return r;
+	*may_block = !(flags & O_NONBLOCK);
 	return 0;
+}
+
+int event_fd_signal(int fd, bool may_block)
+{
+	struct pollfd p = { .fd = fd, .events = POLLOUT };
+	const uint64_t one = 1;
+
+	if (may_block && (poll(&p, 1, 0) != 1 || !(p.revents & POLLOUT)))
+		return 0;
+	if (write(fd, &one, sizeof one) == (ssize_t)sizeof one || errno == EAGAIN)
+		return 0;
+	return errno == EINTR ? EVENT_FD_E_HELD_UP : error_last();
 }

@@ -2,14 +2,15 @@
 /* Guest memory: regions, translation, SIGBUS. */
 #include "vhost/gmem.h"
 
-#include <linux/magic.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
-#include <sys/vfs.h>
 #include <unistd.h>
+
+#include <linux/magic.h>
 
 #include "util/error.h"
 #include "util/last_signal.h"
@@ -66,31 +67,42 @@ void gmem_free(struct gmem *mem)
 	free(mem);
 }
 
-/* Bytes that mmap offsets and lengths of @fd must be a multiple of. */
-static size_t map_granule(int fd)
-{
-	struct statfs fs;
+struct file {
+	uint64_t size;				/* UINT64_MAX: no regular file, it has none */
+	size_t granule;				/* mmap offsets and lengths are multiples of it */
+};
 
-	if (fstatfs(fd, &fs) == 0 && fs.f_type == HUGETLBFS_MAGIC && fs.f_bsize > 0)
-		return (size_t)fs.f_bsize;
-	return (size_t)sysconf(_SC_PAGESIZE);
+/* Huge pages show in the block size, and a larger granule than needed does no harm. The
+ * file's server is not asked, which might not answer. */
+static int look_at_file(int fd, struct file *out)
+{
+	size_t page = (size_t)sysconf(_SC_PAGESIZE);
+	struct statx st;
+
+	if (statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_TYPE | STATX_SIZE, &st) < 0)
+		return error_last();
+	out->size = S_ISREG(st.stx_mode) ? st.stx_size : UINT64_MAX;
+	out->granule = st.stx_blksize > page && !(st.stx_blksize & (st.stx_blksize - 1)) ?
+		st.stx_blksize : page;
+	return 0;
 }
 
 /* Maps @r->size bytes from @offset of @fd, at most @room with what that takes around
  * them, and completes @r. */
 static int map_region(struct region *r, uint64_t offset, int fd, uint64_t room)
 {
-	size_t granule = map_granule(fd);
-	uint64_t skip = offset % granule;
-	struct stat st;
-	uint64_t len;
+	struct file file;
+	uint64_t skip, len;
+	size_t granule;
 	void *map;
+	int e;
 
-	if (fstat(fd, &st) < 0)
-		return error_last();
-	if (S_ISREG(st.st_mode) &&
-	    (offset > (uint64_t)st.st_size || r->size > (uint64_t)st.st_size - offset))
+	if ((e = look_at_file(fd, &file)) < 0)
+		return e;
+	if (offset > file.size || r->size > file.size - offset)
 		return -EINVAL;
+	granule = file.granule;
+	skip = offset % granule;
 	if (r->size > SIZE_MAX / 2 - skip - granule || offset > INT64_MAX)
 		return -EINVAL;
 	len = (r->size + skip + granule - 1) / granule * granule;
@@ -233,11 +245,14 @@ static bool map_zeroes(char *at, size_t len)
 		    MAP_FIXED | MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0) != MAP_FAILED;
 }
 
-/* The page alone: what lies elsewhere may be on its way to a host program. All
- * of it when there are too many mappings. */
+/* The page alone, a small one if possible: what lies elsewhere may be on its way to a
+ * host program. All of it when there are too many mappings. */
 static bool replace_page(struct region *r, size_t off)
 {
-	return map_zeroes(r->map + off / r->granule * r->granule, r->granule) ||
+	size_t page = (size_t)sysconf(_SC_PAGESIZE);
+
+	return map_zeroes(r->map + off / page * page, page) ||
+		map_zeroes(r->map + off / r->granule * r->granule, r->granule) ||
 		map_zeroes(r->map, r->map_len);
 }
 
@@ -254,12 +269,13 @@ static int catch_sigbus(void)
 /*
  * What somebody sent by kill(2) is no fault: it does what it does to any process,
  * and at once, since to return with our handler gone would leave the next lost page
- * to end all VMs. Process 1 of a container survives it, and keeps the handler.
+ * to end all VMs. Process 1 of a container is spared it, and never without a handler.
  */
 static void take_foreign(int sig)
 {
+	if (getpid() == 1)
+		return;
 	last_signal_raise(sig);
-	catch_sigbus();
 }
 
 /*

@@ -6,6 +6,7 @@
 #include <sys/socket.h>
 #include <sys/uio.h>
 
+#include "util/closer.h"
 #include "util/error.h"
 #include "util/fd.h"
 
@@ -121,7 +122,7 @@ bool msg_has_reply(uint32_t request)
 const char *msg_str_error(int error)
 {
 	static const char *const text[] = {
-		[MSG_E_AGAIN] = "incomplete", [MSG_E_EOF] = "end of stream",
+		[MSG_E_AGAIN] = "incomplete", [MSG_E_MORE] = "incomplete", [MSG_E_EOF] = "end of stream",
 		[MSG_E_GARBAGE] = "not a vhost-user message", [MSG_E_UNKNOWN] = "not supported",
 		[MSG_E_SIZE] = "wrong size", [MSG_E_FDS] = "wrong number of file descriptors",
 		[MSG_E_RING] = "no such ring",
@@ -203,7 +204,7 @@ void msg_reader_init(struct msg_reader *reader)
 void msg_reader_next(struct msg_reader *reader)
 {
 	for (unsigned i = 0; i < MSG_FDS_MAX; i++)
-		fd_close(&reader->msg.fds[i]);
+		closer_close(&reader->msg.fds[i]);
 	reader->msg.n_fds = 0;
 	reader->got = 0;
 }
@@ -231,7 +232,7 @@ static void collect_fds(struct msg *msg, struct msghdr *mh)
 		for (size_t i = 0; i < n; i++) {
 			if (msg->n_fds < MSG_FDS_MAX)
 				msg->fds[msg->n_fds] = fd_take(&fds[i]);
-			fd_close(&fds[i]);
+			closer_close(&fds[i]);
 			msg->n_fds++;
 		}
 	}
@@ -265,6 +266,16 @@ static int receive(struct msg_reader *reader, int sock, void *buf, size_t want)
 	return 0;
 }
 
+/* Drops some of the @left bytes of a payload that nobody wants. */
+static int skip(struct msg_reader *reader, int sock, size_t left)
+{
+	uint8_t dropped[MSG_SKIP_CHUNK];
+	size_t want = left < sizeof dropped ? left : sizeof dropped, before = reader->got;
+	int r = receive(reader, sock, dropped, want);
+
+	return r || reader->got - before == left ? r : MSG_E_MORE;
+}
+
 int msg_read(struct msg_reader *reader, int sock)
 {
 	struct vhost_user_hdr *hdr = &reader->msg.hdr;
@@ -280,13 +291,10 @@ int msg_read(struct msg_reader *reader, int sock)
 		return MSG_E_GARBAGE;
 	while (reader->got < sizeof *hdr + hdr->size) {
 		size_t at = reader->got - sizeof *hdr, left = hdr->size - at;
-		uint8_t dropped[1024];
 
-		if (hdr->size <= MSG_PAYLOAD_MAX)
-			r = receive(reader, sock, reader->msg.payload.bytes + at, left);
-		else
-			r = receive(reader, sock, dropped,
-				    left < sizeof dropped ? left : sizeof dropped);
+		if (hdr->size > MSG_PAYLOAD_MAX)
+			return skip(reader, sock, left);
+		r = receive(reader, sock, reader->msg.payload.bytes + at, left);
 		if (r)
 			return r;
 	}

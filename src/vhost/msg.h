@@ -22,10 +22,12 @@ enum {
 	MSG_PAYLOAD_MAX = sizeof(struct vhost_user_config) + MSG_CONFIG_MAX,
 	MSG_FDS_MAX = VHOST_USER_MEM_TABLE_REGIONS,
 	MSG_SKIP_MAX = 1024 * 1024,		/* a longer payload ends the session */
+	MSG_SKIP_CHUNK = 16 * 1024,		/* of one that is dropped, by one msg_read() */
 };
 
 enum {
 	MSG_E_AGAIN = 1,			/* the rest has not come yet */
+	MSG_E_MORE,				/* nor has it all been read that came */
 	MSG_E_EOF,				/* the front-end is gone */
 	MSG_E_GARBAGE,				/* no longer a sequence of messages */
 	MSG_E_UNKNOWN,				/* msg_check(): not a request that we serve */
@@ -60,8 +62,8 @@ void msg_reader_deinit(struct msg_reader *reader);
 /*
  * Reads on from @sock without blocking. 0: reader->msg is whole, and valid
  * until msg_reader_next(). A payload longer than MSG_PAYLOAD_MAX is read and
- * dropped, so that its message can be refused. MSG_E_AGAIN, MSG_E_EOF,
- * MSG_E_GARBAGE, -errno.
+ * dropped, so that its message can be refused; a piece at a time: MSG_E_MORE.
+ * MSG_E_AGAIN, MSG_E_EOF, MSG_E_GARBAGE, -errno.
  */
 int msg_read(struct msg_reader *reader, int sock);
 void msg_reader_next(struct msg_reader *reader);	/* closes what was not taken */

@@ -5,12 +5,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "util/closer.h"
 #include "util/error.h"
 #include "util/fd.h"
 #include "util/log.h"
 #include "vhost/event_fd.h"
 
-enum { MESSAGES_PER_TURN = 64 };
+enum { MESSAGES_PER_TURN = 16 };			/* or pieces of long ones */
 
 static const uint64_t protocol_features =
 	FEATURE_BIT(VHOST_USER_PROTOCOL_F_MQ) |
@@ -58,7 +59,7 @@ int session_new(struct session **out, const struct session_config *config, int s
 	struct session *s = calloc(1, sizeof *s);
 
 	if (!s) {
-		fd_close(&sock);
+		closer_close(&sock);
 		return -ENOMEM;
 	}
 	assert(config->n_rings <= SESSION_RINGS_MAX);
@@ -79,7 +80,7 @@ void session_free(struct session *s)
 		vring_deinit(&s->vrings[i]);
 	gmem_free(s->mem);
 	msg_reader_deinit(&s->reader);
-	fd_close(&s->sock);
+	closer_close(&s->sock);			/* unread messages have descriptors */
 	free(s);
 }
 
@@ -147,15 +148,26 @@ struct virtq *session_running(struct session *s, unsigned ring)
 void session_ring_broken(struct session *s, unsigned ring)
 {
 	struct vring *v = session_vring(s, ring);
-	uint64_t one = 1;
 
 	if (v->failed)
 		return;
 	v->failed = true;
 	log_guest(s->config.tag, "ring %u broken: %s; ignored until it is set up again",
 		  ring, v->q.broken ? v->q.broken : "unknown reason");
-	if (v->err_fd >= 0 && write(v->err_fd, &one, sizeof one) < 0)
+	if (v->err_fd >= 0 && event_fd_signal(v->err_fd, v->err_may_block))
 		log_guest(s->config.tag, "ring %u: cannot signal its error descriptor", ring);
+}
+
+void session_call(struct session *s, unsigned ring)
+{
+	struct vring *v = session_vring(s, ring);
+
+	if (v->call_fd >= 0 &&
+	    event_fd_signal(v->call_fd, v->call_may_block) == EVENT_FD_E_HELD_UP) {
+		log_guest(s->config.tag, "ring %u: its call descriptor has held us up; "
+			  "not called any more", ring);
+		fd_close(&v->call_fd);
+	}
 }
 
 /* Something about the ring is new: it gets another chance. */
@@ -361,13 +373,32 @@ static const char *on_rem_mem_reg(struct session *s, struct msg *msg)
 	return NULL;
 }
 
+/* NULL, or why a ring of these addresses could not be run with the memory there is. Of
+ * one whose size is not known its first entry counts. */
+static const char *check_place(struct session *s, const struct virtq_config *config)
+{
+	struct virtq_config c = *config;
+
+	if (!has_memory(s))
+		return NULL;			/* it may come yet */
+	if (!c.num)
+		c.num = 1;
+	return virtq_check(&c, s->mem);
+}
+
 static const char *on_set_vring_num(struct session *s, struct msg *msg)
 {
+	struct vring *v = session_vring(s, msg->payload.state.index);
+	struct virtq_config config = v->q.config;
 	uint32_t num = msg->payload.state.num;
+	const char *why;
 
 	if (num == 0 || num > s->config.ring_size_max || (num & (num - 1)))
 		return "ring size not a power of two or above queue-size";
-	session_vring(s, msg->payload.state.index)->q.config.num = num;
+	config.num = num;
+	if (v->started && v->has_addr && (why = check_place(s, &config)))
+		return why;
+	v->q.config.num = num;
 	ring_refresh(s, msg->payload.state.index);
 	return NULL;
 }
@@ -375,16 +406,21 @@ static const char *on_set_vring_num(struct session *s, struct msg *msg)
 static const char *on_set_vring_addr(struct session *s, struct msg *msg)
 {
 	const struct vhost_user_vring_addr *addr = &msg->payload.addr;
-	struct virtq_config *config = &session_vring(s, addr->index)->q.config;
+	struct vring *v = session_vring(s, addr->index);
+	struct virtq_config config = {
+		.num = v->q.config.num, .desc_uaddr = addr->desc, .avail_uaddr = addr->avail,
+		.used_uaddr = addr->used,
+	};
+	const char *why;
 
 	if (addr->flags & FEATURE_BIT(VHOST_VRING_F_LOG))
 		return "dirty logging, which was not offered";
-	if (config->used_uaddr != addr->used)
-		session_vring(s, addr->index)->q.has_used_idx = false;
-	session_vring(s, addr->index)->has_addr = true;
-	config->desc_uaddr = addr->desc;
-	config->avail_uaddr = addr->avail;
-	config->used_uaddr = addr->used;
+	if ((why = check_place(s, &config)))
+		return why;
+	if (v->q.config.used_uaddr != addr->used)
+		v->q.has_used_idx = false;
+	v->has_addr = true;
+	v->q.config = config;
 	ring_refresh(s, addr->index);
 	return NULL;
 }
@@ -428,11 +464,26 @@ static unsigned vring_fd_index(const struct msg *msg)
 	return msg->payload.u64 & VHOST_USER_VRING_IDX_MASK;
 }
 
+/* NULL: the message has an eventfd, or none. */
+static const char *check_event_fd(const struct msg *msg, bool *may_block)
+{
+	int r = msg->n_fds ? event_fd_check(msg->fds[0], may_block) : 0;
+
+	if (!r)
+		return NULL;
+	return r == EVENT_FD_E_OTHER ? "not an eventfd" : error_str(r);
+}
+
 static const char *on_set_vring_kick(struct session *s, struct msg *msg)
 {
 	struct vring *v = session_vring(s, vring_fd_index(msg));
-	int old_fd = fd_take(&v->kick_fd);
+	bool may_block;				/* we never read it */
+	const char *why = check_event_fd(msg, &may_block);
+	int old_fd;
 
+	if (why)
+		return why;
+	old_fd = fd_take(&v->kick_fd);
 	v->kick_fd = msg_take_fd(msg, 0);
 	v->polled = v->kick_fd < 0;
 	v->started = true;
@@ -442,12 +493,12 @@ static const char *on_set_vring_kick(struct session *s, struct msg *msg)
 }
 
 /* Keeps the message's descriptor, or none. */
-static const char *take_event_fd(struct msg *msg, int *fd)
+static const char *take_event_fd(struct msg *msg, int *fd, bool *may_block)
 {
-	int r = msg->n_fds ? event_fd_prepare(msg->fds[0]) : 0;
+	const char *why = check_event_fd(msg, may_block);
 
-	if (r < 0)
-		return r == -EINVAL ? "not an eventfd" : error_str(r);
+	if (why)
+		return why;
 	fd_close(fd);
 	*fd = msg_take_fd(msg, 0);
 	return NULL;
@@ -455,12 +506,16 @@ static const char *take_event_fd(struct msg *msg, int *fd)
 
 static const char *on_set_vring_call(struct session *s, struct msg *msg)
 {
-	return take_event_fd(msg, &session_vring(s, vring_fd_index(msg))->call_fd);
+	struct vring *v = session_vring(s, vring_fd_index(msg));
+
+	return take_event_fd(msg, &v->call_fd, &v->call_may_block);
 }
 
 static const char *on_set_vring_err(struct session *s, struct msg *msg)
 {
-	return take_event_fd(msg, &session_vring(s, vring_fd_index(msg))->err_fd);
+	struct vring *v = session_vring(s, vring_fd_index(msg));
+
+	return take_event_fd(msg, &v->err_fd, &v->err_may_block);
 }
 
 static const char *on_set_vring_enable(struct session *s, struct msg *msg)
@@ -587,6 +642,8 @@ int session_input(struct session *s)
 
 		if (r == MSG_E_AGAIN)
 			return SESSION_E_AGAIN;
+		if (r == MSG_E_MORE)
+			continue;
 		if (r) {
 			if (r != MSG_E_EOF)
 				log_limited(LOG_WARN, s->config.tag, "front-end: %s; disconnected",

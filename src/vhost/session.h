@@ -60,7 +60,8 @@ struct session_config {
 
 struct vring {
 	struct virtq q;
-	int kick_fd, call_fd, err_fd;		/* owned; -1: not set */
+	int kick_fd, call_fd, err_fd;		/* owned eventfds; -1: not set */
+	bool call_may_block, err_may_block;
 	bool started, enabled, has_addr;
 	bool polled;				/* started without a kick descriptor */
 	bool has_run;				/* q.last_avail means something */
@@ -85,6 +86,9 @@ struct vring *session_vring(struct session *s, unsigned ring);
 
 /* The queue if the ring runs, else NULL. Never blocks. */
 struct virtq *session_running(struct session *s, unsigned ring);
+
+/* Calls the guest about the ring. */
+void session_call(struct session *s, unsigned ring);
 
 /* The ring was found broken: says so once, signals its error descriptor. */
 void session_ring_broken(struct session *s, unsigned ring);

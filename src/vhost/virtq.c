@@ -83,27 +83,51 @@ static bool is_aligned(const GUEST void *ptr, size_t align)
 	return (uintptr_t)ptr % align == 0;
 }
 
+struct places {
+	const GUEST struct wire_virtq_desc *desc;
+	const GUEST struct wire_virtq_avail *avail;
+	GUEST struct wire_virtq_used *used;
+};
+
+/* Each part over its full size. NULL, or why not. */
+static const char *find_places(const struct virtq_config *c, struct gmem *mem, struct places *out)
+{
+	if (c->num == 0 || c->num > VIRTQ_SIZE_MAX || (c->num & (c->num - 1)))
+		return "no valid size";
+	out->desc = gmem_ptr_uaddr(mem, c->desc_uaddr, virtq_desc_size(c->num));
+	out->avail = gmem_ptr_uaddr(mem, c->avail_uaddr, virtq_avail_size(c->num));
+	out->used = gmem_ptr_uaddr(mem, c->used_uaddr, virtq_used_size(c->num));
+	if (!out->desc || !out->avail || !out->used)
+		return "not within guest memory";
+	if (!is_aligned(out->desc, _Alignof(struct wire_virtq_desc)) ||
+	    !is_aligned(out->avail, _Alignof(struct wire_virtq_avail)) ||
+	    !is_aligned(out->used, _Alignof(struct wire_virtq_used)))
+		return "not aligned";
+	return NULL;
+}
+
+const char *virtq_check(const struct virtq_config *config, struct gmem *mem)
+{
+	struct places places;
+
+	return find_places(config, mem, &places);
+}
+
 int virtq_resolve(struct virtq *q, struct gmem *mem, uint64_t features)
 {
-	const struct virtq_config *c = &q->config;
+	struct places places;
+	const char *why;
 
 	q->broken = NULL;
 	virtq_unresolve(q);
-	if (!mem)
-		return broken(q, "no guest memory");
-	if (c->num == 0 || c->num > VIRTQ_SIZE_MAX || (c->num & (c->num - 1)))
-		return broken(q, "no valid size");
-	q->desc = gmem_ptr_uaddr(mem, c->desc_uaddr, virtq_desc_size(c->num));
-	q->avail = gmem_ptr_uaddr(mem, c->avail_uaddr, virtq_avail_size(c->num));
-	q->used = gmem_ptr_uaddr(mem, c->used_uaddr, virtq_used_size(c->num));
-	if (!q->desc || !q->avail || !q->used)
-		return broken(q, "not within guest memory");
-	if (!is_aligned(q->desc, _Alignof(struct wire_virtq_desc)) ||
-	    !is_aligned(q->avail, _Alignof(struct wire_virtq_avail)) ||
-	    !is_aligned(q->used, _Alignof(struct wire_virtq_used)))
-		return broken(q, "not aligned");
+	why = mem ? find_places(&q->config, mem, &places) : "no guest memory";
+	if (why)
+		return broken(q, why);
+	q->desc = places.desc;
+	q->avail = places.avail;
+	q->used = places.used;
 	q->mem = mem;
-	q->mask = (uint16_t)(c->num - 1);
+	q->mask = (uint16_t)(q->config.num - 1);
 	q->event_idx = has_feature(features, VIRTIO_F_EVENT_IDX);
 	q->indirect = has_feature(features, VIRTIO_F_INDIRECT_DESC);
 	q->notify_on_empty = has_feature(features, VIRTIO_F_NOTIFY_ON_EMPTY);
@@ -195,7 +219,7 @@ static const char *chain_walk(struct virtq *q, uint16_t head, struct virtq_iovs 
 	struct table table = { .desc = q->desc, .n = q->config.num };
 	struct wire_virtq_desc d;
 	bool in_indirect = false;
-	uint32_t i = head, bound = q->config.num;
+	uint32_t i = head, bound = q->config.num < VIRTQ_CHAIN_MAX ? q->config.num : VIRTQ_CHAIN_MAX;
 	const char *why;
 
 	for (uint32_t walked = 0; ; ) {
@@ -204,7 +228,7 @@ static const char *chain_walk(struct virtq *q, uint16_t head, struct virtq_iovs 
 		if (i >= table.n)
 			return "descriptor index past its table";
 		if (walked++ == bound)
-			return "chain longer than the ring";
+			return "chain longer than the ring, or than any driver makes it";
 		if (!table_load(q, &table, i, &d))
 			return "indirect table outside guest memory";
 		flags = le16_get(d.flags);

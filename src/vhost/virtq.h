@@ -35,7 +35,8 @@ enum { VIRTQ_E_EMPTY = 1, VIRTQ_E_FULL, VIRTQ_E_BROKEN };
 
 enum { VIRTQ_AHEAD_STEPS = 3 };
 
-/* Longest descriptor chain, with indirect ones, that we follow. */
+/* Longest descriptor chain that we follow, with indirect ones and with empty ones, which
+ * take no room but time. */
 enum { VIRTQ_CHAIN_MAX = 1024 };
 
 /* What the front-end set. */
@@ -85,6 +86,9 @@ void virtq_init(struct virtq *q);
  */
 int virtq_resolve(struct virtq *q, struct gmem *mem, uint64_t features);
 void virtq_unresolve(struct virtq *q);
+
+/* NULL, or why virtq_resolve() would find a ring of this @config broken. */
+const char *virtq_check(const struct virtq_config *config, struct gmem *mem);
 
 /* Starts from entry @base of the available ring; the used index is loaded from
  * the ring when it is next resolved. */

@@ -67,8 +67,8 @@ struct stream {
 	/*
 	 * Where the peer is a guest too: how many of the bytes written it has consumed,
 	 * modulo 2^32, which may change at any time and is told by an event; and how many
-	 * it may have on the way to our guest. NULL and 0 for a host program: what it has
-	 * taken is its own and no longer ours to count.
+	 * it may have on the way to our guest, from the first event on. NULL and 0 for a host
+	 * program: what it has taken is its own and no longer ours to count.
 	 */
 	const _Atomic uint32_t *consumed;
 	uint32_t peer_window;			/* bytes */
@@ -100,17 +100,24 @@ struct backend {
 /* Is a guest there that can take connections? */
 bool mux_is_running(const struct mux *mux);
 
-/* What a backend buffers for the guest comes out of this. */
+/* What a backend buffers for the guest comes out of this. Its references are taken and
+ * given up in the thread of the mux, or when that has ended. */
 struct byte_budget *mux_budget(struct mux *mux);
 
-/* Bytes that a connection of the guest may send ahead of its receiver. */
+/* @n siblings may connect to the guest: each gets its share of the connections. Before
+ * the first does. */
+void mux_set_siblings(struct mux *mux, size_t n);
+
+/* Bytes that the guest may have on the way to another guest, which has not consumed them:
+ * twice what it may send ahead of a host program, for we hold one part of them, and the
+ * receiver the other. */
 uint32_t mux_window(const struct mux *mux);
 
 /*
  * A stream that wants to talk to the guest's @port: of a host program, whose port at
  * the CID @host_cid is chosen here; or of a sibling's guest at @from. 0: @stream is
  * taken over. Otherwise the caller keeps it: -ENOTCONN: no guest is running; -ENOBUFS:
- * too many connections (siblings get half of them); -EADDRINUSE; -ENOMEM.
+ * too many connections (siblings get half of them, see shares.h); -EADDRINUSE; -ENOMEM.
  */
 int mux_connect_from_host(struct mux *mux, struct stream *stream, uint64_t host_cid,
 			  uint32_t port, uint64_t now_ms);

@@ -19,6 +19,7 @@ struct conn *conn_new(const struct vsock_addr *guest, const struct vsock_addr *p
 	*c = (struct conn){ .guest = *guest };
 	list_init(&c->ready_link);
 	list_init(&c->timer_link);
+	list_init(&c->share_link);
 	c->peer = *peer;
 	c->credit.buf_alloc = buf_alloc;
 	c->read_hint = READ_HINT_FIRST;
@@ -97,7 +98,7 @@ void conn_connected(struct conn *c, int error)
 /* The host will neither read nor write any more: tell the guest, wait for its RST. */
 static void host_is_over(struct conn *c)
 {
-	if (c->host_failed) {
+	if (c->host_failed || c->to_host.len) {
 		conn_reset(c);
 		return;
 	}
@@ -119,14 +120,14 @@ static void host_has_all(struct conn *c)
 	}
 }
 
-/* Writing to the stream failed; the host may still have something to say. */
+/* Writing to the stream failed; the host may still have something to say. What it has
+ * not taken is lost: the guest's fwd_cnt never covers it, and in the end there is a reset. */
 static void host_turns_deaf(struct conn *c, int error)
 {
-	c->credit.fwd_cnt = c->credit.received;
 	c->host_lacks |= c->to_host.len && error != -EPIPE;
+	c->host_failed |= c->to_host.len || error == -ECONNRESET;
 	byte_ring_deinit(&c->to_host);
 	c->host_deaf = true;
-	c->host_failed |= error == -ECONNRESET;
 	if (c->state == CONN_LINGERING || (error != -EPIPE && error != -ECONNRESET)) {
 		c->error = error;
 		conn_reset(c);
@@ -165,7 +166,7 @@ void conn_forward(struct conn *c, const struct iovec *iov, size_t n, size_t len)
 	if (c->state != CONN_OPEN || taken == len)
 		return;
 	if (c->host_deaf) {
-		c->credit.fwd_cnt = c->credit.received;
+		c->host_failed = true;
 	} else if ((r = byte_ring_append(&c->to_host, iov, n, taken)) < 0) {
 		c->error = r;
 		conn_reset(c);
@@ -358,7 +359,8 @@ enum conn_timer conn_timer(const struct conn *c)
 		return CONN_TIMER_CLOSING;
 	case CONN_OPEN:
 		return ask_timer(c);
-	case CONN_CONNECTING:			/* bounded by the backend */
+	case CONN_CONNECTING:
+		return CONN_TIMER_CONNECT;
 	case CONN_RESET:
 	case CONN_DEAD:
 		return CONN_TIMER_NONE;

@@ -14,13 +14,14 @@
  *
  *   CONNECTING  the guest asked, the stream is being connected. Packets: RST
  *               (ends it), CREDIT_*. Leaves: stream connected -> OPEN, saying
- *               RESPONSE; failed -> RESET.
+ *               RESPONSE; failed, or not done in time -> RESET.
  *   REQUESTED   a host program asked. We say REQUEST; the stream is not read.
  *               Packets: RESPONSE -> OPEN; RST -> end; CREDIT_*. Deadline: end.
  *   OPEN        Packets: RW, unless the guest has shut down sending; SHUTDOWN
  *               (accumulates; both -> LINGERING); CREDIT_*; RST -> drain, end.
  *               The stream's end, once all that was read is sent, makes us say
- *               SHUTDOWN: SEND for half, both -> CLOSING.
+ *               SHUTDOWN: SEND for half, both -> CLOSING; but RESET where the host
+ *               has not taken all that the guest sent.
  *   LINGERING   the guest is done; what it sent is drained to the stream, for
  *               as long as it makes progress within the linger time. Then RST.
  *               After the guest's own RST the connection is `nameless`: no
@@ -69,6 +70,7 @@ enum conn_state {
 
 enum conn_timer {
 	CONN_TIMER_NONE,
+	CONN_TIMER_CONNECT,			/* the stream must be connected */
 	CONN_TIMER_REQUEST,			/* the guest must answer our REQUEST */
 	CONN_TIMER_LINGER,			/* the drain must make progress */
 	CONN_TIMER_CLOSING,			/* the guest must answer our SHUTDOWN */
@@ -94,6 +96,7 @@ struct conn {
 	struct conn *hash_next;			/* in the mux's table */
 	struct list ready_link;			/* mux::ready */
 	struct list timer_link;			/* mux::timers[armed] */
+	struct list share_link;			/* shares::own */
 	uint64_t deadline_ms;
 	struct vsock_addr guest, peer;
 	struct credit credit;
@@ -102,12 +105,13 @@ struct conn {
 	int error;				/* -errno that ended it; 0: none, or it was logged */
 	uint8_t state;				/* enum conn_state */
 	uint8_t armed;				/* enum conn_timer: the one that it has */
+	uint8_t share;				/* enum share: the mux's, of those begun by siblings */
+	uint8_t ending;				/* the mux's: on mux::ending, and how it is to end */
 	uint8_t guest_shutdown;			/* VSOCK_SHUTDOWN_* that the guest said */
 	uint8_t shutdown_due;			/* ... that we are to say */
 	uint8_t shutdown_said;
 	uint8_t asks;				/* for news, in vain; no more than CONN_ASKS */
 	bool from_peer : 1;			/* begun by the peer, not by the guest */
-	bool from_sibling : 1;			/* begun by a sibling: the mux counts them */
 	bool nameless : 1;			/* the guest has forgotten it */
 	bool timer_restart : 1;			/* it made progress */
 	bool response_due : 1, request_due : 1;
@@ -117,7 +121,7 @@ struct conn {
 	bool credit_update_due : 1;
 	bool host_eof : 1;			/* nothing more to read */
 	bool host_deaf : 1;			/* nothing more can be written */
-	bool host_failed : 1;			/* ends in RST, not in SHUTDOWN */
+	bool host_failed : 1;			/* ends in RST: the host failed, or did not take all */
 	bool host_lacks : 1;			/* bytes that it would have taken are lost */
 	bool host_shut : 1;			/* we shut down writing to it */
 };
@@ -171,11 +175,11 @@ void conn_abort(struct conn *c);
 bool conn_has_say(const struct conn *c);
 
 /*
- * Its turn: says what it has to. @scratch: room for @n_scratch iovecs. 0: all
- * said; CONN_E_STARVED; CONN_E_MORE.
+ * Its turn: says what it has to. @scratch: room for @n_scratch iovecs. Adds to *@moved
+ * the bytes of data, with headers. 0: all said; CONN_E_STARVED; CONN_E_MORE.
  */
 int conn_output(struct conn *c, const struct rx_port *rx, struct iovec *scratch,
-		size_t n_scratch);
+		size_t n_scratch, size_t *moved);
 
 /* The stream events that can change anything: a pure function of the state. */
 unsigned conn_interest(const struct conn *c);

@@ -11,13 +11,30 @@ enum {						/* bytes: conn::read_hint */
 	READ_HINT_FIRST = 16 * 1024,
 };
 
-/* The peer is a guest, and what ours has not consumed, or not told, soon stops it. */
+/* The host may have something for the guest, which wants it. */
+static inline bool conn_wants_to_read(const struct conn *c)
+{
+	return c->state == CONN_OPEN && !c->host_eof &&
+		!(c->guest_shutdown & VSOCK_SHUTDOWN_RCV);
+}
+
+/* There is something for the guest, which has room for the bytes, but not for another
+ * packet until it has told what it has consumed. */
+static inline bool conn_has_too_many_packets(const struct conn *c)
+{
+	return conn_wants_to_read(c) && c->stream->ready & STREAM_IN &&
+		credit_room(&c->credit) && !credit_packets(&c->credit);
+}
+
+/* Likewise, or the peer is a guest, whom that soon stops. */
 static inline bool conn_lacks_news(const struct conn *c)
 {
 	uint32_t window = c->stream ? c->stream->peer_window : 0;
 
-	return window && c->state == CONN_OPEN && !c->host_eof &&
-		credit_unconsumed(&c->credit) >= window - window / 4;
+	if (window && c->state == CONN_OPEN && !c->host_eof &&
+	    credit_unconsumed(&c->credit) >= window - window / 4)
+		return true;
+	return conn_has_too_many_packets(c);
 }
 
 /* What the peer, a guest too, has consumed counts as passed on. */

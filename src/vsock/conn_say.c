@@ -3,22 +3,20 @@
 #include "vsock/conn.h"
 #include "vsock/conn_internal.h"
 
-/* The host may have something for the guest, which wants it. */
-static bool wants_to_read(const struct conn *c)
+static bool has_room(const struct conn *c)
 {
-	return c->state == CONN_OPEN && !c->host_eof &&
-		!(c->guest_shutdown & VSOCK_SHUTDOWN_RCV);
+	return credit_room(&c->credit) && credit_packets(&c->credit);
 }
 
 static bool can_read(const struct conn *c)
 {
-	return wants_to_read(c) && c->stream->ready & STREAM_IN && credit_room(&c->credit);
+	return conn_wants_to_read(c) && c->stream->ready & STREAM_IN && has_room(c);
 }
 
 /* There is something for the guest, but it has no room. */
 static bool lacks_credit(const struct conn *c)
 {
-	return wants_to_read(c) && c->stream->ready & STREAM_IN && !credit_room(&c->credit);
+	return conn_wants_to_read(c) && c->stream->ready & STREAM_IN && !credit_room(&c->credit);
 }
 
 static bool must_ask(const struct conn *c)
@@ -56,7 +54,7 @@ unsigned conn_interest(const struct conn *c)
 {
 	unsigned events = 0;
 
-	if (wants_to_read(c) && credit_room(&c->credit))
+	if (conn_wants_to_read(c) && has_room(c))
 		events |= STREAM_IN;
 	if ((c->state == CONN_OPEN || c->state == CONN_LINGERING) && c->to_host.len)
 		events |= STREAM_OUT;
@@ -141,10 +139,9 @@ static size_t fill_headers(struct conn *c, const struct rx_port *rx, const struc
 	struct pkt pkt = make_pkt(c, VSOCK_OP_RW, 0);
 	uint32_t lens[RX_BORROW_MAX];
 	struct wire_vsock_hdr hdr;
-	size_t n = 0;
+	size_t n = 0, total = got;
 
 	pkt_build(&pkt, &hdr);
-	c->credit.sent_to_guest += (uint32_t)got;
 	for (; got; n++) {
 		size_t body = bufs[n].len - PKT_HDR_SIZE;
 
@@ -162,6 +159,7 @@ static size_t fill_headers(struct conn *c, const struct rx_port *rx, const struc
 		got -= body;
 	}
 	rx->used(rx->ctx, lens, n);
+	credit_sent(&c->credit, (uint32_t)total, (uint32_t)n);
 	credit_was_told(c);
 	return n;
 }
@@ -196,6 +194,8 @@ static bool read_to_guest(struct conn *c, const struct rx_port *rx, struct iovec
 	if (limit > hint)
 		limit = hint;
 	want = (limit + body - 1) / body;
+	if (want > credit_packets(&c->credit))
+		want = credit_packets(&c->credit);
 	n = rx->borrow(rx->ctx, want < RX_BORROW_MAX ? want : RX_BORROW_MAX, &bufs);
 	n = slice_bodies(bufs, n, limit, scratch, n_scratch, &asked);
 	r = c->stream->ops->read(c->stream, scratch, (int)n, &got);
@@ -211,14 +211,14 @@ static bool read_to_guest(struct conn *c, const struct rx_port *rx, struct iovec
 }
 
 static int output_data(struct conn *c, const struct rx_port *rx, struct iovec *scratch,
-		       size_t n_scratch)
+		       size_t n_scratch, size_t *moved)
 {
-	size_t moved = 0;
+	size_t begin = *moved;
 
 	while (can_read(c)) {
-		if (moved >= CONN_TURN_MAX)
+		if (*moved - begin >= CONN_TURN_MAX)
 			return CONN_E_MORE;
-		if (!read_to_guest(c, rx, scratch, n_scratch, &moved))
+		if (!read_to_guest(c, rx, scratch, n_scratch, moved))
 			return CONN_E_STARVED;
 	}
 	return 0;
@@ -247,7 +247,7 @@ static int output_control(struct conn *c, const struct rx_port *rx)
 }
 
 int conn_output(struct conn *c, const struct rx_port *rx, struct iovec *scratch,
-		size_t n_scratch)
+		size_t n_scratch, size_t *moved)
 {
 	int r;
 
@@ -267,7 +267,7 @@ int conn_output(struct conn *c, const struct rx_port *rx, struct iovec *scratch,
 			return CONN_E_STARVED;
 		c->request_due = false;
 	}
-	if ((r = output_data(c, rx, scratch, n_scratch)))
+	if ((r = output_data(c, rx, scratch, n_scratch, moved)))
 		return r;
 	return output_control(c, rx);
 }

@@ -14,11 +14,24 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+/*
+ * A guest may also count packets: Linux from 6.12.92 on resets a connection as soon as
+ * the bookkeeping of the packets that wait unread, so many bytes for each, exceeds its
+ * buf_alloc, whatever they hold. It says nothing of that; so no more packets than that
+ * are on the way to any guest.
+ */
+enum {
+	CREDIT_PACKET_COST = 576,		/* bytes */
+	CREDIT_PACKETS_MIN = 16,		/* for guests that receive next to nothing */
+};
+
 struct credit {
 	/* Towards the guest, as it last told us. */
 	uint32_t guest_buf_alloc, guest_fwd_cnt;
 	uint32_t sent_to_guest;			/* bytes, modulo 2^32 */
 	uint32_t consumed;			/* of those, by the guest, as far as it is true */
+	uint32_t mark;				/* a past sent_to_guest, not consumed yet */
+	uint32_t packets_before, packets_after;	/* not consumed, at most: up to it, and since */
 	/* From the guest. */
 	uint32_t buf_alloc;			/* what we can take */
 	uint32_t received;			/* bytes, modulo 2^32 */
@@ -40,6 +53,35 @@ static inline uint32_t credit_unconsumed(const struct credit *c)
 	return c->sent_to_guest - c->consumed;
 }
 
+/* Packets that may be sent to the guest now, of whatever size. How many are on the way
+ * is an upper bound, of which a part falls away with each mark. */
+static inline uint32_t credit_packets(const struct credit *c)
+{
+	uint32_t max = c->guest_buf_alloc / CREDIT_PACKET_COST;
+	uint32_t in_flight = c->packets_before + c->packets_after;
+
+	if (max < CREDIT_PACKETS_MIN)
+		max = CREDIT_PACKETS_MIN;
+	return in_flight < max ? max - in_flight : 0;
+}
+
+/* @len bytes went to the guest in @n packets: no more than were allowed. */
+static inline void credit_sent(struct credit *c, uint32_t len, uint32_t n)
+{
+	c->sent_to_guest += len;
+	c->packets_after += n;
+}
+
+/* All up to the mark is consumed: the next one is what is on the way now. */
+static inline void credit_move_mark(struct credit *c)
+{
+	if ((int32_t)(c->consumed - c->mark) < 0)
+		return;
+	c->packets_before = c->consumed == c->sent_to_guest ? 0 : c->packets_after;
+	c->packets_after = 0;
+	c->mark = c->sent_to_guest;
+}
+
 /* Takes note of a header's credit fields; true if they changed. */
 static inline bool credit_update(struct credit *c, uint32_t buf_alloc, uint32_t fwd_cnt)
 {
@@ -47,8 +89,10 @@ static inline bool credit_update(struct credit *c, uint32_t buf_alloc, uint32_t 
 
 	c->guest_buf_alloc = buf_alloc;
 	c->guest_fwd_cnt = fwd_cnt;
-	if (fwd_cnt - c->consumed <= credit_unconsumed(c))
+	if (fwd_cnt - c->consumed <= credit_unconsumed(c)) {
 		c->consumed = fwd_cnt;
+		credit_move_mark(c);
+	}
 	return changed;
 }
 

@@ -54,7 +54,7 @@ struct conn *gather_flush(struct gather *g)
 {
 	struct conn *c = g->conn;
 
-	if (c)
+	if (c && !(g->is_lost && g->is_lost(g->ctx)))
 		conn_forward(c, g->scratch->iov, g->n, g->len);
 	gather_clear(g);
 	return c;

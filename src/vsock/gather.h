@@ -6,11 +6,13 @@
  * few hundred bytes takes.
  *
  * What is described lies in guest memory and must be flushed before that is
- * given back. A connection that dies is to be dropped from here, by
+ * given back. Memory may also have been lost since (gmem.h): then what was gathered is
+ * not what the guest sent, and is dropped. A connection that dies is to be dropped from here, by
  * gather_clear(); what was gathered for it is void.
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <sys/uio.h>
 
@@ -32,6 +34,8 @@ struct gather {
 	struct conn *conn;			/* NULL: nothing is gathered */
 	size_t n, len;				/* iovecs, bytes */
 	size_t n_smalls;			/* bytes in scratch->smalls */
+	bool (*is_lost)(void *ctx);		/* is guest memory? NULL: it cannot be */
+	void *ctx;
 };
 
 void gather_clear(struct gather *g);

@@ -9,10 +9,13 @@
 #include "util/log.h"
 #include "vsock/gather.h"
 #include "vsock/replies.h"
+#include "vsock/shares.h"
 #include "vsock/table.h"
 
 enum {
 	TURNS_PER_OUTPUT = 256,			/* of connections, before the device's turn ends */
+	BYTES_PER_OUTPUT = 1024 * 1024,		/* to the guest, likewise; more by a connection's turn */
+	ENDS_PER_TURN = 64,			/* connections, of all that are to end */
 	HOST_PORT_MIN = 1 << 30,		/* of host-initiated connections */
 	HOST_PORT_COUNT = 1 << 30,
 	ASK_SOON_MS = 10,			/* until a guest is asked for credit again */
@@ -26,13 +29,14 @@ struct mux {
 	size_t n_backends;
 	bool is_running;
 
-	struct byte_budget buffered;		/* for all connections together */
+	struct byte_budget *buffered;		/* for all connections together */
 	struct table table;
 	size_t n_conns;				/* with nameless ones */
-	size_t n_from_siblings;			/* of those, begun by siblings */
+	struct shares shares;			/* of those, begun by siblings */
 	struct list ready;			/* conn::ready_link: has something to say */
 	struct list timers[CONN_NUM_TIMERS];	/* conn::timer_link, first to expire first */
 	struct list dead;			/* conn::ready_link: to be freed */
+	struct list ending;			/* conn::ready_link: to be ended, as conn::ending says */
 	uint32_t timer_ms[CONN_NUM_TIMERS];
 
 	struct replies replies;			/* full: mux_is_clogged() */
@@ -52,12 +56,17 @@ int mux_new(struct mux **out, const struct mux_config *config)
 	if (!mux)
 		return -ENOMEM;
 	mux->config = *config;
-	mux->buffered.max = config->max_buffered;
-	mux->gather.scratch = &config->scratch->to_host;
+	mux->buffered = byte_budget_new(config->max_buffered);
+	mux->gather = (struct gather){
+		.scratch = &config->scratch->to_host, .is_lost = config->is_lost, .ctx = config->ctx,
+	};
 	list_init(&mux->ready);
 	list_init(&mux->dead);
+	list_init(&mux->ending);
 	for (int i = 0; i < CONN_NUM_TIMERS; i++)
 		list_init(&mux->timers[i]);
+	shares_init(&mux->shares, (config->max_conns + 1) / 2);
+	mux->timer_ms[CONN_TIMER_CONNECT] = config->connect_ms;
 	mux->timer_ms[CONN_TIMER_REQUEST] = config->request_ms;
 	mux->timer_ms[CONN_TIMER_LINGER] = config->linger_ms;
 	mux->timer_ms[CONN_TIMER_CLOSING] = config->closing_ms;
@@ -65,7 +74,8 @@ int mux_new(struct mux **out, const struct mux_config *config)
 	mux->timer_ms[CONN_TIMER_ASK] = ASK_MS;
 	mux->timer_ms[CONN_TIMER_ASK_LATE] = ASK_LATE_MS;
 	mux->next_port = (uint32_t)(config->first_port % HOST_PORT_COUNT);
-	if (table_init(&mux->table, config->hash_seed) < 0) {
+	if (!mux->buffered || table_init(&mux->table, config->hash_seed) < 0) {
+		byte_budget_unref(mux->buffered);
 		free(mux);
 		return -ENOMEM;
 	}
@@ -77,7 +87,7 @@ static void free_conn(struct mux *mux, struct conn *c)
 {
 	list_remove(&c->ready_link);
 	list_remove(&c->timer_link);
-	mux->n_from_siblings -= c->from_sibling;
+	shares_give(&mux->shares, c);
 	mux->n_conns--;
 	conn_free(c);
 }
@@ -95,12 +105,29 @@ void mux_set_running(struct mux *mux, bool is_running)
 
 uint32_t mux_window(const struct mux *mux)
 {
-	return mux->config.buf_alloc;
+	uint32_t size = mux->config.buf_alloc;
+
+	return size <= UINT32_MAX / 4 ? 2 * size : size;
+}
+
+static struct conn *new_conn(struct mux *mux, const struct vsock_addr *guest,
+			     const struct vsock_addr *peer, struct stream *stream)
+{
+	uint32_t window = stream->consumed ? mux_window(mux) : mux->config.buf_alloc;
+	struct conn *c = conn_new(guest, peer, stream, window, mux->buffered);
+
+	mux->n_conns += c != NULL;
+	return c;
 }
 
 struct byte_budget *mux_budget(struct mux *mux)
 {
-	return &mux->buffered;
+	return mux->buffered;
+}
+
+void mux_set_siblings(struct mux *mux, size_t n)
+{
+	shares_set_siblings(&mux->shares, n);
 }
 
 bool mux_is_running(const struct mux *mux)
@@ -182,15 +209,51 @@ static void reap(struct mux *mux)
 		free_conn(mux, container_of(link, struct conn, ready_link));
 }
 
-/* Ends every connection that the guest knows, each in the way of @end. */
-static void end_all(struct mux *mux, void (*end)(struct conn *c), uint64_t now_ms)
+/* ---- ending all ---- */
+
+enum ending { ENDING_NOT, ENDING_GUEST_GONE, ENDING_ABORT, ENDING_DROP };
+
+static void end_one(struct mux *mux, struct conn *c, uint64_t now_ms)
 {
-	for (struct conn *c = table_next(&mux->table, NULL), *next; c; c = next) {
-		next = table_next(&mux->table, c);
-		end(c);
-		settle(mux, c, now_ms);
-	}
+	static void (*const end[])(struct conn *c) = {
+		[ENDING_GUEST_GONE] = conn_guest_gone, [ENDING_ABORT] = conn_abort,
+		[ENDING_DROP] = conn_end,
+	};
+	uint8_t ending = c->ending;
+
+	list_remove(&c->ready_link);
+	c->ending = ENDING_NOT;
+	end[ending](c);
+	settle(mux, c, now_ms);
+}
+
+/* Whatever comes for a connection that is to end ends it. */
+static void end_first(struct mux *mux, struct conn *c, uint64_t now_ms)
+{
+	if (c->ending)
+		end_one(mux, c, now_ms);
+}
+
+bool mux_end_some(struct mux *mux, uint64_t now_ms)
+{
+	for (int n = 0; n < ENDS_PER_TURN && !list_is_empty(&mux->ending); n++)
+		end_one(mux, container_of(mux->ending.next, struct conn, ready_link), now_ms);
 	reap(mux);
+	return !list_is_empty(&mux->ending);
+}
+
+/* Ends every connection that the guest knows, some of them at once. */
+static void end_all(struct mux *mux, enum ending ending, uint64_t now_ms)
+{
+	for (struct conn *c = table_next(&mux->table, NULL); c; c = table_next(&mux->table, c)) {
+		c->ending = (uint8_t)ending;
+		list_remove(&c->ready_link);
+		list_append(&mux->ending, &c->ready_link);
+	}
+	if (ending != ENDING_ABORT)		/* the guest has forgotten them */
+		table_clear(&mux->table);
+	if (mux_end_some(mux, now_ms))
+		mux->config.wake(mux->config.ctx);
 }
 
 bool mux_reset(struct mux *mux, uint64_t now_ms)
@@ -199,20 +262,23 @@ bool mux_reset(struct mux *mux, uint64_t now_ms)
 
 	gather_clear(&mux->gather);
 	replies_clear(&mux->replies);
-	end_all(mux, conn_guest_gone, now_ms);
+	end_all(mux, ENDING_GUEST_GONE, now_ms);
 	return had_any;
 }
 
 bool mux_abort(struct mux *mux, uint64_t now_ms)
 {
-	end_all(mux, conn_abort, now_ms);
-	return mux->table.n > 0;
+	bool had_any = mux->table.n > 0;
+
+	end_all(mux, ENDING_ABORT, now_ms);
+	return had_any;
 }
 
 void mux_drop(struct mux *mux, uint64_t now_ms)
 {
-	end_all(mux, conn_end, now_ms);
-	mux_reset(mux, now_ms);
+	gather_clear(&mux->gather);
+	replies_clear(&mux->replies);
+	end_all(mux, ENDING_DROP, now_ms);
 }
 
 void mux_free(struct mux *mux)
@@ -222,11 +288,14 @@ void mux_free(struct mux *mux)
 	if (!mux)
 		return;
 	mux_reset(mux, 0);			/* leaves those that drain: they have a timer */
+	while (mux_end_some(mux, 0))
+		;
 	while ((link = list_take_first(&mux->timers[CONN_TIMER_LINGER])))
 		free_conn(mux, container_of(link, struct conn, timer_link));
 	assert(mux->n_conns == 0);
 	table_deinit(&mux->table);
 	replies_deinit(&mux->replies);
+	byte_budget_unref(mux->buffered);
 	free(mux);
 }
 
@@ -290,13 +359,11 @@ static int on_request(struct mux *mux, const struct pkt *pkt, uint64_t now_ms)
 	r = b->ops->connect(b, &pkt->src, &pkt->dst, &stream);
 	if (r < 0)
 		return r;
-	c = conn_new(&pkt->src, &pkt->dst, stream, mux->config.buf_alloc,
-		     &mux->buffered);
+	c = new_conn(mux, &pkt->src, &pkt->dst, stream);
 	if (!c) {
 		stream->ops->close(stream, false);
 		return -ENOMEM;
 	}
-	mux->n_conns++;
 	table_add(&mux->table, c);
 	conn_begin_connecting(c, pkt);
 	if (r == 0)
@@ -368,6 +435,11 @@ void mux_input(struct mux *mux, const struct pkt *pkt, struct iov_cur *payload, 
 		mux_flush(mux, now_ms);		/* may end c */
 		c = table_find(&mux->table, pkt->src.port, &pkt->dst);
 	}
+	if (c && c->ending) {
+		end_one(mux, c, now_ms);
+		reap(mux);
+		c = table_find(&mux->table, pkt->src.port, &pkt->dst);
+	}
 	if (!c) {
 		on_stray(mux, pkt, now_ms);
 		reap(mux);
@@ -388,9 +460,25 @@ void mux_input(struct mux *mux, const struct pkt *pkt, struct iov_cur *payload, 
 	reap(mux);
 }
 
+void mux_input_cut(struct mux *mux, const struct pkt *pkt, uint64_t now_ms)
+{
+	struct conn *c;
+
+	if (pkt->src.cid != mux->config.guest_cid || pkt->op != VSOCK_OP_RW)
+		return;
+	mux_flush(mux, now_ms);			/* what came before is delivered */
+	c = table_find(&mux->table, pkt->src.port, &pkt->dst);
+	if (!c)
+		return;
+	conn_reset(c);
+	settle(mux, c, now_ms);
+	reap(mux);
+}
+
 int mux_output(struct mux *mux, const struct rx_port *rx, uint64_t now_ms)
 {
 	struct rx_port traced = *rx;
+	size_t moved = 0;
 
 	if (log_level >= LOG_TRACE) {
 		traced.trace = trace;
@@ -399,7 +487,7 @@ int mux_output(struct mux *mux, const struct rx_port *rx, uint64_t now_ms)
 	}
 	if (!replies_say(&mux->replies, rx))
 		return MUX_E_STARVED;
-	for (int turn = 0; turn < TURNS_PER_OUTPUT; turn++) {
+	for (int turn = 0; turn < TURNS_PER_OUTPUT && moved < BYTES_PER_OUTPUT; turn++) {
 		struct list *link = mux->ready.next;
 		struct conn *c;
 		int r;
@@ -407,7 +495,7 @@ int mux_output(struct mux *mux, const struct rx_port *rx, uint64_t now_ms)
 		if (link == &mux->ready)
 			return 0;
 		c = container_of(link, struct conn, ready_link);
-		r = conn_output(c, rx, mux->config.scratch->to_guest, MUX_IOVS);
+		r = conn_output(c, rx, mux->config.scratch->to_guest, MUX_IOVS, &moved);
 		if (r)
 			list_remove(link);	/* settle() puts it behind the others */
 		settle(mux, c, now_ms);
@@ -431,6 +519,8 @@ static void log_expired(struct mux *mux, const struct conn *c)
 		log_limited(LOG_INFO, mux->config.tag,
 			    "%s: %u bytes given up, the host does not read", route_of(c).text,
 			    c->to_host.len);
+	else if (c->state == CONN_CONNECTING)
+		log_refused(mux, &c->guest, &c->peer, -ETIMEDOUT);
 	else if (c->state == CONN_REQUESTED)
 		log_first(&mux->to_guest, ETIMEDOUT, mux->config.tag, "%s refused: the guest "
 			  "has not answered for %u ms; does it hang, or has it lost its vsock "
@@ -453,6 +543,9 @@ void mux_expire(struct mux *mux, uint64_t now_ms)
 
 			if (c->deadline_ms > now_ms)
 				break;
+			end_first(mux, c, now_ms);
+			if (c->state == CONN_DEAD || (int)conn_timer(c) != timer)
+				continue;
 			log_expired(mux, c);
 			conn_expired(c);
 			settle(mux, c, now_ms);
@@ -498,16 +591,14 @@ static uint32_t take_port(struct mux *mux, uint64_t host_cid, uint32_t guest_por
 
 /* @peer: who calls; 0 or -errno as for mux_connect_from_host(). */
 static int connect_guest(struct mux *mux, struct stream *stream, const struct vsock_addr *peer,
-			 bool from_sibling, uint32_t port, uint64_t now_ms)
+			 enum share share, uint32_t port, uint64_t now_ms)
 {
 	struct vsock_addr guest = { mux->config.guest_cid, port };
-	struct conn *c = conn_new(&guest, peer, stream, mux->config.buf_alloc, &mux->buffered);
+	struct conn *c = new_conn(mux, &guest, peer, stream);
 
 	if (!c)
 		return -ENOMEM;
-	mux->n_conns++;
-	c->from_sibling = from_sibling;
-	mux->n_from_siblings += c->from_sibling;
+	shares_take(&mux->shares, c, share);
 	table_add(&mux->table, c);
 	conn_begin_requested(c);
 	settle(mux, c, now_ms);
@@ -542,7 +633,7 @@ int mux_connect_from_host(struct mux *mux, struct stream *stream, uint64_t host_
 
 	if (!r) {
 		peer.port = take_port(mux, host_cid, port);
-		r = connect_guest(mux, stream, &peer, false, port, now_ms);
+		r = connect_guest(mux, stream, &peer, SHARE_NONE, port, now_ms);
 	}
 	if (r < 0)
 		log_call_refused(mux, host_cid, port, r);
@@ -552,14 +643,15 @@ int mux_connect_from_host(struct mux *mux, struct stream *stream, uint64_t host_
 int mux_connect_from_sibling(struct mux *mux, struct stream *stream,
 			     const struct vsock_addr *from, uint32_t port, uint64_t now_ms)
 {
+	enum share share = shares_find(&mux->shares, from->cid);
 	int r = can_be_called(mux);
 
-	if (!r && mux->n_from_siblings >= (mux->config.max_conns + 1) / 2)
+	if (!r && share == SHARE_NONE)
 		r = -ENOBUFS;
 	if (!r && table_find(&mux->table, port, from))
 		r = -EADDRINUSE;
 	if (!r)
-		r = connect_guest(mux, stream, from, true, port, now_ms);
+		r = connect_guest(mux, stream, from, share, port, now_ms);
 	if (r < 0)
 		log_call_refused(mux, from->cid, port, r);
 	return r;
@@ -569,6 +661,7 @@ void mux_stream_ready(struct mux *mux, struct stream *s, uint64_t now_ms)
 {
 	struct conn *c = s->conn;
 
+	end_first(mux, c, now_ms);
 	conn_stream_ready(c);
 	settle(mux, c, now_ms);
 	reap(mux);
@@ -578,6 +671,7 @@ void mux_stream_connected(struct mux *mux, struct stream *s, int error, uint64_t
 {
 	struct conn *c = s->conn;
 
+	end_first(mux, c, now_ms);
 	if (error < 0 && c->state == CONN_CONNECTING)
 		log_refused(mux, &c->guest, &c->peer, error);
 	conn_connected(c, error);

@@ -46,7 +46,7 @@ struct mux_config {
 	uint32_t buf_alloc;			/* bytes buffered per connection */
 	uint32_t max_conns;
 	uint64_t max_buffered;			/* bytes, of all connections together */
-	uint32_t request_ms, linger_ms, closing_ms;	/* how long timers run */
+	uint32_t connect_ms, request_ms, linger_ms, closing_ms;	/* how long timers run */
 	uint64_t hash_seed;			/* a number that the guest does not know ... */
 	uint64_t first_port;			/* ... and another one, which it gets to know: host
 						   programs call from ports behind it */
@@ -54,6 +54,8 @@ struct mux_config {
 	struct mux_scratch *scratch;		/* borrowed */
 	/* There is something to do: take a turn soon. From any function below. */
 	void (*wake)(void *ctx);
+	/* Has guest memory been lost, so that what was read of it lately is void? NULL: no. */
+	bool (*is_lost)(void *ctx);
 	void *ctx;
 };
 
@@ -75,6 +77,9 @@ void mux_add_backend(struct mux *mux, struct backend *backend);
 /* A packet with its payload; and the end of a batch of them. */
 void mux_input(struct mux *mux, const struct pkt *pkt, struct iov_cur *payload, uint64_t now_ms);
 void mux_flush(struct mux *mux, uint64_t now_ms);
+
+/* One whose payload is not all there: a stream with a hole in it is reset. */
+void mux_input_cut(struct mux *mux, const struct pkt *pkt, uint64_t now_ms);
 bool mux_is_clogged(const struct mux *mux);
 
 /* Says what there is to say, in fair turns. 0: nothing left; MUX_E_*. */
@@ -87,8 +92,14 @@ uint64_t mux_next_deadline(const struct mux *mux);	/* UINT64_MAX: none */
 /* Is a guest there that can take connections? The device's word. */
 void mux_set_running(struct mux *mux, bool is_running);
 
-/* Ends every connection without a word to the guest, which is gone or new; what
- * it had sent is still drained to the host. True if there was any. */
+/*
+ * The next three end every connection. Each costs system calls, so a turn ends a portion
+ * of them, the first one at once: mux_end_some() goes on. But the guest is done with all
+ * of them when the call returns, and may use their names anew.
+ *
+ * mux_reset: without a word to the guest, which is gone or new; what it had sent is
+ * still drained to the host. True if there was any.
+ */
 bool mux_reset(struct mux *mux, uint64_t now_ms);
 
 /* The same, but nothing is drained: what was taken from the guest lately is not
@@ -98,5 +109,8 @@ void mux_drop(struct mux *mux, uint64_t now_ms);
 /* Ends every connection for the host; the guest, which is not to be reached now,
  * gets its RSTs if it comes back. True if there was any. */
 bool mux_abort(struct mux *mux, uint64_t now_ms);
+
+/* Ends some more. True: there are some left. */
+bool mux_end_some(struct mux *mux, uint64_t now_ms);
 
 void mux_get_stats(const struct mux *mux, struct mux_stats *out);

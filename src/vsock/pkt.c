@@ -20,10 +20,6 @@ int pkt_parse(struct pkt *out, struct iov_cur *chain)
 
 	if (!iov_cur_get(chain, &w, sizeof w))	/* the only read of the header */
 		return PKT_E_SHORT;
-	if (le32_get(w.len) > VSOCK_BODY_MAX)
-		return PKT_E_TOO_BIG;
-	if (le32_get(w.len) > chain->left)
-		return PKT_E_SHORT;
 	*out = (struct pkt){
 		.src = { le64_get(w.src_cid), le32_get(w.src_port) },
 		.dst = { le64_get(w.dst_cid), le32_get(w.dst_port) },
@@ -31,7 +27,7 @@ int pkt_parse(struct pkt *out, struct iov_cur *chain)
 		.flags = le32_get(w.flags), .buf_alloc = le32_get(w.buf_alloc),
 		.fwd_cnt = le32_get(w.fwd_cnt),
 	};
-	return 0;
+	return out->len > chain->left ? PKT_E_BODY : 0;
 }
 
 void pkt_build(const struct pkt *pkt, struct wire_vsock_hdr *out)
@@ -49,9 +45,9 @@ const char *pkt_str_error(int error)
 {
 	switch (error) {
 	case PKT_E_SHORT:
+		return "shorter than a header";
+	case PKT_E_BODY:
 		return "shorter than its header says";
-	case PKT_E_TOO_BIG:
-		return "payload above 64 KiB";
 	default:
 		return "good";
 	}

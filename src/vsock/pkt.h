@@ -5,7 +5,7 @@
  * The attacker is the guest: the chain behind the cursor changes while we read,
  * is of any shape, and its numbers lie. pkt_parse() reads the header exactly
  * once and afterwards only the copy counts; a packet that passes has all of its
- * payload behind the cursor.
+ * payload after the cursor, of any length that the chain holds: credit bounds it.
  */
 #pragma once
 
@@ -16,8 +16,8 @@
 #include "util/iov.h"
 
 enum {
-	PKT_E_SHORT = 1,			/* header or payload longer than the chain */
-	PKT_E_TOO_BIG,				/* payload above VSOCK_BODY_MAX */
+	PKT_E_SHORT = 1,			/* no whole header */
+	PKT_E_BODY,				/* payload longer than the chain */
 };
 
 struct vsock_addr {
@@ -44,7 +44,8 @@ struct pkt {
 
 enum { PKT_HDR_SIZE = sizeof(struct wire_vsock_hdr) };
 
-/* 0 with the cursor at the payload; PKT_E_*. */
+/* 0 with the cursor at the payload; PKT_E_SHORT; PKT_E_BODY: *out is the header all
+ * the same. */
 int pkt_parse(struct pkt *out, struct iov_cur *chain);
 void pkt_build(const struct pkt *pkt, struct wire_vsock_hdr *out);
 

@@ -5,6 +5,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 enum { BUCKETS_MIN = 16 };
 
@@ -93,6 +94,12 @@ void table_remove(struct table *t, struct conn *c)
 	*at = c->hash_next;
 	c->hash_next = NULL;
 	t->n--;
+}
+
+void table_clear(struct table *t)
+{
+	memset(t->buckets, 0, t->n_buckets * sizeof *t->buckets);
+	t->n = 0;
 }
 
 struct conn *table_next(const struct table *t, const struct conn *c)

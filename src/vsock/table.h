@@ -24,6 +24,8 @@ struct conn *table_find(const struct table *t, uint32_t guest_port, const struct
 void table_add(struct table *t, struct conn *c);	/* must not be in it */
 void table_remove(struct table *t, struct conn *c);	/* must be in it */
 
+void table_clear(struct table *t);		/* forgets all */
+
 /* Any connection whose peer is @peer, whatever the guest's port. Visits all. */
 struct conn *table_find_peer(const struct table *t, const struct vsock_addr *peer);
 

@@ -11,13 +11,21 @@
 
 #define COUNT(array) (sizeof (array) / sizeof *(array))
 
+/* Why the sandbox cannot be whole here, for this user; NULL: it can. The kernel is
+ * asked, not the daemon, whose fault would go unseen. */
+const char *confined_lack(void);
+/* Then the program ends here, skipped with that reason. */
+void confined_skip_without(const char *lack);
+
 /* Line @key of /proc's status of thread @task (NULL: the main one), behind the
  * blanks; valid until the next call. */
 const char *confined_status(const char *task, const char *key);
 /* Each thread that is ours: a sanitizer's own was there before the sandbox. How
  * many they were. */
 unsigned confined_for_each_thread(void (*check)(const char *task));
-/* Is @path, absolute, there for the daemon? */
+/* Is @path, absolute, there for the daemon? Who may not look over its shoulder, as
+ * ordinary users may not once it is in the sandbox, cannot tell. */
+bool confined_can_look(void);
 bool confined_sees(const char *path);
 
 void confined_check_log(const char *text);	/* somewhere in the daemon's log */

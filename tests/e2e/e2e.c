@@ -6,13 +6,13 @@
 
 #include <dirent.h>
 #include <fcntl.h>
-#include <ftw.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
+
+#include "support/scratch.h"
 
 struct daemon vhd;
 struct driver vm;
@@ -174,29 +174,17 @@ static void show_logs(const char *root)
 		closedir(dir);
 }
 
-static int on_entry(const char *path, const struct stat *st, int type,
-		    struct FTW *ftw)
-{
-	(void)st, (void)type, (void)ftw;
-	return remove(path);
-}
-
 int e2e_run(Suite *s)
 {
-	char root[] = "/tmp/vhost-vsock-XXXXXX";
 	SRunner *sr = srunner_create(s);
 	int failed;
 
-	/* Nobody but root may count the descriptors of a process in the sandbox. */
-	if (geteuid() != 0)
-		setenv("TEST_SANDBOX", "off", 0);
-	if (!mkdtemp(root) || setenv("TMPDIR", root, 1) < 0)
-		return EXIT_FAILURE;
+	scratch_begin();
 	srunner_set_tap(sr, "-");
 	srunner_run_all(sr, CK_SILENT);
 	failed = srunner_ntests_failed(sr);
 	srunner_free(sr);
-	show_logs(root);
-	nftw(root, on_entry, 16, FTW_DEPTH | FTW_PHYS);
+	show_logs(scratch_path());
+	scratch_end();
 	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
 }

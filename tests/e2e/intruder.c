@@ -5,11 +5,12 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/vm_sockets.h>
 #include <pthread.h>
+#include <stdbool.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,7 +23,10 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
+
+#include <linux/vm_sockets.h>
 
 static long (*real_syscall)(long nr, ...);
 
@@ -71,6 +75,23 @@ static long act_fork(const char *what)
 	if (pid == 0)
 		syscall(SYS_exit_group, 0);
 	return pid;
+}
+
+static atomic_bool unlink_hangs;
+
+/* No signal but SIGKILL gets it out, as in a file system that does not answer. */
+static long act_hang(const char *what)
+{
+	static const char said[] = "hangs\n";
+	sigset_t all;
+
+	atomic_store(&unlink_hangs, strcmp(what, "unlink") == 0);
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, NULL);
+	write(STDERR_FILENO, said, sizeof said - 1);
+	for (;;)
+		syscall(SYS_nanosleep, &(struct timespec){ .tv_sec = 1000 }, NULL);
+	return 0;
 }
 
 static long act_clone3(const char *what)
@@ -236,6 +257,7 @@ static const struct {
 	{ "mount", act_mount }, { "unshare", act_unshare }, { "chroot", act_chroot },
 	{ "setuid", act_setuid }, { "dumpable", act_dumpable }, { "thread", act_thread },
 	{ "prctl", act_prctl }, { "fcntl", act_fcntl }, { "ioctl", act_ioctl },
+	{ "hang", act_hang },
 };
 
 static int obey(char *order)
@@ -250,21 +272,44 @@ static int obey(char *order)
 	return ENOTSUP;				/* no such act: no test expects that */
 }
 
-ssize_t recv(int fd, void *bytes, size_t size, int flags)
+/* Does the @n bytes at @bytes begin with an order? Then the rest of it, of which more may
+ * wait unread, is obeyed and answered. */
+static bool is_order(int fd, const void *bytes, ssize_t n, bool is_peek)
 {
 	static const char word[] = INTRUDER_ORDER;
-	ssize_t n = recvfrom(fd, bytes, size, flags, NULL, NULL);
 	char order[256] = "", answer[16];
-	size_t had = flags & MSG_PEEK ? 0 : (size_t)n;
+	size_t had = is_peek ? 0 : (size_t)n;
 	int len;
 
 	if (n < (ssize_t)sizeof word || memcmp(bytes, word, sizeof word - 1))
-		return n;
+		return false;
 	memcpy(order, bytes, had);		/* the rest was written together with it */
 	recvfrom(fd, order + had, sizeof order - 1 - had, MSG_DONTWAIT, NULL, NULL);
 	order[strcspn(order, "\n")] = '\0';
 	len = snprintf(answer, sizeof answer, "%d\n", obey(order + sizeof word - 1));
 	send(fd, answer, (size_t)len, MSG_NOSIGNAL);
 	errno = ECONNRESET;			/* and that is all for the daemon */
-	return -1;
+	return true;
+}
+
+/* This one a signal gets out: the kernel lets a fatal one. */
+int unlink(const char *path)
+{
+	while (atomic_load(&unlink_hangs))
+		syscall(SYS_nanosleep, &(struct timespec){ .tv_sec = 1000 }, NULL);
+	return unlinkat(AT_FDCWD, path, 0);
+}
+
+ssize_t recv(int fd, void *bytes, size_t size, int flags)
+{
+	ssize_t n = recvfrom(fd, bytes, size, flags, NULL, NULL);
+
+	return is_order(fd, bytes, n, flags & MSG_PEEK) ? -1 : n;
+}
+
+ssize_t recvmsg(int fd, struct msghdr *mh, int flags)
+{
+	ssize_t n = syscall(SYS_recvmsg, fd, mh, flags);
+
+	return n > 0 && is_order(fd, mh->msg_iov->iov_base, n, flags & MSG_PEEK) ? -1 : n;
 }

@@ -275,6 +275,32 @@ START_TEST(indirect_without_the_feature_breaks_the_ring)
 }
 END_TEST
 
+static const uint32_t cut_lens[] = { 100, 101, 0xffffffff };
+
+/* Data that is not all there would leave a hole in the stream: it ends in a reset, and
+ * what came before arrives. */
+START_TEST(data_cut_short_resets_its_connection)
+{
+	struct pair p = e2e_guest_connects(&vm, vhd.uds), other = e2e_guest_connects(&vm, vhd.uds);
+	struct driver_pkt pkt = driver_pkt(&vm, VSOCK_OP_RW, p.guest->port, PORT);
+	struct vring *tx = &vm.vq[VSOCK_TXQ];
+	uint64_t at = scratch();
+	struct vring_buf b = { at, 44 + 99, false };
+	char got[6] = "";
+
+	pkt.len = cut_lens[_i];
+	ck_assert(sock_send(p.guest, "before", 6));
+	driver_put_header(&vm, at, &pkt);
+	ck_assert(vring_add(tx, &b, 1, --vm.n_tx_free));
+	vring_publish(tx);
+	ck_assert(sock_wait_reset(p.guest, DEADLINE_MS));
+	ck_assert_uint_eq(host_read(p.host, got, sizeof got), sizeof got);
+	ck_assert_mem_eq(got, "before", sizeof got);
+	ck_assert(host_is_closed(p.host, DEADLINE_MS));
+	e2e_check_talks(other);
+}
+END_TEST
+
 /* One raw TX chain, given back with length 0, and nothing comes of it. */
 static void check_dropped(const struct vring_buf *b, unsigned n)
 {
@@ -291,16 +317,15 @@ static void check_dropped(const struct vring_buf *b, unsigned n)
 START_TEST(bad_packet_in_a_good_chain_is_returned_and_dropped)
 {
 	struct pair p = e2e_guest_connects(&vm, vhd.uds);
-	struct driver_pkt pkt = driver_pkt(&vm, VSOCK_OP_RW, p.guest->port, PORT);
+	struct driver_pkt pkt = driver_pkt(&vm, VSOCK_OP_CREDIT_UPDATE, p.guest->port, PORT);
 	uint64_t at = scratch();
 	struct vring_buf b = { at, 44, false };
 
 	pkt.len = 100;
 	driver_put_header(&vm, at, &pkt);
-	check_dropped(&b, 1);			/* data shorter than it says */
-	b.len = 143;
-	check_dropped(&b, 1);
-	pkt.len = 0xffffffff;
+	check_dropped(&b, 1);			/* shorter than it says */
+	pkt.op = VSOCK_OP_RW;
+	pkt.src_port++;				/* data, of no connection */
 	driver_put_header(&vm, at, &pkt);
 	check_dropped(&b, 1);
 	b.len = 43;				/* a header cut short */
@@ -406,6 +431,8 @@ int main(void)
 			    N_BREAKAGES);
 	tcase_add_test(tc, broken_ring_comes_back_by_set_vring_alone);
 	tcase_add_test(tc, broken_ring_costs_no_time);
+	tcase_add_loop_test(tc, data_cut_short_resets_its_connection, 0,
+			    (int)(sizeof cut_lens / sizeof *cut_lens));
 	tcase_add_test(tc, bad_packet_in_a_good_chain_is_returned_and_dropped);
 	tcase_add_test(tc, guest_that_exceeds_its_credit_rst);
 	tcase_add_test(tc, guest_that_shrinks_buf_alloc_gets_nothing_more);

@@ -371,11 +371,42 @@ START_TEST(log_mode_names_and_lets_go_on)
 }
 END_TEST
 
+static const struct hung {
+	const char *act;
+	int status;
+	bool leaves_names;
+} hung[] = {
+	{ "hang", 0, false },
+	{ "hang unlink", -SIGALRM, true },
+};
+
+/* A worker that hangs, and a folder besides, do not keep the daemon from its end. */
+START_TEST(it_ends_whatever_hangs)
+{
+	const struct hung *c = &hung[_i];
+	char line[64];
+	int fd;
+
+	start_with_intruder(NULL);
+	fd = host_connect(vhd.uds);
+	must(fd >= 0);
+	snprintf(line, sizeof line, INTRUDER_ORDER "%s\n", c->act);
+	must(host_write(fd, line, strlen(line)));
+	ck_assert(daemon_wait_log(&vhd, "hangs"));
+	ck_assert_int_eq(daemon_stop(&vhd, 2000), c->status);
+	ck_assert(daemon_has_logged(&vhd, "something hangs"));
+	ck_assert(!access(vhd.socket, F_OK) == c->leaves_names);
+	ck_assert(!access(vhd.uds, F_OK) == c->leaves_names);
+	close(fd);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("intruder");
 	TCase *tc = e2e_case(s, "intruder", e2e_setup_bare, 60);
 
+	confined_skip_without(confined_lack());
 	setenv("TEST_SANDBOX", "", 1);		/* it is what it is by default */
 	tcase_add_loop_test(tc, intruder_is_refused, 0, COUNT(survived));
 	tcase_add_loop_test(tc, intruder_is_named_and_ends, 0, COUNT(fatal));
@@ -383,6 +414,7 @@ int main(void)
 	tcase_add_test(tc, intruder_in_process_1_ends);
 	tcase_add_test(tc, intruder_with_all_signals_blocked);
 	tcase_add_loop_test(tc, intruder_connects_only_within, 0, COUNT(reaches));
+	tcase_add_loop_test(tc, it_ends_whatever_hangs, 0, COUNT(hung));
 	tcase_add_loop_test(tc, intruder_finds_no_abstract_socket, 0, COUNT(abstracts));
 	tcase_add_loop_test(tc, abstract_socket_in_reach_is_an_error_if_strict, 0,
 			    COUNT(abstracts));

@@ -296,6 +296,37 @@ START_TEST(front_end_comes_back_to_a_running_guest)
 }
 END_TEST
 
+/* The event is not late because the first buffers are too small for it. */
+START_TEST(event_after_buffers_that_are_too_small)
+{
+	struct vring *events = &vm.vq[VSOCK_EVENTQ];
+	struct vring_buf b = { vm.event_gpa, 1, true };
+	int64_t deadline = deadline_in(DEADLINE_MS);
+	uint64_t token;
+	uint32_t len;
+
+	e2e_check_alive();
+	ck_assert(driver_flush(&vm));
+	driver_detach(&vm);
+	for (int q = 0; q < 2; q++)
+		vm.vq[q].base = vring_used_idx(&vm.vq[q]);
+	vring_rewind(events, 0);
+	for (uint64_t i = 0; i < 3; i++)
+		ck_assert(vring_add(events, &b, 1, i));
+	b.len = sizeof(struct wire_vsock_event);
+	ck_assert(vring_add(events, &b, 1, 3));
+	vring_publish(events);
+	ck_assert_int_eq(driver_attach(&vm, vhd.socket), 0);
+	while (vring_used_idx(events) != 4 && deadline_left(deadline))
+		deadline_poll(events->call_fd, POLLIN, deadline_in(10));
+	for (uint64_t i = 0; i < 4; i++) {
+		ck_assert(vring_pop(events, &token, &len));
+		ck_assert_uint_eq(token, i);
+		ck_assert_uint_eq(len, i < 3 ? 0 : sizeof(struct wire_vsock_event));
+	}
+}
+END_TEST
+
 START_TEST(pause_by_enable_keeps_connections)
 {
 	struct pair p = e2e_host_connects(&vm, vhd.uds);
@@ -452,6 +483,7 @@ static void add_tests(TCase *vmcase, TCase *none, TCase *bare)
 	tcase_add_test(vmcase, stop_and_resume_at_the_same_base_keeps_connections);
 	tcase_add_test(bare, stopped_for_long_ends_connections);
 	tcase_add_test(vmcase, front_end_comes_back_to_a_running_guest);
+	tcase_add_test(vmcase, event_after_buffers_that_are_too_small);
 	tcase_add_test(vmcase, pause_by_enable_keeps_connections);
 	tcase_add_test(vmcase, zero_credit_no_spin);
 	tcase_add_test(vmcase, full_host_socket_no_spin);

@@ -30,13 +30,25 @@ static void setup(void)
 static void setup_tight(void)
 {
 	static const char *const groups[] = {
-		"default,max-buffered=100000,tx-buffer-size=65536", "default",
+		"default,max-buffered=160000,tx-buffer-size=65536", "default",
 	};
 
 	e2e_setup_bare();
 	sibs_spawn(2, groups);
 	sib_up(a, NULL);
 	sib_up(b, NULL);
+}
+
+/* A may buffer 2 MiB, and B's sockets take little. */
+static void setup_bounded(void)
+{
+	static const char *const groups[] = { "default,max-buffered=2097152", "default" };
+	static const struct driver_options small = { .buf_alloc = 4096 };
+
+	e2e_setup_bare();
+	sibs_spawn(2, groups);
+	sib_up(a, NULL);
+	sib_up(b, &small);
 }
 
 /* Moves @len each way between A and B and between each and the host, at once. */
@@ -228,6 +240,44 @@ START_TEST(nothing_moves_nobody_wakes)
 }
 END_TEST
 
+/* What A's connections leave in their pipes, which B does not read, is A's still. */
+START_TEST(closed_connections_are_charged)
+{
+	enum { N = 240 };
+	static struct sib_pair p[N];
+	static uint8_t bytes[VSOCK_BODY_MAX];
+	struct daemon_usage before, after;
+
+	sibs_check_alive(a, b);
+	before = daemon_usage(&vhd);
+	for (int i = 0; i < N; i++) {
+		struct driver_pkt rw;
+
+		p[i] = sibs_connect(a, b);
+		rw = driver_pkt(&a->d, VSOCK_OP_RW, p[i].from->port, PORT);
+		rw.dst_cid = b->cid;
+		rw.len = VSOCK_BODY_MAX;
+		for (int j = 0; j < 2; j++)	/* a large pipe's worth */
+			ck_assert(driver_send(&a->d, &rw, bytes));
+		ck_assert(driver_flush(&a->d));
+		sock_send_rst(p[i].from);
+		sock_free(p[i].from);
+	}
+	ck_assert(driver_flush(&a->d));
+	after = daemon_usage(&vhd);
+	ck_assert_uint_lt(after.rss_bytes, before.rss_bytes + 3 * MIB + SANITIZER_RSS_SLACK);
+	for (int i = 0; i < N; i++) {
+		struct sock *s = p[i].to;
+
+		while (sock_recv(s, bytes, sizeof bytes, DEADLINE_MS) > 0)
+			;
+		ck_assert_int_eq(s->state, SOCK_RESET);
+		sock_free(s);
+	}
+	move_all(sibs_connect(a, b), MIB);	/* it has all of its budget again */
+}
+END_TEST
+
 static void drop(struct driver *d, const struct driver_pkt *p, const uint8_t *data)
 {
 	(void)d, (void)p, (void)data;
@@ -317,6 +367,31 @@ START_TEST(half_of_the_table)
 }
 END_TEST
 
+static void setup_three(void)
+{
+	static const char *const groups[] = { "default", "default,max-connections=16", "default" };
+
+	e2e_setup_bare();
+	sibs_spawn(3, groups);
+	for (int i = 0; i < 3; i++)
+		sib_up(&sibs[i], NULL);
+}
+
+static void takes_all_it_can(struct sib *from, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++)
+		sibs_connect(from, b);
+	ck_assert(!sock_wait_open(sock_dial_to(&from->d, b->cid, PORT)));
+}
+
+/* Of B's 16 siblings get 8: of these 4 are for any of them, and 2 for each of both. */
+START_TEST(each_has_its_share)
+{
+	takes_all_it_can(a, 4 + 2);
+	takes_all_it_can(&sibs[2], 2);
+}
+END_TEST
+
 static void *send_single_bytes(void *arg)
 {
 	struct sock *s = arg;
@@ -370,6 +445,8 @@ int main(void)
 	TCase *up = add_case(s, "up", setup), *bare = add_case(s, "bare", setup_bare);
 
 	tcase_add_test(add_case(s, "tight", setup_tight), small_pipes_do_it_too);
+	tcase_add_test(add_case(s, "bounded", setup_bounded), closed_connections_are_charged);
+	tcase_add_test(add_case(s, "three", setup_three), each_has_its_share);
 	tcase_add_test(up, all_talk_16_mib_each_way_at_once);
 	tcase_add_test(up, eight_connections_at_once);
 	tcase_add_loop_test(bare, receiver_of_any_shape, 0,

@@ -19,6 +19,7 @@
 
 #include "e2e/e2e.h"
 #include "faults/scenario.h"
+#include "support/scratch.h"
 
 enum { DENSE = 64, JOBS = 3 };
 
@@ -59,7 +60,7 @@ static const struct row {
 	{ "mmap", ENOMEM, WARNS, NULL },
 	{ "memory", ENOMEM, WARNS, NULL },
 	{ "madvise", ENOMEM, SILENT, "a core dump may be larger" },
-	{ "fstat", EIO, WARNS, NULL },
+	{ "statx", EIO, WARNS, NULL },
 	{ "epoll_create1", EMFILE, WARNS, NULL },
 	{ "epoll_ctl", ENOSPC, WARNS, NULL },
 	{ "epoll_ctl", ENOMEM, WARNS, NULL },
@@ -237,6 +238,7 @@ int main(int argc, char **argv)
 	static struct tally tallies[N_ROWS];
 	int n_failed = 0;
 
+	scratch_begin();
 	for (int i = 0; i < JOBS; i++)
 		job_init(&jobs[i]);
 	leave_room_for_setrlimit();
@@ -255,5 +257,6 @@ int main(int argc, char **argv)
 		fflush(stdout);
 	}
 	print_table(tallies);
+	scratch_end();
 	return n_failed ? EXIT_FAILURE : EXIT_SUCCESS;
 }

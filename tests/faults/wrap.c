@@ -74,7 +74,6 @@ WRAP(connect, -1, int, (int fd, const struct sockaddr *sa, socklen_t len), (fd, 
 WRAP(epoll_create1, -1, int, (int flags), (flags))
 WRAP(epoll_wait, -1, int, (int fd, struct epoll_event *ev, int max, int ms), (fd, ev, max, ms))
 WRAP(eventfd, -1, int, (unsigned value, int flags), (value, flags))
-WRAP64(fstat, -1, int, (int fd, struct stat *st), (fd, st))
 WRAP(getrandom, -1, ssize_t, (void *to, size_t len, unsigned flags), (to, len, flags))
 WRAP(listen, -1, int, (int fd, int backlog), (fd, backlog))
 WRAP64(lstat, -1, int, (const char *path, struct stat *st), (path, st))
@@ -89,6 +88,8 @@ WRAP(sendmsg, -1, ssize_t, (int fd, const struct msghdr *mh, int flags), (fd, mh
 WRAP64(setrlimit, -1, int, (int what, const struct rlimit *limit), (what, limit))
 WRAP(socket, -1, int, (int family, int type, int protocol), (family, type, protocol))
 WRAP64(stat, -1, int, (const char *path, struct stat *st), (path, st))
+WRAP(statx, -1, int, (int fd, const char *path, int flags, unsigned mask, struct statx *st),
+     (fd, path, flags, mask, st))
 WRAP(unlink, -1, int, (const char *path), (path))
 
 /* Only a mapping of something: a front-end's memory. */

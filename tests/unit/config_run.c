@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "config/plan.h"
+#include "support/scratch.h"
 
 mode_t config_run_umask = 022;
 
@@ -147,9 +148,10 @@ void config_run(struct config_run *run, const char *words)
 
 void config_run_yaml(struct config_run *run, const char *text, size_t len)
 {
-	char folder[] = "/tmp/test_config.XXXXXX";
+	char folder[64];
 	FILE *file;
 
+	snprintf(folder, sizeof folder, "%s/XXXXXX", scratch_path());
 	ck_assert_ptr_nonnull(mkdtemp(folder));
 	ck_assert_int_eq(chdir(folder), 0);
 	file = fopen("vms.yaml", "we");

@@ -5,3 +5,4 @@
 #include <check.h>
 
 void add_sibling_cases(Suite *suite);
+void add_end_cases(Suite *suite);

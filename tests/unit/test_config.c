@@ -10,6 +10,7 @@
 
 #include "config/plan.h"
 #include "config_run.h"
+#include "support/scratch.h"
 
 #define COUNT(array) ((int)(sizeof (array) / sizeof *(array)))
 
@@ -539,6 +540,7 @@ int main(void)
 	SRunner *runner;
 	int n_failed;
 
+	scratch_begin();
 	unsetenv("RUST_LOG");
 	tcase_add_loop_test(tc, good_command_lines, 0, COUNT(good_cases));
 	tcase_add_loop_test(tc, bad_command_lines, 0, COUNT(bad_cases));
@@ -558,5 +560,6 @@ int main(void)
 	srunner_run_all(runner, CK_SILENT);
 	n_failed = srunner_ntests_failed(runner);
 	srunner_free(runner);
+	scratch_end();
 	return n_failed ? EXIT_FAILURE : EXIT_SUCCESS;
 }

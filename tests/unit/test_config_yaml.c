@@ -9,6 +9,7 @@
 #include "config/plan.h"
 #include "config/yaml.h"
 #include "config_run.h"
+#include "support/scratch.h"
 
 #define COUNT(array)	((int)(sizeof (array) / sizeof *(array)))
 #define TEXT(literal)	(literal), sizeof (literal) - 1
@@ -200,13 +201,12 @@ END_TEST
 
 START_TEST(many_vms)
 {
-	char *text, folder[] = "/tmp/test_config.XXXXXX", path[64];
+	char *text, path[64];
 	char *argv[] = { "x", "--config", path, NULL };
 	struct plan plan;
 	FILE *file;
 
-	ck_assert_ptr_nonnull(mkdtemp(folder));
-	snprintf(path, sizeof path, "%s/vms.yaml", folder);
+	snprintf(path, sizeof path, "%s/vms.yaml", scratch_path());
 	file = fopen(path, "we");
 	ck_assert_ptr_nonnull(file);
 	fputs("vms:\n", file);
@@ -221,7 +221,6 @@ START_TEST(many_vms)
 	free(text);
 	plan_deinit(&plan);
 	remove(path);
-	remove(folder);
 }
 END_TEST
 

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Named sockets: what may be replaced, what may be removed, when it is seen. */
 #include "util/listener.h"
+#include "util/unix_socket.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/inotify.h>
@@ -13,6 +15,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "support/scratch.h"
 #include "unit.h"
 #include "util/fd.h"
 
@@ -20,12 +23,12 @@ static const struct listener_access PRIVATE = {
 	.mode = 0600, .uid = (uid_t)-1, .gid = (gid_t)-1,
 };
 
-static char folder[] = "/tmp/test_listener.XXXXXX";
+static char folder[64];
 static struct listener l;
 
 static void setup(void)
 {
-	strcpy(folder, "/tmp/test_listener.XXXXXX");
+	snprintf(folder, sizeof folder, "%s/XXXXXX", scratch_path());
 	ck_assert_ptr_nonnull(mkdtemp(folder));
 	ck_assert_int_eq(chdir(folder), 0);
 	listener_init(&l);
@@ -278,6 +281,7 @@ int main(void)
 {
 	Suite *suite = suite_create("listener");
 	TCase *tc = tcase_create("listener");
+	int n_failed;
 
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_add_test(tc, opens_and_accepts);
@@ -290,5 +294,8 @@ int main(void)
 	tcase_add_loop_test(tc, long_paths, 104, 110);
 	tcase_add_test(tc, no_path);
 	suite_add_tcase(suite, tc);
-	return unit_main(suite);
+	scratch_begin();
+	n_failed = unit_main(suite);
+	scratch_end();
+	return n_failed;
 }

@@ -2,9 +2,12 @@
 /* The event loop: order, and what callbacks may do to each other. */
 #include "util/loop.h"
 
+#include <signal.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/time.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "unit.h"
@@ -37,6 +40,15 @@ static void on_source(struct loop_source *source, uint32_t events)
 {
 	ck_assert_uint_ne(events, 0);
 	called(container_of(source, struct actor, source));
+}
+
+static int n_counted;
+
+static void count_source(struct loop_source *source, uint32_t events)
+{
+	(void)source;
+	ck_assert_uint_ne(events, 0);
+	n_counted++;
 }
 
 static void on_timer(struct loop_timer *timer)
@@ -340,7 +352,7 @@ START_TEST(work_cancels_other_work)
 }
 END_TEST
 
-/* Events, then timers, then work, all in one batch. */
+/* Events, then work, then timers, all in one batch. */
 static void schedule_work(struct actor *a)
 {
 	(void)a;
@@ -349,13 +361,101 @@ static void schedule_work(struct actor *a)
 
 START_TEST(order_within_a_batch)
 {
-	loop_work_schedule(loop, &actors[2].work);
+	static const int right[] = { 0, 2, 1 };
+
 	loop_timer_set(loop, &actors[1].timer, 0);
 	add_ready(&actors[0], EPOLLIN);
-	actors[0].then = actors[1].then = schedule_work;
+	actors[0].then = schedule_work;
 	expect_calls(3);
 	for (int i = 0; i < 3; i++)
-		ck_assert_int_eq(order[i], i);
+		ck_assert_int_eq(order[i], right[i]);
+}
+END_TEST
+
+static uint64_t clock_now_ms(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
+}
+
+static int pause_ms;
+
+/* The process stands still while it waits; meanwhile something happens. */
+static void on_alarm(int sig)
+{
+	uint64_t end = clock_now_ms() + (uint64_t)pause_ms;
+	uint64_t one = 1;
+
+	(void)sig;
+	while (clock_now_ms() < end)
+		;
+	if (write(actors[0].fd, &one, sizeof one) < 0)
+		abort();
+}
+
+/* A step that waits for the timer of actors[1], and is stopped until long after. */
+static void step_through_a_pause(int ms)
+{
+	struct sigaction sa = { .sa_handler = on_alarm };
+	struct itimerval soon = { .it_value.tv_usec = 20 * 1000 };
+
+	pause_ms = ms;
+	actors[0].fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	ck_assert_int_eq(loop_add(loop, &actors[0].source, actors[0].fd, EPOLLIN | EPOLLET), 0);
+	sigaction(SIGALRM, &sa, NULL);
+	loop_timer_set(loop, &actors[1].timer, clock_now_ms() + 200);
+	setitimer(ITIMER_REAL, &soon, NULL);
+	ck_assert_int_eq(loop_step(loop, -1), 0);
+}
+
+/* An interrupted wait has seen nothing of what lay ready. */
+START_TEST(what_lies_ready_comes_before_a_deadline)
+{
+	step_through_a_pause(300);
+	while (n_calls < 2)
+		ck_assert_int_eq(loop_step(loop, 1000), 0);
+	ck_assert_int_eq(order[0], 0);
+	ck_assert_int_eq(order[1], 1);
+}
+END_TEST
+
+/* After a long pause of the process others look as well before a deadline is judged. */
+START_TEST(deadlines_rest_after_a_pause)
+{
+	uint64_t resumed_ms;
+
+	step_through_a_pause(1000);
+	resumed_ms = clock_now_ms();
+	while (n_calls < 2) {
+		ck_assert_int_eq(loop_step(loop, 1000), 0);
+		if (n_calls == 1)
+			ck_assert(!loop_may_expire(loop) || clock_now_ms() - resumed_ms >= 90);
+	}
+	ck_assert_uint_ge(clock_now_ms() - resumed_ms, 90);
+	ck_assert_int_eq(order[1], 1);
+}
+END_TEST
+
+/* More events than a batch takes: all are seen first. */
+START_TEST(deadline_waits_for_the_rest_of_the_events)
+{
+	enum { CROWD = 300 };
+	static struct actor more[CROWD];
+
+	for (int i = 0; i < CROWD; i++) {
+		more[i] = (struct actor){ .id = 7, .fd = eventfd(1, EFD_NONBLOCK | EFD_CLOEXEC) };
+		more[i].source = (struct loop_source){ .dispatch = count_source, .fd = -1 };
+		ck_assert_int_eq(loop_add(loop, &more[i].source, more[i].fd, EPOLLIN | EPOLLET), 0);
+	}
+	n_counted = 0;
+	loop_timer_set(loop, &actors[1].timer, 0);
+	while (!n_calls)
+		ck_assert_int_eq(loop_step(loop, 0), 0);
+	ck_assert_int_eq(n_counted, CROWD);
+	for (int i = 0; i < CROWD; i++)
+		fd_close(&more[i].fd);
 }
 END_TEST
 
@@ -391,6 +491,9 @@ int main(void)
 	tcase_add_test(tc, timer_in_the_future_waits);
 	tcase_add_test(tc, timer_cancels_all);
 	tcase_add_test(tc, timer_sets_itself_again);
+	tcase_add_test(tc, what_lies_ready_comes_before_a_deadline);
+	tcase_add_test(tc, deadlines_rest_after_a_pause);
+	tcase_add_test(tc, deadline_waits_for_the_rest_of_the_events);
 	tcase_add_test(tc, work_again_is_work_of_the_next_batch);
 	tcase_add_test(tc, work_cancels_other_work);
 	tcase_add_test(tc, order_within_a_batch);

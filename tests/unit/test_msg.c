@@ -205,15 +205,18 @@ END_TEST
 /* Skipped, so that the next one is found; its descriptors are closed. */
 START_TEST(oversized_payload)
 {
-	struct vhost_user_hdr hdr = { VHOST_USER_GET_CONFIG, VHOST_USER_VERSION, 10000 };
-	static const uint8_t rest[10000];
+	enum { LEN = 2 * MSG_SKIP_CHUNK + 5000 };
+	struct vhost_user_hdr hdr = { VHOST_USER_GET_CONFIG, VHOST_USER_VERSION, LEN };
+	static const uint8_t rest[LEN];
 	struct wire next = make(VHOST_USER_SET_FEATURES, 8);
 
 	frontend_send_bytes(&f, &hdr, sizeof hdr, 1);
 	frontend_send_bytes(&f, rest, 5000, 1);
+	ck_assert_int_eq(read_msg(), MSG_E_MORE);
 	ck_assert_int_eq(read_msg(), MSG_E_AGAIN);
-	frontend_send_bytes(&f, rest, 5000, 1);
+	frontend_send_bytes(&f, rest, LEN - 5000, 1);
 	frontend_send_bytes(&f, &next, HDR + 8, 0);
+	ck_assert_int_eq(read_msg(), MSG_E_MORE);	/* a bounded piece at a time */
 	ck_assert_int_eq(read_msg(), 0);
 	ck_assert_int_eq(msg_check(&reader.msg, RINGS), MSG_E_SIZE);
 	msg_reader_next(&reader);

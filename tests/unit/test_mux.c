@@ -379,5 +379,6 @@ int main(void)
 	tcase_add_test(tc, gathers_in_bounds);
 	suite_add_tcase(suite, tc);
 	add_sibling_cases(suite);
+	add_end_cases(suite);
 	return unit_main(suite);
 }

@@ -2,8 +2,10 @@
 /* A front-end and a session: what is answered, when rings run, what a reset is. */
 #include "vhost/session.h"
 
+#include <fcntl.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <unistd.h>
 
 #include "frontend.h"
 #include "guest.h"
@@ -228,10 +230,31 @@ static const struct ack_case ack_cases[] = {
 	{ "set config", VHOST_USER_SET_CONFIG, { 0, 0 }, 12, false, false },
 	{ "not served", VHOST_USER_SET_STATUS, { 0 }, 8, false, false },
 	{ "unknown request", 99, { 0 }, 8, false, false },
-	{ "kick", VHOST_USER_SET_VRING_KICK, { 1 }, 8, true, true },
+	{ "kick that is no eventfd", VHOST_USER_SET_VRING_KICK, { 1 }, 8, true, false },
+	{ "call that is no eventfd", VHOST_USER_SET_VRING_CALL, { 1 }, 8, true, false },
 	{ "no kick", VHOST_USER_SET_VRING_KICK, { 0x101 }, 8, false, true },
 	{ "kick missing", VHOST_USER_SET_VRING_KICK, { 1 }, 8, false, false },
 };
+
+static const uint32_t event_fds[] = {
+	VHOST_USER_SET_VRING_KICK, VHOST_USER_SET_VRING_CALL, VHOST_USER_SET_VRING_ERR,
+};
+
+/* An eventfd, of either kind; it stays as it was made. */
+START_TEST(eventfds_are_kept_as_they_are)
+{
+	int flags = _i % 2 ? EFD_NONBLOCK : 0, fd = eventfd(7, EFD_CLOEXEC | flags);
+	uint64_t ring = 1, count;
+
+	say_u64(VHOST_USER_SET_PROTOCOL_FEATURES, ACKS);
+	say(event_fds[_i / 2], ACK, &ring, sizeof ring, fd);
+	ck_assert_uint_eq(expect_answer(event_fds[_i / 2], 8).payload.u64, 0);
+	ck_assert_int_eq(fcntl(fd, F_GETFL) & O_NONBLOCK, flags ? O_NONBLOCK : 0);
+	ck_assert_int_eq(read(fd, &count, sizeof count), sizeof count);
+	ck_assert_uint_eq(count, 7);
+	fd_close(&fd);
+}
+END_TEST
 
 /* With an acknowledgement asked for: 0, or 1 and the session goes on. */
 START_TEST(acknowledged)
@@ -316,6 +339,61 @@ START_TEST(ring_states)
 	ck_assert_ptr_nonnull(session_running(s, 1));
 	ck_assert(session_vring(s, 1)->polled);
 	ck_assert_int_eq(session_vring(s, 1)->kick_fd, -1);
+}
+END_TEST
+
+struct place_case {
+	const char *name;
+	uint64_t desc, avail, used;		/* offsets from where they are right */
+	bool good;
+};
+
+static const struct place_case place_cases[] = {
+	{ "right", 0, 0, 0, true },
+	{ "descriptors before the memory", -(GUEST_UADDR + 4096), 0, 0, false },
+	{ "available ring after the memory", 0, GUEST_SIZE, 0, false },
+	{ "used ring not all within", 0, 0, GUEST_SIZE, false },
+	{ "not aligned", 4, 0, 0, false },
+	{ "wraps around", 0, UINT64_MAX - GUEST_UADDR, 0, false },
+};
+
+/* Where the memory is known, a ring outside of it is refused; else it may come yet. */
+START_TEST(ring_places)
+{
+	const struct place_case *c = &place_cases[_i / 2];
+	struct virtq_config config = guest_config(&g);
+	struct vhost_user_vring_addr addr = {
+		.index = 1, .desc = config.desc_uaddr + c->desc,
+		.avail = config.avail_uaddr + c->avail, .used = config.used_uaddr + c->used,
+	};
+	bool has_memory = _i % 2;
+
+	say_u64(VHOST_USER_SET_PROTOCOL_FEATURES, ACKS);
+	say_state(VHOST_USER_SET_VRING_NUM, 1, NUM);
+	if (has_memory)
+		say_memory(GUEST_SIZE);
+	say(VHOST_USER_SET_VRING_ADDR, ACK, &addr, sizeof addr, -1);
+	ck_assert_msg(expect_answer(VHOST_USER_SET_VRING_ADDR, 8).payload.u64 ==
+		      (has_memory && !c->good), "%s", c->name);
+}
+END_TEST
+
+/* A size that would take a running ring out of its memory. */
+START_TEST(ring_grows_out_of_memory)
+{
+	struct virtq_config config = guest_config(&g);
+	struct vhost_user_vring_addr addr = {
+		.index = 1, .desc = GUEST_UADDR + GUEST_SIZE - NUM * 16,
+		.avail = config.avail_uaddr, .used = config.used_uaddr,
+	};
+
+	start(1, PROTOCOL);
+	say_u64(VHOST_USER_SET_PROTOCOL_FEATURES, ACKS);
+	say(VHOST_USER_SET_VRING_ADDR, 0, &addr, sizeof addr, -1);
+	ck_assert_ptr_nonnull(session_running(s, 1));
+	say(VHOST_USER_SET_VRING_NUM, ACK, &(struct vhost_user_vring_state){ 1, 2 * NUM }, 8, -1);
+	ck_assert_uint_eq(expect_answer(VHOST_USER_SET_VRING_NUM, 8).payload.u64, 1);
+	ck_assert_ptr_nonnull(session_running(s, 1));
 }
 END_TEST
 
@@ -544,6 +622,9 @@ int main(void)
 	tcase_add_loop_test(tc, not_acknowledged, 0, COUNT(ack_cases));
 	tcase_add_test(tc, refused_replies);
 	tcase_add_loop_test(tc, config_space, 0, COUNT(config_cases));
+	tcase_add_loop_test(tc, eventfds_are_kept_as_they_are, 0, 2 * COUNT(event_fds));
+	tcase_add_loop_test(tc, ring_places, 0, 2 * COUNT(place_cases));
+	tcase_add_test(tc, ring_grows_out_of_memory);
 	tcase_add_loop_test(tc, ring_states, 0, 2);
 	tcase_add_test(tc, any_order);
 	tcase_add_loop_test(tc, guest_resets, 0, COUNT(reset_cases) * 2);

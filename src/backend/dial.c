@@ -1,0 +1,166 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Connects that wait for room in a backlog. */
+#include "backend/dial.h"
+
+#include <stdlib.h>
+
+#include "util/error.h"
+
+enum {
+	RETRY_FIRST_MS = 5,
+	RETRY_LAST_MS = 40,			/* doubled up to that */
+	TRIES_PER_TURN = 16,
+};
+
+struct dial_port {				/* one that somebody waits for */
+	uint32_t number;
+	uint32_t retry_ms;
+	uint64_t next_ms;			/* when it is tried again */
+	struct list dials;			/* struct dial, the first come first */
+	struct list node;			/* dialer::ports */
+};
+
+static void on_timer(struct loop_timer *timer);
+
+void dialer_init(struct dialer *dialer, const struct dialer_config *config)
+{
+	*dialer = (struct dialer){ .config = *config, .timer.expire = on_timer };
+	list_init(&dialer->ports);
+}
+
+void dialer_deinit(struct dialer *dialer)
+{
+	assert(list_is_empty(&dialer->ports));
+	loop_timer_cancel(dialer->config.loop, &dialer->timer);
+}
+
+void dial_init(struct dial *d)
+{
+	*d = (struct dial){ .fd = -1 };
+	list_init(&d->node);
+}
+
+/* The timer goes by the port that is tried first; they are in that order. */
+static void set_timer(struct dialer *dialer, uint64_t earliest_ms)
+{
+	struct dial_port *first = container_of(dialer->ports.next, struct dial_port, node);
+	uint64_t deadline_ms;
+
+	if (list_is_empty(&dialer->ports)) {
+		loop_timer_cancel(dialer->config.loop, &dialer->timer);
+		return;
+	}
+	deadline_ms = first->next_ms > earliest_ms ? first->next_ms : earliest_ms;
+	if (!dialer->timer.is_set || dialer->timer.deadline_ms != deadline_ms)
+		loop_timer_set(dialer->config.loop, &dialer->timer, deadline_ms);
+}
+
+/* Where it belongs: behind all that are tried no later. */
+static void place(struct dialer *dialer, struct dial_port *port)
+{
+	struct list *after = dialer->ports.prev;
+
+	while (after != &dialer->ports &&
+	       container_of(after, struct dial_port, node)->next_ms > port->next_ms)
+		after = after->prev;
+	list_append(after->next, &port->node);
+}
+
+static struct dial_port *find_port(const struct dialer *dialer, uint32_t number)
+{
+	list_for_each(node, &dialer->ports) {
+		struct dial_port *port = container_of(node, struct dial_port, node);
+
+		if (port->number == number)
+			return port;
+	}
+	return NULL;
+}
+
+static struct dial_port *add_port(struct dialer *dialer, uint32_t number)
+{
+	struct dial_port *port = calloc(1, sizeof *port);
+
+	if (!port)
+		return NULL;
+	port->number = number;
+	port->retry_ms = RETRY_FIRST_MS;
+	port->next_ms = loop_now_ms(dialer->config.loop) + RETRY_FIRST_MS;
+	list_init(&port->dials);
+	place(dialer, port);
+	return port;
+}
+
+int dial_begin(struct dialer *dialer, struct dial *d, uint32_t port, uint64_t give_up_ms)
+{
+	d->port = find_port(dialer, port);
+	if (!d->port)
+		d->port = add_port(dialer, port);
+	if (!d->port)
+		return -ENOMEM;
+	d->give_up_ms = give_up_ms;
+	list_append(&d->port->dials, &d->node);
+	set_timer(dialer, 0);
+	return 0;
+}
+
+static void leave_port(struct dial *d)
+{
+	struct dial_port *port = d->port;
+
+	d->port = NULL;
+	list_remove(&d->node);
+	if (!list_is_empty(&port->dials))
+		return;
+	list_remove(&port->node);
+	free(port);
+}
+
+void dial_cancel(struct dialer *dialer, struct dial *d)
+{
+	if (!d->port)
+		return;
+	leave_port(d);
+	set_timer(dialer, 0);
+}
+
+/* Later, and less often the longer it is in vain. */
+static void postpone(struct dialer *dialer, struct dial_port *port, uint64_t now_ms)
+{
+	port->next_ms = now_ms + port->retry_ms;
+	if (port->retry_ms < RETRY_LAST_MS)
+		port->retry_ms *= 2;
+	list_remove(&port->node);
+	place(dialer, port);
+}
+
+/* One attempt, for who came first. */
+static void try_port(struct dialer *dialer, struct dial_port *port, uint64_t now_ms)
+{
+	struct dial *d = container_of(port->dials.next, struct dial, node);
+	int r = dialer->config.connect(dialer->config.ctx, d->fd, port->number);
+
+	if (r == -EAGAIN && now_ms < d->give_up_ms) {
+		postpone(dialer, port, now_ms);
+		return;
+	}
+	if (r == 0)
+		port->retry_ms = RETRY_FIRST_MS;
+	leave_port(d);				/* the port may go with it */
+	d->done(d, r);
+}
+
+static void on_timer(struct loop_timer *timer)
+{
+	struct dialer *dialer = container_of(timer, struct dialer, timer);
+	uint64_t now_ms = loop_now_ms(dialer->config.loop);
+
+	for (int n = 0; n < TRIES_PER_TURN && !list_is_empty(&dialer->ports); n++) {
+		struct dial_port *port = container_of(dialer->ports.next, struct dial_port, node);
+
+		if (port->next_ms > now_ms)
+			break;
+		try_port(dialer, port, now_ms);
+	}
+	set_timer(dialer, now_ms + 1);		/* not within this turn */
+}

@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Unix stream sockets. */
+#include "util/unix_socket.h"
+
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+#include "util/closer.h"
+#include "util/error.h"
+#include "util/fd.h"
+
+enum {
+	HANG_UP_READS = 16,			/* of 4 KiB */
+	RIGHTS_MAX = 253,			/* descriptors with one byte: SCM_MAX_FD of Linux */
+};
+
+int unix_socket(int *out)
+{
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+	if (fd < 0)
+		return error_last();
+	*out = fd;
+	return 0;
+}
+
+int unix_connect(int fd, const char *path)
+{
+	struct sockaddr_un sa = { .sun_family = AF_UNIX };
+	size_t len = strlen(path);
+
+	if (len == 0)
+		return -ENOENT;
+	if (len >= sizeof sa.sun_path)
+		return -ENAMETOOLONG;
+	memcpy(sa.sun_path, path, len + 1);
+	return connect(fd, (struct sockaddr *)&sa, sizeof sa) < 0 ? error_last() : 0;
+}
+
+bool unix_refuse_rights(int fd)
+{
+	const int none = 0;
+
+	return setsockopt(fd, SOL_SOCKET, SO_PASSRIGHTS, &none, sizeof none) == 0;
+}
+
+void unix_keep_urgent_inline(int fd)
+{
+	const int yes = 1;
+
+	if (setsockopt(fd, SOL_SOCKET, SO_OOBINLINE, &yes, sizeof yes) < 0) {
+		/* Every kernel knows it; most know no urgent bytes here. */
+	}
+}
+
+static bool close_rights(struct msghdr *mh)
+{
+	bool had_any = false;
+
+	for (struct cmsghdr *c = CMSG_FIRSTHDR(mh); c; c = CMSG_NXTHDR(mh, c)) {
+		size_t n = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+		int fds[RIGHTS_MAX];
+
+		if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
+			continue;
+		memcpy(fds, CMSG_DATA(c), n * sizeof fds[0]);
+		for (size_t i = 0; i < n; i++)
+			closer_close(&fds[i]);
+		had_any = true;
+	}
+	return had_any;
+}
+
+ssize_t unix_recv(int fd, const struct iovec *iov, size_t n, bool may_have_rights, bool *cut)
+{
+	union {
+		struct cmsghdr align;
+		char bytes[CMSG_SPACE(RIGHTS_MAX * sizeof(int))];
+	} control;
+	union {
+		const struct iovec *c;
+		struct iovec *v;
+	} to = { .c = iov };			/* recvmsg writes behind it, not to it */
+	struct msghdr mh;
+	ssize_t got;
+
+	if (n == 1 && !may_have_rights) {
+		do
+			got = recv(fd, iov->iov_base, iov->iov_len, MSG_DONTWAIT);
+		while (got < 0 && errno == EINTR);
+		*cut = false;
+		return got < 0 ? error_last() : got;
+	}
+	do {
+		mh = (struct msghdr){ .msg_iov = to.v, .msg_iovlen = n };
+		if (may_have_rights) {
+			mh.msg_control = control.bytes;
+			mh.msg_controllen = sizeof control.bytes;
+		}
+		got = recvmsg(fd, &mh, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+	} while (got < 0 && errno == EINTR);
+	if (got < 0)
+		return error_last();
+	*cut = mh.msg_flags & MSG_CTRUNC;
+	if (may_have_rights && mh.msg_controllen && close_rights(&mh))
+		*cut = true;
+	return got;
+}
+
+void unix_hang_up(int *fd)
+{
+	char dropped[4096];
+	struct iovec iov = { dropped, sizeof dropped };
+	bool cut;
+
+	for (int i = 0; i < HANG_UP_READS; i++)
+		if (unix_recv(*fd, &iov, 1, true, &cut) <= 0)
+			break;
+	closer_close(fd);
+}

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Interrupts a thread that is held up in a system call.
+ *
+ * A worker never makes a call that it knows to block; but others can turn a descriptor
+ * that did not block into one that does, behind our back: O_NONBLOCK belongs to the open
+ * file, which its maker shares with us. So each worker says when it begins and ends a
+ * batch of its loop; one that is in the same batch for longer than WATCHDOG_MS gets a
+ * signal, by which a call that waits fails with EINTR, again and again until it is out.
+ *
+ * While all workers sleep so does the watchdog: saying so is two stores.
+ */
+#pragma once
+
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+
+#include "util/list.h"
+
+enum { WATCHDOG_MS = 100 };
+
+struct watchdog_entry {				/* of one thread; of watchdog.c alone */
+	pthread_t thread;
+	_Atomic unsigned batch;			/* odd: in a batch */
+	unsigned seen;
+	struct list node;			/* the watchdog's entries */
+};
+
+/* Once, in the main thread, before the others are made: 0 or -errno. */
+int watchdog_init(void);
+
+/*
+ * Watches until one of the signals @ends comes, which the calling thread has blocked;
+ * that one, or -errno. In the thread that called watchdog_init().
+ */
+int watchdog_wait(const sigset_t *ends);
+
+/* The calling thread is watched from now on; without watchdog_init() too, to no effect. */
+void watchdog_add(struct watchdog_entry *e);
+void watchdog_remove(struct watchdog_entry *e);
+
+void watchdog_begin(struct watchdog_entry *e);	/* a batch */
+void watchdog_end(struct watchdog_entry *e);

@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * How many of a VM's connections its siblings may begin, and which of them.
+ *
+ * Half of all, so that host programs find room. One half of those is for whoever comes
+ * first; the other is kept in equal shares, one for each sibling, so that one which takes
+ * all that it can get leaves every other its own.
+ */
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "util/list.h"
+#include "vsock/conn.h"
+
+enum share {					/* conn::share */
+	SHARE_NONE,				/* not begun by a sibling */
+	SHARE_COMMON,
+	SHARE_OWN,				/* of that sibling */
+};
+
+struct shares {
+	uint32_t max;				/* connections begun by siblings */
+	uint32_t common_max, own_max;		/* own: each sibling's */
+	uint32_t n_common, n_own;
+	struct list own;			/* conn::share_link */
+};
+
+void shares_init(struct shares *s, uint32_t max);	/* for one sibling */
+void shares_set_siblings(struct shares *s, size_t n);	/* before the first takes any */
+
+/* What a connection of the sibling @cid would be counted as; SHARE_NONE: one too many.
+ * Walks all shares that are in use, where the common part is. */
+enum share shares_find(const struct shares *s, uint64_t cid);
+
+void shares_take(struct shares *s, struct conn *c, enum share share);	/* NONE: nothing */
+void shares_give(struct shares *s, struct conn *c);	/* what it has taken */

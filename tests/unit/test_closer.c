@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Descriptors that others have made are closed, but not by those who are done with them. */
+#include "util/closer.h"
+
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <stdbool.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "unit.h"
+#include "util/fd.h"
+
+enum { LINGER_S = 5, DEADLINE_MS = 20000 };
+
+static int64_t now_ms(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+}
+
+/* A TCP socket with data that its peer does not take: to close it takes LINGER_S. */
+static int make_slow(int *peer)
+{
+	struct sockaddr_in at = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	struct linger linger = { 1, LINGER_S };
+	socklen_t len = sizeof at;
+	int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	static char bytes[1 << 20];
+
+	if (bind(listener, (struct sockaddr *)&at, sizeof at) < 0 || listen(listener, 1) < 0 ||
+	    getsockname(listener, (struct sockaddr *)&at, &len) < 0 ||
+	    connect(fd, (struct sockaddr *)&at, sizeof at) < 0)
+		return -1;			/* no network here */
+	*peer = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+	fd_close(&listener);
+	while (send(fd, bytes, sizeof bytes, MSG_DONTWAIT) > 0)
+		;
+	setsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, sizeof linger);
+	return fd;
+}
+
+/* The other end of a pipe shows when this one is closed. */
+static bool is_closed(int pipe_read, int64_t deadline_ms)
+{
+	struct pollfd p = { .fd = pipe_read, .events = POLLIN };
+
+	while (poll(&p, 1, 10) != 1 || !(p.revents & POLLHUP))
+		if (now_ms() > deadline_ms)
+			return false;
+	return true;
+}
+
+static void setup(void)
+{
+	ck_assert_int_eq(closer_init(), 0);
+}
+
+START_TEST(closes)
+{
+	int p[2], fd = -1;
+
+	ck_assert_int_eq(pipe2(p, O_CLOEXEC), 0);
+	closer_close(&fd);
+	closer_close(&p[1]);
+	ck_assert_int_eq(p[1], -1);
+	ck_assert(is_closed(p[0], now_ms() + DEADLINE_MS));
+	fd_close(&p[0]);
+}
+END_TEST
+
+START_TEST(many)
+{
+	enum { N = 500 };
+	int p[N][2];
+
+	for (int i = 0; i < N; i++)
+		ck_assert_int_eq(pipe2(p[i], O_CLOEXEC), 0);
+	for (int i = 0; i < N; i++)
+		closer_close(&p[i][1]);
+	for (int i = 0; i < N; i++) {
+		ck_assert(is_closed(p[i][0], now_ms() + DEADLINE_MS));
+		fd_close(&p[i][0]);
+	}
+}
+END_TEST
+
+/* Who closes the slow ones goes on at once; and other descriptors are closed meanwhile. */
+START_TEST(slow_ones_hold_up_nobody)
+{
+	enum { SLOW = 3 };
+	int slow[SLOW], peers[SLOW], p[2];
+	int64_t began_ms;
+
+	for (int i = 0; i < SLOW; i++)
+		if ((slow[i] = make_slow(&peers[i])) < 0)
+			return;
+	began_ms = now_ms();
+	for (int i = 0; i < SLOW; i++) {
+		closer_close(&slow[i]);
+		while (now_ms() < began_ms + (i + 1) * 250)
+			poll(NULL, 0, 10);	/* it is in it by now */
+	}
+	ck_assert_int_eq(pipe2(p, O_CLOEXEC), 0);
+	closer_close(&p[1]);
+	ck_assert(is_closed(p[0], began_ms + LINGER_S * 1000 - 500));
+	for (int i = 0; i < SLOW; i++)
+		fd_close(&peers[i]);
+	fd_close(&p[0]);
+}
+END_TEST
+
+int main(void)
+{
+	Suite *suite = suite_create("closer");
+	TCase *tc = tcase_create("closer");
+
+	tcase_add_checked_fixture(tc, setup, NULL);
+	tcase_set_timeout(tc, 60);
+	tcase_add_test(tc, closes);
+	tcase_add_test(tc, many);
+	tcase_add_test(tc, slow_ones_hold_up_nobody);
+	suite_add_tcase(suite, tc);
+	return unit_main(suite);
+}

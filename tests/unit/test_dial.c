@@ -1,0 +1,197 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Connects that wait for room in a backlog: how often they try, and in which order. */
+#include "backend/dial.h"
+
+#include <time.h>
+
+#include "unit.h"
+#include "util/error.h"
+
+enum { MANY = 2000, DEADLINE_MS = 20000 };
+
+static struct loop *loop;
+static struct dialer dialer;
+static struct dial dials[MANY];
+static unsigned n_tries, n_done, room;
+static int results[MANY], order[MANY];
+static uint32_t full_port, last_port;
+static int other_result;
+
+/* @room connects succeed; port full_port is full otherwise, the others say other_result. */
+static int fake_connect(void *ctx, int fd, uint32_t port)
+{
+	ck_assert_ptr_eq(ctx, &dialer);
+	ck_assert_int_ge(fd, 100);
+	n_tries++;
+	last_port = port;
+	if (port != full_port)
+		return other_result;
+	if (!room)
+		return -EAGAIN;
+	room--;
+	return 0;
+}
+
+static void on_done(struct dial *d, int error)
+{
+	order[n_done++] = (int)(d - dials);
+	results[d - dials] = error;
+}
+
+static void setup(void)
+{
+	struct dialer_config config = { .connect = fake_connect, .ctx = &dialer };
+
+	ck_assert_int_eq(loop_new(&loop), 0);
+	config.loop = loop;
+	dialer_init(&dialer, &config);
+	n_tries = n_done = room = 0;
+	full_port = 80;
+	other_result = -EAGAIN;
+	for (int i = 0; i < MANY; i++) {
+		dial_init(&dials[i]);
+		dials[i].fd = 100 + i;
+		dials[i].done = on_done;
+		results[i] = 1;
+	}
+}
+
+static void teardown(void)
+{
+	for (int i = 0; i < MANY; i++)
+		dial_cancel(&dialer, &dials[i]);
+	dialer_deinit(&dialer);
+	loop_free(loop);
+}
+
+static uint64_t clock_now_ms(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
+}
+
+static void begin(int i, uint32_t port, uint64_t give_up_in_ms)
+{
+	ck_assert_int_eq(dial_begin(&dialer, &dials[i], port,
+				    clock_now_ms() + give_up_in_ms), 0);
+}
+
+static void run_for(uint64_t ms)
+{
+	uint64_t end = clock_now_ms() + ms;
+
+	while (clock_now_ms() < end)
+		ck_assert_int_eq(loop_step(loop, 5), 0);
+}
+
+static void run_until_done(unsigned n)
+{
+	uint64_t end = clock_now_ms() + DEADLINE_MS;
+
+	while (n_done < n) {
+		ck_assert_uint_lt(clock_now_ms(), end);
+		ck_assert_int_eq(loop_step(loop, 100), 0);
+	}
+}
+
+/* One tries for all, less and less often. */
+START_TEST(thousands_cost_no_more_than_one)
+{
+	for (int i = 0; i < MANY; i++)
+		begin(i, 80, 60000);
+	run_for(400);
+	ck_assert_uint_ge(n_tries, 1);
+	ck_assert_uint_le(n_tries, 4 + 400 / 40);
+	ck_assert_uint_eq(n_done, 0);
+}
+END_TEST
+
+/* All of them as soon as there is room, who came first first, and some in a turn. */
+START_TEST(in_order)
+{
+	for (int i = 0; i < 100; i++)
+		begin(i, 80, 60000);
+	room = 100;
+	while (!n_done)
+		ck_assert_int_eq(loop_step(loop, 100), 0);
+	ck_assert_uint_le(n_done, 16);
+	run_until_done(100);
+	for (int i = 0; i < 100; i++) {
+		ck_assert_int_eq(order[i], i);
+		ck_assert_int_eq(results[i], 0);
+	}
+	ck_assert_uint_eq(n_tries, 100);
+}
+END_TEST
+
+START_TEST(gives_up)
+{
+	begin(0, 80, 100);
+	begin(1, 80, 60000);
+	run_until_done(1);
+	ck_assert_int_eq(results[0], -EAGAIN);
+	ck_assert_int_eq(results[1], 1);
+	room = 1;
+	run_until_done(2);
+	ck_assert_int_eq(results[1], 0);
+}
+END_TEST
+
+/* A port that nobody listens on any more fails each, and holds up no other port. */
+START_TEST(ports_are_apart)
+{
+	other_result = -ECONNREFUSED;
+	begin(0, 80, 60000);
+	begin(1, 81, 60000);
+	begin(2, 81, 60000);
+	run_until_done(2);
+	ck_assert_int_eq(results[1], -ECONNREFUSED);
+	ck_assert_int_eq(results[2], -ECONNREFUSED);
+	ck_assert_int_eq(results[0], 1);
+}
+END_TEST
+
+START_TEST(many_ports_all_get_their_turn)
+{
+	for (int i = 0; i < 500; i++)
+		begin(i, 1000 + (uint32_t)i, 60000);
+	run_for(300);
+	ck_assert_uint_ge(n_tries, 500);
+	other_result = 0;
+	run_until_done(500);
+}
+END_TEST
+
+START_TEST(cancelled)
+{
+	for (int i = 0; i < 3; i++)
+		begin(i, 80, 60000);
+	dial_cancel(&dialer, &dials[0]);
+	dial_cancel(&dialer, &dials[0]);
+	dial_cancel(&dialer, &dials[2]);
+	room = 3;
+	run_for(60);
+	ck_assert_uint_eq(n_done, 1);
+	ck_assert_int_eq(order[0], 1);
+	ck_assert_uint_eq(n_tries, 1);
+}
+END_TEST
+
+int main(void)
+{
+	Suite *suite = suite_create("dial");
+	TCase *tc = tcase_create("dial");
+
+	tcase_add_checked_fixture(tc, setup, teardown);
+	tcase_set_timeout(tc, 60);
+	tcase_add_test(tc, thousands_cost_no_more_than_one);
+	tcase_add_test(tc, in_order);
+	tcase_add_test(tc, gives_up);
+	tcase_add_test(tc, ports_are_apart);
+	tcase_add_test(tc, many_ports_all_get_their_turn);
+	tcase_add_test(tc, cancelled);
+	suite_add_tcase(suite, tc);
+	return unit_main(suite);
+}

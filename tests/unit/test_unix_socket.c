@@ -1,0 +1,158 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Unix sockets whose peers pass descriptors and urgent bytes. */
+#include "util/unix_socket.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "unit.h"
+#include "util/closer.h"
+#include "util/fd.h"
+
+static int ours, theirs;
+
+static void setup(void)
+{
+	int fds[2];
+
+	ck_assert_int_eq(closer_init(), 0);
+	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fds), 0);
+	ours = fds[0];
+	theirs = fds[1];
+}
+
+static void teardown(void)
+{
+	fd_close(&ours);
+	fd_close(&theirs);
+}
+
+static ssize_t send_with(const char *bytes, const int *fds, size_t n)
+{
+	union {
+		struct cmsghdr align;
+		char bytes[CMSG_SPACE(253 * sizeof(int))];
+	} control;
+	union {
+		const char *c;
+		char *v;
+	} text = { .c = bytes };
+	struct iovec iov = { text.v, strlen(bytes) };
+	struct msghdr mh = {
+		.msg_iov = &iov, .msg_iovlen = 1, .msg_control = control.bytes,
+		.msg_controllen = CMSG_SPACE(n * sizeof(int)),
+	};
+	struct cmsghdr *c = CMSG_FIRSTHDR(&mh);
+
+	*c = (struct cmsghdr){ CMSG_LEN(n * sizeof(int)), SOL_SOCKET, SCM_RIGHTS };
+	memcpy(CMSG_DATA(c), fds, n * sizeof(int));
+	return sendmsg(theirs, &mh, MSG_NOSIGNAL);
+}
+
+static ssize_t receive(char *to, size_t size, bool *cut)
+{
+	struct iovec iov = { to, size };
+
+	return unix_recv(ours, &iov, 1, true, cut);
+}
+
+/* Nobody holds the writing end any more. */
+static bool is_let_go(int pipe_read)
+{
+	struct pollfd p = { .fd = pipe_read, .events = POLLIN };
+
+	return poll(&p, 1, 20000) == 1 && p.revents & POLLHUP;
+}
+
+static const size_t n_passed[] = { 1, 2, 253 };
+
+START_TEST(rights_are_closed)
+{
+	int p[2], fds[253];
+	char got[16] = "";
+	bool cut = false;
+
+	ck_assert_int_eq(pipe2(p, O_CLOEXEC), 0);
+	for (size_t i = 0; i < n_passed[_i]; i++)
+		fds[i] = p[1];
+	ck_assert_int_eq(send_with("abc", fds, n_passed[_i]), 3);
+	ck_assert_int_eq(send(theirs, "def", 3, 0), 3);
+	fd_close(&p[1]);
+	ck_assert_int_eq(receive(got, sizeof got, &cut), 3);
+	ck_assert(cut);				/* there is more, though less came than fits */
+	ck_assert_int_eq(receive(got + 3, sizeof got - 3, &cut), 3);
+	ck_assert(!cut);
+	ck_assert_str_eq(got, "abcdef");
+	ck_assert_int_eq(receive(got, sizeof got, &cut), -EAGAIN);
+	ck_assert(is_let_go(p[0]));
+	fd_close(&p[0]);
+}
+END_TEST
+
+START_TEST(rights_are_refused)
+{
+	int p[2];
+	char got[16] = "";
+	bool cut;
+
+	if (!unix_refuse_rights(ours))
+		return;				/* a kernel before 6.16 */
+	ck_assert_int_eq(pipe2(p, O_CLOEXEC), 0);
+	ck_assert_int_eq(send_with("abc", &p[1], 1), -1);
+	ck_assert_int_eq(errno, EPERM);
+	ck_assert_int_eq(send(theirs, "def", 3, 0), 3);
+	ck_assert_int_eq(receive(got, sizeof got, &cut), 3);
+	ck_assert_str_eq(got, "def");
+	fd_close(&p[0]);
+	fd_close(&p[1]);
+}
+END_TEST
+
+START_TEST(urgent_bytes_stay_in_place)
+{
+	char got[16] = "";
+	size_t n = 0;
+	bool cut;
+
+	unix_keep_urgent_inline(ours);
+	ck_assert_int_eq(send(theirs, "ab", 2, 0), 2);
+	if (send(theirs, "!", 1, MSG_OOB) != 1)
+		return;				/* a kernel before 5.15 */
+	ck_assert_int_eq(send(theirs, "cd", 2, 0), 2);
+	for (ssize_t r; (r = receive(got + n, sizeof got - n, &cut)) > 0; )
+		n += (size_t)r;
+	ck_assert_str_eq(got, "ab!cd");
+}
+END_TEST
+
+START_TEST(hung_up_on)
+{
+	char byte;
+
+	ck_assert_int_eq(send(theirs, "not read", 8, 0), 8);
+	unix_hang_up(&ours);
+	ck_assert_int_eq(ours, -1);
+	for (struct pollfd p = { .fd = theirs, .events = POLLIN }; poll(&p, 1, 20000) != 1; )
+		;
+	ck_assert_int_eq(recv(theirs, &byte, 1, 0), 0);	/* and not ECONNRESET */
+}
+END_TEST
+
+int main(void)
+{
+	Suite *suite = suite_create("unix_socket");
+	TCase *tc = tcase_create("unix_socket");
+
+	tcase_add_checked_fixture(tc, setup, teardown);
+	tcase_set_timeout(tc, 60);
+	tcase_add_loop_test(tc, rights_are_closed, 0, COUNT(n_passed));
+	tcase_add_test(tc, rights_are_refused);
+	tcase_add_test(tc, urgent_bytes_stay_in_place);
+	tcase_add_test(tc, hung_up_on);
+	suite_add_tcase(suite, tc);
+	return unit_main(suite);
+}
