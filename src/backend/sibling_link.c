@@ -12,11 +12,11 @@
 #include <stdlib.h>
 #include <sys/socket.h>
 
-#include "backend/sibling_internal.h"
 #include "backend/spsc_pipe.h"
-#include "util/byte_ring.h"
+#include "backend/sibling_internal.h"
 #include "util/error.h"
 #include "util/log.h"
+#include "util/byte_ring.h"
 
 /* A pipe is small for small messages, and large from the first long write until
  * it has been read empty: an idle link holds little. */

@@ -51,8 +51,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "util/byte_ring.h"
 #include "util/list.h"
+#include "util/byte_ring.h"
 #include "vsock/backend.h"
 #include "vsock/credit.h"
 #include "vsock/pkt.h"

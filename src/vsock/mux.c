@@ -7,10 +7,10 @@
 
 #include "util/error.h"
 #include "util/log.h"
-#include "vsock/conn_table.h"
 #include "vsock/gather.h"
 #include "vsock/replies.h"
 #include "vsock/shares.h"
+#include "vsock/conn_table.h"
 
 enum {
 	TURNS_PER_OUTPUT = 256,			/* of connections, before the device's turn ends */

@@ -5,8 +5,8 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#include "unit.h"
 #include "util/acceptor.h"
+#include "unit.h"
 #include "util/fd.h"
 
 enum { CLIENTS = 5, PER_EVENT = 2, WAIT_MS = 10 * 1000 };

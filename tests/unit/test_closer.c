@@ -46,9 +46,9 @@ static int make_slow(int *peer)
 }
 
 /* The other end of a pipe shows when this one is closed. */
-static bool is_closed(int spsc_pipe_read, int64_t deadline_ms)
+static bool is_closed(int pipe_read, int64_t deadline_ms)
 {
-	struct pollfd p = { .fd = spsc_pipe_read, .events = POLLIN };
+	struct pollfd p = { .fd = pipe_read, .events = POLLIN };
 
 	while (poll(&p, 1, 10) != 1 || !(p.revents & POLLHUP))
 		if (now_ms() > deadline_ms)

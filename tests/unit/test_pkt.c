@@ -10,8 +10,8 @@
 
 #include "unit.h"
 #include "vsock/conn.h"
-#include "vsock/conn_table.h"
 #include "vsock/credit.h"
+#include "vsock/conn_table.h"
 
 #define SAME(field)								\
 	_Static_assert(offsetof(struct wire_vsock_hdr, field) ==		\

@@ -61,9 +61,9 @@ static ssize_t receive(char *to, size_t size, bool *cut)
 }
 
 /* Nobody holds the writing end any more. */
-static bool is_let_go(int spsc_pipe_read)
+static bool is_let_go(int pipe_read)
 {
-	struct pollfd p = { .fd = spsc_pipe_read, .events = POLLIN };
+	struct pollfd p = { .fd = pipe_read, .events = POLLIN };
 
 	return poll(&p, 1, 20000) == 1 && p.revents & POLLHUP;
 }
