@@ -302,6 +302,24 @@ static void warn_of_long_paths(const struct plan *plan)
 	}
 }
 
+static void warn_of_unseen(const struct vm_plan *vm, const char *key, const char *path,
+			   const struct socket_place *at)
+{
+	if (at->error)
+		log_warn("main", "vm %llu: %s %s: where it leads cannot be seen, and who else leads "
+			 "there: %s", (unsigned long long)vm->guest_cid, key, path,
+			 error_str(at->error));
+}
+
+/* Whether two paths are one was then decided by less than it could be. */
+static void warn_of_unseen_folders(const struct plan *plan)
+{
+	for (const struct vm_plan *vm = plan->vms; vm < plan->vms + plan->n_vms; vm++) {
+		warn_of_unseen(vm, "socket", vm->socket, &vm->socket_at);
+		warn_of_unseen(vm, "uds-path", vm->uds_path, &vm->uds_at);
+	}
+}
+
 /* One guest's connections must not take the descriptors of another's. */
 static void share_descriptors(struct plan *plan, uint64_t n_fds)
 {
@@ -335,6 +353,7 @@ static int run(struct plan *plan)
 	share_descriptors(plan, launch_raise_files());
 	share_memory(plan);
 	warn_of_long_paths(plan);
+	warn_of_unseen_folders(plan);
 	if ((r = gmem_catch_sigbus()) < 0 || (r = closer_init()) < 0 ||
 	    (r = watchdog_init()) < 0 || (r = daemon_init(&daemon, plan))) {
 		log_err("main", "cannot start: %s", listener_str_error(r));

@@ -71,6 +71,8 @@ static int find(struct socket_place *place, const char *path,
 			place->is_found = true;
 			place->dev = st.st_dev;
 			place->ino = st.st_ino;
+		} else if (errno != ENOENT && errno != ENOTDIR) {
+			place->error = -errno;
 		}
 	} while (!place->is_found && len > strspn(path, "/"));
 	free(folder);

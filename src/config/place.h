@@ -13,8 +13,8 @@ struct stat;
 
 /*
  * Fills vm_plan::socket_at and uds_at. @look is stat(), or what stands for it in a
- * test. 0 or -ENOMEM: a folder that is not there is no error, see struct
- * socket_place.
+ * test. 0 or -ENOMEM: a folder that is not there, or closed to us, is no error, see
+ * struct socket_place.
  */
 int place_find_all(struct plan *plan, int (*look)(const char *path, struct stat *st));
 

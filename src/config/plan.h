@@ -38,6 +38,7 @@ struct socket_place {
 	dev_t dev;
 	ino_t ino;
 	char *rest;				/* what is left behind it: mostly the name */
+	int error;				/* -errno: a folder there could not be looked at */
 };
 
 struct vm_plan {

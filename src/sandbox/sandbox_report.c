@@ -13,6 +13,7 @@
 
 #include "util/error.h"
 #include "util/fd.h"
+#include "util/last_signal.h"
 #include "util/log.h"
 
 enum { N_CALLS = 512, NAME_BYTES = 28 };	/* the numbers end below 480 today */
@@ -124,8 +125,7 @@ static void on_sigsys(int sig, siginfo_t *info, void *context)
 	}
 	log_last_words("sandbox", "system call %s (%d) is not one of ours: the daemon ends",
 		       name_of(nr), nr);
-	signal(sig, SIG_DFL);
-	raise(sig);
+	last_signal_raise(sig);
 	_exit(128 + sig);			/* process 1 of a container survives that */
 }
 

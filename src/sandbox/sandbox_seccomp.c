@@ -83,8 +83,8 @@ static const struct row sanitizer_rows[] = {
 /* What of harmless calls is not legal: the rest of those with rows above. */
 static const struct row refused_rows[] = {
 	ARG(fcntl, 1, F_DUPFD), ARG(fcntl, 1, F_SETFD),
-	{ SCMP_SYS(fcntl), 1, { SCMP_CMP(1, SCMP_CMP_GT, F_SETFL) } },
-	{ SCMP_SYS(prctl), 1, { SCMP_CMP(0, SCMP_CMP_NE, PR_SET_NAME) } },
+	{ SCMP_SYS(fcntl), 1, { SCMP_CMP(1, SCMP_CMP_GT, F_SETFL, 0) } },
+	{ SCMP_SYS(prctl), 1, { SCMP_CMP(0, SCMP_CMP_NE, PR_SET_NAME, 0) } },
 };
 static_assert(F_DUPFD == 0 && F_GETFD == 1 && F_SETFD == 2 && F_GETFL == 3 && F_SETFL == 4,
 	      "none is left out");

@@ -13,6 +13,7 @@
 #include <linux/magic.h>
 
 #include "util/error.h"
+#include "util/last_signal.h"
 #include "util/list.h"
 
 struct region {
@@ -274,9 +275,7 @@ static void take_foreign(int sig)
 {
 	if (getpid() == 1)
 		return;
-	signal(sig, SIG_DFL);
-	raise(sig);
-	catch_sigbus();
+	last_signal_raise(sig);
 }
 
 /*

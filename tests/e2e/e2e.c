@@ -5,6 +5,8 @@
 #include "e2e/e2e.h"
 
 #include <dirent.h>
+#include <fcntl.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -52,6 +54,21 @@ void e2e_start(const char *const *extra, const struct driver_options *opt)
 {
 	daemon_start(&vhd, extra);
 	driver_up(&vm, vhd.socket, opt);
+}
+
+static int our_pids = -1;
+
+bool e2e_leave_pids(void)
+{
+	our_pids = open("/proc/self/ns/pid", O_RDONLY | O_CLOEXEC);
+	must(our_pids >= 0);
+	return unshare(CLONE_NEWPID) == 0;
+}
+
+void e2e_return_to_pids(void)
+{
+	must(setns(our_pids, CLONE_NEWPID) == 0);
+	close(our_pids);
 }
 
 struct pair e2e_guest_connects(struct driver *d, const char *uds)

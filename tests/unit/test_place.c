@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* One place, many spellings: what is refused, what is not, in a folder of links. */
 #include <check.h>
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -112,6 +113,7 @@ END_TEST
 static int look_nowhere(const char *path, struct stat *st)
 {
 	(void)path, (void)st;
+	errno = ENOENT;
 	return -1;
 }
 
@@ -141,6 +143,34 @@ START_TEST(clean_text)
 }
 END_TEST
 
+/* A folder that is closed to us, or a disk that fails, is no folder that is not there. */
+static int look_in_vain(const char *path, struct stat *st)
+{
+	if (strcmp(path, "/") == 0)
+		return stat(path, st);
+	errno = strstr(path, "none") ? ENOENT : EACCES;
+	return -1;
+}
+
+static const struct {
+	const char *path;
+	int error;
+} closed[] = { { "/s", 0 }, { "/none/s", 0 }, { "/a/s", -EACCES }, { "/a/none/s", -EACCES } };
+
+START_TEST(closed_folder)
+{
+	char path[32];
+	struct vm_plan vm = { .uds_path = strcpy(path, closed[_i].path) };
+	struct plan plan = { .vms = &vm, .n_vms = 1 };
+
+	ck_assert_int_eq(place_find_all(&plan, look_in_vain), 0);
+	ck_assert(vm.uds_at.is_found);
+	ck_assert_str_eq(vm.uds_at.rest, path + 1);
+	ck_assert_int_eq(vm.uds_at.error, closed[_i].error);
+	free(vm.uds_at.rest);
+}
+END_TEST
+
 void add_place_cases(Suite *suite);
 
 void add_place_cases(Suite *suite)
@@ -150,5 +180,6 @@ void add_place_cases(Suite *suite)
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_add_loop_test(tc, spellings, 0, COUNT(cases));
 	tcase_add_loop_test(tc, clean_text, 0, COUNT(texts));
+	tcase_add_loop_test(tc, closed_folder, 0, COUNT(closed));
 	suite_add_tcase(suite, tc);
 }
