@@ -4,12 +4,15 @@
  * on the same worker that must not notice: descriptors whose close, stat, poll or write
  * takes as long as somebody likes, and messages without end.
  */
+#include <fcntl.h>
+#include <linux/aio_abi.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "e2e/awkward.h"
@@ -209,6 +212,114 @@ START_TEST(file_of_a_silent_server)
 }
 END_TEST
 
+/* ---- eventfds that block ---- */
+
+static const uint64_t most = UINT64_MAX - 1;	/* that a write makes of it */
+
+static bool fill(int fd)
+{
+	return write(fd, &most, sizeof most) == (ssize_t)sizeof most;
+}
+
+/* One more than that, as only the kernel does, and not even zero can be added. */
+static bool overfill(int fd)
+{
+	struct iocb cb = {
+		.aio_lio_opcode = IOCB_CMD_POLL, .aio_fildes = (uint32_t)fd, .aio_buf = POLLIN,
+		.aio_flags = IOCB_FLAG_RESFD, .aio_resfd = (uint32_t)fd,
+	}, *list[] = { &cb };
+	struct pollfd p = { .fd = fd };
+	aio_context_t aio = 0;
+
+	must(fill(fd));
+	if (syscall(SYS_io_setup, 1, &aio) < 0)
+		return false;
+	if (syscall(SYS_io_submit, aio, 1, list) == 1)
+		poll(&p, 1, DEADLINE_MS);	/* POLLERR: it has overflown */
+	syscall(SYS_io_destroy, aio);
+	return p.revents & POLLERR;
+}
+
+static void make_call(void)
+{
+	struct driver_pkt stray = driver_pkt(&vm, VSOCK_OP_CREDIT_UPDATE, 1, 2);
+
+	vring_want_call(&vm.vq[VSOCK_RXQ]);
+	driver_send(&vm, &stray, NULL);		/* is answered */
+}
+
+static void break_ring(void)
+{
+	vring_raw_post(&vm.vq[VSOCK_RXQ], 0xffff);
+	make_call();
+}
+
+static const struct trap {
+	bool (*spoil_before)(int fd);
+	int (*hand_over)(struct frontend *f, uint32_t ring, int fd);
+	bool (*spoil_after)(int fd);
+	void (*provoke)(void);			/* a write to it */
+} traps[] = {
+	{ NULL, frontend_set_vring_call, fill, make_call },
+	{ NULL, frontend_set_vring_err, fill, break_ring },
+	{ overfill, frontend_set_vring_call, NULL, do_nothing },
+}, *trap;
+
+/* A new session, as far as it is let. With @is_spoilt, the eventfd can be written to no
+ * more, and a write waits. */
+static void use_eventfd(bool is_spoilt)
+{
+	int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+
+	driver_deinit(&vm);
+	driver_init(&vm, NULL);
+	if (driver_attach(&vm, vhd.socket) == 0) {
+		if (is_spoilt && trap->spoil_before)
+			must(trap->spoil_before(fd) && fcntl(fd, F_SETFL, 0) == 0);
+		if (trap->hand_over(&vm.fe, VSOCK_RXQ, fd) == 0) {
+			if (is_spoilt && trap->spoil_after)
+				must(trap->spoil_after(fd) && fcntl(fd, F_SETFL, 0) == 0);
+			trap->provoke();
+		}
+	}
+	frontend_is_closed(&vm.fe, 20);
+	close(fd);
+}
+
+static void use_good_one(void)
+{
+	use_eventfd(false);
+}
+
+static void use_spoilt_one(void)
+{
+	use_eventfd(true);
+}
+
+/* Only a signal gets a worker out of such a write. That takes a moment, once: whoever has
+ * done it is not let in again soon. */
+START_TEST(eventfd_that_blocks)
+{
+	int64_t honest, attack, begin;
+	int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+
+	trap = &traps[_i];
+	if (trap->spoil_before && !trap->spoil_before(fd)) {
+		printf("# SKIP an eventfd that overflows: no asynchronous I/O\n");
+		return;
+	}
+	close(fd);
+	honest = neighbour_measure(use_good_one);
+	begin = now_ms();
+	use_spoilt_one();
+	ck_assert(frontend_is_closed(&vm.fe, DEADLINE_MS));
+	ck_assert_int_lt(now_ms() - begin, 2000);
+	attack = neighbour_measure(use_spoilt_one);
+	ck_assert_msg(neighbour_is_well(attack, honest), "%lld us, %lld us with honest work",
+		      (long long)attack, (long long)honest);
+}
+END_TEST
+
 /* ---- messages ---- */
 
 static atomic_bool streams;
@@ -332,6 +443,7 @@ int main(void)
 	tc = add_case(s, "vm", setup);
 	tcase_add_test(tc, file_of_a_silent_server);
 	tcase_add_test(tc, end_with_descriptors_that_linger);
+	tcase_add_loop_test(tc, eventfd_that_blocks, 0, sizeof traps / sizeof *traps);
 	tcase_add_test(tc, messages_without_end);
 	tcase_add_test(tc, messages_with_long_payloads);
 	return e2e_run(s);
