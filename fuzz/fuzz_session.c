@@ -243,6 +243,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct session_config config = {
 		.ops = &ops, .tag = "fuzz", .n_rings = RINGS, .ring_size_max = 256,
+		.memory = { .bytes = UINT64_MAX, .regions = VHOST_USER_MEM_SLOTS_MAX },
 		.features = UINT64_C(1) << VIRTIO_F_VERSION_1 |
 			UINT64_C(1) << VIRTIO_F_EVENT_IDX | UINT64_C(1) << VIRTIO_F_INDIRECT_DESC,
 	};

@@ -246,9 +246,11 @@ static void unpop(struct run *run, unsigned n)
 
 static void set_memory(struct run *run, uint64_t split)
 {
+	const struct gmem_limits limits = { .bytes = UINT64_MAX, .regions = 2 };
+
 	gmem_free(run->mem);
 	run->split = split;
-	if (gmem_new(&run->mem))
+	if (gmem_new(&run->mem, &limits))
 		abort();
 	add_region(run, 0, split);
 	add_region(run, split, MEMORY - split);

@@ -3,10 +3,12 @@
 #include "plan_judge.h"
 
 #include <assert.h>
+#include <errno.h>
 #include <string.h>
 
 #include "config/check.h"
 #include "config/error.h"
+#include "config/place.h"
 #include "config/plan.h"
 #include "config/plan_build.h"
 
@@ -17,12 +19,13 @@ static bool is_path(const char *path)
 	return path && *path && strlen(path) <= PATH_LEN_MAX;
 }
 
-/* "<uds-path>_<port>" is @path: the guest would find it there. */
+/* "<uds-path>_<port>" is @path: the guest would find it there. All cleaned. */
 static bool leads_to(const struct vm_plan *vm, const char *path)
 {
-	size_t len = vm->uds_path ? strlen(vm->uds_path) : 0;
+	const char *uds = vm->uds_at.rest;
+	size_t len = uds ? strlen(uds) : 0;
 
-	return len && path && strncmp(path, vm->uds_path, len) == 0 && path[len] == '_' &&
+	return len && path && strncmp(path, uds, len) == 0 && path[len] == '_' &&
 		strspn(path + len + 1, "0123456789") == strlen(path + len + 1) &&
 		(path[len + 1] == '0' ? strlen(path + len + 1) == 1 :
 		 strlen(path + len + 1) >= 1 && strlen(path + len + 1) <= 9);
@@ -37,6 +40,7 @@ static void judge_vm(const struct vm_plan *vm)
 	assert(vm->max_connections >= 1 && vm->max_connections <= 1 << 20);
 	assert(vm->max_buffered >= 1 && vm->tx_buffer_size >= 1 &&
 	       vm->tx_buffer_size <= UINT32_C(1) << 31);
+	assert(vm->max_memory <= UINT64_C(1) << 56);
 	assert(vm->queue_size >= 1 && vm->queue_size <= 32768 &&
 	       !(vm->queue_size & (vm->queue_size - 1)));
 	assert(vm->n_groups >= 1);
@@ -47,18 +51,31 @@ static void judge_vm(const struct vm_plan *vm)
 /* Neither wants what is the other's, nor reaches it past all groups. */
 static void judge_pair(const struct vm_plan *a, const struct vm_plan *b)
 {
-	assert(a->guest_cid != b->guest_cid && strcmp(a->socket, b->socket) != 0);
-	assert(!b->uds_path || strcmp(a->socket, b->uds_path) != 0);
-	assert(!a->uds_path || !b->uds_path || strcmp(a->uds_path, b->uds_path) != 0);
-	assert(!leads_to(a, b->socket) && !leads_to(a, b->uds_path));
+	const char *uds_a = a->uds_at.rest, *uds_b = b->uds_at.rest;
+
+	assert(a->guest_cid != b->guest_cid);
+	assert(strcmp(a->socket_at.rest, b->socket_at.rest) != 0);
+	assert(!uds_b || strcmp(a->socket_at.rest, uds_b) != 0);
+	assert(!uds_a || !uds_b || strcmp(uds_a, uds_b) != 0);
+	assert(!leads_to(a, b->socket_at.rest) && !leads_to(a, uds_b));
 	for (size_t i = 0; i < a->n_host_cids; i++)
 		assert(a->host_cids[i] != b->guest_cid);
+}
+
+/* No folder is there: what is text alone decides. */
+static int look_nowhere(const char *path, struct stat *st)
+{
+	(void)path, (void)st;
+	errno = ENOENT;
+	return -1;
 }
 
 void plan_judge(struct plan *plan, int r, struct config_error *err)
 {
 	if (r == 0)
 		r = plan_finish(plan);
+	if (r == 0)
+		r = place_find_all(plan, look_nowhere);
 	if (r == 0)
 		r = check_plan(plan, err);
 	assert(r == 0 || r == CONFIG_E_EXIT || r == CONFIG_E_USAGE);

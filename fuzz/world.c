@@ -169,7 +169,8 @@ static void vm_init(struct vm *vm, struct world *w, uint64_t cid)
 	struct mux_config config = {
 		.guest_cid = cid, .buf_alloc = w->buf_alloc, .max_conns = MAX_CONNS,
 		.max_buffered = w->max_buffered, .connect_ms = CONNECT_MS, .request_ms = REQUEST_MS,
-		.linger_ms = LINGER_MS, .closing_ms = CLOSING_MS, .hash_seed = 42, .tag = "fuzz",
+		.linger_ms = LINGER_MS, .closing_ms = CLOSING_MS, .hash_seed = 42, .first_port = 42,
+		.tag = "fuzz",
 		.scratch = &w->scratch, .wake = on_wake, .ctx = vm,
 	};
 

@@ -47,13 +47,20 @@ void guest_says(struct vm *vm, struct slot *slot, uint16_t type, uint16_t op, ui
 	input(vm, slot, &pkt, &none);
 }
 
+/* Bytes that the guest may have on the way. */
+static uint32_t window_of(const struct side *side)
+{
+	return side->peer.cid == VSOCK_CID_HOST ? side->vm->world->buf_alloc :
+		mux_window(side->vm->mux);
+}
+
 /* Bytes that the guest may still send, as it was told. */
 static uint32_t room(const struct side *side)
 {
 	uint32_t in_flight = (uint32_t)side->out->sent - side->told_fwd_cnt;
-	uint32_t buf_alloc = side->vm->world->buf_alloc;
+	uint32_t window = window_of(side);
 
-	return in_flight < buf_alloc ? buf_alloc - in_flight : 0;
+	return in_flight < window ? window - in_flight : 0;
 }
 
 void guest_rw(struct vm *vm, struct slot *slot, uint32_t len, bool is_honest)
@@ -152,7 +159,7 @@ static void check_credit(struct side *side, const struct pkt *pkt)
 {
 	const struct side *other = other_of(side);
 
-	assert(pkt->buf_alloc == side->vm->world->buf_alloc);
+	assert(pkt->buf_alloc == window_of(side));
 	if (side->stream && !side->is_deaf)
 		assert(pkt->fwd_cnt == (uint32_t)side->out->arrived);
 	if (other && !other->is_gone && !(other->guest_said & VSOCK_SHUTDOWN_RCV))

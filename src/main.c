@@ -5,13 +5,11 @@
  * Exit status: 0 after SIGTERM, SIGINT or SIGHUP; 2: your command line or
  * configuration; 1: the system.
  */
-#include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 
 #include "backend/afvsock.h"
@@ -20,6 +18,8 @@
 #include "config/limits.h"
 #include "config/plan.h"
 #include "device/worker.h"
+#include "ops/guard.h"
+#include "ops/launch.h"
 #include "ops/sandbox.h"
 #include "util/closer.h"
 #include "util/error.h"
@@ -31,49 +31,29 @@
 struct daemon {
 	struct worker **workers;
 	size_t n_workers;
+	bool *has_vm;				/* of each VM of the plan: it is served */
+	size_t n_vms;				/* that are */
 	struct sibling_dir *siblings;
 };
+
+static_assert((int)LIMITS_MEM_SLOTS_MAX == VHOST_USER_MEM_SLOTS_MAX &&
+	      (int)LIMITS_MEM_SLOTS_MIN == VHOST_USER_MEM_TABLE_REGIONS, "any table fits");
 
 static atomic_bool worker_failed;
 
 static void on_worker_failed(void)
 {
 	atomic_store(&worker_failed, true);
-	kill(getpid(), SIGTERM);
-}
-
-/* As many descriptors as the system lets us have; how many that is. */
-static uint64_t raise_descriptor_limit(void)
-{
-	struct rlimit limit;
-
-	if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
-		return UINT64_MAX;
-	if (limit.rlim_cur < limit.rlim_max) {
-		rlim_t old = limit.rlim_cur;
-
-		limit.rlim_cur = limit.rlim_max;
-		if (setrlimit(RLIMIT_NOFILE, &limit) < 0) {
-			log_warn("main", "cannot raise the limit of open files: %s",
-				 error_str(error_last()));
-			return old;
-		}
-	}
-	return limit.rlim_cur;
-}
-
-static size_t count_cpus(void)
-{
-	cpu_set_t set;
-
-	return sched_getaffinity(0, sizeof set, &set) == 0 ? (size_t)CPU_COUNT(&set) : 1;
+	launch_end();
 }
 
 /* More would have nothing to do. */
 static size_t count_workers(const struct plan *plan)
 {
-	size_t want = plan->threads ? plan->threads : count_cpus();
+	size_t want = plan->threads ? plan->threads : launch_count_cpus();
 
+	if (want > PLAN_THREADS_MAX)
+		want = PLAN_THREADS_MAX;
 	return want < plan->n_vms ? want : plan->n_vms;
 }
 
@@ -86,6 +66,14 @@ static struct listener_access socket_access(const struct plan *plan,
 		.uid = plan->uid,
 		.gid = socket->gid != (gid_t)-1 ? socket->gid : plan->gid,
 	};
+}
+
+static void log_unopened(const char *key, uint64_t cid, const char *path, int error)
+{
+	char why[LISTENER_TEXT_MAX];
+
+	listener_explain(path, error, why);
+	log_err("main", "vm %llu: %s %s: %s", (unsigned long long)cid, key, path, why);
 }
 
 static int add_siblings(struct device *dev, struct sibling_dir *dir, const struct vm_plan *vm,
@@ -109,14 +97,14 @@ static int add_uds(struct device *dev, const struct plan *plan, const struct vm_
 		.path = vm->uds_path, .access = socket_access(plan, &vm->uds_socket),
 		.host_cids = vm->host_cids, .n_host_cids = vm->n_host_cids,
 		.max_handshakes = limits_handshakes(vm->max_connections),
+		.handshake_ms = plan->handshake_ms,
 		.tag = device_tag(dev), .loop = worker_loop(w), .mux = device_mux(dev),
 	};
 	struct backend *backend;
 	int r = uds_new(&backend, &config);
 
 	if (r < 0) {
-		log_err(device_tag(dev), "uds-path %s: %s", vm->uds_path,
-			listener_str_error(r));
+		log_unopened("uds-path", vm->guest_cid, vm->uds_path, r);
 		return r;
 	}
 	device_add_backend(dev, backend);
@@ -159,6 +147,7 @@ static int add_vm(struct daemon *d, struct worker *w, const struct plan *plan,
 		.guest_cid = vm->guest_cid,
 		.queue_size = vm->queue_size, .buf_alloc = vm->tx_buffer_size,
 		.max_conns = vm->max_connections, .max_buffered = vm->max_buffered,
+		.memory = { .bytes = vm->max_memory, .regions = plan->mem_slots },
 		.linger_ms = plan->linger_ms, .pause_grace_ms = plan->pause_grace_ms,
 		.loop = worker_loop(w), .scratch = worker_scratch(w),
 	};
@@ -166,8 +155,7 @@ static int add_vm(struct daemon *d, struct worker *w, const struct plan *plan,
 	int r = device_new(&dev, &config);
 
 	if (r < 0) {
-		log_err("main", "vm %llu: socket %s: %s", (unsigned long long)vm->guest_cid,
-			vm->socket, listener_str_error(r));
+		log_unopened("socket", vm->guest_cid, vm->socket, r);
 		return r;
 	}
 	r = add_backends(d, dev, plan, vm, w);
@@ -177,33 +165,37 @@ static int add_vm(struct daemon *d, struct worker *w, const struct plan *plan,
 		device_free(dev);
 		return r;
 	}
-	log_info(device_tag(dev), "listening on %s", vm->socket);
+	log_info(device_tag(dev), "listening on %s, mode %04o", vm->socket,
+		 (unsigned)vm->vhost_socket.mode);
 	return 0;
 }
 
 /* What one VM lacks is no reason to refuse the others: 0 if any is there. */
 static int add_vms(struct daemon *d, const struct plan *plan)
 {
-	size_t n_added = 0;
 	int r, last = 0;
 
+	d->has_vm = calloc(plan->n_vms, sizeof *d->has_vm);
+	if (!d->has_vm)
+		return -ENOMEM;
 	for (size_t i = 0; i < plan->n_vms; i++) {
 		const struct vm_plan *vm = &plan->vms[i];
 
 		r = add_vm(d, d->workers[i % d->n_workers], plan, vm);
 		if (!r) {
-			n_added++;
+			d->has_vm[i] = true;
+			d->n_vms++;
 			continue;
 		}
 		last = r;
-		if (plan->n_vms > 1)
-			log_err("main", "vm %llu is left out: %s",
-				(unsigned long long)vm->guest_cid, error_str(r));
+		log_err("main", "vm %llu is left out: %s", (unsigned long long)vm->guest_cid,
+			error_str(r));
 	}
-	return n_added ? 0 : last;
+	return d->n_vms ? 0 : last;
 }
 
-static int enter_sandbox(const struct plan *plan)
+/* The sockets of a VM that was left out have no name to keep in reach. */
+static int enter_sandbox(const struct daemon *d, const struct plan *plan)
 {
 	struct sandbox_config config = {
 		.is_strict = plan->sandbox == SANDBOX_STRICT,
@@ -215,12 +207,14 @@ static int enter_sandbox(const struct plan *plan)
 
 	if (plan->sandbox == SANDBOX_OFF)
 		return sandbox_change_user(plan->uid, plan->gid);
-	sockets = calloc(2 * plan->n_vms, sizeof *sockets);
+	sockets = calloc(2 * d->n_vms, sizeof *sockets);
 	if (!sockets)
 		return -ENOMEM;
 	for (size_t i = 0; i < plan->n_vms; i++) {
 		const struct vm_plan *vm = &plan->vms[i];
 
+		if (!d->has_vm[i])
+			continue;
 		sockets[config.n_sockets++] = vm->socket;
 		if (vm->uds_path)
 			sockets[config.n_sockets++] = vm->uds_path;
@@ -252,6 +246,7 @@ static void daemon_deinit(struct daemon *d)
 	for (size_t i = 0; i < d->n_workers; i++)
 		worker_free(d->workers[i]);
 	free(d->workers);
+	free(d->has_vm);
 	sibling_dir_free(d->siblings);
 	*d = (struct daemon){ .n_workers = 0 };
 }
@@ -276,7 +271,7 @@ static int daemon_init(struct daemon *d, const struct plan *plan)
 		sibling_dir_add(d->siblings, plan->vms[i].guest_cid, plan->vms[i].groups,
 				plan->vms[i].n_groups, worker_mailbox(d->workers[i % want]));
 	sibling_dir_seal(d->siblings);
-	if ((r = add_vms(d, plan)) < 0 || (r = enter_sandbox(plan)) < 0)
+	if ((r = add_vms(d, plan)) < 0 || (r = enter_sandbox(d, plan)) < 0)
 		goto fail;
 	if ((r = log_start_thread()) < 0)
 		goto fail;
@@ -307,14 +302,22 @@ static void warn_of_long_paths(const struct plan *plan)
 	}
 }
 
-static void block_signals(sigset_t *ends)
+static void warn_of_unseen(const struct vm_plan *vm, const char *key, const char *path,
+			   const struct socket_place *at)
 {
-	sigemptyset(ends);
-	sigaddset(ends, SIGTERM);
-	sigaddset(ends, SIGINT);
-	sigaddset(ends, SIGHUP);
-	pthread_sigmask(SIG_BLOCK, ends, NULL);	/* inherited by the workers */
-	signal(SIGPIPE, SIG_IGN);
+	if (at->error)
+		log_warn("main", "vm %llu: %s %s: where it leads cannot be seen, and who else leads "
+			 "there: %s", (unsigned long long)vm->guest_cid, key, path,
+			 error_str(at->error));
+}
+
+/* Whether two paths are one was then decided by less than it could be. */
+static void warn_of_unseen_folders(const struct plan *plan)
+{
+	for (const struct vm_plan *vm = plan->vms; vm < plan->vms + plan->n_vms; vm++) {
+		warn_of_unseen(vm, "socket", vm->socket, &vm->socket_at);
+		warn_of_unseen(vm, "uds-path", vm->uds_path, &vm->uds_at);
+	}
 }
 
 /* One guest's connections must not take the descriptors of another's. */
@@ -327,26 +330,40 @@ static void share_descriptors(struct plan *plan, uint64_t n_fds)
 			 "for each VM", (unsigned long long)n_fds, share);
 }
 
+/* Nor does what one front-end maps: all of it is this process's address space. */
+static void share_memory(struct plan *plan)
+{
+	uint64_t space = launch_address_space();
+
+	if (!limits_share_memory(plan, space, launch_max_maps(), count_workers(plan)))
+		log_warn("main", "max-memory: all VMs together may map more than the %llu bytes of "
+			 "address space that there are: one can leave another without",
+			 (unsigned long long)space);
+}
+
 static int run(struct plan *plan)
 {
 	struct daemon daemon;
 	sigset_t ends;
 	int sig, r;
 
-	block_signals(&ends);
-	umask(077);
+	launch_block_ends(&ends);
 	if ((r = sandbox_check_user(plan->uid, plan->gid)) < 0)
 		return r;
-	share_descriptors(plan, raise_descriptor_limit());
+	share_descriptors(plan, launch_raise_files());
+	share_memory(plan);
 	warn_of_long_paths(plan);
+	warn_of_unseen_folders(plan);
 	if ((r = gmem_catch_sigbus()) < 0 || (r = closer_init()) < 0 ||
 	    (r = watchdog_init()) < 0 || (r = daemon_init(&daemon, plan)) < 0) {
 		log_err("main", "cannot start: %s", error_str(r));
 		return r;
 	}
-	log_info("main", "serving with %zu workers", daemon.n_workers);
+	log_info("main", "serving %zu of %zu VM%s with %zu worker%s", daemon.n_vms, plan->n_vms,
+		 plan->n_vms == 1 ? "" : "s", daemon.n_workers, daemon.n_workers == 1 ? "" : "s");
 	sig = watchdog_wait(&ends);
 	log_info("main", "ends on signal %d", sig);
+	guard_start(atomic_load(&worker_failed));
 	daemon_deinit(&daemon);
 	return atomic_load(&worker_failed) ? -EIO : 0;
 }
@@ -354,8 +371,12 @@ static int run(struct plan *plan)
 int main(int argc, char **argv)
 {
 	struct plan plan;
-	int r = plan_init(&plan, argc, argv);
+	int r;
 
+	if (launch_open_streams() < 0)
+		return 1;			/* nowhere to say it */
+	launch_reset_signals();
+	r = plan_init(&plan, umask(077), argc, argv);
 	if (r == CONFIG_E_EXIT)
 		return 0;
 	if (r)

@@ -11,8 +11,10 @@ set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
 out=${BENCH_BUILD:-$root/build-bench}
 
-if [ ! -e "$out/build.ninja" ]; then
-	meson setup "$out" "$root" --buildtype=release -Db_sanitize=none >&2
+# shellcheck source=tests/build.sh
+. "$root/tests/build.sh"
+if [ -z "${BENCH_BUILD:-}" ] || [ ! -e "$out/build.ninja" ]; then
+	set_up "$out" --buildtype=release -Db_sanitize=none >&2
 fi
 meson compile -C "$out" >&2
 export VHOST_DEVICE_VSOCK=${VHOST_DEVICE_VSOCK:-$out/src/vhost-device-vsock}

@@ -20,16 +20,20 @@ root=$(cd "$(dirname "$0")/.." && pwd)
 build=$root/build-coverage
 profiles=$build/profiles
 
+# shellcheck source=tests/jobs.sh
+. "$root/tests/jobs.sh"
+# shellcheck source=tests/build.sh
+. "$root/tests/build.sh"
 # shellcheck source=tests/packages.sh
 . "$root/tests/packages.sh"
 # shellcheck source=tests/llvm.sh
 . "$root/tests/llvm.sh"
-need pkg-config
-need cc meson ninja python3 lib:check lib:yaml-0.1 lib:libseccomp
+begin_work
+need pkg-config cc meson ninja python3 lib:check lib:yaml-0.1 lib:libseccomp
 llvm_need
 
-llvm_build "$build" "$root"
-meson compile -C "$build" >"$build/compile.log" || { cat "$build/compile.log"; exit 1; }
+llvm_build "$build"
+attend meson compile -C "$build" >"$build/compile.log" || { cat "$build/compile.log"; exit 1; }
 rm -rf "$profiles"
 mkdir -p "$profiles"
 
@@ -41,9 +45,9 @@ failed=0
 # All but the one that measures, since counting is slower, and those about the sandbox,
 # in which a profile cannot be written.
 run() {
-	meson test -C "$build" --no-rebuild --timeout-multiplier 3 --print-errorlogs "$@" || failed=1
+	attend meson test -C "$build" --no-rebuild --timeout-multiplier 3 --print-errorlogs "$@" || failed=1
 }
-run --suite unit --suite fuzz
+run --suite unit --suite fuzz --suite soak
 # shellcheck disable=SC2046
 run --suite e2e $(meson test -C "$build" --list --no-rebuild --suite e2e 2>/dev/null |
 	sed -n 's|.* / ||p' | grep -vxE 'scale|sandbox.*|intruder.*')

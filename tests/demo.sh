@@ -15,33 +15,23 @@ image=${VM_CACHE:-$out/vm-image}/${VM_KERNEL:-default}
 say() { printf '\n== %s\n' "$*"; }
 give_up() { echo "demo.sh: $*" >&2; exit 1; }
 
+# shellcheck source=tests/jobs.sh
+. "$root/tests/jobs.sh"
 # shellcheck source=tests/packages.sh
 . "$root/tests/packages.sh"
-need pkg-config
-need cc meson ninja lib:yaml-0.1 qemu-system-x86_64 busybox cpio xz socat
+# shellcheck source=tests/build.sh
+. "$root/tests/build.sh"
+begin_work
+need pkg-config cc meson ninja lib:yaml-0.1 lib:libseccomp \
+	qemu-system-x86_64 busybox cpio xz socat
 
 say "building the daemon and the guest"
-[ -e "$out/demo/build.ninja" ] ||
-	meson setup "$out/demo" "$root" -Dtests=disabled >/dev/null
-meson compile -C "$out/demo" vhost-device-vsock >"$out/demo/build.log" 2>&1 ||
-	{ cat "$out/demo/build.log"; give_up "the build failed"; }
-"$root/tests/vm/image.sh" "$image"
-
-dir=$(mktemp -d)
-pids=()
-end() {
-	local pid
-
-	# Only our own, the last first: the guest, then what it talked to.
-	for ((i = ${#pids[@]} - 1; i >= 0; i--)); do
-		pid=${pids[i]}
-		kill "$pid" 2>/dev/null || true
-		wait "$pid" 2>/dev/null || true
-	done
-	rm -rf "$dir"
-}
-trap end EXIT
-trap 'exit 130' INT TERM
+mkdir -p "$out"
+{ set_up "$out/demo" -Dtests=disabled -Dseccomp=enabled &&
+	attend meson compile -C "$out/demo" vhost-device-vsock; } >"$out/demo.log" 2>&1 ||
+	{ cat "$out/demo.log"; give_up "the build failed"; }
+attend "$root/tests/vm/image.sh" "$image" || give_up "no guest"
+dir=$work
 
 # until_true SECONDS WHAT COMMAND...
 until_true() {
@@ -55,24 +45,21 @@ until_true() {
 }
 
 say "starting the daemon"
-"$out/demo/src/vhost-device-vsock" --guest-cid 3 --socket "$dir/vhost.sock" \
-	--uds-path "$dir/vm.vsock" >"$dir/daemon.log" 2>&1 &
-pids+=($!)
+start "$out/demo/src/vhost-device-vsock" --guest-cid 3 --socket "$dir/vhost.sock" \
+	--uds-path "$dir/vm.vsock" >"$dir/daemon.log" 2>&1
 until_true 10 "socket of the daemon" test -S "$dir/vhost.sock"
 echo "vhost-device-vsock --guest-cid 3 --socket vhost.sock --uds-path vm.vsock"
 
 say "booting a guest of CID 3 (it takes a few seconds)"
-socat -u "UNIX-LISTEN:$dir/vm.vsock_1234" "CREATE:$dir/from-guest" &
-pids+=($!)
-qemu-system-x86_64 -accel "${VM_ACCEL:-tcg}" -nodefaults -no-user-config -display none \
+start socat -u "UNIX-LISTEN:$dir/vm.vsock_1234" "CREATE:$dir/from-guest"
+start qemu-system-x86_64 -accel "${VM_ACCEL:-tcg}" -nodefaults -no-user-config -display none \
 	-m 256M -object memory-backend-memfd,id=mem0,size=256M,share=on \
 	-machine q35,memory-backend=mem0 \
 	-chardev "socket,id=vsk0,path=$dir/vhost.sock" \
 	-device vhost-user-vsock-pci,chardev=vsk0 \
 	-kernel "$image/vmlinuz" -initrd "$image/initrd.img" \
 	-append "console=ttyS0 quiet panic=-1 vm.demo" -serial "file:$dir/console.log" \
-	>"$dir/qemu.log" 2>&1 </dev/null &
-pids+=($!)
+	>"$dir/qemu.log" 2>&1
 
 until_true 50 "line from the guest" grep -q . "$dir/from-guest"
 say "guest to host: it connected to CID 2, port 1234; the host listened on vm.vsock_1234"

@@ -18,10 +18,15 @@ build=$root/build-fuzz
 coverage=$root/build-fuzz-coverage
 found=$build/found
 
+# shellcheck source=tests/jobs.sh
+. "$root/tests/jobs.sh"
+# shellcheck source=tests/build.sh
+. "$root/tests/build.sh"
 # shellcheck source=tests/packages.sh
 . "$root/tests/packages.sh"
 # shellcheck source=tests/llvm.sh
 . "$root/tests/llvm.sh"
+begin_work
 need pkg-config cc meson ninja python3 lib:yaml-0.1 lib:libseccomp
 llvm_need
 
@@ -32,11 +37,11 @@ layer_of() {
 	hybrid) echo backend/{hybrid,uds_stream}.c ;;
 	msg) echo vhost/msg.c ;;
 	mux) echo vsock/{mux,gather,replies,table}.c backend/{sibling,sibling_dir,sibling_link,pipe}.c ;;
-	options) echo config/{options,keys,number,check,plan,level}.c ;;
+	options) echo config/{options,keys,number,check,place,plan,level}.c ;;
 	pkt) echo vsock/pkt.c util/iov.c ;;
 	session) echo vhost/{session,msg,gmem}.c ;;
 	virtq) echo vhost/virtq.c ;;
-	yaml) echo config/{yaml,keys,number,check,plan}.c ;;
+	yaml) echo config/{yaml,keys,number,check,place,plan}.c ;;
 	*) echo "$1: no such target" >&2; exit 2 ;;
 	esac
 }
@@ -46,6 +51,7 @@ programs() {
 }
 
 # Exit status and output are left in $found.
+# shellcheck disable=SC2317
 fuzz() {
 	local name=$1 status=0
 
@@ -54,7 +60,7 @@ fuzz() {
 		-print_final_stats=1 -artifact_prefix="$found/$name-" \
 		"$build/corpus/$name" "$root/fuzz/corpus/$name" \
 		>"$found/$name.log" 2>&1 || status=1
-	echo $status >"$found/$name.status"
+	echo "$status" >"$found/$name.status"
 }
 
 # Regions that the corpus reaches, of all in the layer: "N of M".
@@ -82,25 +88,25 @@ fi
 for name; do
 	layer_of "$name" >/dev/null
 done
-[ -f "$build/build.ninja" ] ||
-	CC=clang meson setup "$build" "$root" -Dfuzz=true -Db_sanitize=address,undefined \
-		-Db_lundef=false >/dev/null
-llvm_build "$coverage" "$root"
+CC=clang set_up "$build" -Dfuzz=true -Db_sanitize=address,undefined -Db_lundef=false >/dev/null
+llvm_build "$coverage"
 for dir in "$build" "$coverage"; do
 	# shellcheck disable=SC2046
-	ninja -C "$dir" $(programs "$@") >"$dir/ninja.log" || { cat "$dir/ninja.log"; exit 1; }
+	attend ninja -C "$dir" $(programs "$@") >"$dir/ninja.log" || { cat "$dir/ninja.log"; exit 1; }
 done
 mkdir -p "$found"
 
 export ASAN_OPTIONS=quarantine_size_mb=64
 export UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
+fuzzers=()
 for name; do
 	while [ "$(jobs -rp | wc -l)" -ge "$(nproc)" ]; do
 		wait -n || true
 	done
-	fuzz "$name" &
+	start fuzz "$name"
+	fuzzers+=($!)
 done
-wait
+wait "${fuzzers[@]}"
 
 failed=0
 for name; do

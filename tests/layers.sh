@@ -2,7 +2,9 @@
 # SPDX-License-Identifier: BSD-3-Clause
 #
 # Arrows only point down: no #include reaches into a layer that the table of the README's
-# architecture section does not allow. tests/layers.sh [ROOT]; TAP.
+# architecture section does not allow. And the kernel's headers come last of the system's:
+# <linux/vm_sockets.h> has not always included the <sys/socket.h> that it needs.
+# tests/layers.sh [ROOT]; TAP.
 #
 # A rule that nothing can break proves nothing, so each kind of violation is planted
 # in a copy of the tree first, and has to be found.
@@ -54,6 +56,21 @@ violations() {
 	done < <(find "$dir/src" "$dir/protocol" -name '*.[ch]' | sort)
 }
 
+# Prints a line for each header of the C library under DIR that comes behind one of the kernel's.
+disorder() {
+	local dir=$1 folder
+
+	for folder in src protocol tests fuzz; do
+		[ ! -d "$dir/$folder" ] || find "$dir/$folder" -name '*.[ch]'
+	done | sort | while read -r file; do
+		awk -v name="${file#"$dir"/}" '
+			/^[ \t]*#[ \t]*include[ \t]*<(linux|asm)\// { kernel = $0 }
+			/^[ \t]*#[ \t]*include[ \t]*</ && !/<(linux|asm)\// && kernel {
+				print name ": " $0 " behind " kernel
+			}' "$file"
+	done
+}
+
 n=0
 failed=0
 
@@ -68,6 +85,14 @@ if [ -z "$found" ]; then
 	result ok "every include points down"
 else
 	result "not ok" "every include points down"
+	echo "$found" >&2
+fi
+
+found=$(disorder "$root")
+if [ -z "$found" ]; then
+	result ok "the kernel's headers come last"
+else
+	result "not ok" "the kernel's headers come last"
 	echo "$found" >&2
 fi
 
@@ -96,6 +121,14 @@ plant "protocol to util" protocol/planted.h '#include "util/fd.h"'
 plant "a relative path" src/util/planted.c '#include "../device/device.h"'
 plant "a path not from the root" src/vhost/planted.c '#include "virtq.h"'
 plant "a folder in no layer" src/misc/planted.c '#include <stdio.h>'
+
+mkdir -p "$copy/tests/unit"
+printf '#include <linux/vm_sockets.h>\n#include <sys/socket.h>\n' >"$copy/tests/unit/planted.c"
+if [ -n "$(disorder "$copy")" ]; then
+	result ok "a violation is found: a header of the kernel first"
+else
+	result "not ok" "a violation is found: a header of the kernel first"
+fi
 
 mkdir -p "$copy/src/device" "$copy/protocol"
 echo '#include "vhost/virtq.h"' >"$copy/src/device/planted.c"

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # shellcheck shell=bash
 #
-# Sourced: clang's source-based coverage. tests/packages.sh has been sourced before.
+# Sourced: clang's source-based coverage. tests/packages.sh and tests/build.sh have been
+# sourced before.
 #
 #	llvm_need		installs clang and the tools of its version
-#	llvm_build DIR ROOT [OPTION...]	sets up a build with coverage, if there is none
+#	llvm_build DIR		sets up a build with coverage, if there is none
 #	llvm_cov SUBCOMMAND...	llvm-cov; llvm_profdata likewise
 
 llvm_need() {
@@ -26,11 +27,6 @@ llvm_cov() { llvm_tool llvm-cov "$@"; }
 llvm_profdata() { llvm_tool llvm-profdata "$@"; }
 
 llvm_build() {
-	local dir=$1 root=$2
-
-	shift 2
-	[ -f "$dir/build.ninja" ] && return
-	CC=clang meson setup "$dir" "$root" "$@" \
-		-Dc_args='-fprofile-instr-generate -fcoverage-mapping' \
+	CC=clang set_up "$1" -Dc_args='-fprofile-instr-generate -fcoverage-mapping' \
 		-Dc_link_args=-fprofile-instr-generate >/dev/null
 }

@@ -15,6 +15,7 @@ once() {
 	backend/afvsock.c)	echo 3 ;;	# it begins to listen
 	backend/afvsock_none.c)	echo 1 ;;
 	device/worker.c)	echo 1 ;;	# a thread ends
+	util/log_limit.c)	echo 1 ;;	# a limit changes hands, its window being over
 	*)			echo 0 ;;
 	esac
 }

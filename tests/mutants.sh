@@ -5,17 +5,14 @@
 #
 # A fault is a patch, tests/mutants/NAME.patch. Above it stand what is wrong then, and
 #
-#	caught by: unit TEST		a test program of tests/unit
+#	caught by: unit TEST 		a test program of tests/unit
 #	caught by: e2e TEST [CASE]	one of tests/e2e, all of it or one case
-#	caught by: fuzz TARGET		its committed corpus; what that lets through is
-#					fuzzed for a minute, where there is clang
+#	caught by: fuzz TARGET		its committed corpus, replayed
 #
 # Each test must pass without a fault and fail, or hang, with it. Builds in a copy of the
 # tree, with sanitizers, only what is asked for.
 
 set -uo pipefail
-
-FUZZ_SECONDS=${FUZZ_SECONDS:-60}
 
 for tool in meson ninja patch; do
 	command -v $tool >/dev/null || { echo "1..0 # SKIP no $tool"; exit 0; }
@@ -42,7 +39,7 @@ build() {
 
 # run KIND NAME [CASE]: 0 it passes; 1 it fails; 2 it cannot be built
 run() {
-	local kind=$1 name=$2 limit=(timeout -k 5 60)
+	local kind=$1 name=$2 limit=(timeout --foreground -k 5 60)
 
 	case $kind in
 	unit)
@@ -54,23 +51,11 @@ run() {
 			"${limit[@]}" "$tmp/build/tests/e2e/test_$name" ;;
 	fuzz)
 		build "$tmp/build" "fuzz/fuzz_$name" || return 2
-		timeout -k 5 15 "$tmp/build/fuzz/fuzz_$name" "$tree/fuzz/corpus/$name" ;;
+		timeout --foreground -k 5 15 "$tmp/build/fuzz/fuzz_$name" "$tree/fuzz/corpus/$name" ;;
 	*)
 		echo "no such kind of test: $kind"
 		return 2 ;;
 	esac >"$tmp/output" 2>&1 </dev/null || return 1
-}
-
-# For what the corpus does not show.
-fuzz() {
-	command -v clang >/dev/null || return 0
-	[ -d "$tmp/fuzzing" ] ||
-		CC=clang meson setup "$tmp/fuzzing" "$tree" -Dfuzz=true \
-			-Db_sanitize=address,undefined -Db_lundef=false >"$tmp/log" || return 2
-	build "$tmp/fuzzing" "fuzz/fuzz_$1" || return 2
-	mkdir -p "$tmp/found"
-	"$tmp/fuzzing/fuzz/fuzz_$1" -max_total_time="$FUZZ_SECONDS" -timeout=10 \
-		-artifact_prefix="$tmp/found/" "$tree/fuzz/corpus/$1" >"$tmp/output" 2>&1 || return 1
 }
 
 # How it ends; the seconds it took are in $took.
@@ -84,7 +69,6 @@ try() {
 	fi
 	began=$EPOCHREALTIME
 	run "$kind" "$name" "$rest" || status=$?
-	[ "$status$kind" != 0fuzz ] || fuzz "$name" || status=$?
 	took=$(awk "BEGIN { printf \"%.1f\", $EPOCHREALTIME - $began }")
 	patch -d "$tree" -p1 -s -R -i "$patch" || exit 1
 	case $status in

@@ -31,18 +31,22 @@ done
 
 case $build in
 plain) options=(-Dwerror=true) ;;
-asan) options=(-Db_sanitize=address,undefined -Db_lundef=false) ;;
+asan) options=("-Db_sanitize=address,undefined" -Db_lundef=false) ;;
 tsan) options=(-Db_sanitize=thread -Db_lundef=false) ;;
 *)
 	echo "soak.sh: there is no build '$build'" >&2
 	exit 2 ;;
 esac
 
+# shellcheck source=tests/jobs.sh
+. "$root/tests/jobs.sh"
+# shellcheck source=tests/build.sh
+. "$root/tests/build.sh"
+begin_work
+mkdir -p "$out"
 dir=$out/$build
-if [ ! -e "$dir/build.ninja" ]; then
-	CC=gcc meson setup "$dir" "$root" "${options[@]}" >/dev/null
-fi
-ninja -C "$dir" tests/soak/soak src/vhost-device-vsock >/dev/null
+CC=gcc set_up "$dir" "${options[@]}" >/dev/null
+attend ninja -C "$dir" tests/soak/soak src/vhost-device-vsock >/dev/null
 
 export VHOST_DEVICE_VSOCK=$dir/src/vhost-device-vsock
 export ASAN_OPTIONS=detect_leaks=1:halt_on_error=1
@@ -52,12 +56,11 @@ wrap=()
 # The thread sanitizer cannot live with every address layout.
 [ "$build" = tsan ] && setarch "$(uname -m)" -R true 2>/dev/null && wrap=(setarch "$(uname -m)" -R)
 
-log=$(mktemp)
-trap 'rm -f "$log"' EXIT
+log=$work/log
 deadline=$((SECONDS + seconds))
 while [ $SECONDS -lt $deadline ]; do
 	piece=$((deadline - SECONDS < 60 ? deadline - SECONDS : 60))
-	if ! "${wrap[@]}" "$dir/tests/soak/soak" --seconds "$piece" --seed "$seed" >"$log" 2>&1; then
+	if ! attend "${wrap[@]}" "$dir/tests/soak/soak" --seconds "$piece" --seed "$seed" >"$log" 2>&1; then
 		cat "$log"
 		echo "again: tests/soak.sh --build $build --seed $seed --seconds $piece"
 		exit 1

@@ -8,6 +8,7 @@
  * bytes that the other waits for, posts the other end's mail. The link lives
  * until both ends are closed and no mail is on its way.
  */
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 
@@ -92,10 +93,8 @@ static void say(struct end *e, unsigned word)
 	tell(e->other);
 }
 
-/* Each end counts what the other's guest consumes. */
 static void set_window(struct end *e)
 {
-	e->base.consumed = &e->consumed;
 	e->base.peer_window = e->link->window[e == &e->link->ends[0]];
 }
 
@@ -198,6 +197,7 @@ static void end_init(struct link *l, int i, enum phase phase, struct mailbox *ma
 	struct end *e = &l->ends[i];
 
 	e->base.ops = &sibling_stream_ops;
+	e->base.consumed = &e->consumed;
 	e->phase = phase;
 	e->link = l;
 	e->other = &l->ends[1 - i];
@@ -267,6 +267,17 @@ static int out_pipe_resize(struct end *e, uint32_t size)
 	return r;
 }
 
+static void log_small_pipe(const struct end *e, int error)
+{
+	bool is_opener = e == &e->link->ends[0];
+	char tag[32];
+
+	snprintf(tag, sizeof tag, "vm %llu",
+		 (unsigned long long)(is_opener ? e->link->src.cid : e->link->to->cid));
+	log_limited(LOG_WARN, tag, "a large pipe to a sibling: %s; a small one has to do",
+		    error_str(error));
+}
+
 /* Large pipes are for speed alone: half of the budget stays for what connections
  * cannot do without. */
 static bool may_be_large(const struct end *e)
@@ -287,8 +298,7 @@ static int out_pipe_fit(struct end *e, const struct iovec *v, int nv)
 		r = out_pipe_resize(e, PIPE_LARGE);
 		if (r == 0)
 			return 0;
-		log_limited(LOG_WARN, "sibling", "a large pipe: %s; a small one has to do",
-			    error_str(r));
+		log_small_pipe(e, r);
 	}
 	return e->out_size ? 0 : out_pipe_resize(e, PIPE_SMALL);
 }

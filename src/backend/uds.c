@@ -21,7 +21,6 @@
 #include "util/unix_socket.h"
 
 enum {
-	HANDSHAKE_MS = 10 * 1000,
 	ACCEPTS_PER_EVENT = 64,
 	CONNECT_GIVE_UP_MS = 1800,		/* a Linux guest waits for 2 s */
 	PATH_LEN_MAX = sizeof ((struct sockaddr_un *)NULL)->sun_path - 1,	/* that listens */
@@ -81,12 +80,15 @@ static void handshake_fail(struct uds *u, struct uds_stream *s, enum failure fai
 		[NO_CONNECT_LINE] = "its first line is not \"CONNECT <port>\"",
 		[LINE_TOO_LONG] = "no end of line within 32 bytes, where \"CONNECT <port>\" has to be",
 		[LINE_CUT] = "it left before the end of its \"CONNECT <port>\" line",
-		[LINE_LATE] = "no \"CONNECT <port>\" line for 10 s",
 		[TOO_MANY_CLIENTS] = "too many that have not said \"CONNECT <port>\"",
 	};
 
-	log_first(&u->failures, failure, u->config.tag, "client of %s closed: %s",
-		  u->config.path, text[failure]);
+	if (failure == LINE_LATE)
+		log_first(&u->failures, failure, u->config.tag, "client of %s closed: no \"CONNECT "
+			  "<port>\" line for %g s", u->config.path, u->config.handshake_ms / 1000.0);
+	else
+		log_first(&u->failures, failure, u->config.tag, "client of %s closed: %s",
+			  u->config.path, text[failure]);
 	handshake_end(u, s);
 }
 
@@ -172,7 +174,7 @@ static void handshake_begin(struct uds *u, int fd)
 	s->timer.expire = on_handshake_timeout;
 	list_append(&u->handshakes, &s->link);
 	u->n_handshakes++;
-	loop_timer_set(u->config.loop, &s->timer, now_ms(u) + HANDSHAKE_MS);
+	loop_timer_set(u->config.loop, &s->timer, now_ms(u) + u->config.handshake_ms);
 	if ((r = sock_stream_register(&s->sock, false)) < 0)
 		handshake_fail_error(u, s, r);
 	else

@@ -26,6 +26,7 @@ struct uds_config {
 						   call from the first; borrowed */
 	size_t n_host_cids;
 	uint32_t max_handshakes;		/* one more, and the oldest is closed */
+	uint32_t handshake_ms;			/* so long a client may take for its line */
 	const char *tag;			/* for log lines; borrowed */
 	struct loop *loop;			/* borrowed, as the mux is */
 	struct mux *mux;

@@ -9,15 +9,17 @@
 #include <string.h>
 
 #include "config/error.h"
+#include "config/place.h"
 #include "config/plan.h"
 
 /*
- * Something that only one may have: a path, or a number (with @space: the ports
+ * Something that only one may have: a place, or a number (with @space: the ports
  * of one forward-cid). Sorted, with the VM last, so that of two claims to one
  * thing the later VM is the one complained about.
  */
 struct claim {
-	const char *path;
+	const char *path;			/* as it was given; NULL: a number */
+	const struct socket_place *at;
 	uint64_t space, number;
 	const char *key;
 	const struct vm_plan *vm;
@@ -40,8 +42,8 @@ static int compare_things(const void *va, const void *vb)
 
 	if (r == 0)
 		r = compare_number(a->number, b->number);
-	if (r == 0 && a->path)
-		r = strcmp(a->path, b->path);
+	if (r == 0 && a->at)
+		r = place_compare(a->at, b->at);
 	return r;
 }
 
@@ -155,22 +157,23 @@ static int check_port_names(const struct claims *paths, struct config_error *err
 {
 	for (size_t i = 0; i < paths->n; i++) {
 		const struct claim *claim = &paths->v[i], *of;
-		struct claim wanted = { 0 };
-		char prefix[128];		/* longer than the path of any socket */
+		struct socket_place prefix = *claim->at;
+		struct claim wanted = { .at = &prefix };
+		char rest[128];			/* longer than the path of any socket */
 		size_t len;
 		int r;
 
-		if (!has_port_suffix(claim->path, &len) || len >= sizeof prefix)
+		if (!has_port_suffix(claim->at->rest, &len) || len >= sizeof rest)
 			continue;
-		memcpy(prefix, claim->path, len);
-		prefix[len] = '\0';
-		wanted.path = prefix;
+		memcpy(rest, claim->at->rest, len);
+		rest[len] = '\0';
+		prefix.rest = rest;
 		of = bsearch(&wanted, paths->v, paths->n, sizeof *paths->v, compare_things);
 		if (!of || strcmp(of->key, "uds-path") != 0)
 			continue;
 		r = config_fail(err, "%s%s: " SHOWN_PATH " is where the guest of uds-path "
 				SHOWN_PATH " finds port %s", dashes(claim->vm), claim->key,
-				claim->path, of->path, claim->path + len + 1);
+				claim->path, of->path, claim->at->rest + len + 1);
 		return blame(claim->vm, r, err);
 	}
 	return 0;
@@ -237,11 +240,12 @@ static int check_paths(const struct plan *plan, struct config_error *err)
 		return r;
 	for (const struct vm_plan *vm = plan->vms; vm < plan->vms + plan->n_vms; vm++) {
 		paths.v[paths.n++] = (struct claim){
-			.path = vm->socket, .key = "socket", .vm = vm,
+			.path = vm->socket, .at = &vm->socket_at, .key = "socket", .vm = vm,
 		};
 		if (vm->uds_path)
 			paths.v[paths.n++] = (struct claim){
-				.path = vm->uds_path, .key = "uds-path", .vm = vm,
+				.path = vm->uds_path, .at = &vm->uds_at, .key = "uds-path",
+				.vm = vm,
 			};
 	}
 	r = check_unique(&paths, err);

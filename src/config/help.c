@@ -61,6 +61,9 @@ static void print_vm_options(const struct vm_plan *vm)
 "                             1 to 1048576 (default %" PRIu32 ")\n"
 "      --max-buffered BYTES   how much all connections of the guest together may\n"
 "                             have waiting for slow receivers (default %" PRIu64 ")\n"
+"      --max-memory BYTES     how much memory of the guest may be mapped\n"
+"                             (default a fair share of the address space, up to\n"
+"                             16 TiB)\n"
 "      --groups NAME[+NAME]...\n"
 "                             guests that share a group reach each other\n"
 "                             (default \"default\")\n",
@@ -79,7 +82,8 @@ static void print_common_options(const struct plan *plan)
 	printf(
 "\n"
 "All VMs:\n"
-"      --socket-mode MODE     mode of the sockets created, octal (default %04o)\n"
+"      --socket-mode MODE     mode of the sockets created, octal (default\n"
+"                             0600, plus rw for whomever the umask lets write)\n"
 "      --socket-group GROUP   group of the sockets created, name or number\n"
 "      --uds-mode MODE        of the sockets at uds-path alone; all four are\n"
 "      --uds-group GROUP      keys of --vm and of the file too\n"
@@ -95,6 +99,9 @@ static void print_common_options(const struct plan *plan)
 "      --pause-grace SECONDS  how long a guest whose queues were stopped, paused\n"
 "                             or reset, may take to resume before its connections\n"
 "                             are closed (default %g)\n"
+"      --handshake-timeout SECONDS\n"
+"                             how long a host client may take to say its CONNECT\n"
+"                             line before it is closed (default %g)\n"
 "      --threads N            how many threads share the VMs, 1 to 1024 (default\n"
 "                             one per CPU, but not more than VMs)\n"
 "\n"
@@ -108,8 +115,8 @@ static void print_common_options(const struct plan *plan)
 "\n"
 "Exit status: 0 after a signal to end, 1 if the system fails us, 2 for a\n"
 "mistake in the options or the file.\n",
-	       (unsigned)plan->vhost_socket.mode, plan->linger_ms / 1000.0,
-	       plan->pause_grace_ms / 1000.0);
+	       plan->linger_ms / 1000.0, plan->pause_grace_ms / 1000.0,
+	       plan->handshake_ms / 1000.0);
 }
 
 int help_print(void)

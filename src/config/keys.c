@@ -29,6 +29,9 @@ static const uint64_t queue_size_max = 32768;	/* virtio 1.2, 2.7 */
 /* Each takes a descriptor, of which the kernel gives a process a million or so. */
 static const uint64_t max_connections_max = 1 << 20;
 
+/* More than any address space has, so it is only a guard of the arithmetic. */
+static const uint64_t max_memory_max = UINT64_C(1) << 56;
+
 /*
  * Room for one more in an array of @n, NULL without memory. It is moved only
  * when @n is a power of two, so the array needs no capacity beside it.
@@ -161,6 +164,11 @@ static int set_max_buffered(struct vm_plan *vm, const char *value, struct config
 	return number_parse(&vm->max_buffered, value, 1, UINT64_C(1) << 40, err);
 }
 
+static int set_max_memory(struct vm_plan *vm, const char *value, struct config_error *err)
+{
+	return number_parse(&vm->max_memory, value, 1, max_memory_max, err);
+}
+
 static int add_group(struct vm_plan *vm, const char *value, struct config_error *err)
 {
 	char **groups = grow(vm->groups, vm->n_groups, sizeof *vm->groups);
@@ -226,6 +234,7 @@ const struct vm_key vm_keys[] = {
 	{ "queue-size",		KEY_VALUE,	set_queue_size },
 	{ "max-connections",	KEY_VALUE,	set_max_connections },
 	{ "max-buffered",	KEY_VALUE,	set_max_buffered },
+	{ "max-memory",		KEY_VALUE,	set_max_memory },
 	{ "groups",		KEY_LIST,	add_group },
 	{ "socket-mode",	KEY_VALUE,	set_socket_mode },
 	{ "socket-group",	KEY_VALUE,	set_socket_group },

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* How the VMs share the descriptors of the process. */
+/* How the VMs share what the process can have. */
 #include "config/limits.h"
 
 #include <assert.h>
@@ -17,6 +17,14 @@ enum {
 	FDS_OF_DAEMON = 64,			/* standard streams, log, a message's, spare */
 	FDS_OF_WORKER = 4,			/* epoll, eventfds */
 	FDS_OF_VM = 16,				/* two listeners, front-ends, three rings */
+};
+
+/* Enough for any VM of today, and little of what 47 bits of address can name. */
+static const uint64_t share_max = UINT64_C(16) << 40;
+
+enum {
+	MAPS_OF_DAEMON = 2048,			/* libraries, stacks, heaps, pages lost */
+	MAPS_OF_WORKER = 64,
 };
 
 uint32_t limits_handshakes(uint32_t max_connections)
@@ -61,6 +69,47 @@ uint32_t limits_fit(struct plan *plan, uint64_t n_fds, size_t n_workers)
 		if (plan->vms[i].max_connections > share)
 			plan->vms[i].max_connections = share;
 	return share;
+}
+
+static uint64_t add_capped(uint64_t a, uint64_t b)
+{
+	return a > UINT64_MAX - b ? UINT64_MAX : a + b;
+}
+
+static uint32_t fair_slots(uint64_t max_maps, size_t n_vms, size_t n_workers)
+{
+	uint64_t others = MAPS_OF_DAEMON + MAPS_OF_WORKER * (uint64_t)n_workers;
+	uint64_t n = max_maps > others ? (max_maps - others) / n_vms : 0;
+
+	return n < LIMITS_MEM_SLOTS_MIN ? LIMITS_MEM_SLOTS_MIN :
+		n > LIMITS_MEM_SLOTS_MAX ? LIMITS_MEM_SLOTS_MAX : (uint32_t)n;
+}
+
+bool limits_share_memory(struct plan *plan, uint64_t space, uint64_t max_maps, size_t n_workers)
+{
+	uint64_t said = 0, largest = 0, share;
+	size_t n_silent = 0;
+	bool fits;
+
+	plan->mem_slots = fair_slots(max_maps, plan->n_vms, n_workers);
+	for (size_t i = 0; i < plan->n_vms; i++) {
+		uint64_t bytes = plan->vms[i].max_memory;
+
+		n_silent += !bytes;
+		said = add_capped(said, bytes);
+		largest = bytes > largest ? bytes : largest;
+	}
+	for (size_t i = 0; i < n_workers; i++)
+		said = add_capped(said, largest);
+	fits = said <= space;
+	share = fits && said < space ? (space - said) / (n_silent + n_workers) :
+		space / (plan->n_vms + n_workers);
+	if (share > share_max)
+		share = share_max;
+	for (size_t i = 0; i < plan->n_vms; i++)
+		if (!plan->vms[i].max_memory)
+			plan->vms[i].max_memory = share ? share : 1;
+	return fits && (said < space || !n_silent);
 }
 
 unsigned limits_port_digits(const char *uds_path)

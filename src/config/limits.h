@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * What one VM may take of what all of them share: file descriptors. A guest can
- * open connections as it likes, so the promises made to all VMs together must
- * not exceed what the process can have; else one guest, by using up its own,
- * would take another's. And what the kernel leaves of a path.
+ * What one VM may take of what all of them share: file descriptors, address space,
+ * mappings. A guest can open connections as it likes, and a front-end share memory
+ * that nobody has, so the promises made to all VMs together must not exceed what
+ * the process can have; else one, by using up its own, would take another's. And
+ * what the kernel leaves of a path.
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -21,6 +23,15 @@ uint32_t limits_handshakes(uint32_t max_connections);
  * the share, in connections; 0: all fit as they are.
  */
 uint32_t limits_fit(struct plan *plan, uint64_t n_fds, size_t n_workers);
+
+/*
+ * Sets max_memory of the VMs that have not said any, and mem_slots, so that all of
+ * them fit into @space bytes and @max_maps mappings; beside those of a memory table
+ * that a worker replaces, since for a moment there are both. False: those that have
+ * said it, with a fair share for the others, do not fit.
+ */
+enum { LIMITS_MEM_SLOTS_MIN = 8, LIMITS_MEM_SLOTS_MAX = 509 };	/* as vhost-user has them */
+bool limits_share_memory(struct plan *plan, uint64_t space, uint64_t max_maps, size_t n_workers);
 
 /*
  * The guest's connects to a port end at "<uds-path>_<port>", where the address of

@@ -17,7 +17,6 @@
 
 enum {
 	NAME_MAX_BYTES = 32,			/* of an option, with its end */
-	THREADS_MAX = 1024,
 };
 
 /* People write lists with a blank after the comma. */
@@ -218,10 +217,20 @@ static int set_pause_grace(struct scan *s, const char *value)
 			     "--pause-grace");
 }
 
+/* Zero would not be "for ever", which is what somebody might mean by it. */
+static int set_handshake_timeout(struct scan *s, const char *value)
+{
+	int r = number_parse_seconds(&s->plan->handshake_ms, value, s->err);
+
+	if (r == 0 && s->plan->handshake_ms == 0)
+		r = config_fail(s->err, SHOWN " leaves no time at all", value);
+	return config_prefix(s->err, r, "--handshake-timeout");
+}
+
 static int set_threads(struct scan *s, const char *value)
 {
 	uint64_t n;
-	int r = number_parse(&n, value, 1, THREADS_MAX, s->err);
+	int r = number_parse(&n, value, 1, PLAN_THREADS_MAX, s->err);
 
 	if (r)
 		return config_prefix(s->err, r, "--threads");
@@ -255,6 +264,7 @@ static const struct option options_table[] = {
 	{ "sandbox",		0,	true,	false,	set_sandbox },
 	{ "linger",		0,	true,	false,	set_linger },
 	{ "pause-grace",	0,	true,	false,	set_pause_grace },
+	{ "handshake-timeout",	0,	true,	false,	set_handshake_timeout },
 	{ "threads",		0,	true,	false,	set_threads },
 	{ "log-file",		0,	true,	false,	set_log_file },
 	{ "log-level",		0,	true,	false,	set_log_level },

@@ -9,6 +9,7 @@
 #include <pwd.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "config/check.h"
 #include "config/error.h"
@@ -16,6 +17,7 @@
 #include "config/level.h"
 #include "config/number.h"
 #include "config/options.h"
+#include "config/place.h"
 #include "config/plan_build.h"
 #include "config/yaml.h"
 #include "util/log.h"
@@ -26,13 +28,15 @@ void plan_init_defaults(struct plan *plan)
 {
 	*plan = (struct plan){
 		.log_level = LOG_WARN,
-		.vhost_socket = { .mode = 0600, .gid = (gid_t)-1 },
+		.vhost_socket = { .mode = SOCKET_MODE_UNSET, .gid = (gid_t)-1 },
 		.uds_socket = { .mode = SOCKET_MODE_UNSET, .gid = (gid_t)-1 },
+		.umask = 077,
 		.uid = (uid_t)-1,
 		.gid = (gid_t)-1,
 		.sandbox = SANDBOX_ON,
 		.linger_ms = 30 * 1000,
 		.pause_grace_ms = 3 * 1000,
+		.handshake_ms = 10 * 1000,
 	};
 }
 
@@ -107,6 +111,20 @@ static void inherit(struct socket_plan *socket, const struct socket_plan *otherw
 		socket->gid = otherwise->gid;
 }
 
+/* Nobody has said anything of the mode; who names a group has an idea of their own. */
+static void finish_mode(struct socket_plan *socket, mode_t umask)
+{
+	if (socket->mode != SOCKET_MODE_UNSET)
+		return;
+	socket->mode = 0600;
+	if (socket->gid != (gid_t)-1)
+		return;
+	if (!(umask & S_IWGRP))
+		socket->mode |= S_IRGRP | S_IWGRP;
+	if (!(umask & S_IWOTH))
+		socket->mode |= S_IROTH | S_IWOTH;
+}
+
 /* The VM's own word for the socket, that for all VMs, then those for the other socket. */
 static void finish_sockets(const struct plan *plan, struct vm_plan *vm)
 {
@@ -114,6 +132,8 @@ static void finish_sockets(const struct plan *plan, struct vm_plan *vm)
 	inherit(&vm->uds_socket, &vm->vhost_socket);
 	inherit(&vm->uds_socket, &plan->vhost_socket);
 	inherit(&vm->vhost_socket, &plan->vhost_socket);
+	finish_mode(&vm->uds_socket, plan->umask);
+	finish_mode(&vm->vhost_socket, plan->umask);
 }
 
 int plan_finish(struct plan *plan)
@@ -124,6 +144,7 @@ int plan_finish(struct plan *plan)
 		finish_sockets(plan, &plan->vms[i]);
 		r = finish_groups(&plan->vms[i]);
 	}
+	finish_mode(&plan->vhost_socket, plan->umask);
 	return r;
 }
 
@@ -136,6 +157,8 @@ static void vm_plan_deinit(struct vm_plan *vm)
 	free(vm->host_cids);
 	free(vm->vhost_socket.group);
 	free(vm->uds_socket.group);
+	free(vm->uds_at.rest);
+	free(vm->socket_at.rest);
 	free(vm->uds_path);
 	free(vm->socket);
 	free(vm->origin);
@@ -258,16 +281,19 @@ static int complete(struct plan *plan, const struct options *o, struct config_er
 	r = find_socket_groups(plan, err);
 	if (r == 0)
 		r = plan_finish(plan);
+	if (r == 0)
+		r = place_find_all(plan, stat);
 	return r ? r : check_plan(plan, err);
 }
 
-int plan_init(struct plan *plan, int argc, char **argv)
+int plan_init(struct plan *plan, mode_t umask, int argc, char **argv)
 {
 	struct config_error err = { "" };
 	struct options o;
 	int r;
 
 	plan_init_defaults(plan);
+	plan->umask = umask;
 	r = options_parse(&o, plan, argc, argv, &err);
 	if (r == 0)
 		r = complete(plan, &o, &err);

@@ -15,9 +15,15 @@
 
 enum { CONFIG_E_EXIT = 1, CONFIG_E_USAGE = 2 };
 
+enum { PLAN_THREADS_MAX = 1024 };
+
 enum sandbox_wish { SANDBOX_OFF, SANDBOX_LOG, SANDBOX_ON, SANDBOX_STRICT };
 
-/* Who may use a socket that we make. */
+/*
+ * Who may use a socket that we make. Where nobody has said a mode or a group, it is
+ * the owner and whom the umask of the start lets write: with the original, umask is
+ * what opens sockets to others.
+ */
 struct socket_plan {
 	mode_t mode;				/* SOCKET_MODE_UNSET: nobody has said */
 	char *group;				/* as given: a name or a number, or NULL */
@@ -26,11 +32,21 @@ struct socket_plan {
 
 #define SOCKET_MODE_UNSET	((mode_t)-1)
 
+/* What a path means, however it is spelled; see place.h. */
+struct socket_place {
+	bool is_found;				/* the deepest folder on the way that is there: */
+	dev_t dev;
+	ino_t ino;
+	char *rest;				/* what is left behind it: mostly the name */
+	int error;				/* -errno: a folder there could not be looked at */
+};
+
 struct vm_plan {
 	char *origin;				/* "--vm 2", "vms.yaml:7", or NULL: single options */
 	uint64_t guest_cid;
 	char *socket;				/* vhost-user: we listen there */
 	char *uds_path;				/* unix-socket backend, or NULL */
+	struct socket_place socket_at, uds_at;
 	bool has_forward_cid;			/* AF_VSOCK backend instead */
 	uint32_t forward_cid;
 	uint32_t *forward_listen;		/* ports, unique */
@@ -40,6 +56,7 @@ struct vm_plan {
 	size_t n_host_cids;
 	uint32_t max_connections;
 	uint64_t max_buffered;			/* bytes, of all its connections together */
+	uint64_t max_memory;			/* bytes of it that are mapped; 0: a fair share */
 	uint32_t tx_buffer_size;		/* bytes: the buf_alloc we advertise */
 	uint32_t queue_size;			/* largest ring a front-end may set up */
 	char **groups;				/* unique, sorted; siblings share one */
@@ -50,20 +67,23 @@ struct vm_plan {
 struct plan {
 	struct vm_plan *vms;
 	size_t n_vms;
-	uint32_t threads;			/* 0: as many as make sense */
+	uint32_t threads;			/* 0: as many as make sense, up to the most */
+	uint32_t mem_slots;			/* regions that each VM may share; by limits.c */
 	int log_level;				/* enum log_level */
 	char *log_file;				/* NULL: standard error */
 	struct socket_plan vhost_socket, uds_socket;	/* of VMs that say nothing else */
+	mode_t umask;				/* as we were started with */
 	uid_t uid;				/* to become; (uid_t)-1: stay */
 	gid_t gid;
 	enum sandbox_wish sandbox;
 	uint32_t linger_ms;			/* drain to a slow host at most so long without progress */
 	uint32_t pause_grace_ms;		/* connections survive stopped rings so long */
+	uint32_t handshake_ms;			/* for a host client to say its CONNECT line; > 0 */
 };
 
 /*
- * Fills @plan from the command line, @argv as main() gets it; reads the file
- * that --config names. May write to stdout (--help, --version); what is wrong
+ * Fills @plan from the command line, @argv as main() gets it, and the @umask that
+ * the process was started with; reads the file that --config names. May write to stdout (--help, --version); what is wrong
  * goes to stderr, in one line that names option, key and value, and in YAML
  * file and line.
  *
@@ -71,5 +91,5 @@ struct plan {
  * user's mistake, exit status 2; -errno: the system's, exit status 1. @plan is
  * in its null state unless 0.
  */
-int plan_init(struct plan *plan, int argc, char **argv);
+int plan_init(struct plan *plan, mode_t umask, int argc, char **argv);
 void plan_deinit(struct plan *plan);

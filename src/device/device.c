@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/random.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "device/device_internal.h"
@@ -263,13 +264,20 @@ static void on_turn(struct loop_work *work)
 		device_schedule(dev);
 }
 
+/* Before the kernel's pool is filled the layout of our memory has to do, and the
+ * clock, mixed: a guest that sees a part of it learns neither. */
 static uint64_t random_u64(void)
 {
+	struct timespec now;
 	uint64_t v = 0;
 
-	if (getrandom(&v, sizeof v, GRND_NONBLOCK) != (ssize_t)sizeof v)
-		v = (uintptr_t)&v;		/* layout randomisation has to do */
-	return v;
+	if (getrandom(&v, sizeof v, GRND_NONBLOCK) == (ssize_t)sizeof v)
+		return v;
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	v = (uintptr_t)&v ^ (uint64_t)now.tv_nsec << 40 ^ (uint64_t)now.tv_sec;
+	v = (v ^ v >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
+	v = (v ^ v >> 27) * UINT64_C(0x94d049bb133111eb);
+	return v ^ v >> 31;
 }
 
 int device_new(struct device **out, const struct device_config *config)
@@ -280,7 +288,7 @@ int device_new(struct device **out, const struct device_config *config)
 		.max_conns = config->max_conns, .max_buffered = config->max_buffered, .connect_ms = CONNECT_MS,
 		.request_ms = REQUEST_MS,
 		.linger_ms = config->linger_ms, .closing_ms = CLOSING_MS,
-		.hash_seed = random_u64(), .scratch = &config->scratch->mux,
+		.hash_seed = random_u64(), .first_port = random_u64(), .scratch = &config->scratch->mux,
 		.wake = on_wake, .is_lost = is_memory_lost, .ctx = dev, .tag = dev ? dev->tag : NULL,
 	};
 	int r;

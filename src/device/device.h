@@ -20,6 +20,7 @@
 
 #include "util/listener.h"
 #include "util/loop.h"
+#include "vhost/gmem.h"
 #include "vhost/virtq.h"
 #include "vsock/mux.h"
 
@@ -44,6 +45,7 @@ struct device_config {
 	uint64_t guest_cid;
 	uint32_t queue_size, buf_alloc, max_conns, linger_ms, pause_grace_ms;
 	uint64_t max_buffered;			/* bytes */
+	struct gmem_limits memory;		/* that the guest may have */
 	struct loop *loop;			/* borrowed, as scratch is */
 	struct device_scratch *scratch;
 };

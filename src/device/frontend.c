@@ -220,6 +220,7 @@ static int session_begin(struct device *dev, int sock)
 			FEATURE_BIT(VIRTIO_F_INDIRECT_DESC) | FEATURE_BIT(VIRTIO_F_IN_ORDER) |
 			FEATURE_BIT(VIRTIO_F_NOTIFY_ON_EMPTY),
 		.n_rings = VSOCK_NUM_QUEUES, .ring_size_max = dev->config.queue_size,
+		.memory = dev->config.memory,
 	};
 	int r = session_new(&dev->session, &config, sock);
 

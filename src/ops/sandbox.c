@@ -2,6 +2,7 @@
 /* The order of the pieces, and what happens where one is not to be had. */
 #include "ops/sandbox.h"
 
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -23,22 +24,23 @@ static int check_piece(const struct sandbox_config *config, const char *missing,
 	return 0;
 }
 
-/* The folder of @socket, from the root on. NULL without memory. */
-static char *folder_of(const char *socket, const char *cwd)
+/* The folder of @socket, from the root on. -ENOENT: it begins where we are, and
+ * that has no name. */
+static int folder_of(char **out, const char *socket, const char *cwd)
 {
-	char *path = NULL, *slash;
+	char *path, *slash;
 
-	if (*socket == '/')
-		path = strdup(socket);
-	else if (asprintf(&path, "%s/%s", cwd, socket) < 0)
-		path = NULL;
-	if (!path)
-		return NULL;
+	if (*socket != '/' && !cwd)
+		return -ENOENT;
+	if (asprintf(&path, "%s%s%s", *socket == '/' ? "" : cwd, *socket == '/' ? "" : "/",
+		     socket) < 0)
+		return -ENOMEM;
 	slash = strrchr(path, '/');
 	while (slash > path && slash[-1] == '/')
 		slash--;
 	slash[slash == path] = '\0';		/* "/" stays */
-	return path;
+	*out = path;
+	return 0;
 }
 
 static int compare_paths(const void *a, const void *b)
@@ -69,43 +71,46 @@ static void folders_deinit(struct sandbox_folders *f)
 	*f = (struct sandbox_folders){ .n = 0 };
 }
 
+/* A working directory that is gone matters to relative paths alone. */
 static int folders_init(struct sandbox_folders *f, const struct sandbox_config *config)
 {
+	int r = -ENOMEM;
+
 	*f = (struct sandbox_folders){ .cwd = getcwd(NULL, 0) };
-	if (!f->cwd)
-		return error_last();
 	f->paths = calloc(config->n_sockets + 1, sizeof *f->paths);
 	if (!f->paths)
-		goto no_memory;
-	for (size_t i = 0; i < config->n_sockets; i++) {
-		char *path = folder_of(config->sockets[i], f->cwd);
-
-		if (!path)
-			goto no_memory;
-		if (access(path, X_OK) == 0)
-			f->paths[f->n++] = path;
-		else
-			free(path);		/* its VM has been left out */
-	}
-	if (SANDBOX_HAS_SANITIZER) {
-		f->paths[f->n] = strdup("/proc");
-		if (!f->paths[f->n])
-			goto no_memory;
-		f->n++;
-	}
+		goto fail;
+	for (size_t i = 0; i < config->n_sockets; i++, f->n++)
+		if ((r = folder_of(&f->paths[f->n], config->sockets[i], f->cwd)) < 0)
+			goto fail;
+	if (SANDBOX_HAS_SANITIZER && (r = folder_of(&f->paths[f->n++], "/proc/self", NULL)) < 0)
+		goto fail;
 	drop_twins(f);
 	return 0;
-no_memory:
+fail:
 	folders_deinit(f);
-	return -ENOMEM;
+	return r;
+}
+
+/* @no_namespace: why there is none of the network. Either it or landlock will do. */
+static int check_abstract_sockets(const struct sandbox_config *config, int no_namespace,
+				  bool is_scoped)
+{
+	if (is_scoped)
+		return 0;
+	return check_piece(config, config->has_vsock ? "abstract unix sockets are in reach, since "
+			   "forward-cid takes the network as it is, and landlock is too old" :
+			   "abstract unix sockets are in reach", no_namespace);
 }
 
 static int enter(const struct sandbox_config *config, const struct sandbox_folders *folders)
 {
-	bool stays = config->uid == (uid_t)-1 && config->gid == (gid_t)-1;
-	int r;
+	bool stays = config->uid == (uid_t)-1 && config->gid == (gid_t)-1, is_scoped = false;
+	int r, no_network = -EOPNOTSUPP;
 
 	/* Another user would have no place in a user namespace of our own. */
+	if (!config->has_vsock)
+		no_network = sandbox_unshare(CLONE_NEWNET, stays);
 	r = check_piece(config, "connects are not confined to the folders of the sockets",
 			sandbox_enter_tree(folders, stays));
 	if (!r)
@@ -121,7 +126,9 @@ static int enter(const struct sandbox_config *config, const struct sandbox_folde
 		r = check_piece(config, "memory may be dumped", sandbox_not_dumpable());
 	if (!r)
 		r = check_piece(config, "files are not confined by landlock",
-				sandbox_enter_landlock(folders));
+				sandbox_enter_landlock(folders, &is_scoped));
+	if (!r)
+		r = check_abstract_sockets(config, no_network, is_scoped);
 	if (!r)
 		r = check_piece(config, "system calls are not filtered",
 				sandbox_enter_seccomp(config->has_vsock, false));

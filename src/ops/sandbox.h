@@ -12,14 +12,17 @@
  * It is made of pieces that do not rely on one another, entered in this order
  * because each takes away what the one before it needs:
  *
+ *   network        a namespace without any, unless AF_VSOCK is needed: it has no
+ *                  abstract unix sockets of others; named ones are not part of it
  *   file tree      a mount namespace whose root holds only those folders: what
- *                  has no name cannot be connected to. As root, or else in a
- *                  user namespace of its own
+ *                  has no name cannot be connected to. As root, or else, as the
+ *                  network, in a user namespace of its own
  *   user, group    if asked for
  *   capabilities   none left, in no set, and no_new_privs: none to be had again
  *   dumpable       off: no core, no tracing by the same user
  *   landlock       in those folders names may be removed (ours, at the end), and
- *                  connected to; no TCP, no abstract unix sockets, no signals out
+ *                  connected to; no TCP, from Linux 6.12 on no abstract unix
+ *                  sockets and no signals out
  *   seccomp        the system calls of the workers, with their arguments
  *
  * What the kernel lacks, or a container forbids, is left out with one warning,

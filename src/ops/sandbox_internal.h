@@ -26,16 +26,20 @@
 struct sandbox_folders {
 	char **paths;				/* owned */
 	size_t n;
-	char *cwd;				/* owned; where relative paths begin */
+	char *cwd;				/* owned; where relative paths begin; NULL: gone */
 };
 
-/* @may_make_user: where that takes a user namespace, it may have one. */
+/* unshare(@what). @may_make_user: where that takes a user namespace, it may have one. */
+int sandbox_unshare(int what, bool may_make_user);
+
 int sandbox_enter_tree(const struct sandbox_folders *folders, bool may_make_user);
 int sandbox_drop_bounding_set(void);		/* while we may */
 int sandbox_drop_capabilities(void);
 int sandbox_no_new_privs(void);
 int sandbox_not_dumpable(void);
-int sandbox_enter_landlock(const struct sandbox_folders *folders);
+
+/* *@is_scoped: abstract unix sockets that others have bound are out of reach. */
+int sandbox_enter_landlock(const struct sandbox_folders *folders, bool *is_scoped);
 
 /* -EOPNOTSUPP: this build has no libseccomp. */
 int sandbox_enter_seccomp(bool has_vsock, bool only_reports);

@@ -30,6 +30,7 @@ enum {
 	REMOVE_FILE	= BIT(5),
 	RESOLVE_UNIX	= BIT(16),
 };
+enum { ABSTRACT_SOCKETS = BIT(0), SIGNALS = BIT(1) };	/* of wire_ruleset::scoped */
 
 /* struct landlock_ruleset_attr; older kernels want what they do not know to be 0. */
 struct wire_ruleset {
@@ -50,7 +51,7 @@ static const struct {
 	{ 3, { .fs = BIT(14) } },		/* truncate */
 	{ 4, { .net = BIT(0) | BIT(1) } },	/* TCP: bind, connect */
 	{ 5, { .fs = BIT(15) } },		/* ioctl of devices */
-	{ 6, { .scoped = BIT(0) | BIT(1) } },	/* abstract unix sockets, signals */
+	{ 6, { .scoped = ABSTRACT_SOCKETS | SIGNALS } },
 	{ 9, { .fs = RESOLVE_UNIX } },		/* connect to a named unix socket */
 	{ 10, { .net = BIT(2) | BIT(3) } },	/* UDP: bind, connect and send */
 };
@@ -84,7 +85,7 @@ static int allow_folder(int ruleset, const char *path, uint64_t rights)
 	return r;
 }
 
-int sandbox_enter_landlock(const struct sandbox_folders *folders)
+int sandbox_enter_landlock(const struct sandbox_folders *folders, bool *is_scoped)
 {
 	struct wire_ruleset handled;
 	int abi, ruleset, r = 0;
@@ -101,6 +102,7 @@ int sandbox_enter_landlock(const struct sandbox_folders *folders)
 				 handled.fs & (REMOVE_FILE | RESOLVE_UNIX));
 	if (!r && syscall(SYS_landlock_restrict_self, ruleset, 0) < 0)
 		r = error_last();
+	*is_scoped = !r && handled.scoped & ABSTRACT_SOCKETS;
 	fd_close(&ruleset);
 	return r;
 }

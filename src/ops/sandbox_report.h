@@ -2,6 +2,8 @@
 /* Naming a system call that the filter does not let through. */
 #pragma once
 
+#include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 /* Looks up the names while that is safe. */
@@ -12,6 +14,14 @@ void report_init(void);
  * may try it by itself and can do without, or ends the process. 0 or -errno.
  */
 int report_catch_sigsys(void);
+
+/*
+ * Those calls, by number. On an architecture whose registers we do not know the
+ * handler cannot make them fail: then the filter has to.
+ */
+extern const bool report_can_refuse;
+extern const int report_harmless[];
+extern const size_t report_n_harmless;
 
 /*
  * For a filter that asks instead of refusing: a thread that is not under the

@@ -1,15 +1,53 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Who we are and what that allows: user, capabilities, no way back. */
+#include <fcntl.h>
 #include <grp.h>
-#include <linux/capability.h>
+#include <sched.h>
+#include <stdio.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <linux/capability.h>
+
 #include "ops/sandbox.h"
 #include "ops/sandbox_internal.h"
 #include "util/error.h"
+#include "util/fd.h"
 #include "util/log.h"
+
+static int write_file(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY | O_CLOEXEC), r = 0;
+
+	if (fd < 0 || write(fd, text, strlen(text)) < 0)
+		r = error_last();
+	fd_close(&fd);
+	return r;
+}
+
+/* In it we are who we were: what others see of us does not change. */
+static int unshare_with_user(int what)
+{
+	char uid_map[64], gid_map[64];
+	int r;
+
+	snprintf(uid_map, sizeof uid_map, "%u %u 1", geteuid(), geteuid());
+	snprintf(gid_map, sizeof gid_map, "%u %u 1", getegid(), getegid());
+	if (unshare(CLONE_NEWUSER | what) < 0)
+		return error_last();
+	r = write_file("/proc/self/setgroups", "deny");
+	if (!r)
+		r = write_file("/proc/self/uid_map", uid_map);
+	return r ? r : write_file("/proc/self/gid_map", gid_map);
+}
+
+int sandbox_unshare(int what, bool may_make_user)
+{
+	int r = unshare(what) < 0 ? error_last() : 0;
+
+	return r == -EPERM && may_make_user ? unshare_with_user(what) : r;
+}
 
 /* @gid -1: that stays, but not the supplementary groups. */
 static int become(uid_t uid, gid_t gid)

@@ -58,7 +58,7 @@ static const struct row rows[] = {
 	/* Threads, clocks and locks. */
 	BITS(clone, 0, THREAD_FLAGS, THREAD_FLAGS), ANY(set_robust_list), ANY(rseq),
 	ARG(prctl, 0, PR_SET_NAME), ANY(sched_getaffinity), ANY(sched_yield),
-	ANY(futex), ANY(clock_gettime), ANY(clock_nanosleep), ANY(nanosleep),
+	ANY(futex), ANY(clock_gettime), ANY(clock_nanosleep), ANY(nanosleep), ANY(setitimer),
 	ANY(getpid), ANY(gettid), ANY(exit), ANY(restart_syscall),
 	/* Signals: SIGBUS, the wait for the one that ends us, abort(). */
 	ANY(rt_sigaction), ANY(rt_sigprocmask), ANY(rt_sigreturn), ANY(rt_sigtimedwait),
@@ -80,19 +80,56 @@ static const struct row sanitizer_rows[] = {
 	ANY(mincore), ANY(msync),
 };
 
-static int add_row(scmp_filter_ctx filter, const struct row *row)
+/* What of harmless calls is not legal: the rest of those with rows above. */
+static const struct row refused_rows[] = {
+	ARG(fcntl, 1, F_DUPFD), ARG(fcntl, 1, F_SETFD),
+	{ SCMP_SYS(fcntl), 1, { SCMP_CMP(1, SCMP_CMP_GT, F_SETFL, 0) } },
+	{ SCMP_SYS(prctl), 1, { SCMP_CMP(0, SCMP_CMP_NE, PR_SET_NAME, 0) } },
+};
+static_assert(F_DUPFD == 0 && F_GETFD == 1 && F_SETFD == 2 && F_GETFL == 3 && F_SETFL == 4,
+	      "none is left out");
+
+static int add_row(scmp_filter_ctx filter, uint32_t action, const struct row *row)
 {
-	int r = seccomp_rule_add_array(filter, SCMP_ACT_ALLOW, row->nr, row->n_args, row->args);
+	int r = seccomp_rule_add_array(filter, action, row->nr, row->n_args, row->args);
 
 	return r == -EDOM && row->nr < 0 ? 0 : r;
 }
 
-static int add_rows(scmp_filter_ctx filter, const struct row *table, size_t n)
+static int add_rows(scmp_filter_ctx filter, uint32_t action, const struct row *table, size_t n)
 {
 	int r = 0;
 
 	for (size_t i = 0; r == 0 && i < n; i++)
-		r = add_row(filter, &table[i]);
+		r = add_row(filter, action, &table[i]);
+	return r;
+}
+
+static int allow(scmp_filter_ctx filter, const struct row *table, size_t n)
+{
+	return add_rows(filter, SCMP_ACT_ALLOW, table, n);
+}
+
+static bool has_rows(int nr)
+{
+	for (size_t i = 0; i < sizeof refused_rows / sizeof *refused_rows; i++)
+		if (refused_rows[i].nr == nr)
+			return true;
+	return false;
+}
+
+/* What the handler of SIGSYS would make fail, had it the means. */
+static int add_refusals(scmp_filter_ctx filter)
+{
+	const uint32_t action = SCMP_ACT_ERRNO(EPERM);
+	int r = add_rows(filter, action, refused_rows, sizeof refused_rows / sizeof *refused_rows);
+
+	for (size_t i = 0; r == 0 && i < report_n_harmless; i++) {
+		struct row any = { .nr = report_harmless[i] };
+
+		if (!has_rows(any.nr))
+			r = add_row(filter, action, &any);
+	}
 	return r;
 }
 
@@ -109,21 +146,21 @@ static int add_own_rows(scmp_filter_ctx filter, bool has_vsock)
 		ARG(socket, 0, AF_VSOCK),
 		ARG(setsockopt, 1, AF_VSOCK),
 	};
-	int r = add_rows(filter, own, sizeof own / sizeof *own);
+	int r = allow(filter, own, sizeof own / sizeof *own);
 
 	if (!r && has_vsock)
-		r = add_rows(filter, vsock, sizeof vsock / sizeof *vsock);
+		r = allow(filter, vsock, sizeof vsock / sizeof *vsock);
 	return r;
 }
 
 static int fill(scmp_filter_ctx filter, bool has_vsock)
 {
-	int r = add_rows(filter, rows, sizeof rows / sizeof *rows);
+	int r = allow(filter, rows, sizeof rows / sizeof *rows);
 
 	if (!r)
 		r = add_own_rows(filter, has_vsock);
 	if (!r && SANDBOX_HAS_SANITIZER)
-		r = add_rows(filter, sanitizer_rows, sizeof sanitizer_rows / sizeof *sanitizer_rows);
+		r = allow(filter, sanitizer_rows, sizeof sanitizer_rows / sizeof *sanitizer_rows);
 	/* Its flags are out of a filter's sight; libc goes back to clone. */
 	if (!r)
 		r = seccomp_rule_add(filter, SCMP_ACT_ERRNO(ENOSYS), SCMP_SYS(clone3), 0);
@@ -161,6 +198,8 @@ static int load_enforcing(bool has_vsock)
 		seccomp_attr_set(filter, SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_KILL_PROCESS);
 		r = fill(filter, has_vsock);
 	}
+	if (!r && !report_can_refuse && !SANDBOX_HAS_SANITIZER)
+		r = add_refusals(filter);
 	if (!r)
 		r = load(filter);
 	seccomp_release(filter);

@@ -10,7 +10,6 @@
  */
 #include <fcntl.h>
 #include <sched.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
@@ -29,39 +28,11 @@
 
 enum { ROOT_FLAGS = MS_NOSUID | MS_NODEV | MS_NOEXEC };
 
-static int write_file(const char *path, const char *text)
-{
-	int fd = open(path, O_WRONLY | O_CLOEXEC), r = 0;
-
-	if (fd < 0 || write(fd, text, strlen(text)) < 0)
-		r = error_last();
-	fd_close(&fd);
-	return r;
-}
-
-/* In it we are who we were: what others see of us does not change. */
-static int make_user_namespace(void)
-{
-	char uid_map[64], gid_map[64];
-	int r;
-
-	snprintf(uid_map, sizeof uid_map, "%u %u 1", geteuid(), geteuid());
-	snprintf(gid_map, sizeof gid_map, "%u %u 1", getegid(), getegid());
-	if (unshare(CLONE_NEWUSER | CLONE_NEWNS) < 0)
-		return error_last();
-	r = write_file("/proc/self/setgroups", "deny");
-	if (!r)
-		r = write_file("/proc/self/uid_map", uid_map);
-	return r ? r : write_file("/proc/self/gid_map", gid_map);
-}
-
 /* What is unmounted outside is let go of here too; what we do stays here. */
 static int make_namespace(bool may_make_user)
 {
-	int r = unshare(CLONE_NEWNS) < 0 ? error_last() : 0;
+	int r = sandbox_unshare(CLONE_NEWNS, may_make_user);
 
-	if (r == -EPERM && may_make_user)
-		r = make_user_namespace();
 	if (!r && mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL) < 0)
 		r = error_last();
 	return r;
@@ -139,7 +110,7 @@ static int change_root(const char *cwd)
 		r = errno == EINVAL ? chroot(".") : -1;
 	if (r < 0)
 		return error_last();
-	if (chdir(cwd) < 0 && chdir("/") < 0)
+	if ((!cwd || chdir(cwd) < 0) && chdir("/") < 0)
 		return error_last();
 	if (mount(NULL, "/", NULL, MS_REMOUNT | MS_BIND | MS_RDONLY | ROOT_FLAGS, NULL) < 0)
 		return error_last();
@@ -149,21 +120,27 @@ static int change_root(const char *cwd)
 /* The new root lies, for a moment, on one of the folders: a place that is there. */
 static int build(const struct sandbox_folders *folders, int *trees)
 {
+	/* By name there may be no way back; none at all where that folder is closed to us. */
+	int here = open(".", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	const char *place = folders->paths[0];
 	int r = open_trees(folders, trees);
 
-	if (r)
+	if (!r && mount("none", place, "tmpfs", ROOT_FLAGS, "mode=0755") < 0)
+		r = error_last();
+	if (r) {
+		fd_close(&here);
 		return r;
-	if (mount("none", place, "tmpfs", ROOT_FLAGS, "mode=0755") < 0)
-		return error_last();
+	}
 	if (chdir(place) < 0)
 		r = error_last();
 	for (size_t i = 0; !r && i < folders->n; i++)
 		r = bring(folders->paths[i], trees[i]);
 	if (!r)
 		r = change_root(folders->cwd);
-	if (r < 0 && umount2(place, MNT_DETACH) == 0 && chdir(folders->cwd) < 0)
-		return error_last();
+	if (r < 0 && umount2(place, MNT_DETACH) == 0 && (here < 0 || fchdir(here) < 0) &&
+	    chdir("/") < 0)
+		r = error_last();
+	fd_close(&here);
 	return r;
 }
 

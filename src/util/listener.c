@@ -2,6 +2,7 @@
 /* A listening unix socket with a name in the file system. */
 #include "util/listener.h"
 
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
@@ -14,9 +15,31 @@
 
 enum { BACKLOG = 1024 };			/* the kernel caps it at somaxconn */
 
+static struct {
+	pthread_mutex_t lock;
+	struct list all;			/* listener::node */
+} named = {
+	.lock = PTHREAD_MUTEX_INITIALIZER, .all = { &named.all, &named.all },
+};
+
 void listener_init(struct listener *l)
 {
 	*l = (struct listener){ .fd = -1 };
+	list_init(&l->node);
+}
+
+static void enlist(struct listener *l)
+{
+	pthread_mutex_lock(&named.lock);
+	list_append(&named.all, &l->node);
+	pthread_mutex_unlock(&named.lock);
+}
+
+static void delist(struct listener *l)
+{
+	pthread_mutex_lock(&named.lock);
+	list_remove(&l->node);
+	pthread_mutex_unlock(&named.lock);
 }
 
 static int make_addr(struct sockaddr_un *sa, const char *path)
@@ -94,8 +117,10 @@ int listener_open(struct listener *l, const char *path, const struct listener_ac
 	l->dev = st.st_dev;
 	l->ino = st.st_ino;
 	l->path = strdup(path);
-	if (l->path)
+	if (l->path) {
+		enlist(l);
 		return 0;
+	}
 	unlink(path);
 	errno = ENOMEM;
 fail:
@@ -106,7 +131,7 @@ fail:
 	return r;
 }
 
-const char *listener_str_error(int error)
+static const char *str_error(int error)
 {
 	switch (error) {
 	case -EADDRINUSE:
@@ -118,12 +143,37 @@ const char *listener_str_error(int error)
 	}
 }
 
-void listener_deinit(struct listener *l)
+void listener_explain(const char *path, int error, char text[LISTENER_TEXT_MAX])
+{
+	struct sockaddr_un sa;
+
+	if (check_name(path) == 0 && make_temporary(&sa, path) == error)
+		snprintf(text, LISTENER_TEXT_MAX, "its temporary name %s: %s", sa.sun_path,
+			 str_error(error));
+	else
+		snprintf(text, LISTENER_TEXT_MAX, "%s", str_error(error));
+}
+
+static void unlink_ours(const struct listener *l)
 {
 	struct stat st;
 
-	if (l->path && lstat(l->path, &st) == 0 && st.st_dev == l->dev && st.st_ino == l->ino)
+	if (lstat(l->path, &st) == 0 && st.st_dev == l->dev && st.st_ino == l->ino)
 		unlink(l->path);
+}
+
+void listener_unlink_all(void)
+{
+	pthread_mutex_lock(&named.lock);	/* for good: no more are freed */
+	list_for_each(node, &named.all)
+		unlink_ours(container_of(node, struct listener, node));
+}
+
+void listener_deinit(struct listener *l)
+{
+	delist(l);
+	if (l->path)
+		unlink_ours(l);
 	free(l->path);
 	fd_close(&l->fd);
 	listener_init(l);

@@ -13,11 +13,14 @@
 #include <stdbool.h>
 #include <sys/types.h>
 
+#include "util/list.h"
+
 struct listener {
 	int fd;					/* non-blocking; -1: not open */
 	char *path;				/* owned; NULL: it has no name */
 	dev_t dev;
 	ino_t ino;
+	struct list node;			/* all that have a name */
 };
 
 void listener_init(struct listener *l);
@@ -32,8 +35,16 @@ struct listener_access {
 /* -EADDRINUSE: somebody listens there; -EEXIST: another kind of file is there;
  * -ENAMETOOLONG; -errno. Blocks no longer than a file system does. */
 int listener_open(struct listener *l, const char *path, const struct listener_access *access);
-const char *listener_str_error(int error);	/* of listener_open(), for people */
+
+/* Why listener_open() failed, for people: looks again at what is in the way, and at
+ * which of the two names. */
+enum { LISTENER_TEXT_MAX = 256 };
+void listener_explain(const char *path, int error, char text[LISTENER_TEXT_MAX]);
 void listener_deinit(struct listener *l);	/* removes the name if it is still ours */
+
+/* Removes the names of all listeners of the process, which are of no use afterwards.
+ * From any thread, for a process that is about to end. */
+void listener_unlink_all(void);
 
 /* The next connection, non-blocking; -EAGAIN: none. */
 int listener_accept(struct listener *l, int *out);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Log lines: formatting, escaping, rate limits, and the thread that writes. */
+/* Log lines: formatting, escaping, and the thread that writes. Limits: log_limit.c. */
 #include "util/log.h"
 
 #include <assert.h>
@@ -304,24 +304,4 @@ bool log_once_pass(struct log_once *once, unsigned kind)
 	is_first = !(once->seen[kind / 64] & bit);
 	once->seen[kind / 64] |= bit;
 	return is_first;
-}
-
-bool log_limit_pass(struct log_limit *limit, unsigned *swallowed)
-{
-	struct timespec ts;
-	uint64_t now_ms, window;
-
-	clock_gettime(CLOCK_MONOTONIC_COARSE, &ts);
-	now_ms = (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
-	window = atomic_load_explicit(&limit->window_ms, memory_order_relaxed);
-	if ((window == 0 || now_ms - window >= LOG_LIMIT_MS) &&
-	    atomic_compare_exchange_strong(&limit->window_ms, &window, now_ms))
-		atomic_store(&limit->passed, 0);
-	*swallowed = 0;
-	if (atomic_fetch_add(&limit->passed, 1) >= LOG_LIMIT_BURST) {
-		atomic_fetch_add(&limit->swallowed, 1);
-		return false;
-	}
-	*swallowed = atomic_exchange(&limit->swallowed, 0);
-	return true;
 }

@@ -10,7 +10,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <linux/magic.h>
+
 #include "util/error.h"
+#include "util/last_signal.h"
 #include "util/list.h"
 
 struct region {
@@ -21,8 +24,10 @@ struct region {
 };
 
 struct gmem {
+	struct gmem_limits limits;
 	struct region *regions;			/* sorted by gpa, disjoint */
 	size_t n_regions;
+	uint64_t mapped;			/* bytes: their map_len */
 	size_t last;				/* where the last look-up ended */
 	volatile sig_atomic_t lost;
 	struct list link;			/* of_thread */
@@ -31,13 +36,15 @@ struct gmem {
 /* The memories that this thread accesses, for its SIGBUS handler. */
 static _Thread_local struct list of_thread;
 
-int gmem_new(struct gmem **out)
+int gmem_new(struct gmem **out, const struct gmem_limits *limits)
 {
 	struct gmem *mem = calloc(1, sizeof *mem);
 
 	if (!mem)
 		return -ENOMEM;
-	mem->regions = calloc(VHOST_USER_MEM_SLOTS_MAX, sizeof *mem->regions);
+	assert(limits->regions && limits->regions <= VHOST_USER_MEM_SLOTS_MAX);
+	mem->limits = *limits;
+	mem->regions = calloc(limits->regions, sizeof *mem->regions);
 	if (!mem->regions) {
 		free(mem);
 		return -ENOMEM;
@@ -80,8 +87,9 @@ static int look_at_file(int fd, struct file *out)
 	return 0;
 }
 
-/* Maps @r->size bytes from @offset of @fd and completes @r. */
-static int map_region(struct region *r, uint64_t offset, int fd)
+/* Maps @r->size bytes from @offset of @fd, at most @room with what that takes around
+ * them, and completes @r. */
+static int map_region(struct region *r, uint64_t offset, int fd, uint64_t room)
 {
 	struct file file;
 	uint64_t skip, len;
@@ -98,6 +106,8 @@ static int map_region(struct region *r, uint64_t offset, int fd)
 	if (r->size > SIZE_MAX / 2 - skip - granule || offset > INT64_MAX)
 		return -EINVAL;
 	len = (r->size + skip + granule - 1) / granule * granule;
+	if (len > room)
+		return -EDQUOT;
 	map = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd,
 		   (off_t)(offset - skip));
 	if (map == MAP_FAILED)
@@ -120,7 +130,7 @@ int gmem_add_region(struct gmem *mem, const struct vhost_user_mem_region *region
 
 	if (!r.size || r.gpa > UINT64_MAX - r.size || r.uaddr > UINT64_MAX - r.size)
 		return -EINVAL;
-	if (mem->n_regions == VHOST_USER_MEM_SLOTS_MAX)
+	if (mem->n_regions == mem->limits.regions)
 		return -ENOSPC;
 	while (at < mem->n_regions && mem->regions[at].gpa < r.gpa)
 		at++;
@@ -128,8 +138,9 @@ int gmem_add_region(struct gmem *mem, const struct vhost_user_mem_region *region
 		return -EEXIST;
 	if (at < mem->n_regions && mem->regions[at].gpa - r.gpa < r.size)
 		return -EEXIST;
-	if ((e = map_region(&r, region->mmap_offset, fd)) < 0)
+	if ((e = map_region(&r, region->mmap_offset, fd, mem->limits.bytes - mem->mapped)) < 0)
 		return e;
+	mem->mapped += r.map_len;
 	memmove(&mem->regions[at + 1], &mem->regions[at],
 		(mem->n_regions - at) * sizeof *mem->regions);
 	mem->regions[at] = r;
@@ -146,6 +157,7 @@ int gmem_remove_region(struct gmem *mem, const struct vhost_user_mem_region *reg
 		    r->uaddr != region->uaddr)
 			continue;
 		munmap(r->map, r->map_len);
+		mem->mapped -= r->map_len;
 		mem->n_regions--;
 		memmove(r, r + 1, (mem->n_regions - i) * sizeof *r);
 		mem->last = 0;
@@ -244,14 +256,46 @@ static bool replace_page(struct region *r, size_t off)
 		map_zeroes(r->map, r->map_len);
 }
 
-/* Only called for a fault of this very thread, hence never while it changes
- * its own list; mmap is a plain system call. */
+static void on_sigbus(int sig, siginfo_t *info, void *context);
+
+static int catch_sigbus(void)
+{
+	struct sigaction sa = { .sa_sigaction = on_sigbus, .sa_flags = SA_SIGINFO | SA_NODEFER };
+
+	sigemptyset(&sa.sa_mask);
+	return sigaction(SIGBUS, &sa, NULL);
+}
+
+/*
+ * What somebody sent by kill(2) is no fault: it does what it does to any process,
+ * and at once, since to return with our handler gone would leave the next lost page
+ * to end all VMs. Process 1 of a container is spared it, and never without a handler.
+ */
+static void take_foreign(int sig)
+{
+	if (getpid() == 1)
+		return;
+	last_signal_raise(sig);
+}
+
+/*
+ * For a fault it is called by the very thread, hence never while that changes its
+ * own list; mmap is a plain system call. A page that the hardware has lost but that
+ * nobody has touched (BUS_MCEERR_AO) is no fault yet.
+ */
 static void on_sigbus(int sig, siginfo_t *info, void *context)
 {
 	const char *at = info->si_addr;
 	int saved_errno = errno;
 
 	(void)context;
+	if (info->si_code == BUS_MCEERR_AO)
+		return;
+	if (info->si_code <= 0) {
+		take_foreign(sig);
+		errno = saved_errno;
+		return;
+	}
 	if (of_thread.next) {
 		list_for_each(link, &of_thread) {
 			struct gmem *mem = container_of(link, struct gmem, link);
@@ -274,10 +318,5 @@ static void on_sigbus(int sig, siginfo_t *info, void *context)
 
 int gmem_catch_sigbus(void)
 {
-	struct sigaction sa = { .sa_sigaction = on_sigbus, .sa_flags = SA_SIGINFO | SA_NODEFER };
-
-	sigemptyset(&sa.sa_mask);
-	if (sigaction(SIGBUS, &sa, NULL) < 0)
-		return error_last();
-	return 0;
+	return catch_sigbus() < 0 ? error_last() : 0;
 }

@@ -27,14 +27,20 @@
 
 struct gmem;
 
+/* Address space and mappings are those of the process, for all VMs: what one may have. */
+struct gmem_limits {
+	uint64_t bytes;				/* mapped, in all regions together */
+	size_t regions;				/* up to VHOST_USER_MEM_SLOTS_MAX */
+};
+
 /* Belongs to the calling thread: a SIGBUS is looked up there. */
-int gmem_new(struct gmem **out);
+int gmem_new(struct gmem **out, const struct gmem_limits *limits);
 void gmem_free(struct gmem *mem);
 
 /*
  * Maps one region; @fd stays the caller's. -EINVAL: empty, wraps around, or
  * the file is shorter; -EEXIST: overlaps another region; -ENOSPC: no slot
- * left; -errno of mmap.
+ * left; -EDQUOT: more bytes than may be; -errno of mmap.
  */
 int gmem_add_region(struct gmem *mem, const struct vhost_user_mem_region *region, int fd);
 
@@ -60,6 +66,7 @@ bool gmem_is_lost(const struct gmem *mem);
 /*
  * Installs the SIGBUS handler of the process. A fault within a region of the
  * faulting thread replaces that page by zeroes and marks the gmem lost; any
- * other ends the process as if there were no handler. 0 or -errno.
+ * other, and a SIGBUS that somebody sent, ends the process as if there were no
+ * handler. 0 or -errno.
  */
 int gmem_catch_sigbus(void);

@@ -314,7 +314,14 @@ static const char *refuse_region(struct session *s, int error)
 	case -EEXIST:
 		return "regions overlap";
 	case -ENOSPC:
-		return "no memory slot left";
+		snprintf(s->refusal, sizeof s->refusal, "no memory slot left: a VM may have %zu here",
+			 s->config.memory.regions);
+		return s->refusal;
+	case -EDQUOT:
+		snprintf(s->refusal, sizeof s->refusal, "more memory than the %llu bytes that a VM "
+			 "may have mapped; see max-memory",
+			 (unsigned long long)s->config.memory.bytes);
+		return s->refusal;
 	case -ENOENT:
 		return "no such region";
 	default:
@@ -331,7 +338,7 @@ static const char *on_set_mem_table(struct session *s, struct msg *msg)
 	struct gmem *mem;
 	int r;
 
-	if ((r = gmem_new(&mem)) < 0)
+	if ((r = gmem_new(&mem, &s->config.memory)) < 0)
 		return refuse_region(s, r);
 	for (uint32_t i = 0; i < table->num_regions; i++) {
 		if ((r = gmem_add_region(mem, &table->regions[i], msg->fds[i])) < 0) {
@@ -348,7 +355,7 @@ static const char *on_set_mem_table(struct session *s, struct msg *msg)
 static const char *on_get_max_mem_slots(struct session *s, struct msg *msg)
 {
 	(void)msg;
-	answer_u64(s, VHOST_USER_MEM_SLOTS_MAX);
+	answer_u64(s, s->config.memory.regions);
 	return NULL;
 }
 
@@ -356,7 +363,7 @@ static const char *on_add_mem_reg(struct session *s, struct msg *msg)
 {
 	int r;
 
-	if (!s->mem && (r = gmem_new(&s->mem)) < 0)
+	if (!s->mem && (r = gmem_new(&s->mem, &s->config.memory)) < 0)
 		return refuse_region(s, r);
 	if ((r = gmem_add_region(s->mem, &msg->payload.region.region, msg->fds[0])) < 0)
 		return refuse_region(s, r);

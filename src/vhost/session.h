@@ -55,6 +55,7 @@ struct session_config {
 	uint64_t features;			/* offered, without VHOST_USER_F_PROTOCOL_FEATURES */
 	unsigned n_rings;
 	uint32_t ring_size_max;
+	struct gmem_limits memory;		/* that the front-end may share */
 };
 
 struct vring {

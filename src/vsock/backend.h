@@ -67,8 +67,8 @@ struct stream {
 	/*
 	 * Where the peer is a guest too: how many of the bytes written it has consumed,
 	 * modulo 2^32, which may change at any time and is told by an event; and how many
-	 * it may have on the way to our guest. NULL and 0 for a host program: what it has
-	 * taken is its own and no longer ours to count.
+	 * it may have on the way to our guest, from the first event on. NULL and 0 for a host
+	 * program: what it has taken is its own and no longer ours to count.
 	 */
 	const _Atomic uint32_t *consumed;
 	uint32_t peer_window;			/* bytes */
@@ -108,7 +108,9 @@ struct byte_budget *mux_budget(struct mux *mux);
  * the first does. */
 void mux_set_siblings(struct mux *mux, size_t n);
 
-/* Bytes that a connection of the guest may send ahead of its receiver. */
+/* Bytes that the guest may have on the way to another guest, which has not consumed them:
+ * twice what it may send ahead of a host program, for we hold one part of them, and the
+ * receiver the other. */
 uint32_t mux_window(const struct mux *mux);
 
 /*

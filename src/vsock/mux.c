@@ -73,7 +73,7 @@ int mux_new(struct mux **out, const struct mux_config *config)
 	mux->timer_ms[CONN_TIMER_ASK_SOON] = ASK_SOON_MS;
 	mux->timer_ms[CONN_TIMER_ASK] = ASK_MS;
 	mux->timer_ms[CONN_TIMER_ASK_LATE] = ASK_LATE_MS;
-	mux->next_port = (uint32_t)(config->hash_seed % HOST_PORT_COUNT);
+	mux->next_port = (uint32_t)(config->first_port % HOST_PORT_COUNT);
 	if (!mux->buffered || table_init(&mux->table, config->hash_seed) < 0) {
 		byte_budget_unref(mux->buffered);
 		free(mux);
@@ -105,7 +105,19 @@ void mux_set_running(struct mux *mux, bool is_running)
 
 uint32_t mux_window(const struct mux *mux)
 {
-	return mux->config.buf_alloc;
+	uint32_t size = mux->config.buf_alloc;
+
+	return size <= UINT32_MAX / 4 ? 2 * size : size;
+}
+
+static struct conn *new_conn(struct mux *mux, const struct vsock_addr *guest,
+			     const struct vsock_addr *peer, struct stream *stream)
+{
+	uint32_t window = stream->consumed ? mux_window(mux) : mux->config.buf_alloc;
+	struct conn *c = conn_new(guest, peer, stream, window, mux->buffered);
+
+	mux->n_conns += c != NULL;
+	return c;
 }
 
 struct byte_budget *mux_budget(struct mux *mux)
@@ -347,13 +359,11 @@ static int on_request(struct mux *mux, const struct pkt *pkt, uint64_t now_ms)
 	r = b->ops->connect(b, &pkt->src, &pkt->dst, &stream);
 	if (r < 0)
 		return r;
-	c = conn_new(&pkt->src, &pkt->dst, stream, mux->config.buf_alloc,
-		     mux->buffered);
+	c = new_conn(mux, &pkt->src, &pkt->dst, stream);
 	if (!c) {
 		stream->ops->close(stream, false);
 		return -ENOMEM;
 	}
-	mux->n_conns++;
 	table_add(&mux->table, c);
 	conn_begin_connecting(c, pkt);
 	if (r == 0)
@@ -584,11 +594,10 @@ static int connect_guest(struct mux *mux, struct stream *stream, const struct vs
 			 enum share share, uint32_t port, uint64_t now_ms)
 {
 	struct vsock_addr guest = { mux->config.guest_cid, port };
-	struct conn *c = conn_new(&guest, peer, stream, mux->config.buf_alloc, mux->buffered);
+	struct conn *c = new_conn(mux, &guest, peer, stream);
 
 	if (!c)
 		return -ENOMEM;
-	mux->n_conns++;
 	shares_take(&mux->shares, c, share);
 	table_add(&mux->table, c);
 	conn_begin_requested(c);

@@ -47,7 +47,9 @@ struct mux_config {
 	uint32_t max_conns;
 	uint64_t max_buffered;			/* bytes, of all connections together */
 	uint32_t connect_ms, request_ms, linger_ms, closing_ms;	/* how long timers run */
-	uint64_t hash_seed;			/* a number that the guest does not know */
+	uint64_t hash_seed;			/* a number that the guest does not know ... */
+	uint64_t first_port;			/* ... and another one, which it gets to know: host
+						   programs call from ports behind it */
 	const char *tag;			/* for log lines; borrowed */
 	struct mux_scratch *scratch;		/* borrowed */
 	/* There is something to do: take a turn soon. From any function below. */

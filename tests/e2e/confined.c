@@ -3,13 +3,129 @@
 #include "e2e/confined.h"
 
 #include <dirent.h>
+#include <fcntl.h>
+#include <sched.h>
 #include <seccomp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <linux/capability.h>
+
+#ifndef OPEN_TREE_CLONE				/* glibc before 2.36 */
+#define OPEN_TREE_CLONE		1
+#define MOVE_MOUNT_F_EMPTY_PATH	4
+#endif
+
+/* ---- what the kernel has ---- */
+
+static bool write_file(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY | O_CLOEXEC);
+	bool done = fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text);
+
+	if (fd >= 0)
+		close(fd);
+	return done;
+}
+
+static bool become_ourselves(uid_t uid, gid_t gid)
+{
+	char uids[32], gids[32];
+
+	snprintf(uids, sizeof uids, "%u %u 1", uid, uid);
+	snprintf(gids, sizeof gids, "%u %u 1", gid, gid);
+	return write_file("/proc/self/setgroups", "deny") &&
+		write_file("/proc/self/uid_map", uids) && write_file("/proc/self/gid_map", gids);
+}
+
+/* A tree of one folder, as the sandbox makes one. */
+static bool can_change_root(void)
+{
+	int tree = (int)syscall(SYS_open_tree, AT_FDCWD, "/tmp", OPEN_TREE_CLONE);
+
+	return tree >= 0 && mount("none", "/tmp", "tmpfs", 0, NULL) == 0 && chdir("/tmp") == 0 &&
+		mkdir("tmp", 0700) == 0 &&
+		syscall(SYS_move_mount, tree, "", AT_FDCWD, "tmp", MOVE_MOUNT_F_EMPTY_PATH) == 0 &&
+		(syscall(SYS_pivot_root, ".", ".") == 0 || errno == EINVAL);
+}
+
+static const char *enter_namespace(void)
+{
+	uid_t uid = geteuid();
+	gid_t gid = getegid();
+
+	if (unshare(CLONE_NEWNS) == 0)
+		return NULL;
+	if (errno != EPERM)
+		return "no mount namespaces";
+	if (unshare(CLONE_NEWUSER | CLONE_NEWNS) < 0)
+		return "no user namespaces";
+	return become_ourselves(uid, gid) ? NULL : "no user namespaces of one's own";
+}
+
+/* In a process that ends with it. */
+static const char *find_lack(void)
+{
+	struct __user_cap_header_struct hdr = { _LINUX_CAPABILITY_VERSION_3, 0 };
+	struct __user_cap_data_struct none[2] = { { 0 } };
+	const char *lack = enter_namespace();
+
+	if (lack)
+		return lack;
+	if (mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL) < 0)
+		return "no mounts in a namespace of one's own";
+	if (!can_change_root())
+		return "no file tree of one's own";
+	if (syscall(SYS_landlock_create_ruleset, NULL, 0, 1) < 1)
+		return "no landlock";
+	if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, NULL) == 0 || errno != EFAULT)
+		return "no system call filters";
+	if (syscall(SYS_capset, &hdr, none) < 0)
+		return "capabilities cannot be given up";
+	return NULL;
+}
+
+const char *confined_lack(void)
+{
+	static char text[128];
+	int ends[2];
+	ssize_t n;
+	pid_t pid;
+
+	must(pipe2(ends, O_CLOEXEC) == 0);
+	pid = fork();
+	must(pid >= 0);
+	if (pid == 0) {
+		const char *lack = find_lack();
+
+		if (lack)
+			dprintf(ends[1], "%s: %s", lack, strerror(errno));
+		_exit(0);
+	}
+	close(ends[1]);
+	n = read(ends[0], text, sizeof text - 1);
+	text[n > 0 ? n : 0] = '\0';
+	close(ends[0]);
+	must(waitpid(pid, NULL, 0) == pid);
+	return *text ? text : NULL;
+}
+
+void confined_skip_without(const char *lack)
+{
+	if (!lack)
+		return;
+	printf("1..0 # SKIP %s\n", lack);
+	exit(EXIT_SUCCESS);
+}
+
+/* ---- the daemon as the kernel sees it ---- */
 
 const char *confined_status(const char *task, const char *key)
 {
@@ -57,6 +173,14 @@ unsigned confined_for_each_thread(void (*check)(const char *task))
 	return n;
 }
 
+bool confined_can_look(void)
+{
+	char root[64];
+
+	snprintf(root, sizeof root, "/proc/%d/root", (int)vhd.pid);
+	return access(root, X_OK) == 0;
+}
+
 bool confined_sees(const char *path)
 {
 	char through[256];
@@ -78,6 +202,24 @@ void confined_check_log_is_empty(void)
 
 	ck_assert_str_eq(log, "");
 	free(log);
+}
+
+void confined_take_away_if(int call, uint64_t bits, int error)
+{
+	scmp_filter_ctx filter = seccomp_init(SCMP_ACT_ALLOW);
+
+	must(filter);
+	must(seccomp_rule_add(filter, SCMP_ACT_ERRNO((unsigned)error), call, 1,
+			      SCMP_A0(SCMP_CMP_MASKED_EQ, bits, bits)) == 0);
+	must(seccomp_load(filter) == 0);
+	seccomp_release(filter);
+}
+
+int confined_landlock_abi(void)
+{
+	long abi = syscall(SYS_landlock_create_ruleset, NULL, 0, 1 /* VERSION */);
+
+	return abi > 0 ? (int)abi : 0;
 }
 
 void confined_take_away(int call, int error)

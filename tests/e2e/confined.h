@@ -11,17 +11,30 @@
 
 #define COUNT(array) (sizeof (array) / sizeof *(array))
 
+/* Why the sandbox cannot be whole here, for this user; NULL: it can. The kernel is
+ * asked, not the daemon, whose fault would go unseen. */
+const char *confined_lack(void);
+/* Then the program ends here, skipped with that reason. */
+void confined_skip_without(const char *lack);
+
 /* Line @key of /proc's status of thread @task (NULL: the main one), behind the
  * blanks; valid until the next call. */
 const char *confined_status(const char *task, const char *key);
 /* Each thread that is ours: a sanitizer's own was there before the sandbox. How
  * many they were. */
 unsigned confined_for_each_thread(void (*check)(const char *task));
-/* Is @path, absolute, there for the daemon? */
+/* Is @path, absolute, there for the daemon? Who may not look over its shoulder, as
+ * ordinary users may not once it is in the sandbox, cannot tell. */
+bool confined_can_look(void);
 bool confined_sees(const char *path);
 
 void confined_check_log(const char *text);	/* somewhere in the daemon's log */
 void confined_check_log_is_empty(void);
 
-/* From here on @call fails, in this process and its children. */
+/* From here on @call fails, in this process and its children; the other one only where
+ * @bits are set in its first argument. */
 void confined_take_away(int call, int error);
+void confined_take_away_if(int call, uint64_t bits, int error);
+
+/* What this kernel's landlock can do, by its ABI; 0: there is none. */
+int confined_landlock_abi(void);

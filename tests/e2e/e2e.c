@@ -5,12 +5,14 @@
 #include "e2e/e2e.h"
 
 #include <dirent.h>
-#include <ftw.h>
+#include <fcntl.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
+
+#include "support/scratch.h"
 
 struct daemon vhd;
 struct driver vm;
@@ -52,6 +54,21 @@ void e2e_start(const char *const *extra, const struct driver_options *opt)
 {
 	daemon_start(&vhd, extra);
 	driver_up(&vm, vhd.socket, opt);
+}
+
+static int our_pids = -1;
+
+bool e2e_leave_pids(void)
+{
+	our_pids = open("/proc/self/ns/pid", O_RDONLY | O_CLOEXEC);
+	must(our_pids >= 0);
+	return unshare(CLONE_NEWPID) == 0;
+}
+
+void e2e_return_to_pids(void)
+{
+	must(setns(our_pids, CLONE_NEWPID) == 0);
+	close(our_pids);
 }
 
 struct pair e2e_guest_connects(struct driver *d, const char *uds)
@@ -157,29 +174,17 @@ static void show_logs(const char *root)
 		closedir(dir);
 }
 
-static int on_entry(const char *path, const struct stat *st, int type,
-		    struct FTW *ftw)
-{
-	(void)st, (void)type, (void)ftw;
-	return remove(path);
-}
-
 int e2e_run(Suite *s)
 {
-	char root[] = "/tmp/vhost-vsock-XXXXXX";
 	SRunner *sr = srunner_create(s);
 	int failed;
 
-	/* Nobody but root may count the descriptors of a process in the sandbox. */
-	if (geteuid() != 0)
-		setenv("TEST_SANDBOX", "off", 0);
-	if (!mkdtemp(root) || setenv("TMPDIR", root, 1) < 0)
-		return EXIT_FAILURE;
+	scratch_begin();
 	srunner_set_tap(sr, "-");
 	srunner_run_all(sr, CK_SILENT);
 	failed = srunner_ntests_failed(sr);
 	srunner_free(sr);
-	show_logs(root);
-	nftw(root, on_entry, 16, FTW_DEPTH | FTW_PHYS);
+	show_logs(scratch_path());
+	scratch_end();
 	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
 }

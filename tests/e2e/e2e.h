@@ -47,6 +47,10 @@ void e2e_teardown(void);
 /* A daemon with further options and a VM on it, from the bare fixture. */
 void e2e_start(const char *const *extra, const struct driver_options *opt);
 
+/* The next child, and none after it, is process 1 of a PID namespace. False: not root. */
+bool e2e_leave_pids(void);
+void e2e_return_to_pids(void);
+
 /* Connects at PORT, in either direction; listeners are made as needed. */
 struct pair e2e_guest_connects(struct driver *d, const char *uds);
 struct pair e2e_host_connects(struct driver *d, const char *uds);

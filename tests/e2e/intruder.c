@@ -1,16 +1,19 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Loaded into the daemon, in the place of recv(): see intruder.h. */
+/* Loaded into the daemon, in the place of recv() and syscall(): see intruder.h. */
 #include "e2e/intruder.h"
 
+#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/vm_sockets.h>
 #include <pthread.h>
 #include <stdbool.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdarg.h>
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
@@ -20,7 +23,32 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
+
+#include <linux/vm_sockets.h>
+
+static long (*real_syscall)(long nr, ...);
+
+__attribute__((constructor)) static void begin(void)
+{
+	real_syscall = (long (*)(long, ...))dlsym(RTLD_NEXT, "syscall");
+}
+
+long syscall(long nr, ...)
+{
+	const char *abi = getenv(INTRUDER_LANDLOCK);
+	long args[6];
+	va_list ap;
+
+	va_start(ap, nr);
+	for (int i = 0; i < 6; i++)
+		args[i] = va_arg(ap, long);
+	va_end(ap);
+	if (abi && nr == SYS_landlock_create_ruleset && !args[0])
+		return atol(abi);
+	return real_syscall(nr, args[0], args[1], args[2], args[3], args[4], args[5]);
+}
 
 static long act_open(const char *path)
 {
@@ -47,6 +75,23 @@ static long act_fork(const char *what)
 	if (pid == 0)
 		syscall(SYS_exit_group, 0);
 	return pid;
+}
+
+static atomic_bool unlink_hangs;
+
+/* No signal but SIGKILL gets it out, as in a file system that does not answer. */
+static long act_hang(const char *what)
+{
+	static const char said[] = "hangs\n";
+	sigset_t all;
+
+	atomic_store(&unlink_hangs, strcmp(what, "unlink") == 0);
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, NULL);
+	write(STDERR_FILENO, said, sizeof said - 1);
+	for (;;)
+		syscall(SYS_nanosleep, &(struct timespec){ .tv_sec = 1000 }, NULL);
+	return 0;
 }
 
 static long act_clone3(const char *what)
@@ -158,6 +203,31 @@ static long act_dumpable(const char *what)
 	return syscall(SYS_prctl, 4 /* PR_SET_DUMPABLE */, 1, 0, 0, 0);
 }
 
+static long act_prctl(const char *what)
+{
+	(void)what;
+	return syscall(SYS_prctl, 15 /* PR_SET_NAME */, "worker", 0, 0, 0);
+}
+
+static long act_fcntl(const char *what)
+{
+	struct flock lock = { .l_type = F_RDLCK };
+
+	if (strcmp(what, "dup") == 0)
+		return syscall(SYS_fcntl, 2, F_DUPFD, 0);
+	if (strcmp(what, "setfd") == 0)
+		return syscall(SYS_fcntl, 2, F_SETFD, 0);
+	if (strcmp(what, "lock") == 0)
+		return syscall(SYS_fcntl, 2, F_GETLK, &lock);
+	return syscall(SYS_fcntl, 2, strcmp(what, "getfl") == 0 ? F_GETFL : F_GETFD);
+}
+
+static long act_ioctl(const char *what)
+{
+	(void)what;
+	return syscall(SYS_ioctl, 2, 0x5401 /* TCGETS */, NULL);
+}
+
 static void *do_nothing(void *arg)
 {
 	return arg;
@@ -186,6 +256,8 @@ static const struct {
 	{ "ptrace", act_ptrace }, { "mmap", act_mmap }, { "mprotect", act_mprotect },
 	{ "mount", act_mount }, { "unshare", act_unshare }, { "chroot", act_chroot },
 	{ "setuid", act_setuid }, { "dumpable", act_dumpable }, { "thread", act_thread },
+	{ "prctl", act_prctl }, { "fcntl", act_fcntl }, { "ioctl", act_ioctl },
+	{ "hang", act_hang },
 };
 
 static int obey(char *order)
@@ -218,6 +290,14 @@ static bool is_order(int fd, const void *bytes, ssize_t n, bool is_peek)
 	send(fd, answer, (size_t)len, MSG_NOSIGNAL);
 	errno = ECONNRESET;			/* and that is all for the daemon */
 	return true;
+}
+
+/* This one a signal gets out: the kernel lets a fatal one. */
+int unlink(const char *path)
+{
+	while (atomic_load(&unlink_hangs))
+		syscall(SYS_nanosleep, &(struct timespec){ .tv_sec = 1000 }, NULL);
+	return unlinkat(AT_FDCWD, path, 0);
 }
 
 ssize_t recv(int fd, void *bytes, size_t size, int flags)

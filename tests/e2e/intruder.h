@@ -4,7 +4,11 @@
  * it and takes orders. A host client that says "TRY <act> [<what>]\n" instead of
  * a CONNECT line makes the worker itself do that act, and is answered
  * "<errno>\n", 0 for success; unless the worker dies of it.
+ *
+ * It also makes the kernel look older: landlock as of the ABI that the environment
+ * names.
  */
 #pragma once
 
 #define INTRUDER_ORDER	"TRY "
+#define INTRUDER_LANDLOCK "INTRUDER_LANDLOCK"

@@ -258,6 +258,23 @@ START_TEST(client_says_nothing)
 }
 END_TEST
 
+/* A person who types, a program under a debugger, may need longer; a test, less. */
+START_TEST(client_says_nothing_for_as_long_as_told)
+{
+	const char *const options[] = { "--handshake-timeout", "0.25", NULL };
+	int64_t began;
+	int fd;
+
+	e2e_start(options, NULL);
+	began = now_ms();
+	fd = host_connect(vhd.uds);
+	ck_assert(host_is_closed(fd, DEADLINE_MS));
+	ck_assert_int_ge(now_ms() - began, 200);
+	ck_assert_int_lt(now_ms() - began, 8000);
+	expect_once("no \"CONNECT <port>\" line for 0.25 s");
+}
+END_TEST
+
 /* QEMU without share=on: rings, and not one region; or an empty table. */
 START_TEST(memory_is_not_shared)
 {
@@ -336,6 +353,7 @@ int main(void)
 	tcase_add_test(tc, guest_does_not_answer);
 	tcase_add_loop_test(tc, client_says_something_else, 0, N(clients));
 	tcase_add_test(tc, client_says_nothing);
+	tcase_add_test(bare, client_says_nothing_for_as_long_as_told);
 	tcase_add_loop_test(tc, memory_is_not_shared, 0, 2);
 	tcase_add_test(tc, memory_cannot_be_mapped);
 	tcase_add_test(bare, trace_shows_packets);

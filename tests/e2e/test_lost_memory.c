@@ -8,10 +8,11 @@
  * of the same VM finds all well.
  */
 #include <fcntl.h>
-#include <linux/falloc.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
+
+#include <linux/falloc.h>
 
 #include "e2e/bystander.h"
 

@@ -30,7 +30,7 @@ static void setup(void)
 static void setup_tight(void)
 {
 	static const char *const groups[] = {
-		"default,max-buffered=100000,tx-buffer-size=65536", "default",
+		"default,max-buffered=160000,tx-buffer-size=65536", "default",
 	};
 
 	e2e_setup_bare();

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -73,7 +74,7 @@ END_TEST
 
 /* ---- one bad VM ---- */
 
-enum in_the_way { NO_FOLDER, OTHER_FILE, LISTENER };
+enum in_the_way { NO_FOLDER, OTHER_FILE, OTHER_FILE_BESIDE, LISTENER };
 
 static const struct {
 	enum in_the_way what;
@@ -84,6 +85,8 @@ static const struct {
 	{ NO_FOLDER, true, "No such file or directory" },
 	{ OTHER_FILE, false, "a file that is not a socket is in the way" },
 	{ OTHER_FILE, true, "a file that is not a socket is in the way" },
+	{ OTHER_FILE_BESIDE, false, "/bad~: a file that is not a socket is in the way" },
+	{ OTHER_FILE_BESIDE, true, "/bad~: a file that is not a socket is in the way" },
 	{ LISTENER, false, "somebody listens there already" },
 	{ LISTENER, true, "somebody listens there already" },
 };
@@ -96,8 +99,11 @@ static int make_bad_path(enum in_the_way what, char *path, size_t size)
 	path_in(path, size, what == NO_FOLDER ? "no/folder" : "bad");
 	if (what == NO_FOLDER)
 		return -1;
-	if (what == OTHER_FILE) {
-		fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+	if (what == OTHER_FILE || what == OTHER_FILE_BESIDE) {
+		char file[160];
+
+		snprintf(file, sizeof file, "%s%s", path, what == OTHER_FILE ? "" : "~");
+		fd = open(file, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
 	} else {
 		struct sockaddr_un at = { .sun_family = AF_UNIX };
 
@@ -122,7 +128,9 @@ static void make_bad_vm(char *words, size_t size, int i, const char *bad)
 START_TEST(one_bad_vm_is_left_out)
 {
 	char good[384], words[384], bad[128], fine[128], *log;
-	const char *const args[] = { "--vm", words, "--vm", good, NULL };
+	const char *const args[] = {
+		"--vm", words, "--vm", good, "--log-level=info", "--threads=1", NULL,
+	};
 	int fd = make_bad_path(bad_cases[_i].what, bad, sizeof bad);
 
 	make_bad_vm(words, sizeof words, _i, bad);
@@ -136,8 +144,9 @@ START_TEST(one_bad_vm_is_left_out)
 	ck_assert_int_eq(access(fine, F_OK), -1);
 	log = daemon_log(&vhd);
 	ck_assert_msg(strstr(log, bad_cases[_i].says) != NULL, "%s", log);
-	ck_assert_msg(strstr(log, "vm 4 is left out") != NULL, "%s", log);
+	ck_assert_msg(strstr(log, " error main: vm 4 is left out: ") != NULL, "%s", log);
 	free(log);
+	ck_assert(daemon_wait_log(&vhd, " main: serving 1 of 2 VMs with 1 worker\n"));
 	if (fd >= 0)
 		close(fd);
 }
@@ -169,7 +178,7 @@ START_TEST(the_only_vm_is_bad)
 	ck_assert_int_eq(daemon_wait_exit(&vhd, DEADLINE_MS), 1);
 	log = daemon_log(&vhd);
 	ck_assert_msg(strstr(log, bad_cases[_i].says) != NULL, "%s", log);
-	ck_assert(!strstr(log, "left out"));
+	ck_assert_msg(strstr(log, " error main: vm 4 is left out: ") != NULL, "%s", log);
 	free(log);
 	if (fd >= 0)
 		close(fd);
@@ -333,6 +342,142 @@ START_TEST(one_guest_does_not_take_anothers_descriptors)
 }
 END_TEST
 
+/* ---- address space ---- */
+
+enum { SPARSE_REGIONS = 70 };
+#define TIB	(UINT64_C(1) << 40)
+
+/* A file of which nothing is there, as a region. */
+static struct guest_region sparse_region(uint64_t gpa, uint64_t size)
+{
+	struct guest_region r = {
+		.gpa = gpa, .size = size, .uaddr = gpa, .fd = memfd_create("sparse", MFD_CLOEXEC),
+	};
+
+	must(r.fd >= 0 && ftruncate(r.fd, (off_t)size) == 0);
+	return r;
+}
+
+/* Negotiates, so that each request is answered. */
+static void share_nothing_yet(struct frontend *fe, const char *socket)
+{
+	const struct guest none = { .n_regions = 0 };
+	struct vring rings[VSOCK_NUM_QUEUES] = { { .num = 0 } };
+	struct start_habits habits = START_CLOUD_HYPERVISOR;
+
+	habits.n_queues = 0;
+	must(frontend_connect(fe, socket));
+	must(frontend_start(fe, &none, rings, &habits, UINT64_MAX) == 0);
+}
+
+/* CID 3, with @further keys, and CID 4, whose socket is told. */
+static void spawn_two(const char *further, char *socket, size_t size)
+{
+	char a[384], b[384], uds[128];
+	const char *const args[] = { "--vm", a, "--vm", b, NULL };
+
+	path_in(socket, size, "vm4.sock");
+	path_in(uds, sizeof uds, "vm4.vsock");
+	snprintf(a, sizeof a, "guest-cid=3,socket=%s,uds-path=%s%s", vhd.socket, vhd.uds, further);
+	snprintf(b, sizeof b, "guest-cid=4,socket=%s,uds-path=%s", socket, uds);
+	daemon_spawn(&vhd, args);
+	ck_assert(daemon_wait_listening(&vhd, uds));
+}
+
+/* As much as it is allowed; that is less than all there is. */
+START_TEST(one_front_end_does_not_take_all_address_space)
+{
+	struct driver_options options = { .cid = 4 };
+	struct frontend greedy = { .sock = -1 };
+	struct driver other = { 0 };
+	struct guest_region r;
+	char socket[128];
+	int n = 0, i;
+
+	if (IS_SANITIZED)			/* which have other plans for it */
+		return;
+	spawn_two("", socket, sizeof socket);
+	share_nothing_yet(&greedy, vhd.socket);
+	r = sparse_region(0, 2 * TIB);
+	for (i = 0; i < SPARSE_REGIONS; i++, r.gpa += r.size, r.uaddr += r.size)
+		n += frontend_add_mem_reg(&greedy, &r) == 0;
+	ck_assert_int_ge(n, 1);
+	ck_assert_int_lt(n, SPARSE_REGIONS);
+	ck_assert(daemon_wait_log(&vhd, "bytes that a VM may have mapped; see max-memory"));
+	close(r.fd);
+
+	driver_up(&other, socket, &options);	/* the other one's share is there */
+	r = sparse_region(TIB, TIB);
+	ck_assert_int_eq(frontend_add_mem_reg(&other.fe, &r), 0);
+	close(r.fd);
+	driver_deinit(&other);
+	ck_assert_int_eq(frontend_get_queue_num(&greedy, &(uint64_t){ 0 }), 0);
+	frontend_close(&greedy);
+}
+END_TEST
+
+/* _i: a limit of its own; one that leaves too little for the other. */
+START_TEST(max_memory_as_told)
+{
+	struct frontend fe = { .sock = -1 };
+	char socket[128], further[64];
+	struct guest_region r;
+	uint64_t max = _i ? UINT64_C(1) << 50 : 1 << 20;
+
+	snprintf(further, sizeof further, ",max-memory=%llu", (unsigned long long)max);
+	spawn_two(further, socket, sizeof socket);
+	ck_assert_int_eq(daemon_has_logged(&vhd, "warn main: max-memory: all VMs together may map "
+					   "more than"), _i);
+	share_nothing_yet(&fe, vhd.socket);
+	r = sparse_region(0, (1 << 20) + 1);
+	ck_assert_int_eq(frontend_add_mem_reg(&fe, &r), !_i);
+	r.size = 1 << 20;
+	r.gpa = 1 << 24;
+	ck_assert_int_eq(frontend_add_mem_reg(&fe, &r), 0);
+	close(r.fd);
+	frontend_close(&fe);
+}
+END_TEST
+
+/* ---- the log ---- */
+
+enum { NOISE = 1000 };
+
+/* A packet from somebody else's address: dropped, with a line. */
+static void send_strange_packet(struct driver *d)
+{
+	struct driver_pkt pkt = driver_pkt(d, VSOCK_OP_RW, 1, PORT);
+
+	pkt.src_cid = 99;
+	ck_assert(driver_send(d, &pkt, NULL));
+}
+
+/* One guest's noise is cut; another's first line is there all the same. */
+START_TEST(noisy_guest_silences_nobody)
+{
+	struct driver_options options = { .cid = 4 };
+	struct driver other = { 0 };
+	char socket[128], *log;
+	int n = 0;
+
+	spawn_two("", socket, sizeof socket);
+	driver_up(&vm, vhd.socket, NULL);
+	driver_up(&other, socket, &options);
+	for (int i = 0; i < NOISE; i++)
+		send_strange_packet(&vm);
+	ck_assert(driver_flush(&vm));
+	send_strange_packet(&other);
+	ck_assert(daemon_wait_log(&vhd, " warn vm 4: packet from cid 99 dropped\n"));
+	log = daemon_log(&vhd);
+	for (const char *at = log; (at = strstr(at, " warn vm 3: packet from cid 99 ")); at++)
+		n++;
+	ck_assert_int_ge(n, 1);
+	ck_assert_int_le(n, NOISE / 2);
+	free(log);
+	driver_deinit(&other);
+}
+END_TEST
+
 /* ---- what many cost ---- */
 
 static void write_config(const char *path, unsigned n)
@@ -370,9 +515,19 @@ static unsigned count_cpus(void)
 	return (unsigned)CPU_COUNT(&set);
 }
 
+static uint64_t max_maps(void)
+{
+	FILE *f = fopen("/proc/sys/vm/max_map_count", "re");
+	unsigned long n = 0;
+
+	must(f && fscanf(f, "%lu", &n) == 1);
+	fclose(f);
+	return n;
+}
+
 START_TEST(a_thousand_vms)
 {
-	uint64_t rss_of_one, wakeups;
+	uint64_t rss_of_one, wakeups, slots;
 	struct daemon_usage usage;
 	char last[128];
 
@@ -385,13 +540,17 @@ START_TEST(a_thousand_vms)
 	driver_up(&vm, last, &(struct driver_options){ .cid = 3 + MANY - 1 });
 	snprintf(last, sizeof last, "%s/u%u", vhd.dir, MANY - 1);
 	e2e_close(e2e_guest_connects(&vm, last));
+	ck_assert_int_eq(frontend_get_max_mem_slots(&vm.fe, &slots), 0);
+	ck_assert_uint_ge(slots, 8);		/* for all of them there are mappings */
+	ck_assert_uint_le(slots * MANY, max_maps());
 	usage = daemon_usage(&vhd);
 	ck_assert_uint_le(usage.threads, count_cpus() + 2);
 	ck_assert_uint_le(usage.rss_bytes, rss_of_one + MANY * (uint64_t)RSS_PER_VM);
 	driver_detach(&vm);
 	wakeups = daemon_usage(&vhd).wakeups;
 	ck_assert(!deadline_poll(vhd.pidfd, POLLIN, deadline_in(QUIET_MS)));
-	ck_assert_uint_le(daemon_usage(&vhd).wakeups, wakeups + 2);	/* the detach itself */
+	/* The detach itself, of which the worker's watchdog is told, and its last looks. */
+	ck_assert_uint_le(daemon_usage(&vhd).wakeups, wakeups + 5);
 }
 END_TEST
 
@@ -431,6 +590,11 @@ int main(void)
 	tcase_add_test(tc, connections_beyond_the_limit_are_refused);
 	tcase_add_test(tc, buffers_beyond_the_limit_are_refused);
 	tcase_add_test(tc, one_guest_does_not_take_anothers_descriptors);
+	tc = e2e_case(s, "memory", e2e_setup_bare, 60);
+	tcase_add_test(tc, one_front_end_does_not_take_all_address_space);
+	tcase_add_loop_test(tc, max_memory_as_told, 0, 2);
+	tc = e2e_case(s, "log", e2e_setup_bare, 60);
+	tcase_add_test(tc, noisy_guest_silences_nobody);
 	tc = e2e_case(s, "cost", e2e_setup_bare, 120);
 	tcase_add_test(tc, a_thousand_vms);
 	tcase_add_loop_test(tc, threads_as_told, 0, 4);

@@ -19,6 +19,7 @@
 
 #include "e2e/e2e.h"
 #include "faults/scenario.h"
+#include "support/scratch.h"
 
 enum { DENSE = 64, JOBS = 3 };
 
@@ -237,6 +238,7 @@ int main(int argc, char **argv)
 	static struct tally tallies[N_ROWS];
 	int n_failed = 0;
 
+	scratch_begin();
 	for (int i = 0; i < JOBS; i++)
 		job_init(&jobs[i]);
 	leave_room_for_setrlimit();
@@ -255,5 +257,6 @@ int main(int argc, char **argv)
 		fflush(stdout);
 	}
 	print_table(tallies);
+	scratch_end();
 	return n_failed ? EXIT_FAILURE : EXIT_SUCCESS;
 }

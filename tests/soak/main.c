@@ -21,6 +21,7 @@
 #include "support/deadline.h"
 #include "support/must.h"
 #include "support/sanitized.h"
+#include "support/scratch.h"
 
 enum { ROUND_STEPS = 6000, ROUNDS_PER_LIFE = 4 };
 
@@ -40,6 +41,7 @@ static void on_must(const char *file, int line, const char *text)
 	world_print_log();
 	fflush(stdout);
 	daemon_deinit(&world.daemon);
+	scratch_end();
 	exit(EXIT_FAILURE);
 }
 
@@ -128,6 +130,7 @@ int main(int argc, char **argv)
 	int64_t started_ms = now_ms(), deadline = deadline_in((int)r.seconds * 1000);
 	unsigned rounds = 0;
 
+	scratch_begin();
 	must_hook = on_must;
 	if (IS_SANITIZED)
 		soak_patience_ms *= 3;
@@ -146,6 +149,7 @@ int main(int argc, char **argv)
 	}
 	world_empty();
 	world_deinit();
+	scratch_end();
 	print_counts(started_ms);
 	printf("ok 1 - soak: seed %llu\n", (unsigned long long)r.world.seed);
 	return EXIT_SUCCESS;

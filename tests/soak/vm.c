@@ -72,7 +72,8 @@ void vm_print(const struct vm *v)
 	printf("# vm %u: cid %u, life %u, state %d%s; like %s, features %#llx, queues of %u, "
 	       "RX %u bytes shape %d, TX shape %d, credit %u, %s\n", v->index,
 	       (unsigned)v->cid, v->n_lives, (int)v->state, v->hold_until ? ", holds RX" : "",
-	       o->habits->name, (unsigned long long)v->d.fe.features, (unsigned)o->queue_size,
+	       o->habits ? o->habits->name : "none yet",
+	       (unsigned long long)v->d.fe.features, (unsigned)o->queue_size,
 	       (unsigned)o->rx_buf_len, (int)o->rx_shape, (int)o->tx_shape,
 	       (unsigned)o->buf_alloc, v->sleeps ? "sleeps" : "polls");
 	if (v == current)

@@ -5,7 +5,9 @@
  * else is ever signalled.
  *
  * The binary's path comes from the environment: VHOST_DEVICE_VSOCK. So may a mode
- * for --sandbox: TEST_SANDBOX (say "off" for valgrind, or to write coverage data).
+ * for --sandbox: TEST_SANDBOX (say "off" for valgrind, or to write coverage data; empty
+ * for the daemon's default). Without it the sandbox is on, save where nobody may count
+ * the descriptors of a process in it: ordinary users before Linux 6.2.
  */
 #pragma once
 
@@ -14,16 +16,21 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#define DAEMON_FDS_UNKNOWN	UINT32_MAX
+
 struct daemon {
 	pid_t pid;				/* 0: not running */
 	int pidfd;
 	char dir[64];
 	char socket[96], uds[96];		/* of the one VM of daemon_start() */
 	char log[96];				/* its standard error */
+	bool can_count_fds;			/* also in the sandbox; asked for before a test unshares */
+	void (*prepare)(void);			/* what its launcher does last, in the child; or NULL */
 };
 
 struct daemon_usage {
-	unsigned fds, threads;			/* without those of a sanitizer */
+	unsigned fds;				/* or DAEMON_FDS_UNKNOWN */
+	unsigned threads;			/* without those of a sanitizer */
 	uint64_t rss_bytes, cpu_ms;
 	uint64_t wakeups;			/* voluntary context switches, all threads */
 };
@@ -47,6 +54,8 @@ int daemon_stop(struct daemon *d, int ms);
 void daemon_kill(struct daemon *d);
 bool daemon_is_running(struct daemon *d);
 
+/* May we count the descriptors of a daemon in the sandbox? */
+bool daemon_can_count_fds(void);
 struct daemon_usage daemon_usage(const struct daemon *d);
 /* Waits until it has no more than @fds descriptors open; false at the deadline. */
 bool daemon_wait_fds(const struct daemon *d, unsigned fds, int ms);

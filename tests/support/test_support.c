@@ -1,15 +1,23 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * The test support itself: patterns, guest memory, the driver's side of a ring
- * with the device's side played by hand, and messages over a socket pair.
+ * with the device's side played by hand, messages over a socket pair, and what is
+ * left of a program that is killed.
  */
 #include <check.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
+#include "support/deadline.h"
 #include "support/frontend.h"
+#include "support/must.h"
 #include "support/pattern.h"
+#include "support/scratch.h"
 #include "support/vring.h"
 
 START_TEST(pattern_names_the_first_wrong_byte)
@@ -136,6 +144,53 @@ START_TEST(frontend_takes_only_a_proper_reply)
 }
 END_TEST
 
+/* Its folder has files, and it has a child that waits for ever. */
+static _Noreturn void run_victim(int tell)
+{
+	char file[64];
+	pid_t pid;
+
+	scratch_begin();
+	snprintf(file, sizeof file, "%s/file", scratch_path());
+	must(open(file, O_CREAT | O_WRONLY | O_CLOEXEC, 0600) >= 0);
+	pid = fork();
+	must(pid >= 0);
+	if (pid)
+		dprintf(tell, "%s", scratch_path());
+	for (;;)
+		pause();
+}
+
+/* Nothing can catch SIGKILL: the leash is the kernel's, and who removes the folder has
+ * been there from its start. Each of them has the pipe open while it lives. */
+START_TEST(nothing_outlives_a_killed_program)
+{
+	char path[64] = "";
+	int ends[2];
+	pid_t pid;
+
+	must(pipe2(ends, O_CLOEXEC) == 0);
+	pid = fork();
+	must(pid >= 0);
+	if (pid == 0)
+		run_victim(ends[1]);
+	close(ends[1]);
+	ck_assert_int_gt(read(ends[0], path, sizeof path - 1), 0);
+	ck_assert_int_eq(access(path, F_OK), 0);
+	ck_assert_int_eq(kill(pid, SIGKILL), 0);
+	for (int64_t deadline = deadline_in(DEADLINE_MS); ; ) {
+		char c[64];
+
+		ck_assert(deadline_poll(ends[0], POLLIN, deadline));
+		if (read(ends[0], c, sizeof c) == 0)
+			break;
+	}
+	ck_assert_int_ne(access(path, F_OK), 0);
+	close(ends[0]);
+	must(waitpid(pid, NULL, 0) == pid);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("support");
@@ -149,6 +204,8 @@ int main(void)
 	tcase_add_test(tc, vring_wraps_its_index);
 	tcase_add_test(tc, vring_kicks_only_when_the_event_is_passed);
 	tcase_add_test(tc, frontend_takes_only_a_proper_reply);
+	tcase_add_test(tc, nothing_outlives_a_killed_program);
+	tcase_set_timeout(tc, 30);
 	srunner_set_tap(sr, "-");
 	srunner_run_all(sr, CK_SILENT);
 	failed = srunner_ntests_failed(sr);

@@ -12,6 +12,9 @@
 #include <unistd.h>
 
 #include "config/plan.h"
+#include "support/scratch.h"
+
+mode_t config_run_umask = 022;
 
 /* Standard output or error, caught in a memfd. */
 struct capture {
@@ -75,6 +78,8 @@ static void describe_vm(FILE *to, const struct vm_plan *vm, const struct plan *p
 		fprintf(to, " max=%" PRIu32, vm->max_connections);
 	if (vm->max_buffered != 256 << 20)
 		fprintf(to, " buffered=%" PRIu64, vm->max_buffered);
+	if (vm->max_memory)
+		fprintf(to, " memory=%" PRIu64, vm->max_memory);
 	if (!is_same(&vm->vhost_socket, &plan->vhost_socket) ||
 	    !is_same(&vm->uds_socket, &plan->vhost_socket))
 		describe_sockets(to, vm);
@@ -89,6 +94,8 @@ static void describe(char *text, const struct plan *plan)
 		describe_vm(to, &plan->vms[i], plan);
 	fprintf(to, "level=%d mode=%o linger=%" PRIu32 " grace=%" PRIu32, plan->log_level,
 		(unsigned)plan->vhost_socket.mode, plan->linger_ms, plan->pause_grace_ms);
+	if (plan->handshake_ms != 10 * 1000)
+		fprintf(to, " handshake=%" PRIu32, plan->handshake_ms);
 	if (plan->vhost_socket.gid != (gid_t)-1)
 		fprintf(to, " gid=%u", (unsigned)plan->vhost_socket.gid);
 	if (plan->uid != (uid_t)-1 || plan->gid != (gid_t)-1)
@@ -111,7 +118,7 @@ void config_run_words(struct config_run *run, int argc, char **argv)
 	memset(run, 0, sizeof *run);
 	capture_begin(&out, stdout);
 	capture_begin(&err, stderr);
-	run->result = plan_init(&plan, argc, argv);
+	run->result = plan_init(&plan, config_run_umask, argc, argv);
 	capture_end(&err, run->err);
 	capture_end(&out, run->out);
 	if (run->result == 0)
@@ -141,9 +148,10 @@ void config_run(struct config_run *run, const char *words)
 
 void config_run_yaml(struct config_run *run, const char *text, size_t len)
 {
-	char folder[] = "/tmp/test_config.XXXXXX";
+	char folder[64];
 	FILE *file;
 
+	snprintf(folder, sizeof folder, "%s/XXXXXX", scratch_path());
 	ck_assert_ptr_nonnull(mkdtemp(folder));
 	ck_assert_int_eq(chdir(folder), 0);
 	file = fopen("vms.yaml", "we");

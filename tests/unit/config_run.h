@@ -8,6 +8,7 @@
 #pragma once
 
 #include <stddef.h>
+#include <sys/types.h>
 
 enum { CONFIG_RUN_WORDS = 16, CONFIG_RUN_TEXT = 8192 };
 
@@ -17,6 +18,8 @@ struct config_run {
 	char err[CONFIG_RUN_TEXT];		/* standard error */
 	char plan[CONFIG_RUN_TEXT];		/* "" if there is none */
 };
+
+extern mode_t config_run_umask;			/* the process is started with; 022 */
 
 /* @words: blank-separated; those with blanks in them go to config_run_words(). */
 void config_run(struct config_run *run, const char *words);

@@ -21,6 +21,7 @@ static void add_region(struct guest *g, uint64_t at, uint64_t size)
 
 void guest_init(struct guest *g, uint16_t num, uint64_t split)
 {
+	const struct gmem_limits limits = { .bytes = UINT64_MAX, .regions = 2 };
 	size_t avail = virtq_desc_size(num), used = (avail + virtq_avail_size(num) + 3) / 4 * 4;
 	int r;
 
@@ -31,7 +32,7 @@ void guest_init(struct guest *g, uint16_t num, uint64_t split)
 	assert(r == 0);
 	g->mem = mmap(NULL, GUEST_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, g->memfd, 0);
 	assert(g->mem != MAP_FAILED);
-	r = gmem_new(&g->gmem);
+	r = gmem_new(&g->gmem, &limits);
 	assert(r == 0);
 	if (split)
 		add_region(g, split, GUEST_SIZE - split);

@@ -10,6 +10,7 @@
 
 #include "config/plan.h"
 #include "config_run.h"
+#include "support/scratch.h"
 
 #define COUNT(array) ((int)(sizeof (array) / sizeof *(array)))
 
@@ -113,6 +114,8 @@ static const struct good_case good_cases[] = {
 	{ "--linger, rounded up", VM "--linger 1.00001",
 	  BASE "level=1 mode=600 linger=1001 grace=3000" },
 	{ "--pause-grace", VM "--pause-grace 0.5", BASE "level=1 mode=600 linger=30000 grace=500" },
+	{ "--handshake-timeout", VM "--handshake-timeout 30", BASE REST " handshake=30000" },
+	{ "--handshake-timeout, least", VM "--handshake-timeout=0.0001", BASE REST " handshake=1" },
 	{ "--linger, longest", VM "--linger 4294966.999",
 	  BASE "level=1 mode=600 linger=4294966999 grace=3000" },
 	{ "--host-cid", VM "--host-cid 4+5",
@@ -123,6 +126,13 @@ static const struct good_case good_cases[] = {
 	  "cid=3 socket=s uds=u tx=262144 queue=1024 groups=default max=1; " REST },
 	{ "--max-buffered", VM "--max-buffered 65536",
 	  "cid=3 socket=s uds=u tx=262144 queue=1024 groups=default buffered=65536; " REST },
+	{ "--max-memory", VM "--max-memory 0x100000000",
+	  "cid=3 socket=s uds=u tx=262144 queue=1024 groups=default memory=4294967296; " REST },
+	{ "--max-memory, most, of one of two",
+	  "--vm socket=s,uds-path=u,max_memory=72057594037927936 "
+	  "--vm socket=t,uds-path=v,guest-cid=4,max-memory=1",
+	  "cid=3 socket=s uds=u tx=262144 queue=1024 groups=default memory=72057594037927936; "
+	  "cid=4 socket=t uds=v tx=262144 queue=1024 groups=default memory=1; " REST },
 	{ "--max-connections, most", VM "--max-connections=1048576",
 	  "cid=3 socket=s uds=u tx=262144 queue=1024 groups=default max=1048576; " REST },
 	{ "--forward-listen-any", "--forward-listen-any --socket s --forward-cid 1 --forward-listen 7",
@@ -244,6 +254,11 @@ static const struct bad_case bad_cases[] = {
 	{ "--vm socket=s,uds-path=u,host-cid=4 --vm guest-cid=4,socket=t,uds-path=v",
 	  "--vm 1: host-cid: 4 is the guest-cid of --vm 2" },
 	{ VM "--max-buffered 0", "--max-buffered: '0' is not between 1 and 1099511627776" },
+	{ VM "--max-memory 0", "--max-memory: '0' is not between 1 and 72057594037927936" },
+	{ VM "--max-memory 16G", "--max-memory: '16G' is not a number" },
+	{ VM "--max-memory 72057594037927937",
+	  "--max-memory: '72057594037927937' is not between 1 and 72057594037927936" },
+	{ VM "--max-memory 1 --max-memory 1", "--max-memory: given twice" },
 	{ VM "--max-connections 0", "--max-connections: '0' is not between 1 and 1048576" },
 	{ VM "--max-connections 1048577",
 	  "--max-connections: '1048577' is not between 1 and 1048576" },
@@ -288,6 +303,9 @@ static const struct bad_case bad_cases[] = {
 	{ "--linger 99999999999999999999",
 	  "--linger: '99999999999999999999' is more than 4294966 seconds" },
 	{ "--linger 1 --linger 2", "--linger: given twice" },
+	{ "--handshake-timeout 0", "--handshake-timeout: '0' leaves no time at all" },
+	{ "--handshake-timeout=0.000", "--handshake-timeout: '0.000' leaves no time at all" },
+	{ "--handshake-timeout 1m", "--handshake-timeout: '1m' is not a number of seconds" },
 	{ "--log-level loud",
 	  "--log-level: 'loud' is none of error, warn, info, debug, trace" },
 	{ "--log-level info -v", "--log-level and --verbose exclude one another" },
@@ -419,6 +437,43 @@ START_TEST(rust_log)
 }
 END_TEST
 
+/* Who may use the sockets, by the umask and by what is said: "sockets=..." or the mode
+ * that is the same for all. */
+static const struct {
+	mode_t umask;
+	const char *words, *plan;
+} umask_cases[] = {
+	{ 0077, VM, "mode=600" },
+	{ 0022, VM, "mode=600" },
+	{ 0027, VM, "mode=600" },
+	{ 0007, VM, "mode=660" },
+	{ 0002, VM, "mode=660" },
+	{ 0020, VM, "mode=606" },
+	{ 0000, VM, "mode=666" },
+	{ 0111, VM, "mode=666" },
+	{ 0777, VM, "mode=600" },
+	{ 0000, VM "--socket-mode 600", "mode=600" },
+	{ 0077, VM "--socket-mode 666", "mode=666" },
+	{ 0000, VM "--socket-group 7", "mode=600" },
+	{ 0000, VM "--uds-group 7", "sockets=666:-1,600:7" },
+	{ 0000, VM "--uds-mode 622", "sockets=666:-1,622:-1" },
+	{ 0000, VM "--user 5 --group 6", "mode=666" },
+	{ 0000, "--vm socket=s,uds-path=u,socket-group=7", "sockets=600:7,600:7" },
+	{ 0000, "--vm socket=s,uds-path=u,socket-mode=640", "sockets=640:-1,640:-1" },
+};
+
+START_TEST(modes_by_umask)
+{
+	struct config_run run;
+
+	config_run_umask = umask_cases[_i].umask;
+	config_run(&run, umask_cases[_i].words);
+	ck_assert_msg(strstr(run.plan, umask_cases[_i].plan), "%s: %s", umask_cases[_i].words,
+		      run.plan);
+	ck_assert_int_eq(strstr(run.plan, "sockets=") != NULL, *umask_cases[_i].plan == 's');
+}
+END_TEST
+
 static const char *const help_words[] = { "-h", "--help", "-vh", VM "--help", "--help x" };
 
 START_TEST(help)
@@ -426,10 +481,11 @@ START_TEST(help)
 	static const char *const options[] = {
 		"--guest-cid", "--socket ", "--uds-path", "--forward-cid", "--forward-listen",
 		"--tx-buffer-size", "--queue-size", "--groups", "--vm", "--config",
-		"--host-cid", "--forward-listen-any", "--max-connections", "--max-buffered", "--threads",
-		"--socket-mode", "--socket-group", "--user", "--group ", "--sandbox", "--linger", "--pause-grace", "--log-level", "--log-file",
+		"--host-cid", "--forward-listen-any", "--max-connections", "--max-buffered", "--max-memory", "--threads",
+		"--socket-mode", "--socket-group", "--user", "--group ", "--sandbox", "--linger", "--pause-grace",
+		"--handshake-timeout", "--log-level", "--log-file",
 		"-v, --verbose", "-h, --help", "-V, --version", "(default 262144)",
-		"(default 1024)", "(default 4096)", "(default 0600)", "(default 30)",
+		"(default 1024)", "(default 4096)", "0600, plus rw", "(default 30)", "(default 10)",
 	};
 	struct config_run run;
 	char *rest = run.out;
@@ -466,7 +522,7 @@ START_TEST(help_to_full_disk)
 
 	ck_assert_int_ge(full, 0);
 	dup2(full, 1);
-	r = plan_init(&plan, 2, argv);
+	r = plan_init(&plan, 022, 2, argv);
 	dup2(saved, 1);
 	close(full);
 	close(saved);
@@ -474,6 +530,7 @@ START_TEST(help_to_full_disk)
 }
 END_TEST
 
+void add_place_cases(Suite *suite);
 void add_yaml_cases(Suite *suite);
 
 int main(void)
@@ -483,16 +540,19 @@ int main(void)
 	SRunner *runner;
 	int n_failed;
 
+	scratch_begin();
 	unsetenv("RUST_LOG");
 	tcase_add_loop_test(tc, good_command_lines, 0, COUNT(good_cases));
 	tcase_add_loop_test(tc, bad_command_lines, 0, COUNT(bad_cases));
 	tcase_add_loop_test(tc, blanks_in_vm, 0, COUNT(blank_cases));
 	tcase_add_test(tc, odd_words);
 	tcase_add_loop_test(tc, rust_log, 0, COUNT(rust_log_cases));
+	tcase_add_loop_test(tc, modes_by_umask, 0, COUNT(umask_cases));
 	tcase_add_loop_test(tc, help, 0, COUNT(help_words));
 	tcase_add_test(tc, version);
 	tcase_add_test(tc, help_to_full_disk);
 	suite_add_tcase(suite, tc);
+	add_place_cases(suite);
 	add_yaml_cases(suite);
 
 	runner = srunner_create(suite);
@@ -500,5 +560,6 @@ int main(void)
 	srunner_run_all(runner, CK_SILENT);
 	n_failed = srunner_ntests_failed(runner);
 	srunner_free(runner);
+	scratch_end();
 	return n_failed ? EXIT_FAILURE : EXIT_SUCCESS;
 }

@@ -9,6 +9,7 @@
 #include "config/plan.h"
 #include "config/yaml.h"
 #include "config_run.h"
+#include "support/scratch.h"
 
 #define COUNT(array)	((int)(sizeof (array) / sizeof *(array)))
 #define TEXT(literal)	(literal), sizeof (literal) - 1
@@ -34,9 +35,9 @@ static const struct {
 	  "   forward_listen: [9001, 9002+9003]\n   groups:\n    - b\n    - a\n"),
 	  "cid=3 socket=s forward=1:9001+9002+9003 tx=262144 queue=1024 groups=a+b; " REST },
 	{ "limits and flags", TEXT("vms:\n - socket: s\n   forward_cid: 1\n   forward_listen: 7\n"
-	  "   forward_listen_any: true\n   max_connections: 10\n"
+	  "   forward_listen_any: true\n   max_connections: 10\n   max_memory: 5\n"
 	  " - {guest-cid: 4, socket: t, uds-path: u, host-cid: [5, 6+7]}\n"),
-	  "cid=3 socket=s forward=1:7 tx=262144 queue=1024 groups=default any max=10; "
+	  "cid=3 socket=s forward=1:7 tx=262144 queue=1024 groups=default any max=10 memory=5; "
 	  "cid=4 socket=t uds=u tx=262144 queue=1024 groups=default host=5+6+7; " REST },
 	{ "two VMs", TEXT(VM "  - guest_cid: 0x5\n    socket: t\n    uds_path: v\n"),
 	  BASE "cid=5 socket=t uds=v tx=262144 queue=1024 groups=default; " REST },
@@ -200,20 +201,19 @@ END_TEST
 
 START_TEST(many_vms)
 {
-	char *text, folder[] = "/tmp/test_config.XXXXXX", path[64];
+	char *text, path[64];
 	char *argv[] = { "x", "--config", path, NULL };
 	struct plan plan;
 	FILE *file;
 
-	ck_assert_ptr_nonnull(mkdtemp(folder));
-	snprintf(path, sizeof path, "%s/vms.yaml", folder);
+	snprintf(path, sizeof path, "%s/vms.yaml", scratch_path());
 	file = fopen(path, "we");
 	ck_assert_ptr_nonnull(file);
 	fputs("vms:\n", file);
 	for (int i = 0; i < 1000; i++)
 		fprintf(file, "- {guest_cid: %d, socket: s%d, uds_path: u%d}\n", i + 3, i, i);
 	fclose(file);
-	ck_assert_int_eq(plan_init(&plan, 3, argv), 0);
+	ck_assert_int_eq(plan_init(&plan, 022, 3, argv), 0);
 	ck_assert_uint_eq(plan.n_vms, 1000);
 	ck_assert_uint_eq(plan.vms[999].guest_cid, 1002);
 	ck_assert_int_eq(asprintf(&text, "%s:1001", path) > 0, 1);
@@ -221,7 +221,6 @@ START_TEST(many_vms)
 	free(text);
 	plan_deinit(&plan);
 	remove(path);
-	remove(folder);
 }
 END_TEST
 

@@ -1,92 +1,57 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * A guest that changes its memory between our check and our use: another process
- * flips a field for as long as we read it. Whatever is accepted must be
- * one of the two values and have passed its check; a field that is read twice is
- * sooner or later seen as one first and as the other then.
+ * A guest that changes its memory between our check and our use: what packets and
+ * chains are made of is read once.
  */
-#include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
-#include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "flip.h"
 #include "guest.h"
 #include "unit.h"
 #include "vsock/pkt.h"
 
-enum { CHANGES = 100000, SECONDS = 5, LOOK_EVERY = 1024, GOOD = 64 };
+enum { GOOD = 64 };
 
 #define NOWHERE 0xffffu				/* no descriptor has this index */
 
-struct flip {
-	volatile uint32_t *field;		/* in shared memory */
-	uint32_t good, bad;
-	int rounds, changes;			/* of what the reader saw */
-	time_t until;				/* monotonic seconds */
-	bool was_good;
-	pid_t guest;
-};
+static enum flip_way way;			/* of the running case */
 
-static _Noreturn void flip_run(const struct flip *f)
+static void setup_stepped(void)
 {
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	for (;;) {
-		*f->field = f->bad;
-		*f->field = f->good;
-	}
+	way = FLIP_STEPPED;
 }
 
-static time_t now_s(void)
+static void setup_racing(void)
 {
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return ts.tv_sec;
+	way = FLIP_RACING;
 }
 
-static void flip_begin(struct flip *f)
+static uint8_t *map(int fd, size_t size)
 {
-	f->until = now_s() + SECONDS;
-	*f->field = f->good;
-	f->guest = fork();
-	ck_assert_int_ge(f->guest, 0);
-	if (f->guest == 0)
-		flip_run(f);
-}
+	void *at = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 
-/* After each reading: go on, until it was seen to change often enough? On a single
- * CPU that is once in a time slice. */
-static bool flip_goes_on(struct flip *f, bool is_good)
-{
-	f->changes += is_good != f->was_good;
-	f->was_good = is_good;
-	if (++f->rounds % LOOK_EVERY == 0 && now_s() >= f->until)
-		return false;
-	return f->changes < CHANGES;
-}
-
-static void flip_end(struct flip *f)
-{
-	kill(f->guest, SIGKILL);
-	ck_assert_int_eq(waitpid(f->guest, NULL, 0), f->guest);
+	ck_assert_ptr_ne(at, MAP_FAILED);
+	return at;
 }
 
 /* The length that a header says. */
 START_TEST(header)
 {
 	size_t size = sizeof(struct wire_vsock_hdr) + GOOD;
-	uint8_t *chain = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	struct flip f = {
-		.field = (void *)(chain + offsetof(struct wire_vsock_hdr, len)),
-		.good = GOOD, .bad = UINT32_MAX,
-	};
-	struct iovec iov = { chain, size };
+	int fd = memfd_create("guest", MFD_CLOEXEC);
+	uint8_t *guests, *chain;
+	struct flip f = { .way = way, .good = GOOD, .bad = UINT32_MAX };
+	struct iovec iov;
 	bool is_good;
 
-	ck_assert_ptr_ne(chain, MAP_FAILED);
+	ck_assert_int_eq(ftruncate(fd, (off_t)size), 0);
+	guests = map(fd, size);
+	chain = map(fd, size);
+	f.field = (void *)(guests + offsetof(struct wire_vsock_hdr, len));
+	f.read_at = chain;
+	iov = (struct iovec){ chain, size };
 	flip_begin(&f);
 	do {
 		struct iov_cur cur;
@@ -99,6 +64,8 @@ START_TEST(header)
 	} while (flip_goes_on(&f, is_good));
 	flip_end(&f);
 	munmap(chain, size);
+	munmap(guests, size);
+	close(fd);
 }
 END_TEST
 
@@ -128,14 +95,17 @@ static void pop_while_flipped(struct flip *f, struct guest *g)
 	guest_make_available(g, 0);
 	virtq_init(&q);
 	q.config = guest_config(g);
+	f->read_at = gmem_ptr_gpa(g->gmem, GUEST_GPA, 1);
 	flip_begin(f);
 	do {
 		if (!q.mem || q.broken)		/* it is refused now and then */
 			ck_assert_int_eq(virtq_resolve(&q, g->gmem, 0), 0);
 		iovs.n = 0;
+		q.avail_idx = q.last_avail;	/* asked for anew, too */
 		is_good = virtq_pop(&q, &iovs, &chain) == 0;
 		if (!is_good)
 			continue;
+		ck_assert_uint_eq(q.avail_idx, 1);
 		ck_assert_uint_eq(chain.head, 0);
 		ck_assert_uint_eq(chain.n_out, 1);
 		ck_assert_uint_eq(chain.out_len, GOOD);
@@ -150,7 +120,7 @@ static void pop_while_flipped(struct flip *f, struct guest *g)
 START_TEST(descriptor)
 {
 	const struct field_case *c = &field_cases[_i];
-	struct flip f = { .good = c->good, .bad = c->bad };
+	struct flip f = { .way = way, .good = c->good, .bad = c->bad };
 	struct guest g;
 
 	guest_init(&g, 8, 0);
@@ -164,7 +134,7 @@ END_TEST
 /* The head that the available ring names. */
 START_TEST(head)
 {
-	struct flip f = { .good = 0, .bad = 0xfffe };
+	struct flip f = { .way = way, .good = 0, .bad = 0xfffe };
 	struct guest g;
 
 	guest_init(&g, 8, 0);
@@ -175,15 +145,39 @@ START_TEST(head)
 }
 END_TEST
 
-int main(void)
+/* How many entries it says there are. */
+START_TEST(available_index)
 {
-	Suite *suite = suite_create("flip");
-	TCase *tc = tcase_create("flip");
+	struct flip f = { .way = way, .good = 1 << 16, .bad = 5000u << 16 };
+	struct guest g;
+
+	guest_init(&g, 8, 0);
+	guest_set_desc(&g, 0, GUEST_BUFS, GOOD, 0, 0);
+	f.field = (void *)g.avail;		/* flags, index */
+	pop_while_flipped(&f, &g);
+	guest_deinit(&g);
+}
+END_TEST
+
+static TCase *flip_case(Suite *suite, const char *name, void (*setup)(void))
+{
+	TCase *tc = tcase_create(name);
 
 	tcase_set_timeout(tc, 30);
+	tcase_add_checked_fixture(tc, setup, NULL);
 	tcase_add_test(tc, header);
 	tcase_add_loop_test(tc, descriptor, 0, COUNT(field_cases));
 	tcase_add_test(tc, head);
 	suite_add_tcase(suite, tc);
+	return tc;
+}
+
+int main(void)
+{
+	Suite *suite = suite_create("flip");
+
+	if (flip_can_step())
+		tcase_add_test(flip_case(suite, "stepped", setup_stepped), available_index);
+	flip_case(suite, "racing", setup_racing);
 	return unit_main(suite);
 }

@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "unit.h"
@@ -13,6 +14,9 @@
 
 enum { PAGE = 4096, FILE_SIZE = 16 * PAGE };
 
+static const struct gmem_limits all = {
+	.bytes = UINT64_MAX, .regions = VHOST_USER_MEM_SLOTS_MAX,
+};
 static struct gmem *mem;
 static int memfd;
 static uint8_t *ours;				/* the file, mapped here */
@@ -25,7 +29,7 @@ static void setup(void)
 	ck_assert_ptr_ne(ours, MAP_FAILED);
 	for (int i = 0; i < FILE_SIZE; i++)
 		ours[i] = (uint8_t)(i ^ i >> 8);
-	ck_assert_int_eq(gmem_new(&mem), 0);
+	ck_assert_int_eq(gmem_new(&mem, &all), 0);
 }
 
 static void teardown(void)
@@ -205,6 +209,42 @@ START_TEST(all_slots)
 }
 END_TEST
 
+/* What is mapped counts, whole pages, until it is not. */
+START_TEST(limited_bytes)
+{
+	const struct gmem_limits limits = { .bytes = 4 * PAGE, .regions = 5 };
+
+	gmem_free(mem);
+	ck_assert_int_eq(gmem_new(&mem, &limits), 0);
+	ck_assert_int_eq(add(0, 5 * PAGE, 0, 0), -EDQUOT);
+	ck_assert_int_eq(add(0, 4 * PAGE + 1, 0, 0), -EDQUOT);
+	ck_assert_int_eq(add(0, 4 * PAGE, 0, 1), -EDQUOT);	/* five pages hold it */
+	ck_assert_int_eq(add(0, 4 * PAGE, 0, 0), 0);
+	ck_assert_int_eq(add(FILE_SIZE, 1, 0, 0), -EDQUOT);
+	ck_assert_int_eq(remove_region(0, 4 * PAGE, 0), 0);
+	for (uint64_t i = 0; i < 4; i++)
+		ck_assert_int_eq(add(i * PAGE, 1, i, i * PAGE), 0);
+	ck_assert_int_eq(add(4 * PAGE, 1, 0, 0), -EDQUOT);
+	ck_assert_int_eq(remove_region(2 * PAGE, 1, 2), 0);
+	ck_assert_int_eq(add(4 * PAGE, 1, 0, 0), 0);
+	ck_assert(gmem_ptr_gpa(mem, 4 * PAGE, 1) != NULL);
+}
+END_TEST
+
+START_TEST(limited_regions)
+{
+	const struct gmem_limits limits = { .bytes = UINT64_MAX, .regions = 2 };
+
+	gmem_free(mem);
+	ck_assert_int_eq(gmem_new(&mem, &limits), 0);
+	ck_assert_int_eq(add(PAGE, 1, 0, 0), 0);
+	ck_assert_int_eq(add(0, 1, 0, 0), 0);
+	ck_assert_int_eq(add(2 * PAGE, 1, 0, 0), -ENOSPC);
+	ck_assert_int_eq(remove_region(PAGE, 1, 0), 0);
+	ck_assert_int_eq(add(2 * PAGE, 1, 0, 0), 0);
+}
+END_TEST
+
 /* The file is truncated: zeroes, not the end; others keep their memory. */
 START_TEST(vanishes)
 {
@@ -215,7 +255,7 @@ START_TEST(vanishes)
 
 	ck_assert_int_eq(gmem_catch_sigbus(), 0);
 	ck_assert_int_eq(ftruncate(other_fd, PAGE), 0);
-	ck_assert_int_eq(gmem_new(&other), 0);
+	ck_assert_int_eq(gmem_new(&other, &all), 0);
 	ck_assert_int_eq(gmem_add_region(other, &region, other_fd), 0);
 	other_ptr = gmem_ptr_gpa(other, 0, PAGE);
 	other_ptr[7] = 77;
@@ -251,6 +291,35 @@ START_TEST(other_sigbus_ends_the_process)
 }
 END_TEST
 
+/* Sent by somebody: it ends us like any process, at once. */
+START_TEST(foreign_sigbus_ends_the_process)
+{
+	ck_assert_int_eq(gmem_catch_sigbus(), 0);
+	ck_assert_int_eq(add(0, FILE_SIZE, 0, 0), 0);
+	ck_assert_int_eq(kill(getpid(), SIGBUS), 0);
+}
+END_TEST
+
+/* The hardware has lost a page that nobody has touched: nothing yet, and the handler
+ * stays. _i: of ours, or not. */
+START_TEST(early_word_of_a_lost_page)
+{
+	siginfo_t word = { .si_code = BUS_MCEERR_AO };
+	GUEST uint8_t *ptr;
+
+	ck_assert_int_eq(gmem_catch_sigbus(), 0);
+	ck_assert_int_eq(add(0, FILE_SIZE, 0, 0), 0);
+	ptr = gmem_ptr_gpa(mem, 0, FILE_SIZE);
+	word.si_addr = _i ? (void *)(uintptr_t)ptr : ours;
+	ck_assert_int_eq((int)syscall(SYS_rt_sigqueueinfo, getpid(), SIGBUS, &word), 0);
+	ck_assert(!gmem_is_lost(mem));
+	ck_assert_uint_eq(ptr[1], ours[1]);
+	ck_assert_int_eq(ftruncate(memfd, 0), 0);
+	ck_assert_uint_eq(ptr[1], 0);
+	ck_assert(gmem_is_lost(mem));
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("gmem");
@@ -262,8 +331,12 @@ int main(void)
 	tcase_add_loop_test(tc, look_up, 0, COUNT(look_cases));
 	tcase_add_test(tc, removed);
 	tcase_add_test(tc, all_slots);
+	tcase_add_test(tc, limited_bytes);
+	tcase_add_test(tc, limited_regions);
 	tcase_add_test(tc, vanishes);
 	tcase_add_test_raise_signal(tc, other_sigbus_ends_the_process, SIGBUS);
+	tcase_add_test_raise_signal(tc, foreign_sigbus_ends_the_process, SIGBUS);
+	tcase_add_loop_test(tc, early_word_of_a_lost_page, 0, 2);
 	suite_add_tcase(suite, tc);
 	return unit_main(suite);
 }

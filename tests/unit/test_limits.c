@@ -75,12 +75,91 @@ START_TEST(room_for_ports)
 }
 END_TEST
 
+/* ---- memory ---- */
+
+#define GIB	(UINT64_C(1) << 30)
+#define TIB	(UINT64_C(1) << 40)
+#define SPACE	(96 * TIB)			/* three quarters of 47 bits */
+
+static const struct memory_case {
+	const char *name;
+	uint64_t space;
+	size_t n_vms, n_workers;
+	uint64_t first, others;			/* max_memory before; 0: not said ... */
+	uint64_t first_then, others_then;	/* ... and after */
+	bool fits;
+} memory_cases[] = {
+	{ "one VM", SPACE, 1, 1, 0, 0, 16 * TIB, 0, true },
+	{ "two", SPACE, 2, 2, 0, 0, 16 * TIB, 16 * TIB, true },
+	{ "as many as have the most", SPACE, 4, 2, 0, 0, 16 * TIB, 16 * TIB, true },
+	{ "one more", SPACE, 5, 2, 0, 0, SPACE / 7, SPACE / 7, true },
+	{ "a thousand", SPACE, VMS_MAX, 2, 0, 0, SPACE / 1002, SPACE / 1002, true },
+	{ "39 bits", 384 * GIB, 2, 2, 0, 0, 96 * GIB, 96 * GIB, true },
+	{ "one says more than a share", SPACE, 10, 1, 30 * TIB, 0, 30 * TIB, 36 * TIB / 10, true },
+	{ "one says little", SPACE, 3, 1, GIB, 0, GIB, 16 * TIB, true },
+	{ "all say what fits exactly", SPACE, 2, 1, 32 * TIB, 32 * TIB, 32 * TIB, 32 * TIB, true },
+	{ "all say a byte too much", SPACE, 2, 1, 32 * TIB + 1, 32 * TIB, 32 * TIB + 1, 32 * TIB,
+	  false },
+	{ "one says all", SPACE, 3, 1, SPACE, 0, SPACE, 16 * TIB, false },
+	{ "one leaves nothing", SPACE, 3, 1, SPACE / 2, 0, SPACE / 2, 16 * TIB, false },
+	{ "beyond all arithmetic", SPACE, VMS_MAX, 1024, UINT64_C(1) << 56, UINT64_C(1) << 56,
+	  UINT64_C(1) << 56, UINT64_C(1) << 56, false },
+	{ "hardly any space", 1, 3, 1, 0, 0, 1, 1, true },
+};
+
+START_TEST(share_memory)
+{
+	const struct memory_case *c = &memory_cases[_i];
+	static struct vm_plan vms[VMS_MAX];
+	struct plan plan = { .vms = vms, .n_vms = c->n_vms };
+	uint64_t used = 0, largest = 0;
+
+	for (size_t i = 0; i < c->n_vms; i++)
+		vms[i].max_memory = i ? c->others : c->first;
+	ck_assert_msg(limits_share_memory(&plan, c->space, 65530, c->n_workers) == c->fits, "%s",
+		      c->name);
+	for (size_t i = 0; i < c->n_vms; i++) {
+		uint64_t bytes = vms[i].max_memory;
+
+		ck_assert_uint_eq(bytes, i ? c->others_then : c->first_then);
+		used += bytes;
+		largest = bytes > largest ? bytes : largest;
+	}
+	if (c->fits && c->space > 1)		/* each worker replaces the largest table */
+		ck_assert_uint_le(used + c->n_workers * largest, c->space);
+}
+END_TEST
+
+static const struct {
+	uint64_t max_maps;
+	size_t n_vms, n_workers;
+	uint32_t slots;
+} slot_cases[] = {
+	{ 65530, 1, 1, 509 }, { 65530, 100, 2, 509 }, { 65530, 124, 2, 510 - 1 },
+	{ 65530, 125, 2, 506 }, { 65530, 1000, 2, 63 }, { 65530, 20000, 64, 8 },
+	{ UINT64_MAX, 1000, 1024, 509 }, { 1 << 20, 1000, 64, 509 }, { 100, 1, 1, 8 },
+};
+
+START_TEST(share_slots)
+{
+	static struct vm_plan vms[20000];
+	struct plan plan = { .vms = vms, .n_vms = slot_cases[_i].n_vms };
+
+	limits_share_memory(&plan, SPACE, slot_cases[_i].max_maps, slot_cases[_i].n_workers);
+	ck_assert_uint_eq(plan.mem_slots, slot_cases[_i].slots);
+	if (plan.mem_slots > LIMITS_MEM_SLOTS_MIN)
+		ck_assert_uint_le(plan.mem_slots * plan.n_vms, slot_cases[_i].max_maps);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("limits");
 	TCase *tc = tcase_create("limits");
 
 	tcase_add_loop_test(tc, fit, 0, COUNT(fit_cases));
+	tcase_add_loop_test(tc, share_memory, 0, COUNT(memory_cases));
+	tcase_add_loop_test(tc, share_slots, 0, COUNT(slot_cases));
 	tcase_add_test(tc, handshakes);
 	tcase_add_loop_test(tc, room_for_ports, 0, COUNT(room_cases));
 	suite_add_tcase(suite, tc);

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/inotify.h>
@@ -14,6 +15,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "support/scratch.h"
 #include "unit.h"
 #include "util/fd.h"
 
@@ -21,12 +23,12 @@ static const struct listener_access PRIVATE = {
 	.mode = 0600, .uid = (uid_t)-1, .gid = (gid_t)-1,
 };
 
-static char folder[] = "/tmp/test_listener.XXXXXX";
+static char folder[64];
 static struct listener l;
 
 static void setup(void)
 {
-	strcpy(folder, "/tmp/test_listener.XXXXXX");
+	snprintf(folder, sizeof folder, "%s/XXXXXX", scratch_path());
 	ck_assert_ptr_nonnull(mkdtemp(folder));
 	ck_assert_int_eq(chdir(folder), 0);
 	listener_init(&l);
@@ -129,34 +131,52 @@ START_TEST(name_appears_when_it_listens)
 }
 END_TEST
 
+static struct listener living;
+
+static void leave_listener(const char *path)
+{
+	ck_assert_int_eq(listener_open(&living, path, &PRIVATE), 0);
+}
+
 struct in_the_way_case {
 	const char *name, *path;
 	void (*leave)(const char *path);
 	int result;
+	const char *why;
 };
 
 static const struct in_the_way_case in_the_way_cases[] = {
-	{ "stale socket", "s", leave_socket, 0 },
-	{ "stale temporary", "s~", leave_socket, 0 },
-	{ "file", "s", leave_file, -EEXIST },
-	{ "file of the temporary's name", "s~", leave_file, -EEXIST },
+	{ "stale socket", "s", leave_socket, 0, NULL },
+	{ "stale temporary", "s~", leave_socket, 0, NULL },
+	{ "file", "s", leave_file, -EEXIST, "a file that is not a socket is in the way" },
+	{ "file of the temporary's name", "s~", leave_file, -EEXIST,
+	  "its temporary name s~: a file that is not a socket is in the way" },
+	{ "listener", "s", leave_listener, -EADDRINUSE, "somebody listens there already" },
+	{ "listener of the temporary's name", "s~", leave_listener, -EADDRINUSE,
+	  "its temporary name s~: somebody listens there already" },
 };
 
 START_TEST(in_the_way)
 {
 	const struct in_the_way_case *c = &in_the_way_cases[_i];
+	char why[LISTENER_TEXT_MAX];
 	int fds = unit_count_fds();
 
+	listener_init(&living);
 	c->leave(c->path);
 	ck_assert_msg(listener_open(&l, "s", &PRIVATE) == c->result, "%s", c->name);
 	if (c->result) {
-		expect_file(c->path);
+		listener_explain("s", c->result, why);
+		ck_assert_str_eq(why, c->why);
+		if (c->leave == leave_file)
+			expect_file(c->path);
 		ck_assert_ptr_null(l.path);
 		ck_assert_int_eq(l.fd, -1);
 	} else {
 		ck_assert_int_eq(try_connect("s"), 0);
 	}
 	listener_deinit(&l);
+	listener_deinit(&living);
 	ck_assert_int_eq(unit_count_fds(), fds);
 }
 END_TEST
@@ -246,8 +266,12 @@ END_TEST
 
 START_TEST(no_path)
 {
+	char why[LISTENER_TEXT_MAX];
+
 	ck_assert_int_eq(listener_open(&l, "", &PRIVATE), -ENOENT);
 	ck_assert_int_eq(listener_open(&l, "no/folder", &PRIVATE), -ENOENT);
+	listener_explain("no/folder", -ENOENT, why);
+	ck_assert_str_eq(why, "No such file or directory");
 	ck_assert_int_eq(try_connect("s"), -ENOENT);
 	listener_deinit(&l);
 }
@@ -257,6 +281,7 @@ int main(void)
 {
 	Suite *suite = suite_create("listener");
 	TCase *tc = tcase_create("listener");
+	int n_failed;
 
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_add_test(tc, opens_and_accepts);
@@ -269,5 +294,8 @@ int main(void)
 	tcase_add_loop_test(tc, long_paths, 104, 110);
 	tcase_add_test(tc, no_path);
 	suite_add_tcase(suite, tc);
-	return unit_main(suite);
+	scratch_begin();
+	n_failed = unit_main(suite);
+	scratch_end();
+	return n_failed;
 }

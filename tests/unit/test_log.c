@@ -123,9 +123,14 @@ START_TEST(levels)
 }
 END_TEST
 
+static void complain_of(const char *tag, int i)
+{
+	log_limited(LOG_WARN, tag, "bad %d", i);
+}
+
 static void complain(int i)
 {
-	log_limited(LOG_WARN, "t", "bad %d", i);
+	complain_of("t", i);
 }
 
 static int count_lines(const char *what)
@@ -148,10 +153,101 @@ START_TEST(limited_per_call_site)
 }
 END_TEST
 
+/* The tag's text counts, not where it is kept. */
+START_TEST(limited_per_tag)
+{
+	char tag[8] = "t", other[8] = "u";
+
+	for (int i = 0; i < 1000; i++)
+		complain(i);
+	complain_of(tag, 1000);
+	ck_assert_int_eq(count_lines(" warn t: bad "), LOG_LIMIT_BURST);
+	for (int i = 0; i < 1000; i++)
+		complain_of(other, i);
+	ck_assert_int_eq(count_lines(" warn u: bad "), LOG_LIMIT_BURST);
+}
+END_TEST
+
+static void note_of(struct log_once *once, const char *tag, int i)
+{
+	log_first(once, 1, tag, "noted %d", i);
+}
+
+/* The first of each VM is a warning and always shown; the rest have a limit of theirs. */
+START_TEST(noted_per_tag)
+{
+	struct log_once once[2] = { { { 0 } }, { { 0 } } };
+
+	for (int i = 0; i < 1000; i++)
+		note_of(&once[0], "t", i);
+	ck_assert_int_eq(count_lines(" info t: noted "), LOG_LIMIT_BURST - 1);
+	for (int i = 0; i < 3; i++)
+		note_of(&once[1], "u", i);
+	ck_assert_int_eq(count_lines(" warn t: noted 0\n"), 1);
+	ck_assert_int_eq(count_lines(" warn u: noted 0\n"), 1);
+	ck_assert_int_eq(count_lines(" info u: noted "), 2);
+}
+END_TEST
+
+enum { TAGS_MANY = 1000, TAGS_TOO_MANY = 4 * LOG_LIMITS };
+
+static struct log_limit *limit_of(int i)
+{
+	static const char site;
+	char tag[16];
+
+	snprintf(tag, sizeof tag, "vm %d", i);
+	return log_limit_of(&site, tag);
+}
+
+/* More VMs than the table has places by chance in one spot: each is heard. */
+START_TEST(many_tags_are_heard)
+{
+	unsigned swallowed;
+
+	for (int i = 0; i < TAGS_MANY; i++)
+		ck_assert(log_limit_pass(limit_of(i), &swallowed));
+	for (int i = 0; i < 2 * LOG_LIMIT_BURST; i++)
+		log_limit_pass(limit_of(0), &swallowed);
+	ck_assert(!log_limit_pass(limit_of(0), &swallowed));
+	for (int i = 1; i < TAGS_MANY; i++)
+		ck_assert_int_eq(limit_of(i) == limit_of(0) ||
+				 log_limit_pass(limit_of(i), &swallowed), 1);
+}
+END_TEST
+
+/* All VMs of the world together are bounded; what was swallowed is said when a place
+ * in the table becomes another's. */
+START_TEST(too_many_tags_are_bounded)
+{
+	static struct log_limit *limits[TAGS_TOO_MANY];
+	unsigned swallowed, passed = 0, told = 0, n;
+
+	log_level = LOG_ERR;			/* the lines are counted below, in the table */
+	for (int i = 0; i < TAGS_TOO_MANY; i++) {
+		limits[i] = limit_of(i);
+		for (int k = 0; k < 2 * LOG_LIMIT_BURST; k++)
+			passed += log_limit_pass(limits[i], &swallowed);
+	}
+	ck_assert_uint_le(passed, LOG_LIMITS * LOG_LIMIT_BURST);
+	ck_assert_uint_ge(passed, LOG_LIMITS / 2 * LOG_LIMIT_BURST);
+
+	for (int i = 0; i < TAGS_TOO_MANY; i++)	/* some are moved more than once */
+		atomic_store(&limits[i]->window_ms, 1);
+	log_level = LOG_WARN;
+	ck_assert_ptr_nonnull(limit_of(TAGS_TOO_MANY));
+	for (const char *at = logged(); (at = strstr(at, " warn log: ")); at++) {
+		ck_assert_int_eq(sscanf(at, " warn log: %u lines not shown", &n), 1);
+		told += n;
+	}
+	ck_assert_uint_ge(told, LOG_LIMIT_BURST);
+}
+END_TEST
+
 /* The window is moved into the past instead of waiting for it to end. */
 START_TEST(limit_tells_what_it_swallowed)
 {
-	struct log_limit limit = { 0 };
+	struct log_limit limit = { .window_ms = 0 };
 	unsigned swallowed = 99;
 
 	for (int i = 0; i < LOG_LIMIT_BURST; i++) {
@@ -290,6 +386,10 @@ int main(void)
 	tcase_add_loop_test(tc, long_lines, 0, 2);
 	tcase_add_test(tc, levels);
 	tcase_add_test(tc, limited_per_call_site);
+	tcase_add_test(tc, limited_per_tag);
+	tcase_add_test(tc, noted_per_tag);
+	tcase_add_test(tc, many_tags_are_heard);
+	tcase_add_test(tc, too_many_tags_are_bounded);
 	tcase_add_test(tc, limit_tells_what_it_swallowed);
 	tcase_add_test(tc, swallowed_are_not_counted_below_the_level);
 	tcase_add_test(tc, bad_file_keeps_the_old_one);

@@ -34,10 +34,11 @@ static void on_wake(void *ctx)
 }
 
 /* Likewise: another mux. */
-static void use_mux(uint32_t buf_alloc, uint64_t seed)
+static void use_mux(uint32_t buf_alloc, uint64_t seed, uint64_t first_port)
 {
 	struct mux_config config = {
 		.guest_cid = 3, .buf_alloc = buf_alloc, .max_conns = 4, .max_buffered = 1 << 26, .hash_seed = seed,
+		.first_port = first_port,
 		.scratch = &s.scratch, .wake = on_wake, .tag = "test",
 	};
 
@@ -163,6 +164,18 @@ START_TEST(host_ports_in_range_and_new)
 }
 END_TEST
 
+/* What the guest sees of one says nothing about the seed that it must not know. */
+START_TEST(first_host_port_is_no_part_of_the_seed)
+{
+	for (uint64_t seed = 1; seed; seed <<= 9) {
+		use_mux(16, seed, UINT64_C(5) << 30 | 77);
+		script_run(&s, "connect");
+		ck_assert_uint_eq(s.conns[0].peer.port, HOST_PORT_MIN + 77);
+		script_run(&s, "rst");
+	}
+}
+END_TEST
+
 /* The guest can guess the next port and take the name before we do. */
 START_TEST(host_port_is_not_taken_by_the_guest)
 {
@@ -187,7 +200,7 @@ START_TEST(host_ports_wrap)
 		HOST_PORT_MIN + 2,
 	};
 
-	use_mux(16, HOST_PORT_MIN - 2);
+	use_mux(16, SEED, HOST_PORT_MIN - 2);
 	s.conns[1].peer.port = HOST_PORT_MIN;	/* of another port of the guest */
 	script_run(&s, "b.req");
 	for (int i = 0; i < COUNT(expected); i++) {
@@ -321,7 +334,7 @@ START_TEST(gathers_in_bounds)
 
 	for (int i = 0; i < COUNT(iov); i++)
 		iov[i] = (struct iovec){ text + i * 256, 256 };
-	use_mux(1 << 20, SEED);
+	use_mux(1 << 20, SEED, SEED);
 	script_run(&s, "req");
 	for (int i = 0; i < 8; i++) {
 		struct pkt pkt = {
@@ -353,6 +366,7 @@ int main(void)
 	tcase_add_test(tc, no_more_than_max_conns);
 	tcase_add_test(tc, nameless_count_too);
 	tcase_add_test(tc, host_ports_in_range_and_new);
+	tcase_add_test(tc, first_host_port_is_no_part_of_the_seed);
 	tcase_add_test(tc, host_port_is_not_taken_by_the_guest);
 	tcase_add_test(tc, host_ports_wrap);
 	tcase_add_test(tc, turns_are_fair);

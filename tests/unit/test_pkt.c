@@ -2,10 +2,11 @@
 /* The packet header against Linux' own, credit, and the table of names. */
 #include "vsock/pkt.h"
 
-#include <linux/virtio_vsock.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include <linux/virtio_vsock.h>
 
 #include "unit.h"
 #include "vsock/conn.h"

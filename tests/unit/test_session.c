@@ -20,7 +20,7 @@
 	(offsetof(struct vhost_user_mem_table, regions) + (n) * sizeof(struct vhost_user_mem_region))
 #define ACKS BIT(VHOST_USER_PROTOCOL_F_REPLY_ACK)
 
-enum { NUM = 8, ACK = VHOST_USER_F_NEED_REPLY };
+enum { NUM = 8, ACK = VHOST_USER_F_NEED_REPLY, MEMORY_MAX = GUEST_SIZE };
 
 static struct frontend f;
 static struct guest g;
@@ -67,6 +67,7 @@ static void setup(void)
 	struct session_config config = {
 		.ops = &ops, .ctx = &f, .tag = "test", .features = FEATURES, .n_rings = 3,
 		.ring_size_max = 256,
+		.memory = { .bytes = MEMORY_MAX, .regions = VHOST_USER_MEM_SLOTS_MAX },
 	};
 
 	log_level = LOG_ERR;
@@ -579,6 +580,23 @@ START_TEST(refused_table_leaves_the_old_one)
 }
 END_TEST
 
+/* One front-end's memory is not to take the address space of another's. */
+START_TEST(memory_has_a_limit)
+{
+	struct vhost_user_single_region slot = { .region = { GUEST_GPA + MEMORY_MAX, 1, 0, 0 } };
+
+	say_u64(VHOST_USER_SET_PROTOCOL_FEATURES, ACKS);
+	start(1, PROTOCOL);			/* all that may be */
+	say(VHOST_USER_ADD_MEM_REG, ACK, &slot, sizeof slot, g.memfd);
+	ck_assert_uint_eq(expect_answer(VHOST_USER_ADD_MEM_REG, 8).payload.u64, 1);
+	ck_assert_ptr_nonnull(session_running(s, 1));
+	say_memory(MEMORY_MAX);			/* beside the old one, for a moment */
+	expect_silence();
+	ck_assert_ptr_nonnull(session_running(s, 1));
+	ck_assert_uint_eq(ask_u64(VHOST_USER_GET_MAX_MEM_SLOTS), VHOST_USER_MEM_SLOTS_MAX);
+}
+END_TEST
+
 /* _i: how the front-end leaves: at once, in a message, with garbage. */
 START_TEST(leaves)
 {
@@ -618,6 +636,7 @@ int main(void)
 	tcase_add_test(tc, lacks_memory);
 	tcase_add_test(tc, broken_ring);
 	tcase_add_test(tc, refused_table_leaves_the_old_one);
+	tcase_add_test(tc, memory_has_a_limit);
 	tcase_add_loop_test(tc, leaves, 0, 3);
 	suite_add_tcase(suite, tc);
 	return unit_main(suite);

@@ -22,6 +22,8 @@ flavour=${VM_KERNEL:-default}
 modules="virtio_ring virtio virtio_pci_legacy_dev virtio_pci_modern_dev virtio_pci
 	vsock vmw_vsock_virtio_transport_common vmw_vsock_virtio_transport"
 more_modules="vsock_loopback"
+# shellcheck disable=SC2086,SC2116
+asked=$(echo $modules $more_modules)	# in one line
 
 missing() {
 	echo "image.sh: $*" >&2
@@ -87,7 +89,9 @@ unpack_module() {
 	ko=$(find "$work" -name "$1.ko*" | head -n 1)
 	case $ko in
 	*.xz) xz -dc "$ko" >"$2" ;;
-	*.zst) zstd -qdc "$ko" >"$2" ;;
+	*.zst)
+		command -v zstd >/dev/null || missing "no zstd to unpack the guest's modules with"
+		zstd -qdc "$ko" >"$2" ;;
 	*.ko) cp "$ko" "$2" ;;
 	esac
 }
@@ -95,7 +99,7 @@ unpack_module() {
 fetch_kernel() {
 	local meta=linux-image-cloud-amd64 package work=$out/work name file
 
-	command -v apt-get >/dev/null && command -v dpkg-deb >/dev/null ||
+	{ command -v apt-get && command -v dpkg-deb; } >/dev/null ||
 		missing "no apt-get and dpkg-deb to fetch a guest kernel with"
 	package=$(kernel_parts $meta | head -n 1)
 	[ -n "$package" ] || missing "apt knows no $meta: no guest kernel"
@@ -115,7 +119,7 @@ fetch_kernel() {
 	for name in $more_modules; do
 		unpack_module "$name" "$out/kernel.new/more/$name.ko"
 	done
-	echo $modules $more_modules >"$out/kernel.new/asked"
+	echo "$asked" >"$out/kernel.new/asked"
 	find "$work" -type f -name 'vmlinuz*' -exec cp {} "$out/kernel.new/vmlinuz" \;
 	echo "$package" >"$out/kernel.new/package"
 	rm -rf "$work" "$out/kernel" "$out/apt"
@@ -177,8 +181,7 @@ flock 9
 
 # Its inputs name an image; the kernel is kept for as long as it has what we ask for.
 stamp=$(cat "$0" "$here/init" "$here"/agent/*.[ch] | sha256sum | cut -d' ' -f1)
-# shellcheck disable=SC2086
-[ "$(cat "$out/kernel/asked" 2>/dev/null)" = "$(echo $modules $more_modules)" ] || {
+[ "$(cat "$out/kernel/asked" 2>/dev/null)" = "$asked" ] || {
 	rm -f "$out/stamp"
 	fetch_kernel
 }

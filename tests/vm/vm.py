@@ -8,11 +8,13 @@ condition, with a deadline that only a failure reaches.
 
 Environment: VM_ACCEL (tcg), VM_KERNEL (image.sh), VM_CACHE (where images are kept),
 VM_SCALE (factor on all deadlines, for slow machines), VM_QEMU, VM_KEEP=1 (leave the
-scratch folders).
+scratch folders), TEST_SANDBOX (--sandbox for the daemons).
+
+Whatever ends a test program, by whichever signal, ends all that it started.
 """
 
-import atexit
 import contextlib
+import ctypes
 import json
 import os
 import shutil
@@ -36,7 +38,23 @@ SCALE = float(os.environ.get("VM_SCALE", "1"))
 IMAGE = os.path.join(CACHE, KERNEL)
 MIB = 1 << 20
 
+# What runs behind it dies with us, even if we are killed.
+LEASH = ["setpriv", "--pdeathsig", "KILL", "--"] if shutil.which("setpriv") else []
+PR_SET_PDEATHSIG, CAP_SYS_PTRACE = 1, 19
+
 daemon_path = None      # set by main()
+
+
+def may_look_into_sandbox():
+    with open("/proc/self/status") as f:
+        caps = next(line.split()[1] for line in f if line.startswith("CapEff:"))
+    return bool(int(caps, 16) >> CAP_SYS_PTRACE & 1)
+
+
+# Linux 6.2 and newer tell everybody how many descriptors a process has.
+MAY_LOOK = may_look_into_sandbox()
+CAN_COUNT = MAY_LOOK or os.stat("/proc/self/fd").st_size > 0
+SANDBOX = os.environ.get("TEST_SANDBOX", "" if CAN_COUNT else "off")
 
 
 class Timeout(AssertionError):
@@ -64,10 +82,12 @@ def tail(path, n=25):
 class Scratch:
     """A folder for sockets (their paths are short) and logs, and all that has to end."""
 
+    made = []
+
     def __init__(self):
         self.dir = tempfile.mkdtemp(prefix="vm-")
         self.parties = []
-        atexit.register(self.end)           # whatever interrupts the test
+        Scratch.made.append(self)
 
     def path(self, name):
         return os.path.join(self.dir, name)
@@ -78,13 +98,21 @@ class Scratch:
                 yield name, tail(self.path(name))
 
     def end(self):
-        atexit.unregister(self.end)
         while self.parties:
-            self.parties.pop().kill()
+            with contextlib.suppress(OSError):
+                self.parties.pop().kill()
+        if self in Scratch.made:
+            Scratch.made.remove(self)
         if os.environ.get("VM_KEEP"):
             print(f"# kept: {self.dir}", flush=True)
         else:
             shutil.rmtree(self.dir, ignore_errors=True)
+
+
+def sandbox_mode(extra):
+    if not SANDBOX or any(arg.startswith("--sandbox") for arg in extra):
+        return []
+    return ["--sandbox", SANDBOX]
 
 
 class Daemon:
@@ -95,8 +123,9 @@ class Daemon:
         self.cids = list(cids)
         self.log = scratch.path("daemon.log")
         with open(self.log, "ab") as log:
-            self.process = subprocess.Popen([daemon_path, *self.arguments(groups or {}), *extra],
-                                            stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+            self.process = subprocess.Popen(
+                [*LEASH, daemon_path, *self.arguments(groups or {}), *sandbox_mode(extra), *extra],
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         scratch.parties.append(self)
         for i in range(len(self.cids)):
             wait_until(lambda: self.is_up(i), f"the daemon's socket for VM {i}")
@@ -127,7 +156,8 @@ class Daemon:
     # What it costs.
 
     def fds(self):
-        return len(os.listdir(f"/proc/{self.process.pid}/fd"))
+        folder = f"/proc/{self.process.pid}/fd"
+        return os.stat(folder).st_size or len(os.listdir(folder))
 
     def tasks(self):
         return os.listdir(f"/proc/{self.process.pid}/task")
@@ -316,7 +346,7 @@ class Host(Agent):
     """The agent on this side."""
 
     def __init__(self, scratch):
-        self.process = subprocess.Popen([os.path.join(IMAGE, "agent"), "-"],
+        self.process = subprocess.Popen([*LEASH, os.path.join(IMAGE, "agent"), "-"],
                                         stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         scratch.parties.append(self)
         super().__init__("host", self.process.stdout, self.process.stdin)
@@ -350,7 +380,7 @@ class Guest:
         self.log = scratch.path(f"{self.name}-qemu.log")
         control, qmp = scratch.path(f"{self.name}.ctl"), scratch.path(f"{self.name}.qmp")
         args = [
-            QEMU, "-name", self.name, "-nodefaults", "-no-user-config", "-display", "none",
+            *LEASH, QEMU, "-name", self.name, "-nodefaults", "-no-user-config", "-display", "none",
             *(machine or machine_args(daemon.front_socket(vm), memory_mib, device)),
             "-kernel", os.path.join(IMAGE, "vmlinuz"),
             "-initrd", os.path.join(IMAGE, "initrd.img"),
@@ -607,20 +637,40 @@ def prepare_image():
     note(made.stdout)
 
 
+def interrupt(signum, frame):
+    raise KeyboardInterrupt         # the one that unittest lets through
+
+
+@contextlib.contextmanager
+def all_ends_with_us():
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    for signum in signal.SIGTERM, signal.SIGHUP:
+        signal.signal(signum, interrupt)
+    try:
+        yield
+    except KeyboardInterrupt:
+        complain("interrupted")
+        sys.exit(1)
+    finally:
+        for signum in signal.SIGTERM, signal.SIGHUP, signal.SIGINT:
+            signal.signal(signum, signal.SIG_IGN)
+        while Scratch.made:
+            Scratch.made[-1].end()
+
+
 def main():
     """DAEMON [TEST...], where a test is Class or Class.method."""
     global daemon_path
     if len(sys.argv) < 2:
         sys.exit(f"usage: {sys.argv[0]} DAEMON [CLASS[.METHOD]...]")
     daemon_path = os.path.abspath(sys.argv[1])
-    for sig in signal.SIGTERM, signal.SIGHUP:
-        signal.signal(sig, signal.default_int_handler)
     prepare_image()
     module = sys.modules["__main__"]
     loader = unittest.defaultTestLoader
     suite = (loader.loadTestsFromNames(sys.argv[2:], module) if sys.argv[2:] else
              loader.loadTestsFromModule(module))
     result = TapResult()
-    suite.run(result)
+    with all_ends_with_us():
+        suite.run(result)
     print(f"1..{result.n}", flush=True)
     sys.exit(0 if result.wasSuccessful() else 1)
