@@ -351,6 +351,7 @@ static int run(struct plan *plan)
 	if ((r = sandbox_check_user(plan->uid, plan->gid)) < 0)
 		return r;
 	share_descriptors(plan, launch_raise_files());
+	launch_grow_files(limits_files(plan, count_workers(plan)));
 	share_memory(plan);
 	warn_of_long_paths(plan);
 	warn_of_unseen_folders(plan);

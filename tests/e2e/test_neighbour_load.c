@@ -191,6 +191,21 @@ START_TEST(many_end_at_once)
 }
 END_TEST
 
+/* More connections at once than ever before are nothing special. */
+START_TEST(many_for_the_first_time)
+{
+	int64_t first, again;
+
+	n_conns = count_allowed();
+	begin(NULL, NULL);
+	sock_listen(&vm, PORT);
+	first = neighbour_measure(close_all_one_by_one);
+	again = neighbour_measure(close_all_one_by_one);
+	ck_assert_msg(neighbour_is_well(first, again), "%lld us, %lld us when done again",
+		      (long long)first, (long long)again);
+}
+END_TEST
+
 /* ---- descriptors that say nothing ---- */
 
 enum { RING = 32768, POSTED = 1000 };
@@ -261,6 +276,7 @@ int main(void)
 	suite_add_tcase(s, tc);
 	tcase_add_test(tc, connects_that_wait);
 	tcase_add_test(tc, many_talk_at_once);
+	tcase_add_test(tc, many_for_the_first_time);
 	tcase_add_test(tc, many_end_at_once);
 	tcase_add_loop_test(tc, descriptors_that_say_nothing, 0, 2);
 	return e2e_run(s);
