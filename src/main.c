@@ -366,6 +366,7 @@ static int run(struct plan *plan)
 	log_info("main", "ends on signal %d", sig);
 	guard_start(atomic_load(&worker_failed));
 	daemon_deinit(&daemon);
+	closer_deinit();
 	return atomic_load(&worker_failed) ? -EIO : 0;
 }
 

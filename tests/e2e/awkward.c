@@ -3,9 +3,6 @@
 #include "e2e/awkward.h"
 
 #include <fcntl.h>
-#include <linux/filter.h>
-#include <linux/fuse.h>
-#include <linux/seccomp.h>
 #include <netinet/in.h>
 #include <sched.h>
 #include <signal.h>
@@ -20,6 +17,9 @@
 #include <sys/uio.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#include <linux/filter.h>
+#include <linux/fuse.h>
+#include <linux/seccomp.h>
 
 #include "e2e/e2e.h"
 

@@ -5,7 +5,6 @@
  * takes as long as somebody likes, and messages without end.
  */
 #include <fcntl.h>
-#include <linux/aio_abi.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,6 +13,7 @@
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+#include <linux/aio_abi.h>
 
 #include "e2e/awkward.h"
 #include "e2e/flow.h"

@@ -2,7 +2,7 @@
 /*
  * What one VM's guest, front-end and host programs can do in great numbers, and another
  * VM on the same worker that must not notice: connects that wait, sockets with much to
- * say, connections that end, descriptors that say nothing.
+ * say, connections that end, descriptors that say nothing, memory that is given back.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -266,6 +266,56 @@ START_TEST(descriptors_that_say_nothing)
 }
 END_TEST
 
+/* ---- memory that is given back ---- */
+
+#define FAR	(UINT64_C(1) << 40)
+
+enum { MUCH = 256 * MIB, PAGE = 4096, AT_ONCE = 16 * PAGE };	/* mapped by one fault */
+
+/* A front-end whose guest has much memory, of which the daemon reads @n_read bytes. */
+static void come_and_go(uint64_t n_read)
+{
+	struct driver_pkt nothing;
+	uint8_t *bytes;
+
+	driver_deinit(&vm);
+	driver_init(&vm, NULL);
+	nothing = driver_pkt(&vm, VSOCK_OP_RST, 1, 2);
+	guest_add_region(&vm.guest, FAR, MUCH, 0);
+	bytes = guest_ptr(&vm.guest, FAR, MUCH);
+	for (uint64_t at = 0; at < n_read; at += PAGE)
+		bytes[at] = 1;
+	ck_assert_int_eq(driver_attach(&vm, vhd.socket), 0);
+	for (uint64_t at = 0; at < n_read; at += AT_ONCE) {
+		struct vring_buf b = { FAR + at, sizeof(struct wire_vsock_hdr), false };
+
+		driver_put_header(&vm, FAR + at, &nothing);
+		ck_assert(vring_add(&vm.vq[VSOCK_TXQ], &b, 1, --vm.n_tx_free));
+		if (!vm.n_tx_free) {
+			vring_publish(&vm.vq[VSOCK_TXQ]);
+			ck_assert(driver_flush(&vm));
+		}
+	}
+	driver_detach(&vm);
+}
+
+static void come_and_go_with_much(void)
+{
+	come_and_go(MUCH);
+}
+
+static void come_and_go_with_little(void)
+{
+	come_and_go(64 * PAGE);
+}
+
+START_TEST(memory_that_is_given_back)
+{
+	begin(NULL, NULL);
+	neighbour_compare(come_and_go_with_little, come_and_go_with_much);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("neighbour_load");
@@ -279,5 +329,6 @@ int main(void)
 	tcase_add_test(tc, many_for_the_first_time);
 	tcase_add_test(tc, many_end_at_once);
 	tcase_add_loop_test(tc, descriptors_that_say_nothing, 0, 2);
+	tcase_add_test(tc, memory_that_is_given_back);
 	return e2e_run(s);
 }
