@@ -27,7 +27,7 @@ static struct {
 	struct pair pair;
 	int schedstat;				/* of the worker */
 	pthread_t thread;
-	bool is_measuring;
+	bool is_measuring, rests;
 	atomic_bool ends;
 	unsigned arrived;			/* bytes, at the guest */
 	uint32_t counts[BUCKETS];		/* of round trips, by how long they took */
@@ -106,11 +106,6 @@ void neighbour_down(void)
 	driver_deinit(&neighbour.d);
 }
 
-bool neighbour_is_measuring(void)
-{
-	return neighbour.is_measuring;
-}
-
 /* ---- measuring ---- */
 
 /* How long a thread has waited for a CPU so far, in us. */
@@ -176,13 +171,39 @@ static void *run(void *arg)
 	return arg;
 }
 
+static void start_thread(void)
+{
+	atomic_store(&neighbour.ends, false);
+	must(pthread_create(&neighbour.thread, NULL, run, NULL) == 0);
+}
+
+static void stop_thread(void)
+{
+	atomic_store(&neighbour.ends, true);
+	must(pthread_join(neighbour.thread, NULL) == 0);
+}
+
 void neighbour_start(void)
 {
 	memset(neighbour.counts, 0, sizeof neighbour.counts);
 	neighbour.n = 0;
-	atomic_store(&neighbour.ends, false);
-	must(pthread_create(&neighbour.thread, NULL, run, NULL) == 0);
+	start_thread();
 	neighbour.is_measuring = true;
+	neighbour.rests = false;
+}
+
+void neighbour_rest(void)
+{
+	if (neighbour.is_measuring && !neighbour.rests)
+		stop_thread();
+	neighbour.rests = true;
+}
+
+void neighbour_go_on(void)
+{
+	if (neighbour.is_measuring && neighbour.rests)
+		start_thread();
+	neighbour.rests = false;
 }
 
 int64_t neighbour_stop(void)
@@ -190,8 +211,7 @@ int64_t neighbour_stop(void)
 	uint64_t seen = 0;
 	int64_t bucket = -1;
 
-	atomic_store(&neighbour.ends, true);
-	must(pthread_join(neighbour.thread, NULL) == 0);
+	neighbour_rest();
 	neighbour.is_measuring = false;
 	while (seen * 100 < neighbour.n * 99)
 		seen += neighbour.counts[++bucket];

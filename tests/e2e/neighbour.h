@@ -40,7 +40,9 @@ void neighbour_down(void);			/* also if it is not up, or still measures */
 /* Round trips, by a thread of their own, from here to there. */
 void neighbour_start(void);
 int64_t neighbour_stop(void);			/* the time that 99 of 100 took at most, in us */
-bool neighbour_is_measuring(void);
+/* In between, for those who measure the daemon alone; nothing if it does not measure. */
+void neighbour_rest(void);
+void neighbour_go_on(void);
 
 /* The same while @act is done again and again for a while. */
 int64_t neighbour_measure(void (*act)(void));
