@@ -62,6 +62,15 @@ static int order_at(const char *act, const char *folder)
 	return order(text);
 }
 
+/* Abstract sockets have no names in a file tree: landlock confines them, from ABI 6 on
+ * (Linux 6.12). */
+enum { ABSTRACT = -2 };
+
+static int result_for_abstract(void)
+{
+	return syscall(SYS_landlock_create_ruleset, NULL, 0, 1) >= 6 ? EPERM : 0;
+}
+
 /* In all of them the daemon stays as it is. @logs: the call it names, or NULL. */
 static const struct survived {
 	const char *act;
@@ -80,7 +89,7 @@ static const struct survived {
 	{ "socket unix", 0, NULL, false },
 	{ "thread", 0, NULL, false },
 	{ "connect %s/none", ENOENT, NULL, false },
-	{ "connect @abstract", EPERM, NULL, false },
+	{ "connect @abstract", ABSTRACT, NULL, false },
 	{ "connect /dev/log", ENOENT, NULL, false },
 	{ "unlink /etc/passwd", ENOENT, NULL, false },
 };
@@ -96,7 +105,8 @@ START_TEST(intruder_is_refused)
 	must(bind(abstract, (struct sockaddr *)&at, offsetof(struct sockaddr_un, sun_path) + 9) == 0);
 	must(listen(abstract, 1) == 0);
 	start_with_intruder(NULL);
-	ck_assert_int_eq(order_at(c->act, vhd.dir), c->result);
+	ck_assert_int_eq(order_at(c->act, vhd.dir),
+			 c->result == ABSTRACT ? result_for_abstract() : c->result);
 	if (c->logs)
 		confined_check_log(c->logs);
 	else

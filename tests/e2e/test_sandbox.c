@@ -134,7 +134,7 @@ START_TEST(lack_is_one_warning)
 	}
 	snprintf(line, sizeof line, " warn sandbox: %s\n", c->warning);
 	confined_check_log(line);
-	log = daemon_log(&vhd);
+	log = confined_log();
 	end = strchr(log, '\n');
 	ck_assert_msg(end && !end[1], "more than one line: %s", log);
 	free(log);
