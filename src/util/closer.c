@@ -17,7 +17,7 @@
 enum {
 	STACK_BYTES = 256 * 1024,
 	HELD_UP_MS = 100,			/* in one close: others have to do the rest */
-	IDLE_S = 1,				/* then a thread goes */
+	IDLE_MS = 10,				/* then a thread goes */
 	PIECE_BYTES = 4 * 1024 * 1024,		/* unmapped at once; more, where that is quick */
 	PIECE_US = 500,
 };
@@ -150,7 +150,11 @@ static bool wait_for_one(struct pool *p)
 	struct timespec until;
 
 	clock_gettime(CLOCK_MONOTONIC, &until);
-	until.tv_sec += IDLE_S;
+	until.tv_nsec += IDLE_MS * 1000000L;
+	if (until.tv_nsec >= 1000000000L) {
+		until.tv_sec++;
+		until.tv_nsec -= 1000000000L;
+	}
 	while (!p->has_any())
 		if (pthread_cond_clockwait(&p->changed, &closer.lock, CLOCK_MONOTONIC, &until))
 			return p->has_any();
