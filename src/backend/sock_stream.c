@@ -70,9 +70,18 @@ void sock_stream_init(struct sock_stream *s, const struct sock_kind *kind, struc
 	};
 }
 
+/* Nothing waits in it, and nothing can come any more. What is unread might have
+ * descriptors with it, which are closed with the socket. */
+static bool is_empty_for_good(int fd)
+{
+	char byte;
+
+	return shutdown(fd, SHUT_RD) == 0 && recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0;
+}
+
 void sock_stream_deinit(struct sock_stream *s)
 {
-	if (s->may_have_rights && !s->has_ended) {
+	if (s->may_have_rights && !s->has_ended && !is_empty_for_good(s->fd)) {
 		loop_remove(s->loop, &s->source);
 		closer_close(&s->fd);
 	} else {

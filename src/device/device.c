@@ -251,6 +251,8 @@ static void on_turn(struct loop_work *work)
 	}
 	more |= expire(dev, more);
 	dev->in_turn = false;
+	if (dev->session && session_has_held_up(dev->session))
+		frontend_drop(dev);
 	if (dev->session && session_memory_is_lost(dev->session)) {
 		log_limited(LEVEL_ERR, dev->tag, "guest memory vanished; front-end disconnected");
 		mux_drop(dev->mux, now_ms(dev));

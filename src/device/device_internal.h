@@ -40,6 +40,7 @@ struct device {
 	struct loop_source kicks[VSOCK_NUM_QUEUES];
 	struct loop_timer resume;		/* until when a stopped guest may go on */
 	struct loop_timer no_memory;		/* then somebody has to hear of it */
+	uint64_t closed_until_ms;		/* until then no front-end is let in */
 	struct log_once failures;		/* enum in frontend.c */
 };
 

@@ -26,7 +26,10 @@
 #include "util/fd.h"
 #include "util/log.h"
 
-enum { NO_MEMORY_MS = 2000 };
+enum {
+	NO_MEMORY_MS = 2000,
+	CLOSED_MS = 30 * 1000,			/* more than 100 times what it takes the watchdog */
+};
 
 enum { NO_MEMORY };				/* device::failures */
 
@@ -147,6 +150,18 @@ static const struct session_ops session_ops = {
 	.read_config = on_read_config,
 };
 
+/*
+ * Its eventfd has held up the worker, and all VMs on it, until the watchdog came: some
+ * 200 ms. Nobody does that by mistake, and he who does can do it again at once, in a new
+ * session if need be. So it is done no more often than the others do not notice.
+ */
+static void close_for_a_while(struct device *dev)
+{
+	log_limited(LEVEL_WARN, dev->tag, "front-end disconnected, and none let in for %d s: a write "
+		    "to its eventfd has blocked", CLOSED_MS / 1000);
+	dev->closed_until_ms = now_ms(dev) + CLOSED_MS;
+}
+
 void frontend_drop(struct device *dev)
 {
 	if (!dev->session)
@@ -156,7 +171,10 @@ void frontend_drop(struct device *dev)
 	loop_remove(dev->config.loop, &dev->session_source);
 	loop_timer_cancel(dev->config.loop, &dev->resume);
 	loop_timer_cancel(dev->config.loop, &dev->no_memory);
-	log_limited(LEVEL_INFO, dev->tag, "front-end disconnected");
+	if (session_has_held_up(dev->session))
+		close_for_a_while(dev);
+	else
+		log_limited(LEVEL_INFO, dev->tag, "front-end disconnected");
 	mux_set_running(dev->mux, false);
 	mux_reset(dev->mux, now_ms(dev));
 	dev->event_due = false;
@@ -178,23 +196,20 @@ static void on_session(struct loop_source *source, uint32_t events)
 	session_turn(container_of(source, struct device, session_source));
 }
 
-enum place { PLACE_FREE, PLACE_TAKEN, PLACE_UNKNOWN };
+enum place { PLACE_FREE, PLACE_TAKEN, PLACE_UNKNOWN, PLACE_CLOSED };
 
 /* Is the front-end that is in session there to stay? While it has more to say than is
  * heard in one turn, that is not known. */
 static enum place look_at_place(struct device *dev)
 {
-	if (!dev->session)
-		return PLACE_FREE;
-	switch (session_input(dev->session)) {
-	case 0:
-		return PLACE_UNKNOWN;
-	case SESSION_E_AGAIN:
-		return PLACE_TAKEN;
-	default:
+	if (dev->session) {
+		int r = session_input(dev->session);
+
+		if (r != SESSION_E_END)
+			return r == SESSION_E_AGAIN ? PLACE_TAKEN : PLACE_UNKNOWN;
 		frontend_drop(dev);
-		return PLACE_FREE;
 	}
+	return now_ms(dev) < dev->closed_until_ms ? PLACE_CLOSED : PLACE_FREE;
 }
 
 static int session_begin(struct device *dev, int sock)
@@ -261,6 +276,9 @@ static void on_candidate(struct loop_source *source, uint32_t events)
 		log_limited(LEVEL_WARN, c->dev->tag, "a second front-end was refused");
 		candidate_drop(c);
 		return;
+	case PLACE_CLOSED:
+		candidate_drop(c);
+		return;
 	case PLACE_UNKNOWN:
 		return;				/* it stays readable: again in the next batch */
 	}
@@ -286,10 +304,16 @@ static void on_accepted(void *ctx, int fd)
 {
 	struct device *dev = ctx;
 
-	if (look_at_place(dev) == PLACE_TAKEN) {
+	switch (look_at_place(dev)) {
+	case PLACE_TAKEN:
 		log_limited(LEVEL_WARN, dev->tag, "a second front-end was refused");
 		closer_close(&fd);
-	} else {
+		return;
+	case PLACE_CLOSED:
+		closer_close(&fd);
+		return;
+	case PLACE_FREE:
+	case PLACE_UNKNOWN:
 		candidate_add(dev, fd);
 	}
 }

@@ -28,6 +28,7 @@ struct session {
 	uint64_t features, protocol_features;	/* acknowledged */
 	bool has_owner;				/* SET_OWNER came */
 	bool says_reset;			/* RESET_DEVICE came */
+	bool has_held_up;			/* an eventfd of it has blocked us */
 	struct vring vrings[SESSION_RINGS_MAX];
 	char refusal[128];			/* the reason of one that is not constant */
 	struct {				/* what a handler answers */
@@ -145,6 +146,12 @@ struct virtq *session_running(struct session *s, unsigned ring)
 	return &v->q;
 }
 
+static void signal_fd(struct session *s, int fd, bool may_block)
+{
+	if (!s->has_held_up)
+		s->has_held_up = event_fd_signal(fd, may_block) == EVENT_FD_E_HELD_UP;
+}
+
 void session_ring_broken(struct session *s, unsigned ring)
 {
 	struct vring *v = session_vring(s, ring);
@@ -154,20 +161,21 @@ void session_ring_broken(struct session *s, unsigned ring)
 	v->failed = true;
 	log_guest(s->config.tag, "ring %u broken: %s; ignored until it is set up again",
 		  ring, v->q.broken ? v->q.broken : "unknown reason");
-	if (v->err_fd >= 0 && event_fd_signal(v->err_fd, v->err_may_block))
-		log_guest(s->config.tag, "ring %u: cannot signal its error descriptor", ring);
+	if (v->err_fd >= 0)
+		signal_fd(s, v->err_fd, v->err_may_block);
 }
 
 void session_call(struct session *s, unsigned ring)
 {
 	struct vring *v = session_vring(s, ring);
 
-	if (v->call_fd >= 0 &&
-	    event_fd_signal(v->call_fd, v->call_may_block) == EVENT_FD_E_HELD_UP) {
-		log_guest(s->config.tag, "ring %u: its call descriptor has held us up; "
-			  "not called any more", ring);
-		fd_close(&v->call_fd);
-	}
+	if (v->call_fd >= 0)
+		signal_fd(s, v->call_fd, v->call_may_block);
+}
+
+bool session_has_held_up(const struct session *s)
+{
+	return s->has_held_up;
 }
 
 /* Something about the ring is new: it gets another chance. */
@@ -465,20 +473,22 @@ static unsigned vring_fd_index(const struct msg *msg)
 }
 
 /* NULL: the message has an eventfd, or none. */
-static const char *check_event_fd(const struct msg *msg, bool *may_block)
+static const char *check_event_fd(struct session *s, const struct msg *msg, bool *may_block)
 {
 	int r = msg->n_fds ? event_fd_check(msg->fds[0], may_block) : 0;
 
 	if (!r)
 		return NULL;
-	return r == EVENT_FD_E_OTHER ? "not an eventfd" : error_str(r);
+	s->has_held_up |= r == EVENT_FD_E_HELD_UP;
+	return r < 0 ? error_str(r) : r == EVENT_FD_E_OTHER ? "not an eventfd" :
+		"an eventfd that blocks";
 }
 
 static const char *on_set_vring_kick(struct session *s, struct msg *msg)
 {
 	struct vring *v = session_vring(s, vring_fd_index(msg));
 	bool may_block;				/* we never read it */
-	const char *why = check_event_fd(msg, &may_block);
+	const char *why = check_event_fd(s, msg, &may_block);
 	int old_fd;
 
 	if (why)
@@ -493,9 +503,9 @@ static const char *on_set_vring_kick(struct session *s, struct msg *msg)
 }
 
 /* Keeps the message's descriptor, or none. */
-static const char *take_event_fd(struct msg *msg, int *fd, bool *may_block)
+static const char *take_event_fd(struct session *s, struct msg *msg, int *fd, bool *may_block)
 {
-	const char *why = check_event_fd(msg, may_block);
+	const char *why = check_event_fd(s, msg, may_block);
 
 	if (why)
 		return why;
@@ -508,14 +518,14 @@ static const char *on_set_vring_call(struct session *s, struct msg *msg)
 {
 	struct vring *v = session_vring(s, vring_fd_index(msg));
 
-	return take_event_fd(msg, &v->call_fd, &v->call_may_block);
+	return take_event_fd(s, msg, &v->call_fd, &v->call_may_block);
 }
 
 static const char *on_set_vring_err(struct session *s, struct msg *msg)
 {
 	struct vring *v = session_vring(s, vring_fd_index(msg));
 
-	return take_event_fd(msg, &v->err_fd, &v->err_may_block);
+	return take_event_fd(s, msg, &v->err_fd, &v->err_may_block);
 }
 
 static const char *on_set_vring_enable(struct session *s, struct msg *msg)
@@ -652,7 +662,7 @@ int session_input(struct session *s)
 		}
 		goes_on = dispatch(s, &s->reader.msg);
 		msg_reader_next(&s->reader);
-		if (!goes_on)
+		if (!goes_on || s->has_held_up)
 			return SESSION_E_END;
 	}
 	return 0;

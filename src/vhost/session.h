@@ -87,7 +87,7 @@ struct vring *session_vring(struct session *s, unsigned ring);
 /* The queue if the ring runs, else NULL. Never blocks. */
 struct virtq *session_running(struct session *s, unsigned ring);
 
-/* Calls the guest about the ring. */
+/* Calls the guest about the ring, unless it has held us up. */
 void session_call(struct session *s, unsigned ring);
 
 /* The ring was found broken: says so once, signals its error descriptor. */
@@ -99,6 +99,10 @@ bool session_lacks_memory(const struct session *s);
 /* The front-end has used RESET_DEVICE: it says so when it resets the guest, so rings
  * that it merely stops are paused. */
 bool session_says_reset(const struct session *s);
+
+/* A write to one of its descriptors has blocked until the watchdog came. Whoever has that
+ * done by it is to be rid of: nothing else keeps it from doing so again. */
+bool session_has_held_up(const struct session *s);
 
 /* Guest memory vanished (SIGBUS): nothing read since can be believed. */
 bool session_memory_is_lost(const struct session *s);

@@ -15,7 +15,7 @@
 enum {
 	TURNS_PER_OUTPUT = 256,			/* of connections, before the device's turn ends */
 	BYTES_PER_OUTPUT = 1024 * 1024,		/* to the guest, likewise; more by a connection's turn */
-	ENDS_PER_TURN = 64,			/* connections, of all that are to end */
+	ENDS_PER_TURN = 16,			/* connections, of all that are to end */
 	HOST_PORT_MIN = 1 << 30,		/* of host-initiated connections */
 	HOST_PORT_COUNT = 1 << 30,
 	ASK_SOON_MS = 10,			/* until a guest is asked for credit again */
