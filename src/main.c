@@ -351,6 +351,7 @@ static int run(struct plan *plan)
 	if ((r = sandbox_check_user(plan->uid, plan->gid)) < 0)
 		return r;
 	share_descriptors(plan, launch_raise_files());
+	launch_grow_files(limits_files(plan, count_workers(plan)));
 	share_memory(plan);
 	warn_of_long_paths(plan);
 	warn_of_unseen_folders(plan);
@@ -365,6 +366,7 @@ static int run(struct plan *plan)
 	log_info("main", "ends on signal %d", sig);
 	guard_start(atomic_load(&worker_failed));
 	daemon_deinit(&daemon);
+	closer_deinit();
 	return atomic_load(&worker_failed) ? -EIO : 0;
 }
 

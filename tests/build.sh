@@ -24,5 +24,5 @@ set_up() {
 
 copy_tree() {
 	mkdir -p "$1" &&
-	(cd "$root" && cp -a meson.build meson_options.txt src protocol tests fuzz "$1")
+	(cd "$root" && cp -a README.md COPYING meson.build meson_options.txt src protocol tests fuzz "$1")
 }

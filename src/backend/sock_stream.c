@@ -72,7 +72,7 @@ void sock_stream_init(struct sock_stream *s, const struct sock_kind *kind, struc
 
 void sock_stream_deinit(struct sock_stream *s)
 {
-	if (s->may_have_rights && !s->has_ended) {
+	if (s->may_have_rights && !s->has_ended && !unix_drained(s->fd)) {
 		loop_remove(s->loop, &s->source);
 		closer_close(&s->fd);
 	} else {

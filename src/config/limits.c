@@ -51,17 +51,33 @@ static uint32_t connections_in(uint64_t n_fds)
 	return n < 1 ? 1 : n > UINT32_MAX ? UINT32_MAX : (uint32_t)n;
 }
 
-uint32_t limits_fit(struct plan *plan, uint64_t n_fds, size_t n_workers)
+/* Returns what connections and handshakes want; the rest is *@fixed. */
+static uint64_t count_wanted(const struct plan *plan, size_t n_workers, uint64_t *fixed)
 {
-	uint64_t fixed = FDS_OF_DAEMON + FDS_OF_WORKER * (uint64_t)n_workers, wanted = 0;
-	uint32_t share;
+	uint64_t wanted = 0;
 
+	*fixed = FDS_OF_DAEMON + FDS_OF_WORKER * (uint64_t)n_workers;
 	for (size_t i = 0; i < plan->n_vms; i++) {
 		const struct vm_plan *vm = &plan->vms[i];
 
-		fixed += fixed_fds(vm);
+		*fixed += fixed_fds(vm);
 		wanted += vm->max_connections + limits_handshakes(vm->max_connections);
 	}
+	return wanted;
+}
+
+uint64_t limits_files(const struct plan *plan, size_t n_workers)
+{
+	uint64_t fixed, wanted = count_wanted(plan, n_workers, &fixed);
+
+	return fixed + wanted;
+}
+
+uint32_t limits_fit(struct plan *plan, uint64_t n_fds, size_t n_workers)
+{
+	uint64_t fixed, wanted = count_wanted(plan, n_workers, &fixed);
+	uint32_t share;
+
 	if (fixed < n_fds && wanted <= n_fds - fixed)
 		return 0;
 	share = connections_in(fixed < n_fds ? (n_fds - fixed) / plan->n_vms : 0);

@@ -24,6 +24,9 @@ uint32_t limits_handshakes(uint32_t max_connections);
  */
 uint32_t limits_fit(struct plan *plan, uint64_t n_fds, size_t n_workers);
 
+/* How many descriptors there are at most, when all VMs use up theirs. */
+uint64_t limits_files(const struct plan *plan, size_t n_workers);
+
 /*
  * Sets max_memory of the VMs that have not said any, and mem_slots, so that all of
  * them fit into @space bytes and @max_maps mappings; beside those of a memory table

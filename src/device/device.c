@@ -217,6 +217,8 @@ static void on_turn(struct loop_work *work)
 		result = rings_turn(dev);
 	result = turn_worse(result, expire(dev, result));
 	dev->in_turn = false;
+	if (frontend_has_held_up(&dev->frontend))
+		frontend_drop(&dev->frontend);
 	if (frontend_lost_memory(&dev->frontend)) {
 		log_limited(LEVEL_ERR, dev->tag, "guest memory vanished; front-end disconnected");
 		mux_drop(dev->mux, loop_now_ms(dev->config.loop));

@@ -5,9 +5,9 @@
 #include <sys/epoll.h>
 #include <sys/socket.h>
 
-#include "util/closer.h"
 #include "util/error.h"
 #include "util/fd.h"
+#include "util/unix_socket.h"
 
 enum { NO_MEMORY_MS = 2000 };
 
@@ -112,6 +112,15 @@ static const struct session_ops session_ops = {
 	.read_config = on_read_config,
 };
 
+/* Its eventfd has held up the worker, and all VMs on it, until the watchdog came: some
+ * 200 ms. From now on there is a look before each write to one of its successors'. */
+static void note_held_up(struct frontend *fe)
+{
+	log_limited(LEVEL_WARN, fe->config.tag,
+		    "front-end disconnected: a write to its eventfd has blocked");
+	fe->was_held_up = true;
+}
+
 void frontend_drop(struct frontend *fe)
 {
 	if (!fe->session)
@@ -121,7 +130,10 @@ void frontend_drop(struct frontend *fe)
 	loop_remove(fe->config.loop, &fe->session_source);
 	loop_timer_cancel(fe->config.loop, &fe->pause);
 	loop_timer_cancel(fe->config.loop, &fe->no_memory);
-	log_limited(LEVEL_INFO, fe->config.tag, "front-end disconnected");
+	if (session_has_held_up(fe->session))
+		note_held_up(fe);
+	else
+		log_limited(LEVEL_INFO, fe->config.tag, "front-end disconnected");
 	session_free(fe->session);
 	fe->session = NULL;
 	fe->config.ops->gone(fe->config.ctx);
@@ -147,17 +159,14 @@ enum place { PLACE_FREE, PLACE_TAKEN, PLACE_UNKNOWN };
  * heard in one turn, that is not known. */
 static enum place look_at_place(struct frontend *fe)
 {
-	if (!fe->session)
-		return PLACE_FREE;
-	switch (session_input(fe->session)) {
-	case 0:
-		return PLACE_UNKNOWN;
-	case SESSION_E_AGAIN:
-		return PLACE_TAKEN;
-	default:
+	if (fe->session) {
+		int r = session_input(fe->session);
+
+		if (r != SESSION_E_END)
+			return r == SESSION_E_AGAIN ? PLACE_TAKEN : PLACE_UNKNOWN;
 		frontend_drop(fe);
-		return PLACE_FREE;
 	}
+	return PLACE_FREE;
 }
 
 static int session_begin(struct frontend *fe, int sock)
@@ -168,7 +177,7 @@ static int session_begin(struct frontend *fe, int sock)
 			FEATURE_BIT(VIRTIO_F_INDIRECT_DESC) | FEATURE_BIT(VIRTIO_F_IN_ORDER) |
 			FEATURE_BIT(VIRTIO_F_NOTIFY_ON_EMPTY),
 		.n_rings = VSOCK_NUM_QUEUES, .ring_size_max = fe->config.ring_size_max,
-		.memory = fe->config.memory,
+		.memory = fe->config.memory, .distrusts_eventfds = fe->was_held_up,
 	};
 	int r = session_new(&fe->session, &config, sock);
 
@@ -187,7 +196,7 @@ static int session_begin(struct frontend *fe, int sock)
 static void candidate_drop(struct frontend_candidate *c)
 {
 	loop_remove(c->fe->config.loop, &c->source);
-	closer_close(&c->fd);
+	unix_close(&c->fd);
 }
 
 static void candidate_promote(struct frontend_candidate *c)
@@ -249,10 +258,13 @@ static void on_accepted(void *ctx, int fd)
 {
 	struct frontend *fe = ctx;
 
-	if (look_at_place(fe) == PLACE_TAKEN) {
+	switch (look_at_place(fe)) {
+	case PLACE_TAKEN:
 		log_limited(LEVEL_WARN, fe->config.tag, "a second front-end was refused");
-		closer_close(&fd);
-	} else {
+		unix_close(&fd);
+		return;
+	case PLACE_FREE:
+	case PLACE_UNKNOWN:
 		candidate_add(fe, fd);
 	}
 }
@@ -316,6 +328,11 @@ bool frontend_is_polled(struct frontend *fe)
 struct vring *frontend_vring(struct frontend *fe, unsigned ring)
 {
 	return fe->session ? session_vring(fe->session, ring) : NULL;
+}
+
+bool frontend_has_held_up(const struct frontend *fe)
+{
+	return fe->session && session_has_held_up(fe->session);
 }
 
 bool frontend_lost_memory(const struct frontend *fe)

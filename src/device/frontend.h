@@ -83,6 +83,7 @@ struct frontend {
 	struct frontend_kick kicks[VSOCK_NUM_QUEUES];
 	struct loop_timer pause;		/* until when a stopped guest may go on */
 	struct loop_timer no_memory;		/* then somebody has to hear of it */
+	bool was_held_up;			/* by an eventfd of a front-end before */
 	struct log_once failures;		/* enum in frontend.c */
 };
 
@@ -102,6 +103,9 @@ struct vring *frontend_vring(struct frontend *fe, unsigned ring);
 
 /* Guest memory vanished (SIGBUS): nothing read since can be believed. */
 bool frontend_lost_memory(const struct frontend *fe);
+
+/* A write to an eventfd of it has blocked: it is to be dropped. */
+bool frontend_has_held_up(const struct frontend *fe);
 
 /* Ends the session, and with it the guest's connections. */
 void frontend_drop(struct frontend *fe);

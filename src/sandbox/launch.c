@@ -12,7 +12,10 @@
 #include "util/fd.h"
 #include "util/log.h"
 
-enum { CPUS_MAX = 1 << 20 };			/* no kernel is built for more */
+enum {
+	CPUS_MAX = 1 << 20,			/* no kernel is built for more */
+	FILES_MAX = 1 << 18,			/* that room is made for: 2 MiB of the kernel's memory */
+};
 
 int launch_open_streams(void)
 {
@@ -80,6 +83,13 @@ uint64_t launch_raise_files(void)
 		}
 	}
 	return limit.rlim_cur;
+}
+
+void launch_grow_files(uint64_t n)
+{
+	int last = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, (int)(n < FILES_MAX ? n : FILES_MAX) - 1);
+
+	fd_close(&last);
 }
 
 /* The stack lies at its upper end, whatever the machine's page tables can name. */

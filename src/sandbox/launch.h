@@ -39,6 +39,14 @@ void launch_end(void);
 /* As many descriptors as the system lets us have; how many that is. */
 uint64_t launch_raise_files(void);
 
+/*
+ * Makes room for @n descriptors, or very many, in the only thread that there is. The kernel has a table
+ * of them, which it makes larger when it is full; with more than one thread that takes an
+ * RCU grace period each time, 10 ms and more, in which the worker that has just opened a
+ * socket stands still.
+ */
+void launch_grow_files(uint64_t n);
+
 /* Bytes of address space that guests' memory may take: the rest is for us. */
 uint64_t launch_address_space(void);
 

@@ -59,6 +59,7 @@ static const struct row rows[] = {
 	BITS(clone, 0, THREAD_FLAGS, THREAD_FLAGS), ANY(set_robust_list), ANY(rseq),
 	ARG(prctl, 0, PR_SET_NAME), ANY(sched_getaffinity), ANY(sched_yield),
 	ANY(futex), ANY(clock_gettime), ANY(clock_nanosleep), ANY(nanosleep), ANY(setitimer),
+	ANY(timer_settime),
 	ANY(getpid), ANY(gettid), ANY(exit), ANY(restart_syscall),
 	/* Signals: SIGBUS, the wait for the one that ends us, abort(). */
 	ANY(rt_sigaction), ANY(rt_sigprocmask), ANY(rt_sigreturn), ANY(rt_sigtimedwait),

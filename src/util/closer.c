@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Closes descriptors that others have made. */
+/* Closes descriptors that others have made, and unmaps their memory. */
 #include "util/closer.h"
 
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <time.h>
@@ -16,76 +17,168 @@
 enum {
 	STACK_BYTES = 256 * 1024,
 	HELD_UP_MS = 100,			/* in one close: others have to do the rest */
-	IDLE_S = 1,				/* then a thread goes */
+	IDLE_MS = 10,				/* then a thread goes */
+	PIECE_BYTES = 4 * 1024 * 1024,		/* unmapped at once; more, where that is quick */
+	PIECE_US = 500,
+};
+
+/* Threads that do one kind of work. All fields under closer.lock. */
+struct pool {
+	const char *name, *what;
+	unsigned max;
+	bool (*has_any)(void);
+	void (*do_first)(void);			/* without the lock, but for taking it */
+	pthread_cond_t changed;
+	unsigned n_threads, n_busy;
+	uint64_t last_taken_ms;			/* when a thread took one the last time */
 };
 
 /* Descriptors to be closed are a list, each the index of the next, so that adding one
  * needs no memory and cannot fail. */
 static struct {
 	pthread_mutex_t lock;
-	pthread_cond_t changed;
 	int *next;				/* [n_fds]; NULL: not started */
 	int n_fds;
 	int first, last;			/* -1: none */
-	unsigned n_threads, n_busy;
-	uint64_t last_taken_ms;			/* when a thread took one the last time */
+	struct closer_map *maps, **maps_end;
+	uint64_t map_bytes, map_bytes_max;	/* of those that wait */
 } closer = {
-	.lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER,
-	.first = -1, .last = -1,
+	.lock = PTHREAD_MUTEX_INITIALIZER, .first = -1, .last = -1, .maps_end = &closer.maps,
 };
 
-static uint64_t now_ms(void)
+static uint64_t now_us(void)
 {
 	struct timespec ts;
 
-	clock_gettime(CLOCK_MONOTONIC_COARSE, &ts);
-	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000;
 }
 
-static int take_first(void)
+static uint64_t now_ms(void)
+{
+	return now_us() / 1000;
+}
+
+/* ---- what there is to do ---- */
+
+static bool has_fd(void)
+{
+	return closer.first >= 0;
+}
+
+static void close_first(void)
 {
 	int fd = closer.first;
 
 	closer.first = closer.next[fd];
 	if (closer.first < 0)
 		closer.last = -1;
-	closer.last_taken_ms = now_ms();
-	return fd;
+	pthread_mutex_unlock(&closer.lock);
+	fd_close(&fd);
+	pthread_mutex_lock(&closer.lock);
 }
 
-/* Waits for something to close. False: there was nothing for a while. */
-static bool wait_for_one(void)
+static bool has_map(void)
+{
+	return closer.maps;
+}
+
+/* The next size, after one that took @took_us. */
+static size_t adapt_piece(size_t piece, size_t least, uint64_t took_us)
+{
+	if (took_us < PIECE_US / 2 && piece <= SIZE_MAX / 2)
+		return piece * 2;
+	return took_us > PIECE_US && piece > least ? piece / 2 : piece;
+}
+
+static void unmap(struct closer_map m)
+{
+	size_t least = m.granule > PIECE_BYTES ? m.granule : PIECE_BYTES, piece = least;
+	char *at = m.at;
+
+	while (m.len) {
+		size_t here = m.len < piece ? m.len : piece;
+		uint64_t begin_us = now_us();
+
+		if (munmap(at, here) < 0) {
+			log_limited(LEVEL_ERR, "closer", "memory that was given back stays mapped: %s",
+				    error_str(error_last()));
+			break;
+		}
+		at += here;
+		m.len -= here;
+		piece = adapt_piece(piece, least, now_us() - begin_us);
+	}
+}
+
+static struct closer_map take_map(void)
+{
+	struct closer_map *first = closer.maps, m = *first;
+
+	closer.maps = m.next;
+	if (!closer.maps)
+		closer.maps_end = &closer.maps;
+	free(first);
+	return m;
+}
+
+static void unmap_first(void)
+{
+	struct closer_map m = take_map();
+
+	pthread_mutex_unlock(&closer.lock);
+	unmap(m);
+	pthread_mutex_lock(&closer.lock);
+	closer.map_bytes -= m.len;
+}
+
+static struct pool closers = {
+	.name = "closer", .what = "close descriptors", .max = CLOSER_THREADS_MAX,
+	.has_any = has_fd, .do_first = close_first, .changed = PTHREAD_COND_INITIALIZER,
+};
+
+static struct pool unmappers = {
+	.name = "unmapper", .what = "unmap memory", .max = CLOSER_UNMAPPERS_MAX,
+	.has_any = has_map, .do_first = unmap_first, .changed = PTHREAD_COND_INITIALIZER,
+};
+
+/* ---- who does it ---- */
+
+/* Waits for something to do. False: there was nothing for a while. */
+static bool wait_for_one(struct pool *p)
 {
 	struct timespec until;
 
 	clock_gettime(CLOCK_MONOTONIC, &until);
-	until.tv_sec += IDLE_S;
-	while (closer.first < 0)
-		if (pthread_cond_clockwait(&closer.changed, &closer.lock, CLOCK_MONOTONIC, &until))
-			return closer.first >= 0;
+	until.tv_nsec += IDLE_MS * 1000000L;
+	if (until.tv_nsec >= 1000000000L) {
+		until.tv_sec++;
+		until.tv_nsec -= 1000000000L;
+	}
+	while (!p->has_any())
+		if (pthread_cond_clockwait(&p->changed, &closer.lock, CLOCK_MONOTONIC, &until))
+			return p->has_any();
 	return true;
 }
 
 static void *run(void *arg)
 {
-	(void)arg;
-	pthread_setname_np(pthread_self(), "closer");
-	pthread_mutex_lock(&closer.lock);
-	while (wait_for_one()) {
-		int fd = take_first();
+	struct pool *p = arg;
 
-		closer.n_busy++;
-		pthread_mutex_unlock(&closer.lock);
-		fd_close(&fd);
-		pthread_mutex_lock(&closer.lock);
-		closer.n_busy--;
+	pthread_setname_np(pthread_self(), p->name);
+	pthread_mutex_lock(&closer.lock);
+	while (wait_for_one(p)) {
+		p->last_taken_ms = now_ms();
+		p->n_busy++;
+		p->do_first();
+		p->n_busy--;
 	}
-	closer.n_threads--;
+	p->n_threads--;
 	pthread_mutex_unlock(&closer.lock);
 	return NULL;
 }
 
-static void add_thread(void)
+static void add_thread(struct pool *p)
 {
 	pthread_attr_t attr;
 	pthread_t thread;
@@ -94,14 +187,37 @@ static void add_thread(void)
 	if (!r) {
 		pthread_attr_setstacksize(&attr, STACK_BYTES);
 		pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
-		r = pthread_create(&thread, &attr, run, NULL);
+		r = pthread_create(&thread, &attr, run, p);
 		pthread_attr_destroy(&attr);
 	}
 	if (!r)
-		closer.n_threads++;
+		p->n_threads++;
 	else
-		log_limited(LEVEL_WARN, "closer", "no thread to close descriptors: %s; one that "
-			    "takes long to close holds up its worker", error_str(-r));
+		log_limited(LEVEL_WARN, "closer", "no thread to %s: %s; what takes long holds up a "
+			    "worker", p->what, error_str(-r));
+}
+
+/* Is there a thread that will come to it soon, or could one be made? */
+static bool provide_thread(struct pool *p)
+{
+	bool are_held_up = p->n_busy == p->n_threads && now_ms() - p->last_taken_ms >= HELD_UP_MS;
+
+	if (!p->n_threads || (are_held_up && p->n_threads < p->max))
+		add_thread(p);
+	return p->n_threads > 0;
+}
+
+/* ---- */
+
+/* 16 TiB of the 128 that most machines have, or what a limit leaves. */
+static uint64_t find_map_bytes_max(void)
+{
+	uint64_t max = UINT64_C(1) << (sizeof(void *) == 8 ? 44 : 28);
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_AS, &limit) == 0 && limit.rlim_cur / 8 < max)
+		max = limit.rlim_cur / 8;
+	return max;
 }
 
 int closer_init(void)
@@ -121,10 +237,19 @@ int closer_init(void)
 		return error_last();
 	closer.next = at;			/* pages come with the numbers in use */
 	closer.n_fds = (int)n;
+	closer.map_bytes_max = find_map_bytes_max();
 	return 0;
 }
 
-static void append(int fd)
+void closer_deinit(void)
+{
+	pthread_mutex_lock(&closer.lock);
+	while (closer.maps)
+		take_map();
+	pthread_mutex_unlock(&closer.lock);
+}
+
+static void append_fd(int fd)
 {
 	closer.next[fd] = -1;
 	if (closer.last < 0)
@@ -134,17 +259,6 @@ static void append(int fd)
 	closer.last = fd;
 }
 
-/* Is there a thread that will come to it soon, or could one be made? */
-static bool provide_thread(void)
-{
-	bool are_held_up = closer.n_busy == closer.n_threads &&
-		now_ms() - closer.last_taken_ms >= HELD_UP_MS;
-
-	if (!closer.n_threads || (are_held_up && closer.n_threads < CLOSER_THREADS_MAX))
-		add_thread();
-	return closer.n_threads > 0;
-}
-
 void closer_close(int *fd)
 {
 	int taken = fd_take(fd);
@@ -152,10 +266,28 @@ void closer_close(int *fd)
 	if (taken < 0)
 		return;
 	pthread_mutex_lock(&closer.lock);
-	if (taken < closer.n_fds && provide_thread()) {
-		append(fd_take(&taken));
-		pthread_cond_signal(&closer.changed);
+	if (taken < closer.n_fds && provide_thread(&closers)) {
+		append_fd(fd_take(&taken));
+		pthread_cond_signal(&closers.changed);
 	}
 	pthread_mutex_unlock(&closer.lock);
 	fd_close(&taken);
+}
+
+void closer_unmap(struct closer_map *m)
+{
+	m->next = NULL;
+	pthread_mutex_lock(&closer.lock);
+	if (m->len <= closer.map_bytes_max - closer.map_bytes && provide_thread(&unmappers)) {
+		closer.map_bytes += m->len;
+		*closer.maps_end = m;
+		closer.maps_end = &m->next;
+		pthread_cond_signal(&unmappers.changed);
+		m = NULL;
+	}
+	pthread_mutex_unlock(&closer.lock);
+	if (m) {
+		unmap(*m);
+		free(m);
+	}
 }

@@ -326,11 +326,13 @@ int loop_step(struct loop *loop, int max_wait_ms)
 
 	if (n < 0 && errno != EINTR)
 		return error_last();
-	if (loop->watched)
-		watchdog_begin(loop->watched);
 	tick(loop, wait);
 	judge_deadlines(loop, n);
-	loop->n_events = n > 0 ? n : 0;
+	if (n < 0)
+		return 0;			/* what there is to do comes with the next wait */
+	if (loop->watched)
+		watchdog_begin(loop->watched);
+	loop->n_events = n;
 	dispatch(loop);
 	run_work(loop);
 	if (loop->may_expire)

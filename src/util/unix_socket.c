@@ -146,6 +146,21 @@ int unix_recv(int fd, const struct iovec *iov, size_t n, bool may_have_rights, s
 	return received(r, got);
 }
 
+bool unix_drained(int fd)
+{
+	char byte;
+
+	return shutdown(fd, SHUT_RD) == 0 && recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0;
+}
+
+void unix_close(int *fd)
+{
+	if (*fd >= 0 && unix_drained(*fd))
+		fd_close(fd);
+	else
+		closer_close(fd);
+}
+
 void unix_hang_up(int *fd)
 {
 	char dropped[4096];
@@ -156,5 +171,5 @@ void unix_hang_up(int *fd)
 	for (int i = 0; i < HANG_UP_READS; i++)
 		if (unix_recv(*fd, &iov, 1, true, &got, &cut))
 			break;
-	closer_close(fd);
+	unix_close(fd);
 }

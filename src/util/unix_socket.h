@@ -52,6 +52,15 @@ void unix_keep_urgent_inline(int fd);
 int unix_recv(int fd, const struct iovec *iov, size_t n, bool may_have_rights, size_t *got,
 	      bool *cut);
 
+/*
+ * Ends what comes from the peer. True: nothing of it is left unread. What is unread may have
+ * descriptors with it, which are closed with the socket and take as long as they like.
+ */
+bool unix_drained(int fd);
+
+/* Closes a connection, in this thread only if it is drained. It is in no epoll set. */
+void unix_close(int *fd);
+
 /* Closes a connection that we have nothing to say to, after dropping what it has sent,
  * up to 64 KiB: an AF_UNIX peer reads an end then, not ECONNRESET. */
 void unix_hang_up(int *fd);

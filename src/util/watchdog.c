@@ -7,12 +7,13 @@
 #include "util/error.h"
 
 enum { SIGNAL = SIGURG };			/* ignored by default: nobody else's business */
+#define WAKE_SIGNAL	SIGRTMIN		/* blocked by all: the watcher waits for it */
 
 static struct {
 	pthread_mutex_t lock;
 	struct list entries;
-	pthread_t watcher;
-	atomic_bool sleeps;			/* no thread was in a batch */
+	timer_t timer;				/* sends WAKE_SIGNAL */
+	atomic_bool is_ready, is_armed;
 } watchdog = {
 	.lock = PTHREAD_MUTEX_INITIALIZER,
 	.entries = { &watchdog.entries, &watchdog.entries },
@@ -23,27 +24,31 @@ static void on_signal(int sig)
 	(void)sig;				/* the call that it interrupts is all */
 }
 
-static void change_mask(int how)
+static void change_mask(int how, int sig)
 {
 	sigset_t set;
 
 	sigemptyset(&set);
-	sigaddset(&set, SIGNAL);
+	sigaddset(&set, sig);
 	pthread_sigmask(how, &set, NULL);
 }
 
 int watchdog_init(void)
 {
 	struct sigaction sa = { .sa_handler = on_signal };	/* no SA_RESTART */
+	struct sigevent wake = { .sigev_notify = SIGEV_SIGNAL, .sigev_signo = WAKE_SIGNAL };
 
-	watchdog.watcher = pthread_self();
-	change_mask(SIG_BLOCK);
+	change_mask(SIG_BLOCK, SIGNAL);
+	change_mask(SIG_BLOCK, WAKE_SIGNAL);
 	sigemptyset(&sa.sa_mask);
-	return sigaction(SIGNAL, &sa, NULL) < 0 ? error_last() : 0;
+	if (sigaction(SIGNAL, &sa, NULL) < 0 ||
+	    timer_create(CLOCK_MONOTONIC, &wake, &watchdog.timer) < 0)
+		return error_last();
+	atomic_store(&watchdog.is_ready, true);
+	return 0;
 }
 
-/* Signals who is in the batch that it was in the last time. True: somebody is in one,
- * or was since. */
+/* Signals who is in the batch that it was in the last time. True: somebody is in one. */
 static bool look(void)
 {
 	bool is_any_busy = false;
@@ -55,37 +60,38 @@ static bool look(void)
 
 		if (batch & 1 && batch == e->seen)
 			pthread_kill(e->thread, SIGNAL);
-		is_any_busy |= batch != e->seen || batch & 1;
+		is_any_busy |= batch & 1;
 		e->seen = batch;
 	}
 	pthread_mutex_unlock(&watchdog.lock);
 	return is_any_busy;
 }
 
-/* Who begins a batch after @sleeps is set wakes us; who began before is seen here. */
-static bool may_sleep(void)
+/* Somebody looks in a while. */
+static void arm(void)
 {
-	atomic_store(&watchdog.sleeps, true);
-	if (!look())
-		return true;
-	atomic_store(&watchdog.sleeps, false);
-	return false;
+	static const struct itimerspec once = { .it_value.tv_nsec = WATCHDOG_MS * 1000000L };
+
+	if (!atomic_load(&watchdog.is_armed) && !atomic_exchange(&watchdog.is_armed, true))
+		timer_settime(watchdog.timer, 0, &once, NULL);
 }
 
 int watchdog_wait(const sigset_t *ends)
 {
-	static const struct timespec tick = { .tv_nsec = WATCHDOG_MS * 1000000L };
 	sigset_t set = *ends;
 
-	sigaddset(&set, SIGNAL);
+	sigaddset(&set, WAKE_SIGNAL);
 	for (;;) {
-		bool sleeps = !look() && may_sleep();
-		int sig = sigtimedwait(&set, NULL, sleeps ? NULL : &tick);
+		int sig = sigwaitinfo(&set, NULL);
 
-		if (sig > 0 && sig != SIGNAL)
-			return sig;
-		if (sig < 0 && errno != EAGAIN && errno != EINTR)
+		if (sig < 0 && errno != EINTR)
 			return error_last();
+		if (sig >= 0 && sig != WAKE_SIGNAL)
+			return sig;
+		/* Who begins a batch from here on arms it; who began before is seen. */
+		atomic_store(&watchdog.is_armed, false);
+		if (look())
+			arm();
 	}
 }
 
@@ -94,7 +100,7 @@ void watchdog_add(struct watchdog_entry *e)
 	e->thread = pthread_self();
 	atomic_store(&e->batch, 0);
 	e->seen = 0;
-	change_mask(SIG_UNBLOCK);
+	change_mask(SIG_UNBLOCK, SIGNAL);
 	pthread_mutex_lock(&watchdog.lock);
 	list_append(&watchdog.entries, &e->node);
 	pthread_mutex_unlock(&watchdog.lock);
@@ -110,8 +116,8 @@ void watchdog_remove(struct watchdog_entry *e)
 void watchdog_begin(struct watchdog_entry *e)
 {
 	atomic_fetch_add(&e->batch, 1);
-	if (atomic_load(&watchdog.sleeps) && atomic_exchange(&watchdog.sleeps, false))
-		pthread_kill(watchdog.watcher, SIGNAL);
+	if (atomic_load(&watchdog.is_ready))
+		arm();
 }
 
 void watchdog_end(struct watchdog_entry *e)

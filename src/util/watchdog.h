@@ -8,7 +8,9 @@
  * batch of its loop; one that is in the same batch for longer than WATCHDOG_MS gets a
  * signal, by which a call that waits fails with EINTR, again and again until it is out.
  *
- * While all workers sleep so does the watchdog: saying so is two stores.
+ * While all workers sleep so does the watchdog. The first batch after that sets a timer:
+ * it does not wake the watchdog, which looks a while later, and sleeps on if nobody is in
+ * a batch then.
  */
 #pragma once
 

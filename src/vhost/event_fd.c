@@ -20,13 +20,18 @@ static int check_anonymous(int fd)
 	return (st.stx_mode & S_IFMT) == 0 ? 0 : EVENT_FD_E_OTHER;
 }
 
-/* Of all anonymous files only eventfds take eight bytes; adding zero changes nothing
- * and never blocks. */
+/* Of all anonymous files only eventfds take eight bytes; adding zero changes nothing,
+ * and blocks only where the counter has overflown (POLLERR), which no write makes it do. */
 static int check_takes_zero(int fd)
 {
+	struct pollfd p = { .fd = fd };
 	const uint64_t zero = 0;
 
-	return write(fd, &zero, sizeof zero) == (ssize_t)sizeof zero ? 0 : EVENT_FD_E_OTHER;
+	if (poll(&p, 1, 0) && p.revents & POLLERR)
+		return EVENT_FD_E_OTHER;
+	if (write(fd, &zero, sizeof zero) == (ssize_t)sizeof zero)
+		return 0;
+	return errno == EINTR ? EVENT_FD_E_HELD_UP : EVENT_FD_E_OTHER;
 }
 
 int event_fd_check(int fd, bool *may_block)

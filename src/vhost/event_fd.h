@@ -17,8 +17,11 @@
 
 enum { EVENT_FD_E_OTHER = 1, EVENT_FD_E_HELD_UP };
 
-/* 0: @fd is an eventfd; *@may_block: O_NONBLOCK is not set. EVENT_FD_E_OTHER; -errno.
- * Never blocks, whatever it is. */
+/*
+ * 0: @fd is an eventfd; *@may_block: O_NONBLOCK is not set. EVENT_FD_E_OTHER; -errno.
+ * EVENT_FD_E_HELD_UP: it is one that blocks, with a counter that only the kernel itself
+ * can have brought so far; nothing else blocks here.
+ */
 int event_fd_check(int fd, bool *may_block);
 
 /*

@@ -12,6 +12,7 @@
 
 #include <linux/magic.h>
 
+#include "util/closer.h"
 #include "util/error.h"
 #include "util/last_signal.h"
 #include "util/list.h"
@@ -21,6 +22,7 @@ struct region {
 	char *ptr;				/* of gpa */
 	char *map;				/* what mmap returned: ptr rounded down */
 	size_t map_len, granule;		/* mapped in multiples of it */
+	struct closer_map *give_back;		/* owned: the same, for who unmaps it */
 };
 
 struct gmem {
@@ -56,13 +58,22 @@ int gmem_new(struct gmem **out, const struct gmem_limits *limits)
 	return 0;
 }
 
+/* Elsewhere: how long it takes depends on who else has that memory. */
+static void give_back(const struct region *r)
+{
+	*r->give_back = (struct closer_map){
+		.at = r->map, .len = r->map_len, .granule = r->granule,
+	};
+	closer_unmap(r->give_back);
+}
+
 void gmem_free(struct gmem *mem)
 {
 	if (!mem)
 		return;
 	list_remove(&mem->node);
 	for (size_t i = 0; i < mem->n_regions; i++)
-		munmap(mem->regions[i].map, mem->regions[i].map_len);
+		give_back(&mem->regions[i]);
 	free(mem->regions);
 	free(mem);
 }
@@ -108,10 +119,16 @@ static int map_region(struct region *r, uint64_t offset, int fd, uint64_t room)
 	len = (r->size + skip + granule - 1) / granule * granule;
 	if (len > room)
 		return GMEM_E_TOO_MUCH;
+	r->give_back = malloc(sizeof *r->give_back);
+	if (!r->give_back)
+		return -ENOMEM;
 	map = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd,
 		   (off_t)(offset - skip));
-	if (map == MAP_FAILED)
-		return error_last();
+	if (map == MAP_FAILED) {
+		e = error_last();
+		free(r->give_back);
+		return e;
+	}
 	madvise(map, len, MADV_DONTDUMP);
 	r->map = map;
 	r->map_len = len;
@@ -156,7 +173,7 @@ int gmem_remove_region(struct gmem *mem, const struct vhost_user_mem_region *reg
 		if (r->gpa != region->gpa || r->size != region->size ||
 		    r->uaddr != region->uaddr)
 			continue;
-		munmap(r->map, r->map_len);
+		give_back(r);
 		mem->mapped -= r->map_len;
 		mem->n_regions--;
 		memmove(r, r + 1, (mem->n_regions - i) * sizeof *r);

@@ -6,9 +6,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "util/closer.h"
 #include "util/error.h"
 #include "util/log.h"
+#include "util/unix_socket.h"
 #include "vhost/session_internal.h"
 #include "vhost/session_requests.h"
 
@@ -26,7 +26,7 @@ int session_new(struct session **out, const struct session_config *config, int s
 	struct session *s = calloc(1, sizeof *s);
 
 	if (!s) {
-		closer_close(&sock);
+		unix_close(&sock);
 		return -ENOMEM;
 	}
 	assert(config->n_rings <= SESSION_RINGS_MAX);
@@ -34,7 +34,7 @@ int session_new(struct session **out, const struct session_config *config, int s
 	s->sock = sock;
 	msg_reader_init(&s->reader);
 	for (unsigned i = 0; i < SESSION_RINGS_MAX; i++)
-		vring_init(&s->vrings[i], i, config->tag);
+		vring_init(&s->vrings[i], i, config->tag, &s->has_held_up);
 	*out = s;
 	return 0;
 }
@@ -47,7 +47,7 @@ void session_free(struct session *s)
 		vring_deinit(&s->vrings[i]);
 	gmem_free(s->mem);
 	msg_reader_deinit(&s->reader);
-	closer_close(&s->sock);			/* unread messages have descriptors */
+	unix_close(&s->sock);			/* unread messages have descriptors */
 	free(s);
 }
 
@@ -73,6 +73,11 @@ bool session_lacks_memory(const struct session *s)
 bool session_says_reset(const struct session *s)
 {
 	return s->says_reset;
+}
+
+bool session_has_held_up(const struct session *s)
+{
+	return s->has_held_up;
 }
 
 struct virtq *session_running(struct session *s, unsigned ring)
@@ -314,7 +319,7 @@ int session_input(struct session *s)
 		}
 		goes_on = dispatch(s, &s->reader.msg);
 		msg_reader_next(&s->reader);
-		if (!goes_on)
+		if (!goes_on || s->has_held_up)
 			return SESSION_E_END;
 	}
 	return 0;

@@ -51,6 +51,7 @@ struct session_config {
 	unsigned n_rings;
 	uint32_t ring_size_max;
 	struct gmem_limits memory;		/* that the front-end may share */
+	bool distrusts_eventfds;		/* looks before each write whether it would block */
 };
 
 /* Takes @sock over. 0 or -errno. */
@@ -75,6 +76,10 @@ bool session_lacks_memory(const struct session *s);
 /* The front-end has used RESET_DEVICE: it says so when it resets the guest, so rings
  * that it merely stops are paused. */
 bool session_says_reset(const struct session *s);
+
+/* A write to one of its descriptors has blocked until the watchdog came. Whoever has that
+ * done by it is to be rid of: nothing else keeps it from doing so again. */
+bool session_has_held_up(const struct session *s);
 
 /* Guest memory vanished (SIGBUS): nothing read since can be believed. */
 bool session_memory_is_lost(const struct session *s);

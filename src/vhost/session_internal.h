@@ -14,6 +14,7 @@ struct session {
 	uint64_t features, protocol_features;	/* acknowledged */
 	bool has_owner;				/* SET_OWNER came */
 	bool says_reset;			/* RESET_DEVICE came */
+	bool has_held_up;			/* an eventfd of it has blocked us */
 	struct vring vrings[SESSION_RINGS_MAX];
 	char refusal[128];			/* the reason of one that is not constant */
 	struct {				/* what a handler answers */

@@ -84,20 +84,23 @@ static unsigned vring_fd_index(const struct msg *msg)
 }
 
 /* NULL: the message has an eventfd, or none. */
-static const char *check_event_fd(const struct msg *msg, bool *may_block)
+static const char *check_event_fd(struct session *s, const struct msg *msg, bool *may_block)
 {
 	int r = msg->n_fds ? event_fd_check(msg->fds[0], may_block) : 0;
 
+	*may_block |= s->config.distrusts_eventfds;
 	if (!r)
 		return NULL;
-	return r == EVENT_FD_E_OTHER ? "not an eventfd" : error_str(r);
+	s->has_held_up |= r == EVENT_FD_E_HELD_UP;
+	return r < 0 ? error_str(r) : r == EVENT_FD_E_OTHER ? "not an eventfd" :
+		"an eventfd that blocks";
 }
 
 const char *session_set_vring_kick(struct session *s, struct msg *msg)
 {
 	struct vring *v = session_vring(s, vring_fd_index(msg));
-	bool may_block;				/* we never read it */
-	const char *why = check_event_fd(msg, &may_block);
+	bool may_block = false;			/* we never read it */
+	const char *why = check_event_fd(s, msg, &may_block);
 	int old_fd;
 
 	if (why)
@@ -111,9 +114,9 @@ const char *session_set_vring_kick(struct session *s, struct msg *msg)
 }
 
 /* Keeps the message's descriptor, or none. */
-static const char *take_event_fd(struct msg *msg, int *fd, bool *may_block)
+static const char *take_event_fd(struct session *s, struct msg *msg, int *fd, bool *may_block)
 {
-	const char *why = check_event_fd(msg, may_block);
+	const char *why = check_event_fd(s, msg, may_block);
 
 	if (why)
 		return why;
@@ -126,14 +129,14 @@ const char *session_set_vring_call(struct session *s, struct msg *msg)
 {
 	struct vring *v = session_vring(s, vring_fd_index(msg));
 
-	return take_event_fd(msg, &v->call_fd, &v->call_may_block);
+	return take_event_fd(s, msg, &v->call_fd, &v->call_may_block);
 }
 
 const char *session_set_vring_err(struct session *s, struct msg *msg)
 {
 	struct vring *v = session_vring(s, vring_fd_index(msg));
 
-	return take_event_fd(msg, &v->err_fd, &v->err_may_block);
+	return take_event_fd(s, msg, &v->err_fd, &v->err_may_block);
 }
 
 const char *session_set_vring_enable(struct session *s, struct msg *msg)

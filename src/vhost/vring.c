@@ -7,10 +7,11 @@
 #include "util/log.h"
 #include "vhost/event_fd.h"
 
-void vring_init(struct vring *v, unsigned index, const char *tag)
+void vring_init(struct vring *v, unsigned index, const char *tag, bool *held_up)
 {
 	*v = (struct vring){
-		.index = index, .tag = tag, .kick_fd = -1, .call_fd = -1, .err_fd = -1,
+		.index = index, .tag = tag, .held_up = held_up,
+		.kick_fd = -1, .call_fd = -1, .err_fd = -1,
 	};
 	virtq_init(&v->q);
 }
@@ -20,7 +21,7 @@ void vring_deinit(struct vring *v)
 	fd_close(&v->kick_fd);
 	fd_close(&v->call_fd);
 	fd_close(&v->err_fd);
-	vring_init(v, v->index, v->tag);
+	vring_init(v, v->index, v->tag, v->held_up);
 }
 
 bool vring_is_enabled(const struct vring *v, uint64_t features)
@@ -65,14 +66,15 @@ const char *vring_check_place(const struct virtq_config *config, struct gmem *me
 	return virtq_check(&c, mem);
 }
 
+static void signal_fd(struct vring *v, int fd, bool may_block)
+{
+	if (fd >= 0 && !*v->held_up)
+		*v->held_up = event_fd_signal(fd, may_block) == EVENT_FD_E_HELD_UP;
+}
+
 void vring_call(struct vring *v)
 {
-	if (v->call_fd >= 0 &&
-	    event_fd_signal(v->call_fd, v->call_may_block) == EVENT_FD_E_HELD_UP) {
-		log_guest(v->tag, "ring %u: its call descriptor has held us up; "
-			  "not called any more", v->index);
-		fd_close(&v->call_fd);
-	}
+	signal_fd(v, v->call_fd, v->call_may_block);
 }
 
 void vring_fail(struct vring *v)
@@ -82,8 +84,7 @@ void vring_fail(struct vring *v)
 	v->failed = true;
 	log_guest(v->tag, "ring %u broken: %s; ignored until it is set up again",
 		  v->index, v->q.broken ? v->q.broken : "unknown reason");
-	if (v->err_fd >= 0 && event_fd_signal(v->err_fd, v->err_may_block))
-		log_guest(v->tag, "ring %u: cannot signal its error descriptor", v->index);
+	signal_fd(v, v->err_fd, v->err_may_block);
 }
 
 bool vring_take_adopted(struct vring *v)

@@ -24,13 +24,14 @@ struct vring {
 	const char *tag;			/* for log lines; borrowed */
 	int kick_fd, call_fd, err_fd;		/* owned eventfds; -1: not set */
 	bool call_may_block, err_may_block;
+	bool *held_up;				/* borrowed: a write to an eventfd has blocked */
 	bool started, enabled, has_addr;
 	bool has_run;				/* q.last_avail means something */
 	bool failed;				/* broken, and said so */
 	bool adopted;				/* set up from the middle: another back-end ran it */
 };
 
-void vring_init(struct vring *v, unsigned index, const char *tag);
+void vring_init(struct vring *v, unsigned index, const char *tag, bool *held_up);
 void vring_deinit(struct vring *v);		/* as it was before the first request */
 
 /* Enabled by SET_VRING_ENABLE, or by what @features say. */
@@ -47,7 +48,8 @@ void vring_refresh(struct vring *v);
  * a ring whose size is not known its first entry counts. */
 const char *vring_check_place(const struct virtq_config *config, struct gmem *mem);
 
-/* Calls the guest's driver. Never blocks for longer than the watchdog lets it. */
+/* Calls the guest's driver. Never blocks for longer than the watchdog lets it; then it
+ * sets *held_up, and with that set no eventfd is written to any more. */
 void vring_call(struct vring *v);
 
 /* It was found broken: says so once, signals its error descriptor; it runs no more until

@@ -2,7 +2,7 @@
 /* All connections of one guest: the end of all of them, a portion at a time. */
 #include "vsock/mux_internal.h"
 
-enum { ENDS_PER_TURN = 64 };
+enum { ENDS_PER_TURN = 16 };
 
 enum ending { ENDING_NOT, ENDING_GUEST_GONE, ENDING_ABORT, ENDING_DROP };
 

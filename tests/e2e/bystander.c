@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "e2e/neighbour.h"
+
 enum { ROUND_BYTES = 256 * 1024, SPIN_WATCH_MS = 500 };
 
 static struct {
@@ -49,13 +51,16 @@ void bystander_stop(void)
 
 void bystander_begin(int place, const char *const *extra)
 {
-	const char *all[16] = { "--threads", place == ON_ONE_WORKER ? "1" : "2" };
+	const char *all[16] = { "--vm", neighbour_words(), "--threads",
+				place == ON_ONE_WORKER ? "1" : "2" };
 
 	for (unsigned i = 0; extra && extra[i]; i++)
-		all[2 + i] = extra[i];
+		all[4 + i] = extra[i];
 	sibs_spawn_with(2, NULL, all);
 	sib_up(&sibs[0], NULL);
 	sib_up(&sibs[1], NULL);
+	neighbour_up();
+	neighbour_start();
 	bystander_start();
 }
 
@@ -77,6 +82,7 @@ void bystander_check_no_spin(bool polls)
 	struct daemon_usage before, after;
 
 	bystander_stop();
+	neighbour_rest();
 	poll(NULL, 0, QUIET_MS);		/* what is going on comes to rest */
 	before = daemon_usage(&vhd);
 	poll(NULL, 0, SPIN_WATCH_MS);
@@ -84,6 +90,7 @@ void bystander_check_no_spin(bool polls)
 	ck_assert_uint_le(after.cpu_ms - before.cpu_ms, polls ? 100 : 30);
 	ck_assert_uint_le(after.wakeups - before.wakeups,
 			  (polls ? 2 * SPIN_WATCH_MS : 30) + E2E_WAKEUPS(1));
+	neighbour_go_on();
 	if (was_running)
 		bystander_start();
 }
@@ -97,4 +104,16 @@ void bystander_end(bool renew)
 		sib_up(&sibs[0], NULL);
 	}
 	sibs_check_alive(&sibs[0], &sibs[1]);
+}
+
+void bystander_teardown(void)
+{
+	neighbour_judge();
+	neighbour_down();
+	sibs_teardown();
+}
+
+TCase *bystander_case(Suite *s, const char *name, int timeout_s)
+{
+	return neighbour_case(s, name, e2e_setup_bare, bystander_teardown, timeout_s);
 }

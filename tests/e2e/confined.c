@@ -196,9 +196,26 @@ void confined_check_log(const char *text)
 		ck_abort_msg("no \"%s\" in: %s", text, daemon_log(&vhd));
 }
 
+char *confined_log(void)
+{
+	char *log = daemon_log(&vhd), *to = log, *line, *next;
+
+	for (line = log; *line; line = next) {
+		size_t len = strcspn(line, "\n");
+
+		next = line + len + (line[len] == '\n');
+		if (memmem(line, len, " warn main: only ", 17))
+			continue;
+		memmove(to, line, (size_t)(next - line));
+		to += next - line;
+	}
+	*to = '\0';
+	return log;
+}
+
 void confined_check_log_is_empty(void)
 {
-	char *log = daemon_log(&vhd);
+	char *log = confined_log();
 
 	ck_assert_str_eq(log, "");
 	free(log);

@@ -29,6 +29,9 @@ bool confined_can_look(void);
 bool confined_sees(const char *path);
 
 void confined_check_log(const char *text);	/* somewhere in the daemon's log */
+/* The daemon's log but for what it says of a small limit of open files, which a machine
+ * may have; the caller frees it. */
+char *confined_log(void);
 void confined_check_log_is_empty(void);
 
 /* From here on @call fails, in this process and its children; the other one only where

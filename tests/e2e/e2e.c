@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "support/scratch.h"
@@ -172,6 +173,24 @@ static void show_logs(const char *root)
 	}
 	if (dir)
 		closedir(dir);
+}
+
+bool e2e_may_open(unsigned files, const char *what)
+{
+	struct rlimit limit;
+
+	must(getrlimit(RLIMIT_NOFILE, &limit) == 0);
+	if (limit.rlim_cur < files)
+		limit.rlim_cur = files;
+	if (limit.rlim_max < files)
+		limit.rlim_max = files;
+	if (setrlimit(RLIMIT_NOFILE, &limit) == 0)
+		return true;
+	must(getrlimit(RLIMIT_NOFILE, &limit) == 0);
+	printf("# left out: %s: %u files have to be open, %llu may be\n", what, files,
+	       (unsigned long long)limit.rlim_max);
+	fflush(stdout);
+	return false;
 }
 
 int e2e_run(Suite *s)

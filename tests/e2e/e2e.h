@@ -63,6 +63,9 @@ void e2e_close(struct pair p);
 /* A new pair in each direction works. */
 void e2e_check_alive(void);
 
+/* May so many files be open, here and in the daemon? Raises the limit if it can; if not,
+ * says that @what is left out. */
+bool e2e_may_open(unsigned files, const char *what);
 /* Runs the suite: exit status of main(). */
 int e2e_run(Suite *s);
 /* A case with the e2e_setup_...() fixture, in the suite. */

@@ -244,11 +244,8 @@ END_TEST
 int main(void)
 {
 	Suite *s = suite_create("changing");
-	TCase *tc = tcase_create("changing");
+	TCase *tc = bystander_case(s, "changing", run_ms() / 1000 + 120);
 
-	tcase_add_checked_fixture(tc, e2e_setup_bare, sibs_teardown);
-	tcase_set_timeout(tc, run_ms() / 1000 + 120);
-	suite_add_tcase(s, tc);
 	tcase_add_test(tc, everything_changes_while_it_is_read);
 	return e2e_run(s);
 }

@@ -207,11 +207,8 @@ END_TEST
 int main(void)
 {
 	Suite *s = suite_create("lost memory");
-	TCase *tc = tcase_create("lost memory");
+	TCase *tc = bystander_case(s, "lost memory", 120);
 
-	tcase_add_checked_fixture(tc, e2e_setup_bare, sibs_teardown);
-	tcase_set_timeout(tc, 120);
-	suite_add_tcase(s, tc);
 	tcase_add_loop_test(tc, lost_in_mid_transfer, 0, LOSSES * REGIONS * PLACES * 2);
 	tcase_add_loop_test(tc, sent_before_the_loss, 0, PLACES);
 	tcase_add_loop_test(tc, buffered_at_the_loss, 0, PLACES);

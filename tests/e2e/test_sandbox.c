@@ -184,7 +184,7 @@ START_TEST(lack_is_one_warning)
 	}
 	snprintf(line, sizeof line, " warn sandbox: %s\n", c->warning);
 	confined_check_log(line);
-	log = daemon_log(&vhd);
+	log = confined_log();
 	for (const char *at = log; (at = strchr(at, '\n')); at++)
 		n_lines--;
 	ck_assert_msg(n_lines == 0, "another number of lines: %s", log);

@@ -457,7 +457,9 @@ int main(void)
 	tcase_add_test(up, nothing_moves_nobody_wakes);
 	tcase_add_test(up, orderly_end_means_all_arrived);
 	tcase_add_test(up, flood_beyond_credit);
-	tcase_add_test(up, connections_1000);
-	tcase_add_test(up, half_of_the_table);
+	if (e2e_may_open(4096, "1000 connections"))
+		tcase_add_test(up, connections_1000);
+	if (e2e_may_open(16384, "half of the table"))
+		tcase_add_test(up, half_of_the_table);
 	return e2e_run(s);
 }

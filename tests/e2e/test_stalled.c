@@ -284,7 +284,7 @@ START_TEST(log_that_nobody_reads)
 	bystander_check();
 	bystander_check_no_spin(false);
 	bystander_end(false);
-	sibs_teardown();			/* ends in time, with status 0 */
+	bystander_teardown();			/* ends in time, with status 0 */
 	close(fd);
 	e2e_setup_bare();
 }
@@ -318,11 +318,8 @@ END_TEST
 int main(void)
 {
 	Suite *s = suite_create("stalled");
-	TCase *tc = tcase_create("stalled");
+	TCase *tc = bystander_case(s, "stalled", 120);
 
-	tcase_add_checked_fixture(tc, e2e_setup_bare, sibs_teardown);
-	tcase_set_timeout(tc, 120);
-	suite_add_tcase(s, tc);
 	tcase_add_loop_test(tc, call_descriptor_that_blocks, 0, FD_KINDS * PLACES);
 	tcase_add_loop_test(tc, error_descriptor_that_blocks, 0, FD_KINDS * PLACES);
 	tcase_add_loop_test(tc, kick_descriptor_of_any_kind, 0, FD_KINDS);

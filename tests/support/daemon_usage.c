@@ -69,7 +69,8 @@ bool daemon_can_count_fds(void)
 	return can;
 }
 
-static void read_proc(pid_t pid, const char *what, char *text, size_t size)
+/* False: it is not there (any more). */
+static bool read_proc(pid_t pid, const char *what, char *text, size_t size)
 {
 	char path[512];
 	size_t n;
@@ -77,10 +78,12 @@ static void read_proc(pid_t pid, const char *what, char *text, size_t size)
 
 	snprintf(path, sizeof path, "/proc/%d/%s", (int)pid, what);
 	f = fopen(path, "re");
-	must(f);
+	if (!f)
+		return false;
 	n = fread(text, 1, size - 1, f);
 	text[n] = '\0';
 	fclose(f);
+	return n > 0;
 }
 
 static uint64_t cpu_ms(pid_t pid)
@@ -88,7 +91,7 @@ static uint64_t cpu_ms(pid_t pid)
 	char text[1024], *p;
 	unsigned long user, sys;
 
-	read_proc(pid, "stat", text, sizeof text);
+	must(read_proc(pid, "stat", text, sizeof text));
 	p = strrchr(text, ')');			/* the name may hold anything */
 	must(p);
 	must(sscanf(p + 2, "%*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu",
@@ -111,7 +114,8 @@ static void count_threads(pid_t pid, struct daemon_usage *u)
 		if (e->d_name[0] == '.')
 			continue;
 		snprintf(path, sizeof path, "task/%.20s/status", e->d_name);
-		read_proc(pid, path, text, sizeof text);
+		if (!read_proc(pid, path, text, sizeof text))
+			continue;		/* a thread that has ended meanwhile */
 		if (atoi(e->d_name) != pid && !strstr(text, "Name:\tworker\n"))
 			continue;
 		u->threads++;
@@ -130,7 +134,7 @@ struct daemon_usage daemon_usage(const struct daemon *d)
 	unsigned long pages;
 	char text[256];
 
-	read_proc(d->pid, "statm", text, sizeof text);
+	must(read_proc(d->pid, "statm", text, sizeof text));
 	must(sscanf(text, "%*u %lu", &pages) == 1);
 	count_threads(d->pid, &u);
 	u.rss_bytes = pages * (unsigned long)sysconf(_SC_PAGESIZE);

@@ -36,8 +36,9 @@ static void set_defaults(struct driver_options *o)
 static void build_memory(struct driver *d)
 {
 	uint64_t n = d->opt.queue_size, stride;
-	uint64_t ring_bytes = 4096 * 4 + 3 * (virtq_desc_size(1024) +
-			      virtq_avail_size(1024) + virtq_used_size(1024));
+	uint32_t room = n > 1024 ? (uint32_t)n : 1024;
+	uint64_t ring_bytes = 4096 * 4 + 3 * (virtq_desc_size(room) +
+			      virtq_avail_size(room) + virtq_used_size(room));
 
 	stride = d->opt.rx_buf_len + 15 + 8 * sizeof(struct wire_virtq_desc);
 	d->rx_stride = stride / 16 * 16;

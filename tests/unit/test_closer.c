@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Descriptors that others have made are closed, but not by those who are done with them. */
+/* Descriptors that others have made are closed, and their memory is unmapped, but not by
+ * those who are done with them. */
 #include "util/closer.h"
 
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <stdbool.h>
+#include <stdlib.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
@@ -115,6 +118,83 @@ START_TEST(slow_ones_hold_up_nobody)
 }
 END_TEST
 
+enum { MIB = 1 << 20 };
+
+static const struct map_case {
+	size_t len, granule;
+} map_cases[] = {
+	{ 4096, 4096 }, { 100 * MIB, 4096 }, { 100 * MIB + 4096, 4096 },
+	{ 64 * MIB, 2 * MIB }, { 96 * MIB, 32 * MIB },
+};
+
+/* A file, and a mapping of it that has been written to here and there. */
+static struct closer_map *map_file(const struct map_case *c, int *fd)
+{
+	struct closer_map *m = malloc(sizeof *m);
+	char *at;
+
+	*fd = memfd_create("map", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	ck_assert_int_eq(ftruncate(*fd, (off_t)c->len), 0);
+	at = mmap(NULL, c->len, PROT_READ | PROT_WRITE, MAP_SHARED, *fd, 0);
+	ck_assert_ptr_ne(at, MAP_FAILED);
+	for (size_t i = 0; i < c->len; i += MIB)
+		at[i] = 1;
+	*m = (struct closer_map){ .at = at, .len = c->len, .granule = c->granule };
+	return m;
+}
+
+/* Nobody can be kept from writing to it who has it mapped. */
+static bool is_unmapped(int fd)
+{
+	return fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE) == 0;
+}
+
+START_TEST(unmaps)
+{
+	int64_t deadline_ms = now_ms() + DEADLINE_MS;
+	int fd;
+
+	closer_unmap(map_file(&map_cases[_i], &fd));
+	while (!is_unmapped(fd)) {
+		ck_assert_int_lt(now_ms(), deadline_ms);
+		poll(NULL, 0, 1);
+	}
+	fd_close(&fd);
+}
+END_TEST
+
+START_TEST(unmaps_at_once_where_there_are_no_threads)
+{
+	int fd;
+
+	closer_unmap(map_file(&map_cases[_i], &fd));
+	ck_assert(is_unmapped(fd));
+	fd_close(&fd);
+}
+END_TEST
+
+/* While all who close are held up, memory is given back. */
+START_TEST(slow_ones_do_not_hold_memory)
+{
+	int64_t deadline_ms = now_ms() + LINGER_S * 1000 - 500;
+	int slow[CLOSER_THREADS_MAX + 1], peers[CLOSER_THREADS_MAX + 1], fd;
+
+	for (int i = 0; i <= CLOSER_THREADS_MAX; i++)
+		if ((slow[i] = make_slow(&peers[i])) < 0)
+			return;
+	for (int i = 0; i <= CLOSER_THREADS_MAX; i++)
+		closer_close(&slow[i]);
+	closer_unmap(map_file(&map_cases[0], &fd));
+	while (!is_unmapped(fd)) {
+		ck_assert_int_lt(now_ms(), deadline_ms);
+		poll(NULL, 0, 1);
+	}
+	for (int i = 0; i <= CLOSER_THREADS_MAX; i++)
+		fd_close(&peers[i]);
+	fd_close(&fd);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("closer");
@@ -125,6 +205,11 @@ int main(void)
 	tcase_add_test(tc, closes);
 	tcase_add_test(tc, many);
 	tcase_add_test(tc, slow_ones_hold_up_nobody);
+	tcase_add_loop_test(tc, unmaps, 0, COUNT(map_cases));
+	tcase_add_test(tc, slow_ones_do_not_hold_memory);
+	suite_add_tcase(suite, tc);
+	tc = tcase_create("no threads");
+	tcase_add_loop_test(tc, unmaps_at_once_where_there_are_no_threads, 0, COUNT(map_cases));
 	suite_add_tcase(suite, tc);
 	return unit_main(suite);
 }

@@ -44,6 +44,7 @@ START_TEST(fit)
 		ck_assert_uint_eq(n, i ? c->others_then : c->first_then);
 		used += 16 + n + limits_handshakes(n);
 	}
+	ck_assert_uint_eq(limits_files(&plan, 1), used);
 	if (c->share > 1)
 		ck_assert_uint_le(used, c->n_fds);
 }

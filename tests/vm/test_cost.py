@@ -24,14 +24,17 @@ class Quiet(VmTest):
             guest.event("open")
         return guest, host
 
-    def quiet(self, wakeups_allowed=0):
-        """Wait until it sleeps, then watch."""
+    def wait_for_rest(self):
         def sleeps():
             before = self.daemon.wakeups()
             self.host.run("event over").done()
             time.sleep(0.2)
             return before == self.daemon.wakeups()
         vm.wait_until(sleeps, "the daemon came to rest", 20)
+
+    def quiet(self, wakeups_allowed=0):
+        """Wait until it sleeps, then watch."""
+        self.wait_for_rest()
         wakeups, cpu = self.daemon.wakeups(), self.daemon.cpu_seconds()
         time.sleep(SECONDS)
         self.assertLessEqual(self.daemon.wakeups() - wakeups, wakeups_allowed)
@@ -80,6 +83,7 @@ class Traced(Quiet):
         if shutil.which("strace") is None:
             self.skipTest("no strace")
         guest, host = self.open_some()
+        self.wait_for_rest()
         trace = self.scratch.path("strace.txt")
         strace = subprocess.Popen([*vm.LEASH, "strace", "-f", "-o", trace, "-p",
                                    str(self.daemon.process.pid)],
