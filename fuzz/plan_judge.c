@@ -8,9 +8,9 @@
 
 #include "config/check.h"
 #include "config/error.h"
+#include "config/finish.h"
 #include "config/place.h"
 #include "config/plan.h"
-#include "config/plan_build.h"
 
 enum { PATH_LEN_MAX = 107 };
 
@@ -73,7 +73,7 @@ static int look_nowhere(const char *path, struct stat *st)
 void plan_judge(struct plan *plan, int r, struct config_error *err)
 {
 	if (r == 0)
-		r = plan_finish(plan);
+		r = finish_plan(plan);
 	if (r == 0)
 		r = place_find_all(plan, look_nowhere);
 	if (r == 0)

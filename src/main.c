@@ -15,6 +15,7 @@
 #include "backend/afvsock.h"
 #include "backend/sibling.h"
 #include "backend/uds.h"
+#include "config/config.h"
 #include "config/limits.h"
 #include "config/plan.h"
 #include "device/worker.h"
@@ -376,7 +377,7 @@ int main(int argc, char **argv)
 	if (launch_open_streams() < 0)
 		return 1;			/* nowhere to say it */
 	launch_reset_signals();
-	r = plan_init(&plan, umask(077), argc, argv);
+	r = config_read(&plan, umask(077), argc, argv);
 	if (r == CONFIG_E_EXIT)
 		return 0;
 	if (r)

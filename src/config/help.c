@@ -6,8 +6,8 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+#include "config/error.h"
 #include "config/plan.h"
-#include "config/plan_build.h"
 
 /* To a full disk or a closed pipe the answer did not get through. */
 static int finish_output(void)
@@ -124,8 +124,8 @@ int help_print(void)
 	struct vm_plan vm;
 	struct plan plan;
 
-	vm_plan_init_defaults(&vm);
-	plan_init_defaults(&plan);
+	vm_plan_init(&vm);
+	plan_init(&plan);
 	errno = 0;
 	print_usage();
 	print_vm_options(&vm);

@@ -12,7 +12,6 @@
 #include "config/level.h"
 #include "config/number.h"
 #include "config/plan.h"
-#include "config/plan_build.h"
 #include "util/log.h"
 
 enum {

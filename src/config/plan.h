@@ -1,10 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * What the user asked for, checked: command line or YAML become one plan, and
- * nobody behind it looks at an option again. Every default is in plan.c.
- *
- * A plan is plain data. It owns its strings and arrays; the daemon borrows them
- * until plan_deinit().
+ * A plan: what the daemon is to do. Plain data, which config_read() fills and nobody
+ * after that looks at an option again. It owns its strings and arrays; the daemon
+ * borrows them until plan_deinit().
  */
 #pragma once
 
@@ -12,8 +10,6 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
-
-enum { CONFIG_E_EXIT = 1, CONFIG_E_USAGE = 2 };
 
 enum { PLAN_THREADS_MAX = 1024 };
 
@@ -81,15 +77,13 @@ struct plan {
 	uint32_t handshake_ms;			/* for a host client to say its CONNECT line; > 0 */
 };
 
+/* The plan of somebody who said nothing; it has no VM yet. */
+void plan_init(struct plan *plan);
+void vm_plan_init(struct vm_plan *vm);
+void plan_deinit(struct plan *plan);		/* also twice */
+
 /*
- * Fills @plan from the command line, @argv as main() gets it, and the @umask that
- * the process was started with; reads the file that --config names. May write to stdout (--help, --version); what is wrong
- * goes to stderr, in one line that names option, key and value, and in YAML
- * file and line.
- *
- * 0; CONFIG_E_EXIT: asked only to print, exit status 0; CONFIG_E_USAGE: the
- * user's mistake, exit status 2; -errno: the system's, exit status 1. @plan is
- * in its null state unless 0.
+ * Appends a VM with its defaults. @origin NULL: it comes from single options.
+ * NULL without memory. What an earlier call returned is no longer valid.
  */
-int plan_init(struct plan *plan, mode_t umask, int argc, char **argv);
-void plan_deinit(struct plan *plan);
+struct vm_plan *plan_add_vm(struct plan *plan, const char *origin);

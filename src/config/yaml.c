@@ -14,7 +14,6 @@
 #include "config/error.h"
 #include "config/keys.h"
 #include "config/plan.h"
-#include "config/plan_build.h"
 #include "util/fd.h"
 
 struct reader {

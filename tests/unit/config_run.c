@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Runs plan_init() and keeps what it did. */
+/* Runs config_read() and keeps what it did. */
 #include "config_run.h"
 
 #include <check.h>
@@ -11,6 +11,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "config/config.h"
 #include "config/plan.h"
 #include "support/scratch.h"
 
@@ -118,7 +119,7 @@ void config_run_words(struct config_run *run, int argc, char **argv)
 	memset(run, 0, sizeof *run);
 	capture_begin(&out, stdout);
 	capture_begin(&err, stderr);
-	run->result = plan_init(&plan, config_run_umask, argc, argv);
+	run->result = config_read(&plan, config_run_umask, argc, argv);
 	capture_end(&err, run->err);
 	capture_end(&out, run->out);
 	if (run->result == 0)
