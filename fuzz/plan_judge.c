@@ -37,9 +37,9 @@ static void judge_vm(const struct vm_plan *vm)
 	assert(is_path(vm->socket) && (vm->has_forward_cid ? !vm->uds_path : is_path(vm->uds_path)));
 	assert(vm->has_forward_cid || (!vm->n_forward_listen && !vm->forward_listen_any));
 	assert(vm->uds_path || !vm->n_host_cids);
-	assert(vm->max_connections >= 1 && vm->max_connections <= 1 << 20);
-	assert(vm->max_buffered >= 1 && vm->tx_buffer_size >= 1 &&
-	       vm->tx_buffer_size <= UINT32_C(1) << 31);
+	assert(vm->limits.max_connections >= 1 && vm->limits.max_connections <= 1 << 20);
+	assert(vm->limits.max_buffered >= 1 && vm->limits.tx_buffer_size >= 1 &&
+	       vm->limits.tx_buffer_size <= UINT32_C(1) << 31);
 	assert(vm->max_memory <= UINT64_C(1) << 56);
 	assert(vm->queue_size >= 1 && vm->queue_size <= 32768 &&
 	       !(vm->queue_size & (vm->queue_size - 1)));

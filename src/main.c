@@ -97,7 +97,7 @@ static int add_uds(struct device *dev, const struct plan *plan, const struct vm_
 	struct uds_config config = {
 		.path = vm->uds_path, .access = socket_access(plan, &vm->uds_socket),
 		.host_cids = vm->host_cids, .n_host_cids = vm->n_host_cids,
-		.max_handshakes = limits_handshakes(vm->max_connections),
+		.max_handshakes = limits_handshakes(vm->limits.max_connections),
 		.handshake_ms = plan->handshake_ms,
 		.tag = device_tag(dev), .loop = worker_loop(w), .mux = device_mux(dev),
 	};
@@ -146,10 +146,9 @@ static int add_vm(struct daemon *d, struct worker *w, const struct plan *plan,
 	struct device_config config = {
 		.socket = vm->socket, .access = socket_access(plan, &vm->vhost_socket),
 		.guest_cid = vm->guest_cid,
-		.queue_size = vm->queue_size, .buf_alloc = vm->tx_buffer_size,
-		.max_conns = vm->max_connections, .max_buffered = vm->max_buffered,
-		.memory = { .bytes = vm->max_memory, .regions = plan->mem_slots },
-		.linger_ms = plan->linger_ms, .pause_grace_ms = plan->pause_grace_ms,
+		.queue_size = vm->queue_size, .pause_grace_ms = plan->pause_grace_ms,
+		.limits = vm->limits,
+		.memory = { .max_memory = vm->max_memory, .mem_slots = plan->mem_slots },
 		.loop = worker_loop(w), .scratch = worker_scratch(w),
 	};
 	struct device *dev;

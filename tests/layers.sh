@@ -20,7 +20,8 @@ allowed() {
 	device)			echo "vhost/ vsock/ util/ protocol/" ;;
 	backend)		echo "vsock/backend.h util/ protocol/hybrid.h" ;;
 	vsock | vhost)		echo "util/ protocol/" ;;
-	sandbox | config)		echo "util/" ;;
+	config)			echo "vsock/limits.h util/" ;;
+	sandbox)		echo "util/" ;;
 	util | protocol)	echo "" ;;
 	*)			return 1 ;;
 	esac
@@ -117,6 +118,7 @@ plant "vsock to device" src/vsock/planted.c '  #  include	"device/device.h"'
 plant "backend to the core's inside" src/backend/planted.c '#include "vsock/conn.h"'
 plant "backend to other wire layouts" src/backend/planted.c '#include "protocol/vhost_user.h"'
 plant "config to device" src/config/planted.c '#include "device/worker.h"'
+plant "config to the core" src/config/planted.c '#include "vsock/mux.h"'
 plant "protocol to util" protocol/planted.h '#include "util/fd.h"'
 plant "a relative path" src/util/planted.c '#include "../device/device.h"'
 plant "a path not from the root" src/vhost/planted.c '#include "virtq.h"'

@@ -78,6 +78,7 @@ int finish_plan(struct plan *plan)
 	int r = 0;
 
 	for (size_t i = 0; r == 0 && i < plan->n_vms; i++) {
+		plan->vms[i].limits.linger_ms = plan->linger_ms;
 		finish_sockets(plan, &plan->vms[i]);
 		r = finish_groups(&plan->vms[i]);
 	}

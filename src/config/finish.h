@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * The gaps that are left when all has been read: groups become sorted and unique, or
- * the default one; each socket gets its mode.
+ * the default one; each VM gets what was said for all, each socket its mode.
  */
 #pragma once
 

@@ -67,8 +67,8 @@ static void print_vm_options(const struct vm_plan *vm)
 "      --groups NAME[+NAME]...\n"
 "                             guests that share a group reach each other\n"
 "                             (default \"default\")\n",
-	       vm->guest_cid, vm->tx_buffer_size, vm->queue_size, vm->max_connections,
-	       vm->max_buffered);
+	       vm->guest_cid, vm->limits.tx_buffer_size, vm->queue_size, vm->limits.max_connections,
+	       vm->limits.max_buffered);
 }
 
 static void print_common_options(const struct plan *plan)

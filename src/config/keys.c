@@ -132,7 +132,7 @@ static int set_tx_buffer_size(struct vm_plan *vm, const char *value, struct conf
 	int r = number_parse(&size, value, tx_buffer_size_min, tx_buffer_size_max, err);
 
 	if (r == 0)
-		vm->tx_buffer_size = (uint32_t)size;
+		vm->limits.tx_buffer_size = (uint32_t)size;
 	return r;
 }
 
@@ -155,13 +155,13 @@ static int set_max_connections(struct vm_plan *vm, const char *value, struct con
 	int r = number_parse(&n, value, 1, max_connections_max, err);
 
 	if (r == 0)
-		vm->max_connections = (uint32_t)n;
+		vm->limits.max_connections = (uint32_t)n;
 	return r;
 }
 
 static int set_max_buffered(struct vm_plan *vm, const char *value, struct config_error *err)
 {
-	return number_parse(&vm->max_buffered, value, 1, UINT64_C(1) << 40, err);
+	return number_parse(&vm->limits.max_buffered, value, 1, UINT64_C(1) << 40, err);
 }
 
 static int set_max_memory(struct vm_plan *vm, const char *value, struct config_error *err)

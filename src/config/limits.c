@@ -60,14 +60,14 @@ uint32_t limits_fit(struct plan *plan, uint64_t n_fds, size_t n_workers)
 		const struct vm_plan *vm = &plan->vms[i];
 
 		fixed += fixed_fds(vm);
-		wanted += vm->max_connections + limits_handshakes(vm->max_connections);
+		wanted += vm->limits.max_connections + limits_handshakes(vm->limits.max_connections);
 	}
 	if (fixed < n_fds && wanted <= n_fds - fixed)
 		return 0;
 	share = connections_in(fixed < n_fds ? (n_fds - fixed) / plan->n_vms : 0);
 	for (size_t i = 0; i < plan->n_vms; i++)
-		if (plan->vms[i].max_connections > share)
-			plan->vms[i].max_connections = share;
+		if (plan->vms[i].limits.max_connections > share)
+			plan->vms[i].limits.max_connections = share;
 	return share;
 }
 

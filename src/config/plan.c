@@ -27,10 +27,12 @@ void vm_plan_init(struct vm_plan *vm)
 {
 	*vm = (struct vm_plan){
 		.guest_cid = 3,
-		.tx_buffer_size = 256 * 1024,
+		.limits = {
+			.tx_buffer_size = 256 * 1024,
+			.max_connections = 4096,
+			.max_buffered = 256 * 1024 * 1024,
+		},
 		.queue_size = 1024,
-		.max_connections = 4096,
-		.max_buffered = 256 * 1024 * 1024,
 		.vhost_socket = { .mode = SOCKET_MODE_UNSET, .gid = (gid_t)-1 },
 		.uds_socket = { .mode = SOCKET_MODE_UNSET, .gid = (gid_t)-1 },
 	};

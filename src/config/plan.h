@@ -11,6 +11,8 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "vsock/limits.h"
+
 enum { PLAN_THREADS_MAX = 1024 };
 
 enum sandbox_wish { SANDBOX_OFF, SANDBOX_LOG, SANDBOX_ON, SANDBOX_STRICT };
@@ -50,10 +52,8 @@ struct vm_plan {
 	bool forward_listen_any;		/* ... take connections from any CID */
 	uint64_t *host_cids;			/* uds-path answers for these besides CID 2 */
 	size_t n_host_cids;
-	uint32_t max_connections;
-	uint64_t max_buffered;			/* bytes, of all its connections together */
+	struct vsock_limits limits;		/* linger_ms: the plan's, by finish.c */
 	uint64_t max_memory;			/* bytes of it that are mapped; 0: a fair share */
-	uint32_t tx_buffer_size;		/* bytes: the buf_alloc we advertise */
 	uint32_t queue_size;			/* largest ring a front-end may set up */
 	char **groups;				/* unique, sorted; siblings share one */
 	size_t n_groups;

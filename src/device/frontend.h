@@ -56,7 +56,7 @@ struct frontend_config {
 	struct loop *loop;
 	const char *socket;			/* path to listen at */
 	struct listener_access access;
-	uint32_t ring_size_max, pause_grace_ms;
+	uint32_t queue_size, pause_grace_ms;
 	struct gmem_limits memory;
 };
 

@@ -36,10 +36,10 @@ START_TEST(fit)
 	uint64_t used = 64 + 4;
 
 	for (size_t i = 0; i < c->n_vms; i++)
-		vms[i].max_connections = i ? c->others : c->first;
+		vms[i].limits.max_connections = i ? c->others : c->first;
 	ck_assert_msg(limits_fit(&plan, c->n_fds, 1) == c->share, "%s", c->name);
 	for (size_t i = 0; i < c->n_vms; i++) {
-		uint32_t n = vms[i].max_connections;
+		uint32_t n = vms[i].limits.max_connections;
 
 		ck_assert_uint_eq(n, i ? c->others_then : c->first_then);
 		used += 16 + n + limits_handshakes(n);
