@@ -23,7 +23,7 @@ static int complete(struct plan *plan, const struct options *o, struct config_er
 	const char *rust_log = getenv("RUST_LOG");
 	int r;
 
-	r = owner_find(plan, o, err);
+	r = owner_find(plan, err);
 	if (r)
 		return r;
 	if (!o->has_log_level && rust_log)

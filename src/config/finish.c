@@ -9,8 +9,6 @@
 
 #include "config/plan.h"
 
-static const char default_group[] = "default";
-
 static int compare_groups(const void *a, const void *b)
 {
 	return strcmp(*(char *const *)a, *(char *const *)b);
@@ -23,7 +21,7 @@ static int finish_groups(struct vm_plan *vm)
 	if (vm->n_groups == 0) {
 		free(vm->groups);
 		vm->groups = malloc(sizeof *vm->groups);
-		if (!vm->groups || !(vm->groups[0] = strdup(default_group)))
+		if (!vm->groups || !(vm->groups[0] = strdup(PLAN_GROUP)))
 			return -ENOMEM;
 		vm->n_groups = 1;
 		return 0;

@@ -8,7 +8,6 @@
 
 #include "config/error.h"
 #include "config/number.h"
-#include "config/options.h"
 #include "config/plan.h"
 
 /* Has getpwnam() or getgrnam() failed, or is there just no such name? */
@@ -59,13 +58,13 @@ static int find_user(struct plan *plan, const char *name, struct config_error *e
 	return 0;
 }
 
-int owner_find(struct plan *plan, const struct options *o, struct config_error *err)
+int owner_find(struct plan *plan, struct config_error *err)
 {
-	int r = o->group ? find_group(&plan->gid, o->group, err) : 0;
+	int r = plan->group ? find_group(&plan->gid, plan->group, err) : 0;
 
 	if (r)
 		return config_prefix(err, r, "--group");
-	r = o->user ? find_user(plan, o->user, err) : 0;
+	r = plan->user ? find_user(plan, plan->user, err) : 0;
 	return config_prefix(err, r, "--user");
 }
 

@@ -6,11 +6,10 @@
 #pragma once
 
 struct config_error;
-struct options;
 struct plan;
 
 /* Both: 0; CONFIG_E_USAGE; -errno. */
-int owner_find(struct plan *plan, const struct options *o, struct config_error *err);
+int owner_find(struct plan *plan, struct config_error *err);
 
 /* Groups of sockets, of which many VMs mostly have one: looked up once all the words
  * of the user are read. */

@@ -1,38 +1,24 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The plan: its defaults and its memory. */
+/* The plan: how it begins, and its memory. */
 #include "config/plan.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-#include "util/log.h"
-
 void plan_init(struct plan *plan)
 {
 	*plan = (struct plan){
-		.log_level = LEVEL_WARN,
 		.vhost_socket = { .mode = SOCKET_MODE_UNSET, .gid = (gid_t)-1 },
 		.uds_socket = { .mode = SOCKET_MODE_UNSET, .gid = (gid_t)-1 },
 		.umask = 077,
 		.uid = (uid_t)-1,
 		.gid = (gid_t)-1,
-		.sandbox = SANDBOX_ON,
-		.linger_ms = 30 * 1000,
-		.pause_grace_ms = 3 * 1000,
-		.handshake_ms = 10 * 1000,
 	};
 }
 
-void vm_plan_init(struct vm_plan *vm)
+static void vm_plan_init(struct vm_plan *vm)
 {
 	*vm = (struct vm_plan){
-		.guest_cid = 3,
-		.limits = {
-			.tx_buffer_size = 256 * 1024,
-			.max_connections = 4096,
-			.max_buffered = 256 * 1024 * 1024,
-		},
-		.queue_size = 1024,
 		.vhost_socket = { .mode = SOCKET_MODE_UNSET, .gid = (gid_t)-1 },
 		.uds_socket = { .mode = SOCKET_MODE_UNSET, .gid = (gid_t)-1 },
 	};
@@ -81,6 +67,8 @@ void plan_deinit(struct plan *plan)
 		vm_plan_deinit(&plan->vms[i]);
 	free(plan->vms);
 	free(plan->log_file);
+	free(plan->user);
+	free(plan->group);
 	free(plan->vhost_socket.group);
 	free(plan->uds_socket.group);
 	*plan = (struct plan){ .uid = (uid_t)-1, .gid = (gid_t)-1 };

@@ -15,6 +15,8 @@
 
 enum { PLAN_THREADS_MAX = 1024 };
 
+#define PLAN_GROUP "default"			/* of a VM that is in no group */
+
 enum sandbox_wish { SANDBOX_OFF, SANDBOX_LOG, SANDBOX_ON, SANDBOX_STRICT };
 
 /*
@@ -69,7 +71,8 @@ struct plan {
 	char *log_file;				/* NULL: standard error */
 	struct socket_plan vhost_socket, uds_socket;	/* of VMs that say nothing else */
 	mode_t umask;				/* as we were started with */
-	uid_t uid;				/* to become; (uid_t)-1: stay */
+	char *user, *group;			/* to become, as given, or NULL */
+	uid_t uid;				/* that is it; (uid_t)-1: stay */
 	gid_t gid;
 	enum sandbox_wish sandbox;
 	uint32_t linger_ms;			/* drain to a slow host at most so long without progress */
@@ -77,13 +80,13 @@ struct plan {
 	uint32_t handshake_ms;			/* for a host client to say its CONNECT line; > 0 */
 };
 
-/* The plan of somebody who said nothing; it has no VM yet. */
+/* Nothing has been said, there is no VM; a number that may be set is 0. What has a
+ * default gets it by its row (setting.h). */
 void plan_init(struct plan *plan);
-void vm_plan_init(struct vm_plan *vm);
 void plan_deinit(struct plan *plan);		/* also twice */
 
 /*
- * Appends a VM with its defaults. @origin NULL: it comes from single options.
- * NULL without memory. What an earlier call returned is no longer valid.
+ * Appends a VM of which nothing has been said. @origin NULL: it comes from single
+ * options. NULL without memory. What an earlier call returned is no longer valid.
  */
 struct vm_plan *plan_add_vm(struct plan *plan, const char *origin);
