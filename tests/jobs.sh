@@ -69,30 +69,46 @@ until_gone() {
 	done
 }
 
-# What has our folder in its environment; and daemons, by their sockets: into a sandbox only
-# root may look.
-find_strays() {
-	local file word
+# Does process $1 have our folder in its environment? Or is it a daemon with a socket there:
+# into a sandbox only root may look. Who hangs in a page fault can hold up who reads this.
+# (A bare return, in a trap, returns what was before the trap.)
+is_stray() {
+	local word=
 
-	printf '%s' "$work" | env -i PATH="$PATH" grep -lsaF -f - /proc/[0-9]*/environ
-	for file in $(printf '%s/' "$work" | env -i PATH="$PATH" grep -lsaF -f - /proc/[0-9]*/cmdline); do
-		read -rd '' word <"$file"
-		case $word in
-		*/vhost-device-vsock*) echo "$file" ;;
-		esac
-	done 2>/dev/null
+	timeout -s KILL 1 grep -qsaF -- "$work" "/proc/$1/environ" && return 0
+	timeout -s KILL 1 grep -qsaF -- "$work/" "/proc/$1/cmdline" || return 1
+	read -rd '' word <"/proc/$1/cmdline"
+	case $word in
+	*/vhost-device-vsock*) ;;
+	*) return 1 ;;
+	esac
+}
+
+# Sets $born to when process $1 was, in ticks since the machine was; 0: it is gone.
+find_born() {
+	local stat=
+
+	IFS= read -rd '' stat <"/proc/$1/stat"
+	# shellcheck disable=SC2086
+	set -- ${stat##*) }
+	born=${20:-0}
 }
 
 kill_strays() {
-	local file pid try
+	local file pid try born ours
 
+	find_born $$
+	ours=$born
 	for try in 1 2 3 4 5 6 7 8 9; do
 		set --
-		for file in $(find_strays); do
+		for file in /proc/[0-9]*; do
 			pid=${file#/proc/}
-			pid=${pid%/*}
-			kill -KILL "$pid" 2>/dev/null && set -- "$@" "$pid"
-		done
+			find_born "$pid"
+			if [ "$born" -lt "$ours" ] || [ "$pid" = $$ ] || ! is_stray "$pid"; then
+				continue
+			fi
+			kill -KILL "$pid" && set -- "$@" "$pid"
+		done 2>/dev/null
 		[ $# -gt 0 ] || break
 		until_gone $try "$@"
 	done

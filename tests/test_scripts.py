@@ -95,8 +95,19 @@ class Jobs(Scripts):
         self.write("script", text)
         pid, self.terminal = pty.fork()
         if pid == 0:
+            for signum in signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGPIPE:
+                signal.signal(signum, signal.SIG_DFL)       # whatever we were started with
             os.execvp("bash", ["bash", self.path("script"), HERE, self.dir])
         self.pid, self.said = pid, b""
+        self.addCleanup(self.give_up)
+
+    def give_up(self):
+        """A test that failed: what the script has started is for it to end."""
+        if self.pid is not None:
+            os.kill(self.pid, signal.SIGTERM)
+            self.status()
+        if self.terminal >= 0:
+            os.close(self.terminal)
 
     def wait_for(self, text):
         while text not in self.said:
@@ -110,7 +121,9 @@ class Jobs(Scripts):
                 self.said += os.read(self.terminal, 4096)
             pid, status = os.waitpid(self.pid, os.WNOHANG)
             return (status,) if pid else None
-        return os.waitstatus_to_exitcode(wait_until(ended, "the script ended")[0])
+        status = wait_until(ended, "the script ended")[0]
+        self.pid = None
+        return os.waitstatus_to_exitcode(status)
 
     def pids(self):
         return [int(self.read(f"pid{i}")) for i in (1, 2, 3, 4)]
@@ -131,6 +144,7 @@ class Jobs(Scripts):
         self.start(STUBBORN)
         self.wait_for(b"ready")
         os.close(self.terminal)
+        self.terminal = -1
         self.assertEqual(self.status(), -signal.SIGHUP)
         self.check_nothing_stays()
 

@@ -48,11 +48,6 @@ static struct afvsock *afvsock_of(struct backend *b)
 	return container_of(b, struct afvsock, base);
 }
 
-static uint64_t now_ms(const struct afvsock *a)
-{
-	return loop_now_ms(a->config.loop);
-}
-
 /* ---- streams ---- */
 
 /* Takes @fd over. NULL without memory. */
@@ -157,7 +152,7 @@ static void begin_stream(struct listen_port *p, int fd)
 	}
 	sock_stream_go_live(s, false);
 	if (mux_connect_from_host(a->config.mux, &s->base, VSOCK_CID_HOST, p->number,
-				  now_ms(a)))
+				  loop_now_ms(a->config.loop)))
 		stream_free(s);
 }
 

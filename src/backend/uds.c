@@ -49,11 +49,6 @@ static struct uds *uds_of(struct backend *b)
 	return container_of(b, struct uds, base);
 }
 
-static uint64_t now_ms(const struct uds *u)
-{
-	return loop_now_ms(u->config.loop);
-}
-
 /* ---- host to guest ---- */
 
 /* Whom the guest sees: who named CIDs for the host means the first of them. */
@@ -76,7 +71,7 @@ static void on_handshake(void *ctx, const struct handshake_result *result)
 	if (r < 0)
 		log_limited(error_is_shortage(r) ? LEVEL_WARN : LEVEL_DEBUG, u->config.tag,
 			    "host client: %s; closed", error_str(r));
-	else if (mux_connect_from_host(u->config.mux, s, host_cid(u), result->port, now_ms(u)))
+	else if (mux_connect_from_host(u->config.mux, s, host_cid(u), result->port, loop_now_ms(u->config.loop)))
 		uds_stream_hang_up(s);
 }
 
@@ -163,7 +158,7 @@ static void on_dialed(struct dial *d, int result)
 	} else if (result == DIAL_E_BUSY) {
 		result = BACKEND_E_BUSY;
 	}
-	mux_stream_connected(u->config.mux, &p->base, live, result, now_ms(u));
+	mux_stream_connected(u->config.mux, &p->base, live, result, loop_now_ms(u->config.loop));
 }
 
 static void pending_wait_for(struct stream *base, unsigned events)
@@ -198,7 +193,7 @@ static int connect_later(struct uds *u, const struct uds_stream_config *config, 
 	}
 	*p = (struct pending){ .base.ops = &pending_ops, .owner = u, .stream = *config };
 	dial_init(&p->dial, on_dialed);
-	r = dial_begin(&u->dialer, &p->dial, fd, port, now_ms(u) + CONNECT_GIVE_UP_MS);
+	r = dial_begin(&u->dialer, &p->dial, fd, port, loop_now_ms(u->config.loop) + CONNECT_GIVE_UP_MS);
 	if (r < 0) {
 		pending_free(p);
 		return r;

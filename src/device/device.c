@@ -54,11 +54,6 @@ static bool is_memory_lost(void *ctx)
 	return frontend_lost_memory(&dev->frontend);
 }
 
-static uint64_t now_ms(const struct device *dev)
-{
-	return loop_now_ms(dev->config.loop);
-}
-
 static struct vring *vring(struct device *dev, unsigned ring)
 {
 	return frontend_vring(&dev->frontend, ring);
@@ -78,9 +73,9 @@ static bool input_chain(struct device *dev, const struct virtq_chain *chain)
 		log_guest(dev->tag, "packet of %zu bytes dropped: %s", chain->out_len,
 			  pkt_str_error(bad));
 	if (bad == PKT_E_BODY)
-		mux_input_cut(dev->mux, &pkt, now_ms(dev));
+		mux_input_cut(dev->mux, &pkt, loop_now_ms(dev->config.loop));
 	else if (!bad)
-		mux_input(dev->mux, &pkt, &cur, now_ms(dev));
+		mux_input(dev->mux, &pkt, &cur, loop_now_ms(dev->config.loop));
 	return true;
 }
 
@@ -106,7 +101,7 @@ static enum turn drain_tx(struct device *dev, struct virtq *q)
 	}
 	if (frontend_lost_memory(&dev->frontend))
 		return TURN_DONE;		/* small payloads were copied */
-	mux_flush(dev->mux, now_ms(dev));
+	mux_flush(dev->mux, loop_now_ms(dev->config.loop));
 	if (virtq_publish(q))
 		vring_call(vring(dev, VSOCK_TXQ));
 	if (r == VIRTQ_E_BROKEN)
@@ -123,7 +118,7 @@ static enum turn fill_rx(struct device *dev, struct virtq *q)
 
 	rx_window_open(&window, q, dev->config.scratch);
 	port = rx_window_port(&window);
-	r = mux_output(dev->mux, &port, now_ms(dev));
+	r = mux_output(dev->mux, &port, loop_now_ms(dev->config.loop));
 	rx_window_close(&window);
 	if (virtq_publish(q))
 		vring_call(vring(dev, VSOCK_RXQ));
@@ -140,8 +135,8 @@ static void set_timer(struct device *dev)
 {
 	uint64_t next_ms = mux_next_deadline(dev->mux);
 
-	if (frontend_is_polled(&dev->frontend) && now_ms(dev) + POLL_MS < next_ms)
-		next_ms = now_ms(dev) + POLL_MS;
+	if (frontend_is_polled(&dev->frontend) && loop_now_ms(dev->config.loop) + POLL_MS < next_ms)
+		next_ms = loop_now_ms(dev->config.loop) + POLL_MS;
 	if (next_ms == UINT64_MAX)
 		loop_timer_cancel(dev->config.loop, &dev->timer);
 	else if (!dev->timer.is_set || dev->timer.deadline_ms != next_ms)
@@ -199,14 +194,14 @@ static enum turn rings_turn(struct device *dev)
  * of that it comes first, but not for ever. */
 static enum turn expire(struct device *dev, enum turn rings)
 {
-	if (mux_next_deadline(dev->mux) > now_ms(dev)) {
+	if (mux_next_deadline(dev->mux) > loop_now_ms(dev->config.loop)) {
 		dev->turns_late = 0;
 		return TURN_DONE;
 	}
 	if (!loop_may_expire(dev->config.loop) ||
 	    (rings != TURN_DONE && ++dev->turns_late < TURNS_LATE_MAX))
 		return TURN_DONE;		/* the timer, which stays set, comes back to it */
-	mux_expire(dev->mux, now_ms(dev));
+	mux_expire(dev->mux, loop_now_ms(dev->config.loop));
 	dev->turns_late = 0;
 	return mux_has_output(dev->mux) ? TURN_MORE : TURN_DONE;
 }
@@ -217,14 +212,14 @@ static void on_turn(struct loop_work *work)
 	enum turn result = TURN_LATE, ends;
 
 	dev->in_turn = true;
-	ends = mux_end_some(dev->mux, now_ms(dev)) ? TURN_MORE : TURN_DONE;
+	ends = mux_end_some(dev->mux, loop_now_ms(dev->config.loop)) ? TURN_MORE : TURN_DONE;
 	for (int round = 0; result == TURN_LATE && round < TURN_ROUNDS; round++)
 		result = rings_turn(dev);
 	result = turn_worse(result, expire(dev, result));
 	dev->in_turn = false;
 	if (frontend_lost_memory(&dev->frontend)) {
 		log_limited(LEVEL_ERR, dev->tag, "guest memory vanished; front-end disconnected");
-		mux_drop(dev->mux, now_ms(dev));
+		mux_drop(dev->mux, loop_now_ms(dev->config.loop));
 		frontend_drop(&dev->frontend);
 		result = TURN_DONE;
 	}
@@ -248,7 +243,7 @@ static void on_guest_reset(void *ctx)
 {
 	struct device *dev = ctx;
 
-	if (mux_reset(dev->mux, now_ms(dev)))
+	if (mux_reset(dev->mux, loop_now_ms(dev->config.loop)))
 		log_limited(LEVEL_INFO, dev->tag, "guest was reset: its connections are closed");
 	dev->events.reset_pending = false;
 }
@@ -258,7 +253,7 @@ static void on_gone(void *ctx)
 	struct device *dev = ctx;
 
 	mux_set_running(dev->mux, false);
-	mux_reset(dev->mux, now_ms(dev));
+	mux_reset(dev->mux, loop_now_ms(dev->config.loop));
 	dev->events.reset_pending = false;
 }
 
@@ -266,7 +261,7 @@ static void on_guest_overdue(void *ctx)
 {
 	struct device *dev = ctx;
 
-	if (mux_abort(dev->mux, now_ms(dev)))
+	if (mux_abort(dev->mux, loop_now_ms(dev->config.loop)))
 		log_limited(LEVEL_INFO, dev->tag, "guest stays stopped: its connections are closed");
 }
 

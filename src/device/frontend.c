@@ -13,11 +13,6 @@ enum { NO_MEMORY_MS = 2000 };
 
 enum { NO_MEMORY };				/* device::failures */
 
-static uint64_t now_ms(const struct frontend *fe)
-{
-	return loop_now_ms(fe->config.loop);
-}
-
 static void on_kick(struct loop_source *source, uint32_t events)
 {
 	struct frontend_kick *kick = container_of(source, struct frontend_kick, source);
@@ -65,7 +60,7 @@ static void on_ring_stopped(void *ctx, unsigned ring)
 
 	loop_remove(fe->config.loop, &fe->kicks[ring].source);
 	if (ring != VSOCK_EVENTQ && !fe->pause.is_set && !session_says_reset(fe->session))
-		loop_timer_set(fe->config.loop, &fe->pause, now_ms(fe) + fe->config.pause_grace_ms);
+		loop_timer_set(fe->config.loop, &fe->pause, loop_now_ms(fe->config.loop) + fe->config.pause_grace_ms);
 	fe->config.ops->rings_changed(fe->config.ctx);
 }
 
@@ -91,7 +86,7 @@ static void watch_memory(struct frontend *fe)
 	if (!fe->session || !session_lacks_memory(fe->session))
 		loop_timer_cancel(fe->config.loop, &fe->no_memory);
 	else if (!fe->no_memory.is_set)
-		loop_timer_set(fe->config.loop, &fe->no_memory, now_ms(fe) + NO_MEMORY_MS);
+		loop_timer_set(fe->config.loop, &fe->no_memory, loop_now_ms(fe->config.loop) + NO_MEMORY_MS);
 }
 
 static void on_no_memory(struct loop_timer *timer)

@@ -58,12 +58,15 @@ void daemon_deinit(struct daemon *d)
 static void run_child(const struct daemon *d, const char *program,
 		      const char **argv, pid_t parent)
 {
+	/* The test may have been started with some of them ignored. */
+	static const int signals[] = { SIGPIPE, SIGHUP, SIGINT, SIGQUIT, SIGTERM };
 	int log = open(d->log, O_WRONLY | O_CREAT | O_APPEND, 0600);
 	sigset_t none;
 
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
-	signal(SIGPIPE, SIG_DFL);
+	for (size_t i = 0; i < sizeof signals / sizeof *signals; i++)
+		signal(signals[i], SIG_DFL);
 	umask(022);
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	/* 0: the parent is out of sight, in the PID namespace around this one. */
