@@ -10,7 +10,7 @@
 #include "device/rx_window.h"
 #include "device/turn.h"
 #include "util/error.h"
-#include "util/log.h"
+#include "util/log_limit.h"
 #include "util/random.h"
 
 enum {

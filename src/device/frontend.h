@@ -24,7 +24,7 @@
 #include "protocol/virtio_vsock.h"
 #include "util/acceptor.h"
 #include "util/listener.h"
-#include "util/log.h"
+#include "util/log_limit.h"
 #include "util/loop.h"
 #include "vhost/session.h"
 

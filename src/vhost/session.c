@@ -9,6 +9,7 @@
 #include "util/closer.h"
 #include "util/error.h"
 #include "util/log.h"
+#include "util/log_limit.h"
 #include "vhost/session_internal.h"
 #include "vhost/session_requests.h"
 
