@@ -8,7 +8,6 @@
  *   owner           names of users and groups become numbers
  *   finish          the gaps that are left
  *   place, check    the whole is judged
- *   limits          what the VMs share of what the process can have; once it is known
  *
  * They fill a plan (plan.h), which knows none of them.
  */

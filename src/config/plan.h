@@ -66,7 +66,7 @@ struct plan {
 	struct vm_plan *vms;
 	size_t n_vms;
 	uint32_t threads;			/* 0: as many as make sense, up to the most */
-	uint32_t mem_slots;			/* regions that each VM may share; by limits.c */
+	uint32_t mem_slots;			/* regions that each VM may share; by the daemon */
 	int log_level;				/* enum log_level */
 	char *log_file;				/* NULL: standard error */
 	struct socket_plan vhost_socket, uds_socket;	/* of VMs that say nothing else */
