@@ -71,7 +71,7 @@ circles() {
 			[ "${header%.h}" = "${name%.?}" ] || echo "${name%.?} ${header%.h}"
 		done < <(sed -nE 's/^[[:space:]]*#[[:space:]]*include[[:space:]]*"([^"]*)".*/\1/p' "$file")
 	done < <(find "$dir/src" "$dir/protocol" -name '*.h' -o -path '*/src/config/*.c' | sort) |
-		tsort 2>&1 >/dev/null || true
+		{ tsort >/dev/null || true; } 2>&1
 }
 
 # Prints a line for each file under DIR that is too long to be about one thing.
