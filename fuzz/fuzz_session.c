@@ -243,8 +243,8 @@ static bool play_message(struct input *in, int sock, bool *reply_ack)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct session_config config = {
-		.ops = &ops, .tag = "fuzz", .n_rings = RINGS, .ring_size_max = 256,
-		.memory = { .bytes = UINT64_MAX, .regions = VHOST_USER_MEM_SLOTS_MAX },
+		.ops = &ops, .tag = "fuzz", .n_rings = RINGS, .queue_size = 256,
+		.memory = { .max_memory = UINT64_MAX, .mem_slots = VHOST_USER_MEM_SLOTS_MAX },
 		.features = UINT64_C(1) << VIRTIO_F_VERSION_1 |
 			UINT64_C(1) << VIRTIO_F_EVENT_IDX | UINT64_C(1) << VIRTIO_F_INDIRECT_DESC,
 	};

@@ -246,7 +246,7 @@ static void unpop(struct run *run, unsigned n)
 
 static void set_memory(struct run *run, uint64_t split)
 {
-	const struct gmem_limits limits = { .bytes = UINT64_MAX, .regions = 2 };
+	const struct gmem_limits limits = { .max_memory = UINT64_MAX, .mem_slots = 2 };
 
 	gmem_free(run->mem);
 	run->split = split;

@@ -8,9 +8,9 @@
 
 #include "config/check.h"
 #include "config/error.h"
+#include "config/finish.h"
 #include "config/place.h"
 #include "config/plan.h"
-#include "config/plan_build.h"
 
 enum { PATH_LEN_MAX = 107 };
 
@@ -37,9 +37,9 @@ static void judge_vm(const struct vm_plan *vm)
 	assert(is_path(vm->socket) && (vm->has_forward_cid ? !vm->uds_path : is_path(vm->uds_path)));
 	assert(vm->has_forward_cid || (!vm->n_forward_listen && !vm->forward_listen_any));
 	assert(vm->uds_path || !vm->n_host_cids);
-	assert(vm->max_connections >= 1 && vm->max_connections <= 1 << 20);
-	assert(vm->max_buffered >= 1 && vm->tx_buffer_size >= 1 &&
-	       vm->tx_buffer_size <= UINT32_C(1) << 31);
+	assert(vm->limits.max_connections >= 1 && vm->limits.max_connections <= 1 << 20);
+	assert(vm->limits.max_buffered >= 1 && vm->limits.tx_buffer_size >= 1 &&
+	       vm->limits.tx_buffer_size <= UINT32_C(1) << 31);
 	assert(vm->max_memory <= UINT64_C(1) << 56);
 	assert(vm->queue_size >= 1 && vm->queue_size <= 32768 &&
 	       !(vm->queue_size & (vm->queue_size - 1)));
@@ -73,7 +73,7 @@ static int look_nowhere(const char *path, struct stat *st)
 void plan_judge(struct plan *plan, int r, struct config_error *err)
 {
 	if (r == 0)
-		r = plan_finish(plan);
+		r = finish_plan(plan);
 	if (r == 0)
 		r = place_find_all(plan, look_nowhere);
 	if (r == 0)

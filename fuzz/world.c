@@ -167,9 +167,13 @@ static void on_wake(void *ctx)
 static void vm_init(struct vm *vm, struct world *w, uint64_t cid)
 {
 	struct mux_config config = {
-		.guest_cid = cid, .buf_alloc = w->buf_alloc, .max_conns = MAX_CONNS,
-		.max_buffered = w->max_buffered, .connect_ms = CONNECT_MS, .request_ms = REQUEST_MS,
-		.linger_ms = LINGER_MS, .closing_ms = CLOSING_MS, .hash_seed = 42, .first_port = 42,
+		.guest_cid = cid,
+		.limits = {
+			.tx_buffer_size = w->buf_alloc, .max_connections = MAX_CONNS,
+			.max_buffered = w->max_buffered, .linger_ms = LINGER_MS,
+		},
+		.connect_ms = CONNECT_MS, .request_ms = REQUEST_MS, .closing_ms = CLOSING_MS,
+		.hash_seed = 42, .first_port = 42,
 		.tag = "fuzz",
 		.scratch = &w->scratch, .wake = on_wake, .ctx = vm,
 	};

@@ -37,11 +37,11 @@ layer_of() {
 	hybrid) echo backend/{hybrid,uds_stream}.c ;;
 	msg) echo vhost/msg.c ;;
 	mux) echo vsock/{mux,gather,replies,table}.c backend/{sibling,sibling_dir,sibling_link,pipe}.c ;;
-	options) echo config/{options,keys,number,check,place,plan,level}.c ;;
+	options) echo config/{options,keys,number,check,finish,place,plan,level}.c ;;
 	pkt) echo vsock/pkt.c util/iov.c ;;
 	session) echo vhost/{session,msg,gmem}.c ;;
 	virtq) echo vhost/virtq.c ;;
-	yaml) echo config/{yaml,keys,number,check,place,plan}.c ;;
+	yaml) echo config/{yaml,keys,number,check,finish,place,plan}.c ;;
 	*) echo "$1: no such target" >&2; exit 2 ;;
 	esac
 }

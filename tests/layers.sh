@@ -2,8 +2,9 @@
 # SPDX-License-Identifier: BSD-3-Clause
 #
 # Arrows only point down: no #include reaches into a layer that the table of the README's
-# architecture section does not allow. And the kernel's headers come last of the system's:
-# <linux/vm_sockets.h> has not always included the <sys/socket.h> that it needs.
+# architecture section does not allow, and none goes round in a circle; no file is longer
+# than 500 lines. And the kernel's headers come last of the system's: <linux/vm_sockets.h>
+# has not always included the <sys/socket.h> that it needs.
 # tests/layers.sh [ROOT]; TAP.
 #
 # A rule that nothing can break proves nothing, so each kind of violation is planted
@@ -16,11 +17,13 @@ root=$(cd "${1:-$(dirname "$0")/..}" && pwd)
 # What FOLDER may include besides itself and libc: folders (with /) and single headers.
 allowed() {
 	case $1 in
-	main)			echo "backend/ config/ device/ sandbox/ protocol/ util/ vhost/ vsock/" ;;
+	main)			echo "config/ daemon/ sandbox/launch.h util/" ;;
+	daemon)			echo "config/plan.h backend/ device/ sandbox/ protocol/ util/ vhost/gmem.h" ;;
 	device)			echo "vhost/ vsock/ util/ protocol/" ;;
 	backend)		echo "vsock/backend.h util/ protocol/hybrid.h" ;;
 	vsock | vhost)		echo "util/ protocol/" ;;
-	sandbox | config)		echo "util/" ;;
+	config)			echo "vsock/limits.h util/" ;;
+	sandbox)		echo "util/" ;;
 	util | protocol)	echo "" ;;
 	*)			return 1 ;;
 	esac
@@ -54,6 +57,27 @@ violations() {
 			[ "$ok" ] || echo "${file#"$dir"/}: $layer may not include \"$header\""
 		done < <(sed -nE 's/^[[:space:]]*#[[:space:]]*include[[:space:]]*"([^"]*)".*/\1/p' "$file")
 	done < <(find "$dir/src" "$dir/protocol" -name '*.[ch]' | sort)
+}
+
+# Prints a line for each circle under DIR: of headers; in src/config, where the plan is at the
+# bottom, also of modules, each a header and its source.
+circles() {
+	local dir=$1 file name header
+
+	while read -r file; do
+		name=${file#"$dir"/}
+		name=${name#src/}
+		while read -r header; do
+			[ "${header%.h}" = "${name%.?}" ] || echo "${name%.?} ${header%.h}"
+		done < <(sed -nE 's/^[[:space:]]*#[[:space:]]*include[[:space:]]*"([^"]*)".*/\1/p' "$file")
+	done < <(find "$dir/src" "$dir/protocol" -name '*.h' -o -path '*/src/config/*.c' | sort) |
+		{ tsort >/dev/null || true; } 2>&1
+}
+
+# Prints a line for each file under DIR that is too long to be about one thing.
+giants() {
+	find "$1/src" "$1/protocol" -name '*.[ch]' -exec wc -l {} + |
+		awk '$2 != "total" && $1 > 500 { print $2 ": " $1 " lines, more than 500" }'
 }
 
 # Prints a line for each header of the C library under DIR that comes behind one of the kernel's.
@@ -96,6 +120,22 @@ else
 	echo "$found" >&2
 fi
 
+found=$(circles "$root")
+if [ -z "$found" ]; then
+	result ok "no include goes round in a circle"
+else
+	result "not ok" "no include goes round in a circle"
+	echo "$found" >&2
+fi
+
+found=$(giants "$root")
+if [ -z "$found" ]; then
+	result ok "no file has more than 500 lines"
+else
+	result "not ok" "no file has more than 500 lines"
+	echo "$found" >&2
+fi
+
 copy=$(mktemp -d)
 trap 'rm -rf "$copy"' EXIT
 
@@ -116,11 +156,38 @@ plant "vhost to vsock" src/vhost/planted.c '#include "vsock/mux.h"'
 plant "vsock to device" src/vsock/planted.c '  #  include	"device/device.h"'
 plant "backend to the core's inside" src/backend/planted.c '#include "vsock/conn.h"'
 plant "backend to other wire layouts" src/backend/planted.c '#include "protocol/vhost_user.h"'
+plant "daemon to what reads the plan" src/daemon/planted.c '#include "config/keys.h"'
+plant "daemon to the core's inside" src/daemon/planted.c '#include "vsock/conn.h"'
+plant "main past the daemon" src/main.c '#include "device/worker.h"'
 plant "config to device" src/config/planted.c '#include "device/worker.h"'
+plant "config to the core" src/config/planted.c '#include "vsock/mux.h"'
 plant "protocol to util" protocol/planted.h '#include "util/fd.h"'
 plant "a relative path" src/util/planted.c '#include "../device/device.h"'
 plant "a path not from the root" src/vhost/planted.c '#include "virtq.h"'
 plant "a folder in no layer" src/misc/planted.c '#include <stdio.h>'
+
+encircle() {	# NAME FILE-A LINE-A FILE-B LINE-B
+	mkdir -p "$copy/protocol" "$(dirname "$copy/$2")" "$(dirname "$copy/$4")"
+	echo "$3" >"$copy/$2"
+	echo "$5" >"$copy/$4"
+	if [ -n "$(circles "$copy")" ]; then
+		result ok "a circle is found: $1"
+	else
+		result "not ok" "a circle is found: $1"
+	fi
+	rm -rf "$copy/src" "$copy/protocol"
+}
+
+encircle "of headers" src/util/a.h '#include "util/b.h"' src/util/b.h '#include "util/a.h"'
+encircle "by a source of config" src/config/a.c '#include "config/b.h"' src/config/b.h '#include "config/a.h"'
+
+mkdir -p "$copy/src/util" "$copy/protocol"
+yes '' | head -n 501 >"$copy/src/util/planted.c" || true
+if [ -n "$(giants "$copy")" ]; then
+	result ok "a file of 501 lines is found"
+else
+	result "not ok" "a file of 501 lines is found"
+fi
 
 mkdir -p "$copy/tests/unit"
 printf '#include <linux/vm_sockets.h>\n#include <sys/socket.h>\n' >"$copy/tests/unit/planted.c"

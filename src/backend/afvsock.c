@@ -17,6 +17,7 @@
 #include "util/error.h"
 #include "util/fd.h"
 #include "util/log.h"
+#include "util/log_limit.h"
 
 enum {
 	BACKLOG = 1024,				/* the kernel caps it at somaxconn */

@@ -14,7 +14,7 @@
 #include <stdint.h>
 
 #include "util/list.h"
-#include "util/log.h"
+#include "util/log_limit.h"
 #include "util/loop.h"
 
 struct handshake_result {

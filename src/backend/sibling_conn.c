@@ -16,7 +16,7 @@
 #include "backend/spsc_pipe.h"
 #include "util/byte_ring.h"
 #include "util/error.h"
-#include "util/log.h"
+#include "util/log_limit.h"
 
 /* A pipe is small for small messages, and large from the first long write until
  * it has been read empty: an idle connection holds little. */

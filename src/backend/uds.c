@@ -16,7 +16,7 @@
 #include "util/error.h"
 #include "util/fd.h"
 #include "util/listener.h"
-#include "util/log.h"
+#include "util/log_limit.h"
 #include "util/unix_socket.h"
 
 enum {

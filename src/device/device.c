@@ -10,7 +10,7 @@
 #include "device/rx_window.h"
 #include "device/turn.h"
 #include "util/error.h"
-#include "util/log.h"
+#include "util/log_limit.h"
 #include "util/random.h"
 
 enum {
@@ -291,10 +291,8 @@ static int make_mux(struct device *dev)
 {
 	const struct device_config *config = &dev->config;
 	const struct mux_config mux = {
-		.guest_cid = config->guest_cid, .buf_alloc = config->buf_alloc,
-		.max_conns = config->max_conns, .max_buffered = config->max_buffered,
-		.connect_ms = CONNECT_MS, .request_ms = REQUEST_MS,
-		.linger_ms = config->linger_ms, .closing_ms = CLOSING_MS,
+		.guest_cid = config->guest_cid, .limits = config->limits,
+		.connect_ms = CONNECT_MS, .request_ms = REQUEST_MS, .closing_ms = CLOSING_MS,
 		.hash_seed = random_u64(), .first_port = random_u64(),
 		.scratch = &config->scratch->mux, .wake = on_wake, .is_lost = is_memory_lost,
 		.ctx = dev, .tag = dev->tag,
@@ -309,7 +307,7 @@ static int make_frontend(struct device *dev)
 	const struct frontend_config frontend = {
 		.ops = &frontend_ops, .ctx = dev, .tag = dev->tag, .loop = config->loop,
 		.socket = config->socket, .access = config->access,
-		.ring_size_max = config->queue_size, .pause_grace_ms = config->pause_grace_ms,
+		.queue_size = config->queue_size, .pause_grace_ms = config->pause_grace_ms,
 		.memory = config->memory,
 	};
 

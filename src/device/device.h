@@ -43,9 +43,9 @@ struct device_config {
 	const char *socket;			/* path where front-ends connect */
 	struct listener_access access;		/* of the socket */
 	uint64_t guest_cid;
-	uint32_t queue_size, buf_alloc, max_conns, linger_ms, pause_grace_ms;
-	uint64_t max_buffered;			/* bytes */
-	struct gmem_limits memory;		/* that the guest may have */
+	uint32_t queue_size, pause_grace_ms;
+	struct vsock_limits limits;		/* of its connections */
+	struct gmem_limits memory;		/* that it may share */
 	struct loop *loop;			/* borrowed, as scratch is */
 	struct device_scratch *scratch;
 };

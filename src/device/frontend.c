@@ -176,7 +176,7 @@ static int session_begin(struct frontend *fe, int sock)
 		.features = FEATURE_BIT(VIRTIO_F_VERSION_1) | FEATURE_BIT(VIRTIO_F_EVENT_IDX) |
 			FEATURE_BIT(VIRTIO_F_INDIRECT_DESC) | FEATURE_BIT(VIRTIO_F_IN_ORDER) |
 			FEATURE_BIT(VIRTIO_F_NOTIFY_ON_EMPTY),
-		.n_rings = VSOCK_NUM_QUEUES, .ring_size_max = fe->config.ring_size_max,
+		.n_rings = VSOCK_NUM_QUEUES, .queue_size = fe->config.queue_size,
 		.memory = fe->config.memory, .distrusts_eventfds = fe->was_held_up,
 	};
 	int r = session_new(&fe->session, &config, sock);

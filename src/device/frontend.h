@@ -24,7 +24,7 @@
 #include "protocol/virtio_vsock.h"
 #include "util/acceptor.h"
 #include "util/listener.h"
-#include "util/log.h"
+#include "util/log_limit.h"
 #include "util/loop.h"
 #include "vhost/session.h"
 
@@ -56,7 +56,7 @@ struct frontend_config {
 	struct loop *loop;
 	const char *socket;			/* path to listen at */
 	struct listener_access access;
-	uint32_t ring_size_max, pause_grace_ms;
+	uint32_t queue_size, pause_grace_ms;
 	struct gmem_limits memory;
 };
 

@@ -15,6 +15,7 @@
 #include "util/fd.h"
 #include "util/last_signal.h"
 #include "util/log.h"
+#include "util/log_limit.h"
 
 enum { N_CALLS = 512, NAME_BYTES = 28 };	/* the numbers end below 480 today */
 

@@ -9,10 +9,12 @@
 #include <fcntl.h>
 #include <sched.h>
 #include <seccomp.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
+#include <linux/sockios.h>
 
 #include "sandbox/sandbox_internal.h"
 #include "sandbox/sandbox_report.h"
@@ -46,7 +48,7 @@ static const struct row rows[] = {
 	ANY(recvmsg), ANY(recvfrom), ANY(sendmsg), ANY(sendto),
 	ANY(accept4), ANY(connect), ANY(shutdown), ANY(close),
 	ANY(poll), ANY(ppoll), ANY(getpeername),
-	ARG(getsockopt, 1, SOL_SOCKET),
+	ARG(getsockopt, 1, SOL_SOCKET), ARG(ioctl, 1, SIOCINQ),
 	ARGS(setsockopt, 1, SOL_SOCKET, 2, SO_OOBINLINE),
 	ARGS(setsockopt, 1, SOL_SOCKET, 2, SO_PASSRIGHTS),
 	ARG(fcntl, 1, F_GETFL), ARG(fcntl, 1, F_SETFL), ARG(fcntl, 1, F_GETFD),

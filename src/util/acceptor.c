@@ -5,7 +5,7 @@
 #include <sys/epoll.h>
 
 #include "util/error.h"
-#include "util/log.h"
+#include "util/log_limit.h"
 
 enum { REST_MS = 100 };
 

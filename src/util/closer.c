@@ -12,7 +12,7 @@
 
 #include "util/error.h"
 #include "util/fd.h"
-#include "util/log.h"
+#include "util/log_limit.h"
 
 enum {
 	STACK_BYTES = 256 * 1024,

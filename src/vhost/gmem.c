@@ -44,9 +44,9 @@ int gmem_new(struct gmem **out, const struct gmem_limits *limits)
 
 	if (!mem)
 		return -ENOMEM;
-	assert(limits->regions && limits->regions <= VHOST_USER_MEM_SLOTS_MAX);
+	assert(limits->mem_slots && limits->mem_slots <= VHOST_USER_MEM_SLOTS_MAX);
 	mem->limits = *limits;
-	mem->regions = calloc(limits->regions, sizeof *mem->regions);
+	mem->regions = calloc(limits->mem_slots, sizeof *mem->regions);
 	if (!mem->regions) {
 		free(mem);
 		return -ENOMEM;
@@ -147,7 +147,7 @@ int gmem_add_region(struct gmem *mem, const struct vhost_user_mem_region *region
 
 	if (!r.size || r.gpa > UINT64_MAX - r.size || r.uaddr > UINT64_MAX - r.size)
 		return GMEM_E_INVALID;
-	if (mem->n_regions == mem->limits.regions)
+	if (mem->n_regions == mem->limits.mem_slots)
 		return GMEM_E_NO_SLOT;
 	while (at < mem->n_regions && mem->regions[at].gpa < r.gpa)
 		at++;
@@ -155,7 +155,7 @@ int gmem_add_region(struct gmem *mem, const struct vhost_user_mem_region *region
 		return GMEM_E_OVERLAP;
 	if (at < mem->n_regions && mem->regions[at].gpa - r.gpa < r.size)
 		return GMEM_E_OVERLAP;
-	if ((e = map_region(&r, region->mmap_offset, fd, mem->limits.bytes - mem->mapped)))
+	if ((e = map_region(&r, region->mmap_offset, fd, mem->limits.max_memory - mem->mapped)))
 		return e;
 	mem->mapped += r.map_len;
 	memmove(&mem->regions[at + 1], &mem->regions[at],

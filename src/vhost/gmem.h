@@ -37,8 +37,8 @@ enum {
 
 /* Address space and mappings are those of the process, for all VMs: what one may have. */
 struct gmem_limits {
-	uint64_t bytes;				/* mapped, in all regions together */
-	size_t regions;				/* up to VHOST_USER_MEM_SLOTS_MAX */
+	uint64_t max_memory;			/* bytes mapped, in all regions together */
+	size_t mem_slots;			/* regions, up to VHOST_USER_MEM_SLOTS_MAX */
 };
 
 /* Belongs to the calling thread: a SIGBUS is looked up there. */

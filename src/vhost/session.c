@@ -8,6 +8,7 @@
 
 #include "util/error.h"
 #include "util/log.h"
+#include "util/log_limit.h"
 #include "util/unix_socket.h"
 #include "vhost/session_internal.h"
 #include "vhost/session_requests.h"

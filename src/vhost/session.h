@@ -49,7 +49,7 @@ struct session_config {
 	const char *tag;			/* for log lines; borrowed */
 	uint64_t features;			/* offered, without VHOST_USER_F_PROTOCOL_FEATURES */
 	unsigned n_rings;
-	uint32_t ring_size_max;
+	uint32_t queue_size;			/* the largest that a ring may have */
 	struct gmem_limits memory;		/* that the front-end may share */
 	bool distrusts_eventfds;		/* looks before each write whether it would block */
 };

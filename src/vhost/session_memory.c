@@ -13,11 +13,11 @@ static const char *refuse_region(struct session *s, int error)
 		return "regions overlap";
 	case GMEM_E_NO_SLOT:
 		return session_refusal(s, "no memory slot left: a VM may have %zu here",
-				       s->config.memory.regions);
+				       s->config.memory.mem_slots);
 	case GMEM_E_TOO_MUCH:
 		return session_refusal(s, "more memory than the %llu bytes that a VM may have "
 				       "mapped; see max-memory",
-				       (unsigned long long)s->config.memory.bytes);
+				       (unsigned long long)s->config.memory.max_memory);
 	case GMEM_E_NO_REGION:
 		return "no such region";
 	default:
@@ -50,7 +50,7 @@ const char *session_set_mem_table(struct session *s, struct msg *msg)
 const char *session_get_max_mem_slots(struct session *s, struct msg *msg)
 {
 	(void)msg;
-	session_answer_u64(s, s->config.memory.regions);
+	session_answer_u64(s, s->config.memory.mem_slots);
 	return NULL;
 }
 

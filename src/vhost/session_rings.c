@@ -13,7 +13,7 @@ const char *session_set_vring_num(struct session *s, struct msg *msg)
 	uint32_t num = msg->payload.state.num;
 	const char *why;
 
-	if (num == 0 || num > s->config.ring_size_max || (num & (num - 1)))
+	if (num == 0 || num > s->config.queue_size || (num & (num - 1)))
 		return "ring size not a power of two or above queue-size";
 	config.num = num;
 	if (v->started && v->has_addr && (why = vring_check_place(&config, s->mem)))

@@ -4,7 +4,7 @@
 
 #include "protocol/vhost_user.h"
 #include "util/fd.h"
-#include "util/log.h"
+#include "util/log_limit.h"
 #include "vhost/event_fd.h"
 
 void vring_init(struct vring *v, unsigned index, const char *tag, bool *held_up)

@@ -22,7 +22,7 @@ int mux_new(struct mux **out, const struct mux_config *config)
 	if (!mux)
 		return -ENOMEM;
 	mux->config = *config;
-	mux->buffered = byte_budget_new(config->max_buffered);
+	mux->buffered = byte_budget_new(config->limits.max_buffered);
 	mux->gather = (struct gather){
 		.scratch = &config->scratch->to_host, .is_lost = config->is_lost, .ctx = config->ctx,
 	};
@@ -30,10 +30,10 @@ int mux_new(struct mux **out, const struct mux_config *config)
 	list_init(&mux->ending);
 	for (int i = 0; i < CONN_NUM_TIMERS; i++)
 		list_init(&mux->timers[i]);
-	shares_init(&mux->shares, (config->max_conns + 1) / 2);
+	shares_init(&mux->shares, (config->limits.max_connections + 1) / 2);
 	mux->timer_ms[CONN_TIMER_CONNECT] = config->connect_ms;
 	mux->timer_ms[CONN_TIMER_REQUEST] = config->request_ms;
-	mux->timer_ms[CONN_TIMER_LINGER] = config->linger_ms;
+	mux->timer_ms[CONN_TIMER_LINGER] = config->limits.linger_ms;
 	mux->timer_ms[CONN_TIMER_CLOSING] = config->closing_ms;
 	mux->timer_ms[CONN_TIMER_ASK_SOON] = ASK_SOON_MS;
 	mux->timer_ms[CONN_TIMER_ASK] = ASK_MS;
@@ -70,7 +70,7 @@ void mux_set_running(struct mux *mux, bool is_running)
 
 uint32_t mux_window(const struct mux *mux)
 {
-	uint32_t size = mux->config.buf_alloc;
+	uint32_t size = mux->config.limits.tx_buffer_size;
 
 	return size <= UINT32_MAX / 4 ? 2 * size : size;
 }
@@ -78,7 +78,7 @@ uint32_t mux_window(const struct mux *mux)
 struct conn *mux_conn_new(struct mux *mux, const struct vsock_addr *guest,
 			  const struct vsock_addr *peer, struct stream *stream)
 {
-	uint32_t window = stream->consumed ? mux_window(mux) : mux->config.buf_alloc;
+	uint32_t window = stream->consumed ? mux_window(mux) : mux->config.limits.tx_buffer_size;
 	struct conn *c = conn_new(guest, peer, stream, window, mux->buffered);
 
 	mux->n_conns += c != NULL;

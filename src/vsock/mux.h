@@ -7,7 +7,7 @@
  * now_ms (monotonic milliseconds): a packet from the guest, buffers for the
  * guest, a deadline; and a stream that is ready, from a backend (backend.h).
  *
- * The guest is not trusted: it can make as many connections as `max_conns`, and
+ * The guest is not trusted: it can make as many connections as `max_connections`, and
  * RSTs that it provokes wait in a pool of fixed size; when that is full, because
  * the guest does not take them, mux_is_clogged() tells the device to leave the
  * TX ring alone until it does (virtio 1.2, 5.10.6.1).
@@ -25,6 +25,7 @@
 #include "vsock/backend.h"
 #include "vsock/conn.h"
 #include "vsock/gather.h"
+#include "vsock/limits.h"
 #include "vsock/pkt.h"
 #include "vsock/rx.h"
 
@@ -43,10 +44,8 @@ struct mux_scratch {
 
 struct mux_config {
 	uint64_t guest_cid;
-	uint32_t buf_alloc;			/* bytes buffered per connection */
-	uint32_t max_conns;
-	uint64_t max_buffered;			/* bytes, of all connections together */
-	uint32_t connect_ms, request_ms, linger_ms, closing_ms;	/* how long timers run */
+	struct vsock_limits limits;
+	uint32_t connect_ms, request_ms, closing_ms;	/* how long the other timers run */
 	uint64_t hash_seed;			/* a number that the guest does not know ... */
 	uint64_t first_port;			/* ... and another one, which it gets to know: host
 						   programs call from ports behind it */

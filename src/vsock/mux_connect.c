@@ -15,7 +15,7 @@ struct backend *mux_route(const struct mux *mux, uint64_t cid)
 
 static bool is_full(const struct mux *mux)
 {
-	return mux->n_conns >= mux->config.max_conns;
+	return mux->n_conns >= mux->config.limits.max_connections;
 }
 
 /* The guest's connect failed: says why, and the first time for each reason, what to do. */

@@ -3,7 +3,7 @@
  * connections begin, and why not), mux_ends.c (all of them at once). */
 #pragma once
 
-#include "util/log.h"
+#include "util/log_limit.h"
 #include "vsock/conn_table.h"
 #include "vsock/gather.h"
 #include "vsock/host_ports.h"

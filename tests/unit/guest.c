@@ -21,7 +21,7 @@ static void add_region(struct guest *g, uint64_t at, uint64_t size)
 
 void guest_init(struct guest *g, uint16_t num, uint64_t split)
 {
-	const struct gmem_limits limits = { .bytes = UINT64_MAX, .regions = 2 };
+	const struct gmem_limits limits = { .max_memory = UINT64_MAX, .mem_slots = 2 };
 	size_t avail = virtq_desc_size(num), used = (avail + virtq_avail_size(num) + 3) / 4 * 4;
 	int r;
 

@@ -68,8 +68,8 @@ static void setup(void)
 {
 	struct session_config config = {
 		.ops = &ops, .ctx = &f, .tag = "test", .features = FEATURES, .n_rings = 3,
-		.ring_size_max = 256,
-		.memory = { .bytes = MEMORY_MAX, .regions = VHOST_USER_MEM_SLOTS_MAX },
+		.queue_size = 256,
+		.memory = { .max_memory = MEMORY_MAX, .mem_slots = VHOST_USER_MEM_SLOTS_MAX },
 	};
 
 	log_level = LEVEL_ERR;
