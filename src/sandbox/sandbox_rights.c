@@ -44,9 +44,9 @@ static int unshare_with_user(int what)
 
 int sandbox_unshare(int what, bool may_make_user)
 {
-	int r = unshare(what) < 0 ? error_last() : 0;
-
-	return r == -EPERM && may_make_user ? unshare_with_user(what) : r;
+	if (unshare(what) == 0)
+		return 0;
+	return errno == EPERM && may_make_user ? unshare_with_user(what) : error_last();
 }
 
 /* @gid -1: that stays, but not the supplementary groups. */
