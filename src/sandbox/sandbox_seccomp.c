@@ -52,6 +52,7 @@ static const struct row rows[] = {
 	ARGS(setsockopt, 1, SOL_SOCKET, 2, SO_OOBINLINE),
 	ARGS(setsockopt, 1, SOL_SOCKET, 2, SO_PASSRIGHTS),
 	ARG(fcntl, 1, F_GETFL), ARG(fcntl, 1, F_SETFL), ARG(fcntl, 1, F_GETFD),
+	ARG(fcntl, 1, F_GET_SEALS),
 	/* Guest memory: what kind of file it is, how large. */
 	ANY(fstat), ANY(fstatfs), ANY(lseek),
 	BITS(mmap, 2, PROT_EXEC, 0), ANY(munmap), ANY(madvise),

@@ -14,6 +14,7 @@
 
 #include "util/closer.h"
 #include "util/error.h"
+#include "util/fd.h"
 #include "util/last_signal.h"
 #include "util/list.h"
 
@@ -163,6 +164,12 @@ int gmem_add_region(struct gmem *mem, const struct vhost_user_mem_region *region
 	mem->regions[at] = r;
 	mem->n_regions++;
 	return 0;
+}
+
+void gmem_close_file(int *fd)
+{
+	if (fcntl(*fd, F_GET_SEALS) >= 0)
+		fd_close(fd);
 }
 
 int gmem_remove_region(struct gmem *mem, const struct vhost_user_mem_region *region)

@@ -51,6 +51,13 @@ void gmem_free(struct gmem *mem);
  */
 int gmem_add_region(struct gmem *mem, const struct vhost_user_mem_region *region, int fd);
 
+/*
+ * Closes the descriptor of a region that has been added, here if that takes no time:
+ * memory of the kernel's (memfd, tmpfs, huge pages) has no server to be told, and lives on
+ * in the mapping. Any other is left to its owner.
+ */
+void gmem_close_file(int *fd);
+
 /* Unmaps the region of the same gpa, size and uaddr. 0 or GMEM_E_NO_REGION. */
 int gmem_remove_region(struct gmem *mem, const struct vhost_user_mem_region *region);
 

@@ -41,6 +41,8 @@ const char *session_set_mem_table(struct session *s, struct msg *msg)
 			return refuse_region(s, r);
 		}
 	}
+	for (uint32_t i = 0; i < table->num_regions; i++)
+		gmem_close_file(&msg->fds[i]);
 	gmem_free(s->mem);
 	s->mem = mem;
 	session_refresh_rings(s);
@@ -62,6 +64,7 @@ const char *session_add_mem_reg(struct session *s, struct msg *msg)
 		return refuse_region(s, r);
 	if ((r = gmem_add_region(s->mem, &msg->payload.region.region, msg->fds[0])))
 		return refuse_region(s, r);
+	gmem_close_file(&msg->fds[0]);
 	session_refresh_rings(s);
 	return NULL;
 }
