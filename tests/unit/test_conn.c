@@ -297,6 +297,7 @@ static const struct script_case gather_cases[] = {
 	{ "with credit", "req rw:ab& update& rw:c", "RESPONSE <ab <c" },
 	{ "partly taken", "req full rw:x takes:3 rw:ab& rw:cd takes:9",
 	  "RESPONSE <x <ab <cd CREDIT_UPDATE" },
+	{ "after what waits", "req full rw:ab rw:cd takes:9", "RESPONSE <abcd CREDIT_UPDATE" },
 	{ "stray between", "req rw:ab& b.rw:x& rw:c", "RESPONSE <ab <c b.RST" },
 	{ "refused between", "req rw:ab& dst:9 b.req& dst:2 rw:c", "RESPONSE <ab b.RST <c" },
 };
