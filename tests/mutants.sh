@@ -14,7 +14,7 @@
 
 set -uo pipefail
 
-for tool in meson ninja patch; do
+for tool in meson ninja patch setsid; do
 	command -v $tool >/dev/null || { echo "1..0 # SKIP no $tool"; exit 0; }
 done
 pkg-config --exists check || { echo "1..0 # SKIP no Check"; exit 0; }
@@ -37,9 +37,10 @@ build() {
 	ninja -C "$@" >"$tmp/log" 2>&1
 }
 
-# run KIND NAME [CASE]: 0 it passes; 1 it fails; 2 it cannot be built
+# run KIND NAME [CASE]: 0 it passes; 1 it fails; 2 it cannot be built. In a session of its
+# own: Check hands the signal that ends it on to its whole process group.
 run() {
-	local kind=$1 name=$2 limit=(timeout --foreground -k 5 60)
+	local kind=$1 name=$2 limit=(timeout --foreground -k 5 60 setsid)
 
 	case $kind in
 	unit)
