@@ -74,6 +74,7 @@ static const struct script_case connect_cases[] = {
 	  "REQUEST b.REQUEST close b.accepted:1025" },
 	{ "no buffer for REQUEST", "starve connect feed:1", "REQUEST" },
 	{ "never a buffer for REQUEST", "starve connect +2000 feed:9", "close" },
+	{ "ended before REQUEST", "starve connect abort feed:9", "close" },
 	{ "no guest", "stopped connect", "ENOTCONN" },
 };
 
@@ -263,6 +264,8 @@ static const struct script_case consumed_cases[] = {
 	{ "buffered is not consumed", "req window:16 full rw:abcdefgh takes:9",
 	  "RESPONSE <abcdefgh" },
 	{ "the peer reads no more", "req window:16 rw:abcd deaf:32 rw:efgh request",
+	  "RESPONSE <abcd SHUTDOWN(r) CREDIT_UPDATE fwd:0" },
+	{ "the peer reads no more, but counts", "req window:16 rw:abcd deaf:32 rw:efgh consumed:4 request",
 	  "RESPONSE <abcd SHUTDOWN(r) CREDIT_UPDATE fwd:0" },
 	{ "ours tells", "req window:16 give:abcd credit:99,3 update",
 	  "RESPONSE RW(abcd) consumed:3" },
