@@ -132,7 +132,7 @@ static void on_shutdown(struct conn *c, uint32_t flags)
 		conn_host_has_all(c);
 	if (news & VSOCK_SHUTDOWN_RCV && c->stream)
 		c->stream->ops->shutdown(c->stream, SHUT_RD);
-	conn_stream_ready(c);			/* a host that has closed is over now */
+	conn_stream_ready(c);			/* where the host has closed, this is the end */
 }
 
 static void on_rw(struct conn *c, uint32_t len, struct iov_cur *payload, struct gather *gather)

@@ -9,7 +9,7 @@
 
 enum {
 	TURNS_PER_OUTPUT = 256,			/* of connections, before the device's turn ends */
-	BYTES_PER_OUTPUT = 1024 * 1024,		/* to the guest, likewise; more by a connection's turn */
+	BYTES_PER_OUTPUT = 1024 * 1024,		/* to the guest, and up to CONN_TURN_MAX more */
 	ASK_SOON_MS = 10,			/* until a guest is asked for credit again */
 	ASK_MS = 100,
 	ASK_LATE_MS = 5000,
@@ -124,7 +124,7 @@ static void arm(struct mux *mux, struct conn *c, uint64_t now_ms)
 		return;
 	c->mux.deadline_ms = now_ms + mux->timer_ms[timer];
 	list_append(&mux->timers[timer], &c->mux.timer_node);
-	mux->config.wake(mux->config.ctx);	/* it has to look at the deadlines */
+	mux->config.wake(mux->config.ctx);	/* to look at the deadlines */
 }
 
 struct vsock_route mux_path(const struct conn *c)
@@ -236,7 +236,7 @@ static void trace(void *ctx, const struct pkt *pkt)
 	       pkt->len, pkt->type, pkt->flags, pkt->buf_alloc, pkt->fwd_cnt);
 }
 
-/* The connection that a packet belongs to; one that is to end has ended then. */
+/* Finds a packet's connection; one that is due to end is ended first. */
 static struct conn *find(struct mux *mux, const struct pkt *pkt, uint64_t now_ms)
 {
 	struct conn *c = conn_table_find(&mux->table, pkt->src.port, &pkt->dst);
@@ -315,7 +315,7 @@ int mux_output(struct mux *mux, const struct rx_sink *rx, uint64_t now_ms)
 		c = container_of(node, struct conn, mux.ready_node);
 		r = conn_output(c, rx, mux->config.scratch->to_guest, MUX_IOVS, &moved);
 		if (r)
-			list_remove(node);	/* mux_finish() puts it behind the others */
+			list_remove(node);	/* mux_finish() puts it after the others */
 		mux_finish(mux, c, now_ms);
 		if (r == CONN_E_STARVED)
 			return MUX_E_STARVED;
@@ -330,7 +330,7 @@ bool mux_has_output(const struct mux *mux)
 	return mux->replies.n || !list_is_empty(&mux->ready);
 }
 
-/* A guest that stands still is not asked: those timers come last, and rest then. */
+/* A guest that stands still is not asked for credit: those timers, the last, rest. */
 static int count_timers(const struct mux *mux)
 {
 	return mux->is_running ? CONN_NUM_TIMERS : CONN_TIMER_ASK_SOON;

@@ -18,7 +18,7 @@ static bool is_full(const struct mux *mux)
 	return mux->n_conns >= mux->config.max_conns;
 }
 
-/* The guest's connect failed: says why, and the first time for each reason, what to do. */
+/* The guest's connect failed: logs why, and the first time for each reason, what to do. */
 void mux_log_refused(struct mux *mux, const struct vsock_addr *src, const struct vsock_addr *dst,
 		     int error)
 {
@@ -66,7 +66,7 @@ int mux_on_request(struct mux *mux, const struct pkt *pkt, uint64_t now_ms)
 	return 0;
 }
 
-/* The guest answers a connect with RST: mostly nobody listens there. */
+/* The guest has answered a connect with RST: most often, nobody listens there. */
 void mux_log_guest_refuses(struct mux *mux, const struct conn *c)
 {
 	log_first(&mux->to_guest, error_kind(BACKEND_E_NOBODY), mux->config.tag, "%s refused by the guest: "
