@@ -65,7 +65,7 @@ static void fail(struct handshake *h, enum failure failure)
 	end(h);
 }
 
-/* It comes to nothing, but that is no mistake of the client's. */
+/* Closes a client that has made no mistake. */
 static void drop(struct handshake *h, const char *why)
 {
 	log_debug(h->all->config.tag, "host client: %s; closed", why);
@@ -102,7 +102,7 @@ static void finish(struct handshake *h, size_t len)
 	free(h);
 }
 
-/* Reads on. False: the client has been dealt with. */
+/* Reads on. False: the client is gone, closed or handed on. */
 static bool read_line(struct handshake *h)
 {
 	for (;;) {

@@ -35,7 +35,7 @@ struct uds {
 };
 
 struct pending {				/* a guest's connect that waits for a backlog */
-	struct stream base;			/* until there is a socket to be one */
+	struct stream base;			/* stands in until there is a connected socket */
 	struct uds *owner;
 	struct dial dial;
 	struct uds_stream_config stream;
@@ -51,7 +51,7 @@ static struct uds *uds_of(struct backend *b)
 
 /* ---- host to guest ---- */
 
-/* Whom the guest sees: who named CIDs for the host means the first of them. */
+/* The CID that host programs call from: the first that the user named, if any. */
 static uint64_t host_cid(const struct uds *u)
 {
 	return u->config.n_host_cids ? u->config.host_cids[0] : VSOCK_CID_HOST;
@@ -223,7 +223,7 @@ static int uds_connect(struct backend *b, const struct vsock_addr *src,
 	return r;
 }
 
-/* What is there, where nobody could be reached? */
+/* Says what is at @path, where nobody could be reached. */
 static const char *str_unreachable(const char *path)
 {
 	struct stat st;

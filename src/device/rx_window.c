@@ -18,7 +18,7 @@ void rx_window_close(struct rx_window *w)
 	w->first = w->end;
 }
 
-/* Makes room behind the last buffer. */
+/* Makes room after the last buffer. */
 static void compact(struct rx_window *w)
 {
 	size_t n = w->end - w->first;
