@@ -47,7 +47,7 @@ struct side {
 	bool is_open;				/* RESPONSE was said, one way or the other */
 	bool is_gone;				/* the guest forgot it, or was told RST */
 	uint8_t guest_said, said;		/* VSOCK_SHUTDOWN_*, by the guest and to it */
-	uint32_t reported_fwd_cnt;		/* to the guest */
+	uint32_t reported_fwd_cnt;			/* to the guest */
 	uint32_t buf_alloc, fwd_cnt;		/* as the guest last said */
 	/* The host program's. */
 	uint64_t takes, to_give;		/* bytes that its socket has room for, holds */
