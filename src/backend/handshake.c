@@ -50,15 +50,17 @@ static void fail(struct handshake *h, enum failure failure)
 {
 	static const char *const text[] = {
 		[NO_CONNECT_LINE] = "its first line is not \"CONNECT <port>\"",
-		[LINE_TOO_LONG] = "no end of line within 32 bytes, where \"CONNECT <port>\" has to be",
+		[LINE_TOO_LONG] = "no end of line within 32 bytes, where \"CONNECT <port>\" has "
+			"to be",
 		[LINE_CUT] = "it left before the end of its \"CONNECT <port>\" line",
 		[TOO_MANY_CLIENTS] = "too many that have not said \"CONNECT <port>\"",
 	};
 	struct handshakes *hs = h->all;
 
 	if (failure == LINE_LATE)
-		log_first(&hs->failures, failure, hs->config.tag, "client of %s closed: no \"CONNECT "
-			  "<port>\" line for %g s", hs->config.path, hs->config.timeout_ms / 1000.0);
+		log_first(&hs->failures, failure, hs->config.tag,
+			  "client of %s closed: no \"CONNECT <port>\" line for %g s",
+			  hs->config.path, hs->config.timeout_ms / 1000.0);
 	else
 		log_first(&hs->failures, failure, hs->config.tag, "client of %s closed: %s",
 			  hs->config.path, text[failure]);

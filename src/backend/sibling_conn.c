@@ -355,7 +355,8 @@ static void sibling_wait_for(struct stream *base, unsigned events)
 {
 	struct end *e = end_of(base);
 
-	if (events & STREAM_OUT && base->ready & STREAM_OUT && !spsc_pipe_wait_writable(&e->other->in))
+	if (events & STREAM_OUT && base->ready & STREAM_OUT &&
+	    !spsc_pipe_wait_writable(&e->other->in))
 		notify(e);
 	else if (e->out_size == PIPE_LARGE && !spsc_pipe_wait_empty(&e->other->in))
 		out_pipe_resize(e, 0);

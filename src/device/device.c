@@ -264,7 +264,8 @@ static void on_guest_overdue(void *ctx)
 	struct device *dev = ctx;
 
 	if (mux_abort(dev->mux, loop_now_ms(dev->config.loop)))
-		log_limited(LEVEL_INFO, dev->tag, "guest stays stopped: its connections are closed");
+		log_limited(LEVEL_INFO, dev->tag,
+			    "guest stays stopped: its connections are closed");
 }
 
 static void on_read_config(void *ctx, uint32_t offset, void *out, size_t len)

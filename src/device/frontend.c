@@ -38,8 +38,8 @@ static void wait_for_kicks(struct frontend *fe, unsigned ring, int fd)
 		return;
 	r = loop_add(fe->config.loop, &kick->source, fd, EPOLLIN | EPOLLET);
 	if (r < 0)
-		log_limited(LEVEL_WARN, fe->config.tag, "ring %u: cannot wait for kicks: %s; polled",
-			    ring, error_str(r));
+		log_limited(LEVEL_WARN, fe->config.tag,
+			    "ring %u: cannot wait for kicks: %s; polled", ring, error_str(r));
 	else
 		kick->is_polled = false;
 }
@@ -60,7 +60,8 @@ static void on_ring_stopped(void *ctx, unsigned ring)
 
 	loop_remove(fe->config.loop, &fe->kicks[ring].source);
 	if (ring != VSOCK_EVENTQ && !fe->pause.is_set && !session_says_reset(fe->session))
-		loop_timer_set(fe->config.loop, &fe->pause, loop_now_ms(fe->config.loop) + fe->config.pause_grace_ms);
+		loop_timer_set(fe->config.loop, &fe->pause,
+			       loop_now_ms(fe->config.loop) + fe->config.pause_grace_ms);
 	fe->config.ops->rings_changed(fe->config.ctx);
 }
 
@@ -86,16 +87,18 @@ static void watch_memory(struct frontend *fe)
 	if (!fe->session || !session_lacks_memory(fe->session))
 		loop_timer_cancel(fe->config.loop, &fe->no_memory);
 	else if (!fe->no_memory.is_set)
-		loop_timer_set(fe->config.loop, &fe->no_memory, loop_now_ms(fe->config.loop) + NO_MEMORY_MS);
+		loop_timer_set(fe->config.loop, &fe->no_memory,
+			       loop_now_ms(fe->config.loop) + NO_MEMORY_MS);
 }
 
 static void on_no_memory(struct loop_timer *timer)
 {
 	struct frontend *fe = container_of(timer, struct frontend, no_memory);
 
-	log_first(&fe->failures, NO_MEMORY, fe->config.tag, "the front-end has started the rings, but "
-		  "shares no memory: the guest's memory has to be shared (QEMU: a memory backend "
-		  "with share=on; cloud-hypervisor: --memory shared=on)");
+	log_first(&fe->failures, NO_MEMORY, fe->config.tag,
+		  "the front-end has started the rings, but shares no memory: the guest's memory "
+		  "has to be shared (QEMU: a memory backend with share=on; cloud-hypervisor: "
+		  "--memory shared=on)");
 }
 
 static void on_read_config(void *ctx, uint32_t offset, void *out, size_t len)
@@ -249,7 +252,8 @@ static void candidate_add(struct frontend *fe, int fd)
 	c->fd = fd;
 	r = loop_add(fe->config.loop, &c->source, fd, EPOLLIN | EPOLLRDHUP);
 	if (r < 0) {
-		log_limited(LEVEL_WARN, fe->config.tag, "cannot wait for a front-end: %s", error_str(r));
+		log_limited(LEVEL_WARN, fe->config.tag, "cannot wait for a front-end: %s",
+			    error_str(r));
 		candidate_drop(c);
 	}
 }

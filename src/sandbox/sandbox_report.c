@@ -148,7 +148,8 @@ static struct {
 
 static void tell(const struct seccomp_data *d)
 {
-	log_limited(LEVEL_WARN, "sandbox", "would refuse system call %s (%d) with %#llx, %#llx, %#llx",
+	log_limited(LEVEL_WARN, "sandbox",
+		    "would refuse system call %s (%d) with %#llx, %#llx, %#llx",
 		    name_of(d->nr), d->nr, (unsigned long long)d->args[0],
 		    (unsigned long long)d->args[1], (unsigned long long)d->args[2]);
 }

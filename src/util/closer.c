@@ -101,7 +101,8 @@ static void unmap(struct closer_map m)
 		uint64_t begin_us = now_us();
 
 		if (munmap(at, here) < 0) {
-			log_limited(LEVEL_ERR, "closer", "memory that was given back stays mapped: %s",
+			log_limited(LEVEL_ERR, "closer",
+				    "memory that was given back stays mapped: %s",
 				    error_str(error_last()));
 			break;
 		}

@@ -275,8 +275,8 @@ static bool send_ack(struct session *s, const struct msg *msg, uint64_t status)
 /* False: the session cannot go on. */
 static bool refuse(struct session *s, const struct msg *msg, int error, const char *why)
 {
-	log_limited(LEVEL_WARN, s->config.tag, "%s (%u) refused: %s", request_name(msg->hdr.request),
-		    msg->hdr.request, why);
+	log_limited(LEVEL_WARN, s->config.tag, "%s (%u) refused: %s",
+		    request_name(msg->hdr.request), msg->hdr.request, why);
 	if (wants_ack(s, msg))
 		return send_ack(s, msg, 1);
 	if (request_has_reply(msg->hdr.request))	/* an empty one, lest it waits for ever */
@@ -313,8 +313,8 @@ int session_input(struct session *s)
 			continue;
 		if (r) {
 			if (r != VU_MSG_E_EOF)
-				log_limited(LEVEL_WARN, s->config.tag, "front-end: %s; disconnected",
-					    msg_str_error(r));
+				log_limited(LEVEL_WARN, s->config.tag,
+					    "front-end: %s; disconnected", msg_str_error(r));
 			return SESSION_E_END;
 		}
 		goes_on = dispatch(s, &s->reader.msg);

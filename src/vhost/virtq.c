@@ -219,7 +219,8 @@ static const char *chain_walk(struct virtq *q, uint16_t head, struct virtq_iovs 
 	struct conn_table table = { .desc = q->desc, .n = q->config.num };
 	struct wire_virtq_desc d;
 	bool in_indirect = false;
-	uint32_t i = head, bound = q->config.num < VIRTQ_CHAIN_MAX ? q->config.num : VIRTQ_CHAIN_MAX;
+	uint32_t bound = q->config.num < VIRTQ_CHAIN_MAX ? q->config.num : VIRTQ_CHAIN_MAX;
+	uint32_t i = head;
 	const char *why;
 
 	for (uint32_t walked = 0; ; ) {

@@ -326,7 +326,8 @@ const char *conn_str_end(enum conn_end why)
 	static const char *const text[] = {
 		[CONN_END_NONE] = "not at all",
 		[CONN_END_GUEST] = "closed by the guest", [CONN_END_HOST] = "closed by the host",
-		[CONN_END_GUEST_RST] = "reset by the guest", [CONN_END_HOST_RST] = "reset by the host",
+		[CONN_END_GUEST_RST] = "reset by the guest",
+		[CONN_END_HOST_RST] = "reset by the host",
 		[CONN_END_GUEST_GONE] = "the guest was reset or is gone",
 		[CONN_END_GUEST_STOPPED] = "the guest stays stopped",
 		[CONN_END_MEMORY_LOST] = "guest memory vanished",

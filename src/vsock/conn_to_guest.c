@@ -35,8 +35,9 @@ bool conn_has_output(const struct conn *c)
 	case CONN_REQUESTED:
 		return c->request_pending;
 	case CONN_OPEN:
-		return c->response_pending || can_read(c) || c->shutdown_pending & ~c->shutdown_sent ||
-			must_ask(c) || must_send_credit(c);
+		return c->response_pending || can_read(c) ||
+			c->shutdown_pending & ~c->shutdown_sent || must_ask(c) ||
+			must_send_credit(c);
 	case CONN_CLOSING:
 		return c->response_pending || c->shutdown_pending & ~c->shutdown_sent;
 	case CONN_RESET:

@@ -24,7 +24,8 @@ int mux_new(struct mux **out, const struct mux_config *config)
 	mux->config = *config;
 	mux->buffered = byte_budget_new(config->max_buffered);
 	mux->gather = (struct gather){
-		.scratch = &config->scratch->to_host, .is_lost = config->is_lost, .ctx = config->ctx,
+		.scratch = &config->scratch->to_host, .is_lost = config->is_lost,
+		.ctx = config->ctx,
 	};
 	list_init(&mux->ready);
 	list_init(&mux->ending);
@@ -363,10 +364,11 @@ uint64_t mux_next_deadline(const struct mux *mux)
 		const struct list *head = &mux->timers[timer];
 
 		if (!list_is_empty(head)) {
-			uint64_t ms = container_of(head->next, struct conn, mux.timer_node)->mux.deadline_ms;
+			const struct conn *c =
+				container_of(head->next, struct conn, mux.timer_node);
 
-			if (ms < next_ms)
-				next_ms = ms;
+			if (c->mux.deadline_ms < next_ms)
+				next_ms = c->mux.deadline_ms;
 		}
 	}
 	return next_ms;
