@@ -22,7 +22,8 @@ struct mux {
 	size_t n_conns;				/* orphaned ones included */
 	struct shares shares;			/* of those, begun by siblings */
 	struct list ready;			/* conn::mux.ready_node: has something to send */
-	struct list timers[CONN_NUM_TIMERS];	/* conn::mux.timer_node, first to expire first */
+	struct list timers[CONN_NUM_TIMERS];	/* conn::mux.timer_node, first to expire first:
+						   all of a kind run equally long */
 	struct list ending;			/* conn::mux.ready_node: due to end */
 	uint32_t timer_ms[CONN_NUM_TIMERS];
 
