@@ -4,14 +4,14 @@
 # Arrows only point down: no #include reaches into a layer that the table of the README's
 # architecture section does not allow. And the kernel's headers come last of the system's:
 # <linux/vm_sockets.h> has not always included the <sys/socket.h> that it needs.
-# tests/layers.sh [ROOT]; TAP.
+# tests/lint/layers.sh [ROOT]; TAP.
 #
 # A rule that nothing can break proves nothing, so each kind of violation is planted
 # in a copy of the tree first, and has to be found.
 
 set -euo pipefail
 
-root=$(cd "${1:-$(dirname "$0")/..}" && pwd)
+root=$(cd "${1:-$(dirname "$0")/../..}" && pwd)
 
 # What FOLDER may include besides itself and libc: folders (with /) and single headers.
 allowed() {

@@ -3,12 +3,12 @@
 #
 # What is written about the daemon is what it does: every option of --help is in the man page
 # and in the README, and none that it does not have; the sample file starts a daemon; mandoc
-# has nothing to complain about. tests/docs.sh DAEMON [ROOT]; TAP.
+# has nothing to complain about. tests/lint/docs.sh DAEMON [ROOT]; TAP.
 
 set -euo pipefail
 
 daemon=$1
-root=$(cd "${2:-$(dirname "$0")/..}" && pwd)
+root=$(cd "${2:-$(dirname "$0")/../..}" && pwd)
 man=$root/src/data/vhost-device-vsock.1
 sample=$root/src/data/example.yaml
 scratch=$(mktemp -d)
