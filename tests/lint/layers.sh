@@ -1,10 +1,11 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-3-Clause
 #
-# Arrows only point down: no #include reaches into a layer that the table of the README's
-# architecture section does not allow. And the kernel's headers come last of the system's:
-# <linux/vm_sockets.h> has not always included the <sys/socket.h> that it needs.
-# tests/lint/layers.sh [ROOT]; TAP.
+# Arrows only point down: no #include reaches into a layer that the table below does not allow.
+# It is the one place where that stands: what src/meson.build links is the same, and the
+# README's drawing has each layer above those that it may include. And the kernel's headers
+# come last of the system's: <linux/vm_sockets.h> has not always included the <sys/socket.h>
+# that it needs. tests/lint/layers.sh [ROOT]; TAP.
 #
 # A rule that nothing can break proves nothing, so each kind of violation is planted
 # in a copy of the tree first, and has to be found.
@@ -12,6 +13,9 @@
 set -euo pipefail
 
 root=$(cd "${1:-$(dirname "$0")/../..}" && pwd)
+
+# Highest first. A library each, but for main, which is the program, and protocol.
+LAYERS="main device backend config sandbox vsock vhost util protocol"
 
 # What FOLDER may include besides itself and libc: folders (with /) and single headers.
 allowed() {
@@ -56,6 +60,106 @@ violations() {
 	done < <(find "$dir/src" "$dir/protocol" -name '*.[ch]' | sort)
 }
 
+# What LAYER may include, as "LAYER FOLDER" lines.
+below() {
+	local rule
+
+	for rule in $(allowed "$1"); do
+		echo "$1 ${rule%%/*}"
+	done | sort -u
+}
+
+# What the libraries of FILE, a meson.build, and its program have to do with other layers,
+# directly or by way of others: "LAYER FOLDER", for sources of it and for linking with it.
+linked() {
+	tr '\n' ' ' <"$1" | awk '
+		function declared(pattern) {
+			return match($0, pattern) ? substr($0, RSTART, RLENGTH) : ""
+		}
+		function add(from, to) {
+			if (to != from && !((from, to) in has)) {
+				has[from, to] = 1
+				return 1
+			}
+			return 0
+		}
+		function note(layer, text, keep,    at, name) {
+			for (; match(text, keep); text = substr(text, RSTART + RLENGTH)) {
+				name = substr(text, RSTART, RLENGTH)
+				gsub(/_dep$|\/$|^\x27/, "", name)
+				add(layer, name)
+			}
+		}
+		{
+			layers = ""
+			rest = $0
+			while (match(rest, /[a-z]+_lib = static_library\([^)]*\)/)) {
+				text = substr(rest, RSTART, RLENGTH)
+				rest = substr(rest, RSTART + RLENGTH)
+				layer = text
+				sub(/_lib.*/, "", layer)
+				layers = layers " " layer
+				note(layer, text, "[a-z]+_dep")
+				note(layer, text, "\x27[a-z]+/")
+			}
+			text = declared("executable\\(\x27[^)]*\\)")
+			note("main", text, "[a-z]+_dep")
+			if (text ~ /daemon_deps/)
+				note("main", declared("daemon_deps = \\[[^]]*\\]"), "[a-z]+_dep")
+			n = split("main" layers, all, " ")
+			for (i in all)
+				is_layer[all[i]] = 1
+			do {
+				more = 0
+				for (i in all)
+					for (j in all)
+						for (k in all)
+							if ((all[i], all[j]) in has && (all[j], all[k]) in has)
+								more += add(all[i], all[k])
+			} while (more)
+			for (pair in has) {
+				split(pair, ends, SUBSEP)
+				if (ends[2] in is_layer)
+					print ends[1], ends[2]
+			}
+		}' | sort -u
+}
+
+# Prints a line for each difference between FILE and the table.
+mislinked() {
+	diff <(for layer in $LAYERS; do below "$layer"; done | grep -v ' protocol$' | sort -u) \
+		<(linked "$1") | sed -nE 's/^< (.*) (.*)/\1 may include \2, and is not linked with it/p
+			s/^> (.*) (.*)/\1 is linked with \2, which it may not include/p'
+}
+
+# Prints a line for each layer of FILE's drawing, a README's, that stands beside or below
+# one that it may include.
+misdrawn() {
+	local layer
+
+	for layer in $LAYERS; do
+		below "$layer"
+	done | awk '
+		FILENAME == ARGV[1] {
+			if (/^## /)
+				inside = /^## Architecture/
+			if (inside && /^    /) {
+				drawn = 1
+				n = split($0, words, /   +/)	# names, then what they are
+				for (i = 1; i <= n && words[i] !~ / /; i++) {
+					sub(/\.c$/, "", words[i])
+					line[words[i]] = FNR
+				}
+			} else if (drawn) {
+				inside = 0
+			}
+			next
+		}
+		$1 in line && $2 in line && line[$1] >= line[$2] {
+			print $1 " is not drawn above " $2
+		}' "$1" -
+}
+
 # Prints a line for each header of the C library under DIR that comes behind one of the kernel's.
 disorder() {
 	local dir=$1 folder
@@ -80,21 +184,19 @@ result() {	# ok|"not ok" NAME
 	[ "$1" = ok ] || failed=1
 }
 
-found=$(violations "$root")
-if [ -z "$found" ]; then
-	result ok "every include points down"
-else
-	result "not ok" "every include points down"
-	echo "$found" >&2
-fi
+same() {	# NAME FOUND
+	if [ -z "$2" ]; then
+		result ok "$1"
+	else
+		result "not ok" "$1"
+		echo "$2" >&2
+	fi
+}
 
-found=$(disorder "$root")
-if [ -z "$found" ]; then
-	result ok "the kernel's headers come last"
-else
-	result "not ok" "the kernel's headers come last"
-	echo "$found" >&2
-fi
+same "every include points down" "$(violations "$root")"
+same "the kernel's headers come last" "$(disorder "$root")"
+same "what is linked is what may be included" "$(mislinked "$root/src/meson.build")"
+same "the drawing is of the same layers" "$(misdrawn "$root/README.md")"
 
 copy=$(mktemp -d)
 trap 'rm -rf "$copy"' EXIT
@@ -129,6 +231,22 @@ if [ -n "$(disorder "$copy")" ]; then
 else
 	result "not ok" "a violation is found: a header of the kernel first"
 fi
+
+spoil() {	# NAME CHECK FILE SED-SCRIPT
+	sed "$4" "$3" >"$copy/spoilt"
+	if [ -n "$($2 "$copy/spoilt")" ]; then
+		result ok "a violation is found: $1"
+	else
+		result "not ok" "a violation is found: $1"
+	fi
+}
+
+spoil "a library linked upwards" mislinked "$root/src/meson.build" \
+	"/^vsock_lib/,/)/s/util_dep/util_dep, vhost_dep/"
+spoil "a library linked with too little" mislinked "$root/src/meson.build" \
+	"/^device_lib/,/)/s/vsock_dep, //"
+spoil "a source of another layer" mislinked "$root/src/meson.build" "s|'vsock/pkt.c'|'vhost/pkt.c'|"
+spoil "layers drawn upside down" misdrawn "$root/README.md" "s/^         util /         vhost/; s/^     vhost /     util /"
 
 mkdir -p "$copy/src/device" "$copy/protocol"
 echo '#include "vhost/virtq.h"' >"$copy/src/device/planted.c"
