@@ -34,6 +34,15 @@ bool vmm_connect(struct vmm *f, const char *path)
 	return false;
 }
 
+int vmm_pair(struct vmm *f)
+{
+	int socks[2];
+
+	must(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, socks) == 0);
+	*f = (struct vmm){ .sock = socks[0] };
+	return socks[1];
+}
+
 void vmm_close(struct vmm *f)
 {
 	if (f->sock >= 0)

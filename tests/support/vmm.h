@@ -38,6 +38,9 @@ struct vmm_msg {
 
 /* False when nobody listens at @path or the connection was refused. */
 bool vmm_connect(struct vmm *f, const char *path);
+/* A socketpair instead, whose other end is returned. A reply has to be there when it is
+ * asked for. */
+int vmm_pair(struct vmm *f);
 void vmm_close(struct vmm *f);
 /* True when the back-end has closed or closes within the deadline. */
 bool vmm_is_closed(struct vmm *f, int ms);
