@@ -50,7 +50,7 @@ run() {
 run --suite unit --suite fuzz --suite soak
 # shellcheck disable=SC2046
 run --suite e2e $(meson test -C "$build" --list --no-rebuild --suite e2e 2>/dev/null |
-	sed -n 's|.* / ||p' | grep -vxE 'scale|sandbox.*|intruder.*')
+	sed -n 's|.* / ||p' | grep -vxE 'e2e_(scale|sandbox.*|intruder.*)')
 for corpus in "$root"/build-fuzz/corpus/*/; do
 	[ -d "$corpus" ] && "$build/fuzz/fuzz_$(basename "$corpus")" "$corpus"
 done
