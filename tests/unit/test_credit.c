@@ -19,6 +19,7 @@ static const struct room_case room_cases[] = {
 	{ "some consumed", 60, 100, 50, 90 },
 	{ "all of it on the way", 100, 100, 0, 0 },
 	{ "its buffer shrank", 100, 40, 0, 0 },
+	{ "its buffer shrank by a byte", 101, 100, 0, 0 },
 	{ "its buffer shrank to what is on the way", 100, 40, 60, 0 },
 	{ "the largest buffer", 5, UINT32_MAX, 5, UINT32_MAX },
 	{ "the counts wrap", 10, 100, UINT32_MAX - 9, 80 },

@@ -32,6 +32,7 @@ static int sink_write(struct stream *base, const struct iovec *v, int nv, size_t
 	struct sink *s = container_of(base, struct sink, base);
 
 	*n = 0;
+	ck_assert_int_le(nv, GATHER_IOVS);
 	for (int i = 0; i < nv; i++) {
 		ck_assert_uint_gt(v[i].iov_len, 0);
 		ck_assert_uint_le(s->n + v[i].iov_len, SEEN_MAX);
@@ -197,6 +198,16 @@ START_TEST(iovecs_run_out)
 }
 END_TEST
 
+/* Just as many, and a small one after them. */
+START_TEST(iovecs_are_used_up)
+{
+	add_cut(GATHER_IOVS * 60, 60);
+	add(SMALL);
+	gather_flush(&gather);
+	check_written();
+}
+END_TEST
+
 /* One payload of more iovecs than that. */
 START_TEST(one_of_too_many_iovecs)
 {
@@ -277,6 +288,7 @@ int main(void)
 	tcase_add_test(tc, small_ones_share_an_iovec);
 	tcase_add_test(tc, copied_or_described);
 	tcase_add_test(tc, iovecs_run_out);
+	tcase_add_test(tc, iovecs_are_used_up);
 	tcase_add_test(tc, one_of_too_many_iovecs);
 	tcase_add_test(tc, room_for_small_ones_runs_out);
 	tcase_add_test(tc, many_bytes_go_early);
