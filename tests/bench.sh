@@ -11,8 +11,8 @@ set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
 out=${BENCH_BUILD:-$root/build-bench}
 
-# shellcheck source=tests/build.sh
-. "$root/tests/build.sh"
+# shellcheck source=tests/lib/build.sh
+. "$root/tests/lib/build.sh"
 if [ -z "${BENCH_BUILD:-}" ] || [ ! -e "$out/build.ninja" ]; then
 	set_up "$out" --buildtype=release -Db_sanitize=none >&2
 fi

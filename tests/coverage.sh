@@ -20,14 +20,14 @@ root=$(cd "$(dirname "$0")/.." && pwd)
 build=$root/build-coverage
 profiles=$build/profiles
 
-# shellcheck source=tests/jobs.sh
-. "$root/tests/jobs.sh"
-# shellcheck source=tests/build.sh
-. "$root/tests/build.sh"
-# shellcheck source=tests/packages.sh
-. "$root/tests/packages.sh"
-# shellcheck source=tests/llvm.sh
-. "$root/tests/llvm.sh"
+# shellcheck source=tests/lib/jobs.sh
+. "$root/tests/lib/jobs.sh"
+# shellcheck source=tests/lib/build.sh
+. "$root/tests/lib/build.sh"
+# shellcheck source=tests/lib/packages.sh
+. "$root/tests/lib/packages.sh"
+# shellcheck source=tests/lib/llvm.sh
+. "$root/tests/lib/llvm.sh"
 begin_work
 need pkg-config cc meson ninja python3 lib:check lib:yaml-0.1 lib:libseccomp
 llvm_need
@@ -50,7 +50,7 @@ run() {
 run --suite unit --suite fuzz --suite soak
 # shellcheck disable=SC2046
 run --suite e2e $(meson test -C "$build" --list --no-rebuild --suite e2e 2>/dev/null |
-	sed -n 's|.* / ||p' | grep -vxE 'scale|sandbox.*|intruder.*')
+	sed -n 's|.* / ||p' | grep -vxE 'e2e_(scale|sandbox.*|intruder.*)')
 for corpus in "$root"/build-fuzz/corpus/*/; do
 	[ -d "$corpus" ] && "$build/fuzz/fuzz_$(basename "$corpus")" "$corpus"
 done

@@ -15,12 +15,12 @@ image=${VM_CACHE:-$out/vm-image}/${VM_KERNEL:-default}
 say() { printf '\n== %s\n' "$*"; }
 give_up() { echo "demo.sh: $*" >&2; exit 1; }
 
-# shellcheck source=tests/jobs.sh
-. "$root/tests/jobs.sh"
-# shellcheck source=tests/packages.sh
-. "$root/tests/packages.sh"
-# shellcheck source=tests/build.sh
-. "$root/tests/build.sh"
+# shellcheck source=tests/lib/jobs.sh
+. "$root/tests/lib/jobs.sh"
+# shellcheck source=tests/lib/packages.sh
+. "$root/tests/lib/packages.sh"
+# shellcheck source=tests/lib/build.sh
+. "$root/tests/lib/build.sh"
 begin_work
 need pkg-config cc meson ninja lib:yaml-0.1 lib:libseccomp \
 	qemu-system-x86_64 busybox cpio xz socat

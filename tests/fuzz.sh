@@ -18,14 +18,14 @@ build=$root/build-fuzz
 coverage=$root/build-fuzz-coverage
 found=$build/found
 
-# shellcheck source=tests/jobs.sh
-. "$root/tests/jobs.sh"
-# shellcheck source=tests/build.sh
-. "$root/tests/build.sh"
-# shellcheck source=tests/packages.sh
-. "$root/tests/packages.sh"
-# shellcheck source=tests/llvm.sh
-. "$root/tests/llvm.sh"
+# shellcheck source=tests/lib/jobs.sh
+. "$root/tests/lib/jobs.sh"
+# shellcheck source=tests/lib/build.sh
+. "$root/tests/lib/build.sh"
+# shellcheck source=tests/lib/packages.sh
+. "$root/tests/lib/packages.sh"
+# shellcheck source=tests/lib/llvm.sh
+. "$root/tests/lib/llvm.sh"
 begin_work
 need pkg-config cc meson ninja python3 lib:yaml-0.1 lib:libseccomp
 llvm_need

@@ -28,12 +28,12 @@ for name in "${runs[@]}"; do
 	esac
 done
 
-# shellcheck source=tests/jobs.sh
-. "$root/tests/jobs.sh"
-# shellcheck source=tests/packages.sh
-. "$root/tests/packages.sh"
-# shellcheck source=tests/build.sh
-. "$root/tests/build.sh"
+# shellcheck source=tests/lib/jobs.sh
+. "$root/tests/lib/jobs.sh"
+# shellcheck source=tests/lib/packages.sh
+. "$root/tests/lib/packages.sh"
+# shellcheck source=tests/lib/build.sh
+. "$root/tests/lib/build.sh"
 begin_work
 optional=()
 case " ${runs[*]} " in

@@ -38,10 +38,10 @@ tsan) options=(-Db_sanitize=thread -Db_lundef=false) ;;
 	exit 2 ;;
 esac
 
-# shellcheck source=tests/jobs.sh
-. "$root/tests/jobs.sh"
-# shellcheck source=tests/build.sh
-. "$root/tests/build.sh"
+# shellcheck source=tests/lib/jobs.sh
+. "$root/tests/lib/jobs.sh"
+# shellcheck source=tests/lib/build.sh
+. "$root/tests/lib/build.sh"
 begin_work
 mkdir -p "$out"
 dir=$out/$build

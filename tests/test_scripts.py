@@ -19,7 +19,7 @@ import tempfile
 import time
 import unittest
 
-HERE = os.path.dirname(os.path.abspath(__file__))
+LIB = os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib")
 DEADLINE = 30
 
 
@@ -97,7 +97,7 @@ class Jobs(Scripts):
         if pid == 0:
             for signum in signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGPIPE:
                 signal.signal(signum, signal.SIG_DFL)       # whatever we were started with
-            os.execvp("bash", ["bash", self.path("script"), HERE, self.dir])
+            os.execvp("bash", ["bash", self.path("script"), LIB, self.dir])
         self.pid, self.said = pid, b""
         self.addCleanup(self.give_up)
 
@@ -200,7 +200,7 @@ class SetUp(Scripts):
         env = {"PATH": f"{self.dir}:{os.environ['PATH']}", "CC": cc,
                "LOG": self.path("log"), "FAILS": str(int(fails))}
         return subprocess.run(["bash", "-euc", 'root=/the/tree; . "$1/build.sh"; shift; set_up "$@"',
-                               "bash", HERE, self.path("build"), *options], env=env).returncode
+                               "bash", LIB, self.path("build"), *options], env=env).returncode
 
     def calls(self):
         return len(self.read("log").splitlines())
@@ -259,7 +259,7 @@ done
 
     def need(self, *what):
         p = subprocess.run(["bash", "-euc", '. "$1/packages.sh"; shift; need "$@"; echo "goes on"',
-                            "demo.sh", HERE, *what], env={"PATH": self.path("bin")},
+                            "demo.sh", LIB, *what], env={"PATH": self.path("bin")},
                            stdin=subprocess.DEVNULL, capture_output=True, text=True)
         return p.returncode, p.stdout, p.stderr
 

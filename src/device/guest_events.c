@@ -2,7 +2,7 @@
 /* The event queue. */
 #include "device/guest_events.h"
 
-#include "device/device.h"
+#include "device/scratch.h"
 #include "protocol/virtio_vsock.h"
 #include "util/iov.h"
 

@@ -2,7 +2,7 @@
 /* The RX ring as the packet core wants it. */
 #include "device/rx_window.h"
 
-#include "device/device.h"
+#include "device/scratch.h"
 
 void rx_window_open(struct rx_window *w, struct virtq *q, struct device_scratch *scratch)
 {

@@ -20,81 +20,81 @@ static uint64_t scratch(void)
 	return guest_alloc(&vm.guest, 1, 8192, 64);
 }
 
-static void head_too_large(struct vring *r)
+static void head_too_large(struct guest_ring *r)
 {
-	vring_raw_post(r, (uint16_t)r->num);
+	guest_ring_raw_post(r, (uint16_t)r->num);
 }
 
-static void head_max(struct vring *r)
+static void head_max(struct guest_ring *r)
 {
-	vring_raw_post(r, 0xffff);
+	guest_ring_raw_post(r, 0xffff);
 }
 
-static void idx_beyond_size(struct vring *r)
+static void idx_beyond_size(struct guest_ring *r)
 {
-	vring_raw_avail_idx(r, (uint16_t)(r->last_used + r->num + 1));
+	guest_ring_raw_avail_idx(r, (uint16_t)(r->last_used + r->num + 1));
 }
 
-static void idx_goes_back(struct vring *r)
+static void idx_goes_back(struct guest_ring *r)
 {
-	vring_raw_avail_idx(r, (uint16_t)(vring_used_idx(r) - 1));
+	guest_ring_raw_avail_idx(r, (uint16_t)(guest_ring_used_idx(r) - 1));
 }
 
-static void address_outside(struct vring *r)
+static void address_outside(struct guest_ring *r)
 {
-	vring_raw_desc(r, 0, NOWHERE, 44, 0, 0);
-	vring_raw_post(r, 0);
+	guest_ring_raw_desc(r, 0, NOWHERE, 44, 0, 0);
+	guest_ring_raw_post(r, 0);
 }
 
-static void address_wraps(struct vring *r)
+static void address_wraps(struct guest_ring *r)
 {
-	vring_raw_desc(r, 0, UINT64_MAX - 10, 44, 0, 0);
-	vring_raw_post(r, 0);
+	guest_ring_raw_desc(r, 0, UINT64_MAX - 10, 44, 0, 0);
+	guest_ring_raw_post(r, 0);
 }
 
-static void length_runs_out_of_memory(struct vring *r)
+static void length_runs_out_of_memory(struct guest_ring *r)
 {
-	vring_raw_desc(r, 0, scratch(), 0xffffffff, 0, 0);
-	vring_raw_post(r, 0);
+	guest_ring_raw_desc(r, 0, scratch(), 0xffffffff, 0, 0);
+	guest_ring_raw_post(r, 0);
 }
 
-static void chain_loops(struct vring *r)
+static void chain_loops(struct guest_ring *r)
 {
 	uint64_t at = scratch();
 
-	vring_raw_desc(r, 0, at, 22, VIRTQ_DESC_F_NEXT, 1);
-	vring_raw_desc(r, 1, at, 22, VIRTQ_DESC_F_NEXT, 0);
-	vring_raw_post(r, 0);
+	guest_ring_raw_desc(r, 0, at, 22, VIRTQ_DESC_F_NEXT, 1);
+	guest_ring_raw_desc(r, 1, at, 22, VIRTQ_DESC_F_NEXT, 0);
+	guest_ring_raw_post(r, 0);
 }
 
-static void chain_loops_on_itself(struct vring *r)
+static void chain_loops_on_itself(struct guest_ring *r)
 {
-	vring_raw_desc(r, 0, scratch(), 22, VIRTQ_DESC_F_NEXT, 0);
-	vring_raw_post(r, 0);
+	guest_ring_raw_desc(r, 0, scratch(), 22, VIRTQ_DESC_F_NEXT, 0);
+	guest_ring_raw_post(r, 0);
 }
 
-static void next_too_large(struct vring *r)
+static void next_too_large(struct guest_ring *r)
 {
-	vring_raw_desc(r, 0, scratch(), 22, VIRTQ_DESC_F_NEXT, (uint16_t)r->num);
-	vring_raw_post(r, 0);
+	guest_ring_raw_desc(r, 0, scratch(), 22, VIRTQ_DESC_F_NEXT, (uint16_t)r->num);
+	guest_ring_raw_post(r, 0);
 }
 
-static void indirect_odd_size(struct vring *r)
+static void indirect_odd_size(struct guest_ring *r)
 {
-	vring_raw_desc(r, 0, scratch(), 17, VIRTQ_DESC_F_INDIRECT, 0);
-	vring_raw_post(r, 0);
+	guest_ring_raw_desc(r, 0, scratch(), 17, VIRTQ_DESC_F_INDIRECT, 0);
+	guest_ring_raw_post(r, 0);
 }
 
-static void indirect_empty(struct vring *r)
+static void indirect_empty(struct guest_ring *r)
 {
-	vring_raw_desc(r, 0, scratch(), 0, VIRTQ_DESC_F_INDIRECT, 0);
-	vring_raw_post(r, 0);
+	guest_ring_raw_desc(r, 0, scratch(), 0, VIRTQ_DESC_F_INDIRECT, 0);
+	guest_ring_raw_post(r, 0);
 }
 
-static void indirect_outside(struct vring *r)
+static void indirect_outside(struct guest_ring *r)
 {
-	vring_raw_desc(r, 0, NOWHERE, 16, VIRTQ_DESC_F_INDIRECT, 0);
-	vring_raw_post(r, 0);
+	guest_ring_raw_desc(r, 0, NOWHERE, 16, VIRTQ_DESC_F_INDIRECT, 0);
+	guest_ring_raw_post(r, 0);
 }
 
 static void put_table(uint64_t table, unsigned flags, unsigned next)
@@ -107,36 +107,36 @@ static void put_table(uint64_t table, unsigned flags, unsigned next)
 	guest_write(&vm.guest, table, &d, sizeof d);
 }
 
-static void indirect_nested(struct vring *r)
+static void indirect_nested(struct guest_ring *r)
 {
 	uint64_t table = scratch();
 
 	put_table(table, VIRTQ_DESC_F_INDIRECT, 0);
-	vring_raw_desc(r, 0, table, 16, VIRTQ_DESC_F_INDIRECT, 0);
-	vring_raw_post(r, 0);
+	guest_ring_raw_desc(r, 0, table, 16, VIRTQ_DESC_F_INDIRECT, 0);
+	guest_ring_raw_post(r, 0);
 }
 
-static void indirect_next_too_large(struct vring *r)
+static void indirect_next_too_large(struct guest_ring *r)
 {
 	uint64_t table = scratch();
 
 	put_table(table, VIRTQ_DESC_F_NEXT, 1);
-	vring_raw_desc(r, 0, table, 16, VIRTQ_DESC_F_INDIRECT, 0);
-	vring_raw_post(r, 0);
+	guest_ring_raw_desc(r, 0, table, 16, VIRTQ_DESC_F_INDIRECT, 0);
+	guest_ring_raw_post(r, 0);
 }
 
-static void indirect_loops(struct vring *r)
+static void indirect_loops(struct guest_ring *r)
 {
 	uint64_t table = scratch();
 
 	put_table(table, VIRTQ_DESC_F_NEXT, 0);
-	vring_raw_desc(r, 0, table, 16, VIRTQ_DESC_F_INDIRECT, 0);
-	vring_raw_post(r, 0);
+	guest_ring_raw_desc(r, 0, table, 16, VIRTQ_DESC_F_INDIRECT, 0);
+	guest_ring_raw_post(r, 0);
 }
 
 static const struct breakage {
 	const char *name;
-	void (*apply)(struct vring *r);
+	void (*apply)(struct guest_ring *r);
 } breakages[] = {
 	{ "head_too_large", head_too_large },
 	{ "head_max", head_max },
@@ -157,7 +157,7 @@ static const struct breakage {
 };
 enum { N_BREAKAGES = sizeof breakages / sizeof breakages[0] };
 
-static void check_err(struct vring *r, const char *name)
+static void check_err(struct guest_ring *r, const char *name)
 {
 	ck_assert_msg(deadline_poll(r->err_fd, POLLIN, deadline_in(DEADLINE_MS)),
 		      "%s: the error eventfd was not signalled", name);
@@ -177,20 +177,20 @@ static void check_rx_works(struct pair p)
 START_TEST(broken_tx_ring_stops_alone_and_comes_back)
 {
 	const struct breakage *b = &breakages[_i];
-	struct vring *tx = &vm.vq[VSOCK_TXQ];
+	struct guest_ring *tx = &vm.vq[VSOCK_TXQ];
 	struct pair p = e2e_guest_connects(&vm, vhd.uds);
 	uint16_t used;
 
 	e2e_check_talks(p);
 	ck_assert(driver_flush(&vm));
-	used = vring_used_idx(tx);
+	used = guest_ring_used_idx(tx);
 	b->apply(tx);
-	vring_kick(tx);
+	guest_ring_kick(tx);
 	check_err(tx, b->name);
-	ck_assert_uint_eq(vring_used_idx(tx), used);
+	ck_assert_uint_eq(guest_ring_used_idx(tx), used);
 	ck_assert(!deadline_poll(vm.vq[VSOCK_RXQ].err_fd, POLLIN, 0));
 	check_rx_works(p);
-	vring_kick(tx);				/* ignored */
+	guest_ring_kick(tx);				/* ignored */
 	ck_assert(driver_is_quiet(&vm, QUIET_MS / 4));
 	driver_reboot(&vm);
 	e2e_check_alive();
@@ -201,7 +201,7 @@ START_TEST(broken_rx_ring_stops_alone_and_comes_back)
 {
 	struct driver_options opt = { .n_rx_bufs = 1, .queue_size = 64 };
 	const struct breakage *b = &breakages[_i];
-	struct vring *rx = &vm.vq[VSOCK_RXQ];
+	struct guest_ring *rx = &vm.vq[VSOCK_RXQ];
 	struct pair p;
 
 	driver_up(&vm, vhd.socket, &opt);
@@ -210,7 +210,7 @@ START_TEST(broken_rx_ring_stops_alone_and_comes_back)
 	ck_assert(host_write(p.host, "x", 1));	/* takes the only good buffer */
 	ck_assert(driver_wait(&vm, deadline_in(DEADLINE_MS), false));
 	b->apply(rx);
-	vring_kick(rx);
+	guest_ring_kick(rx);
 	ck_assert(host_write(p.host, "y", 1));
 	check_err(rx, b->name);
 	ck_assert(!deadline_poll(vm.vq[VSOCK_TXQ].err_fd, POLLIN, 0));
@@ -229,10 +229,10 @@ END_TEST
 
 START_TEST(broken_ring_comes_back_by_set_vring_alone)
 {
-	struct vring *tx = &vm.vq[VSOCK_TXQ];
+	struct guest_ring *tx = &vm.vq[VSOCK_TXQ];
 
 	head_too_large(tx);
-	vring_kick(tx);
+	guest_ring_kick(tx);
 	check_err(tx, "head_too_large");
 	driver_rewind(&vm, 0);
 	ck_assert_int_eq(driver_program(&vm), 0);
@@ -243,14 +243,14 @@ END_TEST
 START_TEST(broken_ring_costs_no_time)
 {
 	struct pair p = e2e_guest_connects(&vm, vhd.uds);
-	struct vring *tx = &vm.vq[VSOCK_TXQ];
+	struct guest_ring *tx = &vm.vq[VSOCK_TXQ];
 	uint64_t cpu;
 
 	head_too_large(tx);
-	vring_kick(tx);
+	guest_ring_kick(tx);
 	check_err(tx, "head_too_large");
 	for (int i = 0; i < 100; i++)
-		vring_kick(tx);
+		guest_ring_kick(tx);
 	check_rx_works(p);
 	neighbour_rest();
 	cpu = daemon_usage(&vhd).cpu_ms;
@@ -262,7 +262,7 @@ END_TEST
 START_TEST(indirect_without_the_feature_breaks_the_ring)
 {
 	struct driver_options opt = { .without = BIT(VIRTIO_F_INDIRECT_DESC) };
-	struct vring *tx = &vm.vq[VSOCK_TXQ];
+	struct guest_ring *tx = &vm.vq[VSOCK_TXQ];
 	uint64_t table;
 
 	driver_up(&vm, vhd.socket, &opt);
@@ -270,9 +270,9 @@ START_TEST(indirect_without_the_feature_breaks_the_ring)
 	ck_assert(driver_flush(&vm));
 	table = scratch();
 	put_table(table, 0, 0);
-	vring_raw_desc(tx, 0, table, 16, VIRTQ_DESC_F_INDIRECT, 0);
-	vring_raw_post(tx, 0);
-	vring_kick(tx);
+	guest_ring_raw_desc(tx, 0, table, 16, VIRTQ_DESC_F_INDIRECT, 0);
+	guest_ring_raw_post(tx, 0);
+	guest_ring_kick(tx);
 	check_err(tx, "indirect");
 }
 END_TEST
@@ -285,16 +285,16 @@ START_TEST(data_cut_short_resets_its_connection)
 {
 	struct pair p = e2e_guest_connects(&vm, vhd.uds), other = e2e_guest_connects(&vm, vhd.uds);
 	struct driver_pkt pkt = driver_pkt(&vm, VSOCK_OP_RW, p.guest->port, PORT);
-	struct vring *tx = &vm.vq[VSOCK_TXQ];
+	struct guest_ring *tx = &vm.vq[VSOCK_TXQ];
 	uint64_t at = scratch();
-	struct vring_buf b = { at, 44 + 99, false };
+	struct guest_ring_buf b = { at, 44 + 99, false };
 	char got[6] = "";
 
 	pkt.len = cut_lens[_i];
 	ck_assert(sock_send(p.guest, "before", 6));
 	driver_put_header(&vm, at, &pkt);
-	ck_assert(vring_add(tx, &b, 1, --vm.n_tx_free));
-	vring_publish(tx);
+	ck_assert(guest_ring_add(tx, &b, 1, --vm.n_tx_free));
+	guest_ring_publish(tx);
 	ck_assert(sock_wait_reset(p.guest, DEADLINE_MS));
 	ck_assert_uint_eq(host_read(p.host, got, sizeof got), sizeof got);
 	ck_assert_mem_eq(got, "before", sizeof got);
@@ -304,13 +304,13 @@ START_TEST(data_cut_short_resets_its_connection)
 END_TEST
 
 /* One raw TX chain, given back with length 0, and nothing comes of it. */
-static void check_dropped(const struct vring_buf *b, unsigned n)
+static void check_dropped(const struct guest_ring_buf *b, unsigned n)
 {
-	struct vring *tx = &vm.vq[VSOCK_TXQ];
+	struct guest_ring *tx = &vm.vq[VSOCK_TXQ];
 
 	ck_assert(driver_flush(&vm));
-	ck_assert(vring_add(tx, b, n, --vm.n_tx_free));
-	vring_publish(tx);
+	ck_assert(guest_ring_add(tx, b, n, --vm.n_tx_free));
+	guest_ring_publish(tx);
 	ck_assert(driver_flush(&vm));
 	ck_assert(driver_is_quiet(&vm, QUIET_MS / 4));
 	ck_assert(!deadline_poll(tx->err_fd, POLLIN, 0));
@@ -321,7 +321,7 @@ START_TEST(bad_packet_in_a_good_chain_is_returned_and_dropped)
 	struct pair p = e2e_guest_connects(&vm, vhd.uds);
 	struct driver_pkt pkt = driver_pkt(&vm, VSOCK_OP_CREDIT_UPDATE, p.guest->port, PORT);
 	uint64_t at = scratch();
-	struct vring_buf b = { at, 44, false };
+	struct guest_ring_buf b = { at, 44, false };
 
 	pkt.len = 100;
 	driver_put_header(&vm, at, &pkt);

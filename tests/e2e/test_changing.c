@@ -74,7 +74,7 @@ static struct wire_virtq_desc pick_desc(uint64_t *state, bool writable, uint32_t
 static void change_descriptors(uint64_t *state)
 {
 	uint32_t q = pick(state, VSOCK_NUM_QUEUES);
-	struct vring *r = &victim->d.vq[q];
+	struct guest_ring *r = &victim->d.vq[q];
 	uint32_t i = pick(state, r->num);
 
 	r->desc[i] = pick_desc(state, q != VSOCK_TXQ, i, r->num);
@@ -88,22 +88,22 @@ static void change_table(uint64_t *state)
 	((struct wire_virtq_desc *)(void *)table)[i] = pick_desc(state, slot % 2, i, TABLE);
 }
 
-/* In guest memory only: struct vring is the main thread's. */
-static void put_avail_idx(struct vring *r, uint16_t idx)
+/* In guest memory only: struct guest_ring is the main thread's. */
+static void put_avail_idx(struct guest_ring *r, uint16_t idx)
 {
 	__atomic_store_n(&r->avail->idx.raw, le16_of(idx).raw, __ATOMIC_RELEASE);
 }
 
 static void change_available(uint64_t *state)
 {
-	struct vring *r = &victim->d.vq[pick(state, VSOCK_NUM_QUEUES)];
+	struct guest_ring *r = &victim->d.vq[pick(state, VSOCK_NUM_QUEUES)];
 
 	r->avail->ring[pick(state, r->num)] =
 		le16_of((uint16_t)pick(state, r->num + is_rare(state)));
 	if (is_rare(state))
-		put_avail_idx(r, (uint16_t)(vring_used_idx(r) + pick(state, 2 * r->num)));
+		put_avail_idx(r, (uint16_t)(guest_ring_used_idx(r) + pick(state, 2 * r->num)));
 	r->avail->flags = le16_of((uint16_t)pick(state, 2));
-	vring_set_used_event(r, (uint16_t)pick(state, 65536));
+	guest_ring_set_used_event(r, (uint16_t)pick(state, 65536));
 }
 
 /* One field of a header, or all. */
@@ -159,16 +159,16 @@ static int run_ms(void)
 static void renew_rings(void)
 {
 	for (uint32_t q = 0; q < VSOCK_NUM_QUEUES; q++) {
-		struct vring *r = &victim->d.vq[q];
+		struct guest_ring *r = &victim->d.vq[q];
 		uint64_t counter;
 		uint32_t base;
 
-		ck_assert_int_eq(frontend_get_vring_base(&victim->d.fe, q, &base), 0);
+		ck_assert_int_eq(vmm_get_vring_base(&victim->d.fe, q, &base), 0);
 		if (deadline_poll(r->err_fd, POLLIN, 0))
 			must(read(r->err_fd, &counter, sizeof counter) == sizeof counter);
-		r->base = vring_used_idx(r);
+		r->base = guest_ring_used_idx(r);
 		put_avail_idx(r, r->base);
-		ck_assert_int_eq(frontend_start_ring(&victim->d.fe, q, r), 0);
+		ck_assert_int_eq(vmm_start_ring(&victim->d.fe, q, r), 0);
 	}
 }
 
@@ -187,13 +187,13 @@ static unsigned stir(int listener, int *host)
 	unsigned n_packets = 0;
 
 	for (int q = 0; q < VSOCK_NUM_QUEUES; q++) {
-		struct vring *r = &victim->d.vq[q];
-		uint16_t used = vring_used_idx(r);
+		struct guest_ring *r = &victim->d.vq[q];
+		uint16_t used = guest_ring_used_idx(r);
 
 		n_packets += q == VSOCK_TXQ ? (uint16_t)(used - r->last_used) : 0;
 		r->last_used = used;
-		vring_raw_avail_idx(r, (uint16_t)(used + r->num / 2));
-		vring_kick(r);
+		guest_ring_raw_avail_idx(r, (uint16_t)(used + r->num / 2));
+		guest_ring_kick(r);
 	}
 	if (*host < 0 || send(*host, bytes, sizeof bytes, MSG_DONTWAIT | MSG_NOSIGNAL) < 0) {
 		if (*host >= 0)

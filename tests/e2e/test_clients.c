@@ -22,31 +22,31 @@ enum { QEMU_RINGS = 2 };			/* it keeps the event ring to itself */
  */
 static void qemu_init(struct driver *d)
 {
-	struct frontend *f = &d->fe;
+	struct vmm *f = &d->fe;
 	uint64_t features, protocol, n;
 
-	ck_assert_int_eq(frontend_get_features(f, &features), 0);
-	ck_assert_int_eq(frontend_get_protocol_features(f, &protocol), 0);
-	ck_assert_int_eq(frontend_set_protocol_features(f, protocol & START_QEMU.protocol_features), 0);
+	ck_assert_int_eq(vmm_get_features(f, &features), 0);
+	ck_assert_int_eq(vmm_get_protocol_features(f, &protocol), 0);
+	ck_assert_int_eq(vmm_set_protocol_features(f, protocol & START_QEMU.protocol_features), 0);
 	f->ack_all = true;
-	ck_assert_int_eq(frontend_get_queue_num(f, &n), 0);
-	ck_assert_int_eq(frontend_get_max_mem_slots(f, &n), 0);
-	ck_assert_int_eq(frontend_set_owner(f), 0);
-	ck_assert_int_eq(frontend_get_features(f, &features), 0);
+	ck_assert_int_eq(vmm_get_queue_num(f, &n), 0);
+	ck_assert_int_eq(vmm_get_max_mem_slots(f, &n), 0);
+	ck_assert_int_eq(vmm_set_owner(f), 0);
+	ck_assert_int_eq(vmm_get_features(f, &features), 0);
 	for (uint32_t q = 0; q < QEMU_RINGS; q++)
-		ck_assert_int_eq(frontend_set_vring_call(f, q, d->vq[q].call_fd), 0);
+		ck_assert_int_eq(vmm_set_vring_call(f, q, d->vq[q].call_fd), 0);
 }
 
 /* What it says when the guest's driver is there, before the rings. */
 static void qemu_share(struct driver *d, bool adds_regions)
 {
-	struct frontend *f = &d->fe;
+	struct vmm *f = &d->fe;
 	uint64_t features;
 
-	ck_assert_int_eq(frontend_get_features(f, &features), 0);
-	ck_assert_int_eq(frontend_set_features(f, features), 0);
+	ck_assert_int_eq(vmm_get_features(f, &features), 0);
+	ck_assert_int_eq(vmm_set_features(f, features), 0);
 	for (unsigned i = 0; adds_regions && i < d->guest.n_regions; i++)
-		ck_assert_int_eq(frontend_add_mem_reg(f, &d->guest.regions[i]), 0);
+		ck_assert_int_eq(vmm_add_mem_reg(f, &d->guest.regions[i]), 0);
 	for (int q = 0; q < QEMU_RINGS; q++) {
 		d->vq[q].event_idx = true;
 		d->vq[q].in_order = true;
@@ -56,7 +56,7 @@ static void qemu_share(struct driver *d, bool adds_regions)
 /* Each virtio reset, the one before the first start among them. */
 static void qemu_reset(struct driver *d)
 {
-	ck_assert_int_eq(frontend_reset_device(&d->fe), 0);
+	ck_assert_int_eq(vmm_reset_device(&d->fe), 0);
 }
 
 static void qemu_up(struct driver *d)
@@ -64,19 +64,19 @@ static void qemu_up(struct driver *d)
 	static const struct driver_options opt = { .habits = &START_QEMU };
 
 	driver_init(d, &opt);
-	ck_assert(frontend_connect(&d->fe, vhd.socket));
+	ck_assert(vmm_connect(&d->fe, vhd.socket));
 	qemu_init(d);
 	qemu_reset(d);
 	qemu_share(d, true);
 	ck_assert_int_eq(driver_program(d), 0);
 }
 
-/* `cont`, after frontend_stop(). */
+/* `cont`, after vmm_stop(). */
 static void qemu_resume(struct driver *d)
 {
 	for (uint32_t q = 0; q < QEMU_RINGS; q++) {
-		ck_assert_int_eq(frontend_start_ring(&d->fe, q, &d->vq[q]), 0);
-		vring_kick(&d->vq[q]);
+		ck_assert_int_eq(vmm_start_ring(&d->fe, q, &d->vq[q]), 0);
+		guest_ring_kick(&d->vq[q]);
 	}
 }
 
@@ -93,7 +93,7 @@ START_TEST(device_removed_and_added)
 		ck_assert(driver_flush(&vm));
 		if (i == 1)
 			before = daemon_usage(&vhd);
-		ck_assert(frontend_stop(&vm.fe, vm.vq, QEMU_RINGS));
+		ck_assert(vmm_stop(&vm.fe, vm.vq, QEMU_RINGS));
 		driver_rewind(&vm, 0);
 		qemu_init(&vm);
 		ck_assert(host_is_closed(p.host, DEADLINE_MS));
@@ -116,7 +116,7 @@ START_TEST(guest_reset_with_reset_device)
 	qemu_up(&vm);
 	p = e2e_host_connects(&vm, vhd.uds);
 	e2e_check_talks(p);
-	ck_assert(frontend_stop(&vm.fe, vm.vq, QEMU_RINGS));
+	ck_assert(vmm_stop(&vm.fe, vm.vq, QEMU_RINGS));
 	qemu_reset(&vm);
 	ck_assert(host_is_closed(p.host, DEADLINE_MS));
 	driver_rewind(&vm, 0);
@@ -139,7 +139,7 @@ START_TEST(pause_longer_than_the_grace)
 	b = e2e_guest_connects(&vm, vhd.uds);
 	e2e_check_talks(a);
 	ck_assert(driver_flush(&vm));
-	ck_assert(frontend_stop(&vm.fe, vm.vq, QEMU_RINGS));
+	ck_assert(vmm_stop(&vm.fe, vm.vq, QEMU_RINGS));
 	ck_assert(host_write(a.host, "meanwhile", 9));
 	ck_assert(host_is_quiet(a.host, 1000));
 	ck_assert(host_is_quiet(b.host, 0));
@@ -174,7 +174,7 @@ START_TEST(pause_under_traffic)
 		f.sent += sock_send_some(p.guest, bytes, sizeof bytes);
 		driver_wait(&vm, deadline_in(10), false);
 	}
-	ck_assert(frontend_stop(&vm.fe, vm.vq, QEMU_RINGS));
+	ck_assert(vmm_stop(&vm.fe, vm.vq, QEMU_RINGS));
 	ck_assert(!deadline_poll(vm.vq[VSOCK_RXQ].call_fd, POLLHUP, deadline_in(pauses_s[_i] * 1000)));
 	qemu_resume(&vm);
 	flow_run(&vm, &f, 1);
@@ -185,21 +185,21 @@ END_TEST
 
 START_TEST(refused_features_are_named)
 {
-	struct frontend f = { .sock = -1 };
+	struct vmm f = { .sock = -1 };
 	uint64_t offered;
 
-	ck_assert(frontend_connect(&f, vhd.socket));
-	ck_assert_int_eq(frontend_get_features(&f, &offered), 0);
-	ck_assert_int_eq(frontend_get_protocol_features(&f, &offered), 0);
-	ck_assert_int_eq(frontend_set_protocol_features(&f, offered), 0);
+	ck_assert(vmm_connect(&f, vhd.socket));
+	ck_assert_int_eq(vmm_get_features(&f, &offered), 0);
+	ck_assert_int_eq(vmm_get_protocol_features(&f, &offered), 0);
+	ck_assert_int_eq(vmm_set_protocol_features(&f, offered), 0);
 	f.ack_all = true;
-	ck_assert_int_ne(frontend_set_features(&f, UINT64_C(1) << 33 | UINT64_C(1) << 40), 0);
+	ck_assert_int_ne(vmm_set_features(&f, UINT64_C(1) << 33 | UINT64_C(1) << 40), 0);
 	ck_assert(daemon_wait_log(&vhd, "features that were not offered: bits 33, 40"));
-	ck_assert_int_ne(frontend_set_features(&f, UINT64_C(1) << 33), 0);
+	ck_assert_int_ne(vmm_set_features(&f, UINT64_C(1) << 33), 0);
 	ck_assert(daemon_wait_log(&vhd, "features that were not offered: bit 33\n"));
-	ck_assert_int_ne(frontend_set_protocol_features(&f, UINT64_C(1) << 17), 0);
+	ck_assert_int_ne(vmm_set_protocol_features(&f, UINT64_C(1) << 17), 0);
 	ck_assert(daemon_wait_log(&vhd, "protocol features that were not offered: bit 17"));
-	frontend_close(&f);
+	vmm_close(&f);
 }
 END_TEST
 

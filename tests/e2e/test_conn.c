@@ -200,19 +200,6 @@ START_TEST(wrong_type_on_live_connection_rst)
 }
 END_TEST
 
-START_TEST(guest_rst_closes_host)
-{
-	struct pair p = e2e_guest_connects(&vm, vhd.uds);
-
-	e2e_check_talks(p);
-	sock_send_rst(p.guest);
-	p.guest->state = SOCK_RESET;
-	ck_assert(host_is_closed(p.host, DEADLINE_MS));
-	ck_assert(driver_is_quiet(&vm, QUIET_MS / 4));
-	e2e_check_alive();
-}
-END_TEST
-
 START_TEST(host_listener_backlog_full_retries_then_connects)
 {
 	int listener = host_listen(vhd.uds, PORT, 0), filler, fd;
@@ -313,7 +300,6 @@ static void add_tests(TCase *tc)
 	tcase_add_test(tc, response_in_a_wrong_state_rst);
 	tcase_add_loop_test(tc, unknown_op_on_live_connection_rst, 0, 3);
 	tcase_add_test(tc, wrong_type_on_live_connection_rst);
-	tcase_add_test(tc, guest_rst_closes_host);
 	tcase_add_test(tc, host_listener_backlog_full_retries_then_connects);
 	tcase_add_test(tc, host_listener_backlog_full_never_blocks_others_then_rst);
 	tcase_add_test(tc, host_connect_guest_does_not_answer_closed_after_timeout);

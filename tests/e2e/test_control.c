@@ -14,11 +14,11 @@
 
 #define BIT(n)	(UINT64_C(1) << (n))
 
-static struct frontend fe = { .sock = -1 };
+static struct vmm fe = { .sock = -1 };
 
 static void connect_fe(void)
 {
-	ck_assert(frontend_connect(&fe, vhd.socket));
+	ck_assert(vmm_connect(&fe, vhd.socket));
 }
 
 /* ... with REPLY_ACK, so that each request says what became of it. */
@@ -27,19 +27,19 @@ static void negotiate_fe(void)
 	uint64_t offered;
 
 	connect_fe();
-	ck_assert_int_eq(frontend_get_features(&fe, &offered), 0);
-	ck_assert_int_eq(frontend_get_protocol_features(&fe, &offered), 0);
-	ck_assert_int_eq(frontend_set_protocol_features(&fe, offered), 0);
-	ck_assert_int_eq(frontend_set_features(&fe, BIT(VIRTIO_F_VERSION_1) |
+	ck_assert_int_eq(vmm_get_features(&fe, &offered), 0);
+	ck_assert_int_eq(vmm_get_protocol_features(&fe, &offered), 0);
+	ck_assert_int_eq(vmm_set_protocol_features(&fe, offered), 0);
+	ck_assert_int_eq(vmm_set_features(&fe, BIT(VIRTIO_F_VERSION_1) |
 				BIT(VHOST_USER_F_PROTOCOL_FEATURES)), 0);
 	fe.ack_all = true;
-	ck_assert_int_eq(frontend_set_owner(&fe), 0);
+	ck_assert_int_eq(vmm_set_owner(&fe), 0);
 }
 
 /* The session may be over; a new front-end finds the daemon well. */
 static void check_next_front_end(void)
 {
-	frontend_close(&fe);
+	vmm_close(&fe);
 	driver_deinit(&vm);
 	driver_up(&vm, vhd.socket, NULL);
 	e2e_check_alive();
@@ -50,7 +50,7 @@ START_TEST(get_features_offers_what_is_implemented)
 	uint64_t f;
 
 	connect_fe();
-	ck_assert_int_eq(frontend_get_features(&fe, &f), 0);
+	ck_assert_int_eq(vmm_get_features(&fe, &f), 0);
 	ck_assert(has_feature(f, VIRTIO_F_VERSION_1));
 	ck_assert(has_feature(f, VIRTIO_F_EVENT_IDX));
 	ck_assert(has_feature(f, VIRTIO_F_INDIRECT_DESC));
@@ -73,7 +73,7 @@ START_TEST(get_protocol_features_offers_nothing_half_done)
 		BIT(VHOST_USER_PROTOCOL_F_CONFIGURE_MEM_SLOTS);
 
 	connect_fe();
-	ck_assert_int_eq(frontend_get_protocol_features(&fe, &f), 0);
+	ck_assert_int_eq(vmm_get_protocol_features(&fe, &f), 0);
 	ck_assert_uint_eq(f & whole, whole);
 	ck_assert_uint_eq(f & BIT(VHOST_USER_PROTOCOL_F_CRYPTO_SESSION), 0);
 	ck_assert_uint_eq(f & BIT(VHOST_USER_PROTOCOL_F_MTU), 0);
@@ -86,7 +86,7 @@ START_TEST(get_queue_num_3)
 	uint64_t n;
 
 	connect_fe();
-	ck_assert_int_eq(frontend_get_queue_num(&fe, &n), 0);
+	ck_assert_int_eq(vmm_get_queue_num(&fe, &n), 0);
 	ck_assert_uint_eq(n, 3);
 }
 END_TEST
@@ -96,7 +96,7 @@ START_TEST(get_max_mem_slots_509)
 	uint64_t n;
 
 	connect_fe();
-	ck_assert_int_eq(frontend_get_max_mem_slots(&fe, &n), 0);
+	ck_assert_int_eq(vmm_get_max_mem_slots(&fe, &n), 0);
 	ck_assert_uint_eq(n, 509);
 }
 END_TEST
@@ -111,7 +111,7 @@ START_TEST(get_config_any_offset_and_size_padded_with_zeroes)
 	for (size_t o = 0; o < sizeof offsets / sizeof offsets[0]; o++) {
 		for (size_t s = 0; s < sizeof sizes / sizeof sizes[0]; s++) {
 			memset(data, 0xff, sizeof data);
-			ck_assert_msg(frontend_get_config(&fe, offsets[o], sizes[s], data) == 0,
+			ck_assert_msg(vmm_get_config(&fe, offsets[o], sizes[s], data) == 0,
 				      "offset %u size %u", offsets[o], sizes[s]);
 			for (uint32_t i = 0; i < sizes[s]; i++) {
 				uint64_t at = (uint64_t)offsets[o] + i;
@@ -128,8 +128,8 @@ START_TEST(set_config_never_harms)
 	uint8_t cid[8] = { 9 }, data[8];
 
 	negotiate_fe();
-	frontend_set_config(&fe, 0, 8, cid);
-	ck_assert_int_eq(frontend_get_config(&fe, 0, 8, data), 0);
+	vmm_set_config(&fe, 0, 8, cid);
+	ck_assert_int_eq(vmm_get_config(&fe, 0, 8, data), 0);
 	ck_assert_uint_eq(data[0], 3);
 	check_next_front_end();
 }
@@ -147,9 +147,9 @@ START_TEST(unknown_request_nack_and_session_goes_on)
 	uint64_t body = 0, n;
 
 	negotiate_fe();
-	ck_assert_int_eq(frontend_send_acked(&fe, unknown[_i], &body, sizeof body,
-					     NULL, 0), 1);
-	ck_assert_int_eq(frontend_get_queue_num(&fe, &n), 0);
+	ck_assert_int_eq(vmm_send_acked(&fe, unknown[_i], &body, sizeof body,
+					NULL, 0), 1);
+	ck_assert_int_eq(vmm_get_queue_num(&fe, &n), 0);
 }
 END_TEST
 
@@ -158,7 +158,7 @@ START_TEST(unknown_request_without_ack_ignored_or_closed)
 	uint64_t body = 0;
 
 	negotiate_fe();
-	ck_assert(frontend_send(&fe, unknown[_i], 0, &body, sizeof body, NULL, 0));
+	ck_assert(vmm_send(&fe, unknown[_i], 0, &body, sizeof body, NULL, 0));
 	check_next_front_end();
 }
 END_TEST
@@ -195,10 +195,10 @@ static void check_refused(const struct shape *s, uint32_t size, unsigned n_fds)
 	for (unsigned i = 0; i < n_fds; i++)
 		fds[i] = eventfd(0, EFD_CLOEXEC);
 	negotiate_fe();
-	r = frontend_send_acked(&fe, s->request, body, size, fds, n_fds);
-	ck_assert_msg(r == 1 || r == FRONTEND_GONE,
+	r = vmm_send_acked(&fe, s->request, body, size, fds, n_fds);
+	ck_assert_msg(r == 1 || r == VMM_GONE,
 		      "request %u, %u bytes, %u fds: %d", s->request, size, n_fds, r);
-	frontend_close(&fe);
+	vmm_close(&fe);
 	for (unsigned i = 0; i < n_fds; i++)
 		close(fds[i]);
 }
@@ -247,9 +247,9 @@ START_TEST(queue_index_out_of_range_refused)
 			negotiate_fe();
 			memset(&body, 0, sizeof body);
 			body.index = indices[i];
-			ck_assert_int_ne(frontend_send_acked(&fe, requests[r], &body,
+			ck_assert_int_ne(vmm_send_acked(&fe, requests[r], &body,
 					 r == 3 ? 40 : 8, NULL, 0), 0);
-			frontend_close(&fe);
+			vmm_close(&fe);
 		}
 	}
 	check_next_front_end();
@@ -261,16 +261,16 @@ static const uint32_t bad_nums[] = { 0, 3, 100, 1023, 2048, 65536, 0x80000000 };
 START_TEST(vring_num_not_a_power_of_two_or_too_large_refused)
 {
 	negotiate_fe();
-	ck_assert_int_ne(frontend_set_vring_num(&fe, 0, bad_nums[_i]), 0);
+	ck_assert_int_ne(vmm_set_vring_num(&fe, 0, bad_nums[_i]), 0);
 	check_next_front_end();
 }
 END_TEST
 
-static void get_any(struct frontend *f, uint32_t request)
+static void get_any(struct vmm *f, uint32_t request)
 {
-	struct frontend_msg m;
+	struct vmm_msg m;
 
-	ck_assert_int_eq(frontend_recv(f, &m), 0);
+	ck_assert_int_eq(vmm_recv(f, &m), 0);
 	ck_assert_uint_eq(m.hdr.request, request);
 	ck_assert_uint_eq(m.hdr.flags, VHOST_USER_VERSION | VHOST_USER_F_REPLY);
 }
@@ -286,12 +286,12 @@ START_TEST(message_in_pieces)
 
 	for (size_t cut = 1; cut < sizeof msg; cut++) {
 		connect_fe();
-		ck_assert(frontend_send_bytes(&fe, p, cut, NULL, 0));
-		ck_assert(!frontend_is_closed(&fe, 2));
-		ck_assert(frontend_send_bytes(&fe, p + cut, sizeof msg - cut, NULL, 0));
-		ck_assert(frontend_send_bytes(&fe, get, sizeof get, NULL, 0));
+		ck_assert(vmm_send_bytes(&fe, p, cut, NULL, 0));
+		ck_assert(!vmm_is_closed(&fe, 2));
+		ck_assert(vmm_send_bytes(&fe, p + cut, sizeof msg - cut, NULL, 0));
+		ck_assert(vmm_send_bytes(&fe, get, sizeof get, NULL, 0));
 		get_any(&fe, VHOST_USER_GET_QUEUE_NUM);
-		frontend_close(&fe);
+		vmm_close(&fe);
 	}
 }
 END_TEST
@@ -306,7 +306,7 @@ START_TEST(message_byte_by_byte_with_fd)
 
 	negotiate_fe();
 	for (size_t i = 0; i < sizeof msg; i++)
-		ck_assert(frontend_send_bytes(&fe, p + i, 1, &fd, i == 0));
+		ck_assert(vmm_send_bytes(&fe, p + i, 1, &fd, i == 0));
 	get_any(&fe, VHOST_USER_SET_VRING_CALL);
 }
 END_TEST
@@ -319,7 +319,7 @@ START_TEST(many_messages_in_one_write)
 	for (int i = 0; i < 40; i++)
 		memcpy(gets[i], (uint32_t[]){ i & 1 ? VHOST_USER_GET_FEATURES :
 				VHOST_USER_GET_QUEUE_NUM, 1, 0 }, 12);
-	ck_assert(frontend_send_bytes(&fe, gets, sizeof gets, NULL, 0));
+	ck_assert(vmm_send_bytes(&fe, gets, sizeof gets, NULL, 0));
 	for (int i = 0; i < 40; i++)
 		get_any(&fe, gets[i][0]);
 }
@@ -331,8 +331,8 @@ START_TEST(huge_size_refused)
 	uint32_t hdr[3] = { VHOST_USER_SET_FEATURES, 1, sizes[_i] };
 
 	connect_fe();
-	ck_assert(frontend_send_bytes(&fe, hdr, sizeof hdr, NULL, 0));
-	ck_assert(frontend_is_closed(&fe, DEADLINE_MS));
+	ck_assert(vmm_send_bytes(&fe, hdr, sizeof hdr, NULL, 0));
+	ck_assert(vmm_is_closed(&fe, DEADLINE_MS));
 	check_next_front_end();
 }
 END_TEST
@@ -342,8 +342,8 @@ START_TEST(wrong_version_refused)
 	uint32_t hdr[3] = { VHOST_USER_GET_FEATURES, (uint32_t[]){ 0, 2, 3 }[_i], 0 };
 
 	connect_fe();
-	ck_assert(frontend_send_bytes(&fe, hdr, sizeof hdr, NULL, 0));
-	ck_assert(frontend_is_closed(&fe, DEADLINE_MS));
+	ck_assert(vmm_send_bytes(&fe, hdr, sizeof hdr, NULL, 0));
+	ck_assert(vmm_is_closed(&fe, DEADLINE_MS));
 	check_next_front_end();
 }
 END_TEST
@@ -366,10 +366,10 @@ START_TEST(fuzzed_messages_never_end_the_daemon)
 			m.h[0] = bytes[71] % 46u;
 			m.h[1] = 1u | (bytes[72] & 8u);
 			m.h[2] = bytes[73] % 65u;
-			frontend_send_bytes(&fe, &m, 12 + m.h[2], &fd, bytes[74] & 1);
+			vmm_send_bytes(&fe, &m, 12 + m.h[2], &fd, bytes[74] & 1);
 			close(fd);
 		}
-		frontend_close(&fe);
+		vmm_close(&fe);
 	}
 	check_next_front_end();
 }

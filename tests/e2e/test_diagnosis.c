@@ -283,15 +283,15 @@ START_TEST(memory_is_not_shared)
 	int64_t began;
 
 	driver_init(&vm, NULL);
-	ck_assert(frontend_connect(&vm.fe, vhd.socket));
-	ck_assert_int_eq(frontend_get_features(&vm.fe, &features), 0);
-	ck_assert_int_eq(frontend_set_owner(&vm.fe), 0);
-	ck_assert_int_eq(frontend_set_features(&vm.fe, features), 0);
+	ck_assert(vmm_connect(&vm.fe, vhd.socket));
+	ck_assert_int_eq(vmm_get_features(&vm.fe, &features), 0);
+	ck_assert_int_eq(vmm_set_owner(&vm.fe), 0);
+	ck_assert_int_eq(vmm_set_features(&vm.fe, features), 0);
 	if (_i)
-		ck_assert_int_eq(frontend_set_mem_table(&vm.fe, &none), 0);
+		ck_assert_int_eq(vmm_set_mem_table(&vm.fe, &none), 0);
 	began = now_ms();
 	for (uint32_t q = 0; q < 2; q++)
-		ck_assert_int_eq(frontend_start_ring(&vm.fe, q, &vm.vq[q]), 0);
+		ck_assert_int_eq(vmm_start_ring(&vm.fe, q, &vm.vq[q]), 0);
 	ck_assert(daemon_wait_log(&vhd, "shares no memory: the guest's memory has to be shared"));
 	ck_assert_int_lt(now_ms() - began, 5000);
 	expect_once("share=on");

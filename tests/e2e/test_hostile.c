@@ -75,16 +75,16 @@ START_TEST(random_packets)
 END_TEST
 
 /* Everything a ring consists of, overwritten; sometimes nearly right. */
-static void scramble(struct vring *r)
+static void scramble(struct guest_ring *r)
 {
 	pattern_fill(r->desc, virtq_desc_size(r->num), 0, state++);
 	if (pick(2))
 		for (uint32_t i = 0; i < r->num; i++)
-			vring_raw_desc(r, i, vm.tx_gpa + pick(100000), pick(5000),
-				       (uint16_t)pick(4), (uint16_t)pick(r->num));
+			guest_ring_raw_desc(r, i, vm.tx_gpa + pick(100000), pick(5000),
+					    (uint16_t)pick(4), (uint16_t)pick(r->num));
 	for (uint32_t i = 0; i < r->num; i++)
 		r->avail->ring[i] = le16_of((uint16_t)pick(r->num + pick(2)));
-	vring_raw_avail_idx(r, (uint16_t)(vring_used_idx(r) + pick(r->num + 2)));
+	guest_ring_raw_avail_idx(r, (uint16_t)(guest_ring_used_idx(r) + pick(r->num + 2)));
 }
 
 START_TEST(random_rings)
@@ -96,12 +96,12 @@ START_TEST(random_rings)
 		for (int q = 0; q < 3; q++)
 			scramble(&vm.vq[q]);
 		for (int q = 0; q < 3; q++)
-			vring_kick(&vm.vq[q]);
+			guest_ring_kick(&vm.vq[q]);
 		for (int q = 0; q < 3; q++) {	/* it may lie anywhere now */
 			uint32_t base;
 
-			ck_assert_int_eq(frontend_get_vring_base(&vm.fe, (uint32_t)q,
-								 &base), 0);
+			ck_assert_int_eq(vmm_get_vring_base(&vm.fe, (uint32_t)q,
+							    &base), 0);
 		}
 		driver_rewind(&vm, 0);
 		ck_assert_int_eq(driver_program(&vm), 0);
@@ -122,7 +122,7 @@ START_TEST(rings_that_change_while_they_are_read)
 	while (deadline_left(end)) {
 		for (int i = 0; i < 50; i++) {
 			scramble(&vm.vq[VSOCK_TXQ]);
-			vring_kick(&vm.vq[VSOCK_TXQ]);
+			guest_ring_kick(&vm.vq[VSOCK_TXQ]);
 		}
 		driver_deinit(&vm);
 		driver_up(&vm, vhd.socket, NULL);
@@ -142,8 +142,8 @@ START_TEST(guest_memory_shrinks)
 	ck_assert(driver_flush(&vm));
 	ck_assert_int_eq(ftruncate(vm.guest.regions[_i].fd, 0), 0);
 	ck_assert(host_write(p.host, "x", 1));
-	vring_kick(&vm.vq[VSOCK_TXQ]);
-	vring_kick(&vm.vq[VSOCK_RXQ]);
+	guest_ring_kick(&vm.vq[VSOCK_TXQ]);
+	guest_ring_kick(&vm.vq[VSOCK_RXQ]);
 	ck_assert(host_is_closed(p.host, DEADLINE_MS));
 	ck_assert(daemon_is_running(&vhd));
 	driver_deinit(&vm);
@@ -159,8 +159,8 @@ enum { FLOOD = 40, LIMIT_LINES = 10, LIMIT_MS = 5000 };	/* the limits of a call 
 static void take_memory_away(void)
 {
 	ck_assert_int_eq(ftruncate(vm.guest.regions[0].fd, 0), 0);
-	vring_kick(&vm.vq[VSOCK_TXQ]);
-	vring_kick(&vm.vq[VSOCK_RXQ]);
+	guest_ring_kick(&vm.vq[VSOCK_TXQ]);
+	guest_ring_kick(&vm.vq[VSOCK_RXQ]);
 	ck_assert(deadline_poll(vm.fe.sock, POLLIN | POLLHUP, deadline_in(DEADLINE_MS)));
 	driver_deinit(&vm);
 	driver_up(&vm, vhd.socket, NULL);
@@ -194,7 +194,7 @@ static void connect_to_nobody(void)
 
 static void send_an_unknown_request(void)
 {
-	ck_assert_int_ne(frontend_send_acked(&vm.fe, 1000, NULL, 0, NULL, 0), 0);
+	ck_assert_int_ne(vmm_send_acked(&vm.fe, 1000, NULL, 0, NULL, 0), 0);
 }
 
 static const struct flood {

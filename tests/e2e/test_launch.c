@@ -61,7 +61,7 @@ static void block_all_signals(void)
 static void check_lost_memory_is_survived(void)
 {
 	must(ftruncate(vm.guest.regions[0].fd, 0) == 0);
-	vring_kick(&vm.vq[VSOCK_TXQ]);
+	guest_ring_kick(&vm.vq[VSOCK_TXQ]);
 	ck_assert(daemon_wait_log(&vhd, "guest memory vanished"));
 	driver_deinit(&vm);
 	driver_up(&vm, vhd.socket, NULL);

@@ -205,7 +205,7 @@ START_TEST(guest_reset_as_libkrun_ends_connections)
 	p = e2e_host_connects(&vm, vhd.uds);
 	e2e_check_talks(p);
 	for (uint32_t q = 0; q < 3; q++)
-		ck_assert_int_eq(frontend_set_vring_enable(&vm.fe, q, false), 0);
+		ck_assert_int_eq(vmm_set_vring_enable(&vm.fe, q, false), 0);
 	driver_rewind(&vm, 0);
 	ck_assert_int_eq(driver_program(&vm), 0);
 	ck_assert(host_is_closed(p.host, DEADLINE_MS));
@@ -218,7 +218,7 @@ START_TEST(host_connects_during_reboot_harmless)
 	for (int i = 0; i < 20; i++) {
 		int fd = host_dial(vhd.uds, 99);
 
-		ck_assert(frontend_stop(&vm.fe, vm.vq, 3));
+		ck_assert(vmm_stop(&vm.fe, vm.vq, 3));
 		host_dial(vhd.uds, 99);
 		driver_rewind(&vm, 0);
 		ck_assert_int_eq(driver_program(&vm), 0);
@@ -237,11 +237,11 @@ START_TEST(stop_and_resume_at_the_same_base_keeps_connections)
 		e2e_check_talks(a);
 		e2e_check_talks(b);
 		ck_assert(driver_flush(&vm));
-		ck_assert(frontend_stop(&vm.fe, vm.vq, 3));
+		ck_assert(vmm_stop(&vm.fe, vm.vq, 3));
 		ck_assert(host_write(a.host, "meanwhile", 9));
 		for (uint32_t q = 0; q < 3; q++) {
-			ck_assert_int_eq(frontend_start_ring(&vm.fe, q, &vm.vq[q]), 0);
-			vring_kick(&vm.vq[q]);
+			ck_assert_int_eq(vmm_start_ring(&vm.fe, q, &vm.vq[q]), 0);
+			guest_ring_kick(&vm.vq[q]);
 		}
 		{
 			char got[10] = "";
@@ -265,7 +265,7 @@ START_TEST(stopped_for_long_ends_connections)
 	p = e2e_host_connects(&vm, vhd.uds);
 	ck_assert(driver_flush(&vm));
 	start = now_ms();
-	ck_assert(frontend_stop(&vm.fe, vm.vq, 3));
+	ck_assert(vmm_stop(&vm.fe, vm.vq, 3));
 	ck_assert(host_is_closed(p.host, DEADLINE_MS));
 	ck_assert_int_ge(now_ms() - start, 400);
 	driver_rewind(&vm, 0);
@@ -285,9 +285,9 @@ START_TEST(front_end_comes_back_to_a_running_guest)
 	driver_detach(&vm);
 	ck_assert(host_is_closed(p.host, DEADLINE_MS));
 	for (int q = 0; q < 3; q++)
-		vm.vq[q].base = vring_used_idx(&vm.vq[q]);
+		vm.vq[q].base = guest_ring_used_idx(&vm.vq[q]);
 	ck_assert_int_eq(driver_attach(&vm, vhd.socket), 0);
-	vring_kick(&vm.vq[VSOCK_EVENTQ]);
+	guest_ring_kick(&vm.vq[VSOCK_EVENTQ]);
 	ck_assert(driver_is_quiet(&vm, QUIET_MS));
 	ck_assert_uint_eq(vm.n_events, 1);
 	ck_assert_uint_eq(vm.last_event, VSOCK_EVENT_TRANSPORT_RESET);
@@ -299,8 +299,8 @@ END_TEST
 /* The event is not late because the first buffers are too small for it. */
 START_TEST(event_after_buffers_that_are_too_small)
 {
-	struct vring *events = &vm.vq[VSOCK_EVENTQ];
-	struct vring_buf b = { vm.event_gpa, 1, true };
+	struct guest_ring *events = &vm.vq[VSOCK_EVENTQ];
+	struct guest_ring_buf b = { vm.event_gpa, 1, true };
 	int64_t deadline = deadline_in(DEADLINE_MS);
 	uint64_t token;
 	uint32_t len;
@@ -309,18 +309,18 @@ START_TEST(event_after_buffers_that_are_too_small)
 	ck_assert(driver_flush(&vm));
 	driver_detach(&vm);
 	for (int q = 0; q < 2; q++)
-		vm.vq[q].base = vring_used_idx(&vm.vq[q]);
-	vring_rewind(events, 0);
+		vm.vq[q].base = guest_ring_used_idx(&vm.vq[q]);
+	guest_ring_rewind(events, 0);
 	for (uint64_t i = 0; i < 3; i++)
-		ck_assert(vring_add(events, &b, 1, i));
+		ck_assert(guest_ring_add(events, &b, 1, i));
 	b.len = sizeof(struct wire_vsock_event);
-	ck_assert(vring_add(events, &b, 1, 3));
-	vring_publish(events);
+	ck_assert(guest_ring_add(events, &b, 1, 3));
+	guest_ring_publish(events);
 	ck_assert_int_eq(driver_attach(&vm, vhd.socket), 0);
-	while (vring_used_idx(events) != 4 && deadline_left(deadline))
+	while (guest_ring_used_idx(events) != 4 && deadline_left(deadline))
 		deadline_poll(events->call_fd, POLLIN, deadline_in(10));
 	for (uint64_t i = 0; i < 4; i++) {
-		ck_assert(vring_pop(events, &token, &len));
+		ck_assert(guest_ring_pop(events, &token, &len));
 		ck_assert_uint_eq(token, i);
 		ck_assert_uint_eq(len, i < 3 ? 0 : sizeof(struct wire_vsock_event));
 	}
@@ -333,10 +333,10 @@ START_TEST(pause_by_enable_keeps_connections)
 
 	e2e_check_talks(p);
 	for (uint32_t q = 0; q < 3; q++)
-		ck_assert_int_eq(frontend_set_vring_enable(&vm.fe, q, false), 0);
+		ck_assert_int_eq(vmm_set_vring_enable(&vm.fe, q, false), 0);
 	ck_assert(host_is_quiet(p.host, 1500));
 	for (uint32_t q = 0; q < 3; q++)
-		ck_assert_int_eq(frontend_set_vring_enable(&vm.fe, q, true), 0);
+		ck_assert_int_eq(vmm_set_vring_enable(&vm.fe, q, true), 0);
 	e2e_check_talks(p);
 }
 END_TEST

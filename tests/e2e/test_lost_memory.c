@@ -112,8 +112,8 @@ START_TEST(lost_in_mid_transfer)
 	for (int i = 0; i < STREAMS; i++)
 		send_much(p[i].guest);
 	lose(loss, which);			/* our own view of it is gone, too */
-	vring_kick(&victim->d.vq[VSOCK_TXQ]);
-	vring_kick(&victim->d.vq[VSOCK_RXQ]);
+	guest_ring_kick(&victim->d.vq[VSOCK_TXQ]);
+	guest_ring_kick(&victim->d.vq[VSOCK_RXQ]);
 	for (int i = 0; i < STREAMS; i++)
 		send(p[i].host, much, sizeof much, MSG_DONTWAIT | MSG_NOSIGNAL);
 	bystander_check();
@@ -142,7 +142,7 @@ static void add_packet(struct sock *s, int header, int data, uint16_t op, uint32
 {
 	struct driver_pkt pkt = driver_pkt(&victim->d, op, s->port, s->peer_port);
 	uint64_t at = slot_gpa(header) + DATA_AT - sizeof(struct wire_vsock_hdr);
-	struct vring_buf b[2] = {
+	struct guest_ring_buf b[2] = {
 		{ at, sizeof(struct wire_vsock_hdr), false },
 		{ slot_gpa(data) + DATA_AT, len, false },
 	};
@@ -154,7 +154,7 @@ static void add_packet(struct sock *s, int header, int data, uint16_t op, uint32
 	pattern_fill(bytes, len, s->sent, 1);
 	guest_write(&victim->d.guest, slot_gpa(data) + DATA_AT, bytes, len);
 	s->sent += len;
-	must(vring_add(&victim->d.vq[VSOCK_TXQ], b, len ? 2 : 1, 0));
+	must(guest_ring_add(&victim->d.vq[VSOCK_TXQ], b, len ? 2 : 1, 0));
 }
 
 /* The file ends between the two slots. */
@@ -163,8 +163,8 @@ static void lose_the_lost_slot(void)
 	struct guest_region *r = &victim->d.guest.regions[REGION_BUFFERS];
 
 	must(ftruncate(r->fd, (off_t)(r->mmap_offset + slot_gpa(LOST_SLOT) - r->gpa) - 4096) == 0);
-	vring_publish(&victim->d.vq[VSOCK_TXQ]);
-	vring_kick(&victim->d.vq[VSOCK_TXQ]);
+	guest_ring_publish(&victim->d.vq[VSOCK_TXQ]);
+	guest_ring_kick(&victim->d.vq[VSOCK_TXQ]);
 }
 
 /* One batch: the bytes of a packet wait to be written when the next packet's

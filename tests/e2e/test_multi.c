@@ -87,9 +87,9 @@ START_TEST(cids_are_kept_apart)
 {
 	uint8_t config[8];
 
-	ck_assert_int_eq(frontend_get_config(&vm.fe, 0, 8, config), 0);
+	ck_assert_int_eq(vmm_get_config(&vm.fe, 0, 8, config), 0);
 	ck_assert_uint_eq(config[0], 3);
-	ck_assert_int_eq(frontend_get_config(&other.fe, 0, 8, config), 0);
+	ck_assert_int_eq(vmm_get_config(&other.fe, 0, 8, config), 0);
 	ck_assert_uint_eq(config[0], 4);
 }
 END_TEST
@@ -129,8 +129,8 @@ END_TEST
 static void break_rings(void)
 {
 	for (int q = 0; q < 2; q++) {
-		vring_raw_post(&other.vq[q], 0xffff);
-		vring_kick(&other.vq[q]);
+		guest_ring_raw_post(&other.vq[q], 0xffff);
+		guest_ring_kick(&other.vq[q]);
 	}
 	ck_assert(deadline_poll(other.vq[VSOCK_TXQ].err_fd, POLLIN,
 				deadline_in(DEADLINE_MS)));
@@ -191,8 +191,8 @@ static void send_garbage(void)
 {
 	uint32_t garbage[3] = { 0xdeadbeef, 0xffffffff, 0xffffffff };
 
-	ck_assert(frontend_send_bytes(&other.fe, garbage, sizeof garbage, NULL, 0));
-	ck_assert(frontend_is_closed(&other.fe, DEADLINE_MS));
+	ck_assert(vmm_send_bytes(&other.fe, garbage, sizeof garbage, NULL, 0));
+	ck_assert(vmm_is_closed(&other.fe, DEADLINE_MS));
 }
 
 START_TEST(one_front_end_talks_nonsense_the_other_goes_on)

@@ -51,15 +51,15 @@ static bool pass_by_front_end(int fd)
 {
 	const uint64_t ring = VSOCK_EVENTQ;
 
-	return frontend_send(&vm.fe, VHOST_USER_SET_VRING_CALL, VHOST_USER_F_NEED_REPLY, &ring,
-			     sizeof ring, &fd, 1);
+	return vmm_send(&vm.fe, VHOST_USER_SET_VRING_CALL, VHOST_USER_F_NEED_REPLY, &ring,
+			sizeof ring, &fd, 1);
 }
 
 static void passed_by_front_end(void)
 {
-	struct frontend_msg answer;
+	struct vmm_msg answer;
 
-	ck_assert_int_eq(frontend_recv(&vm.fe, &answer), 0);
+	ck_assert_int_eq(vmm_recv(&vm.fe, &answer), 0);
 }
 
 static void do_nothing(void)
@@ -181,19 +181,19 @@ static struct silent_file silent;
 
 static void hand_over_silent_file(void)
 {
-	ck_assert_int_ne(frontend_set_vring_kick(&vm.fe, VSOCK_TXQ, silent.fd), 0);
-	ck_assert_int_ne(frontend_set_vring_call(&vm.fe, VSOCK_TXQ, silent.fd), 0);
-	ck_assert_int_ne(frontend_set_vring_err(&vm.fe, VSOCK_TXQ, silent.fd), 0);
+	ck_assert_int_ne(vmm_set_vring_kick(&vm.fe, VSOCK_TXQ, silent.fd), 0);
+	ck_assert_int_ne(vmm_set_vring_call(&vm.fe, VSOCK_TXQ, silent.fd), 0);
+	ck_assert_int_ne(vmm_set_vring_err(&vm.fe, VSOCK_TXQ, silent.fd), 0);
 	poll(NULL, 0, 100);
 }
 
 static void hand_over_eventfds(void)
 {
-	struct vring *tx = &vm.vq[VSOCK_TXQ];
+	struct guest_ring *tx = &vm.vq[VSOCK_TXQ];
 
-	ck_assert_int_eq(frontend_set_vring_kick(&vm.fe, VSOCK_TXQ, tx->kick_fd), 0);
-	ck_assert_int_eq(frontend_set_vring_call(&vm.fe, VSOCK_TXQ, tx->call_fd), 0);
-	ck_assert_int_eq(frontend_set_vring_err(&vm.fe, VSOCK_TXQ, tx->err_fd), 0);
+	ck_assert_int_eq(vmm_set_vring_kick(&vm.fe, VSOCK_TXQ, tx->kick_fd), 0);
+	ck_assert_int_eq(vmm_set_vring_call(&vm.fe, VSOCK_TXQ, tx->call_fd), 0);
+	ck_assert_int_eq(vmm_set_vring_err(&vm.fe, VSOCK_TXQ, tx->err_fd), 0);
 	poll(NULL, 0, 100);
 }
 
@@ -244,25 +244,25 @@ static void make_call(void)
 {
 	struct driver_pkt stray = driver_pkt(&vm, VSOCK_OP_CREDIT_UPDATE, 1, 2);
 
-	vring_want_call(&vm.vq[VSOCK_RXQ]);
+	guest_ring_want_call(&vm.vq[VSOCK_RXQ]);
 	driver_send(&vm, &stray, NULL);		/* is answered */
 }
 
 static void break_ring(void)
 {
-	vring_raw_post(&vm.vq[VSOCK_RXQ], 0xffff);
+	guest_ring_raw_post(&vm.vq[VSOCK_RXQ], 0xffff);
 	make_call();
 }
 
 static const struct trap {
 	bool (*spoil_before)(int fd);
-	int (*hand_over)(struct frontend *f, uint32_t ring, int fd);
+	int (*hand_over)(struct vmm *f, uint32_t ring, int fd);
 	bool (*spoil_after)(int fd);
 	void (*provoke)(void);			/* a write to it */
 } traps[] = {
-	{ NULL, frontend_set_vring_call, fill, make_call },
-	{ NULL, frontend_set_vring_err, fill, break_ring },
-	{ overfill, frontend_set_vring_call, NULL, do_nothing },
+	{ NULL, vmm_set_vring_call, fill, make_call },
+	{ NULL, vmm_set_vring_err, fill, break_ring },
+	{ overfill, vmm_set_vring_call, NULL, do_nothing },
 }, *trap;
 
 /* A new session, as far as it is let. With @is_spoilt, the eventfd can be written to no
@@ -282,7 +282,7 @@ static void use_eventfd(bool is_spoilt)
 			trap->provoke();
 		}
 	}
-	frontend_is_closed(&vm.fe, 20);
+	vmm_is_closed(&vm.fe, 20);
 	close(fd);
 }
 
@@ -313,7 +313,7 @@ START_TEST(eventfd_that_blocks)
 	begin = now_ms();
 	use_spoilt_one();
 	if (trap->spoil_after)			/* else it was refused */
-		ck_assert(frontend_is_closed(&vm.fe, DEADLINE_MS));
+		ck_assert(vmm_is_closed(&vm.fe, DEADLINE_MS));
 	ck_assert_int_lt(now_ms() - begin, 2000);
 	attack = neighbour_measure(use_spoilt_one);
 	ck_assert_msg(neighbour_is_well(attack, honest), "%lld us, %lld us with honest work",
@@ -363,14 +363,14 @@ static void say_set_owner(void)
 		for (int i = 0; i < 512; i++)
 			owner[i] = (struct vhost_user_hdr){ .request = VHOST_USER_SET_OWNER,
 							    .flags = VHOST_USER_VERSION };
-	must(frontend_send_bytes(&vm.fe, owner, sizeof owner, NULL, 0));
+	must(vmm_send_bytes(&vm.fe, owner, sizeof owner, NULL, 0));
 }
 
 static void ask_for_features(void)
 {
 	uint64_t features;
 
-	must(frontend_get_features(&vm.fe, &features) == 0);
+	must(vmm_get_features(&vm.fe, &features) == 0);
 }
 
 static void owner_without_end(void)
@@ -402,7 +402,7 @@ static void say_long_messages(void)
 	} m = { .hdr = { .request = 1000, .flags = VHOST_USER_VERSION, .size = MIB } };
 
 	for (int i = 0; i < LONG_MESSAGES; i++)
-		must(frontend_send_bytes(&vm.fe, &m, sizeof m, NULL, 0));
+		must(vmm_send_bytes(&vm.fe, &m, sizeof m, NULL, 0));
 }
 
 /* As many bytes, to the guest. */

@@ -216,18 +216,18 @@ static void post_chains(unsigned n)
 {
 	struct driver_pkt nothing = driver_pkt(&vm, VSOCK_OP_RST, 1, 2);
 	uint64_t at = guest_alloc(&vm.guest, 1, 64, 64);
-	struct vring *tx = &vm.vq[VSOCK_TXQ];
+	struct guest_ring *tx = &vm.vq[VSOCK_TXQ];
 	uint16_t idx = tx->avail_idx;
 
 	driver_put_header(&vm, at, &nothing);
 	for (unsigned i = 0; i + 1 < n; i++)
-		vring_raw_desc(tx, i, at, 0, VIRTQ_DESC_F_NEXT, (uint16_t)(i + 1));
-	vring_raw_desc(tx, n - 1, at, sizeof(struct wire_vsock_hdr), 0, 0);
+		guest_ring_raw_desc(tx, i, at, 0, VIRTQ_DESC_F_NEXT, (uint16_t)(i + 1));
+	guest_ring_raw_desc(tx, n - 1, at, sizeof(struct wire_vsock_hdr), 0, 0);
 	for (unsigned i = 0; i < POSTED; i++)
 		tx->avail->ring[idx++ % RING] = le16_of(0);
-	vring_raw_avail_idx(tx, idx);
-	vring_kick(tx);
-	while (vring_used_idx(tx) != idx && !deadline_poll(tx->err_fd, POLLIN, deadline_in(5)))
+	guest_ring_raw_avail_idx(tx, idx);
+	guest_ring_kick(tx);
+	while (guest_ring_used_idx(tx) != idx && !deadline_poll(tx->err_fd, POLLIN, deadline_in(5)))
 		;
 }
 
@@ -287,12 +287,12 @@ static void come_and_go(uint64_t n_read)
 		bytes[at] = 1;
 	ck_assert_int_eq(driver_attach(&vm, vhd.socket), 0);
 	for (uint64_t at = 0; at < n_read; at += AT_ONCE) {
-		struct vring_buf b = { FAR + at, sizeof(struct wire_vsock_hdr), false };
+		struct guest_ring_buf b = { FAR + at, sizeof(struct wire_vsock_hdr), false };
 
 		driver_put_header(&vm, FAR + at, &nothing);
-		ck_assert(vring_add(&vm.vq[VSOCK_TXQ], &b, 1, --vm.n_tx_free));
+		ck_assert(guest_ring_add(&vm.vq[VSOCK_TXQ], &b, 1, --vm.n_tx_free));
 		if (!vm.n_tx_free) {
-			vring_publish(&vm.vq[VSOCK_TXQ]);
+			guest_ring_publish(&vm.vq[VSOCK_TXQ]);
 			ck_assert(driver_flush(&vm));
 		}
 	}

@@ -153,7 +153,7 @@ START_TEST(no_interrupt_flag_means_no_call)
 	struct driver_options opt = {
 		.without = BIT(VIRTIO_F_EVENT_IDX) | BIT(VIRTIO_F_NOTIFY_ON_EMPTY),
 	};
-	struct vring *tx = &vm.vq[VSOCK_TXQ], *rx = &vm.vq[VSOCK_RXQ];
+	struct guest_ring *tx = &vm.vq[VSOCK_TXQ], *rx = &vm.vq[VSOCK_RXQ];
 	int64_t deadline = deadline_in(DEADLINE_MS);
 	struct pair p;
 
@@ -161,13 +161,13 @@ START_TEST(no_interrupt_flag_means_no_call)
 	p = e2e_guest_connects(&vm, vhd.uds);
 	e2e_check_talks(p);
 	ck_assert(driver_flush(&vm));
-	vring_refuse_calls(tx);
-	vring_refuse_calls(rx);
-	vring_take_call(tx);
-	vring_take_call(rx);
+	guest_ring_refuse_calls(tx);
+	guest_ring_refuse_calls(rx);
+	guest_ring_take_call(tx);
+	guest_ring_take_call(rx);
 	sock_tell_credit(p.guest);
 	ck_assert(host_write(p.host, "x", 1));
-	while (!vring_has_used(tx) || !vring_has_used(rx))
+	while (!guest_ring_has_used(tx) || !guest_ring_has_used(rx))
 		ck_assert(deadline_left(deadline));
 	ck_assert(!deadline_poll(tx->call_fd, POLLIN, deadline_in(QUIET_MS / 2)));
 	ck_assert(!deadline_poll(rx->call_fd, POLLIN, deadline_in(QUIET_MS / 2)));
@@ -177,7 +177,7 @@ END_TEST
 /* A caller that never asks (used_event far away) is not called. */
 START_TEST(used_event_not_reached_means_no_call)
 {
-	struct vring *tx = &vm.vq[VSOCK_TXQ];
+	struct guest_ring *tx = &vm.vq[VSOCK_TXQ];
 	struct driver_options opt = { .without = BIT(VIRTIO_F_NOTIFY_ON_EMPTY) };
 	int64_t deadline = deadline_in(DEADLINE_MS);
 	struct pair p;
@@ -185,11 +185,11 @@ START_TEST(used_event_not_reached_means_no_call)
 	driver_up(&vm, vhd.socket, &opt);
 	p = e2e_guest_connects(&vm, vhd.uds);
 	ck_assert(driver_flush(&vm));
-	vring_set_used_event(tx, (uint16_t)(vring_used_idx(tx) + 2));
-	vring_take_call(tx);
+	guest_ring_set_used_event(tx, (uint16_t)(guest_ring_used_idx(tx) + 2));
+	guest_ring_take_call(tx);
 	for (int i = 0; i < 2; i++) {
 		sock_tell_credit(p.guest);
-		while (!vring_has_used(tx) || vring_used_idx(tx) != tx->published)
+		while (!guest_ring_has_used(tx) || guest_ring_used_idx(tx) != tx->published)
 			ck_assert(deadline_left(deadline));
 	}
 	ck_assert(!deadline_poll(tx->call_fd, POLLIN, deadline_in(QUIET_MS / 2)));
@@ -202,14 +202,14 @@ END_TEST
 START_TEST(notify_on_empty_calls_against_no_interrupt)
 {
 	struct driver_options opt = { .without = BIT(VIRTIO_F_EVENT_IDX) };
-	struct vring *tx = &vm.vq[VSOCK_TXQ];
+	struct guest_ring *tx = &vm.vq[VSOCK_TXQ];
 	struct pair p;
 
 	driver_up(&vm, vhd.socket, &opt);
 	p = e2e_guest_connects(&vm, vhd.uds);
 	ck_assert(driver_flush(&vm));
-	vring_refuse_calls(tx);
-	vring_take_call(tx);
+	guest_ring_refuse_calls(tx);
+	guest_ring_take_call(tx);
 	sock_tell_credit(p.guest);
 	ck_assert(deadline_poll(tx->call_fd, POLLIN, deadline_in(DEADLINE_MS)));
 }
@@ -243,7 +243,7 @@ END_TEST
 START_TEST(buffers_cross_regions)
 {
 	struct driver_pkt pkt;
-	struct vring_buf b;
+	struct guest_ring_buf b;
 	uint8_t bytes[6000], got[6000];
 	uint64_t border = UINT64_C(0x300000000);
 	unsigned first;
@@ -258,12 +258,12 @@ START_TEST(buffers_cross_regions)
 	for (uint32_t before = 1; before < 5000; before += 21) {
 		pkt = driver_pkt(&vm, VSOCK_OP_RW, p.guest->port, PORT);
 		pkt.len = sizeof bytes - 44;
-		b = (struct vring_buf){ border - before, 44 + pkt.len, false };
+		b = (struct guest_ring_buf){ border - before, 44 + pkt.len, false };
 		pattern_fill(bytes, pkt.len, 0, before);
 		driver_put_header(&vm, b.gpa, &pkt);
 		guest_write(&vm.guest, b.gpa + 44, bytes, pkt.len);
-		ck_assert(vring_add(&vm.vq[VSOCK_TXQ], &b, 1, --vm.n_tx_free));
-		vring_publish(&vm.vq[VSOCK_TXQ]);
+		ck_assert(guest_ring_add(&vm.vq[VSOCK_TXQ], &b, 1, --vm.n_tx_free));
+		guest_ring_publish(&vm.vq[VSOCK_TXQ]);
 		p.guest->sent += pkt.len;
 		ck_assert_uint_eq(host_read(p.host, got, pkt.len), pkt.len);
 		ck_assert_mem_eq(got, bytes, pkt.len);
@@ -275,9 +275,9 @@ END_TEST
 START_TEST(rx_buffers_cross_regions)
 {
 	uint64_t border = UINT64_C(0x300000000);
-	struct vring_buf b = { border - 100, 4096, true };
+	struct guest_ring_buf b = { border - 100, 4096, true };
 	struct driver_options opt = { .n_rx_bufs = 1 };
-	struct vring *rx = &vm.vq[VSOCK_RXQ];
+	struct guest_ring *rx = &vm.vq[VSOCK_RXQ];
 	int64_t deadline = deadline_in(DEADLINE_MS);
 	struct driver_pkt pkt;
 	uint8_t bytes[4096], want[4052];
@@ -293,11 +293,11 @@ START_TEST(rx_buffers_cross_regions)
 	vm.holds_rx = true;
 	ck_assert(host_write(p.host, "x", 1));	/* takes the only plain buffer */
 	ck_assert_uint_eq(sock_recv_full(p.guest, bytes, 1), 1);
-	ck_assert(vring_add(rx, &b, 1, 99));
-	vring_publish(rx);
+	ck_assert(guest_ring_add(rx, &b, 1, 99));
+	guest_ring_publish(rx);
 	pattern_fill(want, sizeof want, 0, 3);
 	ck_assert(host_write(p.host, want, sizeof want));
-	while (!vring_pop(rx, &token, &len))
+	while (!guest_ring_pop(rx, &token, &len))
 		ck_assert(deadline_left(deadline));
 	ck_assert_uint_eq(token, 99);
 	ck_assert_uint_eq(len, 4096);
@@ -318,10 +318,10 @@ START_TEST(set_mem_table_while_running)
 	for (int i = 0; i < 20; i++) {
 		e2e_check_talks(p);
 		guest_add_region(&vm.guest, UINT64_C(0x300000000), 0x100000, 0);
-		ck_assert_int_eq(frontend_set_mem_table(&vm.fe, &vm.guest), 0);
+		ck_assert_int_eq(vmm_set_mem_table(&vm.fe, &vm.guest), 0);
 		e2e_check_talks(p);
 		guest_drop_region(&vm.guest);
-		ck_assert_int_eq(frontend_set_mem_table(&vm.fe, &vm.guest), 0);
+		ck_assert_int_eq(vmm_set_mem_table(&vm.fe, &vm.guest), 0);
 	}
 	e2e_check_talks(p);
 }
@@ -334,17 +334,17 @@ START_TEST(add_and_rem_mem_reg_while_running)
 
 	driver_up(&vm, vhd.socket, NULL);
 	p = e2e_guest_connects(&vm, vhd.uds);
-	ck_assert_int_eq(frontend_get_max_mem_slots(&vm.fe, &slots), 0);
+	ck_assert_int_eq(vmm_get_max_mem_slots(&vm.fe, &slots), 0);
 	ck_assert_uint_eq(slots, VHOST_USER_MEM_SLOTS_MAX);
 	while (vm.guest.n_regions < slots) {
 		unsigned r = guest_add_region(&vm.guest, UINT64_C(0x300000000) +
 					      vm.guest.n_regions * 0x200000, 0x2000, 0);
 
-		ck_assert_int_eq(frontend_add_mem_reg(&vm.fe, &vm.guest.regions[r]), 0);
+		ck_assert_int_eq(vmm_add_mem_reg(&vm.fe, &vm.guest.regions[r]), 0);
 	}
 	e2e_check_talks(p);
 	while (vm.guest.n_regions > 2) {
-		ck_assert_int_eq(frontend_rem_mem_reg(&vm.fe,
+		ck_assert_int_eq(vmm_rem_mem_reg(&vm.fe,
 				&vm.guest.regions[vm.guest.n_regions - 1]), 0);
 		guest_drop_region(&vm.guest);
 	}
@@ -362,16 +362,16 @@ START_TEST(disabled_rings_are_not_processed)
 	p = e2e_guest_connects(&vm, vhd.uds);
 	ck_assert(driver_flush(&vm));
 	for (uint32_t q = 0; q < 2; q++)
-		ck_assert_int_eq(frontend_set_vring_enable(&vm.fe, q, false), 0);
-	used = vring_used_idx(&vm.vq[VSOCK_TXQ]);
+		ck_assert_int_eq(vmm_set_vring_enable(&vm.fe, q, false), 0);
+	used = guest_ring_used_idx(&vm.vq[VSOCK_TXQ]);
 	ck_assert_uint_eq(sock_send_some(p.guest, "late", 4), 4);
-	vring_kick(&vm.vq[VSOCK_TXQ]);
+	guest_ring_kick(&vm.vq[VSOCK_TXQ]);
 	ck_assert(host_write(p.host, "late", 4));
 	ck_assert(host_is_quiet(p.host, QUIET_MS));
 	ck_assert(driver_is_quiet(&vm, 0));
-	ck_assert_uint_eq(vring_used_idx(&vm.vq[VSOCK_TXQ]), used);
+	ck_assert_uint_eq(guest_ring_used_idx(&vm.vq[VSOCK_TXQ]), used);
 	for (uint32_t q = 0; q < 2; q++)
-		ck_assert_int_eq(frontend_set_vring_enable(&vm.fe, q, true), 0);
+		ck_assert_int_eq(vmm_set_vring_enable(&vm.fe, q, true), 0);
 	{
 		char got[5] = "";
 
@@ -394,17 +394,17 @@ START_TEST(nothing_is_published_after_get_vring_base)
 	vm.holds_rx = true;
 	ck_assert(host_write(p.host, bytes, sizeof bytes));
 	sock_send_some(p.guest, bytes, 60000);
-	ck_assert(frontend_stop(&vm.fe, vm.vq, 3));
+	ck_assert(vmm_stop(&vm.fe, vm.vq, 3));
 	for (int q = 0; q < 2; q++) {
-		used[q] = vring_used_idx(&vm.vq[q]);
+		used[q] = guest_ring_used_idx(&vm.vq[q]);
 		ck_assert_uint_eq(vm.vq[q].base, used[q]);
 	}
 	sock_send_some(p.guest, bytes, 1000);
-	vring_kick(&vm.vq[VSOCK_RXQ]);
-	vring_kick(&vm.vq[VSOCK_TXQ]);
+	guest_ring_kick(&vm.vq[VSOCK_RXQ]);
+	guest_ring_kick(&vm.vq[VSOCK_TXQ]);
 	ck_assert(!deadline_poll(-1, 0, deadline_in(QUIET_MS)));
 	for (int q = 0; q < 2; q++)
-		ck_assert_uint_eq(vring_used_idx(&vm.vq[q]), used[q]);
+		ck_assert_uint_eq(guest_ring_used_idx(&vm.vq[q]), used[q]);
 }
 END_TEST
 

@@ -9,17 +9,17 @@
 
 #include "e2e/e2e.h"
 
-static struct frontend fe = { .sock = -1 };
+static struct vmm fe = { .sock = -1 };
 
 static void connect_fe(void)
 {
-	ck_assert(frontend_connect(&fe, vhd.socket));
+	ck_assert(vmm_connect(&fe, vhd.socket));
 }
 
 /* The session may be over; a new front-end finds the daemon well. */
 static void check_next_front_end(void)
 {
-	frontend_close(&fe);
+	vmm_close(&fe);
 	driver_deinit(&vm);
 	driver_up(&vm, vhd.socket, NULL);
 	e2e_check_alive();
@@ -34,11 +34,11 @@ START_TEST(second_front_end_refused_without_harm)
 	for (int i = 0; i < 10; i++) {
 		uint32_t hdr[3] = { VHOST_USER_GET_FEATURES, 1, 0 };
 
-		if (!frontend_connect(&fe, vhd.socket))
+		if (!vmm_connect(&fe, vhd.socket))
 			continue;
-		frontend_send_bytes(&fe, hdr, sizeof hdr, NULL, 0);
-		ck_assert(frontend_is_closed(&fe, DEADLINE_MS));
-		frontend_close(&fe);
+		vmm_send_bytes(&fe, hdr, sizeof hdr, NULL, 0);
+		ck_assert(vmm_is_closed(&fe, DEADLINE_MS));
+		vmm_close(&fe);
 		e2e_check_talks(p);
 	}
 }
@@ -50,13 +50,13 @@ START_TEST(probes_do_not_count)
 
 	for (int i = 0; i < 50; i++) {
 		connect_fe();
-		frontend_close(&fe);
+		vmm_close(&fe);
 	}
 	driver_up(&vm, vhd.socket, NULL);
 	p = e2e_guest_connects(&vm, vhd.uds);
 	for (int i = 0; i < 50; i++)
-		if (frontend_connect(&fe, vhd.socket))
-			frontend_close(&fe);
+		if (vmm_connect(&fe, vhd.socket))
+			vmm_close(&fe);
 	e2e_check_talks(p);
 }
 END_TEST
@@ -81,7 +81,7 @@ START_TEST(memory_of_509_slots)
 	ck_assert_int_eq(driver_attach(&vm, vhd.socket), 0);
 	e2e_check_alive();
 	guest_add_region(&vm.guest, UINT64_C(0x400000000), 0x1000, 0);
-	ck_assert_int_ne(frontend_add_mem_reg(&vm.fe, &vm.guest.regions[509]), 0);
+	ck_assert_int_ne(vmm_add_mem_reg(&vm.fe, &vm.guest.regions[509]), 0);
 	driver_detach(&vm);
 	ck_assert(daemon_wait_fds(&vhd, fds, DEADLINE_MS));
 }
@@ -94,7 +94,7 @@ START_TEST(overlapping_region_refused)
 	driver_up(&vm, vhd.socket, NULL);
 	r = vm.guest.regions[1];
 	r.gpa += 0x1000;
-	ck_assert_int_ne(frontend_add_mem_reg(&vm.fe, &r), 0);
+	ck_assert_int_ne(vmm_add_mem_reg(&vm.fe, &r), 0);
 	check_next_front_end();
 }
 END_TEST
@@ -106,7 +106,7 @@ START_TEST(unknown_region_not_removed)
 	driver_up(&vm, vhd.socket, NULL);
 	r = vm.guest.regions[1];
 	r.gpa += 0x1000;
-	ck_assert_int_ne(frontend_rem_mem_reg(&vm.fe, &r), 0);
+	ck_assert_int_ne(vmm_rem_mem_reg(&vm.fe, &r), 0);
 	check_next_front_end();
 }
 END_TEST
@@ -133,21 +133,21 @@ START_TEST(bad_region_refused)
 	r.uaddr = 0x1000;
 	r.size = b->size;
 	r.mmap_offset = b->offset;
-	ck_assert_msg(frontend_add_mem_reg(&vm.fe, &r) != 0, "%s", b->name);
+	ck_assert_msg(vmm_add_mem_reg(&vm.fe, &r) != 0, "%s", b->name);
 	check_next_front_end();
 }
 END_TEST
 
 START_TEST(ring_outside_memory_is_not_run)
 {
-	struct vring wrong;
+	struct guest_ring wrong;
 
 	driver_up(&vm, vhd.socket, NULL);
-	ck_assert(frontend_stop(&vm.fe, vm.vq, 3));
+	ck_assert(vmm_stop(&vm.fe, vm.vq, 3));
 	wrong = vm.vq[VSOCK_TXQ];		/* its end is beyond the region */
 	wrong.used_gpa = vm.guest.regions[0].size - 64;
-	frontend_start_ring(&vm.fe, VSOCK_TXQ, &wrong);
-	vring_kick(&vm.vq[VSOCK_TXQ]);
+	vmm_start_ring(&vm.fe, VSOCK_TXQ, &wrong);
+	guest_ring_kick(&vm.vq[VSOCK_TXQ]);
 	ck_assert(driver_is_quiet(&vm, QUIET_MS));
 	check_next_front_end();
 }
@@ -157,9 +157,9 @@ START_TEST(reset_device_then_set_up_again)
 {
 	driver_up(&vm, vhd.socket, NULL);
 	e2e_check_alive();
-	ck_assert_int_eq(frontend_reset_device(&vm.fe), 0);
+	ck_assert_int_eq(vmm_reset_device(&vm.fe), 0);
 	driver_rewind(&vm, 0);
-	ck_assert_int_eq(frontend_set_features(&vm.fe, vm.fe.features), 0);
+	ck_assert_int_eq(vmm_set_features(&vm.fe, vm.fe.features), 0);
 	ck_assert_int_eq(driver_program(&vm), 0);
 	e2e_check_alive();
 }
@@ -168,7 +168,7 @@ END_TEST
 START_TEST(reset_owner_never_harms)
 {
 	driver_up(&vm, vhd.socket, NULL);
-	frontend_reset_owner(&vm.fe);
+	vmm_reset_owner(&vm.fe);
 	check_next_front_end();
 }
 END_TEST
@@ -179,7 +179,7 @@ START_TEST(get_vring_base_before_set_up)
 
 	connect_fe();
 	for (uint32_t q = 0; q < 3; q++) {
-		ck_assert_int_eq(frontend_get_vring_base(&fe, q, &base), 0);
+		ck_assert_int_eq(vmm_get_vring_base(&fe, q, &base), 0);
 		ck_assert_uint_eq(base, 0);
 	}
 }

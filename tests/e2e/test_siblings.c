@@ -145,7 +145,7 @@ START_TEST(stopped_sibling_refuses)
 {
 	struct sock *s;
 
-	ck_assert(frontend_stop(&b->d.fe, b->d.vq, 3));
+	ck_assert(vmm_stop(&b->d.fe, b->d.vq, 3));
 	s = sock_dial_to(&a->d, b->cid, PORT);
 	ck_assert(!sock_wait_open(s));
 	driver_rewind(&b->d, 0);
@@ -208,7 +208,7 @@ static void reboot(void)
 static void restart_rings(void)
 {
 	for (uint32_t q = 0; q < 3; q++)
-		ck_assert_int_eq(frontend_set_vring_enable(&b->d.fe, q, false), 0);
+		ck_assert_int_eq(vmm_set_vring_enable(&b->d.fe, q, false), 0);
 	driver_rewind(&b->d, 0);
 	ck_assert_int_eq(driver_program(&b->d), 0);
 }

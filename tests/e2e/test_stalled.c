@@ -86,16 +86,16 @@ static void make_call(void)
 START_TEST(call_descriptor_that_blocks)
 {
 	int fd = make_fd((enum fd_kind)(_i / PLACES)), r;
-	struct vring *rx;
+	struct guest_ring *rx;
 
 	bystander_begin(_i % PLACES, NULL);
 	rx = &victim->d.vq[VSOCK_RXQ];
-	r = frontend_set_vring_call(&victim->d.fe, VSOCK_RXQ, fd);
+	r = vmm_set_vring_call(&victim->d.fe, VSOCK_RXQ, fd);
 	ck_assert_int_eq(r != 0, _i / PLACES != FULL_EVENTFD);
-	vring_want_call(rx);
+	guest_ring_want_call(rx);
 	make_call();
 	bystander_check();
-	ck_assert_int_eq(frontend_set_vring_call(&victim->d.fe, VSOCK_RXQ, rx->call_fd), 0);
+	ck_assert_int_eq(vmm_set_vring_call(&victim->d.fe, VSOCK_RXQ, rx->call_fd), 0);
 	bystander_end(false);
 	close(fd);
 }
@@ -106,10 +106,10 @@ START_TEST(error_descriptor_that_blocks)
 	int fd = make_fd((enum fd_kind)(_i / PLACES)), r;
 
 	bystander_begin(_i % PLACES, NULL);
-	r = frontend_set_vring_err(&victim->d.fe, VSOCK_TXQ, fd);
+	r = vmm_set_vring_err(&victim->d.fe, VSOCK_TXQ, fd);
 	ck_assert_int_eq(r != 0, _i / PLACES != FULL_EVENTFD);
-	vring_raw_post(&victim->d.vq[VSOCK_TXQ], 0xffff);
-	vring_kick(&victim->d.vq[VSOCK_TXQ]);
+	guest_ring_raw_post(&victim->d.vq[VSOCK_TXQ], 0xffff);
+	guest_ring_kick(&victim->d.vq[VSOCK_TXQ]);
 	bystander_check();
 	bystander_end(true);
 	close(fd);
@@ -122,7 +122,7 @@ START_TEST(kick_descriptor_of_any_kind)
 	int fd = make_fd(kind), r;
 
 	bystander_begin(ON_ONE_WORKER, NULL);
-	r = frontend_set_vring_kick(&victim->d.fe, VSOCK_TXQ, fd);
+	r = vmm_set_vring_kick(&victim->d.fe, VSOCK_TXQ, fd);
 	ck_assert_int_eq(r != 0, kind != FULL_EVENTFD);
 	bystander_check_no_spin(false);
 	bystander_end(true);
@@ -239,11 +239,11 @@ START_TEST(front_end_without_descriptors_comes_back)
 	bystander_begin(_i, NULL);
 	driver_deinit(d);
 	driver_init(d, NULL);
-	ck_assert(frontend_connect(&d->fe, victim->socket));
-	ck_assert_int_eq(frontend_get_features(&d->fe, &features), 0);
+	ck_assert(vmm_connect(&d->fe, victim->socket));
+	ck_assert_int_eq(vmm_get_features(&d->fe, &features), 0);
 	bystander_stop();
 	daemon_limit_fds(&vhd, STDERR_FILENO + 1);
-	ck_assert_int_ne(frontend_start(&d->fe, &d->guest, d->vq, d->opt.habits, features), 0);
+	ck_assert_int_ne(vmm_start(&d->fe, &d->guest, d->vq, d->opt.habits, features), 0);
 	bystander_check_no_spin(false);
 	daemon_limit_fds(&vhd, 1000);
 	bystander_start();
@@ -259,7 +259,7 @@ static void make_lines(int n)
 	uint64_t features;
 
 	while (n--)
-		ck_assert_int_eq(frontend_get_features(&victim->d.fe, &features), 0);
+		ck_assert_int_eq(vmm_get_features(&victim->d.fe, &features), 0);
 }
 
 static int start_with_log(char *path, const char *name)

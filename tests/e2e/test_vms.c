@@ -359,15 +359,15 @@ static struct guest_region sparse_region(uint64_t gpa, uint64_t size)
 }
 
 /* Negotiates, so that each request is answered. */
-static void share_nothing_yet(struct frontend *fe, const char *socket)
+static void share_nothing_yet(struct vmm *fe, const char *socket)
 {
 	const struct guest none = { .n_regions = 0 };
-	struct vring rings[VSOCK_NUM_QUEUES] = { { .num = 0 } };
+	struct guest_ring rings[VSOCK_NUM_QUEUES] = { { .num = 0 } };
 	struct start_habits habits = START_CLOUD_HYPERVISOR;
 
 	habits.n_queues = 0;
-	must(frontend_connect(fe, socket));
-	must(frontend_start(fe, &none, rings, &habits, UINT64_MAX) == 0);
+	must(vmm_connect(fe, socket));
+	must(vmm_start(fe, &none, rings, &habits, UINT64_MAX) == 0);
 }
 
 /* CID 3, with @further keys, and CID 4, whose socket is told. */
@@ -388,7 +388,7 @@ static void spawn_two(const char *further, char *socket, size_t size)
 START_TEST(one_front_end_does_not_take_all_address_space)
 {
 	struct driver_options options = { .cid = 4 };
-	struct frontend greedy = { .sock = -1 };
+	struct vmm greedy = { .sock = -1 };
 	struct driver other = { 0 };
 	struct guest_region r;
 	char socket[128];
@@ -400,7 +400,7 @@ START_TEST(one_front_end_does_not_take_all_address_space)
 	share_nothing_yet(&greedy, vhd.socket);
 	r = sparse_region(0, 2 * TIB);
 	for (i = 0; i < SPARSE_REGIONS; i++, r.gpa += r.size, r.uaddr += r.size)
-		n += frontend_add_mem_reg(&greedy, &r) == 0;
+		n += vmm_add_mem_reg(&greedy, &r) == 0;
 	ck_assert_int_ge(n, 1);
 	ck_assert_int_lt(n, SPARSE_REGIONS);
 	ck_assert(daemon_wait_log(&vhd, "bytes that a VM may have mapped; see max-memory"));
@@ -408,18 +408,18 @@ START_TEST(one_front_end_does_not_take_all_address_space)
 
 	driver_up(&other, socket, &options);	/* the other one's share is there */
 	r = sparse_region(TIB, TIB);
-	ck_assert_int_eq(frontend_add_mem_reg(&other.fe, &r), 0);
+	ck_assert_int_eq(vmm_add_mem_reg(&other.fe, &r), 0);
 	close(r.fd);
 	driver_deinit(&other);
-	ck_assert_int_eq(frontend_get_queue_num(&greedy, &(uint64_t){ 0 }), 0);
-	frontend_close(&greedy);
+	ck_assert_int_eq(vmm_get_queue_num(&greedy, &(uint64_t){ 0 }), 0);
+	vmm_close(&greedy);
 }
 END_TEST
 
 /* _i: a limit of its own; one that leaves too little for the other. */
 START_TEST(max_memory_as_told)
 {
-	struct frontend fe = { .sock = -1 };
+	struct vmm fe = { .sock = -1 };
 	char socket[128], further[64];
 	struct guest_region r;
 	uint64_t max = _i ? UINT64_C(1) << 50 : 1 << 20;
@@ -430,12 +430,12 @@ START_TEST(max_memory_as_told)
 					   "more than"), _i);
 	share_nothing_yet(&fe, vhd.socket);
 	r = sparse_region(0, (1 << 20) + 1);
-	ck_assert_int_eq(frontend_add_mem_reg(&fe, &r), !_i);
+	ck_assert_int_eq(vmm_add_mem_reg(&fe, &r), !_i);
 	r.size = 1 << 20;
 	r.gpa = 1 << 24;
-	ck_assert_int_eq(frontend_add_mem_reg(&fe, &r), 0);
+	ck_assert_int_eq(vmm_add_mem_reg(&fe, &r), 0);
 	close(r.fd);
-	frontend_close(&fe);
+	vmm_close(&fe);
 }
 END_TEST
 
@@ -540,7 +540,7 @@ START_TEST(a_thousand_vms)
 	driver_up(&vm, last, &(struct driver_options){ .cid = 3 + MANY - 1 });
 	snprintf(last, sizeof last, "%s/u%u", vhd.dir, MANY - 1);
 	e2e_close(e2e_guest_connects(&vm, last));
-	ck_assert_int_eq(frontend_get_max_mem_slots(&vm.fe, &slots), 0);
+	ck_assert_int_eq(vmm_get_max_mem_slots(&vm.fe, &slots), 0);
 	ck_assert_uint_ge(slots, 8);		/* for all of them there are mappings */
 	ck_assert_uint_le(slots * MANY, max_maps());
 	usage = daemon_usage(&vhd);

@@ -37,7 +37,7 @@ static bool wait_answer(struct sock *s, const char *what)
 	int64_t deadline = deadline_in(DEADLINE_MS);
 
 	while (s->state == SOCK_CONNECTING) {
-		if (frontend_is_closed(&s->d->fe, 0))
+		if (vmm_is_closed(&s->d->fe, 0))
 			return false;
 		turn_until(deadline, what);
 	}
@@ -80,7 +80,7 @@ static void drop_accepted(struct driver *d, uint32_t port)
 
 	if (!s)
 		return;
-	while (s->state != SOCK_RESET && !frontend_is_closed(&d->fe, 0))
+	while (s->state != SOCK_RESET && !vmm_is_closed(&d->fe, 0))
 		turn_until(deadline, "the guest's end of a connection that was refused");
 	sock_free(s);
 }

@@ -148,7 +148,7 @@ static bool tear_down(struct scenario *sc, unsigned n_vms)
 	for (unsigned i = 0; i < n_vms; i++) {
 		if (!sc->is_there[i])
 			continue;
-		had_lost |= frontend_is_closed(&sibs[i].d.fe, 0);
+		had_lost |= vmm_is_closed(&sibs[i].d.fe, 0);
 		driver_deinit(&sibs[i].d);
 	}
 	return had_lost;

@@ -142,15 +142,15 @@ static bool act_probe(const struct act *a)
 static bool act_second_vmm(const struct act *a)
 {
 	const struct vm *v = &world.vms[a->vm];
-	struct frontend f;
+	struct vmm f;
 	uint64_t features;
 
 	if (v->state != VM_RUNNING)
 		return false;
-	must(frontend_connect(&f, v->socket));
-	if (frontend_get_features(&f, &features) != FRONTEND_GONE)
+	must(vmm_connect(&f, v->socket));
+	if (vmm_get_features(&f, &features) != VMM_GONE)
 		die("a second VMM was let in at vm %u", v->index);
-	frontend_close(&f);
+	vmm_close(&f);
 	return true;
 }
 

@@ -131,7 +131,7 @@ static void sync_session(struct vm *v)
 {
 	uint64_t features;
 
-	must(frontend_get_features(&v->d.fe, &features) == 0);
+	must(vmm_get_features(&v->d.fe, &features) == 0);
 }
 
 static void begin_life(struct vm *v)
@@ -171,7 +171,7 @@ static unsigned n_rings(const struct vm *v)
 
 void vm_stop(struct vm *v)
 {
-	if (!frontend_stop(&v->d.fe, v->d.vq, n_rings(v)))
+	if (!vmm_stop(&v->d.fe, v->d.vq, n_rings(v)))
 		die("vm %u: the rings did not stop", v->index);
 	vm_note(v, "rings stopped at %u, %u", v->d.vq[0].base, v->d.vq[1].base);
 	v->state = VM_PAUSED;
@@ -179,14 +179,14 @@ void vm_stop(struct vm *v)
 
 void vm_boot(struct vm *v)
 {
-	struct frontend *f = &v->d.fe;
+	struct vmm *f = &v->d.fe;
 	uint64_t features, kept = BIT(VHOST_USER_F_PROTOCOL_FEATURES);
 	bool talks = f->features & kept;
 
 	draw_shapes(v, &v->d.opt);
-	must(frontend_get_features(f, &features) == 0);
+	must(vmm_get_features(f, &features) == 0);
 	features &= ~(v->d.opt.without | kept);
-	must(frontend_set_features(f, features | (talks ? kept : 0)) == 0);
+	must(vmm_set_features(f, features | (talks ? kept : 0)) == 0);
 	for (unsigned q = 0; q < n_rings(v); q++) {
 		v->d.vq[q].event_idx = has_feature(features, VIRTIO_F_EVENT_IDX);
 		v->d.vq[q].in_order = has_feature(features, VIRTIO_F_IN_ORDER);
@@ -203,21 +203,21 @@ void vm_pause(struct vm *v, enum vm_state how)
 	if (how == VM_PAUSED)
 		vm_stop(v);
 	for (unsigned q = 0; how == VM_DISABLED && q < n_rings(v); q++)
-		must(frontend_set_vring_enable(&v->d.fe, q, false) == 0);
+		must(vmm_set_vring_enable(&v->d.fe, q, false) == 0);
 	v->state = how;
 	vm_note(v, how == VM_PAUSED ? "paused" : "disabled");
 }
 
 void vm_resume(struct vm *v)
 {
-	struct frontend *f = &v->d.fe;
+	struct vmm *f = &v->d.fe;
 
 	for (unsigned q = 0; q < n_rings(v); q++) {
 		if (v->state == VM_DISABLED)
-			must(frontend_set_vring_enable(f, q, true) == 0);
+			must(vmm_set_vring_enable(f, q, true) == 0);
 		else
-			must(frontend_start_ring(f, q, &v->d.vq[q]) == 0);
-		vring_kick(&v->d.vq[q]);
+			must(vmm_start_ring(f, q, &v->d.vq[q]) == 0);
+		guest_ring_kick(&v->d.vq[q]);
 	}
 	sync_session(v);
 	v->state = VM_RUNNING;
@@ -236,19 +236,19 @@ void vm_detach(struct vm *v)
  * device may take packets. */
 static void wait_detached(struct vm *v)
 {
-	must(frontend_connect(&v->d.fe, v->socket));
+	must(vmm_connect(&v->d.fe, v->socket));
 	sync_session(v);
-	frontend_close(&v->d.fe);
+	vmm_close(&v->d.fe);
 }
 
 void vm_reattach(struct vm *v)
 {
 	wait_detached(v);
 	for (unsigned q = 0; q < n_rings(v); q++)
-		v->d.vq[q].base = vring_used_idx(&v->d.vq[q]);
+		v->d.vq[q].base = guest_ring_used_idx(&v->d.vq[q]);
 	must(driver_attach(&v->d, v->socket) == 0);
 	for (unsigned q = 0; q < n_rings(v); q++)
-		vring_kick(&v->d.vq[q]);
+		guest_ring_kick(&v->d.vq[q]);
 	begin_life(v);
 }
 
@@ -262,12 +262,12 @@ static void share_region(struct vm *v, bool plug)
 	int refused = 0;
 
 	if (by_slot)
-		refused = plug ? frontend_add_mem_reg(&v->d.fe, r) :
-			  frontend_rem_mem_reg(&v->d.fe, r);
+		refused = plug ? vmm_add_mem_reg(&v->d.fe, r) :
+			  vmm_rem_mem_reg(&v->d.fe, r);
 	if (!plug)
 		guest_drop_region(g);
 	if (!by_slot)
-		refused = frontend_set_mem_table(&v->d.fe, g);
+		refused = vmm_set_mem_table(&v->d.fe, g);
 	must(!refused);
 }
 
@@ -335,20 +335,20 @@ void vm_send_garbage(struct vm *v, uint32_t variant)
 
 bool vm_turn(struct vm *v)
 {
-	struct vring *rx = &v->d.vq[VSOCK_RXQ];
+	struct guest_ring *rx = &v->d.vq[VSOCK_RXQ];
 
 	current = v;
 	if (v->state != VM_RUNNING)
 		return false;
 	if (v->is_asleep) {
-		if (!vring_take_call(rx))
+		if (!guest_ring_take_call(rx))
 			return false;
 		v->is_asleep = false;
-		vring_refuse_calls(rx);
+		guest_ring_refuse_calls(rx);
 	}
 	if (driver_turn(&v->d))
 		return true;
-	v->is_asleep = v->sleeps && !vring_want_call(rx);
+	v->is_asleep = v->sleeps && !guest_ring_want_call(rx);
 	return false;
 }
 
@@ -362,8 +362,8 @@ void vm_note_tx(struct vm *v, uint32_t link, unsigned end, uint64_t offset)
 /* TX packets are taken in order, so those not given back are the last ones. */
 void vm_each_untaken(const struct vm *v, void (*untaken)(const struct tx_note *note))
 {
-	const struct vring *tx = &v->d.vq[VSOCK_TXQ];
-	uint16_t n = (uint16_t)(tx->published - vring_used_idx(tx));
+	const struct guest_ring *tx = &v->d.vq[VSOCK_TXQ];
+	uint16_t n = (uint16_t)(tx->published - guest_ring_used_idx(tx));
 
 	for (uint64_t pkt = v->d.n_tx_pkts - n + 1; pkt <= v->d.n_tx_pkts; pkt++) {
 		const struct tx_note *note = &v->notes[pkt % TX_NOTES];

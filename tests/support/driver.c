@@ -75,8 +75,8 @@ void driver_init(struct driver *d, const struct driver_options *opt)
 	build_memory(d);
 	place_buffers(d);
 	for (int q = 0; q < VSOCK_NUM_QUEUES; q++)
-		vring_init(&d->vq[q], &d->guest, REGION_RINGS, d->opt.queue_size,
-			   d->opt.base);
+		guest_ring_init(&d->vq[q], &d->guest, REGION_RINGS, d->opt.queue_size,
+				d->opt.base);
 	d->tx_free = calloc(d->n_tx_slots, sizeof *d->tx_free);
 	d->held = calloc(d->n_rx_bufs, sizeof *d->held);
 	d->inbox = calloc(DRIVER_INBOX_SIZE, sizeof *d->inbox);
@@ -92,7 +92,7 @@ void driver_deinit(struct driver *d)
 	driver_detach(d);
 	sock_deinit(d);
 	for (int q = 0; q < VSOCK_NUM_QUEUES; q++)
-		vring_deinit(&d->vq[q]);
+		guest_ring_deinit(&d->vq[q]);
 	guest_deinit(&d->guest);
 	free(d->tx_free);
 	free(d->held);
@@ -103,7 +103,7 @@ void driver_deinit(struct driver *d)
 void driver_rewind(struct driver *d, uint16_t base)
 {
 	for (int q = 0; q < VSOCK_NUM_QUEUES; q++)
-		vring_rewind(&d->vq[q], base);
+		guest_ring_rewind(&d->vq[q], base);
 	d->n_tx_free = d->n_tx_slots;
 	for (uint32_t i = 0; i < d->n_tx_slots; i++)
 		d->tx_free[i] = (uint16_t)i;
@@ -114,20 +114,20 @@ void driver_rewind(struct driver *d, uint16_t base)
 
 static void fill_rings(struct driver *d)
 {
-	struct vring *events = &d->vq[VSOCK_EVENTQ];
-	struct vring_buf b = { .len = sizeof(struct wire_vsock_event), .writable = true };
+	struct guest_ring *events = &d->vq[VSOCK_EVENTQ];
+	struct guest_ring_buf b = { .len = sizeof(struct wire_vsock_event), .writable = true };
 
 	for (uint32_t i = 0; i < d->n_rx_bufs; i++)
 		if (!driver_io_post_rx(d, (uint16_t)i))
 			break;
 	for (uint32_t i = 0; i < N_EVENTS; i++) {
 		b.gpa = d->event_gpa + i * sizeof(struct wire_vsock_event);
-		if (!vring_add(events, &b, 1, i))
+		if (!guest_ring_add(events, &b, 1, i))
 			break;
 	}
 	for (uint32_t q = 0; q < d->opt.habits->n_queues; q++) {
-		vring_publish(&d->vq[q]);
-		vring_kick(&d->vq[q]);
+		guest_ring_publish(&d->vq[q]);
+		guest_ring_kick(&d->vq[q]);
 	}
 }
 
@@ -135,11 +135,11 @@ int driver_attach(struct driver *d, const char *path)
 {
 	int r;
 
-	if (!frontend_connect(&d->fe, path))
-		return FRONTEND_GONE;
-	r = frontend_start(&d->fe, &d->guest, d->vq, d->opt.habits,
-			   DRIVER_ALL_FEATURES & ~d->opt.without);
-	if (r == 0 && !vring_in_flight(&d->vq[VSOCK_RXQ]))
+	if (!vmm_connect(&d->fe, path))
+		return VMM_GONE;
+	r = vmm_start(&d->fe, &d->guest, d->vq, d->opt.habits,
+		      DRIVER_ALL_FEATURES & ~d->opt.without);
+	if (r == 0 && !guest_ring_in_flight(&d->vq[VSOCK_RXQ]))
 		fill_rings(d);
 	return r;
 }
@@ -156,7 +156,7 @@ void driver_up(struct driver *d, const char *path, const struct driver_options *
 
 void driver_detach(struct driver *d)
 {
-	frontend_close(&d->fe);
+	vmm_close(&d->fe);
 }
 
 int driver_program(struct driver *d)
@@ -164,7 +164,7 @@ int driver_program(struct driver *d)
 	int r;
 
 	for (uint32_t q = 0; q < d->opt.habits->n_queues; q++)
-		if ((r = frontend_start_ring(&d->fe, q, &d->vq[q])))
+		if ((r = vmm_start_ring(&d->fe, q, &d->vq[q])))
 			return r;
 	fill_rings(d);
 	return 0;
@@ -172,7 +172,7 @@ int driver_program(struct driver *d)
 
 void driver_reboot(struct driver *d)
 {
-	if (!frontend_stop(&d->fe, d->vq, d->opt.habits->n_queues))
+	if (!vmm_stop(&d->fe, d->vq, d->opt.habits->n_queues))
 		die("the device did not stop");
 	driver_rewind(d, 0);
 	if (driver_program(d))

@@ -68,8 +68,8 @@ struct sock;
 struct driver {
 	struct driver_options opt;
 	struct guest guest;
-	struct frontend fe;
-	struct vring vq[VSOCK_NUM_QUEUES];
+	struct vmm fe;
+	struct guest_ring vq[VSOCK_NUM_QUEUES];
 
 	uint64_t rx_gpa, rx_stride, tx_gpa, event_gpa;
 	uint8_t *rx_mem, *tx_mem;

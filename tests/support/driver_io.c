@@ -15,7 +15,7 @@
 enum { HDR = sizeof(struct wire_vsock_hdr), PIECES = 5 };
 
 static unsigned rx_layout(const struct driver *d, uint64_t gpa,
-			  struct vring_buf *b)
+			  struct guest_ring_buf *b)
 {
 	static const uint32_t cuts[RX_SHAPES][3] = {
 		[RX_TWO] = { HDR }, [RX_SPLIT_HEADER] = { 20, 23, 3 },
@@ -27,25 +27,25 @@ static unsigned rx_layout(const struct driver *d, uint64_t gpa,
 	for (unsigned i = 0; i < 3 && (cut = cuts[d->opt.rx_shape][i]); i++) {
 		if (cut >= left)
 			break;
-		b[n++] = (struct vring_buf){ gpa, cut, true };
+		b[n++] = (struct guest_ring_buf){ gpa, cut, true };
 		gpa += cut;
 		left -= cut;
 	}
-	b[n++] = (struct vring_buf){ gpa, left, true };
+	b[n++] = (struct guest_ring_buf){ gpa, left, true };
 	return n;
 }
 
 bool driver_io_post_rx(struct driver *d, uint16_t buf)
 {
-	struct vring *r = &d->vq[VSOCK_RXQ];
+	struct guest_ring *r = &d->vq[VSOCK_RXQ];
 	uint64_t gpa = d->rx_gpa + buf * d->rx_stride;
 	uint64_t table = gpa + (d->opt.rx_buf_len + 15) / 16 * 16;
-	struct vring_buf b[4];
+	struct guest_ring_buf b[4];
 	unsigned n = rx_layout(d, gpa, b);
 
 	if (d->opt.rx_shape == RX_INDIRECT)
-		return vring_add_indirect(r, b, n, table, buf);
-	return vring_add(r, b, n, buf);
+		return guest_ring_add_indirect(r, b, n, table, buf);
+	return guest_ring_add(r, b, n, buf);
 }
 
 struct driver_pkt driver_parse(const uint8_t *header)
@@ -102,11 +102,11 @@ static void take_rx(struct driver *d, uint64_t buf, uint32_t used_len)
 
 static bool turn_rx(struct driver *d)
 {
-	struct vring *r = &d->vq[VSOCK_RXQ];
+	struct guest_ring *r = &d->vq[VSOCK_RXQ];
 	uint32_t len, n = 0;
 	uint64_t buf;
 
-	while (n < r->num && vring_pop(r, &buf, &len)) {
+	while (n < r->num && guest_ring_pop(r, &buf, &len)) {
 		n++;
 		take_rx(d, buf, len);
 		if (d->holds_rx)
@@ -115,17 +115,17 @@ static bool turn_rx(struct driver *d)
 			driver_io_post_rx(d, (uint16_t)buf);
 	}
 	if (n)
-		vring_publish(r);
+		guest_ring_publish(r);
 	return n;
 }
 
 static bool turn_tx(struct driver *d)
 {
-	struct vring *r = &d->vq[VSOCK_TXQ];
+	struct guest_ring *r = &d->vq[VSOCK_TXQ];
 	uint32_t len, n = 0;
 	uint64_t slot;
 
-	for (; vring_pop(r, &slot, &len); n++) {
+	for (; guest_ring_pop(r, &slot, &len); n++) {
 		if (len)
 			die("TX chain used with length %u", (unsigned)len);
 		d->tx_free[d->n_tx_free++] = (uint16_t)slot;
@@ -135,13 +135,13 @@ static bool turn_tx(struct driver *d)
 
 static bool turn_events(struct driver *d)
 {
-	struct vring *r = &d->vq[VSOCK_EVENTQ];
-	struct vring_buf b = { .len = sizeof(struct wire_vsock_event), .writable = true };
+	struct guest_ring *r = &d->vq[VSOCK_EVENTQ];
+	struct guest_ring_buf b = { .len = sizeof(struct wire_vsock_event), .writable = true };
 	struct wire_vsock_event e;
 	uint64_t i;
 	uint32_t len;
 
-	if (d->opt.habits->n_queues <= VSOCK_EVENTQ || !vring_pop(r, &i, &len))
+	if (d->opt.habits->n_queues <= VSOCK_EVENTQ || !guest_ring_pop(r, &i, &len))
 		return false;
 	if (len != sizeof e)
 		die("event of %u bytes", (unsigned)len);
@@ -149,8 +149,8 @@ static bool turn_events(struct driver *d)
 	guest_read(&d->guest, b.gpa, &e, sizeof e);
 	d->last_event = le32_get(e.id);
 	d->n_events++;
-	vring_add(r, &b, 1, i);
-	vring_publish(r);
+	guest_ring_add(r, &b, 1, i);
+	guest_ring_publish(r);
 	return true;
 }
 
@@ -163,7 +163,7 @@ bool driver_turn(struct driver *d)
 
 bool driver_wait(struct driver *d, int64_t deadline, bool for_tx)
 {
-	struct vring *rx = &d->vq[VSOCK_RXQ], *tx = &d->vq[VSOCK_TXQ];
+	struct guest_ring *rx = &d->vq[VSOCK_RXQ], *tx = &d->vq[VSOCK_TXQ];
 	struct pollfd p[2] = {
 		{ .fd = rx->call_fd, .events = POLLIN },
 		{ .fd = for_tx ? tx->call_fd : -1, .events = POLLIN },
@@ -171,14 +171,14 @@ bool driver_wait(struct driver *d, int64_t deadline, bool for_tx)
 	bool ready;
 
 	while (!driver_turn(d)) {
-		ready = vring_want_call(rx) || (for_tx && vring_want_call(tx));
+		ready = guest_ring_want_call(rx) || (for_tx && guest_ring_want_call(tx));
 		if (!ready && poll(p, 2, deadline_left(deadline)) <= 0)
 			return driver_turn(d);
-		vring_take_call(rx);
-		vring_refuse_calls(rx);
+		guest_ring_take_call(rx);
+		guest_ring_refuse_calls(rx);
 		if (for_tx) {
-			vring_take_call(tx);
-			vring_refuse_calls(tx);
+			guest_ring_take_call(tx);
+			guest_ring_refuse_calls(tx);
 		}
 	}
 	return true;
@@ -198,7 +198,7 @@ bool driver_flush(struct driver *d)
 {
 	int64_t deadline = deadline_in(DEADLINE_MS);
 
-	while (vring_in_flight(&d->vq[VSOCK_TXQ]))
+	while (guest_ring_in_flight(&d->vq[VSOCK_TXQ]))
 		if (!driver_wait(d, deadline, true))
 			return false;
 	return true;
@@ -208,7 +208,7 @@ void driver_release_some(struct driver *d, uint32_t n)
 {
 	while (d->n_held && n--)
 		driver_io_post_rx(d, d->held[--d->n_held]);
-	vring_publish(&d->vq[VSOCK_RXQ]);
+	guest_ring_publish(&d->vq[VSOCK_RXQ]);
 }
 
 void driver_release_rx(struct driver *d)
@@ -218,30 +218,30 @@ void driver_release_rx(struct driver *d)
 }
 
 static unsigned tx_layout(const struct driver *d, uint64_t slot, uint32_t len,
-			  struct vring_buf *b)
+			  struct guest_ring_buf *b)
 {
 	uint64_t hdr = slot + TX_HEADER_AT, data = slot + TX_DATA_AT;
 	uint32_t piece = len / PIECES;
 	unsigned n = 0;
 
-	b[n++] = (struct vring_buf){ hdr, HDR, false };
+	b[n++] = (struct guest_ring_buf){ hdr, HDR, false };
 	if (d->opt.tx_shape == TX_ONE || (!len && d->opt.tx_shape != TX_SPLIT_HEADER)) {
 		b[0].len += len;
 		return n;
 	}
 	if (d->opt.tx_shape == TX_SPLIT_HEADER) {
 		b[0].len = 1;
-		b[n++] = (struct vring_buf){ hdr + 1, HDR - 2, false };
-		b[n++] = (struct vring_buf){ hdr + HDR - 1, 1 + len, false };
+		b[n++] = (struct guest_ring_buf){ hdr + 1, HDR - 2, false };
+		b[n++] = (struct guest_ring_buf){ hdr + HDR - 1, 1 + len, false };
 		return n;
 	}
 	for (; d->opt.tx_shape != TX_TWO && d->opt.tx_shape != TX_INDIRECT_TWO &&
 	       n < PIECES && piece; n++) {
-		b[n] = (struct vring_buf){ data, piece, false };
+		b[n] = (struct guest_ring_buf){ data, piece, false };
 		data += piece;
 		len -= piece;
 	}
-	b[n++] = (struct vring_buf){ data, len, false };
+	b[n++] = (struct guest_ring_buf){ data, len, false };
 	return n;
 }
 
@@ -256,28 +256,28 @@ bool driver_can_send(struct driver *d)
 /* Only the TX ring moves: the caller may be in the middle of a received packet. */
 static bool wait_tx(struct driver *d, int64_t deadline)
 {
-	struct vring *r = &d->vq[VSOCK_TXQ];
+	struct guest_ring *r = &d->vq[VSOCK_TXQ];
 
 	while (!turn_tx(d)) {
-		if (!vring_want_call(r) &&
+		if (!guest_ring_want_call(r) &&
 		    !deadline_poll(r->call_fd, POLLIN, deadline))
 			return turn_tx(d);
-		vring_take_call(r);
-		vring_refuse_calls(r);
+		guest_ring_take_call(r);
+		guest_ring_refuse_calls(r);
 	}
 	return true;
 }
 
 static bool add_tx(struct driver *d, uint16_t slot, const struct driver_pkt *p)
 {
-	struct vring *r = &d->vq[VSOCK_TXQ];
+	struct guest_ring *r = &d->vq[VSOCK_TXQ];
 	uint64_t gpa = d->tx_gpa + (uint64_t)slot * TX_SLOT;
-	struct vring_buf b[PIECES + 2];
+	struct guest_ring_buf b[PIECES + 2];
 	unsigned n = tx_layout(d, gpa, p->len, b);
 
 	if (d->opt.tx_shape == TX_INDIRECT || (d->opt.tx_shape == TX_INDIRECT_TWO && n > 1))
-		return vring_add_indirect(r, b, n, gpa + TX_TABLE_AT, slot);
-	return vring_add(r, b, n, slot);
+		return guest_ring_add_indirect(r, b, n, gpa + TX_TABLE_AT, slot);
+	return guest_ring_add(r, b, n, slot);
 }
 
 bool driver_send(struct driver *d, const struct driver_pkt *p, const void *data)
@@ -307,6 +307,6 @@ bool driver_send(struct driver *d, const struct driver_pkt *p, const void *data)
 	}
 	d->n_tx_free--;
 	d->n_tx_pkts++;
-	vring_publish(&d->vq[VSOCK_TXQ]);
+	guest_ring_publish(&d->vq[VSOCK_TXQ]);
 	return true;
 }

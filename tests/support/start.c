@@ -35,27 +35,27 @@ const struct start_habits START_STRATOVIRT = {
 };
 const struct start_habits START_OLD = { .name = "old", .n_queues = 3 };
 
-static int negotiate_protocol(struct frontend *f, const struct start_habits *h)
+static int negotiate_protocol(struct vmm *f, const struct start_habits *h)
 {
 	uint64_t offered, n;
 	int r;
 
-	if ((r = frontend_get_protocol_features(f, &offered)))
+	if ((r = vmm_get_protocol_features(f, &offered)))
 		return r;
-	if ((r = frontend_set_protocol_features(f, offered & h->protocol_features)))
+	if ((r = vmm_set_protocol_features(f, offered & h->protocol_features)))
 		return r;
 	f->ack_all = h->acks && has_feature(f->protocol_features,
 					    VHOST_USER_PROTOCOL_F_REPLY_ACK);
 	if (has_feature(f->protocol_features, VHOST_USER_PROTOCOL_F_MQ)) {
-		if ((r = frontend_get_queue_num(f, &n)))
+		if ((r = vmm_get_queue_num(f, &n)))
 			return r;
 		if (n < h->n_queues)
-			return FRONTEND_ODD;
+			return VMM_ODD;
 	}
 	return 0;
 }
 
-static int share_memory(struct frontend *f, const struct guest *g,
+static int share_memory(struct vmm *f, const struct guest *g,
 			const struct start_habits *h)
 {
 	uint64_t slots;
@@ -63,71 +63,71 @@ static int share_memory(struct frontend *f, const struct guest *g,
 
 	if (!h->adds_regions || !has_feature(f->protocol_features,
 				VHOST_USER_PROTOCOL_F_CONFIGURE_MEM_SLOTS))
-		return frontend_set_mem_table(f, g);
-	if ((r = frontend_get_max_mem_slots(f, &slots)))
+		return vmm_set_mem_table(f, g);
+	if ((r = vmm_get_max_mem_slots(f, &slots)))
 		return r;
 	if (slots < g->n_regions)
-		return FRONTEND_ODD;
+		return VMM_ODD;
 	for (unsigned i = 0; i < g->n_regions; i++)
-		if ((r = frontend_add_mem_reg(f, &g->regions[i])))
+		if ((r = vmm_add_mem_reg(f, &g->regions[i])))
 			return r;
 	return 0;
 }
 
-int frontend_start_ring(struct frontend *f, uint32_t q, const struct vring *ring)
+int vmm_start_ring(struct vmm *f, uint32_t q, const struct guest_ring *ring)
 {
 	int r;
 
-	if ((r = frontend_set_vring_num(f, q, ring->num)) ||
-	    (r = frontend_set_vring_base(f, q, ring->base)) ||
-	    (r = frontend_set_vring_addr(f, q, ring)) ||
-	    (r = frontend_set_vring_call(f, q, ring->call_fd)) ||
-	    (r = frontend_set_vring_err(f, q, ring->err_fd)) ||
-	    (r = frontend_set_vring_kick(f, q, ring->kick_fd)))
+	if ((r = vmm_set_vring_num(f, q, ring->num)) ||
+	    (r = vmm_set_vring_base(f, q, ring->base)) ||
+	    (r = vmm_set_vring_addr(f, q, ring)) ||
+	    (r = vmm_set_vring_call(f, q, ring->call_fd)) ||
+	    (r = vmm_set_vring_err(f, q, ring->err_fd)) ||
+	    (r = vmm_set_vring_kick(f, q, ring->kick_fd)))
 		return r;
 	if (has_feature(f->features, VHOST_USER_F_PROTOCOL_FEATURES))
-		return frontend_set_vring_enable(f, q, true);
+		return vmm_set_vring_enable(f, q, true);
 	return 0;
 }
 
-int frontend_start(struct frontend *f, const struct guest *g, struct vring *rings,
-		   const struct start_habits *h, uint64_t features)
+int vmm_start(struct vmm *f, const struct guest *g, struct guest_ring *rings,
+	      const struct start_habits *h, uint64_t features)
 {
 	uint64_t offered;
 	int r;
 
-	if ((r = frontend_get_features(f, &offered)))
+	if ((r = vmm_get_features(f, &offered)))
 		return r;
 	features &= offered;
 	if (h->negotiates_protocol) {
 		if (!has_feature(offered, VHOST_USER_F_PROTOCOL_FEATURES))
-			return FRONTEND_ODD;
+			return VMM_ODD;
 		if ((r = negotiate_protocol(f, h)))
 			return r;
 		features |= BIT(VHOST_USER_F_PROTOCOL_FEATURES);
 	}
-	if ((r = frontend_set_owner(f)) ||
-	    (r = frontend_set_features(f, features)) ||
+	if ((r = vmm_set_owner(f)) ||
+	    (r = vmm_set_features(f, features)) ||
 	    (r = share_memory(f, g, h)))
 		return r;
 	for (uint32_t q = 0; q < h->n_queues; q++) {
 		rings[q].event_idx = has_feature(features, VIRTIO_F_EVENT_IDX);
 		rings[q].in_order = has_feature(features, VIRTIO_F_IN_ORDER);
-		if ((r = frontend_start_ring(f, q, &rings[q])))
+		if ((r = vmm_start_ring(f, q, &rings[q])))
 			return r;
 	}
 	return 0;
 }
 
-bool frontend_stop(struct frontend *f, struct vring *rings, unsigned n)
+bool vmm_stop(struct vmm *f, struct guest_ring *rings, unsigned n)
 {
 	uint16_t used;
 	uint32_t base;
 
 	for (uint32_t q = 0; q < n; q++) {
-		if (frontend_get_vring_base(f, q, &base))
+		if (vmm_get_vring_base(f, q, &base))
 			return false;
-		used = vring_used_idx(&rings[q]);
+		used = guest_ring_used_idx(&rings[q]);
 		if (base > UINT16_MAX || (uint16_t)(base - used) >
 					 (uint16_t)(rings[q].published - used))
 			return false;

@@ -5,7 +5,7 @@
  */
 #pragma once
 
-#include "support/frontend.h"
+#include "support/vmm.h"
 
 struct start_habits {
 	const char *name;
@@ -24,10 +24,10 @@ extern const struct start_habits START_QEMU, START_CLOUD_HYPERVISOR,
  * @rings and enables them. 0 or what the first failing request returned; the
  * rings' event_idx and in_order then tell what was agreed.
  */
-int frontend_start(struct frontend *f, const struct guest *g, struct vring *rings,
-		   const struct start_habits *habits, uint64_t features);
+int vmm_start(struct vmm *f, const struct guest *g, struct guest_ring *rings,
+	      const struct start_habits *habits, uint64_t features);
 /* Programs and enables one ring at its base. */
-int frontend_start_ring(struct frontend *f, uint32_t q, const struct vring *r);
+int vmm_start_ring(struct vmm *f, uint32_t q, const struct guest_ring *r);
 /* GET_VRING_BASE for each ring, which keeps it for the next start. False when
  * one does not lie between what was given back and what was offered. */
-bool frontend_stop(struct frontend *f, struct vring *rings, unsigned n);
+bool vmm_stop(struct vmm *f, struct guest_ring *rings, unsigned n);

@@ -14,11 +14,11 @@
 #include <unistd.h>
 
 #include "support/deadline.h"
-#include "support/frontend.h"
+#include "support/vmm.h"
 #include "support/must.h"
 #include "support/pattern.h"
 #include "support/scratch.h"
-#include "support/vring.h"
+#include "support/guest_ring.h"
 
 START_TEST(pattern_names_the_first_wrong_byte)
 {
@@ -54,9 +54,9 @@ START_TEST(guest_copies_cross_regions)
 END_TEST
 
 /* What a device does with the next chain. */
-static void device_uses(struct vring *r, uint32_t len)
+static void device_uses(struct guest_ring *r, uint32_t len)
 {
-	uint16_t used = vring_used_idx(r);
+	uint16_t used = guest_ring_used_idx(r);
 
 	r->used->ring[used % r->num] = (struct wire_virtq_used_elem){
 		le32_of(le16_get(r->avail->ring[used % r->num])), le32_of(len),
@@ -66,62 +66,62 @@ static void device_uses(struct vring *r, uint32_t len)
 
 START_TEST(vring_wraps_its_index)
 {
-	struct vring_buf b[3] = {{ 0x8000, 1, false }, { 0x8001, 2, true },
+	struct guest_ring_buf b[3] = {{ 0x8000, 1, false }, { 0x8001, 2, true },
 				 { 0x8003, 3, true }};
 	struct guest g;
-	struct vring r;
+	struct guest_ring r;
 	uint64_t token;
 	uint32_t len;
 
 	guest_init(&g);
 	guest_add_region(&g, 0, 0x10000, 0);
-	vring_init(&r, &g, 0, 8, 65533);
+	guest_ring_init(&r, &g, 0, 8, 65533);
 	r.in_order = true;
 	for (uint32_t i = 0; i < 50; i++) {
-		ck_assert(vring_add(&r, b, 3, i));
-		ck_assert(vring_add(&r, b, 3, i + 1000));
-		ck_assert(!vring_add(&r, b, 3, 0));
-		ck_assert(!vring_pop(&r, &token, &len));
-		vring_publish(&r);
+		ck_assert(guest_ring_add(&r, b, 3, i));
+		ck_assert(guest_ring_add(&r, b, 3, i + 1000));
+		ck_assert(!guest_ring_add(&r, b, 3, 0));
+		ck_assert(!guest_ring_pop(&r, &token, &len));
+		guest_ring_publish(&r);
 		device_uses(&r, i);
 		device_uses(&r, i + 1);
-		ck_assert(vring_pop(&r, &token, &len));
+		ck_assert(guest_ring_pop(&r, &token, &len));
 		ck_assert_uint_eq(token, i);
 		ck_assert_uint_eq(len, i);
-		ck_assert(vring_pop(&r, &token, &len));
+		ck_assert(guest_ring_pop(&r, &token, &len));
 		ck_assert_uint_eq(token, i + 1000);
-		ck_assert_uint_eq(vring_in_flight(&r), 0);
+		ck_assert_uint_eq(guest_ring_in_flight(&r), 0);
 	}
 	ck_assert_uint_eq(r.n_kicks, 50);
-	vring_deinit(&r);
+	guest_ring_deinit(&r);
 	guest_deinit(&g);
 }
 END_TEST
 
 START_TEST(vring_kicks_only_when_the_event_is_passed)
 {
-	struct vring_buf b = { 0x8000, 1, false };
+	struct guest_ring_buf b = { 0x8000, 1, false };
 	struct guest g;
-	struct vring r;
+	struct guest_ring r;
 
 	guest_init(&g);
 	guest_add_region(&g, 0, 0x10000, 0);
-	vring_init(&r, &g, 0, 8, 0);
+	guest_ring_init(&r, &g, 0, 8, 0);
 	r.event_idx = true;
 	r.used->ring[8].id = le32_of(2);	/* avail_event */
 	for (unsigned i = 0; i < 5; i++) {
-		ck_assert(vring_add(&r, &b, 1, 0));
-		vring_publish(&r);
+		ck_assert(guest_ring_add(&r, &b, 1, 0));
+		guest_ring_publish(&r);
 		ck_assert_uint_eq(r.n_kicks, i >= 2 ? 1 : 0);
 	}
-	vring_deinit(&r);
+	guest_ring_deinit(&r);
 	guest_deinit(&g);
 }
 END_TEST
 
 START_TEST(frontend_takes_only_a_proper_reply)
 {
-	struct frontend f = { .reply_ms = 1000 };
+	struct vmm f = { .reply_ms = 1000 };
 	struct __attribute__((packed)) { struct vhost_user_hdr h; uint64_t u; } reply = {
 		{ VHOST_USER_GET_FEATURES, 5, 8 }, 42,
 	};
@@ -131,16 +131,16 @@ START_TEST(frontend_takes_only_a_proper_reply)
 	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
 	f.sock = pair[0];
 	ck_assert_int_eq(write(pair[1], &reply, 20), 20);
-	ck_assert_int_eq(frontend_get_features(&f, &features), 0);
+	ck_assert_int_eq(vmm_get_features(&f, &features), 0);
 	ck_assert_uint_eq(features, 42);
 	reply.h.flags = 1;
 	ck_assert_int_eq(write(pair[1], &reply, 20), 20);
-	ck_assert_int_eq(frontend_get_features(&f, &features), FRONTEND_ODD);
+	ck_assert_int_eq(vmm_get_features(&f, &features), VMM_ODD);
 	f.reply_ms = 10;
-	ck_assert_int_eq(frontend_get_features(&f, &features), FRONTEND_SILENT);
+	ck_assert_int_eq(vmm_get_features(&f, &features), VMM_SILENT);
 	close(pair[1]);
-	ck_assert_int_eq(frontend_get_features(&f, &features), FRONTEND_GONE);
-	frontend_close(&f);
+	ck_assert_int_eq(vmm_get_features(&f, &features), VMM_GONE);
+	vmm_close(&f);
 }
 END_TEST
 

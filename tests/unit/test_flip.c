@@ -8,7 +8,7 @@
 #include <unistd.h>
 
 #include "flip.h"
-#include "guest.h"
+#include "queue.h"
 #include "unit.h"
 #include "vsock/pkt.h"
 
@@ -77,14 +77,14 @@ struct field_case {
 
 /* Flags, in one word with next, which is far past the ring: the end, or going on there. */
 static const struct field_case field_cases[] = {
-	{ "address", offsetof(struct wire_virtq_desc, addr), GUEST_BUFS, UINT32_MAX },
+	{ "address", offsetof(struct wire_virtq_desc, addr), QUEUE_BUFS, UINT32_MAX },
 	{ "length", offsetof(struct wire_virtq_desc, len), GOOD, UINT32_MAX },
 	{ "flags", offsetof(struct wire_virtq_desc, flags),
 	  NOWHERE << 16, VIRTQ_DESC_F_NEXT | NOWHERE << 16 },
 };
 
 /* Pops the one chain, of descriptor 0, as often as @f wants. */
-static void pop_while_flipped(struct flip *f, struct guest *g)
+static void pop_while_flipped(struct flip *f, struct queue *g)
 {
 	static struct iovec iov[8];
 	struct virtq_iovs iovs = { .iov = iov, .max = 8 };
@@ -92,10 +92,10 @@ static void pop_while_flipped(struct flip *f, struct guest *g)
 	struct virtq q;
 	bool is_good;
 
-	guest_make_available(g, 0);
+	guest_ring_raw_post(&g->ring, 0);
 	virtq_init(&q);
-	q.config = guest_config(g);
-	f->read_at = gmem_ptr_gpa(g->gmem, GUEST_GPA, 1);
+	q.config = queue_config(g);
+	f->read_at = gmem_ptr_gpa(g->gmem, QUEUE_GPA, 1);
 	flip_begin(f);
 	do {
 		if (!q.mem || q.broken)		/* it is refused now and then */
@@ -110,7 +110,7 @@ static void pop_while_flipped(struct flip *f, struct guest *g)
 		ck_assert_uint_eq(chain.n_out, 1);
 		ck_assert_uint_eq(chain.out_len, GOOD);
 		ck_assert_uint_eq(chain.iov->iov_len, GOOD);
-		ck_assert_uint_eq(guest_offset(g, chain.iov), GUEST_BUFS);
+		ck_assert_uint_eq(queue_offset(g, chain.iov), QUEUE_BUFS);
 		virtq_unpop(&q, 1);
 	} while (flip_goes_on(f, is_good));
 	flip_end(f);
@@ -121,13 +121,13 @@ START_TEST(descriptor)
 {
 	const struct field_case *c = &field_cases[_i];
 	struct flip f = { .way = way, .good = c->good, .bad = c->bad };
-	struct guest g;
+	struct queue g;
 
-	guest_init(&g, 8, 0);
-	guest_set_desc(&g, 0, GUEST_BUFS, GOOD, 0, NOWHERE);
-	f.field = (void *)((uint8_t *)g.desc + c->at);
+	queue_init(&g, 8, 0);
+	queue_set_desc(&g, 0, QUEUE_BUFS, GOOD, 0, NOWHERE);
+	f.field = (void *)((uint8_t *)g.ring.desc + c->at);
 	pop_while_flipped(&f, &g);
-	guest_deinit(&g);
+	queue_deinit(&g);
 }
 END_TEST
 
@@ -135,13 +135,13 @@ END_TEST
 START_TEST(head)
 {
 	struct flip f = { .way = way, .good = 0, .bad = 0xfffe };
-	struct guest g;
+	struct queue g;
 
-	guest_init(&g, 8, 0);
-	guest_set_desc(&g, 0, GUEST_BUFS, GOOD, 0, 0);
-	f.field = (void *)g.avail->ring;
+	queue_init(&g, 8, 0);
+	queue_set_desc(&g, 0, QUEUE_BUFS, GOOD, 0, 0);
+	f.field = (void *)g.ring.avail->ring;
 	pop_while_flipped(&f, &g);
-	guest_deinit(&g);
+	queue_deinit(&g);
 }
 END_TEST
 
@@ -149,13 +149,13 @@ END_TEST
 START_TEST(available_index)
 {
 	struct flip f = { .way = way, .good = 1 << 16, .bad = 5000u << 16 };
-	struct guest g;
+	struct queue g;
 
-	guest_init(&g, 8, 0);
-	guest_set_desc(&g, 0, GUEST_BUFS, GOOD, 0, 0);
-	f.field = (void *)g.avail;		/* flags, index */
+	queue_init(&g, 8, 0);
+	queue_set_desc(&g, 0, QUEUE_BUFS, GOOD, 0, 0);
+	f.field = (void *)g.ring.avail;		/* flags, index */
 	pop_while_flipped(&f, &g);
-	guest_deinit(&g);
+	queue_deinit(&g);
 }
 END_TEST
 

@@ -5,35 +5,48 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
-#include "frontend.h"
+#include "support/vmm.h"
 #include "unit.h"
 #include "util/fd.h"
 #include "vhost/request.h"
 
-enum { RINGS = 3, HDR = sizeof(struct vhost_user_hdr) };
+enum { RINGS = 3, HDR = sizeof(struct vhost_user_hdr), FDS_MAX = 40 };
 
-static struct frontend f;
+static struct vmm f;
+static int other;			/* the end that is tested */
 static struct msg_reader reader;
 static int fds_before;
 
 static void setup(void)
 {
 	fds_before = unit_count_fds();
-	frontend_init(&f);
+	other = vmm_pair(&f);
 	msg_reader_init(&reader);
 }
 
 static void teardown(void)
 {
 	msg_reader_deinit(&reader);
-	frontend_deinit(&f);
+	vmm_close(&f);
+	fd_close(&other);
 	ck_assert_int_eq(unit_count_fds(), fds_before);
+}
+
+/* Any bytes, with @n_fds descriptors (all of them standard error). */
+static void send_bytes(const void *bytes, size_t len, unsigned n_fds)
+{
+	int fds[FDS_MAX];
+
+	for (unsigned i = 0; i < n_fds; i++)
+		fds[i] = STDERR_FILENO;
+	ck_assert(vmm_send_bytes(&f, bytes, len, fds, n_fds));
 }
 
 static int read_msg(void)
 {
-	return msg_read(&reader, f.other);
+	return msg_read(&reader, other);
 }
 
 struct wire {
@@ -66,12 +79,12 @@ START_TEST(any_cut)
 	unsigned n_fds = 0;
 
 	if (cut) {
-		frontend_send_bytes(&f, &w, cut, 1);
+		send_bytes(&w, cut, 1);
 		ck_assert_int_eq(read_msg(), VU_MSG_E_AGAIN);
 		ck_assert_int_eq(read_msg(), VU_MSG_E_AGAIN);
 		n_fds++;
 	}
-	frontend_send_bytes(&f, (uint8_t *)&w + cut, total - cut, 1);
+	send_bytes((uint8_t *)&w + cut, total - cut, 1);
 	expect(&w, n_fds + 1);
 	msg_reader_next(&reader);
 	ck_assert_int_eq(read_msg(), VU_MSG_E_AGAIN);
@@ -84,7 +97,7 @@ START_TEST(byte_by_byte)
 
 	for (size_t i = 0; i < HDR + 8; i++) {
 		ck_assert_int_eq(read_msg(), VU_MSG_E_AGAIN);
-		frontend_send_bytes(&f, (uint8_t *)&w + i, 1, 0);
+		send_bytes((uint8_t *)&w + i, 1, 0);
 	}
 	expect(&w, 0);
 }
@@ -99,7 +112,7 @@ START_TEST(several_at_once)
 	};
 
 	for (int i = 0; i < COUNT(w); i++)
-		frontend_send_bytes(&f, &w[i], HDR + w[i].hdr.size, i == 1 ? 2 : 0);
+		send_bytes(&w[i], HDR + w[i].hdr.size, i == 1 ? 2 : 0);
 	for (int i = 0; i < COUNT(w); i++) {
 		expect(&w[i], i == 1 ? 2 : 0);
 		msg_reader_next(&reader);
@@ -113,7 +126,7 @@ START_TEST(taken_fd_is_the_takers)
 	struct wire w = make(VHOST_USER_SET_VRING_KICK, 8);
 	int fd, before;
 
-	frontend_send_bytes(&f, &w, HDR + 8, 2);
+	send_bytes(&w, HDR + 8, 2);
 	expect(&w, 2);
 	before = unit_count_fds();
 	fd = msg_take_fd(&reader.msg, 0);
@@ -133,7 +146,7 @@ START_TEST(many_fds)
 	struct wire w = make(VHOST_USER_SET_VRING_KICK, 8);
 	unsigned n = (unsigned)_i;
 
-	frontend_send_bytes(&f, &w, HDR + 8, n);
+	send_bytes(&w, HDR + 8, n);
 	ck_assert_int_eq(read_msg(), 0);
 	ck_assert_uint_ge(reader.msg.n_fds, n);
 	if (n <= 32)
@@ -152,7 +165,7 @@ START_TEST(lost_fds)
 
 	ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &limit), 0);
 	limit.rlim_cur = 3;			/* all of them in use */
-	frontend_send_bytes(&f, &w, HDR + 40, 1);
+	send_bytes(&w, HDR + 40, 1);
 	ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
 	ck_assert_int_eq(read_msg(), 0);
 	ck_assert_uint_gt(reader.msg.n_fds, VU_MSG_FDS_MAX);
@@ -168,8 +181,8 @@ START_TEST(credentials)
 	struct wire w = make(VHOST_USER_SET_VRING_KICK, 8);
 	int on = 1;
 
-	ck_assert_int_eq(setsockopt(f.other, SOL_SOCKET, SO_PASSCRED, &on, sizeof on), 0);
-	frontend_send_bytes(&f, &w, HDR + 8, 1);
+	ck_assert_int_eq(setsockopt(other, SOL_SOCKET, SO_PASSCRED, &on, sizeof on), 0);
+	send_bytes(&w, HDR + 8, 1);
 	expect(&w, 1);
 }
 END_TEST
@@ -198,7 +211,7 @@ START_TEST(headers)
 	const struct hdr_case *c = &hdr_cases[_i];
 	struct vhost_user_hdr hdr = { VHOST_USER_GET_FEATURES, c->flags, c->size };
 
-	frontend_send_bytes(&f, &hdr, sizeof hdr, 1);
+	send_bytes(&hdr, sizeof hdr, 1);
 	ck_assert_msg(read_msg() == c->result, "%s", c->name);
 }
 END_TEST
@@ -211,12 +224,12 @@ START_TEST(oversized_payload)
 	static const uint8_t rest[LEN];
 	struct wire next = make(VHOST_USER_SET_FEATURES, 8);
 
-	frontend_send_bytes(&f, &hdr, sizeof hdr, 1);
-	frontend_send_bytes(&f, rest, 5000, 1);
+	send_bytes(&hdr, sizeof hdr, 1);
+	send_bytes(rest, 5000, 1);
 	ck_assert_int_eq(read_msg(), VU_MSG_E_MORE);
 	ck_assert_int_eq(read_msg(), VU_MSG_E_AGAIN);
-	frontend_send_bytes(&f, rest, LEN - 5000, 1);
-	frontend_send_bytes(&f, &next, HDR + 8, 0);
+	send_bytes(rest, LEN - 5000, 1);
+	send_bytes(&next, HDR + 8, 0);
 	ck_assert_int_eq(read_msg(), VU_MSG_E_MORE);	/* a bounded piece at a time */
 	ck_assert_int_eq(read_msg(), 0);
 	ck_assert_int_eq(request_check(&reader.msg, RINGS), REQUEST_E_SIZE);
@@ -231,28 +244,29 @@ START_TEST(ends)
 	struct wire w = make(VHOST_USER_SET_FEATURES, 8);
 
 	if (_i)
-		frontend_send_bytes(&f, &w, (size_t)_i, 1);
-	fd_close(&f.sock);
+		send_bytes(&w, (size_t)_i, 1);
+	vmm_close(&f);
 	ck_assert_int_eq(read_msg(), VU_MSG_E_EOF);
 }
 END_TEST
 
 START_TEST(reply)
 {
-	struct frontend_answer a;
-	uint64_t v = 4711;
+	struct vmm_msg a;
+	uint64_t v = 4711, got;
 
-	ck_assert_int_eq(msg_send_reply(f.other, VHOST_USER_GET_FEATURES, &v, sizeof v), 0);
-	ck_assert(frontend_take(&f, &a));
+	ck_assert_int_eq(msg_send_reply(other, VHOST_USER_GET_FEATURES, &v, sizeof v), 0);
+	ck_assert(vmm_recv(&f, &a) == 0);
 	ck_assert_uint_eq(a.hdr.request, VHOST_USER_GET_FEATURES);
 	ck_assert_uint_eq(a.hdr.flags, 5);
 	ck_assert_uint_eq(a.hdr.size, 8);
-	ck_assert_uint_eq(a.payload.u64, 4711);
-	ck_assert_int_eq(msg_send_reply(f.other, VHOST_USER_GET_FEATURES, NULL, 0), 0);
-	ck_assert(frontend_take(&f, &a));
+	memcpy(&got, a.body, sizeof got);
+	ck_assert_uint_eq(got, v);
+	ck_assert_int_eq(msg_send_reply(other, VHOST_USER_GET_FEATURES, NULL, 0), 0);
+	ck_assert(vmm_recv(&f, &a) == 0);
 	ck_assert_uint_eq(a.hdr.size, 0);
-	fd_close(&f.sock);
-	ck_assert_int_eq(msg_send_reply(f.other, VHOST_USER_GET_FEATURES, &v, sizeof v), -EPIPE);
+	vmm_close(&f);
+	ck_assert_int_eq(msg_send_reply(other, VHOST_USER_GET_FEATURES, &v, sizeof v), -EPIPE);
 }
 END_TEST
 
@@ -266,7 +280,7 @@ int main(void)
 	tcase_add_test(tc, byte_by_byte);
 	tcase_add_test(tc, several_at_once);
 	tcase_add_test(tc, taken_fd_is_the_takers);
-	tcase_add_loop_test(tc, many_fds, 0, FRONTEND_FDS_MAX + 1);
+	tcase_add_loop_test(tc, many_fds, 0, FDS_MAX + 1);
 	tcase_add_test(tc, lost_fds);
 	tcase_add_test(tc, credentials);
 	tcase_add_loop_test(tc, headers, 0, COUNT(hdr_cases));

@@ -7,8 +7,8 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-#include "frontend.h"
-#include "guest.h"
+#include "queue.h"
+#include "support/vmm.h"
 #include "unit.h"
 #include "util/fd.h"
 #include "util/log.h"
@@ -20,10 +20,10 @@
 	(offsetof(struct vhost_user_mem_table, regions) + (n) * sizeof(struct vhost_user_mem_region))
 #define ACKS BIT(VHOST_USER_PROTOCOL_F_REPLY_ACK)
 
-enum { NUM = 8, ACK = VHOST_USER_F_NEED_REPLY, MEMORY_MAX = GUEST_SIZE };
+enum { NUM = 8, ACK = VHOST_USER_F_NEED_REPLY, MEMORY_MAX = QUEUE_SIZE };
 
-static struct frontend f;
-static struct guest g;
+static struct vmm f;
+static struct queue g;
 static struct session *s;
 static int fds_before, n_resets, n_stops, n_changes, last_kick_fd;
 
@@ -75,22 +75,21 @@ static void setup(void)
 	log_level = LEVEL_ERR;
 	fds_before = unit_count_fds();
 	n_resets = n_stops = n_changes = 0;
-	frontend_init(&f);
-	guest_init(&g, NUM, 0);
-	ck_assert_int_eq(session_new(&s, &config, fd_take(&f.other)), 0);
+	queue_init(&g, NUM, 0);
+	ck_assert_int_eq(session_new(&s, &config, vmm_pair(&f)), 0);
 }
 
 static void teardown(void)
 {
 	session_free(s);
-	guest_deinit(&g);
-	frontend_deinit(&f);
+	queue_deinit(&g);
+	vmm_close(&f);
 	ck_assert_int_eq(unit_count_fds(), fds_before);
 }
 
 static void say(uint32_t request, uint32_t flags, const void *payload, size_t len, int fd)
 {
-	frontend_send(&f, request, flags, payload, len, &fd, fd >= 0);
+	ck_assert(vmm_send(&f, request, flags, payload, len, &fd, fd >= 0));
 	ck_assert_int_eq(session_input(s), SESSION_E_AGAIN);
 }
 
@@ -106,16 +105,16 @@ static void say_state(uint32_t request, uint32_t index, uint32_t num)
 
 static void expect_silence(void)
 {
-	struct frontend_answer a;
+	struct vmm_msg a;
 
-	ck_assert(!frontend_take(&f, &a));
+	ck_assert(vmm_recv(&f, &a) == VMM_SILENT);
 }
 
-static struct frontend_answer expect_answer(uint32_t request, size_t len)
+static struct vmm_msg expect_answer(uint32_t request, size_t len)
 {
-	struct frontend_answer a;
+	struct vmm_msg a;
 
-	ck_assert(frontend_take(&f, &a));
+	ck_assert(vmm_recv(&f, &a) == 0);
 	ck_assert_uint_eq(a.hdr.request, request);
 	ck_assert_uint_eq(a.hdr.flags, VHOST_USER_VERSION | VHOST_USER_F_REPLY);
 	ck_assert_uint_eq(a.hdr.size, len);
@@ -123,19 +122,28 @@ static struct frontend_answer expect_answer(uint32_t request, size_t len)
 	return a;
 }
 
+static uint64_t expect_u64(uint32_t request)
+{
+	struct vmm_msg a = expect_answer(request, sizeof(uint64_t));
+	uint64_t v;
+
+	memcpy(&v, a.body, sizeof v);
+	return v;
+}
+
 static uint64_t ask_u64(uint32_t request)
 {
 	say(request, 0, NULL, 0, -1);
-	return expect_answer(request, 8).payload.u64;
+	return expect_u64(request);
 }
 
 static void say_memory(uint64_t size)
 {
 	struct vhost_user_mem_table m = {
-		.num_regions = 1, .regions = { { GUEST_GPA, size, GUEST_UADDR, 0 } },
+		.num_regions = 1, .regions = { { QUEUE_GPA, size, QUEUE_UADDR, 0 } },
 	};
 
-	say(VHOST_USER_SET_MEM_TABLE, 0, &m, REGIONS(1), g.memfd);
+	say(VHOST_USER_SET_MEM_TABLE, 0, &m, REGIONS(1), g.mem.regions[0].fd);
 }
 
 static void say_kick(uint32_t ring, bool with_fd)
@@ -149,7 +157,7 @@ static void say_kick(uint32_t ring, bool with_fd)
 
 static void say_addr(uint32_t ring)
 {
-	struct virtq_config c = guest_config(&g);
+	struct virtq_config c = queue_config(&g);
 
 	say(VHOST_USER_SET_VRING_ADDR, 0, &(struct vhost_user_vring_addr){
 		.index = ring, .desc = c.desc_uaddr, .avail = c.avail_uaddr,
@@ -160,7 +168,7 @@ static void say_addr(uint32_t ring)
 static void start(uint32_t ring, uint64_t features)
 {
 	say_u64(VHOST_USER_SET_FEATURES, features);
-	say_memory(GUEST_SIZE);
+	say_memory(QUEUE_SIZE);
 	say_state(VHOST_USER_SET_VRING_NUM, ring, NUM);
 	say_state(VHOST_USER_SET_VRING_BASE, ring, 0);
 	say_addr(ring);
@@ -171,12 +179,14 @@ static void start(uint32_t ring, uint64_t features)
 
 static uint32_t stop(uint32_t ring)
 {
-	struct frontend_answer a;
+	struct vhost_user_vring_state state;
+	struct vmm_msg a;
 
 	say_state(VHOST_USER_GET_VRING_BASE, ring, 0);
-	a = expect_answer(VHOST_USER_GET_VRING_BASE, 8);
-	ck_assert_uint_eq(a.payload.state.index, ring);
-	return a.payload.state.num;
+	a = expect_answer(VHOST_USER_GET_VRING_BASE, sizeof state);
+	memcpy(&state, a.body, sizeof state);
+	ck_assert_uint_eq(state.index, ring);
+	return state.num;
 }
 
 START_TEST(negotiation)
@@ -222,7 +232,7 @@ static const struct ack_case ack_cases[] = {
 	{ "enable 2", VHOST_USER_SET_VRING_ENABLE, { BIT(33) }, 8, false, false },
 	{ "dirty log", VHOST_USER_SET_VRING_ADDR, { BIT(32) }, 40, false, false },
 	{ "no memory", VHOST_USER_SET_MEM_TABLE, { 0 }, 8, false, true },
-	{ "memory beyond the file", VHOST_USER_SET_MEM_TABLE, { 1, 0, GUEST_SIZE + 1, 0, 0 }, 40,
+	{ "memory beyond the file", VHOST_USER_SET_MEM_TABLE, { 1, 0, QUEUE_SIZE + 1, 0, 0 }, 40,
 	  true, false },
 	{ "memory without descriptor", VHOST_USER_SET_MEM_TABLE, { 1, 0, 4096, 0, 0 }, 40, false,
 	  false },
@@ -250,7 +260,7 @@ START_TEST(eventfds_are_kept_as_they_are)
 
 	say_u64(VHOST_USER_SET_PROTOCOL_FEATURES, ACKS);
 	say(event_fds[_i / 2], ACK, &ring, sizeof ring, fd);
-	ck_assert_uint_eq(expect_answer(event_fds[_i / 2], 8).payload.u64, 0);
+	ck_assert_uint_eq(expect_u64(event_fds[_i / 2]), 0);
 	ck_assert_int_eq(fcntl(fd, F_GETFL) & O_NONBLOCK, flags ? O_NONBLOCK : 0);
 	ck_assert_int_eq(read(fd, &count, sizeof count), sizeof count);
 	ck_assert_uint_eq(count, 7);
@@ -264,8 +274,8 @@ START_TEST(acknowledged)
 	const struct ack_case *c = &ack_cases[_i];
 
 	say_u64(VHOST_USER_SET_PROTOCOL_FEATURES, ACKS);
-	say(c->request, ACK, c->words, c->len, c->with_fd ? g.memfd : -1);
-	ck_assert_msg(expect_answer(c->request, 8).payload.u64 == !c->good, "%s", c->name);
+	say(c->request, ACK, c->words, c->len, c->with_fd ? g.mem.regions[0].fd : -1);
+	ck_assert_msg(expect_u64(c->request) == !c->good, "%s", c->name);
 	ck_assert_uint_eq(ask_u64(VHOST_USER_GET_QUEUE_NUM), 3);
 }
 END_TEST
@@ -275,9 +285,9 @@ START_TEST(not_acknowledged)
 {
 	const struct ack_case *c = &ack_cases[_i];
 	bool is_unknown = c->request == 99 || c->request == VHOST_USER_SET_STATUS;
-	int fd = g.memfd;
+	int fd = g.mem.regions[0].fd;
 
-	frontend_send(&f, c->request, ACK, c->words, c->len, &fd, c->with_fd);
+	ck_assert(vmm_send(&f, c->request, ACK, c->words, c->len, &fd, c->with_fd));
 	ck_assert_msg(session_input(s) ==
 		      (c->good || is_unknown ? SESSION_E_AGAIN : SESSION_E_END), "%s", c->name);
 	expect_silence();
@@ -313,12 +323,12 @@ START_TEST(config_space)
 {
 	const struct config_case *c = &config_cases[_i];
 	struct vhost_user_config ask = { .offset = c->offset, .size = c->size };
-	struct frontend_answer a;
-	const uint8_t *data = a.payload.bytes + sizeof ask;
+	struct vmm_msg a;
+	const uint8_t *data = a.body + sizeof ask;
 
 	say(VHOST_USER_GET_CONFIG, 0, &ask, sizeof ask, -1);
 	a = expect_answer(VHOST_USER_GET_CONFIG, sizeof ask + c->size);
-	ck_assert_mem_eq(a.payload.bytes, &ask, sizeof ask);
+	ck_assert_mem_eq(a.body, &ask, sizeof ask);
 	for (uint64_t i = 0; i < c->size; i++)
 		ck_assert_uint_eq(data[i], c->offset + i < 8 ? c->offset + i + 1 : 0);
 }
@@ -352,18 +362,18 @@ struct place_case {
 
 static const struct place_case place_cases[] = {
 	{ "right", 0, 0, 0, true },
-	{ "descriptors before the memory", -(GUEST_UADDR + 4096), 0, 0, false },
-	{ "available ring after the memory", 0, GUEST_SIZE, 0, false },
-	{ "used ring not all within", 0, 0, GUEST_SIZE, false },
+	{ "descriptors before the memory", -(QUEUE_UADDR + 4096), 0, 0, false },
+	{ "available ring after the memory", 0, QUEUE_SIZE, 0, false },
+	{ "used ring not all within", 0, 0, QUEUE_SIZE, false },
 	{ "not aligned", 4, 0, 0, false },
-	{ "wraps around", 0, UINT64_MAX - GUEST_UADDR, 0, false },
+	{ "wraps around", 0, UINT64_MAX - QUEUE_UADDR, 0, false },
 };
 
 /* Where the memory is known, a ring outside of it is refused; else it may come yet. */
 START_TEST(ring_places)
 {
 	const struct place_case *c = &place_cases[_i / 2];
-	struct virtq_config config = guest_config(&g);
+	struct virtq_config config = queue_config(&g);
 	struct vhost_user_vring_addr addr = {
 		.index = 1, .desc = config.desc_uaddr + c->desc,
 		.avail = config.avail_uaddr + c->avail, .used = config.used_uaddr + c->used,
@@ -373,9 +383,9 @@ START_TEST(ring_places)
 	say_u64(VHOST_USER_SET_PROTOCOL_FEATURES, ACKS);
 	say_state(VHOST_USER_SET_VRING_NUM, 1, NUM);
 	if (has_memory)
-		say_memory(GUEST_SIZE);
+		say_memory(QUEUE_SIZE);
 	say(VHOST_USER_SET_VRING_ADDR, ACK, &addr, sizeof addr, -1);
-	ck_assert_msg(expect_answer(VHOST_USER_SET_VRING_ADDR, 8).payload.u64 ==
+	ck_assert_msg(expect_u64(VHOST_USER_SET_VRING_ADDR) ==
 		      (has_memory && !c->good), "%s", c->name);
 }
 END_TEST
@@ -383,9 +393,9 @@ END_TEST
 /* A size that would take a running ring out of its memory. */
 START_TEST(ring_grows_out_of_memory)
 {
-	struct virtq_config config = guest_config(&g);
+	struct virtq_config config = queue_config(&g);
 	struct vhost_user_vring_addr addr = {
-		.index = 1, .desc = GUEST_UADDR + GUEST_SIZE - NUM * 16,
+		.index = 1, .desc = QUEUE_UADDR + QUEUE_SIZE - NUM * 16,
 		.avail = config.avail_uaddr, .used = config.used_uaddr,
 	};
 
@@ -394,7 +404,7 @@ START_TEST(ring_grows_out_of_memory)
 	say(VHOST_USER_SET_VRING_ADDR, 0, &addr, sizeof addr, -1);
 	ck_assert_ptr_nonnull(session_running(s, 1));
 	say(VHOST_USER_SET_VRING_NUM, ACK, &(struct vhost_user_vring_state){ 1, 2 * NUM }, 8, -1);
-	ck_assert_uint_eq(expect_answer(VHOST_USER_SET_VRING_NUM, 8).payload.u64, 1);
+	ck_assert_uint_eq(expect_u64(VHOST_USER_SET_VRING_NUM), 1);
 	ck_assert_ptr_nonnull(session_running(s, 1));
 }
 END_TEST
@@ -409,7 +419,7 @@ START_TEST(any_order)
 	ck_assert_ptr_null(session_running(s, 1));
 	say_state(VHOST_USER_SET_VRING_NUM, 1, NUM);
 	ck_assert_ptr_null(session_running(s, 1));
-	say_memory(GUEST_SIZE);
+	say_memory(QUEUE_SIZE);
 	ck_assert_ptr_nonnull(session_running(s, 1));
 	say_memory(4096);
 	ck_assert_ptr_nonnull(session_running(s, 1));
@@ -426,8 +436,8 @@ static void take_one(void)
 	struct virtq *q = session_running(s, 1);
 	struct virtq_chain chain;
 
-	guest_set_desc(&g, 0, GUEST_BUFS, 8, 0, 0);
-	guest_make_available(&g, 0);
+	queue_set_desc(&g, 0, QUEUE_BUFS, 8, 0, 0);
+	guest_ring_raw_post(&g.ring, 0);
 	ck_assert_int_eq(virtq_pop(q, &iovs, &chain), 0);
 	virtq_push(q, &chain, 0);
 	virtq_publish(q);
@@ -483,7 +493,7 @@ END_TEST
 
 START_TEST(adopted_from_another_backend)
 {
-	guest_set_avail_idx(&g, 5);
+	guest_ring_raw_avail_idx(&g.ring, 5);
 	start(1, PROTOCOL);
 	ck_assert(!session_vring(s, 1)->adopted);
 	ck_assert_uint_eq(stop(1), 0);
@@ -571,13 +581,13 @@ START_TEST(refused_table_leaves_the_old_one)
 	struct vhost_user_mem_table m = {
 		.num_regions = 2, .regions = { { 0, 4096, 0, 0 }, { 0, 4096, 0, 0 } },
 	};
-	int fds[] = { g.memfd, g.memfd };
+	int fds[] = { g.mem.regions[0].fd, g.mem.regions[0].fd };
 
 	say_u64(VHOST_USER_SET_PROTOCOL_FEATURES, ACKS);
 	start(1, PROTOCOL);
-	frontend_send(&f, VHOST_USER_SET_MEM_TABLE, ACK, &m, REGIONS(2), fds, 2);
+	ck_assert(vmm_send(&f, VHOST_USER_SET_MEM_TABLE, ACK, &m, REGIONS(2), fds, 2));
 	ck_assert_int_eq(session_input(s), SESSION_E_AGAIN);
-	ck_assert_uint_eq(expect_answer(VHOST_USER_SET_MEM_TABLE, 8).payload.u64, 1);
+	ck_assert_uint_eq(expect_u64(VHOST_USER_SET_MEM_TABLE), 1);
 	ck_assert_ptr_nonnull(session_running(s, 1));
 }
 END_TEST
@@ -585,12 +595,12 @@ END_TEST
 /* One front-end's memory is not to take the address space of another's. */
 START_TEST(memory_has_a_limit)
 {
-	struct vhost_user_single_region slot = { .region = { GUEST_GPA + MEMORY_MAX, 1, 0, 0 } };
+	struct vhost_user_single_region slot = { .region = { QUEUE_GPA + MEMORY_MAX, 1, 0, 0 } };
 
 	say_u64(VHOST_USER_SET_PROTOCOL_FEATURES, ACKS);
 	start(1, PROTOCOL);			/* all that may be */
-	say(VHOST_USER_ADD_MEM_REG, ACK, &slot, sizeof slot, g.memfd);
-	ck_assert_uint_eq(expect_answer(VHOST_USER_ADD_MEM_REG, 8).payload.u64, 1);
+	say(VHOST_USER_ADD_MEM_REG, ACK, &slot, sizeof slot, g.mem.regions[0].fd);
+	ck_assert_uint_eq(expect_u64(VHOST_USER_ADD_MEM_REG), 1);
 	ck_assert_ptr_nonnull(session_running(s, 1));
 	say_memory(MEMORY_MAX);			/* beside the old one, for a moment */
 	expect_silence();
@@ -609,7 +619,7 @@ START_TEST(says_more_than_is_heard)
 	for (int i = 0; i < N; i++)
 		owner[i] = (struct vhost_user_hdr){ .request = VHOST_USER_SET_OWNER,
 						    .flags = VHOST_USER_VERSION };
-	frontend_send_bytes(&f, owner, sizeof owner, 0);
+	ck_assert(vmm_send_bytes(&f, owner, sizeof owner, NULL, 0));
 	for (; session_input(s) == 0; turns++) {
 		ck_assert_int_le(n_resets - before, PER_TURN);
 		before = n_resets;
@@ -632,7 +642,7 @@ START_TEST(says_something_long)
 	for (int i = 0; i < SHORT; i++)
 		m.owner[i] = (struct vhost_user_hdr){ .request = VHOST_USER_SET_OWNER,
 						      .flags = VHOST_USER_VERSION };
-	frontend_send_bytes(&f, &m, sizeof m, 0);
+	ck_assert(vmm_send_bytes(&f, &m, sizeof m, NULL, 0));
 	ck_assert_int_eq(session_input(s), 0);
 	ck_assert_int_eq(session_input(s), SESSION_E_AGAIN);
 	ck_assert_uint_eq(ask_u64(VHOST_USER_GET_QUEUE_NUM), 3);
@@ -643,12 +653,13 @@ END_TEST
 START_TEST(leaves)
 {
 	static const uint8_t garbage[16] = { 1, 2, 3, 4, 5, 6, 7, 8 };
+	const int fd = STDERR_FILENO;
 
 	start(1, PROTOCOL);
 	if (_i)
-		frontend_send_bytes(&f, garbage, _i == 1 ? 3 : 16, 1);
+		ck_assert(vmm_send_bytes(&f, garbage, _i == 1 ? 3 : 16, &fd, 1));
 	if (_i < 2)
-		fd_close(&f.sock);
+		vmm_close(&f);
 	ck_assert_int_eq(session_input(s), SESSION_E_END);
 }
 END_TEST

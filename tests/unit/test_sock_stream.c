@@ -1,125 +1,404 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The end of a socket that somebody may have passed descriptors through: who closes it. */
+/* A socket as a stream: how its reads, writes and events are told to the core. */
 #include "backend/sock_stream.h"
 
-#include <poll.h>
-#include <string.h>
+#include <sys/epoll.h>
 #include <sys/socket.h>
-#include <time.h>
+#include <unistd.h>
 
-#include "slow_close.h"
 #include "unit.h"
-#include "util/closer.h"
+#include "util/error.h"
 #include "util/fd.h"
 
+struct mux {					/* the core: it is told, and counts */
+	unsigned n_ready;
+};
+
+static struct mux mux;
 static struct loop *loop;
-static struct sock_stream stream;
-static int theirs;
+static struct sock_stream s;
+static int peer, fds_before;
+static unsigned n_early, n_accepted, n_closed, early_events;
+static bool peer_is_closed;			/* what the kind says, if it is asked */
 
-static int64_t now_ms(void)
+void mux_stream_ready(struct mux *m, struct stream *stream, uint64_t now_ms)
 {
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+	ck_assert_ptr_eq(m, &mux);
+	ck_assert_ptr_eq(stream, &s.base);
+	ck_assert_uint_eq(now_ms, loop_now_ms(loop));
+	m->n_ready++;
 }
 
-static bool is_closed(struct sock_stream *s, uint32_t events)
+static void on_early(struct sock_stream *stream, uint32_t events)
 {
-	(void)s, (void)events;
-	return false;
+	ck_assert_ptr_eq(stream, &s);
+	early_events |= events;
+	n_early++;
+}
+
+static void on_accepted(struct sock_stream *stream, const struct vsock_addr *guest)
+{
+	ck_assert_ptr_eq(stream, &s);
+	ck_assert_uint_eq(guest->port, 1024);
+	n_accepted++;
+}
+
+static bool is_closed(struct sock_stream *stream, uint32_t events)
+{
+	ck_assert_ptr_eq(stream, &s);
+	return peer_is_closed || events & EPOLLHUP;
+}
+
+static void on_close(struct sock_stream *stream)
+{
+	n_closed++;
+	sock_stream_deinit(stream);
+}
+
+static const struct sock_kind kind = {
+	.short_read_empties = true, .early_event = on_early, .accepted = on_accepted,
+	.is_closed = is_closed, .close = on_close,
+};
+
+static const struct sock_kind cautious = {
+	.early_event = on_early, .accepted = on_accepted, .is_closed = is_closed,
+	.close = on_close,
+};
+
+static void begin(const struct sock_kind *of, bool connecting)
+{
+	int socks[2];
+
+	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, socks), 0);
+	peer = socks[1];
+	sock_stream_init(&s, of, loop, &mux, socks[0]);
+	ck_assert_int_eq(sock_stream_register(&s, connecting), 0);
 }
 
 static void setup(void)
 {
-	static const struct sock_kind kind = { .is_closed = is_closed };
-	int fds[2];
-
-	ck_assert_int_eq(closer_init(), 0);
+	fds_before = unit_count_fds();
+	mux = (struct mux){ 0 };
+	n_early = n_accepted = n_closed = early_events = 0;
+	peer_is_closed = false;
 	ck_assert_int_eq(loop_new(&loop), 0);
-	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fds), 0);
-	theirs = fds[1];
-	sock_stream_init(&stream, &kind, loop, NULL, fds[0]);
-	stream.may_have_rights = true;
-	ck_assert_int_eq(sock_stream_register(&stream, false), 0);
 }
 
+/* It is closed by its table, once, and nothing stays. */
 static void teardown(void)
 {
-	fd_close(&theirs);
+	s.base.ops->close(&s.base, true);
+	ck_assert_uint_eq(n_closed, 1);
+	fd_close(&peer);
 	loop_free(loop);
+	ck_assert_int_eq(unit_count_fds(), fds_before);
 }
 
-static void pass(int fd)
+static void live(const struct sock_kind *of)
 {
-	union {
-		struct cmsghdr align;
-		char bytes[CMSG_SPACE(sizeof(int))];
-	} control;
-	char byte = 'x';
-	struct iovec iov = { &byte, 1 };
-	struct msghdr mh = {
-		.msg_iov = &iov, .msg_iovlen = 1, .msg_control = control.bytes,
-		.msg_controllen = sizeof control.bytes,
-	};
-	struct cmsghdr *c = CMSG_FIRSTHDR(&mh);
-
-	*c = (struct cmsghdr){ CMSG_LEN(sizeof fd), SOL_SOCKET, SCM_RIGHTS };
-	memcpy(CMSG_DATA(c), &fd, sizeof fd);
-	ck_assert_int_eq(sendmsg(theirs, &mh, MSG_NOSIGNAL), 1);
+	begin(of, false);
+	sock_stream_go_live(&s, true);
+	ck_assert_uint_eq(s.base.ready, STREAM_IN | STREAM_OUT);
 }
 
-static bool is_hung_up(int wait_ms)
+/* All that has happened is told. */
+static void look(void)
 {
-	struct pollfd p = { .fd = theirs };
-
-	return poll(&p, 1, wait_ms) == 1 && p.revents & POLLHUP;
+	ck_assert_int_eq(loop_step(loop, 0), 0);
 }
 
-static void read_to_the_end(void)
+static void peer_writes(const char *text)
 {
-	char byte;
+	ck_assert_int_eq(write(peer, text, strlen(text)), (ssize_t)strlen(text));
+}
+
+static int read_up_to(char *to, size_t len, size_t *n)
+{
+	*n = 4711;
+	return s.base.ops->read(&s.base, &(struct iovec){ to, len }, 1, n);
+}
+
+/* A read with room for more than there is. */
+static void expect_text(const char *text)
+{
+	char got[100];
 	size_t n;
+
+	ck_assert_int_eq(read_up_to(got, sizeof got, &n), 0);
+	ck_assert_uint_eq(n, strlen(text));
+	ck_assert_mem_eq(got, text, n);
+}
+
+static void expect_read(int result)
+{
+	char got[100];
+	size_t n;
+
+	ck_assert_int_eq(read_up_to(got, sizeof got, &n), result);
+}
+
+static int write_some(size_t len, size_t *n)
+{
+	static char bytes[65536];
+	struct iovec v[2] = { { bytes, len / 2 }, { bytes, len - len / 2 } };
+
+	*n = 0;
+	return s.base.ops->write(&s.base, v, 2, n);
+}
+
+/* What the kernel has of the socket is full. */
+static size_t fill(void)
+{
+	size_t total = 0, n;
 	int r;
 
-	do
-		r = stream.base.ops->read(&stream.base, &(struct iovec){ &byte, 1 }, 1, &n);
-	while (r == 0);
-	ck_assert_int_eq(r, STREAM_E_EOF);
+	while ((r = write_some(65536, &n)) == 0)
+		total += n;
+	ck_assert_int_eq(r, STREAM_E_AGAIN);
+	ck_assert_uint_eq(s.base.ready & STREAM_OUT, 0);
+	return total;
 }
 
-/* A descriptor that waits in it unread is closed with it: that holds up nobody. */
-START_TEST(unread_descriptors_are_closed_elsewhere)
+static void drain(size_t len)
 {
-	int peer, slow = slow_close_new(&peer);
-	int64_t began_ms;
+	char bytes[65536];
 
-	if (slow < 0)
-		return;
-	pass(slow);
-	fd_close(&slow);
-	began_ms = now_ms();
-	sock_stream_deinit(&stream);
-	ck_assert_int_lt(now_ms() - began_ms, SLOW_CLOSE_S * 1000 - 500);
-	ck_assert_int_eq(stream.fd, -1);
-	ck_assert(is_hung_up(20000));
-	fd_close(&peer);
+	while (len) {
+		ssize_t n = read(peer, bytes, sizeof bytes < len ? sizeof bytes : len);
+
+		ck_assert_int_gt(n, 0);
+		len -= (size_t)n;
+	}
+}
+
+START_TEST(reads)
+{
+	live(&cautious);
+	expect_read(STREAM_E_AGAIN);
+	ck_assert_uint_eq(s.base.ready, STREAM_OUT);
+	look();
+	ck_assert_uint_eq(mux.n_ready, 0);
+	peer_writes("hello");
+	look();
+	ck_assert_uint_eq(mux.n_ready, 1);
+	ck_assert_uint_eq(s.base.ready, STREAM_IN | STREAM_OUT);
+	expect_text("hello");
+	ck_assert_uint_eq(s.base.ready, STREAM_IN | STREAM_OUT);
+	expect_read(STREAM_E_AGAIN);
+	ck_assert_uint_eq(s.base.ready, STREAM_OUT);
 }
 END_TEST
 
-/* Nothing waits in it: it is closed when the call returns, by no other thread. _i: its
- * end was read before. */
-START_TEST(empty_ones_are_closed_at_once)
+/* Of some kinds a short read says that the socket is empty; of none does a full one. */
+START_TEST(short_read)
 {
-	if (_i) {
-		ck_assert_int_eq(send(theirs, "abc", 3, 0), 3);
-		ck_assert_int_eq(shutdown(theirs, SHUT_WR), 0);
-		read_to_the_end();
+	char got[5];
+	size_t n;
+
+	live(&kind);
+	peer_writes("hello again");
+	ck_assert_int_eq(read_up_to(got, sizeof got, &n), 0);
+	ck_assert_uint_eq(n, 5);
+	ck_assert_uint_eq(s.base.ready & STREAM_IN, STREAM_IN);
+	expect_text(" again");
+	ck_assert_uint_eq(s.base.ready & STREAM_IN, 0);
+	look();					/* of what was there already */
+	peer_writes("x");
+	look();
+	ck_assert_uint_eq(s.base.ready & STREAM_IN, STREAM_IN);
+	expect_text("x");
+}
+END_TEST
+
+/* _i: the kind; the end comes after the last byte, and no read is wasted on it. */
+START_TEST(end)
+{
+	live(_i ? &cautious : &kind);
+	peer_writes("last");
+	ck_assert_int_eq(shutdown(peer, SHUT_WR), 0);
+	look();
+	ck_assert_uint_eq(s.base.ready & (STREAM_IN | STREAM_HUP), STREAM_IN);
+	expect_text("last");
+	ck_assert_uint_eq(s.base.ready & STREAM_IN, STREAM_IN);
+	expect_read(STREAM_E_EOF);
+	ck_assert_uint_eq(s.base.ready & STREAM_IN, 0);
+}
+END_TEST
+
+START_TEST(end_that_no_event_told)
+{
+	live(&kind);
+	ck_assert_int_eq(shutdown(peer, SHUT_WR), 0);
+	peer_is_closed = true;			/* it is asked about that */
+	expect_read(STREAM_E_CLOSED);
+	ck_assert_uint_eq(s.base.ready & STREAM_HUP, STREAM_HUP);
+}
+END_TEST
+
+START_TEST(closed)
+{
+	live(&kind);
+	peer_writes("last");
+	fd_close(&peer);
+	look();
+	ck_assert_uint_eq(mux.n_ready, 1);
+	ck_assert_uint_eq(s.base.ready, STREAM_IN | STREAM_OUT | STREAM_HUP);
+	expect_text("last");
+	expect_read(STREAM_E_CLOSED);
+}
+END_TEST
+
+/* The peer has closed with bytes of ours unread: what it wrote first is still read. */
+START_TEST(reset)
+{
+	size_t n;
+
+	live(&kind);
+	ck_assert_int_eq(write_some(10, &n), 0);
+	ck_assert_uint_eq(n, 10);
+	peer_writes("last");
+	fd_close(&peer);
+	look();
+	ck_assert_uint_eq(s.base.ready & STREAM_HUP, STREAM_HUP);
+	expect_text("last");
+	expect_read(STREAM_E_RESET);
+}
+END_TEST
+
+START_TEST(no_reader)
+{
+	size_t n;
+
+	live(&kind);
+	ck_assert_int_eq(shutdown(peer, SHUT_RD), 0);
+	ck_assert_int_eq(write_some(10, &n), STREAM_E_NO_READER);
+	peer_writes("but it writes");
+	expect_text("but it writes");
+}
+END_TEST
+
+/* @how of shutdown(2) reaches the peer. */
+START_TEST(shuts)
+{
+	char byte;
+
+	live(&kind);
+	ck_assert_int_eq(s.base.ops->shutdown(&s.base, SHUT_WR), 0);
+	ck_assert_int_eq(read(peer, &byte, 1), 0);
+	peer_writes("x");
+	expect_text("x");
+	ck_assert_int_eq(s.base.ops->shutdown(&s.base, SHUT_RD), 0);
+	ck_assert_int_eq(send(peer, "x", 1, MSG_NOSIGNAL), -1);
+	ck_assert_int_eq(errno, EPIPE);
+}
+END_TEST
+
+/* Bytes that came with a handshake are read first, in pieces if need be. */
+START_TEST(early_bytes)
+{
+	static const char early[] = "early bird";
+	char a[3], b[4];
+	struct iovec v[2] = { { a, sizeof a }, { b, sizeof b } };
+	size_t n;
+
+	live(&kind);
+	sock_stream_read_early(&s, early, strlen(early));
+	peer_writes(", late");
+	ck_assert_int_eq(s.base.ops->read(&s.base, v, 2, &n), 0);
+	ck_assert_uint_eq(n, 7);
+	ck_assert_mem_eq(a, "ear", 3);
+	ck_assert_mem_eq(b, "ly b", 4);
+	ck_assert_uint_eq(s.base.ready & STREAM_IN, STREAM_IN);
+	expect_text("ird");
+	expect_text(", late");
+}
+END_TEST
+
+/* An event of output comes once there is room, and only to who waits for it. */
+START_TEST(output)
+{
+	size_t total;
+
+	live(&kind);
+	s.base.ops->wait_for(&s.base, STREAM_IN);
+	ck_assert(!s.has_out);
+	total = fill();
+	s.base.ops->wait_for(&s.base, STREAM_IN | STREAM_OUT);
+	look();
+	ck_assert_uint_eq(s.base.ready & STREAM_OUT, 0);
+	drain(total);
+	look();
+	ck_assert_uint_eq(s.base.ready & STREAM_OUT, STREAM_OUT);
+	ck_assert_uint_ge(mux.n_ready, 1);
+}
+END_TEST
+
+/* Output that nobody has waited for during a while wakes us no more; who needs it again
+ * gets it. */
+START_TEST(output_not_needed)
+{
+	size_t total;
+
+	live(&kind);
+	total = fill();
+	s.base.ops->wait_for(&s.base, STREAM_OUT);
+	ck_assert(s.has_out);
+	s.base.ops->wait_for(&s.base, 0);
+	for (int i = 0; i < 100 && s.has_out; i++) {
+		drain(total);
+		look();
+		total = fill();
 	}
-	sock_stream_deinit(&stream);
-	ck_assert_int_eq(stream.fd, -1);
-	ck_assert(is_hung_up(0));
-	ck_assert_int_eq(unit_count_threads(), 1);
+	ck_assert(!s.has_out);
+	mux.n_ready = 0;
+	drain(total);
+	look();
+	ck_assert_uint_eq(mux.n_ready, 0);
+	total = fill();
+	s.base.ops->wait_for(&s.base, STREAM_OUT);
+	drain(total);
+	look();
+	ck_assert_uint_eq(s.base.ready & STREAM_OUT, STREAM_OUT);
+}
+END_TEST
+
+/* Before it is live events are its kind's business. */
+START_TEST(early_events_go_to_the_kind)
+{
+	begin(&kind, true);
+	look();
+	ck_assert_uint_eq(n_early, 1);
+	ck_assert_uint_eq(early_events, EPOLLOUT);
+	peer_writes("x");
+	look();
+	ck_assert_uint_eq(n_early, 2);
+	ck_assert_uint_eq(early_events & EPOLLIN, EPOLLIN);
+	ck_assert_uint_eq(mux.n_ready, 0);
+	sock_stream_go_live(&s, false);
+	ck_assert_uint_eq(s.base.ready & STREAM_OUT, STREAM_OUT);
+	peer_writes("y");
+	look();
+	ck_assert_uint_eq(n_early, 2);
+	ck_assert_uint_eq(mux.n_ready, 1);
+	expect_text("xy");
+}
+END_TEST
+
+START_TEST(error_of_its_own)
+{
+	live(&kind);
+	peer_writes("x");
+	s.error = -ETIMEDOUT;
+	expect_read(-ETIMEDOUT);
+}
+END_TEST
+
+START_TEST(accepted)
+{
+	live(&kind);
+	s.base.ops->accepted(&s.base, &(struct vsock_addr){ 3, 1024 });
+	ck_assert_uint_eq(n_accepted, 1);
+	ck_assert_ptr_eq(sock_stream_of(&s.base), &s);
 }
 END_TEST
 
@@ -129,9 +408,20 @@ int main(void)
 	TCase *tc = tcase_create("sock_stream");
 
 	tcase_add_checked_fixture(tc, setup, teardown);
-	tcase_set_timeout(tc, 60);
-	tcase_add_test(tc, unread_descriptors_are_closed_elsewhere);
-	tcase_add_loop_test(tc, empty_ones_are_closed_at_once, 0, 2);
+	tcase_add_test(tc, reads);
+	tcase_add_test(tc, short_read);
+	tcase_add_loop_test(tc, end, 0, 2);
+	tcase_add_test(tc, end_that_no_event_told);
+	tcase_add_test(tc, closed);
+	tcase_add_test(tc, reset);
+	tcase_add_test(tc, no_reader);
+	tcase_add_test(tc, shuts);
+	tcase_add_test(tc, early_bytes);
+	tcase_add_test(tc, output);
+	tcase_add_test(tc, output_not_needed);
+	tcase_add_test(tc, early_events_go_to_the_kind);
+	tcase_add_test(tc, error_of_its_own);
+	tcase_add_test(tc, accepted);
 	suite_add_tcase(suite, tc);
 	return unit_main(suite);
 }

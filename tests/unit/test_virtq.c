@@ -3,7 +3,7 @@
  * test_virtq_used.c. */
 #include <string.h>
 
-#include "guest.h"
+#include "queue.h"
 #include "unit.h"
 #include "virtq_cases.h"
 
@@ -11,19 +11,19 @@
 
 enum {
 	NEXT = VIRTQ_DESC_F_NEXT, WRITE = VIRTQ_DESC_F_WRITE, INDIRECT = VIRTQ_DESC_F_INDIRECT,
-	B = GUEST_BUFS, T = GUEST_TABLES, NUM = 8, IOVS = 2 * VIRTQ_CHAIN_MAX,
+	B = QUEUE_BUFS, T = QUEUE_TABLES, NUM = 8, IOVS = 2 * VIRTQ_CHAIN_MAX,
 };
 
-static struct guest g;
+static struct queue g;
 static struct virtq q;
 static struct iovec iov_memory[IOVS];
 static struct virtq_iovs iovs;
 
 static void start(uint16_t num, uint64_t split, uint64_t features)
 {
-	guest_init(&g, num, split);
+	queue_init(&g, num, split);
 	virtq_init(&q);
-	q.config = guest_config(&g);
+	q.config = queue_config(&g);
 	ck_assert_int_eq(virtq_resolve(&q, g.gmem, features), 0);
 	iovs = (struct virtq_iovs){ .iov = iov_memory, .max = IOVS };
 }
@@ -56,13 +56,13 @@ static const struct chain_case chain_cases[] = {
 	{ "empty buffers", { { B, 0, NEXT, 1 }, { B, 44, NEXT, 2 }, { 0, 0, 0, 0 } },
 	  .n_out = 1, .out_len = 44 },
 	{ "nothing but an empty one", { { B, 0, 0, 0 } }, .n_out = 0 },
-	{ "empty one outside memory", { { GUEST_SIZE, 0, 0, 0 } }, .n_out = 0 },
-	{ "last byte of memory", { { GUEST_SIZE - 1, 1, 0, 0 } }, .n_out = 1, .out_len = 1 },
-	{ "all memory", { { 0, GUEST_SIZE, 0, 0 } }, .n_out = 1, .out_len = GUEST_SIZE },
-	{ "one byte behind it", { { GUEST_SIZE - 1, 2, 0, 0 } }, .broken = true },
-	{ "outside memory", { { GUEST_SIZE, 1, 0, 0 } }, .broken = true },
-	{ "wraps around", { { UINT64_MAX - GUEST_GPA, 44, 0, 0 } }, .broken = true },
-	{ "second outside", { { B, 44, NEXT, 1 }, { GUEST_SIZE, 1, 0, 0 } }, .broken = true },
+	{ "empty one outside memory", { { QUEUE_SIZE, 0, 0, 0 } }, .n_out = 0 },
+	{ "last byte of memory", { { QUEUE_SIZE - 1, 1, 0, 0 } }, .n_out = 1, .out_len = 1 },
+	{ "all memory", { { 0, QUEUE_SIZE, 0, 0 } }, .n_out = 1, .out_len = QUEUE_SIZE },
+	{ "one byte behind it", { { QUEUE_SIZE - 1, 2, 0, 0 } }, .broken = true },
+	{ "outside memory", { { QUEUE_SIZE, 1, 0, 0 } }, .broken = true },
+	{ "wraps around", { { UINT64_MAX - QUEUE_GPA, 44, 0, 0 } }, .broken = true },
+	{ "second outside", { { B, 44, NEXT, 1 }, { QUEUE_SIZE, 1, 0, 0 } }, .broken = true },
 	{ "out behind in", { { B, 44, WRITE | NEXT, 1 }, { B, 44, 0, 0 } }, .broken = true },
 	{ "4 GiB of the same memory", { { 0, UINT32_MAX, NEXT, 1 }, { 0, UINT32_MAX, 0, 0 } },
 	  .broken = true },
@@ -108,12 +108,12 @@ static const struct chain_case chain_cases[] = {
 	  .broken = true },
 	{ "indirect, too long", { { T, (VIRTQ_CHAIN_MAX + 1) * 16, INDIRECT, 0 } },
 	  { { B, 44, 0, 0 } }, .broken = true },
-	{ "indirect, half outside memory", { { GUEST_SIZE - 16, 32, INDIRECT, 0 } },
+	{ "indirect, half outside memory", { { QUEUE_SIZE - 16, 32, INDIRECT, 0 } },
 	  { { B, 1, NEXT, 1 } }, .broken = true },
-	{ "indirect, outside memory", { { GUEST_SIZE, 32, INDIRECT, 0 } }, .broken = true },
-	{ "indirect, wraps around", { { UINT64_MAX - GUEST_GPA - 15, 32, INDIRECT, 0 } },
+	{ "indirect, outside memory", { { QUEUE_SIZE, 32, INDIRECT, 0 } }, .broken = true },
+	{ "indirect, wraps around", { { UINT64_MAX - QUEUE_GPA - 15, 32, INDIRECT, 0 } },
 	  .broken = true },
-	{ "indirect, buffer outside", { { T, 16, INDIRECT, 0 } }, { { GUEST_SIZE, 1, 0, 0 } },
+	{ "indirect, buffer outside", { { T, 16, INDIRECT, 0 } }, { { QUEUE_SIZE, 1, 0, 0 } },
 	  .broken = true },
 };
 
@@ -122,9 +122,9 @@ static void write_case(const struct chain_case *c)
 	for (uint16_t i = 0; i < NUM; i++) {
 		const struct desc *d = &c->ring[i], *t = &c->table[i];
 
-		guest_set_desc(&g, i, d->at, d->len, d->flags, d->next);
+		queue_set_desc(&g, i, d->at, d->len, d->flags, d->next);
 		if (t->at || t->len)
-			guest_set_indirect(&g, c->ring[c->ring[0].flags & NEXT ? 1 : 0].at, i,
+			queue_set_indirect(&g, c->ring[c->ring[0].flags & NEXT ? 1 : 0].at, i,
 					   t->at, t->len, t->flags, t->next);
 	}
 }
@@ -135,7 +135,7 @@ static size_t total(const struct iovec *iov, size_t n)
 
 	for (size_t i = 0; i < n; i++) {
 		ck_assert_uint_gt(iov[i].iov_len, 0);
-		guest_offset(&g, &iov[i]);
+		queue_offset(&g, &iov[i]);
 		len += iov[i].iov_len;
 	}
 	return len;
@@ -149,7 +149,7 @@ START_TEST(chains)
 
 	start(NUM, c->split, c->no_indirect ? 0 : BIT(VIRTIO_F_INDIRECT_DESC));
 	write_case(c);
-	guest_make_available(&g, 0);
+	guest_ring_raw_post(&g.ring, 0);
 	r = virtq_pop(&q, &iovs, &chain);
 	ck_assert_msg(r == (c->broken ? VIRTQ_E_BROKEN : 0), "%s: %d %s", c->name, r, q.broken);
 	if (c->broken) {
@@ -167,7 +167,7 @@ START_TEST(chains)
 		ck_assert_uint_eq(total(chain.iov + c->n_out, c->n_in), c->in_len);
 		ck_assert_int_eq(virtq_pop(&q, &iovs, &chain), VIRTQ_E_EMPTY);
 	}
-	guest_deinit(&g);
+	queue_deinit(&g);
 }
 END_TEST
 
@@ -177,17 +177,17 @@ START_TEST(chain_content)
 	struct virtq_chain chain;
 
 	start(NUM, B + 3, 0);
-	memcpy(g.mem + B, "header", 6);
-	memcpy(g.mem + B + 100, "data", 4);
-	guest_set_desc(&g, 0, B, 6, NEXT, 1);
-	guest_set_desc(&g, 1, B + 100, 4, 0, 0);
-	guest_make_available(&g, 0);
+	queue_write(&g, B, "header", 6);
+	queue_write(&g, B + 100, "data", 4);
+	queue_set_desc(&g, 0, B, 6, NEXT, 1);
+	queue_set_desc(&g, 1, B + 100, 4, 0, 0);
+	guest_ring_raw_post(&g.ring, 0);
 	ck_assert_int_eq(virtq_pop(&q, &iovs, &chain), 0);
 	ck_assert_uint_eq(chain.n_out, 3);
 	ck_assert_mem_eq(chain.iov[0].iov_base, "hea", 3);
 	ck_assert_mem_eq(chain.iov[1].iov_base, "der", 3);
 	ck_assert_mem_eq(chain.iov[2].iov_base, "data", 4);
-	guest_deinit(&g);
+	queue_deinit(&g);
 }
 END_TEST
 
@@ -197,13 +197,13 @@ START_TEST(longest_indirect)
 
 	start(NUM, 0, BIT(VIRTIO_F_INDIRECT_DESC));
 	for (uint16_t i = 0; i < VIRTQ_CHAIN_MAX; i++)
-		guest_set_indirect(&g, T, i, B + i, 1,
+		queue_set_indirect(&g, T, i, B + i, 1,
 				   i + 1 < VIRTQ_CHAIN_MAX ? NEXT : 0, (uint16_t)(i + 1));
-	guest_set_desc(&g, 0, T, VIRTQ_CHAIN_MAX * 16, INDIRECT, 0);
-	guest_make_available(&g, 0);
+	queue_set_desc(&g, 0, T, VIRTQ_CHAIN_MAX * 16, INDIRECT, 0);
+	guest_ring_raw_post(&g.ring, 0);
 	ck_assert_int_eq(virtq_pop(&q, &iovs, &chain), 0);
 	ck_assert_uint_eq(chain.n_out, VIRTQ_CHAIN_MAX);
-	guest_deinit(&g);
+	queue_deinit(&g);
 }
 END_TEST
 
@@ -217,18 +217,18 @@ START_TEST(sizes)
 	for (unsigned i = 0; i < 3u * num + 1; i++) {
 		uint16_t head = (uint16_t)(i * 7 % num);
 
-		guest_set_desc(&g, head, B + i, 8, 0, 0);
-		guest_make_available(&g, head);
+		queue_set_desc(&g, head, B + i, 8, 0, 0);
+		guest_ring_raw_post(&g.ring, head);
 		iovs.n = 0;
 		ck_assert_int_eq(virtq_pop(&q, &iovs, &chain), 0);
 		ck_assert_uint_eq(chain.head, head);
-		ck_assert_uint_eq(guest_offset(&g, chain.iov), B + i);
+		ck_assert_uint_eq(queue_offset(&g, chain.iov), B + i);
 		virtq_push(&q, &chain, 0);
 		virtq_publish(&q);
-		ck_assert_uint_eq(guest_used_idx(&g), i + 1);
-		ck_assert_uint_eq(le32_get(g.used->ring[i % num].id), head);
+		ck_assert_uint_eq(guest_ring_used_idx(&g.ring), i + 1);
+		ck_assert_uint_eq(le32_get(g.ring.used->ring[i % num].id), head);
 	}
-	guest_deinit(&g);
+	queue_deinit(&g);
 }
 END_TEST
 
@@ -237,13 +237,13 @@ START_TEST(index_wraps)
 	struct virtq_chain chain;
 
 	start(NUM, 0, 0);
-	guest_set_avail_idx(&g, 65533);
-	g.used->idx = le16_of(65533);
+	guest_ring_raw_avail_idx(&g.ring, 65533);
+	g.ring.used->idx = le16_of(65533);
 	virtq_set_base(&q, 65533);
 	ck_assert_int_eq(virtq_resolve(&q, g.gmem, 0), 0);
 	for (uint16_t i = 0; i < NUM; i++) {
-		guest_set_desc(&g, i, B, 8, 0, 0);
-		guest_make_available(&g, i);
+		queue_set_desc(&g, i, B, 8, 0, 0);
+		guest_ring_raw_post(&g.ring, i);
 	}
 	for (uint16_t i = 0; i < NUM; i++) {
 		ck_assert_int_eq(virtq_pop(&q, &iovs, &chain), 0);
@@ -252,9 +252,9 @@ START_TEST(index_wraps)
 	}
 	ck_assert_int_eq(virtq_pop(&q, &iovs, &chain), VIRTQ_E_EMPTY);
 	ck_assert(virtq_publish(&q));
-	ck_assert_uint_eq(guest_used_idx(&g), 5);
+	ck_assert_uint_eq(guest_ring_used_idx(&g.ring), 5);
 	ck_assert_uint_eq(q.last_avail, 5);
-	guest_deinit(&g);
+	queue_deinit(&g);
 }
 END_TEST
 
@@ -273,9 +273,9 @@ START_TEST(index_jumps)
 	struct virtq_chain chain;
 
 	start(NUM, 0, 0);
-	guest_set_avail_idx(&g, c->to);
+	guest_ring_raw_avail_idx(&g.ring, c->to);
 	ck_assert_int_eq(virtq_pop(&q, &iovs, &chain), c->broken ? VIRTQ_E_BROKEN : 0);
-	guest_deinit(&g);
+	queue_deinit(&g);
 }
 END_TEST
 
@@ -284,10 +284,10 @@ START_TEST(head_past_the_ring)
 	struct virtq_chain chain;
 
 	start(NUM, 0, 0);
-	guest_set_desc(&g, NUM, B, 8, 0, 0);
-	guest_make_available(&g, (uint16_t)_i);
+	queue_set_desc(&g, NUM, B, 8, 0, 0);
+	guest_ring_raw_post(&g.ring, (uint16_t)_i);
 	ck_assert_int_eq(virtq_pop(&q, &iovs, &chain), _i < NUM ? 0 : VIRTQ_E_BROKEN);
-	guest_deinit(&g);
+	queue_deinit(&g);
 }
 END_TEST
 
@@ -297,22 +297,22 @@ START_TEST(unpopped_are_popped_anew)
 
 	start(NUM, 0, 0);
 	for (uint16_t i = 0; i < NUM; i++) {
-		guest_set_desc(&g, i, B + 100u * i, 8, 0, 0);
-		guest_make_available(&g, i);
+		queue_set_desc(&g, i, B + 100u * i, 8, 0, 0);
+		guest_ring_raw_post(&g.ring, i);
 	}
 	for (uint16_t i = 0; i < NUM; i++)
 		ck_assert_int_eq(virtq_pop(&q, &iovs, &chain), 0);
 	ck_assert_int_eq(virtq_pop(&q, &iovs, &chain), VIRTQ_E_EMPTY);
 	virtq_unpop(&q, NUM - 2);
 	ck_assert(virtq_enable_notify(&q));
-	guest_set_desc(&g, 2, B + 5, 8, 0, 0);	/* the guest has changed it meanwhile */
+	queue_set_desc(&g, 2, B + 5, 8, 0, 0);	/* the guest has changed it meanwhile */
 	ck_assert_int_eq(virtq_pop(&q, &iovs, &chain), 0);
 	ck_assert_uint_eq(chain.head, 2);
-	ck_assert_uint_eq(guest_offset(&g, chain.iov), B + 5);
+	ck_assert_uint_eq(queue_offset(&g, chain.iov), B + 5);
 	virtq_unpop(&q, 0);
 	ck_assert_int_eq(virtq_pop(&q, &iovs, &chain), 0);
 	ck_assert_uint_eq(chain.head, 3);
-	guest_deinit(&g);
+	queue_deinit(&g);
 }
 END_TEST
 
@@ -324,11 +324,11 @@ START_TEST(full_batch)
 
 	start(NUM, 0, 0);
 	iovs.max = (size_t)_i;
-	guest_set_desc(&g, 0, B, 8, NEXT, 1);
-	guest_set_desc(&g, 1, B, 8, NEXT, 2);
-	guest_set_desc(&g, 2, B, 8, WRITE, 0);
+	queue_set_desc(&g, 0, B, 8, NEXT, 1);
+	queue_set_desc(&g, 1, B, 8, NEXT, 2);
+	queue_set_desc(&g, 2, B, 8, WRITE, 0);
 	for (int i = 0; i < NUM; i++)
-		guest_make_available(&g, 0);
+		guest_ring_raw_post(&g.ring, 0);
 	for (size_t i = 0; i < fit; i++)
 		ck_assert_int_eq(virtq_pop(&q, &iovs, &chain), 0);
 	ck_assert_int_eq(virtq_pop(&q, &iovs, &chain), fit ? VIRTQ_E_FULL : VIRTQ_E_BROKEN);
@@ -337,7 +337,7 @@ START_TEST(full_batch)
 	iovs.n = 0;
 	if (fit)
 		ck_assert_int_eq(virtq_pop(&q, &iovs, &chain), 0);
-	guest_deinit(&g);
+	queue_deinit(&g);
 }
 END_TEST
 
@@ -350,10 +350,10 @@ START_TEST(bad_chain_behind_good_ones)
 
 	start(NUM, 0, 0);
 	iovs.max = 4;
-	guest_set_desc(&g, 0, B, 8, 0, 0);
-	guest_set_desc(&g, 1, GUEST_SIZE, 8, 0, 0);
-	guest_make_available(&g, 0);
-	guest_make_available(&g, 1);
+	queue_set_desc(&g, 0, B, 8, 0, 0);
+	queue_set_desc(&g, 1, QUEUE_SIZE, 8, 0, 0);
+	guest_ring_raw_post(&g.ring, 0);
+	guest_ring_raw_post(&g.ring, 1);
 	ck_assert_int_eq(virtq_pop(&q, &iovs, &chain), 0);
 	r = virtq_pop(&q, &iovs, &chain);
 	if (r == VIRTQ_E_FULL) {
@@ -363,8 +363,8 @@ START_TEST(bad_chain_behind_good_ones)
 	ck_assert_int_eq(r, VIRTQ_E_BROKEN);
 	virtq_push(&q, &chain, 0);		/* the good one is still given back */
 	virtq_publish(&q);
-	ck_assert_uint_eq(guest_used_idx(&g), 1);
-	guest_deinit(&g);
+	ck_assert_uint_eq(guest_ring_used_idx(&g.ring), 1);
+	queue_deinit(&g);
 }
 END_TEST
 

@@ -2,26 +2,26 @@
 /* Giving chains back, who is notified when, and what makes a ring. */
 #include <string.h>
 
-#include "guest.h"
+#include "queue.h"
 #include "unit.h"
 #include "virtq_cases.h"
 
 #define BIT(n) (UINT64_C(1) << (n))
 
-enum { B = GUEST_BUFS, NUM = 8 };
+enum { B = QUEUE_BUFS, NUM = 8 };
 
-static struct guest g;
+static struct queue g;
 static struct virtq q;
 static struct iovec iov_memory[64];
 
 static void start(uint64_t features)
 {
-	guest_init(&g, NUM, 0);
+	queue_init(&g, NUM, 0);
 	virtq_init(&q);
-	q.config = guest_config(&g);
+	q.config = queue_config(&g);
 	ck_assert_int_eq(virtq_resolve(&q, g.gmem, features), 0);
 	for (uint16_t i = 0; i < NUM; i++)
-		guest_set_desc(&g, i, B, 8, VIRTQ_DESC_F_WRITE, 0);
+		queue_set_desc(&g, i, B, 8, VIRTQ_DESC_F_WRITE, 0);
 }
 
 /* Takes @n chains and gives them back, unpublished. */
@@ -31,7 +31,7 @@ static void work(unsigned n)
 	struct virtq_chain chain;
 
 	for (unsigned i = 0; i < n; i++) {
-		guest_make_available(&g, (uint16_t)(g.next_avail % NUM));
+		guest_ring_raw_post(&g.ring, (uint16_t)(g.ring.avail_idx % NUM));
 		ck_assert_int_eq(virtq_pop(&q, &iovs, &chain), 0);
 		virtq_push(&q, &chain, i);
 	}
@@ -42,15 +42,15 @@ START_TEST(seen_at_publish)
 	start(0);
 	ck_assert(!virtq_publish(&q));
 	work(3);
-	ck_assert_uint_eq(guest_used_idx(&g), 0);
+	ck_assert_uint_eq(guest_ring_used_idx(&g.ring), 0);
 	ck_assert(virtq_publish(&q));
-	ck_assert_uint_eq(guest_used_idx(&g), 3);
+	ck_assert_uint_eq(guest_ring_used_idx(&g.ring), 3);
 	for (uint32_t i = 0; i < 3; i++) {	/* in the order of the available ring */
-		ck_assert_uint_eq(le32_get(g.used->ring[i].id), i);
-		ck_assert_uint_eq(le32_get(g.used->ring[i].len), i);
+		ck_assert_uint_eq(le32_get(g.ring.used->ring[i].id), i);
+		ck_assert_uint_eq(le32_get(g.ring.used->ring[i].len), i);
 	}
 	ck_assert(!virtq_publish(&q));
-	guest_deinit(&g);
+	queue_deinit(&g);
 }
 END_TEST
 
@@ -59,18 +59,18 @@ START_TEST(used_index_is_ours)
 {
 	start(0);
 	work(2);
-	g.used->idx = le16_of(4711);
+	g.ring.used->idx = le16_of(4711);
 	virtq_publish(&q);
-	ck_assert_uint_eq(guest_used_idx(&g), 2);
-	g.used->idx = le16_of(4711);
+	ck_assert_uint_eq(guest_ring_used_idx(&g.ring), 2);
+	g.ring.used->idx = le16_of(4711);
 	work(1);
 	virtq_publish(&q);
-	ck_assert_uint_eq(guest_used_idx(&g), 3);
+	ck_assert_uint_eq(guest_ring_used_idx(&g.ring), 3);
 	ck_assert_int_eq(virtq_resolve(&q, g.gmem, 0), 0);
 	work(1);
 	virtq_publish(&q);
-	ck_assert_uint_eq(guest_used_idx(&g), 4);
-	guest_deinit(&g);
+	ck_assert_uint_eq(guest_ring_used_idx(&g.ring), 4);
+	queue_deinit(&g);
 }
 END_TEST
 
@@ -113,13 +113,13 @@ START_TEST(calls)
 	start(c->features);
 	work(c->before);
 	virtq_publish(&q);
-	g.avail->flags = le16_of(c->flags);
-	guest_set_used_event(&g, c->used_event);
+	g.ring.avail->flags = le16_of(c->flags);
+	guest_ring_set_used_event(&g.ring, c->used_event);
 	work(c->n);
 	for (int i = 0; i < c->more; i++)
-		guest_make_available(&g, 0);
+		guest_ring_raw_post(&g.ring, 0);
 	ck_assert_msg(virtq_publish(&q) == c->call, "%s", c->name);
-	guest_deinit(&g);
+	queue_deinit(&g);
 }
 END_TEST
 
@@ -127,18 +127,18 @@ END_TEST
 START_TEST(event_wraps)
 {
 	start(EVENT);
-	g.used->idx = le16_of(65534);
-	guest_set_avail_idx(&g, 65534);
+	g.ring.used->idx = le16_of(65534);
+	guest_ring_raw_avail_idx(&g.ring, 65534);
 	virtq_set_base(&q, 65534);
 	ck_assert_int_eq(virtq_resolve(&q, g.gmem, EVENT), 0);
 	work(1);
 	ck_assert(virtq_publish(&q));
-	guest_set_used_event(&g, 0);
+	guest_ring_set_used_event(&g.ring, 0);
 	work(1);
 	ck_assert(!virtq_publish(&q));
 	work(1);
 	ck_assert(virtq_publish(&q));
-	guest_deinit(&g);
+	queue_deinit(&g);
 }
 END_TEST
 
@@ -147,14 +147,14 @@ START_TEST(kicks)
 {
 	start(_i ? EVENT : 0);
 	virtq_disable_notify(&q);
-	ck_assert_uint_eq(le16_get(g.used->flags), _i ? 0 : VIRTQ_USED_F_NO_NOTIFY);
+	ck_assert_uint_eq(le16_get(g.ring.used->flags), _i ? 0 : VIRTQ_USED_F_NO_NOTIFY);
 	work(2);
 	ck_assert(!virtq_enable_notify(&q));
-	ck_assert_uint_eq(le16_get(g.used->flags), 0);
-	ck_assert_uint_eq(guest_avail_event(&g), _i ? 2 : 0);
-	guest_make_available(&g, 0);
+	ck_assert_uint_eq(le16_get(g.ring.used->flags), 0);
+	ck_assert_uint_eq(guest_ring_avail_event(&g.ring), _i ? 2 : 0);
+	guest_ring_raw_post(&g.ring, 0);
 	ck_assert(virtq_enable_notify(&q));
-	guest_deinit(&g);
+	queue_deinit(&g);
 }
 END_TEST
 
@@ -176,18 +176,18 @@ static const struct resolve_case resolve_cases[] = {
 	{ "size 0", DESC, 0, 0, false },
 	{ "no power of two", DESC, 0, 6, false },
 	{ "too large", DESC, 0, 65536, false },
-	{ "descriptors end with memory", DESC, GUEST_SIZE - 128, 8, true },
-	{ "descriptors end behind it", DESC, GUEST_SIZE - 112, 8, false },
-	{ "descriptors outside", DESC, GUEST_SIZE, 8, false },
-	{ "descriptors wrap", DESC, UINT64_MAX - GUEST_UADDR - 63, 8, false },
+	{ "descriptors end with memory", DESC, QUEUE_SIZE - 128, 8, true },
+	{ "descriptors end behind it", DESC, QUEUE_SIZE - 112, 8, false },
+	{ "descriptors outside", DESC, QUEUE_SIZE, 8, false },
+	{ "descriptors wrap", DESC, UINT64_MAX - QUEUE_UADDR - 63, 8, false },
 	{ "descriptors across regions", DESC, 0x80000 - 64, 8, false },
 	{ "descriptors up to a border", DESC, 0x80000 - 128, 8, true },
 	{ "descriptors not aligned", DESC, 4, 8, false },
-	{ "available ends with memory", AVAIL, GUEST_SIZE - 22, 8, true },
-	{ "its event word behind it", AVAIL, GUEST_SIZE - 20, 8, false },
+	{ "available ends with memory", AVAIL, QUEUE_SIZE - 22, 8, true },
+	{ "its event word behind it", AVAIL, QUEUE_SIZE - 20, 8, false },
 	{ "available not aligned", AVAIL, 0x1001, 8, false },
-	{ "used ends with memory", USED, GUEST_SIZE - 72, 8, true },
-	{ "its event word behind it", USED, GUEST_SIZE - 68, 8, false },
+	{ "used ends with memory", USED, QUEUE_SIZE - 72, 8, true },
+	{ "its event word behind it", USED, QUEUE_SIZE - 68, 8, false },
 	{ "used not aligned", USED, 0x1002, 8, false },
 };
 
@@ -195,22 +195,22 @@ START_TEST(resolves)
 {
 	const struct resolve_case *c = &resolve_cases[_i];
 
-	guest_init(&g, NUM, 0x80000);
+	queue_init(&g, NUM, 0x80000);
 	virtq_init(&q);
 	q.config = (struct virtq_config){
-		.num = c->num, .desc_uaddr = GUEST_UADDR, .avail_uaddr = GUEST_UADDR + 0x1000,
-		.used_uaddr = GUEST_UADDR + 0x2000,
+		.num = c->num, .desc_uaddr = QUEUE_UADDR, .avail_uaddr = QUEUE_UADDR + 0x1000,
+		.used_uaddr = QUEUE_UADDR + 0x2000,
 	};
 	if (c->num > 8)				/* else they do not fit one behind the other */
-		q.config.avail_uaddr = q.config.used_uaddr = GUEST_UADDR + 0x80000;
+		q.config.avail_uaddr = q.config.used_uaddr = QUEUE_UADDR + 0x80000;
 	*(c->part == DESC ? &q.config.desc_uaddr : c->part == AVAIL ? &q.config.avail_uaddr :
-	  &q.config.used_uaddr) = GUEST_UADDR + c->at;
+	  &q.config.used_uaddr) = QUEUE_UADDR + c->at;
 	if (c->num == 32768)
-		q.config.desc_uaddr = GUEST_UADDR;
+		q.config.desc_uaddr = QUEUE_UADDR;
 	ck_assert_msg(virtq_resolve(&q, g.gmem, 0) == (c->good ? 0 : VIRTQ_E_BROKEN),
 		      "%s", c->name);
 	ck_assert_int_eq(q.broken != NULL, !c->good);
-	guest_deinit(&g);
+	queue_deinit(&g);
 }
 END_TEST
 
@@ -224,7 +224,7 @@ START_TEST(another_chance)
 	ck_assert_int_eq(virtq_pop(&q, &iovs, &chain), VIRTQ_E_BROKEN);
 	ck_assert_int_eq(virtq_resolve(&q, g.gmem, 0), 0);
 	ck_assert_int_eq(virtq_pop(&q, &iovs, &chain), VIRTQ_E_EMPTY);
-	guest_deinit(&g);
+	queue_deinit(&g);
 }
 END_TEST
 

@@ -3,7 +3,7 @@
 #
 # The daemon is built as meson.build says that it hardens it: each FEATURE can be seen in the
 # binary. And none of them in one that has none, or else the look proves nothing.
-# tests/hardened.sh DAEMON UNHARDENED [FEATURE]...; TAP.
+# tests/lint/hardened.sh DAEMON UNHARDENED [FEATURE]...; TAP.
 
 set -euo pipefail
 

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The driver's side of a split ring: see vring.h. A chain's descriptors are
+ * The driver's side of a split ring: see guest_ring.h. A chain's descriptors are
  * remembered in our memory; the free ones are a queue, so that under IN_ORDER
  * they are used in ring order, as 2.7.9 demands.
  */
-#include "support/vring.h"
+#include "support/guest_ring.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -15,7 +15,7 @@
 
 enum { CHAIN_MAX = 64 };			/* descriptors of a direct chain */
 
-struct vring_chain {
+struct guest_ring_chain {
 	uint64_t token;
 	uint16_t n;				/* 0: not in flight */
 	uint16_t desc[CHAIN_MAX];
@@ -31,17 +31,17 @@ static void store(le16 *p, uint16_t v)
 	__atomic_store_n(&p->raw, htole16(v), __ATOMIC_RELEASE);
 }
 
-static le16 *used_event(const struct vring *r)
+static le16 *used_event(const struct guest_ring *r)
 {
 	return &r->avail->ring[r->num];
 }
 
-static le16 *avail_event(const struct vring *r)
+static le16 *avail_event(const struct guest_ring *r)
 {
 	return (le16 *)(void *)&r->used->ring[r->num];
 }
 
-void vring_rewind(struct vring *r, uint16_t base)
+void guest_ring_rewind(struct guest_ring *r, uint16_t base)
 {
 	memset(r->desc, 0, virtq_desc_size(r->num));
 	memset(r->avail, 0, virtq_avail_size(r->num));
@@ -56,13 +56,13 @@ void vring_rewind(struct vring *r, uint16_t base)
 		r->free[i] = (uint16_t)i;
 	r->free_first = 0;
 	r->n_free = r->num;
-	vring_take_call(r);
+	guest_ring_take_call(r);
 }
 
-void vring_init(struct vring *r, struct guest *g, unsigned region, uint32_t num,
-		uint16_t base)
+void guest_ring_init(struct guest_ring *r, struct guest *g, unsigned region, uint32_t num,
+		     uint16_t base)
 {
-	*r = (struct vring){ .guest = g, .num = num };
+	*r = (struct guest_ring){ .guest = g, .num = num };
 	r->desc_gpa = guest_alloc(g, region, virtq_desc_size(num), 16);
 	r->avail_gpa = guest_alloc(g, region, virtq_avail_size(num), 2);
 	r->used_gpa = guest_alloc(g, region, virtq_used_size(num), 4);
@@ -77,10 +77,10 @@ void vring_init(struct vring *r, struct guest *g, unsigned region, uint32_t num,
 	r->call_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	r->err_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	must(r->kick_fd >= 0 && r->call_fd >= 0 && r->err_fd >= 0);
-	vring_rewind(r, base);
+	guest_ring_rewind(r, base);
 }
 
-void vring_deinit(struct vring *r)
+void guest_ring_deinit(struct guest_ring *r)
 {
 	if (!r->chains)
 		return;
@@ -90,10 +90,10 @@ void vring_deinit(struct vring *r)
 	free(r->free);
 	free(r->chains);
 	free(r->order);
-	*r = (struct vring){ .num = 0 };
+	*r = (struct guest_ring){ .num = 0 };
 }
 
-static uint16_t take_free(struct vring *r)
+static uint16_t take_free(struct guest_ring *r)
 {
 	uint16_t d = r->free[r->free_first];
 
@@ -102,7 +102,7 @@ static uint16_t take_free(struct vring *r)
 	return d;
 }
 
-static struct wire_virtq_desc desc_of(const struct vring_buf *b, bool last,
+static struct wire_virtq_desc desc_of(const struct guest_ring_buf *b, bool last,
 				      uint16_t next)
 {
 	unsigned flags = (b->writable ? VIRTQ_DESC_F_WRITE : 0) |
@@ -114,7 +114,7 @@ static struct wire_virtq_desc desc_of(const struct vring_buf *b, bool last,
 	};
 }
 
-static void offer(struct vring *r, struct vring_chain *c, uint64_t token)
+static void offer(struct guest_ring *r, struct guest_ring_chain *c, uint64_t token)
 {
 	uint32_t slot = r->avail_idx++ % r->num;
 
@@ -123,10 +123,10 @@ static void offer(struct vring *r, struct vring_chain *c, uint64_t token)
 	r->avail->ring[slot] = le16_of(c->desc[0]);
 }
 
-bool vring_add(struct vring *r, const struct vring_buf *bufs, unsigned n,
-	       uint64_t token)
+bool guest_ring_add(struct guest_ring *r, const struct guest_ring_buf *bufs, unsigned n,
+		    uint64_t token)
 {
-	struct vring_chain *c;
+	struct guest_ring_chain *c;
 	uint16_t d, next;
 
 	must(n >= 1 && n <= CHAIN_MAX);
@@ -145,11 +145,11 @@ bool vring_add(struct vring *r, const struct vring_buf *bufs, unsigned n,
 	return true;
 }
 
-bool vring_add_indirect(struct vring *r, const struct vring_buf *bufs,
-			unsigned n, uint64_t table_gpa, uint64_t token)
+bool guest_ring_add_indirect(struct guest_ring *r, const struct guest_ring_buf *bufs,
+			     unsigned n, uint64_t table_gpa, uint64_t token)
 {
 	struct wire_virtq_desc *table;
-	struct vring_chain *c;
+	struct guest_ring_chain *c;
 	uint16_t d;
 
 	if (!r->n_free)
@@ -158,8 +158,8 @@ bool vring_add_indirect(struct vring *r, const struct vring_buf *bufs,
 	for (unsigned i = 0; i < n; i++)
 		table[i] = desc_of(&bufs[i], i + 1 == n, (uint16_t)(i + 1));
 	d = take_free(r);
-	vring_raw_desc(r, d, table_gpa, (uint32_t)(n * sizeof *table),
-		       VIRTQ_DESC_F_INDIRECT, 0);
+	guest_ring_raw_desc(r, d, table_gpa, (uint32_t)(n * sizeof *table),
+			    VIRTQ_DESC_F_INDIRECT, 0);
 	c = &r->chains[d];
 	c->n = 1;
 	c->desc[0] = d;
@@ -167,7 +167,7 @@ bool vring_add_indirect(struct vring *r, const struct vring_buf *bufs,
 	return true;
 }
 
-void vring_kick(struct vring *r)
+void guest_ring_kick(struct guest_ring *r)
 {
 	uint64_t one = 1;
 
@@ -175,7 +175,7 @@ void vring_kick(struct vring *r)
 	must(write(r->kick_fd, &one, sizeof one) == sizeof one);
 }
 
-void vring_publish(struct vring *r)
+void guest_ring_publish(struct guest_ring *r)
 {
 	uint16_t old = r->published, event;
 	bool wanted;
@@ -193,25 +193,25 @@ void vring_publish(struct vring *r)
 		wanted = !(load(&r->used->flags) & VIRTQ_USED_F_NO_NOTIFY);
 	}
 	if (wanted)
-		vring_kick(r);
+		guest_ring_kick(r);
 }
 
-bool vring_has_used(const struct vring *r)
+bool guest_ring_has_used(const struct guest_ring *r)
 {
 	return load(&r->used->idx) != r->last_used;
 }
 
-uint32_t vring_in_flight(const struct vring *r)
+uint32_t guest_ring_in_flight(const struct guest_ring *r)
 {
 	return (uint16_t)(r->avail_idx - r->last_used);
 }
 
-bool vring_pop(struct vring *r, uint64_t *token, uint32_t *len)
+bool guest_ring_pop(struct guest_ring *r, uint64_t *token, uint32_t *len)
 {
 	uint32_t slot = r->last_used % r->num, id;
-	struct vring_chain *c;
+	struct guest_ring_chain *c;
 
-	if (!vring_has_used(r))
+	if (!guest_ring_has_used(r))
 		return false;
 	id = le32_get(r->used->ring[slot].id);
 	if (id >= r->num || !r->chains[id].n)
@@ -230,17 +230,17 @@ bool vring_pop(struct vring *r, uint64_t *token, uint32_t *len)
 	return true;
 }
 
-bool vring_want_call(struct vring *r)
+bool guest_ring_want_call(struct guest_ring *r)
 {
 	if (r->event_idx)
 		store(used_event(r), r->last_used);
 	else
 		store(&r->avail->flags, 0);
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
-	return vring_has_used(r);
+	return guest_ring_has_used(r);
 }
 
-void vring_refuse_calls(struct vring *r)
+void guest_ring_refuse_calls(struct guest_ring *r)
 {
 	if (r->event_idx)			/* as far away as it can be */
 		store(used_event(r), (uint16_t)(r->last_used - 1));
@@ -248,7 +248,7 @@ void vring_refuse_calls(struct vring *r)
 		store(&r->avail->flags, VIRTQ_AVAIL_F_NO_INTERRUPT);
 }
 
-bool vring_take_call(struct vring *r)
+bool guest_ring_take_call(struct guest_ring *r)
 {
 	uint64_t n;
 
@@ -258,42 +258,42 @@ bool vring_take_call(struct vring *r)
 	return true;
 }
 
-void vring_raw_desc(struct vring *r, uint32_t i, uint64_t gpa, uint32_t len,
-		    uint16_t flags, uint16_t next)
+void guest_ring_raw_desc(struct guest_ring *r, uint32_t i, uint64_t gpa, uint32_t len,
+			 uint16_t flags, uint16_t next)
 {
 	r->desc[i] = (struct wire_virtq_desc){
 		le64_of(gpa), le32_of(len), le16_of(flags), le16_of(next),
 	};
 }
 
-void vring_raw_post(struct vring *r, uint16_t head)
+void guest_ring_raw_post(struct guest_ring *r, uint16_t head)
 {
 	r->avail->ring[r->avail_idx % r->num] = le16_of(head);
-	vring_raw_avail_idx(r, (uint16_t)(r->avail_idx + 1));
+	guest_ring_raw_avail_idx(r, (uint16_t)(r->avail_idx + 1));
 }
 
-void vring_raw_avail_idx(struct vring *r, uint16_t idx)
+void guest_ring_raw_avail_idx(struct guest_ring *r, uint16_t idx)
 {
 	r->avail_idx = r->published = idx;
 	store(&r->avail->idx, idx);
 }
 
-uint16_t vring_used_idx(const struct vring *r)
+uint16_t guest_ring_used_idx(const struct guest_ring *r)
 {
 	return load(&r->used->idx);
 }
 
-uint16_t vring_used_flags(const struct vring *r)
+uint16_t guest_ring_used_flags(const struct guest_ring *r)
 {
 	return load(&r->used->flags);
 }
 
-uint16_t vring_avail_event(const struct vring *r)
+uint16_t guest_ring_avail_event(const struct guest_ring *r)
 {
 	return load(avail_event(r));
 }
 
-void vring_set_used_event(struct vring *r, uint16_t idx)
+void guest_ring_set_used_event(struct guest_ring *r, uint16_t idx)
 {
 	store(used_event(r), idx);
 }

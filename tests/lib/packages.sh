@@ -8,7 +8,7 @@
 #	is_there WHAT			can it be had now?
 #
 # Where it cannot be installed, one line says what root has to do. The script ends with that,
-# unless it can do without. With tests/jobs.sh, a signal ends the installation too.
+# unless it can do without. With tests/lib/jobs.sh, a signal ends the installation too.
 
 package_of() {
 	case $1 in

@@ -3,11 +3,11 @@
 #
 # Nobody can flood the log: where guests, front-ends and host programs are dealt with, each
 # log line from info up goes through a limit, save those of the start and the end, which are
-# counted here. tests/logs.sh [ROOT]; TAP.
+# counted here. tests/lint/logs.sh [ROOT]; TAP.
 
 set -euo pipefail
 
-root=$(cd "${1:-$(dirname "$0")/..}" && pwd)
+root=$(cd "${1:-$(dirname "$0")/../..}" && pwd)
 
 # How many lines of FILE come but once in the life of the daemon, or of a device.
 once() {

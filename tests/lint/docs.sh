@@ -4,12 +4,12 @@
 # What is written about the daemon is what it does: every option of --help, which is printed
 # from the rows that are obeyed, is in the man page and in the README with its default and
 # its largest value, and none that it does not have; the sample file starts a daemon; mandoc
-# has nothing to complain about. tests/docs.sh DAEMON [ROOT]; TAP.
+# has nothing to complain about. tests/lint/docs.sh DAEMON [ROOT]; TAP.
 
 set -euo pipefail
 
 daemon=$1
-root=$(cd "${2:-$(dirname "$0")/..}" && pwd)
+root=$(cd "${2:-$(dirname "$0")/../..}" && pwd)
 man=$root/src/data/vhost-device-vsock.1
 sample=$root/src/data/example.yaml
 scratch=$(mktemp -d)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # shellcheck shell=bash
 #
-# Sourced: clang's source-based coverage. tests/packages.sh and tests/build.sh have been
+# Sourced: clang's source-based coverage. tests/lib/packages.sh and tests/lib/build.sh have been
 # sourced before.
 #
 #	llvm_need		installs clang and the tools of its version

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * A scripted vhost-user front-end: see frontend.h.
+ * A scripted vhost-user front-end: see vmm.h.
  */
-#include "support/frontend.h"
+#include "support/vmm.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,29 +19,38 @@ enum {
 	CONFIG_MSG_MAX = sizeof(struct vhost_user_config) + CONFIG_DATA_MAX,
 };
 
-bool frontend_connect(struct frontend *f, const char *path)
+bool vmm_connect(struct vmm *f, const char *path)
 {
 	struct sockaddr_un addr = { .sun_family = AF_UNIX };
 
-	*f = (struct frontend){ .sock = -1, .reply_ms = DEADLINE_MS };
+	*f = (struct vmm){ .sock = -1, .reply_ms = DEADLINE_MS };
 	must(strlen(path) < sizeof addr.sun_path);
 	snprintf(addr.sun_path, sizeof addr.sun_path, "%s", path);
 	f->sock = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	must(f->sock >= 0);
 	if (connect(f->sock, (struct sockaddr *)&addr, sizeof addr) == 0)
 		return true;
-	frontend_close(f);
+	vmm_close(f);
 	return false;
 }
 
-void frontend_close(struct frontend *f)
+int vmm_pair(struct vmm *f)
+{
+	int socks[2];
+
+	must(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, socks) == 0);
+	*f = (struct vmm){ .sock = socks[0] };
+	return socks[1];
+}
+
+void vmm_close(struct vmm *f)
 {
 	if (f->sock >= 0)
 		close(f->sock);
 	f->sock = -1;
 }
 
-bool frontend_is_closed(struct frontend *f, int ms)
+bool vmm_is_closed(struct vmm *f, int ms)
 {
 	int64_t deadline = deadline_in(ms);
 	char byte;
@@ -52,18 +61,18 @@ bool frontend_is_closed(struct frontend *f, int ms)
 	return false;
 }
 
-bool frontend_send_bytes(struct frontend *f, const void *bytes, size_t len,
-			 const int *fds, unsigned n_fds)
+bool vmm_send_bytes(struct vmm *f, const void *bytes, size_t len,
+		    const int *fds, unsigned n_fds)
 {
 	union {
 		struct cmsghdr align;
-		char buf[CMSG_SPACE(FRONTEND_FDS_MAX * sizeof(int))];
+		char buf[CMSG_SPACE(VMM_FDS_MAX * sizeof(int))];
 	} control;
 	struct iovec iov = { (void *)(uintptr_t)bytes, len };
 	struct msghdr mh = { .msg_iov = &iov, .msg_iovlen = 1 };
 	struct cmsghdr *c;
 
-	must(n_fds <= FRONTEND_FDS_MAX);
+	must(n_fds <= VMM_FDS_MAX);
 	if (n_fds) {
 		memset(&control, 0, sizeof control);
 		mh.msg_control = &control;
@@ -77,37 +86,37 @@ bool frontend_send_bytes(struct frontend *f, const void *bytes, size_t len,
 	return sendmsg(f->sock, &mh, MSG_NOSIGNAL) == (ssize_t)len;
 }
 
-bool frontend_send(struct frontend *f, uint32_t request, uint32_t flags,
-		   const void *body, size_t size, const int *fds, unsigned n_fds)
+bool vmm_send(struct vmm *f, uint32_t request, uint32_t flags,
+	      const void *body, size_t size, const int *fds, unsigned n_fds)
 {
-	struct frontend_msg m = { .hdr = {
+	struct vmm_msg m = { .hdr = {
 		request, VHOST_USER_VERSION | flags, (uint32_t)size,
 	} };
 
 	must(size <= sizeof m.body);
 	if (size)
 		memcpy(m.body, body, size);
-	return frontend_send_bytes(f, &m, sizeof m.hdr + size, fds, n_fds);
+	return vmm_send_bytes(f, &m, sizeof m.hdr + size, fds, n_fds);
 }
 
-static int recv_full(struct frontend *f, void *to, size_t len, int64_t deadline)
+static int recv_full(struct vmm *f, void *to, size_t len, int64_t deadline)
 {
 	uint8_t *p = to;
 	ssize_t n;
 
 	while (len) {
 		if (!deadline_poll(f->sock, POLLIN, deadline))
-			return FRONTEND_SILENT;
+			return VMM_SILENT;
 		n = recv(f->sock, p, len, 0);
 		if (n <= 0)
-			return FRONTEND_GONE;
+			return VMM_GONE;
 		p += n;
 		len -= (size_t)n;
 	}
 	return 0;
 }
 
-int frontend_recv(struct frontend *f, struct frontend_msg *m)
+int vmm_recv(struct vmm *f, struct vmm_msg *m)
 {
 	int64_t deadline = deadline_in(f->reply_ms);
 	int r = recv_full(f, &m->hdr, sizeof m->hdr, deadline);
@@ -115,102 +124,102 @@ int frontend_recv(struct frontend *f, struct frontend_msg *m)
 	if (r)
 		return r;
 	if (m->hdr.size > sizeof m->body)
-		return FRONTEND_ODD;
+		return VMM_ODD;
 	return recv_full(f, m->body, m->hdr.size, deadline);
 }
 
-static int recv_reply(struct frontend *f, uint32_t request, void *reply,
+static int recv_reply(struct vmm *f, uint32_t request, void *reply,
 		      size_t size)
 {
-	struct frontend_msg m;
-	int r = frontend_recv(f, &m);
+	struct vmm_msg m;
+	int r = vmm_recv(f, &m);
 
 	if (r)
 		return r;
 	if (m.hdr.request != request || m.hdr.size != size ||
 	    m.hdr.flags != (VHOST_USER_VERSION | VHOST_USER_F_REPLY))
-		return FRONTEND_ODD;
+		return VMM_ODD;
 	memcpy(reply, m.body, size);
 	return 0;
 }
 
-int frontend_send_acked(struct frontend *f, uint32_t request, const void *body,
-			size_t size, const int *fds, unsigned n_fds)
+int vmm_send_acked(struct vmm *f, uint32_t request, const void *body,
+		   size_t size, const int *fds, unsigned n_fds)
 {
 	uint64_t refusal;
 	int r;
 
-	if (!frontend_send(f, request, VHOST_USER_F_NEED_REPLY, body, size, fds,
-			   n_fds))
-		return FRONTEND_GONE;
+	if (!vmm_send(f, request, VHOST_USER_F_NEED_REPLY, body, size, fds,
+		      n_fds))
+		return VMM_GONE;
 	r = recv_reply(f, request, &refusal, sizeof refusal);
 	return r ? r : refusal ? 1 : 0;
 }
 
-int frontend_ask(struct frontend *f, uint32_t request, const void *body,
-		 size_t size, void *reply, size_t reply_size)
+int vmm_ask(struct vmm *f, uint32_t request, const void *body,
+	    size_t size, void *reply, size_t reply_size)
 {
-	if (!frontend_send(f, request, 0, body, size, NULL, 0))
-		return FRONTEND_GONE;
+	if (!vmm_send(f, request, 0, body, size, NULL, 0))
+		return VMM_GONE;
 	return recv_reply(f, request, reply, reply_size);
 }
 
 /* A request without a reply of its own. */
-static int tell(struct frontend *f, uint32_t request, const void *body,
+static int tell(struct vmm *f, uint32_t request, const void *body,
 		size_t size, const int *fds, unsigned n_fds)
 {
 	if (f->ack_all)
-		return frontend_send_acked(f, request, body, size, fds, n_fds);
-	return frontend_send(f, request, 0, body, size, fds, n_fds)
-		       ? 0 : FRONTEND_GONE;
+		return vmm_send_acked(f, request, body, size, fds, n_fds);
+	return vmm_send(f, request, 0, body, size, fds, n_fds)
+		       ? 0 : VMM_GONE;
 }
 
-int frontend_get_features(struct frontend *f, uint64_t *features)
+int vmm_get_features(struct vmm *f, uint64_t *features)
 {
-	return frontend_ask(f, VHOST_USER_GET_FEATURES, NULL, 0, features,
-			    sizeof *features);
+	return vmm_ask(f, VHOST_USER_GET_FEATURES, NULL, 0, features,
+		       sizeof *features);
 }
 
-int frontend_set_features(struct frontend *f, uint64_t features)
+int vmm_set_features(struct vmm *f, uint64_t features)
 {
 	f->features = features;
 	return tell(f, VHOST_USER_SET_FEATURES, &features, sizeof features, NULL, 0);
 }
 
-int frontend_get_protocol_features(struct frontend *f, uint64_t *features)
+int vmm_get_protocol_features(struct vmm *f, uint64_t *features)
 {
-	return frontend_ask(f, VHOST_USER_GET_PROTOCOL_FEATURES, NULL, 0, features,
-			    sizeof *features);
+	return vmm_ask(f, VHOST_USER_GET_PROTOCOL_FEATURES, NULL, 0, features,
+		       sizeof *features);
 }
 
-int frontend_set_protocol_features(struct frontend *f, uint64_t features)
+int vmm_set_protocol_features(struct vmm *f, uint64_t features)
 {
 	f->protocol_features = features;
 	return tell(f, VHOST_USER_SET_PROTOCOL_FEATURES, &features, sizeof features,
 		    NULL, 0);
 }
 
-int frontend_get_queue_num(struct frontend *f, uint64_t *n)
+int vmm_get_queue_num(struct vmm *f, uint64_t *n)
 {
-	return frontend_ask(f, VHOST_USER_GET_QUEUE_NUM, NULL, 0, n, sizeof *n);
+	return vmm_ask(f, VHOST_USER_GET_QUEUE_NUM, NULL, 0, n, sizeof *n);
 }
 
-int frontend_get_max_mem_slots(struct frontend *f, uint64_t *n)
+int vmm_get_max_mem_slots(struct vmm *f, uint64_t *n)
 {
-	return frontend_ask(f, VHOST_USER_GET_MAX_MEM_SLOTS, NULL, 0, n, sizeof *n);
+	return vmm_ask(f, VHOST_USER_GET_MAX_MEM_SLOTS, NULL, 0, n, sizeof *n);
 }
 
-int frontend_set_owner(struct frontend *f)
+int vmm_set_owner(struct vmm *f)
 {
 	return tell(f, VHOST_USER_SET_OWNER, NULL, 0, NULL, 0);
 }
 
-int frontend_reset_owner(struct frontend *f)
+int vmm_reset_owner(struct vmm *f)
 {
 	return tell(f, VHOST_USER_RESET_OWNER, NULL, 0, NULL, 0);
 }
 
-int frontend_reset_device(struct frontend *f)
+int vmm_reset_device(struct vmm *f)
 {
 	return tell(f, VHOST_USER_RESET_DEVICE, NULL, 0, NULL, 0);
 }
@@ -226,26 +235,26 @@ static size_t build_config(uint8_t *m, uint32_t offset, uint32_t size)
 	return sizeof c + size;
 }
 
-int frontend_get_config(struct frontend *f, uint32_t offset, uint32_t size,
-			void *data)
+int vmm_get_config(struct vmm *f, uint32_t offset, uint32_t size,
+		   void *data)
 {
 	uint8_t m[CONFIG_MSG_MAX], reply[CONFIG_MSG_MAX];
 	size_t whole = build_config(m, offset, size);
 	struct vhost_user_config c;
 	int r;
 
-	r = frontend_ask(f, VHOST_USER_GET_CONFIG, m, whole, reply, whole);
+	r = vmm_ask(f, VHOST_USER_GET_CONFIG, m, whole, reply, whole);
 	if (r)
 		return r;
 	memcpy(&c, reply, sizeof c);
 	if (c.offset != offset || c.size != size)
-		return FRONTEND_ODD;
+		return VMM_ODD;
 	memcpy(data, reply + sizeof c, size);
 	return 0;
 }
 
-int frontend_set_config(struct frontend *f, uint32_t offset, uint32_t size,
-			const void *data)
+int vmm_set_config(struct vmm *f, uint32_t offset, uint32_t size,
+		   const void *data)
 {
 	uint8_t m[CONFIG_MSG_MAX];
 	size_t whole = build_config(m, offset, size);
@@ -261,7 +270,7 @@ static struct vhost_user_mem_region wire_region(const struct guest_region *r)
 	};
 }
 
-int frontend_set_mem_table(struct frontend *f, const struct guest *g)
+int vmm_set_mem_table(struct vmm *f, const struct guest *g)
 {
 	struct {
 		uint32_t n, padding;
@@ -279,21 +288,21 @@ int frontend_set_mem_table(struct frontend *f, const struct guest *g)
 		    g->n_regions * sizeof m.r[0], fds, g->n_regions);
 }
 
-int frontend_add_mem_reg(struct frontend *f, const struct guest_region *r)
+int vmm_add_mem_reg(struct vmm *f, const struct guest_region *r)
 {
 	struct vhost_user_single_region m = { .region = wire_region(r) };
 
 	return tell(f, VHOST_USER_ADD_MEM_REG, &m, sizeof m, &r->fd, 1);
 }
 
-int frontend_rem_mem_reg(struct frontend *f, const struct guest_region *r)
+int vmm_rem_mem_reg(struct vmm *f, const struct guest_region *r)
 {
 	struct vhost_user_single_region m = { .region = wire_region(r) };
 
 	return tell(f, VHOST_USER_REM_MEM_REG, &m, sizeof m, NULL, 0);
 }
 
-static int tell_state(struct frontend *f, uint32_t request, uint32_t q,
+static int tell_state(struct vmm *f, uint32_t request, uint32_t q,
 		      uint32_t num)
 {
 	struct vhost_user_vring_state s = { q, num };
@@ -301,36 +310,36 @@ static int tell_state(struct frontend *f, uint32_t request, uint32_t q,
 	return tell(f, request, &s, sizeof s, NULL, 0);
 }
 
-int frontend_set_vring_num(struct frontend *f, uint32_t q, uint32_t num)
+int vmm_set_vring_num(struct vmm *f, uint32_t q, uint32_t num)
 {
 	return tell_state(f, VHOST_USER_SET_VRING_NUM, q, num);
 }
 
-int frontend_set_vring_base(struct frontend *f, uint32_t q, uint32_t base)
+int vmm_set_vring_base(struct vmm *f, uint32_t q, uint32_t base)
 {
 	return tell_state(f, VHOST_USER_SET_VRING_BASE, q, base);
 }
 
-int frontend_set_vring_enable(struct frontend *f, uint32_t q, bool enable)
+int vmm_set_vring_enable(struct vmm *f, uint32_t q, bool enable)
 {
 	return tell_state(f, VHOST_USER_SET_VRING_ENABLE, q, enable);
 }
 
-int frontend_get_vring_base(struct frontend *f, uint32_t q, uint32_t *base)
+int vmm_get_vring_base(struct vmm *f, uint32_t q, uint32_t *base)
 {
 	struct vhost_user_vring_state s = { q, 0 }, reply;
-	int r = frontend_ask(f, VHOST_USER_GET_VRING_BASE, &s, sizeof s, &reply,
-			     sizeof reply);
+	int r = vmm_ask(f, VHOST_USER_GET_VRING_BASE, &s, sizeof s, &reply,
+			sizeof reply);
 
 	if (r)
 		return r;
 	if (reply.index != q)
-		return FRONTEND_ODD;
+		return VMM_ODD;
 	*base = reply.num;
 	return 0;
 }
 
-int frontend_set_vring_addr(struct frontend *f, uint32_t q, const struct vring *r)
+int vmm_set_vring_addr(struct vmm *f, uint32_t q, const struct guest_ring *r)
 {
 	struct vhost_user_vring_addr a = {
 		.index = q,
@@ -343,24 +352,24 @@ int frontend_set_vring_addr(struct frontend *f, uint32_t q, const struct vring *
 	return tell(f, VHOST_USER_SET_VRING_ADDR, &a, sizeof a, NULL, 0);
 }
 
-static int tell_fd(struct frontend *f, uint32_t request, uint32_t q, int fd)
+static int tell_fd(struct vmm *f, uint32_t request, uint32_t q, int fd)
 {
 	uint64_t u = q | (fd < 0 ? VHOST_USER_VRING_NOFD : 0);
 
 	return tell(f, request, &u, sizeof u, &fd, fd < 0 ? 0 : 1);
 }
 
-int frontend_set_vring_kick(struct frontend *f, uint32_t q, int fd)
+int vmm_set_vring_kick(struct vmm *f, uint32_t q, int fd)
 {
 	return tell_fd(f, VHOST_USER_SET_VRING_KICK, q, fd);
 }
 
-int frontend_set_vring_call(struct frontend *f, uint32_t q, int fd)
+int vmm_set_vring_call(struct vmm *f, uint32_t q, int fd)
 {
 	return tell_fd(f, VHOST_USER_SET_VRING_CALL, q, fd);
 }
 
-int frontend_set_vring_err(struct frontend *f, uint32_t q, int fd)
+int vmm_set_vring_err(struct vmm *f, uint32_t q, int fd)
 {
 	return tell_fd(f, VHOST_USER_SET_VRING_ERR, q, fd);
 }

@@ -1,0 +1,503 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * One connection between two VMs: two streams, and mail between their workers, which is
+ * delivered when a test says so.
+ */
+#include "backend/sibling.h"
+
+#include <stdlib.h>
+#include <sys/socket.h>
+
+#include "unit.h"
+#include "util/byte_ring.h"
+#include "util/error.h"
+
+enum { OPENER, OTHER, WINDOW = 4096, SMALL = 4096, LARGE = 128 * 1024, BUDGET = 1 << 20, PORT = 1234 };
+
+static char group[] = "group";
+static char *const groups[] = { group };
+static const struct vsock_addr src = { 3, 1024 }, dst = { 4, PORT };
+
+/* The core of one VM: what it is told. */
+struct mux {
+	struct byte_budget *budget;
+	struct stream *stream;			/* NULL: none, or closed by it */
+	unsigned n_ready, n_connected, n_asked;
+	int error;				/* of the connect, as it was told */
+	bool refuses;
+	size_t n_siblings;
+};
+
+static struct mux muxes[2];
+static struct mailbox *boxes[2];
+static struct backend *backends[2];
+static struct sibling_dir *dir;
+static struct loop *loop;
+
+static void close_stream(int side, bool is_orderly)
+{
+	struct stream *s = muxes[side].stream;
+
+	muxes[side].stream = NULL;
+	s->ops->close(s, is_orderly);
+}
+
+struct byte_budget *mux_budget(struct mux *mux)
+{
+	return mux->budget;
+}
+
+uint32_t mux_window(const struct mux *mux)
+{
+	return WINDOW * (mux == &muxes[OPENER] ? 1 : 2);
+}
+
+void mux_set_siblings(struct mux *mux, size_t n)
+{
+	mux->n_siblings = n;
+}
+
+void mux_stream_ready(struct mux *mux, struct stream *s, uint64_t now_ms)
+{
+	(void)now_ms;
+	ck_assert_ptr_eq(s, mux->stream);
+	mux->n_ready++;
+}
+
+void mux_stream_connected(struct mux *mux, struct stream *s, struct stream *live, int error,
+			  uint64_t now_ms)
+{
+	(void)now_ms;
+	ck_assert_ptr_eq(s, mux->stream);
+	ck_assert_ptr_eq(s, live);
+	mux->n_connected++;
+	mux->error = error;
+	if (error)
+		close_stream((int)(mux - muxes), false);
+}
+
+int mux_connect_from_sibling(struct mux *mux, struct stream *stream,
+			     const struct vsock_addr *from, uint32_t port, uint64_t now_ms)
+{
+	(void)now_ms;
+	ck_assert(from->cid == src.cid && from->port == src.port && port == PORT);
+	mux->n_asked++;
+	if (mux->refuses)
+		return BACKEND_E_NO_GUEST;
+	mux->stream = stream;
+	return 0;
+}
+
+static void setup(void)
+{
+	ck_assert_int_eq(loop_new(&loop), 0);
+	ck_assert_int_eq(sibling_dir_new(&dir, 2), 0);
+	for (unsigned i = 0; i < 2; i++) {
+		muxes[i] = (struct mux){ .budget = byte_budget_new(BUDGET) };
+		ck_assert_int_eq(mailbox_new(&boxes[i], loop), 0);
+		sibling_dir_add(dir, 3 + i, groups, 1, boxes[i]);
+	}
+	sibling_dir_seal(dir);
+	for (unsigned i = 0; i < 2; i++) {
+		struct sibling_config config = {
+			.dir = dir, .cid = 3 + i, .loop = loop, .mux = &muxes[i],
+		};
+
+		ck_assert_int_eq(sibling_new(&backends[i], &config), 0);
+		ck_assert_uint_eq(muxes[i].n_siblings, 1);
+	}
+}
+
+/* As long as there is mail. */
+static void settle(void)
+{
+	while (mailbox_deliver(boxes[OTHER]) | mailbox_deliver(boxes[OPENER]))
+		;
+}
+
+/* Whatever a test leaves is closed; all memory is given back, and no mail is left. */
+static void teardown(void)
+{
+	for (int i = 0; i < 2; i++)
+		if (muxes[i].stream)
+			close_stream(i, true);
+	settle();
+	for (int i = 0; i < 2; i++) {
+		ck_assert_uint_eq(muxes[i].budget->used, 0);
+		ck_assert_uint_eq(muxes[i].budget->refs, 1);
+		if (backends[i])
+			backends[i]->ops->free(backends[i]);
+		mailbox_free(boxes[i]);
+		byte_budget_unref(muxes[i].budget);
+	}
+	sibling_dir_free(dir);
+	loop_free(loop);
+}
+
+static void begin(void)
+{
+	struct backend *b = backends[OPENER];
+
+	ck_assert_int_eq(b->ops->connect(b, &src, &dst, &muxes[OPENER].stream), BACKEND_E_PENDING);
+	ck_assert_uint_eq(muxes[OTHER].n_asked, 0);	/* it is the other worker's to ask */
+}
+
+static void connect_both(void)
+{
+	begin();
+	mailbox_deliver(boxes[OTHER]);
+	ck_assert_uint_eq(muxes[OTHER].n_asked, 1);
+	muxes[OTHER].stream->ops->accepted(muxes[OTHER].stream, &dst);
+	ck_assert_uint_eq(muxes[OPENER].n_connected, 0);
+	mailbox_deliver(boxes[OPENER]);
+	ck_assert_uint_eq(muxes[OPENER].n_connected, 1);
+	ck_assert_int_eq(muxes[OPENER].error, 0);
+	settle();
+	for (int i = 0; i < 2; i++) {
+		ck_assert_uint_eq(muxes[i].stream->ready, STREAM_IN | STREAM_OUT);
+		ck_assert_uint_eq(muxes[i].stream->peer_window, mux_window(&muxes[1 - i]));
+		ck_assert_uint_eq(muxes[i].budget->used, 0);
+	}
+}
+
+static uint8_t byte_at(size_t i)
+{
+	return (uint8_t)(i * 7 + i / 251);
+}
+
+/* @len bytes of a stream, from its byte @at on; what write said, and *@n. */
+static int put(int side, size_t at, size_t len, size_t *n)
+{
+	static uint8_t bytes[2 * LARGE];
+	struct stream *s = muxes[side].stream;
+
+	for (size_t i = 0; i < len; i++)
+		bytes[i] = byte_at(at + i);
+	*n = 0;
+	return s->ops->write(s, &(struct iovec){ bytes, len }, 1, n);
+}
+
+/* Up to @len of them. */
+static int get(int side, size_t at, size_t len, size_t *n)
+{
+	static uint8_t bytes[2 * LARGE];
+	struct stream *s = muxes[side].stream;
+	int r;
+
+	*n = 0;
+	r = s->ops->read(s, &(struct iovec){ bytes, len }, 1, n);
+	for (size_t i = 0; r == 0 && i < *n; i++)
+		ck_assert_uint_eq(bytes[i], byte_at(at + i));
+	return r;
+}
+
+static void put_all(int side, size_t len)
+{
+	size_t n;
+
+	ck_assert_int_eq(put(side, 0, len, &n), 0);
+	ck_assert_uint_eq(n, len);
+}
+
+static void get_all(int side, size_t len)
+{
+	size_t done = 0, n;
+
+	while (done < len) {
+		ck_assert_int_eq(get(side, done, len - done, &n), 0);
+		done += n;
+	}
+}
+
+static void expect_read(int side, int result)
+{
+	size_t n;
+
+	ck_assert_int_eq(get(side, 0, 100, &n), result);
+	ck_assert_uint_eq(muxes[side].stream->ready & STREAM_IN, 0);
+}
+
+static void expect_write(int side, int result)
+{
+	size_t n;
+
+	ck_assert_int_eq(put(side, 0, 100, &n), result);
+}
+
+/* _i: who speaks. */
+START_TEST(bytes_both_ways)
+{
+	unsigned before;
+
+	connect_both();
+	before = muxes[1 - _i].n_ready;
+	expect_read(1 - _i, STREAM_E_AGAIN);
+	put_all(_i, 1000);
+	settle();
+	ck_assert_uint_gt(muxes[1 - _i].n_ready, before);
+	ck_assert_uint_eq(muxes[1 - _i].stream->ready & STREAM_IN, STREAM_IN);
+	get_all(1 - _i, 1000);
+	expect_read(1 - _i, STREAM_E_AGAIN);
+}
+END_TEST
+
+/* The other's core has no room, or there is no guest. */
+START_TEST(refused)
+{
+	muxes[OTHER].refuses = true;
+	begin();
+	settle();
+	ck_assert_uint_eq(muxes[OTHER].n_asked, 1);
+	ck_assert_uint_eq(muxes[OPENER].n_connected, 1);
+	ck_assert_int_eq(muxes[OPENER].error, BACKEND_E_NOBODY);
+}
+END_TEST
+
+/* Its guest says RST. */
+START_TEST(refused_by_the_guest)
+{
+	begin();
+	mailbox_deliver(boxes[OTHER]);
+	close_stream(OTHER, false);
+	settle();
+	ck_assert_int_eq(muxes[OPENER].error, BACKEND_E_NOBODY);
+}
+END_TEST
+
+START_TEST(other_vm_is_gone)
+{
+	backends[OTHER]->ops->free(backends[OTHER]);
+	backends[OTHER] = NULL;
+	begin();
+	settle();
+	ck_assert_uint_eq(muxes[OTHER].n_asked, 0);
+	ck_assert_int_eq(muxes[OPENER].error, BACKEND_E_NOBODY);
+}
+END_TEST
+
+/* _i: before the other has heard of it, or before it has answered. */
+START_TEST(opener_gives_up)
+{
+	begin();
+	if (_i)
+		mailbox_deliver(boxes[OTHER]);
+	close_stream(OPENER, false);
+	settle();
+	ck_assert_uint_eq(muxes[OTHER].n_asked, (unsigned)_i);
+	if (_i)
+		expect_read(OTHER, STREAM_E_RESET);
+}
+END_TEST
+
+/* Full, it says so, and tells when there is room again. */
+START_TEST(full)
+{
+	size_t total = 0, n;
+
+	connect_both();
+	while (put(OPENER, total, 100, &n) == 0)
+		total += n;
+	ck_assert_uint_eq(total, SMALL);
+	ck_assert_uint_eq(muxes[OPENER].stream->ready & STREAM_OUT, 0);
+	settle();
+	muxes[OPENER].stream->ready &= ~(unsigned)STREAM_OUT;
+	ck_assert_int_eq(get(OTHER, 0, total, &n), 0);
+	settle();
+	ck_assert_uint_eq(muxes[OPENER].stream->ready & STREAM_OUT, STREAM_OUT);
+	ck_assert_int_eq(put(OPENER, total, 100, &n), 0);
+}
+END_TEST
+
+/* A short write has not said that it is full: who waits for output hears of the room. */
+START_TEST(short_write)
+{
+	struct stream *s;
+	unsigned before;
+	size_t n;
+
+	connect_both();
+	s = muxes[OPENER].stream;
+	put_all(OPENER, SMALL - 10);
+	ck_assert_int_eq(put(OPENER, SMALL - 10, 100, &n), 0);
+	ck_assert_uint_eq(n, 10);
+	s->ops->wait_for(s, STREAM_OUT);
+	settle();
+	before = muxes[OPENER].n_ready;
+	get_all(OTHER, SMALL);
+	settle();
+	ck_assert_uint_gt(muxes[OPENER].n_ready, before);
+}
+END_TEST
+
+START_TEST(end_comes_after_the_bytes)
+{
+	struct stream *s;
+
+	connect_both();
+	s = muxes[OPENER].stream;
+	put_all(OPENER, 100);
+	ck_assert_int_eq(s->ops->shutdown(s, SHUT_WR), 0);
+	settle();
+	get_all(OTHER, 100);
+	expect_read(OTHER, STREAM_E_EOF);
+	put_all(OTHER, 200);
+	get_all(OPENER, 200);
+}
+END_TEST
+
+START_TEST(reads_no_more)
+{
+	struct stream *s;
+
+	connect_both();
+	s = muxes[OTHER].stream;
+	ck_assert_int_eq(s->ops->shutdown(s, SHUT_RD), 0);
+	settle();
+	ck_assert_uint_eq(muxes[OPENER].stream->ready & STREAM_READ_CLOSED, STREAM_READ_CLOSED);
+	expect_write(OPENER, STREAM_E_NO_READER);
+	put_all(OTHER, 100);
+	get_all(OPENER, 100);
+}
+END_TEST
+
+/* _i: who closes. */
+START_TEST(closed)
+{
+	connect_both();
+	put_all(_i, 100);
+	close_stream(_i, true);
+	settle();
+	ck_assert_uint_eq(muxes[1 - _i].stream->ready & STREAM_HUP, STREAM_HUP);
+	get_all(1 - _i, 100);
+	expect_read(1 - _i, STREAM_E_CLOSED);
+	expect_write(1 - _i, STREAM_E_RESET);
+}
+END_TEST
+
+/* _i: closed by one that has failed, or with bytes unread, or that were on the way. */
+START_TEST(something_is_lost)
+{
+	connect_both();
+	if (_i == 1)
+		put_all(OPENER, 100);
+	close_stream(OTHER, _i != 0);
+	if (_i == 2)
+		expect_write(OPENER, STREAM_E_RESET);
+	settle();
+	if (_i < 2)
+		expect_read(OPENER, STREAM_E_RESET);
+	else
+		expect_read(OPENER, STREAM_E_CLOSED);	/* nothing of it was taken */
+}
+END_TEST
+
+/* What the other's guest has consumed is known at once, and told by the quarter. */
+START_TEST(consumed)
+{
+	struct stream *opener, *other;
+	unsigned before;
+
+	connect_both();
+	opener = muxes[OPENER].stream;
+	other = muxes[OTHER].stream;
+	ck_assert_uint_eq(other->peer_window, WINDOW);
+	before = muxes[OPENER].n_ready;
+	other->ops->consumed(other, WINDOW / 4 - 1);
+	ck_assert_uint_eq(*opener->consumed, WINDOW / 4 - 1);
+	settle();
+	ck_assert_uint_eq(muxes[OPENER].n_ready, before);
+	other->ops->consumed(other, WINDOW / 4);
+	settle();
+	ck_assert_uint_eq(muxes[OPENER].n_ready, before + 1);
+	ck_assert_uint_eq(*other->consumed, 0);
+}
+END_TEST
+
+/* Large from the first long write until it is empty, out of the writer's budget. */
+START_TEST(memory)
+{
+	struct stream *s;
+
+	connect_both();
+	s = muxes[OPENER].stream;
+	put_all(OPENER, 10);
+	ck_assert_uint_eq(muxes[OPENER].budget->used, SMALL);
+	get_all(OTHER, 10);
+	put_all(OPENER, LARGE);
+	ck_assert_uint_eq(muxes[OPENER].budget->used, LARGE);
+	ck_assert_uint_eq(muxes[OTHER].budget->used, 0);
+	get_all(OTHER, LARGE);
+	s->ops->wait_for(s, 0);
+	ck_assert_uint_eq(muxes[OPENER].budget->used, 0);
+}
+END_TEST
+
+/* Where half of the budget is gone a small one has to do. */
+START_TEST(memory_is_short)
+{
+	struct byte_budget *b = muxes[OPENER].budget;
+	size_t n;
+
+	connect_both();
+	ck_assert(byte_budget_take(b, BUDGET / 2));
+	ck_assert_int_eq(put(OPENER, 0, LARGE, &n), 0);
+	ck_assert_uint_eq(n, SMALL);
+	get_all(OTHER, SMALL);
+	byte_budget_give(b, BUDGET / 2);
+}
+END_TEST
+
+/* Where all of it is gone that is an error, and takes nothing. */
+START_TEST(no_memory)
+{
+	struct byte_budget *b = muxes[OPENER].budget;
+
+	connect_both();
+	ck_assert(byte_budget_take(b, BUDGET));
+	expect_write(OPENER, -ENOBUFS);
+	ck_assert_uint_eq(b->used, BUDGET);
+	byte_budget_give(b, BUDGET);
+	put_all(OPENER, 100);
+	get_all(OTHER, 100);
+}
+END_TEST
+
+/* Memory of one that has closed stays until the other has read it, and no longer. */
+START_TEST(memory_of_a_closed_one)
+{
+	connect_both();
+	put_all(OPENER, 100);
+	close_stream(OPENER, true);
+	settle();
+	ck_assert_uint_eq(muxes[OPENER].budget->used, SMALL);
+	get_all(OTHER, 100);
+	settle();
+	ck_assert_uint_eq(muxes[OPENER].budget->used, 0);
+}
+END_TEST
+
+int main(void)
+{
+	Suite *suite = suite_create("sibling_conn");
+	TCase *tc = tcase_create("sibling_conn");
+
+	tcase_add_checked_fixture(tc, setup, teardown);
+	tcase_add_loop_test(tc, bytes_both_ways, 0, 2);
+	tcase_add_test(tc, refused);
+	tcase_add_test(tc, refused_by_the_guest);
+	tcase_add_test(tc, other_vm_is_gone);
+	tcase_add_loop_test(tc, opener_gives_up, 0, 2);
+	tcase_add_test(tc, full);
+	tcase_add_test(tc, short_write);
+	tcase_add_test(tc, end_comes_after_the_bytes);
+	tcase_add_test(tc, reads_no_more);
+	tcase_add_loop_test(tc, closed, 0, 2);
+	tcase_add_loop_test(tc, something_is_lost, 0, 3);
+	tcase_add_test(tc, consumed);
+	tcase_add_test(tc, memory);
+	tcase_add_test(tc, memory_is_short);
+	tcase_add_test(tc, no_memory);
+	tcase_add_test(tc, memory_of_a_closed_one);
+	suite_add_tcase(suite, tc);
+	return unit_main(suite);
+}
