@@ -19,7 +19,7 @@ static bool is_path(const char *path)
 	return path && *path && strlen(path) <= PATH_LEN_MAX;
 }
 
-/* "<uds-path>_<port>" is @path: the guest would find it there. All cleaned. */
+/* Is @path a "<uds-path>_<port>", where the guest would find it? Both are cleaned. */
 static bool leads_to(const struct vm_plan *vm, const char *path)
 {
 	const char *uds = vm->uds_at.rest;
@@ -48,7 +48,7 @@ static void judge_vm(const struct vm_plan *vm)
 		assert(strcmp(vm->groups[i - 1], vm->groups[i]) < 0);
 }
 
-/* Neither wants what is the other's, nor reaches it past all groups. */
+/* Neither VM claims what is the other's, nor reaches it past all groups. */
 static void judge_pair(const struct vm_plan *a, const struct vm_plan *b)
 {
 	const char *uds_a = a->uds_at.rest, *uds_b = b->uds_at.rest;
@@ -62,7 +62,7 @@ static void judge_pair(const struct vm_plan *a, const struct vm_plan *b)
 		assert(a->host_cids[i] != b->guest_cid);
 }
 
-/* No folder is there: what is text alone decides. */
+/* No folder exists: the text alone decides. */
 static int look_nowhere(const char *path, struct stat *st)
 {
 	(void)path, (void)st;

@@ -14,7 +14,7 @@
 set -euo pipefail
 
 GOAL=95
-CORE="src/vhost/virtq.c src/vhost/msg.c src/vsock/pkt.c src/vsock/conn.c src/vsock/conn_say.c"
+CORE="src/vhost/virtq.c src/vhost/msg.c src/vsock/pkt.c src/vsock/conn.c src/vsock/conn_to_host.c src/vsock/conn_to_guest.c"
 
 root=$(cd "$(dirname "$0")/.." && pwd)
 build=$root/build-coverage

@@ -33,7 +33,7 @@ llvm_need
 # The files that a target is about.
 layer_of() {
 	case $1 in
-	conn) echo vsock/{conn.c,conn_say.c,credit.h} ;;
+	conn) echo vsock/{conn.c,conn_to_host.c,conn_to_guest.c,credit.h} ;;
 	hybrid) echo backend/{hybrid,uds_stream}.c ;;
 	msg) echo vhost/msg.c ;;
 	mux) echo vsock/{mux,gather,replies,table}.c backend/{sibling,sibling_dir,sibling_link,pipe}.c ;;

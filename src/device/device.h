@@ -7,7 +7,7 @@
  * turn of the device; the loop runs it when all events of its batch have been
  * seen. A turn drains a batch of the TX ring into the core, lets the core fill
  * RX buffers, publishes each ring's used entries at once and calls the guest at
- * most once per ring. What is left goes to the next turn, behind the other
+ * most once per ring. What is left goes to the next turn, after the other
  * devices of the worker.
  *
  * Rings are clean between turns: nothing popped is kept, so a ring can be
@@ -25,7 +25,7 @@
 #include "vsock/mux.h"
 
 enum {
-	DEVICE_TX_BATCH = 64,			/* packets between two publishes: half a small ring */
+	DEVICE_TX_BATCH = 64,			/* packets per publish: half a small ring */
 	DEVICE_TX_BYTES = 256 * 1024,
 	DEVICE_TX_IOVS = 2 * VIRTQ_CHAIN_MAX,
 	DEVICE_RX_IOVS = 2 * VIRTQ_CHAIN_MAX,
@@ -52,13 +52,13 @@ struct device_config {
 
 struct device;
 
-/* Listens. 0, or as listener_open(). */
+/* Makes the device, which listens. 0, or as listener_open(). */
 int device_new(struct device **out, const struct device_config *config);
-void device_free(struct device *dev);
+void device_free(struct device *dev);		/* and its backends; NULL: nothing */
 
-/* For backends: valid as long as the device. */
+/* For backends; borrowed, valid as long as the device. */
 struct mux *device_mux(struct device *dev);
 const char *device_tag(const struct device *dev);
 
-/* Takes the backend over. */
+/* Takes the backend over. At most MUX_BACKENDS_MAX. */
 void device_add_backend(struct device *dev, struct backend *backend);

@@ -125,7 +125,7 @@ int unix_recv(int fd, const struct iovec *iov, size_t n, bool may_have_rights, s
 	union {
 		const struct iovec *c;
 		struct iovec *v;
-	} to = { .c = iov };			/* recvmsg writes behind it, not to it */
+	} to = { .c = iov };			/* recvmsg writes where it points, not to it */
 	struct msghdr mh;
 	ssize_t r;
 

@@ -101,8 +101,8 @@ bool request_has_reply(uint32_t number)
 	return request && request->has_reply;
 }
 
-/* As many bytes as the region count says; a longer table of unused regions
- * behind them is what some front-ends send. */
+/* A table has the bytes that its region count asks for, or more: some front-ends
+ * append unused regions. */
 static bool size_is_right(const struct request *request, const struct msg *msg)
 {
 	uint32_t size = msg->hdr.size;

@@ -29,7 +29,7 @@ bool vring_is_enabled(const struct vring *v, uint64_t features)
 	return v->enabled || !has_feature(features, VHOST_USER_F_PROTOCOL_FEATURES);
 }
 
-/* All of it was said: what is missing is not wrong yet. */
+/* The front-end has said all. What is missing is not wrong yet. */
 static bool is_set_up(const struct vring *v, const struct gmem *mem)
 {
 	return mem && !gmem_is_empty(mem) && v->q.config.num && v->has_addr;
