@@ -12,6 +12,9 @@
 
 set -euo pipefail
 
+# shellcheck source=tests/lib/tap.sh
+. "$(dirname "$0")/../lib/tap.sh"
+
 root=$(cd "${1:-$(dirname "$0")/../..}" && pwd)
 
 # Highest first. A library each, but for main, which is the program, and protocol.
@@ -215,37 +218,15 @@ disorder() {
 copy=$(mktemp -d)
 trap 'rm -rf "$copy"' EXIT
 
-n=0
-failed=0
-
-result() {	# ok|"not ok" NAME
-	n=$((n + 1))
-	echo "$1 $n - $2"
-	[ "$1" = ok ] || failed=1
-}
-
-same() {	# NAME FOUND
-	if [ -z "$2" ]; then
-		result ok "$1"
-	else
-		result "not ok" "$1"
-		echo "$2" >&2
-	fi
-}
-
-same "every include points down" "$(violations "$root")"
-same "the kernel's headers come last" "$(disorder "$root")"
-same "what is linked is what may be included" "$(mislinked "$root/src/meson.build")"
-same "the drawing is of the same layers" "$(misdrawn "$root/README.md")"
+none "every include points down" "$(violations "$root")"
+none "the kernel's headers come last" "$(disorder "$root")"
+none "what is linked is what may be included" "$(mislinked "$root/src/meson.build")"
+none "the drawing is of the same layers" "$(misdrawn "$root/README.md")"
 
 plant() {	# NAME FILE LINE
 	mkdir -p "$copy/src" "$copy/protocol" "$(dirname "$copy/$2")"
 	echo "$3" >"$copy/$2"
-	if [ -n "$(violations "$copy")" ]; then
-		result ok "a violation is found: $1"
-	else
-		result "not ok" "a violation is found: $1"
-	fi
+	some "a violation is found: $1" "$(violations "$copy")"
 	rm -rf "$copy/src" "$copy/protocol"
 }
 
@@ -267,19 +248,11 @@ plant "a folder in no layer" src/misc/planted.c '#include <stdio.h>'
 
 mkdir -p "$copy/tests/unit"
 printf '#include <linux/vm_sockets.h>\n#include <sys/socket.h>\n' >"$copy/tests/unit/planted.c"
-if [ -n "$(disorder "$copy")" ]; then
-	result ok "a violation is found: a header of the kernel first"
-else
-	result "not ok" "a violation is found: a header of the kernel first"
-fi
+some "a violation is found: a header of the kernel first" "$(disorder "$copy")"
 
 spoil() {	# NAME CHECK FILE SED-SCRIPT
 	sed "$4" "$3" >"$copy/spoilt"
-	if [ -n "$($2 "$copy/spoilt")" ]; then
-		result ok "a violation is found: $1"
-	else
-		result "not ok" "a violation is found: $1"
-	fi
+	some "a violation is found: $1" "$($2 "$copy/spoilt")"
 }
 
 spoil "a library linked upwards" mislinked "$root/src/meson.build" \
@@ -291,11 +264,6 @@ spoil "layers drawn upside down" misdrawn "$root/README.md" "s/^        util /  
 
 mkdir -p "$copy/src/device" "$copy/protocol"
 echo '#include "vhost/virtq.h"' >"$copy/src/device/planted.c"
-if [ -z "$(violations "$copy")" ]; then
-	result ok "a lawful include is let through"
-else
-	result "not ok" "a lawful include is let through"
-fi
+none "a lawful include is let through" "$(violations "$copy")"
 
-echo "1..$n"
-exit $failed
+end_tests

@@ -10,6 +10,9 @@
 
 set -euo pipefail
 
+# shellcheck source=tests/lib/tap.sh
+. "$(dirname "$0")/../lib/tap.sh"
+
 root=$(cd "${1:-$(dirname "$0")/../..}" && pwd)
 
 LINES_MAX=500
@@ -63,24 +66,6 @@ circle() {
 # What DIR's modules have of circles beyond what is excused.
 module_circle() {
 	arrows "$1" c | grep -vxFf <(excused) | circle
-}
-
-n=0
-failed=0
-
-result() {	# ok|"not ok" NAME
-	n=$((n + 1))
-	echo "$1 $n - $2"
-	[ "$1" = ok ] || failed=1
-}
-
-none() {	# NAME FOUND
-	if [ -z "$2" ]; then
-		result ok "$1"
-	else
-		result "not ok" "$1"
-		echo "$2" >&2
-	fi
 }
 
 none "no file is too long" "$(long_files "$root")"
@@ -147,5 +132,4 @@ include util/a_internal.h util/b.h
 include util/b.c util/a.h
 found "a circle by way of an internal header" "$(module_circle "$copy")"
 
-echo "1..$n"
-exit $failed
+end_tests
