@@ -20,7 +20,9 @@
  *
  * What is left of the machine's own doing (a hypervisor that takes the CPU away, memory
  * that has to be found) comes and goes; what an attack does, it does each time. So
- * neighbour_compare() believes a bad measure when it has seen it three times.
+ * neighbour_compare() believes a bad measure when it has seen it three times. Where threads
+ * wait for a CPU for a quarter of the time, and under a sanitizer, all is well: that is
+ * a measure of something else.
  */
 #pragma once
 
