@@ -7,11 +7,11 @@
  *
  * Asserted: what reaches each stream is a prefix of what the guest sent it, and
  * the other way round; neither side's credit is exceeded, the counts told are
- * true; no data or credit before RESPONSE, none behind SHUTDOWN; one RST per
+ * true; no data or credit before RESPONSE, none after SHUTDOWN; one RST per
  * connection and one per stray packet; streams wait for what matters and have
- * nothing left when the mux says that all is said; memory held is what the
- * budget says; whatever a turn is needed for has asked for one; at the end
- * nothing is left.
+ * nothing left when the mux has nothing to send; the memory held is what the
+ * budget says; whatever needs a turn has asked for one; at the end nothing is
+ * left.
  */
 #include "input.h"
 #include "world/step.h"

@@ -3,12 +3,12 @@
  * The bytes of a host client, in pieces: its CONNECT line and what follows.
  *
  * Input: pieces: how many bytes (one byte; 0: it will write no more), then the
- * bytes. After each the client is looked at.
+ * bytes. The client is looked at after each.
  *
  * Asserted: what comes out depends on the bytes, not on the cuts: the line ends
- * at the first newline, which is one of the first HYBRID_LINE_MAX bytes, and all
- * behind it is what the stream is read for. Whoever says no such line is closed. A port
- * that was parsed is found again in a line made of it. The answer is one whole OK line. No
+ * at the first newline, which is one of the first HYBRID_LINE_MAX bytes, and the
+ * stream gives all that follows. A client without such a line is closed. A port that
+ * was parsed is found again in a line made of it. The answer is one whole OK line. No
  * descriptor stays open.
  */
 #include <assert.h>
@@ -59,7 +59,7 @@ static void send_piece(struct input *in)
 		sent.len += n;
 }
 
-/* What is behind the line comes out of the stream. */
+/* What follows the line comes out of the stream. */
 static void check_rest(struct stream *s)
 {
 	static uint8_t rest[BYTES_MAX];

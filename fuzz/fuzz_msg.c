@@ -22,7 +22,7 @@
 
 enum { PIECES_MAX = 64, PIECE_MAX = 8192, FDS_MAX = 40, RINGS = 3 };
 
-/* More than fit into one reading: some are lost, the number is never right. */
+/* More than fit into one read: some are lost, and the number is wrong. */
 enum { FDS_LOST = 32 };
 
 static struct {					/* what was sent */
@@ -83,7 +83,7 @@ static void check_fds(const struct msg *msg, size_t begin, size_t end)
 	assert(lost ? msg->n_fds > VU_MSG_FDS_MAX : msg->n_fds == n_fds);
 }
 
-/* It is the next of the bytes sent. */
+/* The message is the next of the bytes sent. */
 static void check_bytes(const struct msg *msg)
 {
 	size_t begin = sent.read, payload = begin + sizeof msg->hdr;

@@ -12,10 +12,10 @@
  *
  * Asserted, besides what fuzz_conn.c has: bytes from guest to guest arrive in
  * order at the one they are for, all of them before their end is told; nobody
- * reaches a sibling without a common group; siblings begin half of a guest's
- * connections at most; once all mail is delivered and there are buffers, nothing
- * is stuck that the other would take; once all guests are gone and all mail is delivered no
- * connection is left and every byte of the budgets has been given back.
+ * reaches a sibling without a common group; siblings begin at most half of a
+ * guest's connections; once all mail is delivered and there are buffers, nothing
+ * is stuck that the other would take; once all guests are gone and all mail is
+ * delivered, no connection is left and every byte of the budgets is given back.
  */
 #include "input.h"
 #include "world/step.h"

@@ -11,7 +11,6 @@
 #include "config/level.h"
 #include "config/options.h"
 #include "config/plan.h"
-#include "config/plan_build.h"
 #include "input.h"
 #include "plan_judge.h"
 
@@ -41,7 +40,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct options options;
 	struct plan plan;
 
-	plan_init_defaults(&plan);
+	plan_init(&plan);
 	r = options_parse(&options, &plan, argc, argv, &err);
 	assert((r == CONFIG_E_EXIT) == (options.print != PRINT_NOTHING) || r == CONFIG_E_USAGE);
 	if (r || !options.config)		/* else the file has the VMs */

@@ -34,7 +34,7 @@ static void check_good(const struct pkt *pkt, struct iov_cur *cur, const struct 
 		assert(out[i].iov_len > 0 && out[i].iov_len <= described - at);
 }
 
-/* What parsing must say, by the bytes laid out flat. */
+/* What parsing must say, according to the bytes laid out flat. */
 static int expected(const struct iov_cur *begin)
 {
 	struct iov_cur cur = *begin;

@@ -5,9 +5,9 @@
  *
  * Input: messages: request, flags of the header, how many descriptors of which
  * family, of which kinds (two bits each), bytes of payload (two bytes), then the
- * payload. From GUEST_WRITES on a request is none: the guest writes the payload
- * to its memory, the first kind of the first family, at an offset that the two
- * bytes before the size give. The device works on running rings after each.
+ * payload. A request from GUEST_WRITES on is no message: the guest writes the
+ * payload to its memory, the first kind of the first family, at an offset that the
+ * two bytes before the size give. The device works on running rings after each.
  *
  * Asserted: one answer where one is due and none else, whole and well-formed;
  * a stopped ring does not run; iovecs of running rings lie in memory that is
@@ -181,14 +181,14 @@ static void write_memory(size_t at, const void *bytes, size_t len)
 	memcpy(memory + at % MEMORY, bytes, len < room ? len : room);
 }
 
-/* Is an answer due to what was asked? Takes note of what it changes about that. */
+/* Is an answer due to the request? Takes note where it changes whether one is. */
 static bool answer_is_due(const struct vhost_user_hdr *hdr, const void *payload, unsigned n_fds,
 			  bool *reply_ack)
 {
 	bool wants_ack = hdr->flags & VHOST_USER_F_NEED_REPLY;
 	uint64_t features = 0;
 
-	/* The one that turns acknowledgements on may ask for the first, or off. */
+	/* The request that turns acknowledgements on, or off, may ask for one itself. */
 	if (hdr->request == VHOST_USER_SET_PROTOCOL_FEATURES && hdr->size == 8 && !n_fds) {
 		memcpy(&features, payload, sizeof features);
 		if (!(features & ~UINT64_C(0xa209)))
@@ -243,8 +243,8 @@ static bool play_message(struct input *in, int sock, bool *reply_ack)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct session_config config = {
-		.ops = &ops, .tag = "fuzz", .n_rings = RINGS, .ring_size_max = 256,
-		.memory = { .bytes = UINT64_MAX, .regions = VHOST_USER_MEM_SLOTS_MAX },
+		.ops = &ops, .tag = "fuzz", .n_rings = RINGS, .queue_size = 256,
+		.memory = { .max_memory = UINT64_MAX, .mem_slots = VHOST_USER_MEM_SLOTS_MAX },
 		.features = UINT64_C(1) << VIRTIO_F_VERSION_1 |
 			UINT64_C(1) << VIRTIO_F_EVENT_IDX | UINT64_C(1) << VIRTIO_F_INDIRECT_DESC,
 	};

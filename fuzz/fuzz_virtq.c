@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * One ring in memory that is all the fuzzer's, in two regions that touch.
+ * One ring, in memory that is all the fuzzer's, in two adjacent regions.
  *
  * Input: 16 bytes, struct setup: size of the ring (its power of two), features,
  * iovecs per batch, base of the available ring, where the regions meet, offsets
@@ -68,7 +68,7 @@ static void add_region(struct run *run, uint64_t at, uint64_t size)
 		abort();
 }
 
-/* Where in the memory it lies, whole; MEMORY: not there. */
+/* Where in the memory it lies as a whole; MEMORY: not there. */
 static size_t offset_of(struct run *run, const struct iovec *iov)
 {
 	const uint64_t at[] = { 0, run->split }, size[] = { run->split, MEMORY - run->split };
@@ -191,7 +191,7 @@ static bool must_call(const struct run *run, uint16_t old, bool is_first)
 		return true;
 	if (!q->event_idx)
 		return !(model_u16(avail) & VIRTQ_AVAIL_F_NO_INTERRUPT);
-	/* The entry that it waits for is one of those. */
+	/* The entry that the driver waits for is one of those. */
 	return is_first || (uint16_t)(event - old) < (uint16_t)(run->used_idx - old);
 }
 
@@ -246,7 +246,7 @@ static void unpop(struct run *run, unsigned n)
 
 static void set_memory(struct run *run, uint64_t split)
 {
-	const struct gmem_limits limits = { .bytes = UINT64_MAX, .regions = 2 };
+	const struct gmem_limits limits = { .max_memory = UINT64_MAX, .mem_slots = 2 };
 
 	gmem_free(run->mem);
 	run->split = split;

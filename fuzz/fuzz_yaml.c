@@ -7,7 +7,6 @@
  */
 #include "config/error.h"
 #include "config/plan.h"
-#include "config/plan_build.h"
 #include "config/yaml.h"
 #include "input.h"
 #include "plan_judge.h"
@@ -18,7 +17,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	char *text = input_copy(data, size);
 	struct plan plan;
 
-	plan_init_defaults(&plan);
+	plan_init(&plan);
 	plan_judge(&plan, yaml_parse_plan(text, size, "fuzz.yaml", &plan, &err), &err);
 	plan_deinit(&plan);
 	free(text);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Takes numbers from the front of a fuzzer's input; zeroes behind its end. */
+/* Takes numbers from the front of a fuzzer's input; zeroes after its end. */
 #pragma once
 
 #include <fcntl.h>
@@ -42,7 +42,7 @@ static inline uint16_t input_u16(struct input *in)
 	return v;
 }
 
-/* A copy of exact size, so that a byte too far is seen. The caller's. */
+/* A copy of exact size, so that a byte too far is seen. The caller frees it. */
 static inline void *input_copy(const void *data, size_t len)
 {
 	void *copy = malloc(len ? len : 1);
@@ -54,7 +54,7 @@ static inline void *input_copy(const void *data, size_t len)
 	return copy;
 }
 
-/* Descriptors that are open, of the first ones. */
+/* How many of the first descriptors are open. */
 static inline int input_count_fds(void)
 {
 	int n = 0;

@@ -8,9 +8,9 @@
 
 #include "config/check.h"
 #include "config/error.h"
+#include "config/finish.h"
 #include "config/place.h"
 #include "config/plan.h"
-#include "config/plan_build.h"
 
 enum { PATH_LEN_MAX = 107 };
 
@@ -19,7 +19,7 @@ static bool is_path(const char *path)
 	return path && *path && strlen(path) <= PATH_LEN_MAX;
 }
 
-/* "<uds-path>_<port>" is @path: the guest would find it there. All cleaned. */
+/* Is @path a "<uds-path>_<port>", where the guest would find it? Both are cleaned. */
 static bool leads_to(const struct vm_plan *vm, const char *path)
 {
 	const char *uds = vm->uds_at.rest;
@@ -37,9 +37,9 @@ static void judge_vm(const struct vm_plan *vm)
 	assert(is_path(vm->socket) && (vm->has_forward_cid ? !vm->uds_path : is_path(vm->uds_path)));
 	assert(vm->has_forward_cid || (!vm->n_forward_listen && !vm->forward_listen_any));
 	assert(vm->uds_path || !vm->n_host_cids);
-	assert(vm->max_connections >= 1 && vm->max_connections <= 1 << 20);
-	assert(vm->max_buffered >= 1 && vm->tx_buffer_size >= 1 &&
-	       vm->tx_buffer_size <= UINT32_C(1) << 31);
+	assert(vm->limits.max_connections >= 1 && vm->limits.max_connections <= 1 << 20);
+	assert(vm->limits.max_buffered >= 1 && vm->limits.tx_buffer_size >= 1 &&
+	       vm->limits.tx_buffer_size <= UINT32_C(1) << 31);
 	assert(vm->max_memory <= UINT64_C(1) << 56);
 	assert(vm->queue_size >= 1 && vm->queue_size <= 32768 &&
 	       !(vm->queue_size & (vm->queue_size - 1)));
@@ -48,7 +48,7 @@ static void judge_vm(const struct vm_plan *vm)
 		assert(strcmp(vm->groups[i - 1], vm->groups[i]) < 0);
 }
 
-/* Neither wants what is the other's, nor reaches it past all groups. */
+/* Neither VM claims what is the other's, nor reaches it past all groups. */
 static void judge_pair(const struct vm_plan *a, const struct vm_plan *b)
 {
 	const char *uds_a = a->uds_at.rest, *uds_b = b->uds_at.rest;
@@ -62,7 +62,7 @@ static void judge_pair(const struct vm_plan *a, const struct vm_plan *b)
 		assert(a->host_cids[i] != b->guest_cid);
 }
 
-/* No folder is there: what is text alone decides. */
+/* No folder exists: the text alone decides. */
 static int look_nowhere(const char *path, struct stat *st)
 {
 	(void)path, (void)st;
@@ -73,7 +73,7 @@ static int look_nowhere(const char *path, struct stat *st)
 void plan_judge(struct plan *plan, int r, struct config_error *err)
 {
 	if (r == 0)
-		r = plan_finish(plan);
+		r = finish_plan(plan);
 	if (r == 0)
 		r = place_find_all(plan, look_nowhere);
 	if (r == 0)

@@ -5,5 +5,5 @@
 struct config_error;
 struct plan;
 
-/* Completes @plan as plan_init() does, after parsing gave @r. Asserts. */
+/* Completes @plan as config_read() does, after parsing returned @r, and asserts. */
 void plan_judge(struct plan *plan, int r, struct config_error *err);

@@ -19,7 +19,7 @@ uint64_t model_features(unsigned bits)
 		(bits >> 2 & 1u) * (UINT64_C(1) << VIRTIO_F_NOTIFY_ON_EMPTY);
 }
 
-/* An offset in the memory; MEMORY: not all @len bytes are in it. */
+/* Returns an offset in the memory; MEMORY: not all @len bytes are in it. */
 static size_t offset_of_gpa(uint64_t gpa, uint64_t len)
 {
 	uint64_t at = gpa - MODEL_GPA;
@@ -57,7 +57,7 @@ static bool add(struct model_chain *m, const struct wire_virtq_desc *d)
 	return true;
 }
 
-/* From descriptor @i of a table of @n on; more steps than @n go in a circle. */
+/* Follows descriptor @i of a table of @n; more than @n steps are a circle. */
 static bool walk_table(struct model_chain *m, const uint8_t *memory, size_t table, uint32_t n,
 		       uint32_t i, bool may_be_indirect)
 {

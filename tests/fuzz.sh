@@ -42,15 +42,15 @@ layer_of() {
 			backend/sibling_dir.c backend/sibling_conn.c backend/spsc_pipe.c ;;
 	options)
 		echo config/options.c config/keys.c config/number.c config/check.c \
-			config/place.c config/plan.c config/level.c ;;
+			config/finish.c config/place.c config/plan.c config/level.c ;;
 	pkt) echo vsock/pkt.c util/iov.c ;;
 	session)
 		echo vhost/session.c vhost/session_memory.c vhost/session_rings.c vhost/vring.c \
 			vhost/request.c vhost/msg.c vhost/gmem.c ;;
 	virtq) echo vhost/virtq.c ;;
 	yaml)
-		echo config/yaml.c config/keys.c config/number.c config/check.c config/place.c \
-			config/plan.c ;;
+		echo config/yaml.c config/keys.c config/number.c config/check.c config/finish.c \
+			config/place.c config/plan.c ;;
 	*) echo "$1: no such target" >&2; exit 2 ;;
 	esac
 }

@@ -14,7 +14,7 @@
 
 set -uo pipefail
 
-for tool in meson ninja patch; do
+for tool in meson ninja patch setsid; do
 	command -v $tool >/dev/null || { echo "1..0 # SKIP no $tool"; exit 0; }
 done
 pkg-config --exists check || { echo "1..0 # SKIP no Check"; exit 0; }
@@ -37,17 +37,21 @@ build() {
 	ninja -C "$@" >"$tmp/log" 2>&1
 }
 
-# run KIND NAME [CASE]: 0 it passes; 1 it fails; 2 it cannot be built
+# run KIND NAME [CASE]: 0 it passes; 1 it fails; 2 it cannot be built. In a session of its
+# own: Check hands the signal that ends it on to its whole process group.
 run() {
-	local kind=$1 name=$2 limit=(timeout --foreground -k 5 60)
+	local kind=$1 name=$2 limit=(timeout --foreground -k 5 60 setsid)
+	local needs=(src/vhost-device-vsock)
 
 	case $kind in
 	unit)
 		build "$tmp/build" "tests/unit/test_$name" || return 2
 		"${limit[@]}" "$tmp/build/tests/unit/test_$name" ;;
 	e2e)
-		build "$tmp/build" "tests/e2e/test_$name" src/vhost-device-vsock || return 2
+		[ "$name" = intruder ] && needs+=("tests/e2e/intruder.so")
+		build "$tmp/build" "tests/e2e/test_$name" "${needs[@]}" || return 2
 		env ${3:+CK_RUN_CASE="$3"} VHOST_DEVICE_VSOCK="$tmp/build/src/vhost-device-vsock" \
+			INTRUDER="$tmp/build/tests/e2e/intruder.so" \
 			"${limit[@]}" "$tmp/build/tests/e2e/test_$name" ;;
 	fuzz)
 		build "$tmp/build" "fuzz/fuzz_$name" || return 2

@@ -135,9 +135,13 @@ static void on_wake(void *ctx)
 static void vm_init(struct vm *vm, struct ledger *book, uint64_t cid)
 {
 	struct mux_config config = {
-		.guest_cid = cid, .buf_alloc = book->buf_alloc, .max_conns = MAX_CONNS,
-		.max_buffered = book->max_buffered, .connect_ms = CONNECT_MS, .request_ms = REQUEST_MS,
-		.linger_ms = LINGER_MS, .closing_ms = CLOSING_MS, .hash_seed = 42, .first_port = 42,
+		.guest_cid = cid,
+		.limits = {
+			.tx_buffer_size = book->buf_alloc, .max_connections = MAX_CONNS,
+			.max_buffered = book->max_buffered, .linger_ms = LINGER_MS,
+		},
+		.connect_ms = CONNECT_MS, .request_ms = REQUEST_MS, .closing_ms = CLOSING_MS,
+		.hash_seed = 42, .first_port = 42,
 		.tag = "fuzz",
 		.scratch = &book->scratch, .wake = on_wake, .ctx = vm,
 	};

@@ -17,6 +17,7 @@
 #include "util/error.h"
 #include "util/fd.h"
 #include "util/log.h"
+#include "util/log_limit.h"
 
 enum {
 	BACKLOG = 1024,				/* the kernel caps it at somaxconn */
@@ -109,10 +110,10 @@ static void on_accepted_by_guest(struct sock_stream *s, const struct vsock_addr 
 }
 
 /*
- * EPOLLHUP is raised when both ends have closed, and we have not. But a peer
- * that no longer reads is known to send(), which is asked to send nothing. After
- * our own shutdown it says the same, which does no harm: the end of what the
- * peer sends is the end of all then.
+ * EPOLLHUP comes only when both ends have closed, and we have not. But send()
+ * knows a peer that no longer reads: it is asked to send nothing. After our own
+ * shutdown it says the same, which does no harm: then the end of what the peer
+ * sends is the end of all.
  */
 static bool is_closed(struct sock_stream *s, uint32_t events)
 {
@@ -307,7 +308,7 @@ static int listen_on(struct afvsock *a, uint32_t number)
 	return acceptor_start(&p->acceptor, &acceptor);
 }
 
-/* Better now than at the guest's first connect. */
+/* Logs and returns what is wrong now, rather than at the guest's first connect. */
 static int check_family(const struct afvsock *a)
 {
 	int fd, r = open_socket(&fd);

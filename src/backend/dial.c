@@ -46,7 +46,7 @@ int dial_take_fd(struct dial *d)
 	return fd_take(&d->fd);
 }
 
-/* The timer goes by the port that is tried first; they are in that order. */
+/* Sets the timer for the first port in the list, but no earlier than @earliest_ms. */
 static void set_timer(struct dialer *dialer, uint64_t earliest_ms)
 {
 	struct dial_port *first = container_of(dialer->ports.next, struct dial_port, node);
@@ -61,7 +61,7 @@ static void set_timer(struct dialer *dialer, uint64_t earliest_ms)
 		loop_timer_set(dialer->config.loop, &dialer->timer, deadline_ms);
 }
 
-/* Where it belongs: behind all that are tried no later. */
+/* Puts it where it belongs: after all that are tried no later. */
 static void place(struct dialer *dialer, struct dial_port *port)
 {
 	struct list *after = dialer->ports.prev;
@@ -133,7 +133,7 @@ void dial_cancel(struct dialer *dialer, struct dial *d)
 	set_timer(dialer, 0);
 }
 
-/* Later, and less often the longer it is in vain. */
+/* It is tried later, and the less often the longer it is in vain. */
 static void postpone(struct dialer *dialer, struct dial_port *port, uint64_t now_ms)
 {
 	port->next_ms = now_ms + port->retry_ms;
@@ -143,7 +143,7 @@ static void postpone(struct dialer *dialer, struct dial_port *port, uint64_t now
 	place(dialer, port);
 }
 
-/* One attempt, for who came first. */
+/* One attempt, for the dial that came first. */
 static void try_port(struct dialer *dialer, struct dial_port *port, uint64_t now_ms)
 {
 	struct dial *d = container_of(port->dials.next, struct dial, node);

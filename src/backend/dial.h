@@ -4,9 +4,8 @@
  *
  * AF_UNIX tells nobody when a backlog has room again, so it has to be tried. Thousands of
  * connections of one guest may wait for a program that accepts none: their neighbours
- * must not notice. So one of them tries for all that wait for the same port, the one
- * that came first, less and less often while it does so in vain; and a turn tries a few
- * ports, whichever have waited longest.
+ * must not notice. So of all that wait for a port only the first tries, less and less
+ * often while it is in vain; and a turn tries a few ports, those that have waited longest.
  */
 #pragma once
 
@@ -28,28 +27,28 @@ struct dialer_config {
 
 struct dialer {
 	struct dialer_config config;
-	struct list ports;			/* struct dial_port, the one to be tried first first */
+	struct list ports;			/* struct dial_port, the next to be tried first */
 	struct loop_timer timer;
 };
 
 struct dial {					/* one connect that waits */
 	int fd;					/* owned; -1: it waits for nothing */
 	uint64_t give_up_ms;
-	/* It is over: 0, and dial_take_fd() has the connected socket; DIAL_E_BUSY: still, and
-	 * the time is over; another outcome of connect(). May free it. */
+	/* Called when it is over. 0: dial_take_fd() gives the connected socket; DIAL_E_BUSY:
+	 * still, and the time is over; another outcome of connect(). May free it. */
 	void (*done)(struct dial *d, int result);
 	struct dial_port *port;
 	struct list node;			/* dial_port::dials */
 };
 
 void dialer_init(struct dialer *dialer, const struct dialer_config *config);
-void dialer_deinit(struct dialer *dialer);	/* nothing waits any more */
+void dialer_deinit(struct dialer *dialer);	/* nothing may wait any more */
 
 void dial_init(struct dial *d, void (*done)(struct dial *d, int result));
 
-/* Waits for @port with the socket @fd, which it takes over, and whose connect has said
- * DIAL_E_BUSY; until @give_up_ms at most. 0 or -ENOMEM. */
+/* Waits for @port with the socket @fd, whose connect has said DIAL_E_BUSY, until
+ * @give_up_ms at most. Takes @fd over, also on failure. 0 or -ENOMEM. */
 int dial_begin(struct dialer *dialer, struct dial *d, int fd, uint32_t port,
 	       uint64_t give_up_ms);
-int dial_take_fd(struct dial *d);
+int dial_take_fd(struct dial *d);		/* -1: there is none */
 void dial_cancel(struct dialer *dialer, struct dial *d);	/* also if it waits for nothing */

@@ -50,22 +50,24 @@ static void fail(struct handshake *h, enum failure failure)
 {
 	static const char *const text[] = {
 		[NO_CONNECT_LINE] = "its first line is not \"CONNECT <port>\"",
-		[LINE_TOO_LONG] = "no end of line within 32 bytes, where \"CONNECT <port>\" has to be",
+		[LINE_TOO_LONG] = "no end of line within 32 bytes, where \"CONNECT <port>\" has "
+			"to be",
 		[LINE_CUT] = "it left before the end of its \"CONNECT <port>\" line",
 		[TOO_MANY_CLIENTS] = "too many that have not said \"CONNECT <port>\"",
 	};
 	struct handshakes *hs = h->all;
 
 	if (failure == LINE_LATE)
-		log_first(&hs->failures, failure, hs->config.tag, "client of %s closed: no \"CONNECT "
-			  "<port>\" line for %g s", hs->config.path, hs->config.timeout_ms / 1000.0);
+		log_first(&hs->failures, failure, hs->config.tag,
+			  "client of %s closed: no \"CONNECT <port>\" line for %g s",
+			  hs->config.path, hs->config.timeout_ms / 1000.0);
 	else
 		log_first(&hs->failures, failure, hs->config.tag, "client of %s closed: %s",
 			  hs->config.path, text[failure]);
 	end(h);
 }
 
-/* It comes to nothing, but that is no mistake of the client's. */
+/* Closes a client that has made no mistake. */
 static void drop(struct handshake *h, const char *why)
 {
 	log_debug(h->all->config.tag, "host client: %s; closed", why);
@@ -102,7 +104,7 @@ static void finish(struct handshake *h, size_t len)
 	free(h);
 }
 
-/* Reads on. False: the client has been dealt with. */
+/* Reads on. False: the client is gone, closed or handed on. */
 static bool read_line(struct handshake *h)
 {
 	for (;;) {

@@ -2,10 +2,10 @@
 /*
  * Host clients until they have said their line, "CONNECT <port>\n" (protocol/hybrid.h).
  *
- * The attackers are host programs: they connect and say nothing, in pieces or too much, and
- * leave at any moment. Whoever says nothing costs one descriptor for a bounded time, and
- * the oldest such client goes when there are too many. A client that has said its line is
- * handed on with what it had sent behind it; one that has not reads an end.
+ * The attackers are host programs: they connect and say nothing, little or too much, and
+ * leave at any moment. A client that says nothing costs one descriptor for a bounded time,
+ * and the oldest goes when there are too many. A client that has said its line is handed
+ * on with what it sent after that; any other reads an end of stream.
  */
 #pragma once
 
@@ -14,13 +14,13 @@
 #include <stdint.h>
 
 #include "util/list.h"
-#include "util/log.h"
+#include "util/log_limit.h"
 #include "util/loop.h"
 
 struct handshake_result {
 	int fd;					/* to be taken over */
 	uint32_t port;				/* of the guest */
-	const char *early;			/* what came with the line; during the call */
+	const char *early;			/* what came after the line; valid in the call */
 	size_t n_early;				/* bytes, less than HYBRID_LINE_MAX */
 };
 
@@ -44,6 +44,6 @@ struct handshakes {
 void handshakes_init(struct handshakes *hs, const struct handshakes_config *config);
 void handshakes_deinit(struct handshakes *hs);	/* closes them all */
 
-/* A client has connected: takes @fd over. Its line is mostly there already; then done() is
- * called from within. */
+/* A client has connected: takes @fd over. Most often its line is there already: then done()
+ * is called from within. */
 void handshakes_add(struct handshakes *hs, int fd);

@@ -9,6 +9,6 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* @line: @len bytes without the newline. Keyword in any case, then a decimal
- * port; further words and white space around them do not matter. */
+/* True, and the port: @line, @len bytes without the newline, is the keyword in any
+ * case and a decimal port. Further words, and white space, do not matter. */
 bool hybrid_parse_connect(const char *line, size_t len, uint32_t *port);

@@ -25,7 +25,7 @@
 
 struct sibling_dir;
 
-int sibling_dir_new(struct sibling_dir **out, size_t n_vms);
+int sibling_dir_new(struct sibling_dir **out, size_t n_vms);	/* 0 or -ENOMEM */
 void sibling_dir_free(struct sibling_dir *dir);	/* after all workers and mailboxes */
 
 /* @groups: sorted, borrowed. @mailbox: of the VM's worker. Each CID once. */

@@ -16,7 +16,7 @@
 #include "backend/spsc_pipe.h"
 #include "util/byte_ring.h"
 #include "util/error.h"
-#include "util/log.h"
+#include "util/log_limit.h"
 
 /* A pipe is small for small messages, and large from the first long write until
  * it has been read empty: an idle connection holds little. */
@@ -42,11 +42,11 @@ struct end {
 	enum phase phase;
 	struct sibling_conn *conn;
 	struct end *other;
-	struct spsc_pipe in;			/* the other end writes, and has its memory */
-	uint32_t out_size;			/* of the memory that this end has there */
-	struct byte_budget *budget;		/* that it comes from; NULL: it needs none any more */
-	_Atomic uint32_t consumed;		/* of what this end wrote: by the other's guest */
-	uint32_t reported_consumed;		/* ... of the other's, as it was told last */
+	struct spsc_pipe in;			/* the other end writes it, and owns its memory */
+	uint32_t out_size;			/* bytes of memory, owned, of the other's pipe */
+	struct byte_budget *budget;		/* which that is taken from; NULL: no more */
+	_Atomic uint32_t consumed;		/* by the other's guest, of what this end wrote */
+	uint32_t reported_consumed;		/* other->consumed, as it was last told */
 	_Atomic unsigned flags;
 	struct mailbox *mailbox;
 	struct mail mail;
@@ -60,7 +60,7 @@ struct sibling_conn {
 	struct sibling_entry *to;
 	struct vsock_addr src;
 	uint32_t port;
-	uint32_t window[2];			/* bytes that each end's guest may have on the way */
+	uint32_t window[2];			/* bytes each end's guest may have on the way */
 };
 
 static const struct stream_ops sibling_stream_ops;
@@ -98,8 +98,8 @@ static void set_window(struct end *e)
 	e->base.peer_window = e->conn->window[e == &e->conn->ends[0]];
 }
 
-/* Of a closed end: its memory is its VM's until the other end has read it empty, or reads
- * no more. Then there is mail. */
+/* For a closed end: gives its pipe's memory back to its VM's budget once the other end has
+ * read the pipe empty, or has closed. Until then mail calls this again. */
 static void out_pipe_give_up(struct end *e)
 {
 	struct spsc_pipe *out = &e->other->in;
@@ -133,7 +133,7 @@ static void end_belong(struct end *e, struct sibling *to)
 	e->budget = byte_budget_ref(mux_budget(e->mux));
 }
 
-/* In the other VM's worker: its core gets a connection, or not. */
+/* In the other VM's worker: offers its core the connection. */
 static void accept_conn(struct end *e)
 {
 	struct sibling_conn *c = e->conn;
@@ -165,7 +165,7 @@ static void on_connect_result(struct end *e)
 	}
 	e->phase = PHASE_LIVE;
 	e->base.ready = STREAM_IN | STREAM_OUT;
-	set_window(e);				/* the other set its own before it spoke */
+	set_window(e);				/* the other has set its own before it sent mail */
 	mux_stream_connected(e->mux, &e->base, &e->base, error, loop_now_ms(e->loop));
 }
 
@@ -232,7 +232,7 @@ static int sibling_read(struct stream *base, const struct iovec *v, int nv, size
 {
 	struct end *e = end_of(base);
 	bool wake;
-	/* Before the pipe: what was written before a flag was set is then seen. */
+	/* Before the pipe is read: what was written before a flag was set is seen then. */
 	unsigned flags = atomic_load(&e->other->flags);
 
 	if (spsc_pipe_read(&e->in, v, nv, n, &wake) == 0) {
@@ -248,7 +248,7 @@ static int sibling_read(struct stream *base, const struct iovec *v, int nv, size
 	return flags & END_WRITE_CLOSED ? STREAM_E_EOF : STREAM_E_AGAIN;
 }
 
-/* Memory for the empty pipe that this end writes to, out of its own VM's budget. */
+/* Gives the empty pipe that this end writes to @size bytes of its own VM's budget. */
 static int out_pipe_resize(struct end *e, uint32_t size)
 {
 	int r;
@@ -355,7 +355,8 @@ static void sibling_wait_for(struct stream *base, unsigned events)
 {
 	struct end *e = end_of(base);
 
-	if (events & STREAM_OUT && base->ready & STREAM_OUT && !spsc_pipe_wait_writable(&e->other->in))
+	if (events & STREAM_OUT && base->ready & STREAM_OUT &&
+	    !spsc_pipe_wait_writable(&e->other->in))
 		notify(e);
 	else if (e->out_size == PIPE_LARGE && !spsc_pipe_wait_empty(&e->other->in))
 		out_pipe_resize(e, 0);

@@ -54,7 +54,7 @@ struct sibling_entry *sibling_dir_find(const struct sibling_dir *dir, uint64_t c
 	return bsearch(&key, dir->entries, dir->n, sizeof dir->entries[0], compare);
 }
 
-/* Both lists are sorted: one walk along the two. */
+/* One walk along both lists, which are sorted. */
 static bool share_group(const struct sibling_entry *a, const struct sibling_entry *b)
 {
 	for (size_t i = 0, j = 0; i < a->n_groups && j < b->n_groups; ) {

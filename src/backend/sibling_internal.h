@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* What the directory, the backend and the links of siblings share. */
+/* What the directory, the backend and the connections of siblings share. */
 #pragma once
 
 #include "backend/sibling.h"
@@ -21,7 +21,7 @@ struct sibling_entry {				/* one VM in the directory */
 /* NULL: no such VM. */
 struct sibling_entry *sibling_dir_find(const struct sibling_dir *dir, uint64_t cid);
 
-/* How many may reach it. */
+/* How many VMs share a group with @cid. */
 size_t sibling_dir_count(const struct sibling_dir *dir, uint64_t cid);
 
 /*

@@ -23,8 +23,8 @@ struct sock_stream *sock_stream_of(struct stream *base)
 	return container_of(base, struct sock_stream, base);
 }
 
-/* Registered output that is not wanted wakes us for nothing; so is it dropped,
- * but not at once: a busy receiver fills up again and again. */
+/* Output that is registered and not wanted wakes us for nothing. It is dropped, but
+ * not at once: a busy receiver fills up again and again. */
 static void drop_idle_out(struct sock_stream *s)
 {
 	if (s->wants_out) {
@@ -127,8 +127,8 @@ static size_t take_early(struct sock_stream *s, const struct iovec *v, int nv)
 	return n;
 }
 
-/* Less came than there was room for: is the socket empty? Not at an urgent byte, nor where
- * descriptors came along, which cut a read short as well. */
+/* Less came than there was room for, so the socket is empty. (An urgent byte, or descriptors
+ * that come along, cut a read short as well: those are not short reads.) */
 static void note_short_read(struct sock_stream *s)
 {
 	if (!s->saw_rdhup)

@@ -9,7 +9,7 @@
  * full and taken off again after a while of not being needed: registered
  * always, it would wake us each time the host program reads.
  *
- * What a peer may pass with its bytes is none of ours: see util/unix_socket.h.
+ * Descriptors that a peer passes along are not wanted: see util/unix_socket.h.
  */
 #pragma once
 
@@ -22,8 +22,8 @@
 struct sock_stream;
 
 struct sock_kind {
-	/* A read that gives less than was asked for has emptied the socket, so
-	 * what comes next is an edge. (Not at an urgent byte.) */
+	/* A read that gives less than was asked for has emptied the socket, so that
+	 * what comes next is an edge, and no read has to ask. (Not at an urgent byte.) */
 	bool short_read_empties;
 	/* An event before the stream is live: NULL where it always is. May free it. */
 	void (*early_event)(struct sock_stream *s, uint32_t events);
@@ -40,7 +40,7 @@ struct sock_stream {
 	const struct sock_kind *kind;
 	int fd;					/* owned, non-blocking */
 	bool is_live;				/* the core has it, or is about to */
-	bool saw_rdhup;				/* an end is behind the data */
+	bool saw_rdhup;				/* an end follows the data */
 	bool saw_error;				/* ... and it is not a quiet one */
 	bool is_empty_for_good;			/* read up to the end, which is to be told */
 	bool has_ended;				/* the end was read: nothing waits in it any more */
@@ -69,6 +69,6 @@ int sock_stream_register(struct sock_stream *s, bool connecting);
 /* @n bytes, which stay where they are, are read before those of the socket. */
 void sock_stream_read_early(struct sock_stream *s, const char *bytes, size_t n);
 
-/* Handshake or connect are over: events go to the core. What was told before is
- * told again by stream::ready: output is possible, and input with @may_read. */
+/* Handshake or connect is over: from now on events go to the core. stream::ready
+ * says what it has missed: output is possible, and input with @may_read. */
 void sock_stream_go_live(struct sock_stream *s, bool may_read);

@@ -32,7 +32,7 @@ bool spsc_pipe_is_empty(const struct spsc_pipe *p)
 	return atomic_load(&p->read) == atomic_load(&p->written);
 }
 
-/* Copies between @buf and the ring from position @at on. */
+/* Copies between @buf and the pipe, from position @at on. */
 static void copy_in(struct spsc_pipe *p, uint32_t at, const uint8_t *buf, size_t len)
 {
 	size_t off = at & (p->size - 1), first = p->size - off < len ? p->size - off : len;
@@ -81,7 +81,7 @@ static size_t read_some(struct spsc_pipe *p, const struct iovec *v, int nv)
 	return done;
 }
 
-/* One attempt, then "I wait", then another: what came in between is not missed. */
+/* Tries, says that it waits, and tries again: what came in between is not missed. */
 static int move(struct spsc_pipe *p, size_t (*some)(struct spsc_pipe *, const struct iovec *, int),
 		const struct iovec *v, int nv, atomic_bool *self, atomic_bool *other,
 		size_t *n, bool *wake)

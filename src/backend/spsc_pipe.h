@@ -4,9 +4,9 @@
  *
  * Its memory belongs to the writer, who may exchange it or give it up while the
  * pipe is empty: the reader touches it only when something has been written.
- * Whoever finds the pipe full or empty says that it waits, looks again, and
- * goes; the other side, having moved bytes, takes the word back and wakes it. Bytes come from and go to guest
- * memory, so nothing about them is believed.
+ * A side that finds the pipe full or empty notes that it waits, looks again, and
+ * leaves. The other side, once it has moved bytes, clears the note and wakes it. Bytes
+ * come from and go to guest memory, so nothing about them is believed.
  */
 #pragma once
 
@@ -31,9 +31,9 @@ int spsc_pipe_resize(struct spsc_pipe *p, uint32_t size);
 void spsc_pipe_deinit(struct spsc_pipe *p);	/* when neither side uses it any more */
 
 /*
- * Moves what fits, or what is there, into *@n. 0 and *n > 0; SPSC_PIPE_E_WAIT: none,
- * and the caller is noted as waiting. *@wake: the other side waits no longer and
- * must be told. The writer has allocated the pipe before.
+ * Moves what fits, or what is there: *@n bytes. 0 and *n > 0; SPSC_PIPE_E_WAIT: none,
+ * and the caller is noted as waiting. *@wake: the other side was waiting and must be
+ * told. The writer gives the pipe memory first. Never blocks.
  */
 enum { SPSC_PIPE_E_WAIT = 1 };
 int spsc_pipe_write(struct spsc_pipe *p, const struct iovec *v, int nv, size_t *n, bool *wake);
@@ -41,7 +41,7 @@ int spsc_pipe_read(struct spsc_pipe *p, const struct iovec *v, int nv, size_t *n
 
 /* Notes the writer as waiting; false: there is room already. */
 bool spsc_pipe_wait_writable(struct spsc_pipe *p);
-/* The same for an empty pipe; false: it is empty already. */
+/* Notes the writer as waiting until the pipe is empty; false: it is already. */
 bool spsc_pipe_wait_empty(struct spsc_pipe *p);
 
 bool spsc_pipe_is_empty(const struct spsc_pipe *p);

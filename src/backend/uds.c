@@ -16,7 +16,7 @@
 #include "util/error.h"
 #include "util/fd.h"
 #include "util/listener.h"
-#include "util/log.h"
+#include "util/log_limit.h"
 #include "util/unix_socket.h"
 
 enum {
@@ -35,7 +35,7 @@ struct uds {
 };
 
 struct pending {				/* a guest's connect that waits for a backlog */
-	struct stream base;			/* until there is a socket to be one */
+	struct stream base;			/* stands in until there is a connected socket */
 	struct uds *owner;
 	struct dial dial;
 	struct uds_stream_config stream;
@@ -51,7 +51,7 @@ static struct uds *uds_of(struct backend *b)
 
 /* ---- host to guest ---- */
 
-/* Whom the guest sees: who named CIDs for the host means the first of them. */
+/* The CID that host programs call from: the first that the user named, if any. */
 static uint64_t host_cid(const struct uds *u)
 {
 	return u->config.n_host_cids ? u->config.host_cids[0] : VSOCK_CID_HOST;
@@ -71,7 +71,8 @@ static void on_handshake(void *ctx, const struct handshake_result *result)
 	if (r < 0)
 		log_limited(error_is_shortage(r) ? LEVEL_WARN : LEVEL_DEBUG, u->config.tag,
 			    "host client: %s; closed", error_str(r));
-	else if (mux_connect_from_host(u->config.mux, s, host_cid(u), result->port, loop_now_ms(u->config.loop)))
+	else if (mux_connect_from_host(u->config.mux, s, host_cid(u), result->port,
+				       loop_now_ms(u->config.loop)))
 		uds_stream_hang_up(s);
 }
 
@@ -193,7 +194,8 @@ static int connect_later(struct uds *u, const struct uds_stream_config *config, 
 	}
 	*p = (struct pending){ .base.ops = &pending_ops, .owner = u, .stream = *config };
 	dial_init(&p->dial, on_dialed);
-	r = dial_begin(&u->dialer, &p->dial, fd, port, loop_now_ms(u->config.loop) + CONNECT_GIVE_UP_MS);
+	r = dial_begin(&u->dialer, &p->dial, fd, port,
+		       loop_now_ms(u->config.loop) + CONNECT_GIVE_UP_MS);
 	if (r < 0) {
 		pending_free(p);
 		return r;
@@ -223,7 +225,7 @@ static int uds_connect(struct backend *b, const struct vsock_addr *src,
 	return r;
 }
 
-/* What is there, where nobody could be reached? */
+/* Says what is at @path, where nobody could be reached. */
 static const char *str_unreachable(const char *path)
 {
 	struct stat st;
@@ -250,16 +252,17 @@ static void uds_explain(struct backend *b, const struct vsock_addr *dst, int err
 	if (error == BACKEND_E_NOBODY)
 		why = str_unreachable(path.text);
 	else if (error == BACKEND_E_DENIED)
-		why = "Permission denied; the socket has to be writable, and its folder searchable, "
-			"for the user that this process runs as, which has no privileges left";
+		why = "Permission denied; the socket has to be writable, and its folder "
+			"searchable, for the user that this process runs as, which has no "
+			"privileges left";
 	else if (error == BACKEND_E_OTHER_TYPE)
 		why = "Protocol wrong type for socket; not a stream socket";
 	else if (error == BACKEND_E_BUSY)
 		why = "Resource temporarily unavailable; the program that listens there accepts "
 			"nobody, its backlog is full";
 	else if (error == BACKEND_E_BAD_NAME)
-		why = "File name too long; longer than the path of a socket can be; uds-path has to "
-			"be shorter";
+		why = "File name too long; longer than the path of a socket can be; uds-path has "
+			"to be shorter";
 	snprintf(text, size, "%s: %s", path.text, why);
 }
 

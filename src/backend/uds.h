@@ -4,8 +4,8 @@
  * to the host's port P goes to the unix socket "<path>_P"; a host program that
  * connects to <path> and says "CONNECT P\n" reaches the guest's port P.
  *
- * Who connects is kept by handshake.h until its line is there; a connect that has to wait
- * for room in a backlog, by dial.h. A connection becomes a stream when it is both.
+ * handshake.h keeps a client until its line is there, dial.h a connect that waits for room
+ * in a backlog. The socket that comes out of either becomes a stream (uds_stream.h).
  */
 #pragma once
 
@@ -24,7 +24,7 @@ struct uds_config {
 						   call from the first; borrowed */
 	size_t n_host_cids;
 	uint32_t max_handshakes;		/* one more, and the oldest is closed */
-	uint32_t handshake_ms;			/* so long a client may take for its line */
+	uint32_t handshake_ms;			/* how long a client may take for its line */
 	const char *tag;			/* for log lines; borrowed */
 	struct loop *loop;			/* borrowed, as the mux is */
 	struct mux *mux;

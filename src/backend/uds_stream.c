@@ -73,8 +73,8 @@ static void on_accepted(struct sock_stream *sock, const struct vsock_addr *guest
 	char *end = decimal_put(stpcpy(ok, "OK "), guest->port);
 
 	*end++ = '\n';
-	/* The first bytes on an empty socket: all go, or none. That its peer has left
-	 * shows behind what it sent before. */
+	/* The first bytes on an empty socket: all go, or none. If the peer has left, that
+	 * shows after what it sent before. */
 	if (s->from_host &&
 	    send(sock->fd, ok, (size_t)(end - ok), MSG_DONTWAIT | MSG_NOSIGNAL) < 0) {
 		if (errno != EPIPE && errno != ECONNRESET)
@@ -83,7 +83,7 @@ static void on_accepted(struct sock_stream *sock, const struct vsock_addr *guest
 	}
 }
 
-/* EPOLLHUP tells; behind the last byte it may not have come yet. */
+/* EPOLLHUP tells, but right after the last byte it may not have come yet. */
 static bool is_closed(struct sock_stream *sock, uint32_t events)
 {
 	struct pollfd p = { .fd = sock->fd };

@@ -18,7 +18,7 @@ struct uds_stream_config {
 	size_t n_early;				/* less than HYBRID_LINE_MAX */
 };
 
-/* Live: its events go to the core. 0 or -errno. */
+/* Makes a live stream, whose events go to the core. 0 or -errno. */
 int uds_stream_new(struct stream **out, const struct uds_stream_config *config);
 
 /* Closes one that the core has not taken; its peer reads an end. */

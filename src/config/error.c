@@ -5,8 +5,6 @@
 #include <stdarg.h>
 #include <string.h>
 
-#include "config/plan.h"
-
 int config_fail(struct config_error *err, const char *fmt, ...)
 {
 	va_list ap;

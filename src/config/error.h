@@ -2,13 +2,15 @@
 /*
  * One complaint, built from the inside out: whoever finds the mistake says what
  * is wrong with the value, each caller on the way up puts in front of it where
- * that was ("guest-cid", "--vm 2", "vms.yaml:7"), and only plan_init() prints
+ * that was ("guest-cid", "--vm 2", "vms.yaml:7"), and only config_read() prints
  * it. So parsers stay silent, and tests and fuzz targets can call them.
  */
 #pragma once
 
 #include <limits.h>
 #include <stdio.h>
+
+enum { CONFIG_E_EXIT = 1, CONFIG_E_USAGE = 2 };
 
 /* Longer ones are cut: a path of the file, one of the value, and words about them. */
 enum { CONFIG_ERROR_MAX = 2 * PATH_MAX + 1024 };

@@ -1,13 +1,24 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* What --help and --version print; the defaults come from where they are set. */
+/* What --help and --version print: the rows of keys and options, one after the other. */
 #include "config/help.h"
 
 #include <errno.h>
 #include <inttypes.h>
+#include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 
-#include "config/plan.h"
-#include "config/plan_build.h"
+#include "config/error.h"
+#include "config/keys.h"
+#include "config/options.h"
+
+enum {
+	WIDTH = 80,
+	COLUMN = 29,				/* where the words about an option begin */
+	TEXT_MAX_BYTES = 1024,			/* of these words */
+};
+
+#define NEXT_LINE "\n%*s"
 
 /* To a full disk or a closed pipe the answer did not get through. */
 static int finish_output(void)
@@ -15,6 +26,74 @@ static int finish_output(void)
 	if (fflush(stdout) == EOF || ferror(stdout))
 		return errno ? -errno : -EIO;
 	return CONFIG_E_EXIT;
+}
+
+__attribute__((format(printf, 2, 3)))
+static void append(char text[TEXT_MAX_BYTES], const char *fmt, ...)
+{
+	size_t len = strlen(text);
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(text + len, TEXT_MAX_BYTES - len, fmt, ap);
+	va_end(ap);
+}
+
+/* The help of a row, with its numbers and its default. */
+static void make_text(char text[TEXT_MAX_BYTES], const struct setting *s)
+{
+	const char *normal = s->default_text ? s->default_text : s->default_value;
+	const char *rest = s->help;
+
+	*text = '\0';
+	for (const char *brace; (brace = strchr(rest, '{')); rest = brace + strlen("{min}")) {
+		append(text, "%.*s", (int)(brace - rest), rest);
+		append(text, "%" PRIu64, strncmp(brace, "{min}", 5) == 0 ? s->min : s->max);
+	}
+	append(text, "%s", rest);
+	if (normal)
+		append(text, "%s(default%s%s)", text[strlen(text) - 1] == '\n' ? "" : " ",
+		       *normal == '\n' ? "" : " ", normal);
+}
+
+/* At COLUMN. Breaks lines at blanks where they would be too long, and where @text does. */
+static void print_text(const char *text)
+{
+	size_t column = COLUMN, len;
+
+	for (; *text; text += len + (text[len] != '\0')) {
+		len = strcspn(text, " \n");
+		if (column + (column > COLUMN) + len > WIDTH) {
+			printf(NEXT_LINE, COLUMN, "");
+			column = COLUMN;
+		}
+		column += (size_t)printf("%s%.*s", column > COLUMN ? " " : "", (int)len, text);
+		if (text[len] == '\n') {
+			printf(NEXT_LINE, COLUMN, "");
+			column = COLUMN;
+		}
+	}
+	puts("");
+}
+
+static void print_row(const struct setting *s, char letter)
+{
+	char head[TEXT_MAX_BYTES] = "", text[TEXT_MAX_BYTES];
+
+	if (letter)
+		append(head, "  -%c, --%s", letter, s->name);
+	else
+		append(head, "      --%s", s->name);
+	if (s->value)
+		append(head, " %s", s->value);
+	if (s->kind == SETTING_LIST)
+		append(head, "[+%s]...", s->value);
+	if (strlen(head) + 2 <= COLUMN)
+		printf("%-*s", COLUMN, head);
+	else
+		printf("%s" NEXT_LINE, head, COLUMN, "");
+	make_text(text, s);
+	print_text(text);
 }
 
 static void print_usage(void)
@@ -32,104 +111,21 @@ static void print_usage(void)
 "hexadecimal with 0x in front.\n", stdout);
 }
 
-static void print_vm_options(const struct vm_plan *vm)
-{
-	printf(
-"\n"
-"One VM (each also a key of --vm and of the file, with - or _):\n"
-"      --guest-cid CID        CID of the guest, 3 to 4294967294 (default %" PRIu64 ")\n"
-"      --socket PATH          unix socket to create for the VMM (vhost-user)\n"
-"      --uds-path PATH        unix socket to create for host programs, which send\n"
-"                             \"CONNECT port\"; the guest's connects to a port go\n"
-"                             to the unix socket PATH_port\n"
-"      --host-cid CID[+CID]...\n"
-"                             the unix sockets answer for these CIDs too, besides\n"
-"                             2, the host (with --uds-path)\n"
-"      --forward-cid CID      instead of --uds-path: the guest's connects go to\n"
-"                             this CID by AF_VSOCK\n"
-"      --forward-listen PORT[+PORT]...\n"
-"                             AF_VSOCK ports by which host programs reach the\n"
-"                             guest (with --forward-cid)\n"
-"      --forward-listen-any   take them from any CID, not only from that of\n"
-"                             --forward-cid and from this machine itself\n"
-"      --tx-buffer-size BYTES\n"
-"                             how much a connection of the guest may send ahead\n"
-"                             of its receiver, 1 to 2147483648 (default %" PRIu32 ")\n"
-"      --queue-size N         largest ring a VMM may set up, a power of two up to\n"
-"                             32768 (default %" PRIu32 ")\n"
-"      --max-connections N    how many connections the guest may have at a time,\n"
-"                             1 to 1048576 (default %" PRIu32 ")\n"
-"      --max-buffered BYTES   how much all connections of the guest together may\n"
-"                             have waiting for slow receivers (default %" PRIu64 ")\n"
-"      --max-memory BYTES     how much memory of the guest may be mapped\n"
-"                             (default a fair share of the address space, up to\n"
-"                             16 TiB)\n"
-"      --groups NAME[+NAME]...\n"
-"                             guests that share a group reach each other\n"
-"                             (default \"default\")\n",
-	       vm->guest_cid, vm->tx_buffer_size, vm->queue_size, vm->max_connections,
-	       vm->max_buffered);
-}
-
-static void print_common_options(const struct plan *plan)
-{
-	fputs(
-"\n"
-"Several VMs (instead of the options above):\n"
-"      --vm KEY=VALUE[,KEY=VALUE]...\n"
-"                             one VM; repeat it for more\n"
-"      --config FILE          YAML with a list \"vms\" of such keys\n", stdout);
-	printf(
-"\n"
-"All VMs:\n"
-"      --socket-mode MODE     mode of the sockets created, octal (default\n"
-"                             0600, plus rw for whomever the umask lets write)\n"
-"      --socket-group GROUP   group of the sockets created, name or number\n"
-"      --uds-mode MODE        of the sockets at uds-path alone; all four are\n"
-"      --uds-group GROUP      keys of --vm and of the file too\n"
-"      --user USER            as root: become this user, name or number, once the\n"
-"                             sockets are there; they belong to it\n"
-"      --group GROUP          as root: become this group (default the user's)\n"
-"      --sandbox MODE         on; on,strict: do not run without a part that the\n"
-"                             kernel lacks; log: only log what it would refuse;\n"
-"                             off (default on)\n"
-"      --linger SECONDS       how long the rest of what a guest sent before it\n"
-"                             closed may wait for a receiver that takes none of\n"
-"                             it (default %g)\n"
-"      --pause-grace SECONDS  how long a guest whose queues were stopped, paused\n"
-"                             or reset, may take to resume before its connections\n"
-"                             are closed (default %g)\n"
-"      --handshake-timeout SECONDS\n"
-"                             how long a host client may take to say its CONNECT\n"
-"                             line before it is closed (default %g)\n"
-"      --threads N            how many threads share the VMs, 1 to 1024 (default\n"
-"                             one per CPU, but not more than VMs)\n"
-"\n"
-"Logging and help:\n"
-"      --log-level LEVEL      error, warn, info, debug or trace (default warn, or\n"
-"                             what RUST_LOG says)\n"
-"  -v, --verbose              one level more than warn; repeat it for more\n"
-"      --log-file PATH        append to this file instead of standard error\n"
-"  -h, --help                 print this and exit\n"
-"  -V, --version              print the version and exit\n"
-"\n"
-"Exit status: 0 after a signal to end, 1 if the system fails us, 2 for a\n"
-"mistake in the options or the file.\n",
-	       plan->linger_ms / 1000.0, plan->pause_grace_ms / 1000.0,
-	       plan->handshake_ms / 1000.0);
-}
-
 int help_print(void)
 {
-	struct vm_plan vm;
-	struct plan plan;
-
-	vm_plan_init_defaults(&vm);
-	plan_init_defaults(&plan);
 	errno = 0;
 	print_usage();
-	print_vm_options(&vm);
-	print_common_options(&plan);
+	puts("\nOne VM (each also a key of --vm and of the file, with - or _):");
+	for (const struct setting *key = vm_keys; key->name; key++)
+		if (key->help)
+			print_row(key, 0);
+	for (const struct option_row *o = options_rows; o->setting.name; o++) {
+		if (o->heading)
+			printf("\n%s\n", o->heading);
+		print_row(&o->setting, o->letter);
+	}
+	puts("\nExit status: 0 after a signal to end, 1 if the system fails us, 2 for a\n"
+	     "mistake in the options or the file.");
 	return finish_output();
 }
 

@@ -2,7 +2,9 @@
 /* The keys of one VM and what their values may be. */
 #include "config/keys.h"
 
+#include <assert.h>
 #include <errno.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,26 +13,6 @@
 #include "config/error.h"
 #include "config/number.h"
 #include "config/plan.h"
-
-/*
- * CIDs 0 to 2 are the hypervisor, the loopback and the host; 0xffffffff means
- * any, and the guest's driver knows only the low 32 bits.
- */
-static const uint64_t guest_cid_min = 3, guest_cid_max = UINT32_MAX - 1;
-
-/*
- * The guest sends as much as it has credit, so even one byte works, slowly. Past
- * 2^31 the 32-bit counters of the protocol could no longer tell ahead from behind.
- */
-static const uint64_t tx_buffer_size_min = 1, tx_buffer_size_max = UINT64_C(1) << 31;
-
-static const uint64_t queue_size_max = 32768;	/* virtio 1.2, 2.7 */
-
-/* Each takes a descriptor, of which the kernel gives a process a million or so. */
-static const uint64_t max_connections_max = 1 << 20;
-
-/* More than any address space has, so it is only a guard of the arithmetic. */
-static const uint64_t max_memory_max = UINT64_C(1) << 56;
 
 /*
  * Room for one more in an array of @n, NULL without memory. It is moved only
@@ -43,41 +25,28 @@ static void *grow(void *array, size_t n, size_t size)
 	return reallocarray(array, n ? 2 * n : 1, size);
 }
 
-static int set_guest_cid(struct vm_plan *vm, const char *value, struct config_error *err)
-{
-	return number_parse(&vm->guest_cid, value, guest_cid_min, guest_cid_max, err);
-}
-
 /*
  * Only the path itself has to fit. A uds-path so long that "_<port>" does not
  * fit behind it still serves host programs; the guest's connects to such a port
  * fail (limits_port_digits() tells which).
  */
-static int set_path(char **path, const char *value, struct config_error *err)
+static int set_path(const struct setting *s, void *into, const char *value,
+		    struct config_error *err)
 {
 	size_t max = sizeof ((struct sockaddr_un *)0)->sun_path - 1;
 
 	if (strlen(value) > max)
 		return config_fail(err, SHOWN_PATH " has %zu bytes; the path of a socket "
 				   "has at most %zu", value, strlen(value), max);
-	*path = strdup(value);
-	return *path ? 0 : -ENOMEM;
+	return setting_set_text(s, into, value, err);
 }
 
-static int set_socket(struct vm_plan *vm, const char *value, struct config_error *err)
+static int add_host_cid(const struct setting *s, void *into, const char *value,
+			struct config_error *err)
 {
-	return set_path(&vm->socket, value, err);
-}
-
-static int set_uds_path(struct vm_plan *vm, const char *value, struct config_error *err)
-{
-	return set_path(&vm->uds_path, value, err);
-}
-
-static int add_host_cid(struct vm_plan *vm, const char *value, struct config_error *err)
-{
+	struct vm_plan *vm = into;
 	uint64_t cid, *cids;
-	int r = number_parse(&cid, value, 0, guest_cid_max, err);
+	int r = number_parse(&cid, value, s->min, s->max, err);
 
 	if (r)
 		return r;
@@ -89,24 +58,23 @@ static int add_host_cid(struct vm_plan *vm, const char *value, struct config_err
 	return 0;
 }
 
-static int set_forward_cid(struct vm_plan *vm, const char *value, struct config_error *err)
+static int set_forward_cid(const struct setting *s, void *into, const char *value,
+			   struct config_error *err)
 {
-	uint64_t cid;
-	int r = number_parse(&cid, value, 0, UINT32_MAX, err);
+	int r = setting_set_u32(s, into, value, err);
 
-	if (r)
-		return r;
-	vm->forward_cid = (uint32_t)cid;
-	vm->has_forward_cid = true;
-	return 0;
+	if (r == 0)
+		((struct vm_plan *)into)->has_forward_cid = true;
+	return r;
 }
 
-/* Port 0xffffffff means any. */
-static int add_forward_listen(struct vm_plan *vm, const char *value, struct config_error *err)
+static int add_forward_listen(const struct setting *s, void *into, const char *value,
+			      struct config_error *err)
 {
+	struct vm_plan *vm = into;
 	uint64_t port;
 	void *ports;
-	int r = number_parse(&port, value, 0, UINT32_MAX - 1, err);
+	int r = number_parse(&port, value, s->min, s->max, err);
 
 	if (r)
 		return r;
@@ -118,62 +86,27 @@ static int add_forward_listen(struct vm_plan *vm, const char *value, struct conf
 	return 0;
 }
 
-static int set_forward_listen_any(struct vm_plan *vm, const char *value, struct config_error *err)
-{
-	if (strcmp(value, "true") != 0 && strcmp(value, "false") != 0)
-		return config_fail(err, SHOWN " is neither true nor false", value);
-	vm->forward_listen_any = strcmp(value, "true") == 0;
-	return 0;
-}
-
-static int set_tx_buffer_size(struct vm_plan *vm, const char *value, struct config_error *err)
+static int set_queue_size(const struct setting *s, void *into, const char *value,
+			  struct config_error *err)
 {
 	uint64_t size;
-	int r = number_parse(&size, value, tx_buffer_size_min, tx_buffer_size_max, err);
-
-	if (r == 0)
-		vm->tx_buffer_size = (uint32_t)size;
-	return r;
-}
-
-static int set_queue_size(struct vm_plan *vm, const char *value, struct config_error *err)
-{
-	uint64_t size;
-	int r = number_parse(&size, value, 1, queue_size_max, err);
+	int r = number_parse(&size, value, s->min, s->max, err);
 
 	if (r)
 		return r;
 	if (size & (size - 1))
 		return config_fail(err, SHOWN " is not a power of two", value);
-	vm->queue_size = (uint32_t)size;
+	*(uint32_t *)setting_field(s, into) = (uint32_t)size;
 	return 0;
 }
 
-static int set_max_connections(struct vm_plan *vm, const char *value, struct config_error *err)
+static int add_group(const struct setting *s, void *into, const char *value,
+		     struct config_error *err)
 {
-	uint64_t n;
-	int r = number_parse(&n, value, 1, max_connections_max, err);
-
-	if (r == 0)
-		vm->max_connections = (uint32_t)n;
-	return r;
-}
-
-static int set_max_buffered(struct vm_plan *vm, const char *value, struct config_error *err)
-{
-	return number_parse(&vm->max_buffered, value, 1, UINT64_C(1) << 40, err);
-}
-
-static int set_max_memory(struct vm_plan *vm, const char *value, struct config_error *err)
-{
-	return number_parse(&vm->max_memory, value, 1, max_memory_max, err);
-}
-
-static int add_group(struct vm_plan *vm, const char *value, struct config_error *err)
-{
+	struct vm_plan *vm = into;
 	char **groups = grow(vm->groups, vm->n_groups, sizeof *vm->groups);
 
-	(void)err;
+	(void)s, (void)err;
 	if (!groups)
 		return -ENOMEM;
 	vm->groups = groups;
@@ -184,64 +117,102 @@ static int add_group(struct vm_plan *vm, const char *value, struct config_error 
 	return 0;
 }
 
-int keys_set_mode(struct socket_plan *socket, const char *value, struct config_error *err)
-{
-	uint32_t mode;
-	int r = number_parse_mode(&mode, value, err);
+/* CIDs 0 to 2 are the hypervisor, the loopback and the host; 0xffffffff means any, as it
+ * does of a port; and the guest's driver knows only the low 32 bits. */
+enum { GUEST_CID_MIN = 3 };
+#define GUEST_CID_MAX	(UINT32_MAX - 1)
+#define PORT_MAX	(UINT32_MAX - 1)
 
-	if (r == 0)
-		socket->mode = (mode_t)mode;
-	return r;
-}
+/*
+ * A new key is one row here, and the field that it fills in the place that uses it; see
+ * setting.h. One without help is printed among the options for all VMs, as one of them
+ * has its name.
+ */
+const struct setting vm_keys[] = {
+	{ .name = "guest-cid", .value = "CID", SETTING_U64(struct vm_plan, guest_cid),
+	  .min = GUEST_CID_MIN, .max = GUEST_CID_MAX, .default_value = "3",
+	  .help = "CID of the guest, {min} to {max}" },
 
-int keys_set_group(struct socket_plan *socket, const char *value)
-{
-	socket->group = strdup(value);
-	return socket->group ? 0 : -ENOMEM;
-}
+	{ .name = "socket", .value = "PATH",
+	  .set = set_path, .at = SETTING_AT(char *, struct vm_plan, socket),
+	  .help = "unix socket to create for the VMM (vhost-user)" },
 
-static int set_socket_mode(struct vm_plan *vm, const char *value, struct config_error *err)
-{
-	return keys_set_mode(&vm->vhost_socket, value, err);
-}
+	{ .name = "uds-path", .value = "PATH",
+	  .set = set_path, .at = SETTING_AT(char *, struct vm_plan, uds_path),
+	  .help = "unix socket to create for host programs, which send \"CONNECT port\"; the "
+		  "guest's connects to a port go to the unix socket PATH_port" },
 
-static int set_socket_group(struct vm_plan *vm, const char *value, struct config_error *err)
-{
-	(void)err;
-	return keys_set_group(&vm->vhost_socket, value);
-}
+	{ .name = "host-cid", .kind = SETTING_LIST, .value = "CID",
+	  .set = add_host_cid, .max = GUEST_CID_MAX,
+	  .help = "the unix sockets answer for these CIDs too, besides 2, the host (with "
+		  "--uds-path)" },
 
-static int set_uds_mode(struct vm_plan *vm, const char *value, struct config_error *err)
-{
-	return keys_set_mode(&vm->uds_socket, value, err);
-}
+	{ .name = "forward-cid", .value = "CID",
+	  .set = set_forward_cid, .at = SETTING_AT(uint32_t, struct vm_plan, forward_cid),
+	  .max = UINT32_MAX,
+	  .help = "instead of --uds-path: the guest's connects go to this CID by AF_VSOCK" },
 
-static int set_uds_group(struct vm_plan *vm, const char *value, struct config_error *err)
-{
-	(void)err;
-	return keys_set_group(&vm->uds_socket, value);
-}
+	{ .name = "forward-listen", .kind = SETTING_LIST, .value = "PORT",
+	  .set = add_forward_listen, .max = PORT_MAX,
+	  .help = "AF_VSOCK ports by which host programs reach the guest (with --forward-cid)" },
 
-const struct vm_key vm_keys[] = {
-	{ "guest-cid",		KEY_VALUE,	set_guest_cid },
-	{ "socket",		KEY_VALUE,	set_socket },
-	{ "uds-path",		KEY_VALUE,	set_uds_path },
-	{ "host-cid",		KEY_LIST,	add_host_cid },
-	{ "forward-cid",	KEY_VALUE,	set_forward_cid },
-	{ "forward-listen",	KEY_LIST,	add_forward_listen },
-	{ "forward-listen-any",	KEY_FLAG,	set_forward_listen_any },
-	{ "tx-buffer-size",	KEY_VALUE,	set_tx_buffer_size },
-	{ "queue-size",		KEY_VALUE,	set_queue_size },
-	{ "max-connections",	KEY_VALUE,	set_max_connections },
-	{ "max-buffered",	KEY_VALUE,	set_max_buffered },
-	{ "max-memory",		KEY_VALUE,	set_max_memory },
-	{ "groups",		KEY_LIST,	add_group },
-	{ "socket-mode",	KEY_VALUE,	set_socket_mode },
-	{ "socket-group",	KEY_VALUE,	set_socket_group },
-	{ "uds-mode",		KEY_VALUE,	set_uds_mode },
-	{ "uds-group",		KEY_VALUE,	set_uds_group },
-	{ NULL,			KEY_VALUE,	NULL },
+	{ .name = "forward-listen-any", .kind = SETTING_FLAG,
+	  SETTING_BOOL(struct vm_plan, forward_listen_any),
+	  .help = "take them from any CID, not only from that of --forward-cid and from this "
+		  "machine itself" },
+
+	/* Even one byte of credit works, slowly. Past 2^31 the 32-bit counters of the protocol
+	 * could no longer tell ahead from behind. */
+	{ .name = "tx-buffer-size", .value = "BYTES",
+	  SETTING_U32(struct vm_plan, limits.tx_buffer_size),
+	  .min = 1, .max = UINT64_C(1) << 31, .default_value = "262144",
+	  .help = "how much a connection of the guest may send ahead of its receiver, {min} to "
+		  "{max}" },
+
+	{ .name = "queue-size", .value = "N",	/* virtio 1.2, 2.7 */
+	  .set = set_queue_size, .at = SETTING_AT(uint32_t, struct vm_plan, queue_size),
+	  .min = 1, .max = 32768, .default_value = "1024",
+	  .help = "largest ring a VMM may set up, a power of two up to {max}" },
+
+	/* Each takes a descriptor, of which the kernel gives a process a million or so. */
+	{ .name = "max-connections", .value = "N",
+	  SETTING_U32(struct vm_plan, limits.max_connections),
+	  .min = 1, .max = 1 << 20, .default_value = "4096",
+	  .help = "how many connections the guest may have at a time, {min} to {max}" },
+
+	{ .name = "max-buffered", .value = "BYTES",
+	  SETTING_U64(struct vm_plan, limits.max_buffered),
+	  .min = 1, .max = UINT64_C(1) << 40, .default_value = "268435456",
+	  .help = "how much all connections of the guest together may have waiting for slow "
+		  "receivers" },
+
+	/* More than any address space has, so the maximum only guards the arithmetic. */
+	{ .name = "max-memory", .value = "BYTES", SETTING_U64(struct vm_plan, max_memory),
+	  .min = 1, .max = UINT64_C(1) << 56,
+	  .default_text = "a fair share of the address space, up to 16 TiB",
+	  .help = "how much memory of the guest may be mapped\n" },
+
+	{ .name = "groups", .kind = SETTING_LIST, .value = "NAME", .set = add_group,
+	  .default_text = "\"" PLAN_GROUP "\"",
+	  .help = "guests that share a group reach each other\n" },
+
+	{ .name = "socket-mode", SETTING_MODE(struct vm_plan, vhost_socket.mode) },
+	{ .name = "socket-group", SETTING_TEXT(struct vm_plan, vhost_socket.group) },
+	{ .name = "uds-mode", SETTING_MODE(struct vm_plan, uds_socket.mode) },
+	{ .name = "uds-group", SETTING_TEXT(struct vm_plan, uds_socket.group) },
+	{ .name = NULL },
 };
+
+static_assert(sizeof vm_keys / sizeof *vm_keys - 1 <= 32, "a set of them is an unsigned");
+
+struct vm_plan *keys_add_vm(struct plan *plan, const char *origin)
+{
+	struct vm_plan *vm = plan_add_vm(plan, origin);
+
+	for (const struct setting *key = vm_keys; vm && key->name; key++)
+		setting_set_default(key, vm);
+	return vm;
+}
 
 static bool is_same_key(const char *name, const char *key)
 {
@@ -250,16 +221,16 @@ static bool is_same_key(const char *name, const char *key)
 	return *name == *key;
 }
 
-const struct vm_key *keys_find(const char *name)
+const struct setting *keys_find(const char *name)
 {
-	for (const struct vm_key *key = vm_keys; key->name; key++) {
+	for (const struct setting *key = vm_keys; key->name; key++) {
 		if (is_same_key(name, key->name))
 			return key;
 	}
 	return NULL;
 }
 
-int keys_claim(const struct vm_key *key, unsigned *given, struct config_error *err)
+int keys_claim(const struct setting *key, unsigned *given, struct config_error *err)
 {
 	unsigned bit = 1u << (key - vm_keys);
 
@@ -281,7 +252,7 @@ char *keys_trim(char *text)
 	return text;
 }
 
-static int add_items(const struct vm_key *key, struct vm_plan *vm, char *items,
+static int add_items(const struct setting *key, struct vm_plan *vm, char *items,
 		     struct config_error *err)
 {
 	int r = 0;
@@ -290,12 +261,12 @@ static int add_items(const struct vm_key *key, struct vm_plan *vm, char *items,
 		if (!*item)
 			r = config_fail(err, "empty item in the list");
 		else
-			r = key->set(vm, item, err);
+			r = key->set(key, vm, item, err);
 	}
 	return r;
 }
 
-int keys_set(const struct vm_key *key, struct vm_plan *vm, const char *value,
+int keys_set(const struct setting *key, struct vm_plan *vm, const char *value,
 	     struct config_error *err)
 {
 	char *copy;
@@ -303,8 +274,8 @@ int keys_set(const struct vm_key *key, struct vm_plan *vm, const char *value,
 
 	if (!*value)
 		return config_fail(err, "empty value");
-	if (key->kind != KEY_LIST)
-		return key->set(vm, value, err);
+	if (key->kind != SETTING_LIST)
+		return key->set(key, vm, value, err);
 
 	copy = strdup(value);
 	if (!copy)

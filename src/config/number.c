@@ -7,7 +7,6 @@
 #include <stddef.h>
 
 #include "config/error.h"
-#include "config/plan.h"
 
 enum { MODE_MAX = 0777 };
 

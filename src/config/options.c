@@ -2,6 +2,7 @@
 /* The command line. */
 #include "config/options.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,9 +11,7 @@
 #include "config/error.h"
 #include "config/keys.h"
 #include "config/level.h"
-#include "config/number.h"
 #include "config/plan.h"
-#include "config/plan_build.h"
 #include "util/log.h"
 
 enum {
@@ -30,18 +29,11 @@ struct scan {
 	struct plan *plan;
 	struct config_error *err;
 	char **next, **end;			/* the words not yet read */
-	unsigned given;				/* rows of options_table */
+	unsigned given;				/* rows of options_rows */
 	enum source source;
 	const char *source_name;		/* the first option that said so */
 	unsigned single_given;			/* keys of the VM of single options */
 	unsigned n_verbose;
-};
-
-struct option {
-	const char *name;
-	char letter;				/* 0: has none */
-	bool takes_value, is_repeatable;
-	int (*set)(struct scan *s, const char *value);
 };
 
 static int claim_source(struct scan *s, enum source source, const char *name)
@@ -60,7 +52,7 @@ static int set_vm_pair(struct vm_plan *vm, unsigned *given, char *pair,
 		       struct config_error *err)
 {
 	char *value = strchr(pair, '='), *name;
-	const struct vm_key *key;
+	const struct setting *key;
 	size_t len;
 	int r;
 
@@ -108,7 +100,7 @@ static int set_vm(struct scan *s, const char *value)
 		return r;
 	snprintf(origin, sizeof origin, "--vm %zu", s->plan->n_vms + 1);
 	copy = strdup(value);
-	vm = copy ? plan_add_vm(s->plan, origin) : NULL;
+	vm = copy ? keys_add_vm(s->plan, origin) : NULL;
 	r = vm ? set_vm_pairs(vm, copy, s->err) : -ENOMEM;
 	free(copy);
 	return config_prefix(s->err, r, "%s", origin);
@@ -120,25 +112,17 @@ static int set_config(struct scan *s, const char *value)
 	return claim_source(s, SOURCE_CONFIG, "config");
 }
 
-static int set_log_file(struct scan *s, const char *value)
-{
-	s->plan->log_file = strdup(value);
-	return s->plan->log_file ? 0 : -ENOMEM;
-}
-
 static int fail_two_levels(struct scan *s)
 {
 	return config_fail(s->err, "--log-level and --verbose exclude one another");
 }
 
-static int set_log_level(struct scan *s, const char *value)
+static int claim_level(struct scan *s, const char *value)
 {
+	(void)value;
 	if (s->n_verbose)
 		return fail_two_levels(s);
 	s->options->has_log_level = true;
-	if (!level_parse(&s->plan->log_level, value))
-		return config_fail(s->err, "--log-level: " SHOWN " is none of error, "
-				   "warn, info, debug, trace", value);
 	return 0;
 }
 
@@ -154,41 +138,31 @@ static int add_verbose(struct scan *s, const char *value)
 	return 0;
 }
 
-static int set_socket_mode(struct scan *s, const char *value)
+static int ask_help(struct scan *s, const char *value)
 {
-	return config_prefix(s->err, keys_set_mode(&s->plan->vhost_socket, value, s->err),
-			     "--socket-mode");
+	(void)value;
+	s->options->print = PRINT_HELP;
+	return CONFIG_E_EXIT;
 }
 
-static int set_uds_mode(struct scan *s, const char *value)
+static int ask_version(struct scan *s, const char *value)
 {
-	return config_prefix(s->err, keys_set_mode(&s->plan->uds_socket, value, s->err),
-			     "--uds-mode");
+	(void)value;
+	s->options->print = PRINT_VERSION;
+	return CONFIG_E_EXIT;
 }
 
-static int set_socket_group(struct scan *s, const char *value)
+static int set_level(const struct setting *setting, void *into, const char *value,
+		     struct config_error *err)
 {
-	return keys_set_group(&s->plan->vhost_socket, value);
-}
-
-static int set_uds_group(struct scan *s, const char *value)
-{
-	return keys_set_group(&s->plan->uds_socket, value);
-}
-
-static int set_user(struct scan *s, const char *value)
-{
-	s->options->user = value;
+	if (!level_parse(setting_field(setting, into), value))
+		return config_fail(err, SHOWN " is none of error, warn, info, debug, trace",
+				   value);
 	return 0;
 }
 
-static int set_group(struct scan *s, const char *value)
-{
-	s->options->group = value;
-	return 0;
-}
-
-static int set_sandbox(struct scan *s, const char *value)
+static int set_sandbox(const struct setting *setting, void *into, const char *value,
+		       struct config_error *err)
 {
 	static const char *const wishes[] = {
 		[SANDBOX_OFF] = "off", [SANDBOX_LOG] = "log", [SANDBOX_ON] = "on",
@@ -197,114 +171,140 @@ static int set_sandbox(struct scan *s, const char *value)
 
 	for (int wish = SANDBOX_OFF; wish <= SANDBOX_STRICT; wish++) {
 		if (strcmp(value, wishes[wish]) == 0) {
-			s->plan->sandbox = (enum sandbox_wish)wish;
+			*(enum sandbox_wish *)setting_field(setting, into) = wish;
 			return 0;
 		}
 	}
-	return config_fail(s->err, "--sandbox: " SHOWN " is none of on; on,strict; log; off",
-			   value);
+	return config_fail(err, SHOWN " is none of on; on,strict; log; off", value);
 }
 
-static int set_linger(struct scan *s, const char *value)
-{
-	return config_prefix(s->err, number_parse_seconds(&s->plan->linger_ms, value, s->err),
-			     "--linger");
-}
+/*
+ * A new option is one row here, and the field that it fills in the place that uses it; see
+ * setting.h. Rows of the plan have a field; a row that does something else has an act().
+ */
+const struct option_row options_rows[] = {
+	{ .heading = "Several VMs (instead of the options above):",
+	  .setting = { .name = "vm", .value = "KEY=VALUE[,KEY=VALUE]...",
+		.help = "one VM; repeat it for more" },
+	  .is_repeatable = true, .act = set_vm },
 
-static int set_pause_grace(struct scan *s, const char *value)
-{
-	return config_prefix(s->err, number_parse_seconds(&s->plan->pause_grace_ms, value, s->err),
-			     "--pause-grace");
-}
+	{ .setting = { .name = "config", .value = "FILE",
+		.help = "YAML with a list \"vms\" of such keys" },
+	  .act = set_config },
 
-/* Zero would not be "for ever", which is what somebody might mean by it. */
-static int set_handshake_timeout(struct scan *s, const char *value)
-{
-	int r = number_parse_seconds(&s->plan->handshake_ms, value, s->err);
+	{ .heading = "All VMs:",
+	  .setting = { .name = "socket-mode", .value = "MODE",
+		SETTING_MODE(struct plan, vhost_socket.mode),
+		.default_text = "\n0600, plus rw for whomever the umask lets write",
+		.help = "mode of the sockets created, octal" } },
 
-	if (r == 0 && s->plan->handshake_ms == 0)
-		r = config_fail(s->err, SHOWN " leaves no time at all", value);
-	return config_prefix(s->err, r, "--handshake-timeout");
-}
+	{ .setting = { .name = "socket-group", .value = "GROUP",
+		SETTING_TEXT(struct plan, vhost_socket.group),
+		.help = "group of the sockets created, name or number" } },
 
-static int set_threads(struct scan *s, const char *value)
-{
-	uint64_t n;
-	int r = number_parse(&n, value, 1, PLAN_THREADS_MAX, s->err);
+	/* The help of these two is one sentence. */
+	{ .setting = { .name = "uds-mode", .value = "MODE",
+		SETTING_MODE(struct plan, uds_socket.mode),
+		.help = "of the sockets at uds-path alone; all four are" } },
 
-	if (r)
-		return config_prefix(s->err, r, "--threads");
-	s->plan->threads = (uint32_t)n;
-	return 0;
-}
+	{ .setting = { .name = "uds-group", .value = "GROUP",
+		SETTING_TEXT(struct plan, uds_socket.group),
+		.help = "keys of --vm and of the file too" } },
 
-static int set_help(struct scan *s, const char *value)
-{
-	(void)value;
-	s->options->print = PRINT_HELP;
-	return CONFIG_E_EXIT;
-}
+	{ .setting = { .name = "user", .value = "USER", SETTING_TEXT(struct plan, user),
+		.help = "as root: become this user, name or number, once the sockets are there; "
+			"they belong to it" } },
 
-static int set_version(struct scan *s, const char *value)
-{
-	(void)value;
-	s->options->print = PRINT_VERSION;
-	return CONFIG_E_EXIT;
-}
+	{ .setting = { .name = "group", .value = "GROUP", SETTING_TEXT(struct plan, group),
+		.default_text = "the user's",
+		.help = "as root: become this group" } },
 
-static const struct option options_table[] = {
-	{ "vm",			0,	true,	true,	set_vm },
-	{ "config",		0,	true,	false,	set_config },
-	{ "socket-mode",	0,	true,	false,	set_socket_mode },
-	{ "socket-group",	0,	true,	false,	set_socket_group },
-	{ "uds-mode",		0,	true,	false,	set_uds_mode },
-	{ "uds-group",		0,	true,	false,	set_uds_group },
-	{ "user",		0,	true,	false,	set_user },
-	{ "group",		0,	true,	false,	set_group },
-	{ "sandbox",		0,	true,	false,	set_sandbox },
-	{ "linger",		0,	true,	false,	set_linger },
-	{ "pause-grace",	0,	true,	false,	set_pause_grace },
-	{ "handshake-timeout",	0,	true,	false,	set_handshake_timeout },
-	{ "threads",		0,	true,	false,	set_threads },
-	{ "log-file",		0,	true,	false,	set_log_file },
-	{ "log-level",		0,	true,	false,	set_log_level },
-	{ "verbose",		'v',	false,	true,	add_verbose },
-	{ "help",		'h',	false,	true,	set_help },
-	{ "version",		'V',	false,	true,	set_version },
+	{ .setting = { .name = "sandbox", .value = "MODE", .set = set_sandbox,
+		.at = SETTING_AT(enum sandbox_wish, struct plan, sandbox), .default_value = "on",
+		.help = "on; on,strict: do not run without a part that the kernel lacks; log: "
+			"only log what it would refuse; off" } },
+
+	{ .setting = { .name = "linger", .value = "SECONDS",
+		SETTING_SECONDS(struct plan, linger_ms), .default_value = "30",
+		.help = "how long the rest of what a guest sent before it closed may wait for a "
+			"receiver that takes none of it" } },
+
+	{ .setting = { .name = "pause-grace", .value = "SECONDS",
+		SETTING_SECONDS(struct plan, pause_grace_ms), .default_value = "3",
+		.help = "how long a guest whose queues were stopped, paused or reset, may take "
+			"to resume before its connections are closed" } },
+
+	/* Zero would not be "for ever", which is what somebody might mean by it. */
+	{ .setting = { .name = "handshake-timeout", .value = "SECONDS",
+		SETTING_SECONDS(struct plan, handshake_ms), .min = 1, .default_value = "10",
+		.help = "how long a host client may take to say its CONNECT line before it is "
+			"closed" } },
+
+	{ .setting = { .name = "threads", .value = "N", SETTING_U32(struct plan, threads),
+		.min = 1, .max = PLAN_THREADS_MAX,
+		.default_text = "one per CPU, but not more than VMs",
+		.help = "how many threads share the VMs, {min} to {max}" } },
+
+	{ .heading = "Logging and help:",
+	  .setting = { .name = "log-level", .value = "LEVEL", .set = set_level,
+		.at = SETTING_AT(int, struct plan, log_level), .default_value = "warn",
+		.default_text = "warn, or what RUST_LOG says",
+		.help = "error, warn, info, debug or trace" },
+	  .act = claim_level },
+
+	{ .setting = { .name = "verbose", .help = "one level more than warn; repeat it for more" },
+	  .letter = 'v', .is_repeatable = true, .act = add_verbose },
+
+	{ .setting = { .name = "log-file", .value = "PATH", SETTING_TEXT(struct plan, log_file),
+		.help = "append to this file instead of standard error" } },
+
+	{ .setting = { .name = "help", .help = "print this and exit" },
+	  .letter = 'h', .is_repeatable = true, .act = ask_help },
+
+	{ .setting = { .name = "version", .help = "print the version and exit" },
+	  .letter = 'V', .is_repeatable = true, .act = ask_version },
+
+	{ .setting = { .name = NULL } },
 };
 
-enum { N_OPTIONS = sizeof options_table / sizeof *options_table };
+static_assert(sizeof options_rows / sizeof *options_rows - 1 <= 32,
+	      "scan::given has a bit for each");
 
 /* By name, or by letter if @name is NULL. */
-static const struct option *find_option(const char *name, char letter)
+static const struct option_row *find_option(const char *name, char letter)
 {
-	for (size_t i = 0; i < N_OPTIONS; i++) {
-		const struct option *o = &options_table[i];
-
-		if (name ? strcmp(o->name, name) == 0 : o->letter == letter)
+	for (const struct option_row *o = options_rows; o->setting.name; o++) {
+		if (name ? strcmp(o->setting.name, name) == 0 : o->letter == letter)
 			return o;
 	}
 	return NULL;
 }
 
-static int apply_option(struct scan *s, const struct option *o, const char *value)
+static int apply_option(struct scan *s, const struct option_row *o, const char *value)
 {
-	unsigned bit = 1u << (o - options_table);
+	const struct setting *setting = &o->setting;
+	unsigned bit = 1u << (o - options_rows);
+	int r = 0;
 
 	if (!o->is_repeatable && (s->given & bit))
-		return config_fail(s->err, "--%s: given twice", o->name);
+		return config_fail(s->err, "--%s: given twice", setting->name);
 	s->given |= bit;
-	return o->set(s, value);
+	if (o->act)
+		r = o->act(s, value);
+	if (r || !setting->set)
+		return r;
+	r = setting->set(setting, s->plan, value, s->err);
+	return config_prefix(s->err, r, "--%s", setting->name);
 }
 
 /* A key of keys.h as an option: there is one VM then. */
-static int apply_key(struct scan *s, const struct vm_key *key, const char *value)
+static int apply_key(struct scan *s, const struct setting *key, const char *value)
 {
 	int r = claim_source(s, SOURCE_SINGLE, key->name);
 
 	if (r)
 		return r;
-	if (s->plan->n_vms == 0 && !plan_add_vm(s->plan, NULL))
+	if (s->plan->n_vms == 0 && !keys_add_vm(s->plan, NULL))
 		return -ENOMEM;
 	r = keys_claim(key, &s->single_given, s->err);
 	if (r == 0)
@@ -313,7 +313,7 @@ static int apply_key(struct scan *s, const struct vm_key *key, const char *value
 }
 
 /*
- * The value behind '=' or the next word. A word that looks like an option is
+ * The value after '=' or the next word. A word that looks like an option is
  * none: rather than take it, ask for '='.
  */
 static int take_value(struct scan *s, const char *name, const char **value)
@@ -331,7 +331,7 @@ static int take_value(struct scan *s, const char *name, const char **value)
 }
 
 /* Keys may be spelled with '_', options not. */
-static const struct vm_key *find_single(const char *name)
+static const struct setting *find_single(const char *name)
 {
 	return strchr(name, '_') ? NULL : keys_find(name);
 }
@@ -342,8 +342,8 @@ static int scan_long(struct scan *s, const char *word)
 	char name[NAME_MAX_BYTES] = "";
 	size_t len = strcspn(word, "=");
 	const char *value = word[len] ? word + len + 1 : NULL;
-	const struct option *option;
-	const struct vm_key *key;
+	const struct option_row *option;
+	const struct setting *key;
 	int r;
 
 	if (len < sizeof name)			/* else it is none of ours */
@@ -353,13 +353,13 @@ static int scan_long(struct scan *s, const char *word)
 	if (!option && !key)
 		return config_fail(s->err, "unknown option '--%.*s'",
 				   (int)(len < 80 ? len : 80), word);
-	if (option && !option->takes_value) {
+	if (option && !option->setting.value) {
 		if (value)
 			return config_fail(s->err, "--%s: takes no value, not "
 					   SHOWN, name, value);
 		return apply_option(s, option, NULL);
 	}
-	if (!value && key && key->kind == KEY_FLAG)
+	if (!value && key && key->kind == SETTING_FLAG)
 		value = "true";
 	r = take_value(s, name, &value);
 	if (r)
@@ -373,7 +373,7 @@ static int scan_letters(struct scan *s, const char *letters)
 	int r = 0;
 
 	for (; r == 0 && *letters; letters++) {
-		const struct option *option = find_option(NULL, *letters);
+		const struct option_row *option = find_option(NULL, *letters);
 
 		if (!option)
 			return config_fail(s->err, "unknown option '-%.80s'", letters);
@@ -410,6 +410,8 @@ int options_parse(struct options *o, struct plan *plan, int argc, char **argv,
 	int r = 0;
 
 	*o = (struct options){ .print = PRINT_NOTHING };
+	for (const struct option_row *row = options_rows; row->setting.name; row++)
+		setting_set_default(&row->setting, plan);
 	while (r == 0 && s.next < s.end)
 		r = scan_word(&s, *s.next++);
 	return r;

@@ -1,10 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * What the user asked for, checked: command line or YAML become one plan, and
- * nobody behind it looks at an option again. Every default is in plan.c.
- *
- * A plan is plain data. It owns its strings and arrays; the daemon borrows them
- * until plan_deinit().
+ * A plan: what the daemon is to do. Plain data, which config_read() fills and nobody
+ * after that looks at an option again. It owns its strings and arrays; the daemon
+ * borrows them until plan_deinit().
  */
 #pragma once
 
@@ -13,9 +11,11 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-enum { CONFIG_E_EXIT = 1, CONFIG_E_USAGE = 2 };
+#include "vsock/limits.h"
 
 enum { PLAN_THREADS_MAX = 1024 };
+
+#define PLAN_GROUP "default"			/* of a VM that is in no group */
 
 enum sandbox_wish { SANDBOX_OFF, SANDBOX_LOG, SANDBOX_ON, SANDBOX_STRICT };
 
@@ -54,10 +54,8 @@ struct vm_plan {
 	bool forward_listen_any;		/* ... take connections from any CID */
 	uint64_t *host_cids;			/* uds-path answers for these besides CID 2 */
 	size_t n_host_cids;
-	uint32_t max_connections;
-	uint64_t max_buffered;			/* bytes, of all its connections together */
+	struct vsock_limits limits;		/* linger_ms: the plan's, by finish.c */
 	uint64_t max_memory;			/* bytes of it that are mapped; 0: a fair share */
-	uint32_t tx_buffer_size;		/* bytes: the buf_alloc we advertise */
 	uint32_t queue_size;			/* largest ring a front-end may set up */
 	char **groups;				/* unique, sorted; siblings share one */
 	size_t n_groups;
@@ -68,12 +66,13 @@ struct plan {
 	struct vm_plan *vms;
 	size_t n_vms;
 	uint32_t threads;			/* 0: as many as make sense, up to the most */
-	uint32_t mem_slots;			/* regions that each VM may share; by limits.c */
+	uint32_t mem_slots;			/* regions that each VM may share; by the daemon */
 	int log_level;				/* enum log_level */
 	char *log_file;				/* NULL: standard error */
 	struct socket_plan vhost_socket, uds_socket;	/* of VMs that say nothing else */
 	mode_t umask;				/* as we were started with */
-	uid_t uid;				/* to become; (uid_t)-1: stay */
+	char *user, *group;			/* to become, as given, or NULL */
+	uid_t uid;				/* that is it; (uid_t)-1: stay */
 	gid_t gid;
 	enum sandbox_wish sandbox;
 	uint32_t linger_ms;			/* drain to a slow host at most so long without progress */
@@ -81,15 +80,13 @@ struct plan {
 	uint32_t handshake_ms;			/* for a host client to say its CONNECT line; > 0 */
 };
 
+/* Nothing has been said, there is no VM; a number that may be set is 0. What has a
+ * default gets it by its row (setting.h). */
+void plan_init(struct plan *plan);
+void plan_deinit(struct plan *plan);		/* also twice */
+
 /*
- * Fills @plan from the command line, @argv as main() gets it, and the @umask that
- * the process was started with; reads the file that --config names. May write to stdout (--help, --version); what is wrong
- * goes to stderr, in one line that names option, key and value, and in YAML
- * file and line.
- *
- * 0; CONFIG_E_EXIT: asked only to print, exit status 0; CONFIG_E_USAGE: the
- * user's mistake, exit status 2; -errno: the system's, exit status 1. @plan is
- * in its null state unless 0.
+ * Appends a VM of which nothing has been said. @origin NULL: it comes from single
+ * options. NULL without memory. What an earlier call returned is no longer valid.
  */
-int plan_init(struct plan *plan, mode_t umask, int argc, char **argv);
-void plan_deinit(struct plan *plan);
+struct vm_plan *plan_add_vm(struct plan *plan, const char *origin);

@@ -14,7 +14,6 @@
 #include "config/error.h"
 #include "config/keys.h"
 #include "config/plan.h"
-#include "config/plan_build.h"
 #include "util/fd.h"
 
 struct reader {
@@ -71,7 +70,7 @@ static bool is_null(const yaml_node_t *node)
 	return false;
 }
 
-static int read_item(struct reader *rd, struct vm_plan *vm, const struct vm_key *key,
+static int read_item(struct reader *rd, struct vm_plan *vm, const struct setting *key,
 		     const yaml_node_t *node)
 {
 	const char *text = NULL;
@@ -81,7 +80,7 @@ static int read_item(struct reader *rd, struct vm_plan *vm, const struct vm_key 
 }
 
 /* A YAML list of values, each of which may be "a+b" again. */
-static int read_items(struct reader *rd, struct vm_plan *vm, const struct vm_key *key,
+static int read_items(struct reader *rd, struct vm_plan *vm, const struct setting *key,
 		      const char *name, const yaml_node_t *list)
 {
 	if (list->data.sequence.items.start == list->data.sequence.items.top)
@@ -100,7 +99,7 @@ static int read_items(struct reader *rd, struct vm_plan *vm, const struct vm_key
 static int read_pair(struct reader *rd, struct vm_plan *vm, unsigned *given,
 		     const yaml_node_t *key_node, const yaml_node_t *node)
 {
-	const struct vm_key *key;
+	const struct setting *key;
 	const char *name = NULL;
 	int r;
 
@@ -115,7 +114,7 @@ static int read_pair(struct reader *rd, struct vm_plan *vm, unsigned *given,
 		return locate(rd, key_node, config_prefix(rd->err, r, "%s", name));
 	if (is_null(node))
 		return 0;
-	if (key->kind == KEY_LIST && node->type == YAML_SEQUENCE_NODE)
+	if (key->kind == SETTING_LIST && node->type == YAML_SEQUENCE_NODE)
 		return read_items(rd, vm, key, name, node);
 	r = read_item(rd, vm, key, node);
 	return locate(rd, node, config_prefix(rd->err, r, "%s", name));
@@ -132,7 +131,7 @@ static int read_vm(struct reader *rd, const yaml_node_t *node)
 		return locate(rd, node, config_fail(rd->err, "a VM is a mapping of keys"));
 	if (asprintf(&origin, "%s:%zu", rd->name, line_of(node)) < 0)
 		return -ENOMEM;
-	vm = plan_add_vm(rd->plan, origin);
+	vm = keys_add_vm(rd->plan, origin);
 	free(origin);
 	if (!vm)
 		return -ENOMEM;

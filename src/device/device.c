@@ -10,7 +10,7 @@
 #include "device/rx_window.h"
 #include "device/turn.h"
 #include "util/error.h"
-#include "util/log.h"
+#include "util/log_limit.h"
 #include "util/random.h"
 
 enum {
@@ -18,7 +18,7 @@ enum {
 	REQUEST_MS = 2000,			/* a guest's answer to a host's connect */
 	CLOSING_MS = 10 * 1000,			/* a guest's answer to SHUTDOWN */
 	TURN_ROUNDS = 4,			/* for packets that come during the turn */
-	TURNS_LATE_MAX = 64,			/* for which deadlines wait */
+	TURNS_LATE_MAX = 64,			/* in a row, for which deadlines wait */
 	POLL_MS = 1,				/* rings without a kick descriptor */
 };
 
@@ -59,7 +59,7 @@ static struct vring *vring(struct device *dev, unsigned ring)
 	return frontend_vring(&dev->frontend, ring);
 }
 
-/* False: guest memory vanished, so this packet and those behind it are not what
+/* False: guest memory vanished, so this packet and those after it are not what
  * the guest sent. */
 static bool input_chain(struct device *dev, const struct virtq_chain *chain)
 {
@@ -113,12 +113,12 @@ static enum turn drain_tx(struct device *dev, struct virtq *q)
 static enum turn fill_rx(struct device *dev, struct virtq *q)
 {
 	struct rx_window window;
-	struct rx_sink port;
+	struct rx_sink sink;
 	int r;
 
 	rx_window_open(&window, q, dev->config.scratch);
-	port = rx_window_port(&window);
-	r = mux_output(dev->mux, &port, loop_now_ms(dev->config.loop));
+	sink = rx_window_sink(&window);
+	r = mux_output(dev->mux, &sink, loop_now_ms(dev->config.loop));
 	rx_window_close(&window);
 	if (virtq_publish(q))
 		vring_call(vring(dev, VSOCK_RXQ));
@@ -150,7 +150,7 @@ static void on_timer(struct loop_timer *timer)
 	schedule(dev);
 }
 
-/* Whether a guest is there, by its rings. */
+/* Learns from the rings whether a guest is there. */
 static void look_at_guest(struct device *dev)
 {
 	bool is_running = frontend_has_guest(&dev->frontend);
@@ -163,7 +163,7 @@ static void look_at_guest(struct device *dev)
 		dev->events.reset_pending = true;
 }
 
-/* Rings that are worked on in every turn want kicks only when they are idle. */
+/* Every turn works on the rings, so they need kicks only when they are idle. */
 static enum turn rings_turn(struct device *dev)
 {
 	struct virtq *tx = frontend_running(&dev->frontend, VSOCK_TXQ);
@@ -190,8 +190,8 @@ static enum turn rings_turn(struct device *dev)
 	return result;
 }
 
-/* Deadlines, after what lies ready in the rings has been looked at: where there is more
- * of that it comes first, but not for ever. */
+/* Deadlines are judged after what lies ready in the rings has been looked at. While there
+ * is more of that they wait, but not for ever. */
 static enum turn expire(struct device *dev, enum turn rings)
 {
 	if (mux_next_deadline(dev->mux) > loop_now_ms(dev->config.loop)) {
@@ -264,7 +264,8 @@ static void on_guest_overdue(void *ctx)
 	struct device *dev = ctx;
 
 	if (mux_abort(dev->mux, loop_now_ms(dev->config.loop)))
-		log_limited(LEVEL_INFO, dev->tag, "guest stays stopped: its connections are closed");
+		log_limited(LEVEL_INFO, dev->tag,
+			    "guest stays stopped: its connections are closed");
 }
 
 static void on_read_config(void *ctx, uint32_t offset, void *out, size_t len)
@@ -291,10 +292,8 @@ static int make_mux(struct device *dev)
 {
 	const struct device_config *config = &dev->config;
 	const struct mux_config mux = {
-		.guest_cid = config->guest_cid, .buf_alloc = config->buf_alloc,
-		.max_conns = config->max_conns, .max_buffered = config->max_buffered,
-		.connect_ms = CONNECT_MS, .request_ms = REQUEST_MS,
-		.linger_ms = config->linger_ms, .closing_ms = CLOSING_MS,
+		.guest_cid = config->guest_cid, .limits = config->limits,
+		.connect_ms = CONNECT_MS, .request_ms = REQUEST_MS, .closing_ms = CLOSING_MS,
 		.hash_seed = random_u64(), .first_port = random_u64(),
 		.scratch = &config->scratch->mux, .wake = on_wake, .is_lost = is_memory_lost,
 		.ctx = dev, .tag = dev->tag,
@@ -309,7 +308,7 @@ static int make_frontend(struct device *dev)
 	const struct frontend_config frontend = {
 		.ops = &frontend_ops, .ctx = dev, .tag = dev->tag, .loop = config->loop,
 		.socket = config->socket, .access = config->access,
-		.ring_size_max = config->queue_size, .pause_grace_ms = config->pause_grace_ms,
+		.queue_size = config->queue_size, .pause_grace_ms = config->pause_grace_ms,
 		.memory = config->memory,
 	};
 

@@ -7,7 +7,7 @@
  * turn of the device; the loop runs it when all events of its batch have been
  * seen. A turn drains a batch of the TX ring into the core, lets the core fill
  * RX buffers, publishes each ring's used entries at once and calls the guest at
- * most once per ring. What is left goes to the next turn, behind the other
+ * most once per ring. What is left goes to the next turn, after the other
  * devices of the worker.
  *
  * Rings are clean between turns: nothing popped is kept, so a ring can be
@@ -28,22 +28,22 @@ struct device_config {
 	const char *socket;			/* path where front-ends connect */
 	struct listener_access access;		/* of the socket */
 	uint64_t guest_cid;
-	uint32_t queue_size, buf_alloc, max_conns, linger_ms, pause_grace_ms;
-	uint64_t max_buffered;			/* bytes */
-	struct gmem_limits memory;		/* that the guest may have */
+	uint32_t queue_size, pause_grace_ms;
+	struct vsock_limits limits;		/* of its connections */
+	struct gmem_limits memory;		/* that it may share */
 	struct loop *loop;			/* borrowed, as scratch is */
 	struct device_scratch *scratch;
 };
 
 struct device;
 
-/* Listens. 0, or as listener_open(). */
+/* Makes the device, which listens. 0, or as listener_open(). */
 int device_new(struct device **out, const struct device_config *config);
-void device_free(struct device *dev);
+void device_free(struct device *dev);		/* and its backends; NULL: nothing */
 
-/* For backends: valid as long as the device. */
+/* For backends; borrowed, valid as long as the device. */
 struct mux *device_mux(struct device *dev);
 const char *device_tag(const struct device *dev);
 
-/* Takes the backend over. */
+/* Takes the backend over. At most MUX_BACKENDS_MAX. */
 void device_add_backend(struct device *dev, struct backend *backend);

@@ -11,7 +11,7 @@
 
 enum { NO_MEMORY_MS = 2000 };
 
-enum { NO_MEMORY };				/* device::failures */
+enum { NO_MEMORY };				/* frontend::failures */
 
 static void on_kick(struct loop_source *source, uint32_t events)
 {
@@ -38,8 +38,8 @@ static void wait_for_kicks(struct frontend *fe, unsigned ring, int fd)
 		return;
 	r = loop_add(fe->config.loop, &kick->source, fd, EPOLLIN | EPOLLET);
 	if (r < 0)
-		log_limited(LEVEL_WARN, fe->config.tag, "ring %u: cannot wait for kicks: %s; polled",
-			    ring, error_str(r));
+		log_limited(LEVEL_WARN, fe->config.tag,
+			    "ring %u: cannot wait for kicks: %s; polled", ring, error_str(r));
 	else
 		kick->is_polled = false;
 }
@@ -60,7 +60,8 @@ static void on_ring_stopped(void *ctx, unsigned ring)
 
 	loop_remove(fe->config.loop, &fe->kicks[ring].source);
 	if (ring != VSOCK_EVENTQ && !fe->pause.is_set && !session_says_reset(fe->session))
-		loop_timer_set(fe->config.loop, &fe->pause, loop_now_ms(fe->config.loop) + fe->config.pause_grace_ms);
+		loop_timer_set(fe->config.loop, &fe->pause,
+			       loop_now_ms(fe->config.loop) + fe->config.pause_grace_ms);
 	fe->config.ops->rings_changed(fe->config.ctx);
 }
 
@@ -79,23 +80,25 @@ static void on_pause_over(struct loop_timer *timer)
 	fe->config.ops->guest_overdue(fe->config.ctx);
 }
 
-/* A front-end may share memory after it has started the rings, but no one that waits
- * so long has any to share: QEMU leaves out, without a word, what is private to it. */
+/* A front-end may share memory after it has started the rings, but one that waits so
+ * long has none to share: QEMU leaves out memory that is private to it, without a word. */
 static void watch_memory(struct frontend *fe)
 {
 	if (!fe->session || !session_lacks_memory(fe->session))
 		loop_timer_cancel(fe->config.loop, &fe->no_memory);
 	else if (!fe->no_memory.is_set)
-		loop_timer_set(fe->config.loop, &fe->no_memory, loop_now_ms(fe->config.loop) + NO_MEMORY_MS);
+		loop_timer_set(fe->config.loop, &fe->no_memory,
+			       loop_now_ms(fe->config.loop) + NO_MEMORY_MS);
 }
 
 static void on_no_memory(struct loop_timer *timer)
 {
 	struct frontend *fe = container_of(timer, struct frontend, no_memory);
 
-	log_first(&fe->failures, NO_MEMORY, fe->config.tag, "the front-end has started the rings, but "
-		  "shares no memory: the guest's memory has to be shared (QEMU: a memory backend "
-		  "with share=on; cloud-hypervisor: --memory shared=on)");
+	log_first(&fe->failures, NO_MEMORY, fe->config.tag,
+		  "the front-end has started the rings, but shares no memory: the guest's memory "
+		  "has to be shared (QEMU: a memory backend with share=on; cloud-hypervisor: "
+		  "--memory shared=on)");
 }
 
 static void on_read_config(void *ctx, uint32_t offset, void *out, size_t len)
@@ -112,8 +115,8 @@ static const struct session_ops session_ops = {
 	.read_config = on_read_config,
 };
 
-/* Its eventfd has held up the worker, and all VMs on it, until the watchdog came: some
- * 200 ms. From now on there is a look before each write to one of its successors'. */
+/* One of its eventfds has held up the worker, and all its VMs, until the watchdog came:
+ * some 200 ms. From now on its successors' are polled before each write. */
 static void note_held_up(struct frontend *fe)
 {
 	log_limited(LEVEL_WARN, fe->config.tag,
@@ -139,7 +142,7 @@ void frontend_drop(struct frontend *fe)
 	fe->config.ops->gone(fe->config.ctx);
 }
 
-/* Handles what the front-end has sent; it may be gone afterwards. */
+/* Handles what the front-end has sent; afterwards it may be gone. */
 static void session_turn(struct frontend *fe)
 {
 	if (session_input(fe->session) == SESSION_E_END)
@@ -155,8 +158,8 @@ static void on_session(struct loop_source *source, uint32_t events)
 
 enum place { PLACE_FREE, PLACE_TAKEN, PLACE_UNKNOWN };
 
-/* Is the front-end that is in session there to stay? While it has more to say than is
- * heard in one turn, that is not known. */
+/* Is the front-end in session still alive? Not known while it has sent more than one turn
+ * handles. */
 static enum place look_at_place(struct frontend *fe)
 {
 	if (fe->session) {
@@ -176,7 +179,7 @@ static int session_begin(struct frontend *fe, int sock)
 		.features = FEATURE_BIT(VIRTIO_F_VERSION_1) | FEATURE_BIT(VIRTIO_F_EVENT_IDX) |
 			FEATURE_BIT(VIRTIO_F_INDIRECT_DESC) | FEATURE_BIT(VIRTIO_F_IN_ORDER) |
 			FEATURE_BIT(VIRTIO_F_NOTIFY_ON_EMPTY),
-		.n_rings = VSOCK_NUM_QUEUES, .ring_size_max = fe->config.ring_size_max,
+		.n_rings = VSOCK_NUM_QUEUES, .queue_size = fe->config.queue_size,
 		.memory = fe->config.memory, .distrusts_eventfds = fe->was_held_up,
 	};
 	int r = session_new(&fe->session, &config, sock);
@@ -210,7 +213,7 @@ static void candidate_promote(struct frontend_candidate *c)
 		log_limited(LEVEL_WARN, fe->config.tag, "cannot begin a session: %s", error_str(r));
 }
 
-/* Its first byte, or its end. */
+/* The candidate has sent its first byte, or is gone. */
 static void on_candidate(struct loop_source *source, uint32_t events)
 {
 	struct frontend_candidate *c = container_of(source, struct frontend_candidate, source);
@@ -234,11 +237,11 @@ static void on_candidate(struct loop_source *source, uint32_t events)
 		candidate_drop(c);
 		return;
 	case PLACE_UNKNOWN:
-		return;				/* it stays readable: again in the next batch */
+		return;				/* it stays readable: the next batch asks again */
 	}
 }
 
-/* Takes @fd over. With all places taken, they go round. */
+/* Takes @fd over. When all places are taken, the oldest candidate loses its own. */
 static void candidate_add(struct frontend *fe, int fd)
 {
 	struct frontend_candidate *c = &fe->candidates[fe->next_candidate];
@@ -249,7 +252,8 @@ static void candidate_add(struct frontend *fe, int fd)
 	c->fd = fd;
 	r = loop_add(fe->config.loop, &c->source, fd, EPOLLIN | EPOLLRDHUP);
 	if (r < 0) {
-		log_limited(LEVEL_WARN, fe->config.tag, "cannot wait for a front-end: %s", error_str(r));
+		log_limited(LEVEL_WARN, fe->config.tag, "cannot wait for a front-end: %s",
+			    error_str(r));
 		candidate_drop(c);
 	}
 }

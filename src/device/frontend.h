@@ -24,7 +24,7 @@
 #include "protocol/virtio_vsock.h"
 #include "util/acceptor.h"
 #include "util/listener.h"
-#include "util/log.h"
+#include "util/log_limit.h"
 #include "util/loop.h"
 #include "vhost/session.h"
 
@@ -36,8 +36,8 @@ struct frontend;
 struct frontend_ops {
 	/* The guest has something for us: look at the rings. */
 	void (*kicked)(void *ctx);
-	/* Rings may run now that did not, or no more. A host program may connect right
-	 * after the message that starts the last ring, so this is looked at at once. */
+	/* Rings may have begun to run, or ceased. To be looked at at once: a host program
+	 * may connect right after the message that starts the last ring. */
 	void (*rings_changed)(void *ctx);
 	/* The guest's driver starts over: its connections are void. */
 	void (*guest_reset)(void *ctx);
@@ -56,7 +56,7 @@ struct frontend_config {
 	struct loop *loop;
 	const char *socket;			/* path to listen at */
 	struct listener_access access;
-	uint32_t ring_size_max, pause_grace_ms;
+	uint32_t queue_size, pause_grace_ms;
 	struct gmem_limits memory;
 };
 
@@ -82,8 +82,8 @@ struct frontend {
 	struct loop_source session_source;
 	struct frontend_kick kicks[VSOCK_NUM_QUEUES];
 	struct loop_timer pause;		/* until when a stopped guest may go on */
-	struct loop_timer no_memory;		/* then somebody has to hear of it */
-	bool was_held_up;			/* by an eventfd of a front-end before */
+	struct loop_timer no_memory;		/* until it is logged that none is shared */
+	bool was_held_up;			/* by an eventfd of an earlier front-end */
 	struct log_once failures;		/* enum in frontend.c */
 };
 
@@ -98,13 +98,13 @@ bool frontend_has_guest(struct frontend *fe);	/* RX and TX run */
 /* A ring runs that has no kick descriptor, or one that we cannot wait for. */
 bool frontend_is_polled(struct frontend *fe);
 
-/* To call the guest about it, or to fail it; only while it runs. */
+/* Borrowed, to call the guest or to fail the ring; only while the ring runs. */
 struct vring *frontend_vring(struct frontend *fe, unsigned ring);
 
 /* Guest memory vanished (SIGBUS): nothing read since can be believed. */
 bool frontend_lost_memory(const struct frontend *fe);
 
-/* A write to an eventfd of it has blocked: it is to be dropped. */
+/* A write to one of its eventfds has blocked: it has to be dropped. */
 bool frontend_has_held_up(const struct frontend *fe);
 
 /* Ends the session, and with it the guest's connections. */

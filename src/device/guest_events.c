@@ -32,5 +32,5 @@ enum turn guest_events_send(struct guest_events *e, struct virtq *q, struct vrin
 	virtq_push(q, &chain, written);
 	if (virtq_publish(q))
 		vring_call(v);
-	return e->reset_pending ? TURN_MORE : TURN_DONE;	/* the next one may be large enough */
+	return e->reset_pending ? TURN_MORE : TURN_DONE;	/* the next may be large enough */
 }

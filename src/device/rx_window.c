@@ -18,7 +18,7 @@ void rx_window_close(struct rx_window *w)
 	w->first = w->end;
 }
 
-/* Makes room behind the last buffer. */
+/* Makes room after the last buffer. */
 static void compact(struct rx_window *w)
 {
 	size_t n = w->end - w->first;
@@ -85,7 +85,7 @@ static void used(void *ctx, const uint32_t *lens, size_t n)
 		virtq_push(w->q, &w->scratch->chains[w->first++], lens[i]);
 }
 
-struct rx_sink rx_window_port(struct rx_window *w)
+struct rx_sink rx_window_sink(struct rx_window *w)
 {
 	return (struct rx_sink){ .borrow = borrow, .used = used, .ctx = w };
 }

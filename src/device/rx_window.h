@@ -23,4 +23,4 @@ struct rx_window {
 /* For one turn; rx_window_close() gives back what is left. */
 void rx_window_open(struct rx_window *w, struct virtq *q, struct device_scratch *scratch);
 void rx_window_close(struct rx_window *w);
-struct rx_sink rx_window_port(struct rx_window *w);
+struct rx_sink rx_window_sink(struct rx_window *w);

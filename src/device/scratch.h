@@ -8,7 +8,7 @@
 #include "vsock/mux.h"
 
 enum {
-	DEVICE_TX_BATCH = 64,			/* packets between two publishes: half a small ring */
+	DEVICE_TX_BATCH = 64,			/* packets per publish: half a small ring */
 	DEVICE_TX_BYTES = 256 * 1024,
 	DEVICE_TX_IOVS = 2 * VIRTQ_CHAIN_MAX,
 	DEVICE_RX_IOVS = 2 * VIRTQ_CHAIN_MAX,

@@ -8,6 +8,7 @@ enum turn {
 	TURN_MORE,				/* cut short: the rest is for the next turn */
 };
 
+/* The one of the two that leaves more to do. */
 static inline enum turn turn_worse(enum turn a, enum turn b)
 {
 	return a > b ? a : b;

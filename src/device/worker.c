@@ -105,7 +105,7 @@ static void *run(void *arg)
 	struct worker *w = arg;
 	int r;
 
-	pthread_setname_np(pthread_self(), "worker");	/* from outside that takes /proc */
+	pthread_setname_np(pthread_self(), "worker");	/* from another thread that takes /proc */
 	watchdog_add(&w->watched);
 	loop_set_watched(w->loop, &w->watched);
 	r = loop_run(w->loop);

@@ -23,13 +23,13 @@ void worker_stop(struct worker *w);
 bool worker_deliver_mail(struct worker *w);
 void worker_free(struct worker *w);
 
-/* For the config of a device that is given to worker_add_device(). */
+/* Borrowed, for the config of a device that worker_add_device() gets. */
 struct loop *worker_loop(struct worker *w);
 struct device_scratch *worker_scratch(struct worker *w);
 struct mailbox *worker_mailbox(struct worker *w);
 
-/* Takes the device over. 0 or -ENOMEM (then not). */
+/* 0, and the device is taken over; or -ENOMEM. Before worker_start(). */
 int worker_add_device(struct worker *w, struct device *dev);
 
-/* @failed is called, in the thread, if its loop ends by itself. 0 or -errno. */
+/* Starts the thread; calls @failed in it if its loop ends by itself. 0 or -errno. */
 int worker_start(struct worker *w, void (*failed)(void));

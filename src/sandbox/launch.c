@@ -14,7 +14,7 @@
 
 enum {
 	CPUS_MAX = 1 << 20,			/* no kernel is built for more */
-	FILES_MAX = 1 << 18,			/* that room is made for: 2 MiB of the kernel's memory */
+	FILES_MAX = 1 << 18,			/* to make room for: 2 MiB of kernel memory */
 };
 
 int launch_open_streams(void)
@@ -92,7 +92,7 @@ void launch_grow_files(uint64_t n)
 	fd_close(&last);
 }
 
-/* The stack lies at its upper end, whatever the machine's page tables can name. */
+/* The stack lies at the upper end of what the machine's page tables can name. */
 static uint64_t address_space(void)
 {
 	return UINT64_C(1) << (64 - __builtin_clzll((uintptr_t)__builtin_frame_address(0)));
@@ -120,7 +120,7 @@ uint64_t launch_max_maps(void)
 	return n ? n : 65530;			/* the kernel's default */
 }
 
-/* The CPUs of a set with room for @n; 0: there may be more, or -errno. */
+/* Counts the CPUs of a set with room for @n. 0: there may be more; or -errno. */
 static int count_cpus_of(size_t n)
 {
 	size_t size = CPU_ALLOC_SIZE(n);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * What the process was started with. Launchers leave more behind than arguments:
+ * What the process was started with. A launcher passes on more than arguments:
  * signals that are ignored (nohup, a shell's background job) or blocked, standard
  * streams that are closed, limits. Some of it is meant; the rest would strike
  * later, far from its cause.
@@ -12,38 +12,38 @@
 #include <stdint.h>
 
 /*
- * Descriptors 0 to 2 that are closed become /dev/null: what is opened next would
- * be in their place, and a guest's socket be what the log is written to. Nothing
- * can be written to them still, so that who reads nothing is not told that all
- * was said. Before anything is opened. 0 or -errno.
+ * Makes closed descriptors among 0 to 2 /dev/null. Else what is opened next would
+ * take their place, and the log would be written to a guest's socket. Writes to them
+ * still fail, so that a lost line is not taken for a written one. Called before
+ * anything is opened. 0 or -errno.
  */
 int launch_open_streams(void);
 
 /*
- * No signal is blocked, whatever the mask that was left to us: of a lost page and
- * of a refused system call we hear by one. Writing to who has left, or beyond the
- * size that a file may have, is an error and not the end.
+ * Unblocks all signals, whatever mask we were started with: a lost page and a refused
+ * system call are told by one. Makes a write to a peer that has left, or beyond the
+ * size that a file may have, an error and not the end.
  */
 void launch_reset_signals(void);
 
 /*
- * From here on the signals that end the daemon wait in @ends for sigwait(), also
- * in the threads made later. Those that were ignored at the start stay ignored. One
+ * Blocks the signals that end the daemon, also for the threads made later, and puts
+ * them into @ends for sigwait(). Those that were ignored at the start stay ignored. One
  * more is the daemon's own, see launch_end().
  */
 void launch_block_ends(sigset_t *ends);
 
-/* Wakes who waits for @ends, whatever else is ignored. From any thread. */
+/* Wakes the thread that waits for @ends, whatever is ignored. From any thread. */
 void launch_end(void);
 
-/* As many descriptors as the system lets us have; how many that is. */
+/* Raises the limit of descriptors as far as the system allows; returns it. */
 uint64_t launch_raise_files(void);
 
 /*
- * Makes room for @n descriptors, or very many, in the only thread that there is. The kernel has a table
- * of them, which it makes larger when it is full; with more than one thread that takes an
- * RCU grace period each time, 10 ms and more, in which the worker that has just opened a
- * socket stands still.
+ * Makes room for @n descriptors, or a great many, while there is only one thread. The
+ * kernel enlarges its table of them when that is full. With more than one thread each time
+ * takes an RCU grace period, 10 ms and more, during which the worker that has just opened
+ * a socket stands still.
  */
 void launch_grow_files(uint64_t n);
 

@@ -11,7 +11,7 @@
 #include "util/error.h"
 #include "util/log.h"
 
-/* What the warning says is missing. */
+/* @r: how the piece was entered; @missing: what the log says if it was not. 0: go on. */
 static int check_piece(const struct sandbox_config *config, const char *missing, int r)
 {
 	if (r == 0)
@@ -24,8 +24,8 @@ static int check_piece(const struct sandbox_config *config, const char *missing,
 	return 0;
 }
 
-/* The folder of @socket, from the root on. -ENOENT: it begins where we are, and
- * that has no name. */
+/* The folder of @socket, from the root on. -ENOENT: @socket is a relative path, and
+ * the working directory has no name. */
 static int folder_of(char **out, const char *socket, const char *cwd)
 {
 	char *path, *slash;
@@ -92,7 +92,7 @@ fail:
 	return r;
 }
 
-/* @no_namespace: why there is none of the network. Either it or landlock will do. */
+/* @no_namespace: why the network has no namespace. Either that or landlock will do. */
 static int check_abstract_sockets(const struct sandbox_config *config, int no_namespace,
 				  bool is_scoped)
 {

@@ -37,7 +37,7 @@
 
 struct sandbox_config {
 	bool is_strict;				/* a piece that is not to be had is an error */
-	bool only_reports;			/* seccomp alone: log what it would refuse, and do it */
+	bool only_reports;			/* seccomp alone, which logs instead of refusing */
 	bool has_vsock;				/* AF_VSOCK sockets are made later on */
 	const char *const *sockets;		/* paths: their folders stay in reach */
 	size_t n_sockets;
@@ -51,10 +51,10 @@ struct sandbox_config {
  */
 int sandbox_enter(const struct sandbox_config *config);
 
-/* May we, once it is time? Asked before anything is made for them. 0, or -errno,
+/* May we become them later? Asked before anything is made for them. 0, or -errno,
  * which has been logged. */
 int sandbox_check_user(uid_t uid, gid_t gid);
 
-/* Only the user and the group (-1: stay), and no supplementary groups. 0, or
+/* Changes only user and group (-1: stay), and drops supplementary groups. 0, or
  * -errno, which has been logged. */
 int sandbox_change_user(uid_t uid, gid_t gid);

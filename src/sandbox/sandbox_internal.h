@@ -21,8 +21,8 @@
 #define SANDBOX_HAS_SANITIZER	false
 #endif
 
-/* Absolute paths as the user spelled them, since so they are looked up later;
- * sorted, each once. */
+/* Absolute paths, spelled as the user did, since later look-ups do so too; sorted,
+ * each once. */
 struct sandbox_folders {
 	char **paths;				/* owned */
 	size_t n;
@@ -33,7 +33,7 @@ struct sandbox_folders {
 int sandbox_unshare(int what, bool may_make_user);
 
 int sandbox_enter_tree(const struct sandbox_folders *folders, bool may_make_user);
-int sandbox_drop_bounding_set(void);		/* while we may */
+int sandbox_drop_bounding_set(void);		/* while we still may */
 int sandbox_drop_capabilities(void);
 int sandbox_no_new_privs(void);
 int sandbox_not_dumpable(void);

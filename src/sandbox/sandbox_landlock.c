@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Landlock, by its system calls: the headers of the build machine may know less
- * than the kernel. All that is denied is named here by the ABI that brought it;
- * a kernel denies what it knows of, and the rest is left to the other pieces.
+ * than the kernel. All that is denied is named here with the ABI that brought it.
+ * A kernel denies what it knows of; the rest is left to the other pieces.
  */
 #include <fcntl.h>
 #include <stdint.h>

@@ -15,6 +15,7 @@
 #include "util/fd.h"
 #include "util/last_signal.h"
 #include "util/log.h"
+#include "util/log_limit.h"
 
 enum { N_CALLS = 512, NAME_BYTES = 28 };	/* the numbers end below 480 today */
 
@@ -38,9 +39,9 @@ static const char *name_of(int nr)
 }
 
 /*
- * What a C library may try on its own, and copes with being refused: looking at
- * files and limits, naming memory. From such a call nobody concludes that the
- * process is no longer ours, so it fails, and the VMs go on.
+ * What a C library may try on its own, and can do without: looking at files and
+ * limits, naming memory. Such a call does not show that the process has been taken
+ * over, so it fails, and the VMs go on.
  */
 const int report_harmless[] = {
 	SCMP_SYS(access), SCMP_SYS(faccessat), SCMP_SYS(faccessat2),
@@ -72,7 +73,7 @@ const size_t report_n_harmless = sizeof report_harmless / sizeof *report_harmles
 #ifdef RESULT_OF
 const bool report_can_refuse = true;
 
-/* glibc's malloc looks there before it gives memory back, and does so if it may not. */
+/* glibc's malloc looks there before it gives memory back; refused, it gives it back. */
 static const char quiet_path[] = "/proc/sys/vm/overcommit_memory";
 
 static bool is_harmless(int nr)
@@ -83,7 +84,7 @@ static bool is_harmless(int nr)
 	return false;
 }
 
-/* False: that is not for a library to try. */
+/* False: no library would try that. */
 static bool refuse(ucontext_t *context, int nr)
 {
 	if (!is_harmless(nr))
@@ -112,8 +113,8 @@ static bool refuse(ucontext_t *context, int nr)
 #endif
 
 /*
- * The kernel raises it for the very call, so it interrupts nothing but that. What
- * that one may be in the middle of, malloc for one, log_line() does not use.
+ * The kernel raises it for the very call, so it interrupts nothing else. What the
+ * caller may be in the middle of, malloc for one, log_line() does not use.
  */
 static void on_sigsys(int sig, siginfo_t *info, void *context)
 {
@@ -148,7 +149,8 @@ static struct {
 
 static void tell(const struct seccomp_data *d)
 {
-	log_limited(LEVEL_WARN, "sandbox", "would refuse system call %s (%d) with %#llx, %#llx, %#llx",
+	log_limited(LEVEL_WARN, "sandbox",
+		    "would refuse system call %s (%d) with %#llx, %#llx, %#llx",
 		    name_of(d->nr), d->nr, (unsigned long long)d->args[0],
 		    (unsigned long long)d->args[1], (unsigned long long)d->args[2]);
 }

@@ -24,9 +24,9 @@ extern const int report_harmless[];
 extern const size_t report_n_harmless;
 
 /*
- * For a filter that asks instead of refusing: a thread that is not under the
- * filter logs each call and lets it go on. It is made before the filter; then
- * it is given the descriptor to listen on.
+ * For a filter that asks instead of refusing: a thread outside the filter logs
+ * each call and lets it go on. It is made before the filter, and is given the
+ * descriptor to listen on after that.
  */
 int report_start_listener(void);		/* 0 or -errno */
 void report_listen(int notify_fd);

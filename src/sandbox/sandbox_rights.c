@@ -26,7 +26,7 @@ static int write_file(const char *path, const char *text)
 	return r;
 }
 
-/* In it we are who we were: what others see of us does not change. */
+/* In it we keep our IDs: what others see of us does not change. */
 static int unshare_with_user(int what)
 {
 	char uid_map[64], gid_map[64];
@@ -44,12 +44,12 @@ static int unshare_with_user(int what)
 
 int sandbox_unshare(int what, bool may_make_user)
 {
-	int r = unshare(what) < 0 ? error_last() : 0;
-
-	return r == -EPERM && may_make_user ? unshare_with_user(what) : r;
+	if (unshare(what) == 0)
+		return 0;
+	return errno == EPERM && may_make_user ? unshare_with_user(what) : error_last();
 }
 
-/* @gid -1: that stays, but not the supplementary groups. */
+/* -1: that stays. Supplementary groups are dropped in any case. */
 static int become(uid_t uid, gid_t gid)
 {
 	if (setgroups(0, NULL) < 0)
@@ -61,7 +61,7 @@ static int become(uid_t uid, gid_t gid)
 	return 0;
 }
 
-/* Not root: all that may be asked for is to stay. */
+/* Those who are not root may only ask to stay who they are. */
 static bool is_already(uid_t uid, gid_t gid)
 {
 	return (uid == (uid_t)-1 || (uid == geteuid() && uid == getuid())) &&
@@ -87,7 +87,7 @@ int sandbox_change_user(uid_t uid, gid_t gid)
 	return r;
 }
 
-/* Who may not has nothing in it that could be had without execve(). */
+/* Where we may not, there is nothing in it that could be had without execve(). */
 int sandbox_drop_bounding_set(void)
 {
 	for (unsigned long cap = 0; prctl(PR_CAPBSET_READ, cap, 0, 0, 0) >= 0; cap++)

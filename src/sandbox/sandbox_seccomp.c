@@ -2,17 +2,19 @@
 /*
  * The system calls of a daemon that has started: the table, and its filter.
  *
- * Who adds a call to the daemon adds a row here, with the reason as its group.
- * A call that is only legal with certain arguments says which; of several rows
- * of a call one has to match.
+ * A call that is added to the daemon needs a row here, in the group of its reason.
+ * A call that is legal with certain arguments only says which; where it has several
+ * rows, one of them has to match.
  */
 #include <fcntl.h>
 #include <sched.h>
 #include <seccomp.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
+#include <linux/sockios.h>
 
 #include "sandbox/sandbox_internal.h"
 #include "sandbox/sandbox_report.h"
@@ -31,7 +33,7 @@ struct row {
 #define ARGS(name, i, value, k, value_k)	\
 	{ SCMP_SYS(name), 2, { SCMP_CMP(i, SCMP_CMP_EQ, value, 0),	\
 			       SCMP_CMP(k, SCMP_CMP_EQ, value_k, 0) } }
-/* Of the bits @mask just @value. */
+/* Of the bits in @mask exactly @value is set. */
 #define BITS(name, i, mask, value) \
 	{ SCMP_SYS(name), 1, { SCMP_CMP(i, SCMP_CMP_MASKED_EQ, mask, value) } }
 
@@ -46,10 +48,11 @@ static const struct row rows[] = {
 	ANY(recvmsg), ANY(recvfrom), ANY(sendmsg), ANY(sendto),
 	ANY(accept4), ANY(connect), ANY(shutdown), ANY(close),
 	ANY(poll), ANY(ppoll), ANY(getpeername),
-	ARG(getsockopt, 1, SOL_SOCKET),
+	ARG(getsockopt, 1, SOL_SOCKET), ARG(ioctl, 1, SIOCINQ),
 	ARGS(setsockopt, 1, SOL_SOCKET, 2, SO_OOBINLINE),
 	ARGS(setsockopt, 1, SOL_SOCKET, 2, SO_PASSRIGHTS),
 	ARG(fcntl, 1, F_GETFL), ARG(fcntl, 1, F_SETFL), ARG(fcntl, 1, F_GETFD),
+	ARG(fcntl, 1, F_GET_SEALS),
 	/* Guest memory: what kind of file it is, how large. */
 	ANY(fstat), ANY(fstatfs), ANY(lseek),
 	BITS(mmap, 2, PROT_EXEC, 0), ANY(munmap), ANY(madvise),
@@ -70,18 +73,19 @@ static const struct row rows[] = {
 	ANY(exit_group),
 };
 
-/* Reports, the search for leaks, in builds that are for testing. */
+/* For reports and the search for leaks, in builds that are for testing. */
 static const struct row sanitizer_rows[] = {
 	ANY(open), ANY(openat), ANY(readlink), ANY(readlinkat), ANY(access), ANY(getdents),
 	ANY(getdents64), ANY(pread64), ANY(ftruncate), ANY(ioctl), ANY(fcntl), ANY(dup), ANY(dup2),
-	ANY(pipe), ANY(pipe2), ANY(clone), ANY(fork), ANY(wait4), ANY(ptrace), ANY(process_vm_readv),
-	ANY(kill), ANY(tgkill), ANY(prctl), ANY(arch_prctl), ANY(personality), ANY(set_tid_address),
+	ANY(pipe), ANY(pipe2), ANY(clone), ANY(fork), ANY(wait4), ANY(ptrace),
+	ANY(process_vm_readv), ANY(kill), ANY(tgkill), ANY(prctl), ANY(arch_prctl),
+	ANY(personality), ANY(set_tid_address),
 	ANY(sysinfo), ANY(uname), ANY(getcwd), ANY(getuid), ANY(geteuid), ANY(getppid),
-	ANY(getrlimit), ANY(setrlimit), ANY(prlimit64), ANY(getrusage), ANY(gettimeofday), ANY(time),
-	ANY(mincore), ANY(msync),
+	ANY(getrlimit), ANY(setrlimit), ANY(prlimit64), ANY(getrusage), ANY(gettimeofday),
+	ANY(time), ANY(mincore), ANY(msync),
 };
 
-/* What of harmless calls is not legal: the rest of those with rows above. */
+/* Uses of harmless calls that are not legal: what their rows above leave out. */
 static const struct row refused_rows[] = {
 	ARG(fcntl, 1, F_DUPFD), ARG(fcntl, 1, F_SETFD),
 	{ SCMP_SYS(fcntl), 1, { SCMP_CMP(1, SCMP_CMP_GT, F_SETFL, 0) } },
@@ -119,7 +123,7 @@ static bool has_rows(int nr)
 	return false;
 }
 
-/* What the handler of SIGSYS would make fail, had it the means. */
+/* What the handler of SIGSYS would make fail, if it could. */
 static int add_refusals(scmp_filter_ctx filter)
 {
 	const uint32_t action = SCMP_ACT_ERRNO(EPERM);
@@ -169,10 +173,9 @@ static int fill(scmp_filter_ctx filter, bool has_vsock)
 }
 
 /*
- * What the library or the kernel may be too old for, and we can do without: a
- * tree instead of a list, as the filter runs at each system call; no mitigation
- * that slows us down for the sake of foreign code in the process, which there
- * is none of.
+ * Options that an old library or kernel may lack, and we can do without: a tree
+ * instead of a list, since the filter runs at each system call; and no mitigation
+ * that slows us down against foreign code in the process, since there is none.
  */
 static void tune(scmp_filter_ctx filter)
 {
@@ -207,7 +210,7 @@ static int load_enforcing(bool has_vsock)
 	return r;
 }
 
-/* The filter is kept: with it the library may close the descriptor. */
+/* The filter is kept: the library may close the descriptor when it is released. */
 static int load_reporting(bool has_vsock)
 {
 	static scmp_filter_ctx filter;

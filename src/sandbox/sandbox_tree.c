@@ -28,7 +28,7 @@
 
 enum { ROOT_FLAGS = MS_NOSUID | MS_NODEV | MS_NOEXEC };
 
-/* What is unmounted outside is let go of here too; what we do stays here. */
+/* What is unmounted outside goes here, too; what we do has no effect outside. */
 static int make_namespace(bool may_make_user)
 {
 	int r = sandbox_unshare(CLONE_NEWNS, may_make_user);
@@ -64,7 +64,7 @@ static bool is_same(int fd, const char *path)
 		sf.st_ino == sp.st_ino;
 }
 
-/* The folder @tree of the old root into the new one, where we are. */
+/* Moves the folder @tree of the old root into the new one, the working directory. */
 static int bring(const char *path, int tree)
 {
 	mode_t mask;
@@ -117,10 +117,10 @@ static int change_root(const char *cwd)
 	return 0;
 }
 
-/* The new root lies, for a moment, on one of the folders: a place that is there. */
+/* For a moment the new root lies on one of the folders, which surely exists. */
 static int build(const struct sandbox_folders *folders, int *trees)
 {
-	/* By name there may be no way back; none at all where that folder is closed to us. */
+	/* The way back: a name may not lead there. -1 where that folder is closed to us. */
 	int here = open(".", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	const char *place = folders->paths[0];
 	int r = open_trees(folders, trees);

@@ -5,7 +5,7 @@
 #include <sys/epoll.h>
 
 #include "util/error.h"
-#include "util/log.h"
+#include "util/log_limit.h"
 
 enum { REST_MS = 100 };
 
@@ -42,8 +42,9 @@ static void on_readable(struct loop_source *source, uint32_t events)
 			return;
 		}
 		if (r < 0) {
-			log_limited(LEVEL_WARN, a->config.tag, "cannot accept %s: %s; again in %d ms",
-				    a->config.what, error_str(r), REST_MS);
+			log_limited(LEVEL_WARN, a->config.tag,
+				    "cannot accept %s: %s; again in %d ms", a->config.what,
+				    error_str(r), REST_MS);
 			loop_remove(a->config.loop, source);
 			set_rest(a);
 			return;

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Takes connections from a listening socket in an event loop, as many at once
- * as is fair: one, and more while they come faster than that, for asking once
- * more than there are costs each single one a system call. When that fails,
- * mostly for want of descriptors, the socket would stay readable and the loop
- * spin: so it rests, and tries again a little later.
+ * as is fair: one, and more while they come faster than that, since asking for
+ * one too many costs a connection that comes alone a system call. When accepting
+ * fails, most often for want of descriptors, the socket stays readable and the
+ * loop would spin: so it rests, and tries again a little later.
  */
 #pragma once
 

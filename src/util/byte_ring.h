@@ -11,8 +11,8 @@
 #include <stdint.h>
 #include <sys/uio.h>
 
-/* Memory that several buffers may take together; for one thread. It lives as long as
- * any that has taken some of it. */
+/* Bounds the memory of several buffers together; for one thread. It lives as long as any
+ * buffer with a reference to it. */
 struct byte_budget {
 	uint64_t used, max;
 	unsigned refs;
@@ -22,8 +22,8 @@ struct byte_budget *byte_budget_new(uint64_t max);	/* one reference; NULL: no me
 struct byte_budget *byte_budget_ref(struct byte_budget *b);
 void byte_budget_unref(struct byte_budget *b);	/* NULL: nothing */
 
-/* @n more for one that has @has of it already. False: it would be too much; but one that
- * is alone always gets what it needs. */
+/* Takes @n more bytes for a buffer that has @has of them already. False: that is too much;
+ * but a buffer that is the only one always gets what it needs. */
 static inline bool byte_budget_take_more(struct byte_budget *b, uint64_t has, uint64_t n)
 {
 	if (b->used != has && (b->used > b->max || n > b->max - b->used))
@@ -53,7 +53,7 @@ struct byte_ring {
 void byte_ring_init(struct byte_ring *ring, uint32_t size, struct byte_budget *budget);
 void byte_ring_deinit(struct byte_ring *ring);
 
-/* Appends what the iovecs hold behind their first @skip bytes, which must fit. 0, or
+/* Appends what the iovecs hold after their first @skip bytes, which must fit. 0, or
  * nothing is appended: -ENOMEM; -ENOBUFS: the budget does not allow it. */
 int byte_ring_append(struct byte_ring *ring, const struct iovec *iov, size_t n, size_t skip);
 

@@ -12,12 +12,12 @@
 
 #include "util/error.h"
 #include "util/fd.h"
-#include "util/log.h"
+#include "util/log_limit.h"
 
 enum {
 	STACK_BYTES = 256 * 1024,
 	HELD_UP_MS = 100,			/* in one close: others have to do the rest */
-	IDLE_MS = 10,				/* then a thread goes */
+	IDLE_MS = 10,				/* then the thread ends */
 	PIECE_BYTES = 4 * 1024 * 1024,		/* unmapped at once; more, where that is quick */
 	PIECE_US = 500,
 };
@@ -101,7 +101,8 @@ static void unmap(struct closer_map m)
 		uint64_t begin_us = now_us();
 
 		if (munmap(at, here) < 0) {
-			log_limited(LEVEL_ERR, "closer", "memory that was given back stays mapped: %s",
+			log_limited(LEVEL_ERR, "closer",
+				    "memory that was given back stays mapped: %s",
 				    error_str(error_last()));
 			break;
 		}
@@ -197,7 +198,7 @@ static void add_thread(struct pool *p)
 			    "worker", p->what, error_str(-r));
 }
 
-/* Is there a thread that will come to it soon, or could one be made? */
+/* True: there is a thread that will come to it soon; one is made if need be. */
 static bool provide_thread(struct pool *p)
 {
 	bool are_held_up = p->n_busy == p->n_threads && now_ms() - p->last_taken_ms >= HELD_UP_MS;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Numbers in decimal where printf would be the dearest part: a connection's path
+ * Numbers in decimal where printf would cost most of the time: a connection's path
  * and its OK line.
  */
 #pragma once
@@ -10,7 +10,7 @@
 
 enum { DECIMAL_MAX = 10 };			/* digits of a uint32_t */
 
-/* Writes @v without a terminator; returns what is behind it. */
+/* Writes @v without a terminator; returns the end of it. */
 static inline char *decimal_put(char *out, uint32_t v)
 {
 	char digits[DECIMAL_MAX], *at = digits + sizeof digits;

@@ -7,8 +7,8 @@
  *   -errno          we or the host failed: end that object or pass it up
  *   MODULE_E_* > 0  an outcome the caller must handle, documented at the function
  *
- * Nobody matches a -errno by value: what somebody has to tell apart has a name. A check
- * that says why something is refused returns that, and NULL for "fine".
+ * Nobody matches a -errno by value: what a caller has to tell apart has a name. A check
+ * that says why something is refused returns the reason as text, and NULL for "fine".
  *
  * A program error of our own is an assert, on in release builds too; never on a
  * value that a peer can choose.

@@ -2,7 +2,7 @@
 /*
  * Scattered memory: a read cursor over iovecs, and copies into them.
  *
- * The memory behind an iovec is often a guest's, which may change it while we
+ * The memory of an iovec is often a guest's, which may change it while we
  * read. Hence copy_once(): the compiler must make the local copy whole, before
  * anything of it is tested, and may not fetch a field from the original again.
  * (A plain memcpy to a local is no such promise: at -O2 gcc and clang drop it.)

@@ -51,8 +51,8 @@ enum { LISTENER_TEXT_MAX = 256 };
 void listener_explain(const char *path, int error, char text[LISTENER_TEXT_MAX]);
 void listener_deinit(struct listener *l);	/* removes the name if it is still ours */
 
-/* Removes the names of all listeners of the process, which are of no use afterwards.
- * From any thread, for a process that is about to end. */
+/* Removes the names of all listeners of the process; none may be used afterwards. For a
+ * process that is about to end, from any thread. Blocks as long as a file system does. */
 void listener_unlink_all(void);
 
 /* The next connection, non-blocking. 0; LISTENER_E_NONE; -errno. */

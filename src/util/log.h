@@ -4,9 +4,9 @@
  *
  * Whoever reads the log must not hold up the VMs: a pipe may be full because its
  * reader was stopped, a file system may hang. So once workers run, a thread of
- * its own writes the lines. They wait in a queue of fixed size; what does not fit,
- * or fails to be written, is dropped and counted, and the next line that gets
- * through says how many were.
+ * its own writes the lines (spool.h). What does not fit into its queue, or fails to
+ * be written, is dropped and counted, and the next line that gets through says how
+ * many were.
  *
  *   err    an operator must act
  *   warn   somebody misbehaved, or the host ran short
@@ -20,11 +20,7 @@
  */
 #pragma once
 
-#include <stdatomic.h>
 #include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <time.h>
 
 enum log_level { LEVEL_ERR, LEVEL_WARN, LEVEL_INFO, LEVEL_DEBUG, LEVEL_TRACE };
 
@@ -53,81 +49,9 @@ void log_line(enum log_level level, const char *tag, const char *fmt, ...)
 void log_last_words(const char *tag, const char *fmt, ...)
 	__attribute__((format(printf, 2, 3)));
 
-/*
- * "2026-11-21T13:28:08.042Z ", how many bytes. gmtime() would look for the time
- * zone's file at its first call, and take a lock.
- */
-size_t log_put_time(char *line, size_t size, const struct timespec *ts);
-
 #define log_at(level, ...) \
 	do { if ((level) <= log_level) log_line(level, __VA_ARGS__); } while (0)
 #define log_err(...)	log_at(LEVEL_ERR, __VA_ARGS__)
 #define log_warn(...)	log_at(LEVEL_WARN, __VA_ARGS__)
 #define log_info(...)	log_at(LEVEL_INFO, __VA_ARGS__)
 #define log_debug(...)	log_at(LEVEL_DEBUG, __VA_ARGS__)
-
-/*
- * For what a guest, a front-end or a host program can cause as often as it likes:
- * at most LOG_LIMIT_BURST lines in LOG_LIMIT_MS for each call site and tag, then the
- * next one that passes says how many were swallowed. By tag, since a noisy guest
- * must not silence the lines of another VM.
- *
- * The limits are a table of fixed size, 96 KiB; a guest can use a few dozen of them.
- * When hundreds of noisy VMs have taken all that a new one could have, it shares
- * another's: the log stays bounded, whatever they do.
- */
-enum { LOG_LIMIT_BURST = 10, LOG_LIMIT_MS = 5000, LOG_LIMITS = 4096 };
-
-struct log_limit {
-	_Atomic uint64_t owner;			/* site and tag; 0: nobody yet */
-	_Atomic uint64_t window_ms;
-	_Atomic unsigned passed, swallowed;
-};
-
-/* The limit of @tag, by its text, at the call site that has the address @site. */
-struct log_limit *log_limit_of(const void *site, const char *tag);
-
-/* True when the caller may log; *@swallowed lines were not since the last. */
-bool log_limit_pass(struct log_limit *limit, unsigned *swallowed);
-
-#define log_limited(level, tag, fmt, ...)					\
-	do {									\
-		static char site_;						\
-		unsigned swallowed_;						\
-		if ((level) > log_level ||					\
-		    !log_limit_pass(log_limit_of(&site_, tag), &swallowed_))	\
-			break;							\
-		if (swallowed_)							\
-			log_line(level, tag, "(%u like the next not shown)",	\
-				 swallowed_);					\
-		log_line(level, tag, fmt, ##__VA_ARGS__);			\
-	} while (0)
-#define log_guest(...)	log_limited(LEVEL_WARN, __VA_ARGS__)
-
-/*
- * For what its operator should hear of once: the first line of each kind is a warning,
- * and never left out; the next ones are info, with a limit. For one thread.
- */
-struct log_once {
-	uint64_t seen[3];			/* a bit for each kind: errno has 133 */
-};
-
-bool log_once_pass(struct log_once *once, unsigned kind);	/* true: the first */
-
-/* @is_first: what log_once_pass() said. */
-#define log_noted(is_first, tag, fmt, ...)					\
-	do {									\
-		static char site_;						\
-		enum log_level level_ = (is_first) ? LEVEL_WARN : LEVEL_INFO;	\
-		unsigned swallowed_;						\
-		bool passes_;							\
-		if (level_ > log_level)						\
-			break;							\
-		passes_ = log_limit_pass(log_limit_of(&site_, tag), &swallowed_); \
-		if (swallowed_)							\
-			log_line(level_, tag, "(%u like the next not shown)",	\
-				 swallowed_);					\
-		if (passes_ || level_ == LEVEL_WARN)				\
-			log_line(level_, tag, fmt, ##__VA_ARGS__);		\
-	} while (0)
-#define log_first(once, kind, ...)	log_noted(log_once_pass(once, kind), __VA_ARGS__)

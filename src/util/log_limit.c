@@ -7,8 +7,9 @@
  * how many of their lines were swallowed, which is said then. One that is in use is
  * never taken away, else two owners that take it from each other would log without end.
  */
-#include "util/log.h"
+#include "util/log_limit.h"
 
+#include <assert.h>
 #include <time.h>
 
 enum { WAYS = 8 };				/* places in the table for one owner */
@@ -100,4 +101,15 @@ bool log_limit_pass(struct log_limit *limit, unsigned *swallowed)
 	}
 	*swallowed = atomic_exchange(&limit->swallowed, 0);
 	return true;
+}
+
+bool log_once_pass(struct log_once *once, unsigned kind)
+{
+	uint64_t bit = UINT64_C(1) << kind % 64;
+	bool is_first;
+
+	assert(kind / 64 < sizeof once->seen / sizeof *once->seen);
+	is_first = !(once->seen[kind / 64] & bit);
+	once->seen[kind / 64] |= bit;
+	return is_first;
 }

@@ -16,7 +16,7 @@
 enum {
 	BATCH = 128,
 	FULL_BATCHES_MAX = 64,			/* in a row, for which timers wait */
-	PAUSE_MS = 500,				/* longer than was asked for: the process stood still */
+	PAUSE_MS = 500,				/* past the time asked for: it stood still */
 	AFTER_PAUSE_MS = 100,			/* until deadlines are judged again */
 };
 
@@ -30,7 +30,7 @@ struct loop {
 	struct loop_timer *timers;		/* a pairing heap: the next to expire */
 	struct list work;
 	unsigned full_batches;			/* in a row */
-	uint64_t judges_ms;			/* from when on deadlines are judged, after a pause */
+	uint64_t judges_ms;			/* after a pause: when deadlines count again */
 	bool may_expire;			/* timers, in this batch */
 	struct watchdog_entry *watched;		/* borrowed, or NULL */
 };
@@ -242,7 +242,7 @@ static void run_timers(struct loop *loop)
 	}
 }
 
-/* Each once: what is scheduled meanwhile lands behind the marker. */
+/* Each once: what is scheduled meanwhile lands after the marker. */
 static void run_work(struct loop *loop)
 {
 	struct list marker;
@@ -297,7 +297,7 @@ static void judge_deadlines(struct loop *loop, int n)
 		(n < BATCH || loop->full_batches >= FULL_BATCHES_MAX);
 }
 
-/* Moves the clock on, from the begin of the last batch; @waited_ms at most was asked for. */
+/* Moves the clock on. @waited_ms: how long the wait before it was to last, at most. */
 static void tick(struct loop *loop, int waited_ms)
 {
 	uint64_t now_ms = clock_ms();

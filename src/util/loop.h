@@ -47,17 +47,17 @@ struct loop_work {
 	struct list node;			/* loop::work */
 };
 
-int loop_new(struct loop **out);
+int loop_new(struct loop **out);		/* 0 or -errno */
 void loop_free(struct loop *loop);
 
 /* Runs until loop_stop(). 0 or -errno of epoll_wait. */
 int loop_run(struct loop *loop);
 
-/* In a batch: may deadlines be judged, or is there something that may not have been
- * looked at? For those who keep deadlines of their own. */
+/* In a batch: may deadlines be judged? False: there may be something that has not been
+ * looked at. For those who keep deadlines of their own. */
 bool loop_may_expire(const struct loop *loop);
 
-/* Each batch is told to the watchdog. */
+/* From now on the watchdog is told of each batch. */
 struct watchdog_entry;
 void loop_set_watched(struct loop *loop, struct watchdog_entry *entry);
 
@@ -67,7 +67,7 @@ int loop_step(struct loop *loop, int max_wait_ms);
 /* Ends loop_run() after its batch. From any thread, and from signal handlers. */
 void loop_stop(struct loop *loop);
 
-/* Monotonic milliseconds as of the begin of the batch. */
+/* Monotonic milliseconds as of the beginning of the batch. */
 uint64_t loop_now_ms(const struct loop *loop);
 
 /* @src->dispatch must be set and @fd stay open until it is removed. 0 or -errno. */

@@ -30,5 +30,6 @@ void mailbox_free(struct mailbox *box);		/* it must be empty */
  * True if there was any mail. */
 bool mailbox_deliver(struct mailbox *box);
 
-/* True: it will be delivered once more, after now; false: it was posted already. */
+/* From any thread, never blocks. True: it will be delivered once more; false: it had been
+ * posted, and is not delivered yet. */
 bool mailbox_post(struct mailbox *box, struct mail *mail);

@@ -5,8 +5,8 @@
 #include <sys/random.h>
 #include <time.h>
 
-/* Before the kernel's pool is filled the layout of our memory has to do, and the
- * clock, mixed: a guest that sees a part of it learns neither. */
+/* Until the kernel's pool is filled the layout of our memory and the clock have to do,
+ * mixed: a guest that sees a part of the number learns neither. */
 uint64_t random_u64(void)
 {
 	struct timespec now;

@@ -3,8 +3,10 @@
 #include "util/unix_socket.h"
 
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <linux/sockios.h>
 
 #include "util/closer.h"
 #include "util/error.h"
@@ -123,7 +125,7 @@ int unix_recv(int fd, const struct iovec *iov, size_t n, bool may_have_rights, s
 	union {
 		const struct iovec *c;
 		struct iovec *v;
-	} to = { .c = iov };			/* recvmsg writes behind it, not to it */
+	} to = { .c = iov };			/* recvmsg writes where it points, not to it */
 	struct msghdr mh;
 	ssize_t r;
 
@@ -148,9 +150,9 @@ int unix_recv(int fd, const struct iovec *iov, size_t n, bool may_have_rights, s
 
 bool unix_drained(int fd)
 {
-	char byte;
+	int unread;
 
-	return shutdown(fd, SHUT_RD) == 0 && recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0;
+	return shutdown(fd, SHUT_RD) == 0 && ioctl(fd, SIOCINQ, &unread) == 0 && unread == 0;
 }
 
 void unix_close(int *fd)

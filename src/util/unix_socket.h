@@ -2,10 +2,10 @@
 /*
  * Unix stream sockets, as both ends of hybrid vsock and of vhost-user use them.
  *
- * The attacker is the peer, who may pass descriptors along with its bytes. Ours want
- * none, but for those of a front-end: where the kernel can refuse them (Linux 6.16),
- * unix_refuse_rights() makes it do so; elsewhere they are received and closed by a
- * closer thread, since to drop them unseen is a close(2) in the thread that reads.
+ * The attacker is the peer, which may pass descriptors along with its bytes. We want none,
+ * except a front-end's: where the kernel can refuse them (Linux 6.16), unix_refuse_rights()
+ * makes it do so; elsewhere they are received, and closed by a closer thread, since to drop
+ * them unseen means a close(2) in the thread that reads.
  */
 #pragma once
 
@@ -33,7 +33,7 @@ enum {
 int unix_socket(int *out);
 
 /* Connects to a named unix socket without blocking. 0; UNIX_E_AGAIN: try again on the same
- * socket; one of the other UNIX_E_* behind UNIX_E_RESET; -errno. */
+ * socket; one of the UNIX_E_* that follow UNIX_E_RESET; -errno. */
 int unix_connect(int fd, const char *path);
 
 /* From now on the peers of @fd, and of what is accepted from it, cannot pass
@@ -53,14 +53,14 @@ int unix_recv(int fd, const struct iovec *iov, size_t n, bool may_have_rights, s
 	      bool *cut);
 
 /*
- * Ends what comes from the peer. True: nothing of it is left unread. What is unread may have
- * descriptors with it, which are closed with the socket and take as long as they like.
+ * Ends what comes from the peer. True: nothing of it is left unread. What is unread may hold
+ * descriptors, which are closed with the socket, and may take long.
  */
 bool unix_drained(int fd);
 
-/* Closes a connection, in this thread only if it is drained. It is in no epoll set. */
+/* Closes a connection, which must be in no epoll set; in this thread only if drained. */
 void unix_close(int *fd);
 
-/* Closes a connection that we have nothing to say to, after dropping what it has sent,
- * up to 64 KiB: an AF_UNIX peer reads an end then, not ECONNRESET. */
+/* Closes a connection without a word, after dropping what the peer has sent, up to 64 KiB:
+ * so it reads an end, not ECONNRESET. */
 void unix_hang_up(int *fd);

@@ -48,7 +48,7 @@ int watchdog_init(void)
 	return 0;
 }
 
-/* Signals who is in the batch that it was in the last time. True: somebody is in one. */
+/* Signals each thread that is still in the batch of the last look. True: some are in one. */
 static bool look(void)
 {
 	bool is_any_busy = false;
@@ -67,7 +67,7 @@ static bool look(void)
 	return is_any_busy;
 }
 
-/* Somebody looks in a while. */
+/* Has the watchdog look in a while. */
 static void arm(void)
 {
 	static const struct itimerspec once = { .it_value.tv_nsec = WATCHDOG_MS * 1000000L };
@@ -88,7 +88,7 @@ int watchdog_wait(const sigset_t *ends)
 			return error_last();
 		if (sig >= 0 && sig != WAKE_SIGNAL)
 			return sig;
-		/* Who begins a batch from here on arms it; who began before is seen. */
+		/* A batch that begins from here on arms it; one that began before is seen. */
 		atomic_store(&watchdog.is_armed, false);
 		if (look())
 			arm();

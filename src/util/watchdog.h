@@ -8,9 +8,9 @@
  * batch of its loop; one that is in the same batch for longer than WATCHDOG_MS gets a
  * signal, by which a call that waits fails with EINTR, again and again until it is out.
  *
- * While all workers sleep so does the watchdog. The first batch after that sets a timer:
- * it does not wake the watchdog, which looks a while later, and sleeps on if nobody is in
- * a batch then.
+ * While all workers sleep, so does the watchdog. The first batch after that sets a timer
+ * and wakes nobody. When the timer expires, the watchdog looks, and sleeps on if no worker
+ * is in a batch.
  */
 #pragma once
 
@@ -38,7 +38,7 @@ int watchdog_init(void);
  */
 int watchdog_wait(const sigset_t *ends);
 
-/* The calling thread is watched from now on; without watchdog_init() too, to no effect. */
+/* The calling thread is watched from now on; without watchdog_init(), to no effect. */
 void watchdog_add(struct watchdog_entry *e);
 void watchdog_remove(struct watchdog_entry *e);
 

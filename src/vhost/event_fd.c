@@ -10,7 +10,7 @@
 
 #include "util/error.h"
 
-/* Anonymous inodes have no type. AT_STATX_DONT_SYNC: no server is asked. */
+/* Anonymous inodes have no type. AT_STATX_DONT_SYNC: does not ask a file's server. */
 static int check_anonymous(int fd)
 {
 	struct statx st;
@@ -20,8 +20,8 @@ static int check_anonymous(int fd)
 	return (st.stx_mode & S_IFMT) == 0 ? 0 : EVENT_FD_E_OTHER;
 }
 
-/* Of all anonymous files only eventfds take eight bytes; adding zero changes nothing,
- * and blocks only where the counter has overflown (POLLERR), which no write makes it do. */
+/* Of all anonymous files only eventfds take eight bytes. Adding zero changes nothing, and
+ * blocks only where the counter has overflowed (POLLERR), which no write can bring about. */
 static int check_takes_zero(int fd)
 {
 	struct pollfd p = { .fd = fd };

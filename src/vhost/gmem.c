@@ -14,6 +14,7 @@
 
 #include "util/closer.h"
 #include "util/error.h"
+#include "util/fd.h"
 #include "util/last_signal.h"
 #include "util/list.h"
 
@@ -22,7 +23,7 @@ struct region {
 	char *ptr;				/* of gpa */
 	char *map;				/* what mmap returned: ptr rounded down */
 	size_t map_len, granule;		/* mapped in multiples of it */
-	struct closer_map *give_back;		/* owned: the same, for who unmaps it */
+	struct closer_map *give_back;		/* owned: the same, for the thread that unmaps it */
 };
 
 struct gmem {
@@ -44,9 +45,9 @@ int gmem_new(struct gmem **out, const struct gmem_limits *limits)
 
 	if (!mem)
 		return -ENOMEM;
-	assert(limits->regions && limits->regions <= VHOST_USER_MEM_SLOTS_MAX);
+	assert(limits->mem_slots && limits->mem_slots <= VHOST_USER_MEM_SLOTS_MAX);
 	mem->limits = *limits;
-	mem->regions = calloc(limits->regions, sizeof *mem->regions);
+	mem->regions = calloc(limits->mem_slots, sizeof *mem->regions);
 	if (!mem->regions) {
 		free(mem);
 		return -ENOMEM;
@@ -58,7 +59,7 @@ int gmem_new(struct gmem **out, const struct gmem_limits *limits)
 	return 0;
 }
 
-/* Elsewhere: how long it takes depends on who else has that memory. */
+/* In another thread: how long it takes depends on who else has that memory. */
 static void give_back(const struct region *r)
 {
 	*r->give_back = (struct closer_map){
@@ -83,8 +84,8 @@ struct file {
 	size_t granule;				/* mmap offsets and lengths are multiples of it */
 };
 
-/* Huge pages show in the block size, and a larger granule than needed does no harm. The
- * file's server is not asked, which might not answer. */
+/* Huge pages show in the block size; a granule larger than needed does no harm. Does not
+ * ask the file's server, which might not answer. */
 static int look_at_file(int fd, struct file *out)
 {
 	size_t page = (size_t)sysconf(_SC_PAGESIZE);
@@ -98,8 +99,8 @@ static int look_at_file(int fd, struct file *out)
 	return 0;
 }
 
-/* Maps @r->size bytes from @offset of @fd, at most @room with what that takes around
- * them, and completes @r. As gmem_add_region(). */
+/* Maps @r->size bytes from @offset of @fd, rounded out to granules at most @room, and
+ * completes @r. Returns what gmem_add_region() does. */
 static int map_region(struct region *r, uint64_t offset, int fd, uint64_t room)
 {
 	struct file file;
@@ -147,7 +148,7 @@ int gmem_add_region(struct gmem *mem, const struct vhost_user_mem_region *region
 
 	if (!r.size || r.gpa > UINT64_MAX - r.size || r.uaddr > UINT64_MAX - r.size)
 		return GMEM_E_INVALID;
-	if (mem->n_regions == mem->limits.regions)
+	if (mem->n_regions == mem->limits.mem_slots)
 		return GMEM_E_NO_SLOT;
 	while (at < mem->n_regions && mem->regions[at].gpa < r.gpa)
 		at++;
@@ -155,7 +156,7 @@ int gmem_add_region(struct gmem *mem, const struct vhost_user_mem_region *region
 		return GMEM_E_OVERLAP;
 	if (at < mem->n_regions && mem->regions[at].gpa - r.gpa < r.size)
 		return GMEM_E_OVERLAP;
-	if ((e = map_region(&r, region->mmap_offset, fd, mem->limits.bytes - mem->mapped)))
+	if ((e = map_region(&r, region->mmap_offset, fd, mem->limits.max_memory - mem->mapped)))
 		return e;
 	mem->mapped += r.map_len;
 	memmove(&mem->regions[at + 1], &mem->regions[at],
@@ -163,6 +164,12 @@ int gmem_add_region(struct gmem *mem, const struct vhost_user_mem_region *region
 	mem->regions[at] = r;
 	mem->n_regions++;
 	return 0;
+}
+
+void gmem_close_file(int *fd)
+{
+	if (fcntl(*fd, F_GET_SEALS) >= 0)
+		fd_close(fd);
 }
 
 int gmem_remove_region(struct gmem *mem, const struct vhost_user_mem_region *region)
@@ -262,8 +269,8 @@ static bool map_zeroes(char *at, size_t len)
 		    MAP_FIXED | MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0) != MAP_FAILED;
 }
 
-/* The page alone, a small one if possible: what lies elsewhere may be on its way to a
- * host program. All of it when there are too many mappings. */
+/* Replaces the page alone, a small one if possible: the rest may be on its way to a host
+ * program. Replaces the whole region when there are too many mappings. */
 static bool replace_page(struct region *r, size_t off)
 {
 	size_t page = (size_t)sysconf(_SC_PAGESIZE);
@@ -284,9 +291,9 @@ static int catch_sigbus(void)
 }
 
 /*
- * What somebody sent by kill(2) is no fault: it does what it does to any process,
- * and at once, since to return with our handler gone would leave the next lost page
- * to end all VMs. Process 1 of a container is spared it, and never without a handler.
+ * A SIGBUS sent by kill(2) is no fault: it does what it does to any process, and at
+ * once. To return without our handler would let the next lost page end all VMs.
+ * Process 1 of a container is spared, and keeps its handler.
  */
 static void take_foreign(int sig)
 {
@@ -296,9 +303,9 @@ static void take_foreign(int sig)
 }
 
 /*
- * For a fault it is called by the very thread, hence never while that changes its
- * own list; mmap is a plain system call. A page that the hardware has lost but that
- * nobody has touched (BUS_MCEERR_AO) is no fault yet.
+ * A fault calls it in the thread that faults, so never while that changes its own
+ * list; mmap is a plain system call. A page that the hardware has lost but nobody has
+ * touched (BUS_MCEERR_AO) is no fault yet.
  */
 static void on_sigbus(int sig, siginfo_t *info, void *context)
 {

@@ -3,7 +3,7 @@
  * Guest memory: the front-end's memory table, mapped.
  *
  * Two attackers. The front-end describes the regions and can lie about every
- * number; it can also shrink the file behind a region at any time, so that an
+ * number; it can also shrink the file of a region at any time, so that an
  * access raises SIGBUS (gmem_catch_sigbus()). The guest supplies addresses and
  * lengths and writes the memory while we read it. Neither may make us touch a
  * byte outside the mappings, so ranges are translated, never starts, and all
@@ -30,26 +30,34 @@ struct gmem;
 enum {
 	GMEM_E_INVALID = 1,			/* empty, wraps around, or longer than its file */
 	GMEM_E_OVERLAP,				/* another region is there */
-	GMEM_E_NO_SLOT,				/* as many regions as may be */
+	GMEM_E_NO_SLOT,				/* there are as many regions as allowed */
 	GMEM_E_TOO_MUCH,			/* more bytes than may be mapped */
 	GMEM_E_NO_REGION,
 };
 
-/* Address space and mappings are those of the process, for all VMs: what one may have. */
+/* One VM's share: all VMs use the address space and the mappings of one process. */
 struct gmem_limits {
-	uint64_t bytes;				/* mapped, in all regions together */
-	size_t regions;				/* up to VHOST_USER_MEM_SLOTS_MAX */
+	uint64_t max_memory;			/* bytes mapped, in all regions together */
+	size_t mem_slots;			/* regions, up to VHOST_USER_MEM_SLOTS_MAX */
 };
 
-/* Belongs to the calling thread: a SIGBUS is looked up there. */
+/* 0 or -ENOMEM. Belongs to the calling thread, which alone may use it: that is where a
+ * SIGBUS is looked up. gmem_free() unmaps the regions in another thread. */
 int gmem_new(struct gmem **out, const struct gmem_limits *limits);
 void gmem_free(struct gmem *mem);
 
 /*
  * Maps one region; @fd stays the caller's. 0; GMEM_E_INVALID, GMEM_E_OVERLAP,
- * GMEM_E_NO_SLOT, GMEM_E_TOO_MUCH; -errno of mmap.
+ * GMEM_E_NO_SLOT, GMEM_E_TOO_MUCH; -errno of statx or mmap.
  */
 int gmem_add_region(struct gmem *mem, const struct vhost_user_mem_region *region, int fd);
+
+/*
+ * Closes the descriptor of a region that has been added, here if that takes no time:
+ * memory of the kernel's (memfd, tmpfs, huge pages) has no server to be told, and lives on
+ * in the mapping. Any other is left to its owner.
+ */
+void gmem_close_file(int *fd);
 
 /* Unmaps the region of the same gpa, size and uaddr. 0 or GMEM_E_NO_REGION. */
 int gmem_remove_region(struct gmem *mem, const struct vhost_user_mem_region *region);
@@ -67,7 +75,7 @@ size_t gmem_slice(struct gmem *mem, uint64_t gpa, uint64_t len, struct iovec *ou
 GUEST void *gmem_ptr_gpa(struct gmem *mem, uint64_t gpa, uint64_t len);
 GUEST void *gmem_ptr_uaddr(struct gmem *mem, uint64_t uaddr, uint64_t len);
 
-/* The memory vanished under us: what was read since may be zeroes. */
+/* Memory has vanished (SIGBUS): what was read since may be zeroes. */
 bool gmem_is_lost(const struct gmem *mem);
 
 /*

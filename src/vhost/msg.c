@@ -65,7 +65,7 @@ static void collect_fds(struct msg *msg, struct msghdr *mh)
 		}
 	}
 	if (mh->msg_flags & MSG_CTRUNC)
-		msg->n_fds += CONTROL_FDS;	/* some were lost: never the right number */
+		msg->n_fds += CONTROL_FDS;	/* some were lost: wrong for any request */
 }
 
 /* Reads at most @want bytes to @buf and counts them. */
@@ -94,7 +94,7 @@ static int receive(struct msg_reader *reader, int sock, void *buf, size_t want)
 	return 0;
 }
 
-/* Drops some of the @left bytes of a payload that nobody wants. */
+/* Reads and drops some of the @left bytes of a payload that is too long. */
 static int skip(struct msg_reader *reader, int sock, size_t left)
 {
 	uint8_t dropped[VU_MSG_SKIP_CHUNK];
@@ -143,8 +143,8 @@ int msg_send_reply(int sock, uint32_t request, const void *payload, size_t len)
 	struct msghdr mh = { .msg_iov = iov, .msg_iovlen = 2 };
 	ssize_t n;
 
-	/* A few bytes on a socket that the front-end empties before it asks on;
-	 * one that does not is not worth a buffer. */
+	/* A few bytes, on a socket that the front-end empties before its next request.
+	 * One that does not is not worth a buffer. */
 	do
 		n = sendmsg(sock, &mh, MSG_DONTWAIT | MSG_NOSIGNAL);
 	while (n < 0 && errno == EINTR);

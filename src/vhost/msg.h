@@ -4,8 +4,8 @@
  *
  * The attacker is the front-end: it sends any bytes in any pieces with any
  * number of descriptors. A message owns its descriptors; a handler that keeps
- * one takes it by msg_take_fd(), the rest is closed with the message, also when
- * it is malformed. What a request has to look like is the matter of request.h.
+ * one takes it by msg_take_fd(), the rest are closed with the message, even a
+ * malformed one. What a request has to look like is said in request.h.
  */
 #pragma once
 
@@ -24,7 +24,7 @@ enum {
 
 enum {
 	VU_MSG_E_AGAIN = 1,			/* the rest has not come yet */
-	VU_MSG_E_MORE,				/* nor has it all been read that came */
+	VU_MSG_E_MORE,				/* more has come than one call reads */
 	VU_MSG_E_EOF,				/* the front-end is gone */
 	VU_MSG_E_GARBAGE,			/* no longer a sequence of messages */
 };
@@ -55,7 +55,7 @@ void msg_reader_deinit(struct msg_reader *reader);
 /*
  * Reads on from @sock without blocking. 0: reader->msg is whole, and valid
  * until msg_reader_next(). A payload longer than VU_MSG_PAYLOAD_MAX is read and
- * dropped, so that its message can be refused; a piece at a time: VU_MSG_E_MORE.
+ * dropped, a piece at a time (VU_MSG_E_MORE), so that its message can be refused.
  * VU_MSG_E_AGAIN, VU_MSG_E_EOF, VU_MSG_E_GARBAGE, -errno.
  */
 int msg_read(struct msg_reader *reader, int sock);
@@ -64,7 +64,7 @@ void msg_reader_next(struct msg_reader *reader);	/* closes what was not taken */
 /* Moves the @i-th descriptor out; -1 if there is none. */
 int msg_take_fd(struct msg *msg, unsigned i);
 
-const char *msg_str_error(int error);
+const char *msg_str_error(int error);		/* VU_MSG_E_* or -errno, for people */
 
-/* Sends a reply. 0; -errno: the front-end does not take it, the session is over. */
+/* Sends a reply, without blocking. 0; -errno: it was not taken, the session is over. */
 int msg_send_reply(int sock, uint32_t request, const void *payload, size_t len);

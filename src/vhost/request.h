@@ -4,8 +4,8 @@
  * has to look like, whether it has a reply, and who handles it. A request without a
  * handler is refused, whatever it looks like.
  *
- * request_check() decides before any handler runs whether size, descriptors and ring
- * index are what the request needs; a handler finds them right.
+ * request_check() looks at size, descriptors and ring index before any handler runs; a
+ * handler can rely on them.
  */
 #pragma once
 
@@ -16,8 +16,8 @@
 
 struct session;
 
-/* NULL: done; or why it is refused, without an effect: a constant text, or one that lives
- * until the session's next request. */
+/* NULL: done. Else why it is refused, and it had no effect: a constant text, or one that
+ * lives until the session's next request. */
 typedef const char *request_handler(struct session *s, struct msg *msg);
 
 enum request_fds {				/* how many descriptors the message has */
@@ -37,7 +37,7 @@ enum request_ring {				/* where the payload names a ring */
 struct request {
 	const char *name;
 	request_handler *handle;		/* NULL: refused */
-	bool has_reply;				/* of its own, whatever REPLY_ACK says */
+	bool has_reply;				/* of its own, with or without REPLY_ACK */
 	uint16_t size, size_max;		/* bytes of payload; size_max 0: exactly size */
 	enum request_fds fds;
 	enum request_ring ring;
@@ -53,6 +53,6 @@ enum {
 	REQUEST_E_RING,				/* no such ring */
 };
 
-/* 0, or the first REQUEST_E_* that is wrong with it; there are @n_rings. */
+/* 0, or the first REQUEST_E_* that is wrong with it; the device has @n_rings. */
 int request_check(const struct msg *msg, unsigned n_rings);
 const char *request_str_error(int error);

@@ -8,6 +8,7 @@
 
 #include "util/error.h"
 #include "util/log.h"
+#include "util/log_limit.h"
 #include "util/unix_socket.h"
 #include "vhost/session_internal.h"
 #include "vhost/session_requests.h"
@@ -47,7 +48,7 @@ void session_free(struct session *s)
 		vring_deinit(&s->vrings[i]);
 	gmem_free(s->mem);
 	msg_reader_deinit(&s->reader);
-	unix_close(&s->sock);			/* unread messages have descriptors */
+	unix_close(&s->sock);			/* unread messages may hold descriptors */
 	free(s);
 }
 
@@ -189,10 +190,10 @@ void session_reset_rings(struct session *s)
 }
 
 /*
- * The flag that a session starts (vhost-user.rst). Whoever sets it again starts a new
- * one on the same socket, as QEMU does when one device is removed and another added;
- * it has not taken back the memory of the old one. What was negotiated stays, since
- * QEMU negotiates the protocol features before it says SET_OWNER.
+ * Says that a session starts (vhost-user.rst). A second one starts a new session on the
+ * same socket: QEMU does so when one device is removed and another added, and does not
+ * take back the memory of the old one. What was negotiated stays, since QEMU negotiates
+ * the protocol features before it says SET_OWNER.
  */
 const char *session_set_owner(struct session *s, struct msg *msg)
 {
@@ -206,7 +207,7 @@ const char *session_set_owner(struct session *s, struct msg *msg)
 	return NULL;
 }
 
-/* Best ignored: vhost-user.rst. */
+/* Ignored, as vhost-user.rst recommends. */
 const char *session_reset_owner(struct session *s, struct msg *msg)
 {
 	(void)s;
@@ -275,11 +276,11 @@ static bool send_ack(struct session *s, const struct msg *msg, uint64_t status)
 /* False: the session cannot go on. */
 static bool refuse(struct session *s, const struct msg *msg, int error, const char *why)
 {
-	log_limited(LEVEL_WARN, s->config.tag, "%s (%u) refused: %s", request_name(msg->hdr.request),
-		    msg->hdr.request, why);
+	log_limited(LEVEL_WARN, s->config.tag, "%s (%u) refused: %s",
+		    request_name(msg->hdr.request), msg->hdr.request, why);
 	if (wants_ack(s, msg))
 		return send_ack(s, msg, 1);
-	if (request_has_reply(msg->hdr.request))	/* nothing, rather than keep it waiting */
+	if (request_has_reply(msg->hdr.request))	/* an empty one, lest it waits for ever */
 		return send_reply(s, msg, NULL, 0);
 	return error == REQUEST_E_UNKNOWN;
 }
@@ -313,8 +314,8 @@ int session_input(struct session *s)
 			continue;
 		if (r) {
 			if (r != VU_MSG_E_EOF)
-				log_limited(LEVEL_WARN, s->config.tag, "front-end: %s; disconnected",
-					    msg_str_error(r));
+				log_limited(LEVEL_WARN, s->config.tag,
+					    "front-end: %s; disconnected", msg_str_error(r));
 			return SESSION_E_END;
 		}
 		goes_on = dispatch(s, &s->reader.msg);

@@ -4,16 +4,15 @@
  * first message until it leaves (vhost-user.rst).
  *
  * The attacker is the front-end: any message, in any order, at any time, and
- * then it vanishes. Handlers check what the table of requests cannot, before their
- * first effect, and say done or refused; session_input() alone answers: a reply
- * where the request has one, an acknowledgement where REPLY_ACK asks for it,
- * else a refused request ends the session. Requests that we do not know are
- * refused where an answer is wanted and otherwise ignored.
+ * then it vanishes. Before its first effect a handler checks what the table of requests
+ * cannot, and says done or refused. session_input() alone answers: by a reply where the
+ * request has one, by an acknowledgement where REPLY_ACK asks for it. Where no answer
+ * is wanted, a refused request ends the session, but an unknown one is ignored.
  *
- * A guest reset is RESET_DEVICE to some front-ends (QEMU from 10 on) and no message
- * to others. Then it shows in a ring that had run and is programmed anew from another
- * base than the one where it stopped; pausing and resuming (QEMU's stop and cont,
- * cloud-hypervisor's pause) come back to it. SET_OWNER said again begins anew.
+ * Some front-ends say RESET_DEVICE when the guest is reset (QEMU from 10 on), others
+ * nothing. Then it shows in a ring that has run and is set up again from another base
+ * than the one where it stopped; after a pause (QEMU's stop and cont, cloud-hypervisor's
+ * pause) it is the same. A second SET_OWNER begins a new session.
  */
 #pragma once
 
@@ -32,8 +31,8 @@ struct session;
 
 /* What the device gives us; called only from session_input(). */
 struct session_ops {
-	/* A ring may run now or no more. @kick_fd: its kick descriptor, borrowed until the next
-	 * call for the ring; -1: it has none, and is looked at without. */
+	/* A ring may have begun to run, or ceased. @kick_fd: its kick descriptor, borrowed
+	 * until the next call for the ring; -1: it has none, and has to be polled. */
 	void (*ring_changed)(void *ctx, unsigned ring, int kick_fd);
 	/* GET_VRING_BASE: nothing of the ring is published after the return. */
 	void (*ring_stopped)(void *ctx, unsigned ring);
@@ -47,14 +46,14 @@ struct session_config {
 	const struct session_ops *ops;
 	void *ctx;
 	const char *tag;			/* for log lines; borrowed */
-	uint64_t features;			/* offered, without VHOST_USER_F_PROTOCOL_FEATURES */
+	uint64_t features;			/* offered, but for F_PROTOCOL_FEATURES */
 	unsigned n_rings;
-	uint32_t ring_size_max;
+	uint32_t queue_size;			/* the largest that a ring may have */
 	struct gmem_limits memory;		/* that the front-end may share */
-	bool distrusts_eventfds;		/* looks before each write whether it would block */
+	bool distrusts_eventfds;		/* poll before each write to one */
 };
 
-/* Takes @sock over. 0 or -errno. */
+/* Takes @sock over, also on failure. 0 or -ENOMEM. */
 int session_new(struct session **out, const struct session_config *config, int sock);
 void session_free(struct session *s);
 
@@ -64,7 +63,7 @@ void session_free(struct session *s);
  */
 int session_input(struct session *s);
 
-/* Always there, running or not. */
+/* Borrowed; there whether the ring runs or not. */
 struct vring *session_vring(struct session *s, unsigned ring);
 
 /* The queue if the ring runs, else NULL. Never blocks. */
@@ -73,12 +72,12 @@ struct virtq *session_running(struct session *s, unsigned ring);
 /* A ring was started and enabled, but no memory was shared: none will run. */
 bool session_lacks_memory(const struct session *s);
 
-/* The front-end has used RESET_DEVICE: it says so when it resets the guest, so rings
- * that it merely stops are paused. */
+/* The front-end has used RESET_DEVICE. It says so at each reset of the guest, so rings
+ * that it only stops are paused. */
 bool session_says_reset(const struct session *s);
 
-/* A write to one of its descriptors has blocked until the watchdog came. Whoever has that
- * done by it is to be rid of: nothing else keeps it from doing so again. */
+/* A write to one of its eventfds blocked until the watchdog came. The session must be
+ * freed: nothing else keeps the front-end from doing so again. */
 bool session_has_held_up(const struct session *s);
 
 /* Guest memory vanished (SIGBUS): nothing read since can be believed. */

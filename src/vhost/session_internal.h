@@ -14,26 +14,26 @@ struct session {
 	uint64_t features, protocol_features;	/* acknowledged */
 	bool has_owner;				/* SET_OWNER came */
 	bool says_reset;			/* RESET_DEVICE came */
-	bool has_held_up;			/* an eventfd of it has blocked us */
+	bool has_held_up;			/* one of its eventfds has blocked us */
 	struct vring vrings[SESSION_RINGS_MAX];
-	char refusal[128];			/* the reason of one that is not constant */
+	char refusal[128];			/* why, where the text is not constant */
 	struct {				/* what a handler answers */
 		uint8_t bytes[VU_MSG_PAYLOAD_MAX];
 		size_t len;
 	} reply;
 };
 
-/* What the front-end gets for an answer; once or more often, all of it together. */
+/* Sets the answer to the front-end; copies @payload. */
 void session_answer(struct session *s, const void *payload, size_t len);
 void session_answer_u64(struct session *s, uint64_t v);
 
-/* The reason of a refusal: s->refusal. */
+/* Formats the reason of a refusal; returns s->refusal. */
 const char *session_refusal(struct session *s, const char *fmt, ...)
 	__attribute__((format(printf, 2, 3)));
 
-/* Something about rings is new: they get another chance. */
+/* The set-up of rings has changed: they are resolved anew, broken ones too. */
 void session_refresh_ring(struct session *s, unsigned ring);
 void session_refresh_rings(struct session *s);
 
-/* The rings are as before the first request. */
+/* Makes the rings what they were before the first request; the guest was reset. */
 void session_reset_rings(struct session *s);

@@ -13,11 +13,11 @@ static const char *refuse_region(struct session *s, int error)
 		return "regions overlap";
 	case GMEM_E_NO_SLOT:
 		return session_refusal(s, "no memory slot left: a VM may have %zu here",
-				       s->config.memory.regions);
+				       s->config.memory.mem_slots);
 	case GMEM_E_TOO_MUCH:
 		return session_refusal(s, "more memory than the %llu bytes that a VM may have "
 				       "mapped; see max-memory",
-				       (unsigned long long)s->config.memory.bytes);
+				       (unsigned long long)s->config.memory.max_memory);
 	case GMEM_E_NO_REGION:
 		return "no such region";
 	default:
@@ -41,6 +41,8 @@ const char *session_set_mem_table(struct session *s, struct msg *msg)
 			return refuse_region(s, r);
 		}
 	}
+	for (uint32_t i = 0; i < table->num_regions; i++)
+		gmem_close_file(&msg->fds[i]);
 	gmem_free(s->mem);
 	s->mem = mem;
 	session_refresh_rings(s);
@@ -50,7 +52,7 @@ const char *session_set_mem_table(struct session *s, struct msg *msg)
 const char *session_get_max_mem_slots(struct session *s, struct msg *msg)
 {
 	(void)msg;
-	session_answer_u64(s, s->config.memory.regions);
+	session_answer_u64(s, s->config.memory.mem_slots);
 	return NULL;
 }
 
@@ -62,6 +64,7 @@ const char *session_add_mem_reg(struct session *s, struct msg *msg)
 		return refuse_region(s, r);
 	if ((r = gmem_add_region(s->mem, &msg->payload.region.region, msg->fds[0])))
 		return refuse_region(s, r);
+	gmem_close_file(&msg->fds[0]);
 	session_refresh_rings(s);
 	return NULL;
 }

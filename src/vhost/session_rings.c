@@ -13,7 +13,7 @@ const char *session_set_vring_num(struct session *s, struct msg *msg)
 	uint32_t num = msg->payload.state.num;
 	const char *why;
 
-	if (num == 0 || num > s->config.ring_size_max || (num & (num - 1)))
+	if (num == 0 || num > s->config.queue_size || (num & (num - 1)))
 		return "ring size not a power of two or above queue-size";
 	config.num = num;
 	if (v->started && v->has_addr && (why = vring_check_place(&config, s->mem)))
@@ -83,7 +83,7 @@ static unsigned vring_fd_index(const struct msg *msg)
 	return msg->payload.u64 & VHOST_USER_VRING_IDX_MASK;
 }
 
-/* NULL: the message has an eventfd, or none. */
+/* NULL: the message has an eventfd, or no descriptor. */
 static const char *check_event_fd(struct session *s, const struct msg *msg, bool *may_block)
 {
 	int r = msg->n_fds ? event_fd_check(msg->fds[0], may_block) : 0;
@@ -109,11 +109,11 @@ const char *session_set_vring_kick(struct session *s, struct msg *msg)
 	v->kick_fd = msg_take_fd(msg, 0);
 	v->started = true;
 	session_refresh_ring(s, vring_fd_index(msg));
-	fd_close(&old_fd);			/* only now is nobody registered on it */
+	fd_close(&old_fd);			/* only now is it out of the epoll set */
 	return NULL;
 }
 
-/* Keeps the message's descriptor, or none. */
+/* Keeps the message's descriptor in *@fd, or none. */
 static const char *take_event_fd(struct session *s, struct msg *msg, int *fd, bool *may_block)
 {
 	const char *why = check_event_fd(s, msg, may_block);

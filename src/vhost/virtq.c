@@ -27,7 +27,7 @@ static void ring_store(GUEST le16 *word, uint16_t v)
 	word->raw = le16_of(v).raw;
 }
 
-/* Our store is seen before our next load is made: 2.7.13.3.1, 2.7.14. */
+/* Our stores are seen before our next load is made: 2.7.13.3.1, 2.7.14. */
 static void ring_fence(void)
 {
 	atomic_thread_fence(memory_order_seq_cst);
@@ -140,15 +140,15 @@ int virtq_resolve(struct virtq *q, struct gmem *mem, uint64_t features)
 	return 0;
 }
 
-/* A table of descriptors: the ring's own, or an indirect one, which may cross
- * regions and then is read through its address. */
-struct conn_table {
+/* A table of descriptors: the ring's own, or an indirect one. One that crosses
+ * regions is read through its address. */
+struct desc_table {
 	const GUEST struct wire_virtq_desc *desc;	/* or NULL */
 	uint64_t gpa;
 	uint32_t n;
 };
 
-static bool table_load(struct virtq *q, const struct conn_table *t, uint32_t i,
+static bool table_load(struct virtq *q, const struct desc_table *t, uint32_t i,
 		       struct wire_virtq_desc *out)
 {
 	struct iov_cur cur;
@@ -165,7 +165,7 @@ static bool table_load(struct virtq *q, const struct conn_table *t, uint32_t i,
 }
 
 static bool table_open_indirect(struct virtq *q, const struct wire_virtq_desc *d,
-				struct conn_table *out)
+				struct desc_table *out)
 {
 	uint64_t gpa = le64_get(d->addr);
 	uint32_t len = le32_get(d->len);
@@ -178,7 +178,7 @@ static bool table_open_indirect(struct virtq *q, const struct wire_virtq_desc *d
 	ptr = gmem_ptr_gpa(q->mem, gpa, len);
 	if (!is_aligned(ptr, _Alignof(struct wire_virtq_desc)))
 		ptr = NULL;
-	*out = (struct conn_table){ .desc = ptr, .gpa = gpa, .n = (uint32_t)(len / sizeof *d) };
+	*out = (struct desc_table){ .desc = ptr, .gpa = gpa, .n = (uint32_t)(len / sizeof *d) };
 	return true;
 }
 
@@ -216,10 +216,11 @@ static const char *chain_add(struct virtq *q, struct virtq_iovs *iovs, struct vi
 static const char *chain_walk(struct virtq *q, uint16_t head, struct virtq_iovs *iovs,
 			      struct virtq_chain *c)
 {
-	struct conn_table table = { .desc = q->desc, .n = q->config.num };
+	struct desc_table table = { .desc = q->desc, .n = q->config.num };
 	struct wire_virtq_desc d;
 	bool in_indirect = false;
-	uint32_t i = head, bound = q->config.num < VIRTQ_CHAIN_MAX ? q->config.num : VIRTQ_CHAIN_MAX;
+	uint32_t bound = q->config.num < VIRTQ_CHAIN_MAX ? q->config.num : VIRTQ_CHAIN_MAX;
+	uint32_t i = head;
 	const char *why;
 
 	for (uint32_t walked = 0; ; ) {
@@ -252,7 +253,7 @@ static const char *chain_walk(struct virtq *q, uint16_t head, struct virtq_iovs 
 
 /* ---- looking ahead ---- */
 
-/* How many chains ahead of the one that is popped each step is made. */
+/* How many chains ahead of the popped one each step is made. */
 static const uint16_t ahead_of[VIRTQ_AHEAD_STEPS] = { 16, 10, 5 };
 
 static void prefetch(const GUEST void *ptr)
@@ -281,7 +282,7 @@ static void ahead_step(struct virtq *q, unsigned step, uint16_t entry)
 {
 	uint16_t head = le16_get((le16){ q->avail->ring[entry & q->mask].raw });
 	struct wire_virtq_desc d;
-	struct conn_table t;
+	struct desc_table t;
 
 	if (head >= q->config.num)
 		return;
@@ -299,11 +300,11 @@ static void ahead_step(struct virtq *q, unsigned step, uint16_t entry)
 }
 
 /*
- * A line that another CPU has just written takes longer to come than all else
- * takes that is done for a small packet; but many can be on their way at once. So
- * the lines of chains to come are asked for while earlier ones are dealt with:
- * first the descriptor, then the header or the indirect table, then the buffers. What
- * is read for that is a hint: each address is translated, and none is kept.
+ * A cache line that another CPU has just written takes longer to come than all the
+ * work on a small packet, but many can be on their way at once. So the lines of coming
+ * chains are prefetched while earlier ones are dealt with: first the descriptor, then
+ * the header or the indirect table, then the buffers. What is read for that is a hint:
+ * each address is translated, and none is kept.
  */
 static void look_ahead(struct virtq *q)
 {
@@ -346,7 +347,7 @@ int virtq_pop(struct virtq *q, struct virtq_iovs *iovs, struct virtq_chain *out)
 
 		iovs->n = n_before;
 		if (n_before && (was_full || iovs->max - n_before < VIRTQ_CHAIN_MAX))
-			return VIRTQ_E_FULL;	/* again with an empty array tells */
+			return VIRTQ_E_FULL;	/* a try with an empty array will tell */
 		return broken(q, why);
 	}
 	q->last_avail++;

@@ -8,8 +8,8 @@
  * outside its memory, loop, or believe a number twice. So: every field is
  * loaded once, a descriptor is copied whole before any part of it is tested,
  * walks are bounded by our numbers, and what we wrote (used index, event words)
- * is kept here and never read back. What cannot be trusted any more makes the
- * ring broken: VIRTQ_E_BROKEN, once and from then on.
+ * is kept here and never read back. A ring that cannot be trusted any more is
+ * broken: VIRTQ_E_BROKEN, from then on.
  *
  * Chains are taken and given back in batches. virtq_pop() hands out chains in
  * the order of the available ring; virtq_unpop() takes the last ones back
@@ -19,7 +19,7 @@
  *
  * Notification (2.7.7, 2.7.10): while a ring is being worked on, the driver's
  * kicks are not wanted; virtq_enable_notify() asks for the next one when we run
- * dry, and says so if something came in meanwhile.
+ * dry, and tells if something came in meanwhile.
  */
 #pragma once
 
@@ -35,8 +35,8 @@ enum { VIRTQ_E_EMPTY = 1, VIRTQ_E_FULL, VIRTQ_E_BROKEN };
 
 enum { VIRTQ_AHEAD_STEPS = 3 };
 
-/* Longest descriptor chain that we follow, with indirect ones and with empty ones, which
- * take no room but time. */
+/* Most descriptors that we follow, in the ring and in an indirect table each. Empty ones
+ * count: they take no room, but time. */
 enum { VIRTQ_CHAIN_MAX = 1024 };
 
 /* What the front-end set. */
@@ -59,7 +59,7 @@ struct virtq {
 	uint16_t used_idx;			/* next used entry to write */
 	uint16_t published;			/* the used index that the driver sees */
 	bool has_used_idx;			/* used_idx is ours; else load it on resolve */
-	bool called;				/* published once since the start */
+	bool called;				/* virtq_publish() has shown some since the start */
 	bool event_idx, indirect, notify_on_empty;	/* negotiated */
 	const char *broken;			/* why, or NULL */
 };
@@ -95,15 +95,15 @@ const char *virtq_check(const struct virtq_config *config, struct gmem *mem);
 void virtq_set_base(struct virtq *q, uint16_t base);
 
 /*
- * The next chain. VIRTQ_E_EMPTY; VIRTQ_E_FULL: @iovs, in which there already
- * are chains, has no room, finish the batch; VIRTQ_E_BROKEN.
+ * Takes the next chain. VIRTQ_E_EMPTY; VIRTQ_E_FULL: @iovs holds chains and has
+ * no room for this one, finish the batch; VIRTQ_E_BROKEN.
  */
 int virtq_pop(struct virtq *q, struct virtq_iovs *iovs, struct virtq_chain *out);
 
-/* Gives the last @n popped chains back: they are popped again, anew. */
+/* Gives the last @n popped chains back: the next pops read them anew. */
 void virtq_unpop(struct virtq *q, uint16_t n);
 
-/* @written: bytes written into the chain's in-part. Not seen before publish. */
+/* Returns a chain, unseen before publish. @written: bytes written into its in-part. */
 void virtq_push(struct virtq *q, const struct virtq_chain *chain, uint32_t written);
 
 /* Shows the driver all that was pushed; true if it must be called. */

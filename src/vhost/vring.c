@@ -4,7 +4,7 @@
 
 #include "protocol/vhost_user.h"
 #include "util/fd.h"
-#include "util/log.h"
+#include "util/log_limit.h"
 #include "vhost/event_fd.h"
 
 void vring_init(struct vring *v, unsigned index, const char *tag, bool *held_up)
@@ -29,7 +29,7 @@ bool vring_is_enabled(const struct vring *v, uint64_t features)
 	return v->enabled || !has_feature(features, VHOST_USER_F_PROTOCOL_FEATURES);
 }
 
-/* All of it was said: what is missing is not wrong yet. */
+/* The front-end has said all. What is missing is not wrong yet. */
 static bool is_set_up(const struct vring *v, const struct gmem *mem)
 {
 	return mem && !gmem_is_empty(mem) && v->q.config.num && v->has_addr;

@@ -7,8 +7,8 @@
  * PROTOCOL_FEATURES was not negotiated) and not broken. Its addresses are translated when
  * it is first needed after a change, so the order of SET_VRING_* does not matter.
  *
- * What the front-end sets is written by its requests alone (session_rings.c); others ask,
- * call and fail.
+ * Only the front-end's requests write what it sets (session_rings.c); others ask, call
+ * and fail.
  */
 #pragma once
 
@@ -24,11 +24,11 @@ struct vring {
 	const char *tag;			/* for log lines; borrowed */
 	int kick_fd, call_fd, err_fd;		/* owned eventfds; -1: not set */
 	bool call_may_block, err_may_block;
-	bool *held_up;				/* borrowed: a write to an eventfd has blocked */
+	bool *held_up;				/* borrowed: set when a write to one has blocked */
 	bool started, enabled, has_addr;
 	bool has_run;				/* q.last_avail means something */
 	bool failed;				/* broken, and said so */
-	bool adopted;				/* set up from the middle: another back-end ran it */
+	bool adopted;				/* set up midway: another back-end ran it */
 };
 
 void vring_init(struct vring *v, unsigned index, const char *tag, bool *held_up);
@@ -41,19 +41,19 @@ bool vring_is_enabled(const struct vring *v, uint64_t features);
  * NULL. Never blocks. */
 struct virtq *vring_running(struct vring *v, struct gmem *mem, uint64_t features);
 
-/* Something about it is new: it gets another chance. */
+/* Its set-up has changed: it is resolved anew, even if it was broken. */
 void vring_refresh(struct vring *v);
 
-/* NULL, or why it could not be run from @config's addresses with the memory there is. Of
- * a ring whose size is not known its first entry counts. */
+/* NULL, or why a ring with @config's addresses cannot run in @mem. Where the size is not
+ * known yet, its first entry counts; where there is no memory yet, nothing does. */
 const char *vring_check_place(const struct virtq_config *config, struct gmem *mem);
 
-/* Calls the guest's driver. Never blocks for longer than the watchdog lets it; then it
- * sets *held_up, and with that set no eventfd is written to any more. */
+/* Calls the guest's driver. Blocks no longer than the watchdog lets it; then *held_up is
+ * set, and no eventfd is written to any more. */
 void vring_call(struct vring *v);
 
-/* It was found broken: says so once, signals its error descriptor; it runs no more until
- * it is set up again. */
+/* It is broken: logs that once and signals its error descriptor. It does not run until it
+ * is set up again. */
 void vring_fail(struct vring *v);
 
 /* True once for a ring that another back-end has run before. */

@@ -14,8 +14,10 @@ const char *backend_str_error(int error)
 		[BACKEND_E_NOBODY] = "nobody listens there",
 		[BACKEND_E_OTHER_TYPE] = "a socket of another type listens there",
 		[BACKEND_E_DENIED] = "permission denied",
-		[BACKEND_E_BUSY] = "the program that listens there accepts nobody, its backlog is full",
-		[BACKEND_E_TIMEOUT] = "no answer", [BACKEND_E_BAD_NAME] = "no socket has such a name",
+		[BACKEND_E_BUSY] = "the program that listens there accepts nobody, its backlog is "
+			"full",
+		[BACKEND_E_TIMEOUT] = "no answer",
+		[BACKEND_E_BAD_NAME] = "no socket has such a name",
 	};
 	static_assert(sizeof text / sizeof *text == BACKEND_NUM_E, "each has a text");
 

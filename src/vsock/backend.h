@@ -16,18 +16,18 @@ struct mux;
 struct backend;
 
 enum {
-	BACKEND_E_PENDING = 1,			/* the outcome will be told */
+	BACKEND_E_PENDING = 1,			/* mux_stream_connected() will tell the outcome */
 	/* Why a connect comes to nothing, besides -errno. */
 	BACKEND_E_NO_ROUTE,			/* nobody answers for the CID */
 	BACKEND_E_NO_GUEST,			/* no guest is running */
-	BACKEND_E_FULL,				/* as many connections as may be */
-	BACKEND_E_NAME_TAKEN,			/* there is one of that name */
+	BACKEND_E_FULL,				/* as many connections as allowed */
+	BACKEND_E_NAME_TAKEN,			/* there is a connection of that name */
 	BACKEND_E_NOBODY,			/* nobody listens */
 	BACKEND_E_OTHER_TYPE,			/* ... at a socket of this type */
 	BACKEND_E_DENIED,			/* it may not */
-	BACKEND_E_BUSY,				/* the backlog of who listens stays full */
+	BACKEND_E_BUSY,				/* the listener's backlog stays full */
 	BACKEND_E_TIMEOUT,			/* no answer */
-	BACKEND_E_BAD_NAME,			/* no such socket can be */
+	BACKEND_E_BAD_NAME,			/* no socket can have such a name */
 	BACKEND_NUM_E,
 };
 
@@ -57,17 +57,17 @@ struct backend {
 /* Is a guest there that can take connections? */
 bool mux_is_running(const struct mux *mux);
 
-/* What a backend buffers for the guest comes out of this. Its references are taken and
- * given up in the thread of the mux, or when that has ended. */
+/* What a backend buffers for the guest is taken out of this. Borrowed; references are taken
+ * and given up in the mux's thread, or after that has ended. */
 struct byte_budget *mux_budget(struct mux *mux);
 
-/* @n siblings may connect to the guest: each gets its share of the connections. Before
- * the first does. */
+/* @n siblings may connect to the guest: each gets its share of the connections. Called
+ * before the first connects. */
 void mux_set_siblings(struct mux *mux, size_t n);
 
-/* Bytes that the guest may have on the way to another guest, which has not consumed them:
- * twice what it may send ahead of a host program, for we hold one part of them, and the
- * receiver the other. */
+/* Bytes that the guest may have on the way to another guest, sent and not consumed: twice
+ * what it may send ahead of a host program, for we hold one part and the receiver the
+ * other. */
 uint32_t mux_window(const struct mux *mux);
 
 /*

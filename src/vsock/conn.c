@@ -132,7 +132,7 @@ static void on_shutdown(struct conn *c, uint32_t flags)
 		conn_host_has_all(c);
 	if (news & VSOCK_SHUTDOWN_RCV && c->stream)
 		c->stream->ops->shutdown(c->stream, SHUT_RD);
-	conn_stream_ready(c);			/* a host that has closed is over now */
+	conn_stream_ready(c);			/* where the host has closed, this is the end */
 }
 
 static void on_rw(struct conn *c, uint32_t len, struct iov_cur *payload, struct gather *gather)
@@ -326,7 +326,8 @@ const char *conn_str_end(enum conn_end why)
 	static const char *const text[] = {
 		[CONN_END_NONE] = "not at all",
 		[CONN_END_GUEST] = "closed by the guest", [CONN_END_HOST] = "closed by the host",
-		[CONN_END_GUEST_RST] = "reset by the guest", [CONN_END_HOST_RST] = "reset by the host",
+		[CONN_END_GUEST_RST] = "reset by the guest",
+		[CONN_END_HOST_RST] = "reset by the host",
 		[CONN_END_GUEST_GONE] = "the guest was reset or is gone",
 		[CONN_END_GUEST_STOPPED] = "the guest stays stopped",
 		[CONN_END_MEMORY_LOST] = "guest memory vanished",

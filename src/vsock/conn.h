@@ -36,7 +36,7 @@
  * The connection pulls: it remembers that it has something to send and builds
  * the packet when the guest gives a buffer, in the order RST, RESPONSE,
  * REQUEST, data, SHUTDOWN, credit. It sees no clock, loop or table: after each
- * input the mux looks at its state and does what follows (mux.c, finish()).
+ * input the mux looks at its state and does what follows (mux_finish()).
  *
  * Asking for credit (CREDIT_REQUEST). A guest tells what it has consumed when it thinks
  * that we need to know, and may be wrong (Linux before 6.8, mostly). So it is asked once
@@ -75,8 +75,8 @@ const char *conn_str_state(enum conn_state state);
 
 enum conn_end {					/* why a connection ends */
 	CONN_END_NONE,				/* it does not */
-	CONN_END_GUEST,				/* the guest had shut it down, and the host has all */
-	CONN_END_HOST,				/* the host had closed it, and the guest has all */
+	CONN_END_GUEST,				/* shut down by the guest; the host has all */
+	CONN_END_HOST,				/* closed by the host; the guest has all */
 	CONN_END_GUEST_RST,			/* the guest reset it, or refused it */
 	CONN_END_HOST_RST,			/* the host did */
 	CONN_END_GUEST_GONE,			/* the guest is gone, or new */
@@ -103,13 +103,13 @@ enum conn_timer {
 	CONN_TIMER_REQUEST,			/* the guest must answer our REQUEST */
 	CONN_TIMER_LINGER,			/* the drain must make progress */
 	CONN_TIMER_CLOSING,			/* the guest must answer our SHUTDOWN */
-	CONN_TIMER_ASK_SOON,			/* it is to be asked for credit again: ... */
+	CONN_TIMER_ASK_SOON,			/* ask it for credit again, ... */
 	CONN_TIMER_ASK,
 	CONN_TIMER_ASK_LATE,			/* ... the less often, the longer in vain */
 	CONN_NUM_TIMERS,
 };
 
-/* Asked so often in vain, a connection waits for CONN_TIMER_ASK, or for _ASK_LATE. */
+/* After so many asks in vain a connection waits for CONN_TIMER_ASK, then _ASK_LATE. */
 enum { CONN_ASKS_SOON = 16, CONN_ASKS = 32 };
 
 enum {
@@ -126,7 +126,7 @@ struct conn {
 	struct credit credit;
 	struct byte_ring to_host;		/* taken from the guest, not by the stream */
 	uint32_t read_hint;			/* bytes that the next read may find */
-	int error;				/* -errno that ended it; 0: none, or it was logged */
+	int error;				/* -errno that ended it; 0: none, or logged */
 	uint8_t state;				/* enum conn_state */
 	uint8_t end;				/* enum conn_end: the first reason to end it */
 	uint8_t guest_shutdown;			/* VSOCK_SHUTDOWN_* that the guest sent */
@@ -138,12 +138,12 @@ struct conn {
 	bool timer_restart : 1;			/* it made progress */
 	bool response_pending : 1, request_pending : 1;
 	bool credit_asked : 1;			/* since the guest's credit changed last */
-	bool news_asked : 1;			/* what the guest has consumed, for its peer */
-	bool news_came : 1;			/* since then it has said something */
+	bool news_asked : 1;			/* asked what it has consumed, for its peer */
+	bool news_came : 1;			/* a packet has come since */
 	bool credit_update_pending : 1;
 	bool host_write_closed : 1;		/* nothing more to read */
 	bool host_read_closed : 1;		/* nothing more can be written */
-	bool host_failed : 1;			/* ends in RST: the host failed, or did not take all */
+	bool host_failed : 1;			/* ends in RST: it failed, or did not take all */
 	bool host_lost_data : 1;		/* bytes that it would have taken are lost */
 	bool host_shut : 1;			/* we shut down writing to it */
 
@@ -156,7 +156,7 @@ struct conn {
 		uint8_t armed;			/* enum conn_timer: the one that it has */
 		uint8_t share;			/* enum share: of those begun by siblings */
 		uint8_t ending;			/* on mux::ending, and how it is to end */
-		bool is_open;			/* it was, and that has been logged */
+		uint8_t logged_state;		/* enum conn_state; CONN_NUM_STATES: none yet */
 	} mux;
 };
 
@@ -174,8 +174,8 @@ void conn_begin_connecting(struct conn *c, const struct pkt *request);
 void conn_begin_requested(struct conn *c);
 void conn_connected(struct conn *c, struct stream *live);	/* NULL: it could not be */
 
-/* A packet from the guest. Its payload goes to the stream by way of @gather, in which
- * nothing of another connection is. */
+/* A packet from the guest. Its payload goes to the stream by way of @gather, which holds
+ * nothing of another connection. */
 void conn_input(struct conn *c, const struct pkt *pkt, struct iov_cur *payload,
 		struct gather *gather);
 

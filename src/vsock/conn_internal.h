@@ -19,15 +19,15 @@ static inline bool conn_wants_to_read(const struct conn *c)
 		!(c->guest_shutdown & VSOCK_SHUTDOWN_RCV);
 }
 
-/* There is something for the guest, which has room for the bytes, but not for another
- * packet until it has told what it has consumed. */
+/* There are bytes for the guest, which has room for them, but not for another packet until
+ * it tells what it has consumed. */
 static inline bool conn_has_too_many_packets(const struct conn *c)
 {
 	return conn_wants_to_read(c) && c->stream->ready & STREAM_IN &&
 		credit_room(&c->credit) && !credit_packets(&c->credit);
 }
 
-/* Likewise, or the peer is a guest, whom that soon stops. */
+/* The same, or the peer is a guest that will soon lack credit. */
 static inline bool conn_lacks_news(const struct conn *c)
 {
 	uint32_t window = c->stream ? c->stream->peer_window : 0;
@@ -38,7 +38,7 @@ static inline bool conn_lacks_news(const struct conn *c)
 	return conn_has_too_many_packets(c);
 }
 
-/* What the peer, a guest too, has consumed counts as passed on. */
+/* Where the peer is a guest, what that has consumed counts as passed on. */
 static inline void conn_count_consumed(struct conn *c)
 {
 	if (c->stream && c->stream->consumed && !c->host_read_closed)
@@ -48,13 +48,13 @@ static inline void conn_count_consumed(struct conn *c)
 
 /* ---- conn.c ---- */
 
-/* Ends the stream, if it is not ended yet, and what is buffered for it. */
+/* Closes the stream, if there still is one, and drops what is buffered for it. */
 void conn_close_stream(struct conn *c);
 
 /* ---- conn_to_host.c ---- */
 
-/* After the last byte of the stream: @r is what its read has said. */
+/* The stream's read has returned @r: its end, or an error. */
 void conn_read_ended(struct conn *c, int r);
 
-/* All that the guest sent is with the host, which it may be told now. */
+/* The host has all that the guest sent; if that is the end, it is told so. */
 void conn_host_has_all(struct conn *c);

@@ -39,7 +39,8 @@ static bool is_addr(const struct vsock_addr *a, const struct vsock_addr *b)
 	return a->cid == b->cid && a->port == b->port;
 }
 
-struct conn *conn_table_find(const struct conn_table *t, uint32_t guest_port, const struct vsock_addr *peer)
+struct conn *conn_table_find(const struct conn_table *t, uint32_t guest_port,
+			     const struct vsock_addr *peer)
 {
 	struct conn *c = *bucket(t, guest_port, peer);
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Connections by name: (guest port, peer cid, peer port). The guest's own CID
- * is the same for all. Chained, doubling; seeded, so that a guest cannot choose
- * names that collide.
+ * is the same for all. A hash table with chains that doubles when full, seeded, so
+ * that a guest cannot choose names that collide.
  */
 #pragma once
 
@@ -20,7 +20,9 @@ struct conn_table {
 int conn_table_init(struct conn_table *t, uint64_t seed);	/* 0 or -ENOMEM */
 void conn_table_deinit(struct conn_table *t);	/* the connections are not freed */
 
-struct conn *conn_table_find(const struct conn_table *t, uint32_t guest_port, const struct vsock_addr *peer);
+/* NULL: there is none. */
+struct conn *conn_table_find(const struct conn_table *t, uint32_t guest_port,
+			     const struct vsock_addr *peer);
 void conn_table_add(struct conn_table *t, struct conn *c);	/* must not be in it */
 void conn_table_remove(struct conn_table *t, struct conn *c);	/* must be in it */
 
@@ -29,6 +31,6 @@ void conn_table_clear(struct conn_table *t);	/* forgets all */
 /* Any connection whose peer is @peer, whatever the guest's port. Visits all. */
 struct conn *conn_table_find_peer(const struct conn_table *t, const struct vsock_addr *peer);
 
-/* The one after @c, which may be removed behind it; NULL asks for the first, and
- * is the answer at the end. */
+/* Visits all: returns the one after @c, or the first for NULL; NULL at the end. @c may be
+ * removed once its successor is known. */
 struct conn *conn_table_next(const struct conn_table *t, const struct conn *c);

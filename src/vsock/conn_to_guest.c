@@ -35,8 +35,9 @@ bool conn_has_output(const struct conn *c)
 	case CONN_REQUESTED:
 		return c->request_pending;
 	case CONN_OPEN:
-		return c->response_pending || can_read(c) || c->shutdown_pending & ~c->shutdown_sent ||
-			must_ask(c) || must_send_credit(c);
+		return c->response_pending || can_read(c) ||
+			c->shutdown_pending & ~c->shutdown_sent || must_ask(c) ||
+			must_send_credit(c);
 	case CONN_CLOSING:
 		return c->response_pending || c->shutdown_pending & ~c->shutdown_sent;
 	case CONN_RESET:
@@ -60,7 +61,7 @@ unsigned conn_interest(const struct conn *c)
 	return events;
 }
 
-/* A packet to the guest; every one carries our credit. */
+/* Makes a packet to the guest; each carries our credit. */
 static struct pkt make_pkt(struct conn *c, uint16_t op, uint32_t flags)
 {
 	conn_count_consumed(c);
@@ -87,7 +88,7 @@ static bool send(struct conn *c, const struct rx_sink *rx, uint16_t op, uint32_t
 	return true;
 }
 
-/* Where the @len bytes behind a buffer's header lie: at most @max iovecs, which
+/* Where the @len bytes after a buffer's header lie: at most @max iovecs, which
  * describe @described of them. */
 static size_t slice_body(const struct rx_buf *buf, size_t len, struct iovec *out, size_t max,
 			 size_t *described)
@@ -163,7 +164,7 @@ static size_t fill_headers(struct conn *c, const struct rx_sink *rx, const struc
 	return n;
 }
 
-/* More next time after a full read, otherwise twice what there was: buffers are
+/* Next time twice as much after a full read, else twice what there was. Buffers are
  * borrowed for it, and given back where it was too much. */
 static void adapt_hint(struct conn *c, size_t asked, size_t got)
 {
@@ -174,7 +175,7 @@ static void adapt_hint(struct conn *c, size_t asked, size_t got)
 	c->read_hint = (uint32_t)(hint > READ_HINT_MIN ? hint : READ_HINT_MIN);
 }
 
-/* One read into as many buffers as may be wanted. Adds to *@moved; false: starved. */
+/* Reads once, into as many buffers as it may fill. Adds to *@moved; false: starved. */
 static bool read_to_guest(struct conn *c, const struct rx_sink *rx, struct iovec *scratch,
 			  size_t n_scratch, size_t *moved)
 {
@@ -223,7 +224,7 @@ static int output_data(struct conn *c, const struct rx_sink *rx, struct iovec *s
 	return 0;
 }
 
-/* Behind the data: SHUTDOWN, credit. */
+/* After the data: SHUTDOWN, credit. */
 static int output_control(struct conn *c, const struct rx_sink *rx)
 {
 	uint8_t pending = c->shutdown_pending & (uint8_t)~c->shutdown_sent;

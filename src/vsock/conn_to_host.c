@@ -5,7 +5,7 @@
 #include "util/error.h"
 #include "vsock/conn_internal.h"
 
-/* The host will neither read nor write any more: tell the guest, wait for its RST. */
+/* The host neither reads nor writes any more: tells the guest, and waits for its RST. */
 static void host_is_closed(struct conn *c)
 {
 	if (c->host_failed || c->to_host.len) {
@@ -17,7 +17,7 @@ static void host_is_closed(struct conn *c)
 	c->state = CONN_CLOSING;
 }
 
-/* All that the guest sent is with the host. */
+/* The host has all that the guest sent. */
 void conn_host_has_all(struct conn *c)
 {
 	if (c->state == CONN_LINGERING) {
@@ -30,9 +30,8 @@ void conn_host_has_all(struct conn *c)
 	}
 }
 
-/* Writing to the stream failed, as @r says; the host may still have something to say. What
- * it has not taken is lost: the guest's fwd_cnt never covers it, and in the end there is a
- * reset. */
+/* Writing to the stream has failed with @r; the host may still have something to say. What
+ * it has not taken is lost: fwd_cnt never covers it, and the connection ends in a reset. */
 static void host_stops_reading(struct conn *c, int r)
 {
 	c->host_lost_data |= c->to_host.len && r != STREAM_E_NO_READER;
@@ -109,8 +108,8 @@ void conn_stream_ready(struct conn *c)
 	if (c->state != CONN_OPEN && c->state != CONN_LINGERING)
 		return;
 	conn_count_consumed(c);
-	/* No event tells that the peer of a full unix socket has stopped reading; a
-	 * write does. While nothing is read, there are few events and it costs little. */
+	/* No event tells that the peer of a full unix socket has stopped reading, but a
+	 * write does. It costs little: while nothing is read, there are few events. */
 	if (c->state == CONN_LINGERING)
 		c->stream->ready |= STREAM_OUT;
 	if (c->stream->ready & STREAM_READ_CLOSED && !c->host_read_closed)

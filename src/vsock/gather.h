@@ -1,14 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Payload of consecutive packets of one connection, on its way to the host by
- * one write. Large payloads are described where they lie; small ones are copied
- * behind each other, since a system call spends more on an iovec than copying a
- * few hundred bytes takes.
+ * Payload of consecutive packets of one connection, on its way to the host by one
+ * write. Large payloads are described where they lie; small ones are copied together,
+ * since a system call spends more on an iovec than copying a few hundred bytes takes.
  *
- * What is described lies in guest memory and must be flushed before that is
- * given back. Memory may also have been lost since (gmem.h): then what was gathered is
- * not what the guest sent, and is dropped. A connection that dies is to be dropped from here, by
- * gather_clear(); what was gathered for it is void.
+ * What is described lies in guest memory and must be flushed before that is given back.
+ * Memory may have been lost since (gmem.h): then what was gathered is not what the guest
+ * sent, and is dropped. When the connection dies, gather_clear() must drop what was
+ * gathered for it.
  */
 #pragma once
 
@@ -42,8 +41,8 @@ struct gather {
 void gather_clear(struct gather *g);
 
 /* Adds @len bytes of @payload for @c, the only connection since the last flush.
- * Writes when it is full, so @c may change its state. */
+ * Writes when it is full, which may change the state of @c. */
 void gather_add(struct gather *g, struct conn *c, struct iov_cur *payload, size_t len);
 
-/* Writes what there is. The connection that it was for, to be settled, or NULL. */
+/* Writes what there is. Returns its connection, which is to be finished, or NULL. */
 struct conn *gather_flush(struct gather *g);

@@ -12,8 +12,8 @@ void host_ports_init(struct host_ports *p, uint64_t first)
 	*p = (struct host_ports){ .next = (uint32_t)(first % COUNT) };
 }
 
-/* Never one that is in use: once the numbers have come round, each is looked up.
- * Before, the guest may have guessed it and taken just this name. */
+/* Never a port in use: once the numbers have come round, each is looked up. Before, only
+ * this very name can be taken, by a guest that has guessed it. */
 uint32_t host_ports_take(struct host_ports *p, const struct conn_table *table, uint64_t host_cid,
 			 uint32_t guest_port)
 {

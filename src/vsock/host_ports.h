@@ -11,13 +11,13 @@
 #include "vsock/conn_table.h"
 
 struct host_ports {
-	uint32_t next;				/* offset to the lowest */
+	uint32_t next;				/* as an offset from the lowest port */
 	bool have_wrapped;
 };
 
 void host_ports_init(struct host_ports *p, uint64_t first);	/* @first: any number */
 
-/* One that names no connection in @table, of @host_cid to the guest's @guest_port. Once the
- * numbers have come round this looks through the table. */
+/* Takes a port from which no connection in @table goes from @host_cid to the guest's
+ * @guest_port. Once the numbers have come round this looks through the table. */
 uint32_t host_ports_take(struct host_ports *p, const struct conn_table *table, uint64_t host_cid,
 			 uint32_t guest_port);

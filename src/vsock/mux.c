@@ -9,7 +9,7 @@
 
 enum {
 	TURNS_PER_OUTPUT = 256,			/* of connections, before the device's turn ends */
-	BYTES_PER_OUTPUT = 1024 * 1024,		/* to the guest, likewise; more by a connection's turn */
+	BYTES_PER_OUTPUT = 1024 * 1024,		/* to the guest, and up to CONN_TURN_MAX more */
 	ASK_SOON_MS = 10,			/* until a guest is asked for credit again */
 	ASK_MS = 100,
 	ASK_LATE_MS = 5000,
@@ -22,18 +22,19 @@ int mux_new(struct mux **out, const struct mux_config *config)
 	if (!mux)
 		return -ENOMEM;
 	mux->config = *config;
-	mux->buffered = byte_budget_new(config->max_buffered);
+	mux->buffered = byte_budget_new(config->limits.max_buffered);
 	mux->gather = (struct gather){
-		.scratch = &config->scratch->to_host, .is_lost = config->is_lost, .ctx = config->ctx,
+		.scratch = &config->scratch->to_host, .is_lost = config->is_lost,
+		.ctx = config->ctx,
 	};
 	list_init(&mux->ready);
 	list_init(&mux->ending);
 	for (int i = 0; i < CONN_NUM_TIMERS; i++)
 		list_init(&mux->timers[i]);
-	shares_init(&mux->shares, (config->max_conns + 1) / 2);
+	shares_init(&mux->shares, (config->limits.max_connections + 1) / 2);
 	mux->timer_ms[CONN_TIMER_CONNECT] = config->connect_ms;
 	mux->timer_ms[CONN_TIMER_REQUEST] = config->request_ms;
-	mux->timer_ms[CONN_TIMER_LINGER] = config->linger_ms;
+	mux->timer_ms[CONN_TIMER_LINGER] = config->limits.linger_ms;
 	mux->timer_ms[CONN_TIMER_CLOSING] = config->closing_ms;
 	mux->timer_ms[CONN_TIMER_ASK_SOON] = ASK_SOON_MS;
 	mux->timer_ms[CONN_TIMER_ASK] = ASK_MS;
@@ -70,7 +71,7 @@ void mux_set_running(struct mux *mux, bool is_running)
 
 uint32_t mux_window(const struct mux *mux)
 {
-	uint32_t size = mux->config.buf_alloc;
+	uint32_t size = mux->config.limits.tx_buffer_size;
 
 	return size <= UINT32_MAX / 4 ? 2 * size : size;
 }
@@ -78,10 +79,13 @@ uint32_t mux_window(const struct mux *mux)
 struct conn *mux_conn_new(struct mux *mux, const struct vsock_addr *guest,
 			  const struct vsock_addr *peer, struct stream *stream)
 {
-	uint32_t window = stream->consumed ? mux_window(mux) : mux->config.buf_alloc;
+	uint32_t window = stream->consumed ? mux_window(mux) : mux->config.limits.tx_buffer_size;
 	struct conn *c = conn_new(guest, peer, stream, window, mux->buffered);
 
-	mux->n_conns += c != NULL;
+	if (!c)
+		return NULL;
+	c->mux.logged_state = CONN_NUM_STATES;
+	mux->n_conns++;
 	return c;
 }
 
@@ -124,7 +128,7 @@ static void arm(struct mux *mux, struct conn *c, uint64_t now_ms)
 		return;
 	c->mux.deadline_ms = now_ms + mux->timer_ms[timer];
 	list_append(&mux->timers[timer], &c->mux.timer_node);
-	mux->config.wake(mux->config.ctx);	/* it has to look at the deadlines */
+	mux->config.wake(mux->config.ctx);	/* to look at the deadlines */
 }
 
 struct vsock_route mux_path(const struct conn *c)
@@ -140,13 +144,14 @@ static void log_state(struct mux *mux, struct conn *c)
 			    mux->config.tag, "%s reset: %s", mux_path(c).text,
 			    error_str(c->error));
 	c->error = 0;
-	if (c->state == CONN_OPEN && !c->mux.is_open) {
-		c->mux.is_open = true;
-		log_debug(mux->config.tag, "%s is open", mux_path(c).text);
-	} else if (c->state == CONN_DEAD) {
+	if (c->state == c->mux.logged_state)
+		return;
+	c->mux.logged_state = c->state;
+	if (c->state == CONN_DEAD)
 		log_debug(mux->config.tag, "%s has ended: %s", mux_path(c).text,
 			  conn_str_end(c->end));
-	}
+	else
+		log_debug(mux->config.tag, "%s is %s", mux_path(c).text, conn_str_state(c->state));
 }
 
 void mux_finish(struct mux *mux, struct conn *c, uint64_t now_ms)
@@ -236,7 +241,7 @@ static void trace(void *ctx, const struct pkt *pkt)
 	       pkt->len, pkt->type, pkt->flags, pkt->buf_alloc, pkt->fwd_cnt);
 }
 
-/* The connection that a packet belongs to; one that is to end has ended then. */
+/* Finds a packet's connection; one that is due to end is ended first. */
 static struct conn *find(struct mux *mux, const struct pkt *pkt, uint64_t now_ms)
 {
 	struct conn *c = conn_table_find(&mux->table, pkt->src.port, &pkt->dst);
@@ -315,7 +320,7 @@ int mux_output(struct mux *mux, const struct rx_sink *rx, uint64_t now_ms)
 		c = container_of(node, struct conn, mux.ready_node);
 		r = conn_output(c, rx, mux->config.scratch->to_guest, MUX_IOVS, &moved);
 		if (r)
-			list_remove(node);	/* mux_finish() puts it behind the others */
+			list_remove(node);	/* mux_finish() puts it after the others */
 		mux_finish(mux, c, now_ms);
 		if (r == CONN_E_STARVED)
 			return MUX_E_STARVED;
@@ -330,7 +335,7 @@ bool mux_has_output(const struct mux *mux)
 	return mux->replies.n || !list_is_empty(&mux->ready);
 }
 
-/* A guest that stands still is not asked: those timers come last, and rest then. */
+/* A guest that stands still is not asked for credit: those timers, the last, rest. */
 static int count_timers(const struct mux *mux)
 {
 	return mux->is_running ? CONN_NUM_TIMERS : CONN_TIMER_ASK_SOON;
@@ -363,10 +368,11 @@ uint64_t mux_next_deadline(const struct mux *mux)
 		const struct list *head = &mux->timers[timer];
 
 		if (!list_is_empty(head)) {
-			uint64_t ms = container_of(head->next, struct conn, mux.timer_node)->mux.deadline_ms;
+			const struct conn *c =
+				container_of(head->next, struct conn, mux.timer_node);
 
-			if (ms < next_ms)
-				next_ms = ms;
+			if (c->mux.deadline_ms < next_ms)
+				next_ms = c->mux.deadline_ms;
 		}
 	}
 	return next_ms;

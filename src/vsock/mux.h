@@ -7,14 +7,14 @@
  * now_ms (monotonic milliseconds): a packet from the guest, buffers for the
  * guest, a deadline; and a stream that is ready, from a backend (backend.h).
  *
- * The guest is not trusted: it can make as many connections as `max_conns`, and
- * RSTs that it provokes wait in a pool of fixed size; when that is full, because
+ * The guest is not trusted: it can make no more than `max_connections` connections, and
+ * the RSTs that it provokes wait in a pool of fixed size; when that is full, because
  * the guest does not take them, mux_is_clogged() tells the device to leave the
  * TX ring alone until it does (virtio 1.2, 5.10.6.1).
  *
  * Payload of consecutive packets of one connection is gathered and written by
  * one call: mux_flush() must follow a batch of mux_input() before the memory
- * behind the payload is given back.
+ * of the payload is given back.
  */
 #pragma once
 
@@ -25,12 +25,13 @@
 #include "vsock/backend.h"
 #include "vsock/conn.h"
 #include "vsock/gather.h"
+#include "vsock/limits.h"
 #include "vsock/pkt.h"
 #include "vsock/rx.h"
 
 enum {
 	MUX_E_STARVED = 1,			/* the guest gives no more RX buffers */
-	MUX_E_MORE,				/* the turn is over, more is to be said */
+	MUX_E_MORE,				/* the turn is over, there is more to send */
 };
 
 enum { MUX_IOVS = 1024 };			/* as many as recvmsg takes: UIO_MAXIOV */
@@ -43,18 +44,16 @@ struct mux_scratch {
 
 struct mux_config {
 	uint64_t guest_cid;
-	uint32_t buf_alloc;			/* bytes buffered per connection */
-	uint32_t max_conns;
-	uint64_t max_buffered;			/* bytes, of all connections together */
-	uint32_t connect_ms, request_ms, linger_ms, closing_ms;	/* how long timers run */
+	struct vsock_limits limits;
+	uint32_t connect_ms, request_ms, closing_ms;	/* how long the other timers run */
 	uint64_t hash_seed;			/* a number that the guest does not know ... */
-	uint64_t first_port;			/* ... and another one, which it gets to know: host
-						   programs call from ports behind it */
+	uint64_t first_port;			/* ... and another, which it gets to know: host
+						   programs call from the ports after it */
 	const char *tag;			/* for log lines; borrowed */
 	struct mux_scratch *scratch;		/* borrowed */
 	/* There is something to do: take a turn soon. From any function below. */
 	void (*wake)(void *ctx);
-	/* Has guest memory been lost, so that what was read of it lately is void? NULL: no. */
+	/* Has guest memory been lost, so that what was read lately is void? NULL: never. */
 	bool (*is_lost)(void *ctx);
 	void *ctx;
 };
@@ -67,7 +66,7 @@ struct mux_stats {
 	uint64_t conns;				/* open now */
 };
 
-int mux_new(struct mux **out, const struct mux_config *config);
+int mux_new(struct mux **out, const struct mux_config *config);	/* 0 or -ENOMEM */
 void mux_free(struct mux *mux);			/* closes all streams; not the backends */
 
 /* The first that serves a CID answers for it. Borrowed; before any packet. */
@@ -78,18 +77,22 @@ void mux_add_backend(struct mux *mux, struct backend *backend);
 void mux_input(struct mux *mux, const struct pkt *pkt, struct iov_cur *payload, uint64_t now_ms);
 void mux_flush(struct mux *mux, uint64_t now_ms);
 
-/* One whose payload is not all there: a stream with a hole in it is reset. */
+/* A packet whose payload is not all there: resets its connection, rather than leave a
+ * hole in the stream. */
 void mux_input_cut(struct mux *mux, const struct pkt *pkt, uint64_t now_ms);
+
+/* No packet may be put in: too many replies wait for RX buffers. */
 bool mux_is_clogged(const struct mux *mux);
 
-/* Says what there is to say, in fair turns. 0: nothing left; MUX_E_*. */
+/* Sends what there is to send, in fair turns. 0: nothing is left; MUX_E_*. */
 int mux_output(struct mux *mux, const struct rx_sink *rx, uint64_t now_ms);
 bool mux_has_output(const struct mux *mux);
 
+/* Does what is due at deadlines up to now. */
 void mux_expire(struct mux *mux, uint64_t now_ms);
 uint64_t mux_next_deadline(const struct mux *mux);	/* UINT64_MAX: none */
 
-/* Is a guest there that can take connections? The device's word. */
+/* The device says whether a guest is there that can take connections. */
 void mux_set_running(struct mux *mux, bool is_running);
 
 /*

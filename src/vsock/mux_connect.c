@@ -15,10 +15,10 @@ struct backend *mux_route(const struct mux *mux, uint64_t cid)
 
 static bool is_full(const struct mux *mux)
 {
-	return mux->n_conns >= mux->config.max_conns;
+	return mux->n_conns >= mux->config.limits.max_connections;
 }
 
-/* The guest's connect failed: says why, and the first time for each reason, what to do. */
+/* The guest's connect failed: logs why, and the first time for each reason, what to do. */
 void mux_log_refused(struct mux *mux, const struct vsock_addr *src, const struct vsock_addr *dst,
 		     int error)
 {
@@ -66,11 +66,12 @@ int mux_on_request(struct mux *mux, const struct pkt *pkt, uint64_t now_ms)
 	return 0;
 }
 
-/* The guest answers a connect with RST: mostly nobody listens there. */
+/* The guest has answered a connect with RST: most often, nobody listens there. */
 void mux_log_guest_refuses(struct mux *mux, const struct conn *c)
 {
-	log_first(&mux->to_guest, error_kind(BACKEND_E_NOBODY), mux->config.tag, "%s refused by the guest: "
-		  "nobody in it listens on vsock port %u", mux_path(c).text, c->guest.port);
+	log_first(&mux->to_guest, error_kind(BACKEND_E_NOBODY), mux->config.tag,
+		  "%s refused by the guest: nobody in it listens on vsock port %u",
+		  mux_path(c).text, c->guest.port);
 }
 
 void mux_log_expired(struct mux *mux, const struct conn *c)
@@ -82,9 +83,9 @@ void mux_log_expired(struct mux *mux, const struct conn *c)
 	else if (c->state == CONN_CONNECTING)
 		mux_log_refused(mux, &c->guest, &c->peer, BACKEND_E_TIMEOUT);
 	else if (c->state == CONN_REQUESTED)
-		log_first(&mux->to_guest, error_kind(BACKEND_E_TIMEOUT), mux->config.tag, "%s refused: the guest "
-			  "has not answered for %u ms; does it hang, or has it lost its vsock "
-			  "driver?", mux_path(c).text, mux->config.request_ms);
+		log_first(&mux->to_guest, error_kind(BACKEND_E_TIMEOUT), mux->config.tag,
+			  "%s refused: the guest has not answered for %u ms; does it hang, or has "
+			  "it lost its vsock driver?", mux_path(c).text, mux->config.request_ms);
 }
 
 /* @peer: who calls. 0 or -ENOMEM. */
@@ -114,9 +115,10 @@ static int can_be_called(const struct mux *mux)
 static void log_call_refused(struct mux *mux, uint64_t cid, uint32_t port, int error)
 {
 	if (error == BACKEND_E_NO_GUEST)
-		log_first(&mux->to_guest, error_kind(error), mux->config.tag, "connect from CID %llu to "
-			  "port %u refused: no guest is running, or its vsock driver has not "
-			  "started the device yet", (unsigned long long)cid, port);
+		log_first(&mux->to_guest, error_kind(error), mux->config.tag,
+			  "connect from CID %llu to port %u refused: no guest is running, or its "
+			  "vsock driver has not started the device yet",
+			  (unsigned long long)cid, port);
 	else
 		log_limited(error == BACKEND_E_FULL || error_is_shortage(error) ? LEVEL_WARN :
 			    LEVEL_DEBUG, mux->config.tag,

@@ -41,10 +41,11 @@ bool mux_end_some(struct mux *mux, uint64_t now_ms)
 	return !list_is_empty(&mux->ending);
 }
 
-/* Ends every connection that the guest knows, some of them at once. */
+/* Ends every connection that the guest knows: a portion now, the rest in later turns. */
 static void end_all(struct mux *mux, enum ending ending, uint64_t now_ms)
 {
-	for (struct conn *c = conn_table_next(&mux->table, NULL); c; c = conn_table_next(&mux->table, c)) {
+	for (struct conn *c = conn_table_next(&mux->table, NULL); c;
+	     c = conn_table_next(&mux->table, c)) {
 		c->mux.ending = (uint8_t)ending;
 		list_remove(&c->mux.ready_node);
 		list_append(&mux->ending, &c->mux.ready_node);

@@ -3,7 +3,7 @@
  * connections begin, and why not), mux_ends.c (all of them at once). */
 #pragma once
 
-#include "util/log.h"
+#include "util/log_limit.h"
 #include "vsock/conn_table.h"
 #include "vsock/gather.h"
 #include "vsock/host_ports.h"
@@ -19,11 +19,12 @@ struct mux {
 
 	struct byte_budget *buffered;		/* for all connections together */
 	struct conn_table table;
-	size_t n_conns;				/* with orphaned ones */
+	size_t n_conns;				/* orphaned ones included */
 	struct shares shares;			/* of those, begun by siblings */
 	struct list ready;			/* conn::mux.ready_node: has something to send */
-	struct list timers[CONN_NUM_TIMERS];	/* conn::mux.timer_node, first to expire first */
-	struct list ending;			/* conn::mux.ready_node: to be ended, as .ending says */
+	struct list timers[CONN_NUM_TIMERS];	/* conn::mux.timer_node, first to expire first:
+						   all of a kind run equally long */
+	struct list ending;			/* conn::mux.ready_node: due to end */
 	uint32_t timer_ms[CONN_NUM_TIMERS];
 
 	struct replies replies;			/* full: mux_is_clogged() */
@@ -40,14 +41,14 @@ struct mux {
 struct conn *mux_conn_new(struct mux *mux, const struct vsock_addr *guest,
 			  const struct vsock_addr *peer, struct stream *stream);
 
-/* After whatever may have changed a connection: does what follows from its state, which
- * may free it. */
+/* Called after each input of a connection: does what follows from its state. May free
+ * it. */
 void mux_finish(struct mux *mux, struct conn *c, uint64_t now_ms);
 
 /* ---- mux_ends.c ---- */
 
-/* Before whatever comes for a connection: one that is to end ends, and mux_finish() must
- * follow. True: it was to end. */
+/* Called before each input of a connection: ends it if it is due to end. True: it was, and
+ * mux_finish() must follow. */
 bool mux_end_pending(struct conn *c);
 
 /* ---- mux_connect.c ---- */
@@ -58,8 +59,8 @@ struct backend *mux_route(const struct mux *mux, uint64_t cid);
 /* The guest wants to connect. 0; BACKEND_E_* or -errno, which it sees as RST. */
 int mux_on_request(struct mux *mux, const struct pkt *pkt, uint64_t now_ms);
 
-/* Say why: the guest's connect failed; the guest has refused one; it has not answered, or
- * nobody has read, in time. */
+/* Log why: the guest's connect failed; the guest refused one; somebody did not answer, or
+ * read, in time. */
 void mux_log_refused(struct mux *mux, const struct vsock_addr *src, const struct vsock_addr *dst,
 		     int error);
 void mux_log_guest_refuses(struct mux *mux, const struct conn *c);

@@ -2,7 +2,7 @@
 /*
  * One vsock packet header: virtio 1.2, 5.10.6.
  *
- * The attacker is the guest: the chain behind the cursor changes while we read,
+ * The attacker is the guest: the chain under the cursor changes while we read,
  * is of any shape, and its numbers lie. pkt_parse() reads the header exactly
  * once and afterwards only the copy counts; a packet that passes has all of its
  * payload after the cursor, of any length that the chain holds: credit bounds it.

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * RSTs that answer packets of no connection, until the guest has buffers for
- * them. It can provoke as many as it likes and take none: so there is a fixed
- * number of them, and whoever sees the pool full leaves the TX ring alone until
- * it is not (virtio 1.2, 5.10.6.1).
+ * them. It can provoke as many as it likes and take none: so their pool has a
+ * fixed size, and while it is full the device leaves the TX ring alone
+ * (virtio 1.2, 5.10.6.1).
  */
 #pragma once
 
@@ -20,10 +20,10 @@ struct replies {
 	size_t first, n;
 };
 
-/* An RST to the sender of @pkt. Lost if there is no memory, or the pool is full. */
+/* Adds an RST to the sender of @pkt; drops it if memory or room is lacking. */
 void replies_add(struct replies *r, const struct pkt *pkt);
 
-/* As many as there are buffers for; false: some are left. */
+/* Sends as many as there are buffers for. False: some are left. */
 bool replies_send(struct replies *r, const struct rx_sink *rx);
 
 void replies_clear(struct replies *r);

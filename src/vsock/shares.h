@@ -30,9 +30,9 @@ struct shares {
 void shares_init(struct shares *s, uint32_t max);	/* for one sibling */
 void shares_set_siblings(struct shares *s, size_t n);	/* before the first takes any */
 
-/* What a connection of the sibling @cid would be counted as; SHARE_NONE: one too many.
- * Walks all shares that are in use, where the common part is. */
+/* What another connection of the sibling @cid would count as; SHARE_NONE: it is one too
+ * many. Walks all SHARE_OWN connections once the common part is used up. */
 enum share shares_find(const struct shares *s, uint64_t cid);
 
-void shares_take(struct shares *s, struct conn *c, enum share share);	/* NONE: nothing */
-void shares_give(struct shares *s, struct conn *c);	/* what it has taken */
+void shares_take(struct shares *s, struct conn *c, enum share share);	/* SHARE_NONE: nothing */
+void shares_give(struct shares *s, struct conn *c);	/* gives back what it took */

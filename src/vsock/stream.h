@@ -28,17 +28,18 @@ enum {
 enum {						/* stream::ready, interest */
 	STREAM_IN = 1,				/* read may give something, or an end */
 	STREAM_OUT = 2,				/* write may take something */
-	STREAM_HUP = 4,				/* closed completely: seen by the backend */
-	STREAM_READ_CLOSED = 8,			/* reads no more: seen by it, where it can be */
+	STREAM_HUP = 4,				/* closed both ways, as the backend saw */
+	STREAM_READ_CLOSED = 8,			/* reads no more, where the backend can see it */
 };
 
 struct stream_ops {
 	/* 0 and *n > 0; STREAM_E_AGAIN; STREAM_E_EOF or STREAM_E_CLOSED, after
-	 * the last byte; STREAM_E_RESET or -errno: stream dead. Clears STREAM_IN in s->ready when
-	 * it knows that the next would be STREAM_E_AGAIN. Never blocks. */
+	 * the last byte; STREAM_E_RESET or -errno: stream dead. Clears STREAM_IN in
+	 * s->ready when it knows that the next would be STREAM_E_AGAIN. Never blocks. */
 	int (*read)(struct stream *s, const struct iovec *v, int nv, size_t *n);
 	/* 0 and *n > 0; STREAM_E_AGAIN; STREAM_E_NO_READER or STREAM_E_RESET: nothing
-	 * can be written any more, reading may go on; -errno: stream dead. Clears STREAM_OUT in s->ready likewise. */
+	 * can be written any more, reading may go on; -errno: stream dead. Clears
+	 * STREAM_OUT in s->ready likewise. Never blocks. */
 	int (*write)(struct stream *s, const struct iovec *v, int nv, size_t *n);
 	/* @how as for shutdown(2). 0 or -errno. */
 	int (*shutdown)(struct stream *s, int how);

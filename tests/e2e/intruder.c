@@ -88,7 +88,8 @@ static long act_hang(const char *what)
 	atomic_store(&unlink_hangs, strcmp(what, "unlink") == 0);
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, NULL);
-	write(STDERR_FILENO, said, sizeof said - 1);
+	if (write(STDERR_FILENO, said, sizeof said - 1) < 0)
+		_exit(1);
 	for (;;)
 		syscall(SYS_nanosleep, &(struct timespec){ .tv_sec = 1000 }, NULL);
 	return 0;

@@ -338,6 +338,30 @@ START_TEST(trace_shows_packets)
 }
 END_TEST
 
+/* So are the states of connections, and who has ended them. */
+START_TEST(debug_shows_connections)
+{
+	static const char *const debug[] = { "--log-level=debug", NULL };
+	struct pair p;
+	char text[128];
+
+	e2e_start(debug, NULL);
+	p = e2e_guest_connects(&vm, vhd.uds);
+	snprintf(text, sizeof text, "vm 3: 3:%u>2:%d is open", p.guest->port, PORT);
+	ck_assert(daemon_wait_log(&vhd, text));
+	snprintf(text, sizeof text, "vm 3: 3:%u>2:%d has ended: closed by", p.guest->port, PORT);
+	e2e_close(p);
+	ck_assert(daemon_wait_log(&vhd, text));
+
+	p = e2e_host_connects(&vm, vhd.uds);
+	snprintf(text, sizeof text, "vm 3: 2:%u>3:%u has ended: the guest was reset or is gone",
+		 p.guest->peer_port, p.guest->port);
+	driver_reboot(&vm);
+	close(p.host);
+	ck_assert(daemon_wait_log(&vhd, text));
+}
+END_TEST
+
 #define N(table) (int)(sizeof (table) / sizeof *(table))
 
 int main(void)
@@ -357,6 +381,7 @@ int main(void)
 	tcase_add_loop_test(tc, memory_is_not_shared, 0, 2);
 	tcase_add_test(tc, memory_cannot_be_mapped);
 	tcase_add_test(bare, trace_shows_packets);
+	tcase_add_test(bare, debug_shows_connections);
 	tcase_add_checked_fixture(sib, e2e_setup_bare, sibs_teardown);
 	tcase_add_test(sib, sibling_without_a_common_group);
 	tcase_add_test(sib, sibling_without_a_guest);

@@ -416,11 +416,12 @@ int main(void)
 	tcase_add_test(tc, intruder_in_process_1_ends);
 	tcase_add_test(tc, intruder_with_all_signals_blocked);
 	tcase_add_loop_test(tc, intruder_connects_only_within, 0, COUNT(reaches));
-	tcase_add_loop_test(tc, it_ends_whatever_hangs, 0, COUNT(hung));
 	tcase_add_loop_test(tc, intruder_finds_no_abstract_socket, 0, COUNT(abstracts));
 	tcase_add_loop_test(tc, abstract_socket_in_reach_is_an_error_if_strict, 0,
 			    COUNT(abstracts));
 	tcase_add_test(tc, landlock_alone);
 	tcase_add_test(tc, log_mode_names_and_lets_go_on);
+	tc = e2e_case(s, "hung", e2e_setup_bare, 60);
+	tcase_add_loop_test(tc, it_ends_whatever_hangs, 0, COUNT(hung));
 	return e2e_run(s);
 }

@@ -71,6 +71,7 @@ static const struct row {
 	{ "getrandom", EAGAIN, SILENT, "where things lie is random too" },
 	{ "send", ENOBUFS, WARNS, NULL },
 	{ "recv", ENOMEM, WARNS, NULL },
+	{ "ioctl", ENOMEM, SILENT, "another thread closes it" },
 	{ "sendmsg", ENOBUFS, WARNS, NULL },
 	{ "sendmsg", EINTR, SILENT, "asked again" },
 	{ "recvmsg", ENOMEM, WARNS, NULL },

@@ -1,8 +1,9 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-3-Clause
 #
-# What is written about the daemon is what it does: every option of --help is in the man page
-# and in the README, and none that it does not have; the sample file starts a daemon; mandoc
+# What is written about the daemon is what it does: every option of --help, which is printed
+# from the rows that are obeyed, is in the man page and in the README with its default and
+# its largest value, and none that it does not have; the sample file starts a daemon; mandoc
 # has nothing to complain about. tests/lint/docs.sh DAEMON [ROOT]; TAP.
 
 set -euo pipefail
@@ -66,6 +67,26 @@ numbers_of_sample() {
 	sed -nE 's/^ +(- )?([a-z_]+): .*# .*\[([0-9]+)\]$/--\2 \3/p' "$1" | tr _ - | sort
 }
 
+# The largest values: "--option N", one a line; of at least three digits, as other numbers
+# stand in the text, too.
+largest_of_help() {
+	"$daemon" --help | tr -s '\n ' ' ' | sed 's/ --/\n--/g' |
+		sed -nE 's/^(--[a-z-]+) .* to ([1-9][0-9]{2,})[^0-9].*/\1 \2/p' | sort
+}
+
+largest_of_man() {
+	sed 's/\\[-~]/-/g; s/^\.T[PQ]$/\x01/' "$1" | tr '\n\001' ' \n' |
+		sed -nE 's/^ \.[A-Z]+ (--[a-z]+(-[a-z]+)*).* to ([1-9][0-9]{2,})[^0-9].*/\1 \3/p' | sort
+}
+
+largest_of_readme() {
+	sed -nE '/^## Options/,/^## /s/^\| `(--[a-z-]+)` \|[^|]* to ([1-9][0-9]{2,}) \|.*/\1 \2/p' "$1" | sort
+}
+
+largest_of_sample() {
+	sed -nE 's/^ +(- )?([a-z_]+): .*# .* to ([1-9][0-9]{2,})[^0-9].*/--\2 \3/p' "$1" | tr _ - | sort
+}
+
 wanted=$(of_help)
 same "the man page has every option" "$wanted" "$(of_man "$man")"
 same "the README has every option" "$wanted" "$(of_readme "$root/README.md")"
@@ -74,6 +95,11 @@ same "the man page has every default" "$numbers" "$(numbers_of_man "$man")"
 same "the README has every default" "$numbers" "$(numbers_of_readme "$root/README.md")"
 shown=$(numbers_of_sample "$sample")
 same "the sample's defaults are right" "$shown" "$(grep -Fxe "$shown" <<<"$numbers")"
+largest=$(largest_of_help)
+same "the man page has every largest value" "$largest" "$(largest_of_man "$man")"
+same "the README has every largest value" "$largest" "$(largest_of_readme "$root/README.md")"
+shown_largest=$(largest_of_sample "$sample")
+same "the sample's largest values are right" "$shown_largest" "$(grep -Fxe "$shown_largest" <<<"$largest")"
 same "the man page is of this version" "$("$daemon" --version)" \
 	"$(sed -nE 's/^\.TH .* "(vhost-device-vsock [^"]*)".*/\1/p' "$man")"
 
@@ -90,14 +116,17 @@ else
 fi
 
 # A rule that nothing can break proves nothing.
-sed '/^| .--linger. /d; s/| 4096 |/| 4097 |/' "$root/README.md" >"$scratch/README.md"
-sed '/linger\\~/d; s/^Default: 4096/&0/' "$man" >"$scratch/man"
-sed 's/\[1024\]/[1025]/' "$sample" >"$scratch/sample"
+sed '/^| .--linger. /d; s/| 4096 |/| 4097 |/; s/ to 32768 / to 32769 /' "$root/README.md" >"$scratch/README.md"
+sed '/linger\\~/d; s/^Default: 4096/&0/; s/to 1024\./to 1023./' "$man" >"$scratch/man"
+sed 's/\[1024\]/[1025]/; s/to 1048576/&0/' "$sample" >"$scratch/sample"
 if [ "$(of_readme "$scratch/README.md")" != "$wanted" ] &&
 	[ "$(of_man "$scratch/man")" != "$wanted" ] &&
 	[ "$(numbers_of_readme "$scratch/README.md")" != "$numbers" ] &&
 	[ "$(numbers_of_man "$scratch/man")" != "$numbers" ] &&
-	[ "$(numbers_of_sample "$scratch/sample")" != "$shown" ] && [ "$shown" ]; then
+	[ "$(numbers_of_sample "$scratch/sample")" != "$shown" ] && [ "$shown" ] &&
+	[ "$(largest_of_readme "$scratch/README.md")" != "$largest" ] &&
+	[ "$(largest_of_man "$scratch/man")" != "$largest" ] &&
+	[ "$(largest_of_sample "$scratch/sample")" != "$shown_largest" ] && [ "$shown_largest" ]; then
 	result ok "what is missing or wrong is found"
 else
 	result "not ok" "what is missing or wrong is found"

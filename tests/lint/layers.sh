@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 #
 # Arrows only point down: no #include reaches into a layer that the table below does not allow.
-# It is the one place where that stands: what src/meson.build links is the same, and the
+# It is the one place where that stands: what src/meson.build links follows from it, and the
 # README's drawing has each layer above those that it may include. And the kernel's headers
 # come last of the system's: <linux/vm_sockets.h> has not always included the <sys/socket.h>
 # that it needs. tests/lint/layers.sh [ROOT]; TAP.
@@ -15,16 +15,18 @@ set -euo pipefail
 root=$(cd "${1:-$(dirname "$0")/../..}" && pwd)
 
 # Highest first. A library each, but for main, which is the program, and protocol.
-LAYERS="main device backend config sandbox vsock vhost util protocol"
+LAYERS="main daemon device backend config sandbox vsock vhost util protocol"
 
 # What FOLDER may include besides itself and libc: folders (with /) and single headers.
 allowed() {
 	case $1 in
-	main)			echo "backend/ config/ device/ sandbox/ protocol/ util/ vhost/ vsock/" ;;
+	main)			echo "config/ daemon/ sandbox/launch.h util/" ;;
+	daemon)			echo "config/plan.h backend/ device/ sandbox/ protocol/ util/ vhost/gmem.h" ;;
 	device)			echo "vhost/ vsock/ util/ protocol/" ;;
 	backend)		echo "vsock/backend.h util/ protocol/hybrid.h" ;;
 	vsock | vhost)		echo "util/ protocol/" ;;
-	sandbox | config)		echo "util/" ;;
+	config)			echo "vsock/limits.h util/" ;;
+	sandbox)		echo "util/" ;;
 	util | protocol)	echo "" ;;
 	*)			return 1 ;;
 	esac
@@ -69,76 +71,88 @@ below() {
 	done | sort -u
 }
 
-# What the libraries of FILE, a meson.build, and its program have to do with other layers,
-# directly or by way of others: "LAYER FOLDER", for sources of it and for linking with it.
-linked() {
-	tr '\n' ' ' <"$1" | awk '
-		function declared(pattern) {
-			return match($0, pattern) ? substr($0, RSTART, RLENGTH) : ""
-		}
-		function add(from, to) {
-			if (to != from && !((from, to) in has)) {
-				has[from, to] = 1
-				return 1
-			}
-			return 0
-		}
-		function note(layer, text, keep,    at, name) {
-			for (; match(text, keep); text = substr(text, RSTART + RLENGTH)) {
-				name = substr(text, RSTART, RLENGTH)
-				gsub(/_dep$|\/$|^\x27/, "", name)
-				add(layer, name)
-			}
-		}
-		{
-			layers = ""
-			rest = $0
-			while (match(rest, /[a-z]+_lib = static_library\([^)]*\)/)) {
-				text = substr(rest, RSTART, RLENGTH)
-				rest = substr(rest, RSTART + RLENGTH)
-				layer = text
-				sub(/_lib.*/, "", layer)
-				layers = layers " " layer
-				note(layer, text, "[a-z]+_dep")
-				note(layer, text, "\x27[a-z]+/")
-			}
-			text = declared("executable\\(\x27[^)]*\\)")
-			note("main", text, "[a-z]+_dep")
-			if (text ~ /daemon_deps/)
-				note("main", declared("daemon_deps = \\[[^]]*\\]"), "[a-z]+_dep")
-			n = split("main" layers, all, " ")
-			for (i in all)
-				is_layer[all[i]] = 1
-			do {
-				more = 0
-				for (i in all)
-					for (j in all)
-						for (k in all)
-							if ((all[i], all[j]) in has && (all[j], all[k]) in has)
-								more += add(all[i], all[k])
-			} while (more)
-			for (pair in has) {
-				split(pair, ends, SUBSEP)
-				if (ends[2] in is_layer)
-					print ends[1], ends[2]
-			}
-		}' | sort -u
-}
-
-# Prints a line for each difference between FILE and the table.
-mislinked() {
-	diff <(for layer in $LAYERS; do below "$layer"; done | grep -v ' protocol$' | sort -u) \
-		<(linked "$1") | sed -nE 's/^< (.*) (.*)/\1 may include \2, and is not linked with it/p
-			s/^> (.*) (.*)/\1 is linked with \2, which it may not include/p'
-}
-
-# Prints a line for each layer of FILE's drawing, a README's, that stands beside or below
-# one that it may include.
-misdrawn() {
+all_below() {
 	local layer
 
 	for layer in $LAYERS; do
 		below "$layer"
+	done
+}
+
+# Adds to the pairs on standard input those that follow: A B and B C make A C.
+follow() {
+	awk '
+		{
+			has[$1, $2]
+			ends[$1]
+			ends[$2]
+		}
+		END {
+			do {
+				more = 0
+				for (a in ends)
+					for (b in ends)
+						for (c in ends)
+							if (a != c && (a, b) in has && (b, c) in has && !((a, c) in has)) {
+								has[a, c]
+								more = 1
+							}
+			} while (more)
+			for (pair in has) {
+				split(pair, name, SUBSEP)
+				print name[1], name[2]
+			}
+		}' | sort -u
+}
+
+# What the libraries of FILE, a meson.build, and its program are linked with: "LAYER LAYER";
+# and where their sources are: "LAYER FOLDER", if that is another.
+linked() {
+	tr '\n' ' ' <"$1" | awk -v layers="$LAYERS" '
+		function declared(pattern) {
+			return match($0, pattern) ? substr($0, RSTART, RLENGTH) : ""
+		}
+		function note(layer, text, keep,    name) {
+			for (; match(text, keep); text = substr(text, RSTART + RLENGTH)) {
+				name = substr(text, RSTART, RLENGTH)
+				gsub(/_dep$|\/$|^\x27/, "", name)
+				if (name in is_layer && name != layer)
+					print layer, name
+			}
+		}
+		{
+			n = split(layers, all, " ")
+			for (i = 1; i <= n; i++)
+				is_layer[all[i]]
+			for (rest = $0; match(rest, /[a-z]+_lib = static_library\([^)]*\)/); ) {
+				text = substr(rest, RSTART, RLENGTH)
+				rest = substr(rest, RSTART + RLENGTH)
+				layer = text
+				sub(/_lib.*/, "", layer)
+				note(layer, text, "[a-z]+_dep")
+				note(layer, text, "\x27[a-z]+/")
+			}
+			text = declared("executable\\(\x27[^)]*\\)")
+			if (text ~ /daemon_deps/)
+				text = text declared("daemon_deps = \\[[^]]*\\]")
+			note("main", text, "[a-z]+_dep")
+		}' | sort -u
+}
+
+# Prints a line for each library of FILE that is linked upwards, and one if none is seen.
+mislinked() {
+	[ -n "$(linked "$1")" ] || echo "nothing is linked with anything"
+	comm -13 <(all_below | follow) <(linked "$1" | follow) |
+		sed -E 's/(.*) (.*)/\1 is linked with \2, which it may not include/'
+}
+
+# Prints a line for each layer of FILE's drawing, a README's, that stands beside or below
+# one that it may include as a whole.
+misdrawn() {
+	local layer
+
+	for layer in $LAYERS; do
+		allowed "$layer" | grep -oE '[a-z]+/( |$)' | sed "s/^/$layer /; s/\/.*//"
 	done | awk '
 		FILENAME == ARGV[1] {
 			if (/^## /)
@@ -195,7 +209,7 @@ same() {	# NAME FOUND
 
 same "every include points down" "$(violations "$root")"
 same "the kernel's headers come last" "$(disorder "$root")"
-same "what is linked is what may be included" "$(mislinked "$root/src/meson.build")"
+same "what is linked may be included" "$(mislinked "$root/src/meson.build")"
 same "the drawing is of the same layers" "$(misdrawn "$root/README.md")"
 
 copy=$(mktemp -d)
@@ -218,6 +232,10 @@ plant "vhost to vsock" src/vhost/planted.c '#include "vsock/mux.h"'
 plant "vsock to device" src/vsock/planted.c '  #  include	"device/device.h"'
 plant "backend to the core's inside" src/backend/planted.c '#include "vsock/conn.h"'
 plant "backend to other wire layouts" src/backend/planted.c '#include "protocol/vhost_user.h"'
+plant "daemon to what reads the plan" src/daemon/planted.c '#include "config/keys.h"'
+plant "daemon to the core's inside" src/daemon/planted.c '#include "vsock/conn.h"'
+plant "main past the daemon" src/main.c '#include "device/worker.h"'
+plant "config to the core" src/config/planted.c '#include "vsock/mux.h"'
 plant "config to device" src/config/planted.c '#include "device/worker.h"'
 plant "protocol to util" protocol/planted.h '#include "util/fd.h"'
 plant "a relative path" src/util/planted.c '#include "../device/device.h"'
@@ -243,10 +261,10 @@ spoil() {	# NAME CHECK FILE SED-SCRIPT
 
 spoil "a library linked upwards" mislinked "$root/src/meson.build" \
 	"/^vsock_lib/,/)/s/util_dep/util_dep, vhost_dep/"
-spoil "a library linked with too little" mislinked "$root/src/meson.build" \
-	"/^device_lib/,/)/s/vsock_dep, //"
+spoil "no library at all" mislinked "$root/src/meson.build" "s/static_library/library/; s/_dep//g"
 spoil "a source of another layer" mislinked "$root/src/meson.build" "s|'vsock/pkt.c'|'vhost/pkt.c'|"
-spoil "layers drawn upside down" misdrawn "$root/README.md" "s/^         util /         vhost/; s/^     vhost /     util /"
+spoil "layers drawn upside down" misdrawn "$root/README.md" \
+	's/^\( *\)device   /\1other   /; s/^\( *\)util   /\1device   /; s/^\( *\)other   /\1util   /'
 
 mkdir -p "$copy/src/device" "$copy/protocol"
 echo '#include "vhost/virtq.h"' >"$copy/src/device/planted.c"

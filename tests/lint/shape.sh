@@ -25,14 +25,6 @@ excused() {
 	# Packets go from the scripted driver to its sockets, which send by way of it.
 	echo "tests/support/driver tests/support/driver_io"
 	echo "tests/support/driver tests/support/sock"
-	# The plan still drives those who fill it in.
-	echo "config/plan config/check"
-	echo "config/plan config/error"
-	echo "config/plan config/help"
-	echo "config/plan config/number"
-	echo "config/plan config/options"
-	echo "config/plan config/place"
-	echo "config/plan config/yaml"
 }
 
 # Prints a line for each file of DIR/src that is too long.

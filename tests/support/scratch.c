@@ -27,8 +27,9 @@ static void remove_all(void)
 	nftw(path, on_entry, 16, FTW_DEPTH | FTW_PHYS);
 }
 
-/* In a session of its own: what is sent to us is not for it. */
-static _Noreturn void wait_and_remove(void)
+/* In a session of its own: what is sent to us is not for it. Closes @ready once it would
+ * outlive us. */
+static _Noreturn void wait_and_remove(int ready)
 {
 	char c;
 	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
@@ -40,6 +41,7 @@ static _Noreturn void wait_and_remove(void)
 	signal(SIGINT, SIG_IGN);
 	signal(SIGTERM, SIG_IGN);
 	signal(SIGHUP, SIG_IGN);
+	close(ready);
 	close(alive[1]);
 	while (read(alive[0], &c, 1) > 0)
 		;
@@ -56,7 +58,9 @@ static _Noreturn void give_up(const char *what)
 void scratch_begin(void)
 {
 	const char *base = getenv("TMPDIR");
+	int ready[2];
 	pid_t pid;
+	char c;
 
 	if (!base || strlen(base) > BASE_MAX)
 		base = "/tmp";
@@ -64,10 +68,14 @@ void scratch_begin(void)
 	if (!mkdtemp(path) || setenv("TMPDIR", path, 1) < 0)
 		give_up(path);
 	fflush(NULL);
-	if (pipe2(alive, O_CLOEXEC) < 0 || (pid = fork()) < 0)
+	if (pipe2(alive, O_CLOEXEC) < 0 || pipe2(ready, O_CLOEXEC) < 0 || (pid = fork()) < 0)
 		give_up("scratch");
 	if (pid == 0)
-		wait_and_remove();
+		wait_and_remove(ready[1]);
+	close(ready[1]);
+	while (read(ready[0], &c, 1) < 0)
+		;				/* interrupted */
+	close(ready[0]);
 	close(alive[0]);
 }
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Runs plan_init() and keeps what it did. */
+/* Runs config_read() and keeps what it did. */
 #include "config_run.h"
 
 #include <check.h>
@@ -11,6 +11,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "config/config.h"
 #include "config/plan.h"
 #include "support/scratch.h"
 
@@ -59,6 +60,7 @@ static void describe_sockets(FILE *to, const struct vm_plan *vm)
 /* Of modes and groups only what is not as for all sockets. */
 static void describe_vm(FILE *to, const struct vm_plan *vm, const struct plan *plan)
 {
+	ck_assert_uint_eq(vm->limits.linger_ms, plan->linger_ms);
 	fprintf(to, "cid=%" PRIu64 " socket=%s", vm->guest_cid, vm->socket);
 	if (vm->uds_path)
 		fprintf(to, " uds=%s", vm->uds_path);
@@ -66,7 +68,7 @@ static void describe_vm(FILE *to, const struct vm_plan *vm, const struct plan *p
 		fprintf(to, " forward=%" PRIu32, vm->forward_cid);
 	for (size_t i = 0; i < vm->n_forward_listen; i++)
 		fprintf(to, "%c%" PRIu32, i ? '+' : ':', vm->forward_listen[i]);
-	fprintf(to, " tx=%" PRIu32 " queue=%" PRIu32 " groups=", vm->tx_buffer_size,
+	fprintf(to, " tx=%" PRIu32 " queue=%" PRIu32 " groups=", vm->limits.tx_buffer_size,
 		vm->queue_size);
 	for (size_t i = 0; i < vm->n_groups; i++)
 		fprintf(to, "%s%s", i ? "+" : "", vm->groups[i]);
@@ -74,10 +76,10 @@ static void describe_vm(FILE *to, const struct vm_plan *vm, const struct plan *p
 		fputs(" any", to);
 	for (size_t i = 0; i < vm->n_host_cids; i++)
 		fprintf(to, "%s%" PRIu64, i ? "+" : " host=", vm->host_cids[i]);
-	if (vm->max_connections != 4096)
-		fprintf(to, " max=%" PRIu32, vm->max_connections);
-	if (vm->max_buffered != 256 << 20)
-		fprintf(to, " buffered=%" PRIu64, vm->max_buffered);
+	if (vm->limits.max_connections != 4096)
+		fprintf(to, " max=%" PRIu32, vm->limits.max_connections);
+	if (vm->limits.max_buffered != 256 << 20)
+		fprintf(to, " buffered=%" PRIu64, vm->limits.max_buffered);
 	if (vm->max_memory)
 		fprintf(to, " memory=%" PRIu64, vm->max_memory);
 	if (!is_same(&vm->vhost_socket, &plan->vhost_socket) ||
@@ -118,7 +120,7 @@ void config_run_words(struct config_run *run, int argc, char **argv)
 	memset(run, 0, sizeof *run);
 	capture_begin(&out, stdout);
 	capture_begin(&err, stderr);
-	run->result = plan_init(&plan, config_run_umask, argc, argv);
+	run->result = config_read(&plan, config_run_umask, argc, argv);
 	capture_end(&err, run->err);
 	capture_end(&out, run->out);
 	if (run->result == 0)

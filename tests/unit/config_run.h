@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Runs plan_init() as main() would, in a folder of its own with the YAML file
+ * Runs config_read() as main() would, in a folder of its own with the YAML file
  * "vms.yaml", and keeps what it printed and a plan in one line of text, so that
  * a test case is a row: words in, text out. What few cases set is shown when it
  * is not the default.

@@ -24,7 +24,7 @@ static void map_region(struct queue *q, const struct guest_region *r)
 
 void queue_init(struct queue *q, uint16_t num, uint64_t split)
 {
-	const struct gmem_limits limits = { .bytes = UINT64_MAX, .regions = 2 };
+	const struct gmem_limits limits = { .max_memory = UINT64_MAX, .mem_slots = 2 };
 	int err = gmem_new(&q->gmem, &limits);
 
 	assert(err == 0);

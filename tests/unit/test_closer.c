@@ -4,19 +4,18 @@
 #include "util/closer.h"
 
 #include <fcntl.h>
-#include <netinet/in.h>
 #include <poll.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <sys/mman.h>
-#include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "slow_close.h"
 #include "unit.h"
 #include "util/fd.h"
 
-enum { LINGER_S = 5, DEADLINE_MS = 20000 };
+enum { DEADLINE_MS = 20000 };
 
 static int64_t now_ms(void)
 {
@@ -24,28 +23,6 @@ static int64_t now_ms(void)
 
 	clock_gettime(CLOCK_MONOTONIC, &ts);
 	return ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
-}
-
-/* A TCP socket with data that its peer does not take: to close it takes LINGER_S. */
-static int make_slow(int *peer)
-{
-	struct sockaddr_in at = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-	struct linger linger = { 1, LINGER_S };
-	socklen_t len = sizeof at;
-	int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	static char bytes[1 << 20];
-
-	if (bind(listener, (struct sockaddr *)&at, sizeof at) < 0 || listen(listener, 1) < 0 ||
-	    getsockname(listener, (struct sockaddr *)&at, &len) < 0 ||
-	    connect(fd, (struct sockaddr *)&at, sizeof at) < 0)
-		return -1;			/* no network here */
-	*peer = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
-	fd_close(&listener);
-	while (send(fd, bytes, sizeof bytes, MSG_DONTWAIT) > 0)
-		;
-	setsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, sizeof linger);
-	return fd;
 }
 
 /* The other end of a pipe shows when this one is closed. */
@@ -101,7 +78,7 @@ START_TEST(slow_ones_hold_up_nobody)
 	int64_t began_ms;
 
 	for (int i = 0; i < SLOW; i++)
-		if ((slow[i] = make_slow(&peers[i])) < 0)
+		if ((slow[i] = slow_close_new(&peers[i])) < 0)
 			return;
 	began_ms = now_ms();
 	for (int i = 0; i < SLOW; i++) {
@@ -111,7 +88,7 @@ START_TEST(slow_ones_hold_up_nobody)
 	}
 	ck_assert_int_eq(pipe2(p, O_CLOEXEC), 0);
 	closer_close(&p[1]);
-	ck_assert(is_closed(p[0], began_ms + LINGER_S * 1000 - 500));
+	ck_assert(is_closed(p[0], began_ms + SLOW_CLOSE_S * 1000 - 500));
 	for (int i = 0; i < SLOW; i++)
 		fd_close(&peers[i]);
 	fd_close(&p[0]);
@@ -176,11 +153,11 @@ END_TEST
 /* While all who close are held up, memory is given back. */
 START_TEST(slow_ones_do_not_hold_memory)
 {
-	int64_t deadline_ms = now_ms() + LINGER_S * 1000 - 500;
+	int64_t deadline_ms = now_ms() + SLOW_CLOSE_S * 1000 - 500;
 	int slow[CLOSER_THREADS_MAX + 1], peers[CLOSER_THREADS_MAX + 1], fd;
 
 	for (int i = 0; i <= CLOSER_THREADS_MAX; i++)
-		if ((slow[i] = make_slow(&peers[i])) < 0)
+		if ((slow[i] = slow_close_new(&peers[i])) < 0)
 			return;
 	for (int i = 0; i <= CLOSER_THREADS_MAX; i++)
 		closer_close(&slow[i]);

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "config/config.h"
 #include "config/plan.h"
 #include "config_run.h"
 #include "support/scratch.h"
@@ -522,7 +523,7 @@ START_TEST(help_to_full_disk)
 
 	ck_assert_int_ge(full, 0);
 	dup2(full, 1);
-	r = plan_init(&plan, 022, 2, argv);
+	r = config_read(&plan, 022, 2, argv);
 	dup2(saved, 1);
 	close(full);
 	close(saved);

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "config/config.h"
 #include "config/plan.h"
 #include "config/yaml.h"
 #include "config_run.h"
@@ -213,7 +214,7 @@ START_TEST(many_vms)
 	for (int i = 0; i < 1000; i++)
 		fprintf(file, "- {guest_cid: %d, socket: s%d, uds_path: u%d}\n", i + 3, i, i);
 	fclose(file);
-	ck_assert_int_eq(plan_init(&plan, 022, 3, argv), 0);
+	ck_assert_int_eq(config_read(&plan, 022, 3, argv), 0);
 	ck_assert_uint_eq(plan.n_vms, 1000);
 	ck_assert_uint_eq(plan.vms[999].guest_cid, 1002);
 	ck_assert_int_eq(asprintf(&text, "%s:1001", path) > 0, 1);

@@ -74,6 +74,7 @@ static const struct script_case connect_cases[] = {
 	  "REQUEST b.REQUEST close b.accepted:1025" },
 	{ "no buffer for REQUEST", "starve connect feed:1", "REQUEST" },
 	{ "never a buffer for REQUEST", "starve connect +2000 feed:9", "close" },
+	{ "ended before REQUEST", "starve connect abort feed:9", "close" },
 	{ "no guest", "stopped connect", "NO_GUEST" },
 };
 
@@ -264,6 +265,8 @@ static const struct script_case consumed_cases[] = {
 	  "RESPONSE <abcdefgh" },
 	{ "the peer reads no more", "req window:16 rw:abcd deaf:no_reader rw:efgh request",
 	  "RESPONSE <abcd SHUTDOWN(r) CREDIT_UPDATE fwd:0" },
+	{ "the peer reads no more, but counts", "req window:16 rw:abcd deaf:no_reader rw:efgh consumed:4 request",
+	  "RESPONSE <abcd SHUTDOWN(r) CREDIT_UPDATE fwd:0" },
 	{ "ours tells", "req window:16 give:abcd credit:99,3 update",
 	  "RESPONSE RW(abcd) consumed:3" },
 	{ "ours tells nothing new", "req window:16 give:abcd credit:99,3 update update",
@@ -297,6 +300,7 @@ static const struct script_case gather_cases[] = {
 	{ "with credit", "req rw:ab& update& rw:c", "RESPONSE <ab <c" },
 	{ "partly taken", "req full rw:x takes:3 rw:ab& rw:cd takes:9",
 	  "RESPONSE <x <ab <cd CREDIT_UPDATE" },
+	{ "after what waits", "req full rw:ab rw:cd takes:9", "RESPONSE <abcd CREDIT_UPDATE" },
 	{ "stray between", "req rw:ab& b.rw:x& rw:c", "RESPONSE <ab <c b.RST" },
 	{ "refused between", "req rw:ab& dst:9 b.req& dst:2 rw:c", "RESPONSE <ab b.RST <c" },
 };

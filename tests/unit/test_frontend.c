@@ -70,8 +70,8 @@ static int listen_as(struct frontend *f)
 	const struct frontend_config config = {
 		.ops = &ops, .ctx = &fe, .tag = "test", .loop = loop, .socket = path,
 		.access = { .mode = 0600, .uid = (uid_t)-1, .gid = (gid_t)-1 },
-		.ring_size_max = 256, .pause_grace_ms = GRACE_MS,
-		.memory = { .bytes = 1 << 30, .regions = VHOST_USER_MEM_SLOTS_MAX },
+		.queue_size = 256, .pause_grace_ms = GRACE_MS,
+		.memory = { .max_memory = 1 << 30, .mem_slots = VHOST_USER_MEM_SLOTS_MAX },
 	};
 
 	return frontend_init(f, &config);

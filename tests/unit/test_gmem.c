@@ -15,7 +15,7 @@
 enum { PAGE = 4096, FILE_SIZE = 16 * PAGE };
 
 static const struct gmem_limits all = {
-	.bytes = UINT64_MAX, .regions = VHOST_USER_MEM_SLOTS_MAX,
+	.max_memory = UINT64_MAX, .mem_slots = VHOST_USER_MEM_SLOTS_MAX,
 };
 static struct gmem *mem;
 static int memfd;
@@ -212,7 +212,7 @@ END_TEST
 /* What is mapped counts, whole pages, until it is not. */
 START_TEST(limited_bytes)
 {
-	const struct gmem_limits limits = { .bytes = 4 * PAGE, .regions = 5 };
+	const struct gmem_limits limits = { .max_memory = 4 * PAGE, .mem_slots = 5 };
 
 	gmem_free(mem);
 	ck_assert_int_eq(gmem_new(&mem, &limits), 0);
@@ -233,7 +233,7 @@ END_TEST
 
 START_TEST(limited_regions)
 {
-	const struct gmem_limits limits = { .bytes = UINT64_MAX, .regions = 2 };
+	const struct gmem_limits limits = { .max_memory = UINT64_MAX, .mem_slots = 2 };
 
 	gmem_free(mem);
 	ck_assert_int_eq(gmem_new(&mem, &limits), 0);

@@ -2,8 +2,9 @@
 /* How the VMs share descriptors: who is cut, to what, and that all fit then. */
 #include <string.h>
 
-#include "config/limits.h"
 #include "config/plan.h"
+#include "daemon/limits.h"
+#include "protocol/vhost_user.h"
 #include "unit.h"
 
 enum { VMS_MAX = 1000 };
@@ -36,10 +37,10 @@ START_TEST(fit)
 	uint64_t used = 64 + 4;
 
 	for (size_t i = 0; i < c->n_vms; i++)
-		vms[i].max_connections = i ? c->others : c->first;
+		vms[i].limits.max_connections = i ? c->others : c->first;
 	ck_assert_msg(limits_fit(&plan, c->n_fds, 1) == c->share, "%s", c->name);
 	for (size_t i = 0; i < c->n_vms; i++) {
-		uint32_t n = vms[i].max_connections;
+		uint32_t n = vms[i].limits.max_connections;
 
 		ck_assert_uint_eq(n, i ? c->others_then : c->first_then);
 		used += 16 + n + limits_handshakes(n);
@@ -148,7 +149,7 @@ START_TEST(share_slots)
 
 	limits_share_memory(&plan, SPACE, slot_cases[_i].max_maps, slot_cases[_i].n_workers);
 	ck_assert_uint_eq(plan.mem_slots, slot_cases[_i].slots);
-	if (plan.mem_slots > LIMITS_MEM_SLOTS_MIN)
+	if (plan.mem_slots > VHOST_USER_MEM_TABLE_REGIONS)
 		ck_assert_uint_le(plan.mem_slots * plan.n_vms, slot_cases[_i].max_maps);
 }
 END_TEST

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Log lines: nobody writes to the terminal through them, or fills the disk. */
 #include "util/log.h"
+#include "util/log_limit.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -77,23 +78,6 @@ START_TEST(lines)
 END_TEST
 
 /* _i: 0 plain, 1 all escaped. Cut, but still one line. */
-/* Each day of 400 years, after which the calendar repeats, at another time of day. */
-START_TEST(times)
-{
-	struct timespec ts = { .tv_nsec = 7999999 };
-	char line[64], expected[64];
-	struct tm tm;
-
-	for (long day = 0; day < 146097; day++) {
-		ts.tv_sec = day * 86400 + day * 7919 % 86400;
-		strftime(expected, sizeof expected, "%Y-%m-%dT%H:%M:%S.007Z ",
-			 gmtime_r(&ts.tv_sec, &tm));
-		ck_assert_uint_eq(log_put_time(line, sizeof line, &ts), strlen(expected));
-		ck_assert_str_eq(line, expected);
-	}
-}
-END_TEST
-
 START_TEST(long_lines)
 {
 	char message[4096];
@@ -382,7 +366,6 @@ int main(void)
 
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_add_loop_test(tc, lines, 0, COUNT(line_cases));
-	tcase_add_test(tc, times);
 	tcase_add_loop_test(tc, long_lines, 0, 2);
 	tcase_add_test(tc, levels);
 	tcase_add_test(tc, limited_per_call_site);

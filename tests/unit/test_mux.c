@@ -37,8 +37,11 @@ static void on_wake(void *ctx)
 static void use_mux(uint32_t buf_alloc, uint64_t seed, uint64_t first_port)
 {
 	struct mux_config config = {
-		.guest_cid = 3, .buf_alloc = buf_alloc, .max_conns = 4, .max_buffered = 1 << 26, .hash_seed = seed,
-		.first_port = first_port,
+		.guest_cid = 3,
+		.limits = {
+			.tx_buffer_size = buf_alloc, .max_connections = 4, .max_buffered = 1 << 26,
+		},
+		.hash_seed = seed, .first_port = first_port,
 		.scratch = &s.scratch, .wake = on_wake, .tag = "test",
 	};
 
@@ -119,7 +122,7 @@ START_TEST(packets_carry_credit)
 }
 END_TEST
 
-START_TEST(no_more_than_max_conns)
+START_TEST(no_more_than_max_connections)
 {
 	for (uint32_t i = 0; i < SCRIPT_MAX_CONNS; i++) {
 		s.conns[0].guest_port = 2000 + i;
@@ -376,7 +379,7 @@ int main(void)
 	tcase_add_test(tc, clogged_by_rsts);
 	tcase_add_test(tc, stray_rst_is_addressed);
 	tcase_add_test(tc, packets_carry_credit);
-	tcase_add_test(tc, no_more_than_max_conns);
+	tcase_add_test(tc, no_more_than_max_connections);
 	tcase_add_test(tc, nameless_count_too);
 	tcase_add_test(tc, host_ports_in_range_and_new);
 	tcase_add_test(tc, first_host_port_is_no_part_of_the_seed);

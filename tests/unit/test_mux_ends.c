@@ -37,8 +37,12 @@ static void say(uint16_t op, uint32_t guest_port)
 static void setup(void)
 {
 	struct mux_config config = {
-		.guest_cid = 3, .buf_alloc = 65536, .max_conns = 2 * N, .max_buffered = 1 << 26,
-		.connect_ms = 2000, .request_ms = 2000, .linger_ms = 30000, .closing_ms = 10000,
+		.guest_cid = 3,
+		.limits = {
+			.tx_buffer_size = 65536, .max_connections = 2 * N, .max_buffered = 1 << 26,
+			.linger_ms = 30000,
+		},
+		.connect_ms = 2000, .request_ms = 2000, .closing_ms = 10000,
 		.hash_seed = 7, .tag = "test", .scratch = &scratch, .wake = on_wake,
 	};
 

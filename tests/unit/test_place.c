@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "config/error.h"
 #include "config/place.h"
 #include "config/plan.h"
 #include "config_run.h"

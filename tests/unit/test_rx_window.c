@@ -33,7 +33,7 @@ static void setup(void)
 	for (uint16_t i = 0; i < NUM; i++)
 		queue_set_desc(&g, i, place_of(i), LEN, WRITE, 0);
 	rx_window_open(&w, &q, scratch);
-	sink = rx_window_port(&w);
+	sink = rx_window_sink(&w);
 }
 
 static void teardown(void)

@@ -68,8 +68,8 @@ static void setup(void)
 {
 	struct session_config config = {
 		.ops = &ops, .ctx = &f, .tag = "test", .features = FEATURES, .n_rings = 3,
-		.ring_size_max = 256,
-		.memory = { .bytes = MEMORY_MAX, .regions = VHOST_USER_MEM_SLOTS_MAX },
+		.queue_size = 256,
+		.memory = { .max_memory = MEMORY_MAX, .mem_slots = VHOST_USER_MEM_SLOTS_MAX },
 	};
 
 	log_level = LEVEL_ERR;
@@ -609,6 +609,46 @@ START_TEST(memory_has_a_limit)
 }
 END_TEST
 
+/* More than is heard in one turn, and nobody has to wait until all of it was. */
+START_TEST(says_more_than_is_heard)
+{
+	enum { N = 200, PER_TURN = 16 };
+	static struct vhost_user_hdr owner[N];
+	int turns = 0, before = -1;		/* the first SET_OWNER resets nothing */
+
+	for (int i = 0; i < N; i++)
+		owner[i] = (struct vhost_user_hdr){ .request = VHOST_USER_SET_OWNER,
+						    .flags = VHOST_USER_VERSION };
+	ck_assert(vmm_send_bytes(&f, owner, sizeof owner, NULL, 0));
+	for (; session_input(s) == 0; turns++) {
+		ck_assert_int_le(n_resets - before, PER_TURN);
+		before = n_resets;
+	}
+	ck_assert_int_le(n_resets - before, PER_TURN);
+	ck_assert_int_eq(turns, N / PER_TURN);
+	ck_assert_int_eq(n_resets, N - 1);
+}
+END_TEST
+
+/* The pieces in which a payload is heard that nobody wants count as messages do. */
+START_TEST(says_something_long)
+{
+	enum { SHORT = 10, PIECES = 8, LEN = PIECES * 16 * 1024 };
+	static struct {
+		struct vhost_user_hdr owner[SHORT], hdr;
+		uint8_t junk[LEN];
+	} m = { .hdr = { .request = 1000, .flags = VHOST_USER_VERSION, .size = LEN } };
+
+	for (int i = 0; i < SHORT; i++)
+		m.owner[i] = (struct vhost_user_hdr){ .request = VHOST_USER_SET_OWNER,
+						      .flags = VHOST_USER_VERSION };
+	ck_assert(vmm_send_bytes(&f, &m, sizeof m, NULL, 0));
+	ck_assert_int_eq(session_input(s), 0);
+	ck_assert_int_eq(session_input(s), SESSION_E_AGAIN);
+	ck_assert_uint_eq(ask_u64(VHOST_USER_GET_QUEUE_NUM), 3);
+}
+END_TEST
+
 /* _i: how the front-end leaves: at once, in a message, with garbage. */
 START_TEST(leaves)
 {
@@ -650,6 +690,8 @@ int main(void)
 	tcase_add_test(tc, broken_ring);
 	tcase_add_test(tc, refused_table_leaves_the_old_one);
 	tcase_add_test(tc, memory_has_a_limit);
+	tcase_add_test(tc, says_more_than_is_heard);
+	tcase_add_test(tc, says_something_long);
 	tcase_add_loop_test(tc, leaves, 0, 3);
 	suite_add_tcase(suite, tc);
 	return unit_main(suite);

@@ -17,14 +17,25 @@ int unit_main(Suite *suite)
 	return n_failed ? EXIT_FAILURE : EXIT_SUCCESS;
 }
 
-int unit_count_fds(void)
+/* How many entries a folder has. */
+static int count_entries(const char *path)
 {
-	DIR *dir = opendir("/proc/self/fd");
+	DIR *dir = opendir(path);
 	int n = 0;
 
 	ck_assert_ptr_nonnull(dir);
 	while (readdir(dir))
 		n++;
 	closedir(dir);
-	return n - 3;				/* ".", "..", and the folder itself */
+	return n - 2;				/* ".", ".." */
+}
+
+int unit_count_fds(void)
+{
+	return count_entries("/proc/self/fd") - 1;	/* the folder itself */
+}
+
+int unit_count_threads(void)
+{
+	return count_entries("/proc/self/task");
 }

@@ -10,3 +10,4 @@
 int unit_main(Suite *suite);
 
 int unit_count_fds(void);			/* descriptors that are open */
+int unit_count_threads(void);		/* with the one that asks */

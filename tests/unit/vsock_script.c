@@ -22,8 +22,12 @@ static void on_wake(void *ctx)
 void script_init(struct script *s, size_t rx_size)
 {
 	struct mux_config config = {
-		.guest_cid = 3, .buf_alloc = SCRIPT_BUF_ALLOC, .max_conns = SCRIPT_MAX_CONNS, .max_buffered = 1 << 26,
-		.connect_ms = SCRIPT_CONNECT_MS, .request_ms = SCRIPT_REQUEST_MS, .linger_ms = SCRIPT_LINGER_MS,
+		.guest_cid = 3,
+		.limits = {
+			.tx_buffer_size = SCRIPT_BUF_ALLOC, .max_connections = SCRIPT_MAX_CONNS,
+			.max_buffered = 1 << 26, .linger_ms = SCRIPT_LINGER_MS,
+		},
+		.connect_ms = SCRIPT_CONNECT_MS, .request_ms = SCRIPT_REQUEST_MS,
 		.closing_ms = SCRIPT_CLOSING_MS, .hash_seed = 42, .first_port = 42, .tag = "test",
 		.scratch = &s->scratch, .wake = on_wake, .ctx = s,
 	};

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* How the VMs share what the process can have. */
-#include "config/limits.h"
+#include "daemon/limits.h"
 
 #include <assert.h>
 #include <string.h>
 #include <sys/un.h>
 
 #include "config/plan.h"
+#include "protocol/vhost_user.h"
 
 static_assert(LIMITS_ALL_PORTS_FIT + sizeof "_" + LIMITS_PORT_DIGITS ==
 	      sizeof ((struct sockaddr_un *)0)->sun_path, "the NUL included");
@@ -61,7 +62,7 @@ static uint64_t count_wanted(const struct plan *plan, size_t n_workers, uint64_t
 		const struct vm_plan *vm = &plan->vms[i];
 
 		*fixed += fixed_fds(vm);
-		wanted += vm->max_connections + limits_handshakes(vm->max_connections);
+		wanted += vm->limits.max_connections + limits_handshakes(vm->limits.max_connections);
 	}
 	return wanted;
 }
@@ -82,8 +83,8 @@ uint32_t limits_fit(struct plan *plan, uint64_t n_fds, size_t n_workers)
 		return 0;
 	share = connections_in(fixed < n_fds ? (n_fds - fixed) / plan->n_vms : 0);
 	for (size_t i = 0; i < plan->n_vms; i++)
-		if (plan->vms[i].max_connections > share)
-			plan->vms[i].max_connections = share;
+		if (plan->vms[i].limits.max_connections > share)
+			plan->vms[i].limits.max_connections = share;
 	return share;
 }
 
@@ -97,8 +98,8 @@ static uint32_t fair_slots(uint64_t max_maps, size_t n_vms, size_t n_workers)
 	uint64_t others = MAPS_OF_DAEMON + MAPS_OF_WORKER * (uint64_t)n_workers;
 	uint64_t n = max_maps > others ? (max_maps - others) / n_vms : 0;
 
-	return n < LIMITS_MEM_SLOTS_MIN ? LIMITS_MEM_SLOTS_MIN :
-		n > LIMITS_MEM_SLOTS_MAX ? LIMITS_MEM_SLOTS_MAX : (uint32_t)n;
+	return n < VHOST_USER_MEM_TABLE_REGIONS ? VHOST_USER_MEM_TABLE_REGIONS :
+		n > VHOST_USER_MEM_SLOTS_MAX ? VHOST_USER_MEM_SLOTS_MAX : (uint32_t)n;
 }
 
 bool limits_share_memory(struct plan *plan, uint64_t space, uint64_t max_maps, size_t n_workers)

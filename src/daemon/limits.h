@@ -33,7 +33,6 @@ uint64_t limits_files(const struct plan *plan, size_t n_workers);
  * that a worker replaces, since for a moment there are both. False: those that have
  * said it, with a fair share for the others, do not fit.
  */
-enum { LIMITS_MEM_SLOTS_MIN = 8, LIMITS_MEM_SLOTS_MAX = 509 };	/* as vhost-user has them */
 bool limits_share_memory(struct plan *plan, uint64_t space, uint64_t max_maps, size_t n_workers);
 
 /*

@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The order in which a plan's parts are read. */
+#include "config/config.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "config/check.h"
+#include "config/error.h"
+#include "config/finish.h"
+#include "config/help.h"
+#include "config/level.h"
+#include "config/options.h"
+#include "config/owner.h"
+#include "config/place.h"
+#include "config/plan.h"
+#include "config/yaml.h"
+
+/* Everything after the command line's own words. */
+static int complete(struct plan *plan, const struct options *o, struct config_error *err)
+{
+	const char *rust_log = getenv("RUST_LOG");
+	int r;
+
+	r = owner_find(plan, err);
+	if (r)
+		return r;
+	if (!o->has_log_level && rust_log)
+		level_parse_rust_log(&plan->log_level, rust_log);
+	if (o->config) {
+		r = yaml_load(o->config, plan, err);
+		if (r)
+			return r;
+	}
+	r = owner_find_sockets(plan, err);
+	if (r == 0)
+		r = finish_plan(plan);
+	if (r == 0)
+		r = place_find_all(plan, stat);
+	return r ? r : check_plan(plan, err);
+}
+
+int config_read(struct plan *plan, mode_t umask, int argc, char **argv)
+{
+	struct config_error err = { "" };
+	struct options o;
+	int r;
+
+	plan_init(plan);
+	plan->umask = umask;
+	r = options_parse(&o, plan, argc, argv, &err);
+	if (r == 0)
+		r = complete(plan, &o, &err);
+	else if (r == CONFIG_E_EXIT)
+		r = o.print == PRINT_HELP ? help_print() : help_print_version();
+	if (r == 0)
+		return 0;
+
+	if (r != CONFIG_E_EXIT) {
+		if (!*err.text)
+			config_fail(&err, "%s", strerror(-r));
+		config_error_print(&err, stderr);
+	}
+	plan_deinit(plan);
+	return r;
+}

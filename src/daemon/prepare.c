@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* What the operator should know before the VMs are served. */
+#include "daemon/prepare.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "config/plan.h"
+#include "daemon/limits.h"
+#include "sandbox/launch.h"
+#include "util/error.h"
+#include "util/log.h"
+
+/* Such a VM still serves host programs, so it is let in. */
+static void warn_of_long_paths(const struct plan *plan)
+{
+	for (const struct vm_plan *vm = plan->vms; vm < plan->vms + plan->n_vms; vm++) {
+		char ports[] = "only ports of up to 10 digits";
+		unsigned digits = vm->uds_path ? limits_port_digits(vm->uds_path) :
+			LIMITS_PORT_DIGITS;
+
+		if (digits == LIMITS_PORT_DIGITS)
+			continue;
+		snprintf(ports, sizeof ports, digits == 0 ? "no port" : digits == 1 ?
+			 "only ports of 1 digit" : "only ports of up to %u digits", digits);
+		log_warn("main", "vm %llu: uds-path %s has %zu bytes: the guest reaches %s of the "
+			 "host; after %d bytes all would fit", (unsigned long long)vm->guest_cid,
+			 vm->uds_path, strlen(vm->uds_path), ports, LIMITS_ALL_PORTS_FIT);
+	}
+}
+
+static void warn_of_unseen(const struct vm_plan *vm, const char *key, const char *path,
+			   const struct socket_place *at)
+{
+	if (at->error)
+		log_warn("main", "vm %llu: %s %s: where it leads cannot be seen, and who else leads "
+			 "there: %s", (unsigned long long)vm->guest_cid, key, path,
+			 error_str(at->error));
+}
+
+/* Whether two paths are one was then decided by less than it could be. */
+static void warn_of_unseen_folders(const struct plan *plan)
+{
+	for (const struct vm_plan *vm = plan->vms; vm < plan->vms + plan->n_vms; vm++) {
+		warn_of_unseen(vm, "socket", vm->socket, &vm->socket_at);
+		warn_of_unseen(vm, "uds-path", vm->uds_path, &vm->uds_at);
+	}
+}
+
+/* One guest's connections must not take the descriptors of another's. */
+static void share_descriptors(struct plan *plan, size_t n_workers)
+{
+	uint64_t n_fds = launch_raise_files();
+	uint32_t share = limits_fit(plan, n_fds, n_workers);
+
+	if (share)
+		log_warn("main", "only %llu files may be open: max-connections is at most %u "
+			 "for each VM", (unsigned long long)n_fds, share);
+	launch_grow_files(limits_files(plan, n_workers));
+}
+
+/* Nor does what one front-end maps: all of it is this process's address space. */
+static void share_memory(struct plan *plan, size_t n_workers)
+{
+	uint64_t space = launch_address_space();
+
+	if (!limits_share_memory(plan, space, launch_max_maps(), n_workers))
+		log_warn("main", "max-memory: all VMs together may map more than the %llu bytes of "
+			 "address space that there are: one can leave another without",
+			 (unsigned long long)space);
+}
+
+void prepare_plan(struct plan *plan, size_t n_workers)
+{
+	share_descriptors(plan, n_workers);
+	share_memory(plan, n_workers);
+	warn_of_long_paths(plan);
+	warn_of_unseen_folders(plan);
+}

@@ -1,0 +1,12 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The plan meets the process: what that can have is shared among the VMs (limits.h). What
+ * a VM has less of than was asked for, or cannot be known of it, is logged as a warning.
+ */
+#pragma once
+
+#include <stddef.h>
+
+struct plan;
+
+void prepare_plan(struct plan *plan, size_t n_workers);

@@ -1,0 +1,187 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The queue, and the thread that empties it. A record is written from where it stands in
+ * the queue, and leaves it afterwards. So it has to be in one piece: one that does not fit
+ * before the end of the array begins at its start, and what is left there is skipped.
+ */
+#include "util/spool.h"
+
+#include <stdint.h>
+#include <string.h>
+#include <time.h>
+
+#define SKIP_TO_START	SIZE_MAX		/* in place of a length */
+
+/* What a record takes of the queue, with its length. */
+static size_t units_of(size_t len)
+{
+	return 1 + len / sizeof(size_t) + (len % sizeof(size_t) != 0);
+}
+
+/* False: there is no room for it. */
+static bool append(struct spool *s, const void *record, size_t len)
+{
+	size_t n = units_of(len), at = (s->first + s->used) % s->size;
+	size_t skipped = n > s->size - at ? s->size - at : 0;
+
+	if (skipped + n > s->size - s->used)
+		return false;
+	if (skipped) {
+		s->queue[at] = SKIP_TO_START;
+		at = 0;
+	}
+	s->queue[at] = len;
+	memcpy(&s->queue[at + 1], record, len);
+	s->used += skipped + n;
+	return true;
+}
+
+static void remove_first(struct spool *s, size_t n)
+{
+	s->used -= n;
+	s->first = s->used ? (s->first + n) % s->size : 0;
+}
+
+/* There is one; without the lock meanwhile. */
+static void write_first(struct spool *s)
+{
+	const size_t *at = &s->queue[s->first];
+	size_t len = *at;
+	int r;
+
+	if (len == SKIP_TO_START) {
+		remove_first(s, s->size - s->first);
+		return;
+	}
+	pthread_mutex_unlock(&s->lock);
+	r = s->ops->write(s, at + 1, len);
+	pthread_mutex_lock(&s->lock);
+	s->n_lost += r != 0;
+	remove_first(s, units_of(len));
+}
+
+/* Until the end. */
+static void write_all(struct spool *s)
+{
+	pthread_mutex_lock(&s->lock);
+	while (s->used || !s->ends) {
+		if (s->used)
+			write_first(s);
+		else
+			pthread_cond_wait(&s->changed, &s->lock);
+	}
+	s->has_thread = false;
+	pthread_cond_broadcast(&s->changed);
+	pthread_mutex_unlock(&s->lock);
+}
+
+static void *run(void *arg)
+{
+	struct spool *s = arg;
+
+	pthread_setname_np(pthread_self(), s->ops->name);
+	write_all(s);
+	return NULL;
+}
+
+/* Has the spool a thread? If so, it goes on with it. */
+static bool resume(struct spool *s)
+{
+	bool had_thread;
+
+	pthread_mutex_lock(&s->lock);
+	had_thread = s->has_thread;
+	s->has_thread = true;
+	s->ends = false;
+	pthread_mutex_unlock(&s->lock);
+	return had_thread;
+}
+
+static void end(struct spool *s)
+{
+	pthread_mutex_lock(&s->lock);
+	s->ends = true;
+	pthread_cond_broadcast(&s->changed);
+	pthread_mutex_unlock(&s->lock);
+}
+
+int spool_start(struct spool *s)
+{
+	pthread_t thread;
+	int r;
+
+	if (resume(s))
+		return 0;
+	r = pthread_create(&thread, NULL, run, s);
+	if (r) {
+		end(s);
+		write_all(s);			/* what others have put since */
+		return -r;
+	}
+	pthread_detach(thread);			/* it may never come out of a write() */
+	return 0;
+}
+
+bool spool_stop(struct spool *s, int wait_ms)
+{
+	struct timespec until;
+	int r = 0;
+
+	clock_gettime(CLOCK_MONOTONIC, &until);
+	until.tv_sec += wait_ms / 1000;
+	until.tv_nsec += wait_ms % 1000 * 1000000L;
+	if (until.tv_nsec >= 1000000000L) {
+		until.tv_sec++;
+		until.tv_nsec -= 1000000000L;
+	}
+	end(s);
+	pthread_mutex_lock(&s->lock);
+	while (s->has_thread && r == 0)
+		r = pthread_cond_clockwait(&s->changed, &s->lock, CLOCK_MONOTONIC, &until);
+	r = s->has_thread;
+	pthread_mutex_unlock(&s->lock);
+	return r == 0;
+}
+
+static size_t make_note(struct spool *s, char note[SPOOL_NOTE_MAX])
+{
+	return s->ops->make_note(s, note, s->n_lost);
+}
+
+/* With the note, if one is due; both or neither. */
+static bool enqueue(struct spool *s, const void *record, size_t len)
+{
+	char note[SPOOL_NOTE_MAX];
+	size_t used = s->used;
+
+	if (s->n_lost && !append(s, note, make_note(s, note)))
+		return false;
+	if (!append(s, record, len)) {
+		s->used = used;
+		return false;
+	}
+	s->n_lost = 0;
+	pthread_cond_broadcast(&s->changed);
+	return true;
+}
+
+static bool write_now(struct spool *s, const void *record, size_t len)
+{
+	char note[SPOOL_NOTE_MAX];
+
+	if (s->n_lost && s->ops->write(s, note, make_note(s, note)))
+		return false;
+	s->n_lost = 0;
+	return s->ops->write(s, record, len) == 0;
+}
+
+bool spool_put(struct spool *s, const void *record, size_t len)
+{
+	bool is_taken;
+
+	pthread_mutex_lock(&s->lock);
+	is_taken = s->has_thread ? enqueue(s, record, len) : write_now(s, record, len);
+	s->n_lost += !is_taken;
+	pthread_mutex_unlock(&s->lock);
+	return is_taken;
+}
