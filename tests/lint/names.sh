@@ -13,7 +13,7 @@ root=$(cd "${1:-$(dirname "$0")/../..}" && pwd)
 dead_names() {
 	local dir=$1 file name
 
-	(cd "$dir" && find README.md tests fuzz -path tests/lint -prune -o -type f \
+	(cd "$dir" && find README.md src tests fuzz -path tests/lint -prune -o -type f \
 		\( -name '*.md' -o -name '*.sh' -o -name '*.py' -o -name '*.txt' \) -print | sort) |
 		while read -r file; do
 			grep -oE '(^|[^A-Za-z0-9_/.$}-])[a-z]+(/[A-Za-z0-9_-]+)+\.(c|h|sh|py|txt|md|yaml|1)\b' \
