@@ -2,7 +2,7 @@
 /*
  * One thing that the user may set is one row of a table: keys.c has those of one VM,
  * options.c those of all. --help is printed from the rows; man page, README and sample
- * are checked against it (tests/docs.sh).
+ * are checked against it (tests/lint/docs.sh).
  *
  * A new one costs one row and the place that uses it: a field of the plan, or of a
  * struct in it that goes whole to the code it concerns (vsock_limits). The row names the

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * How many log lines others may cause: so many in a while, or loudly only once. Who logs
- * what a peer does uses these and not the plain macros of log.h (tests/logs.sh).
+ * what a peer does uses these and not the plain macros of log.h (tests/lint/logs.sh).
  */
 #pragma once
 

@@ -8,21 +8,15 @@
 
 set -euo pipefail
 
+# shellcheck source=tests/lib/tap.sh
+. "$(dirname "$0")/../lib/tap.sh"
+
 daemon=$1
 root=$(cd "${2:-$(dirname "$0")/../..}" && pwd)
 man=$root/src/data/vhost-device-vsock.1
 sample=$root/src/data/example.yaml
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
-
-n=0
-failed=0
-
-result() {	# ok|"not ok" NAME
-	n=$((n + 1))
-	echo "$1 $n - $2"
-	[ "$1" = ok ] || failed=1
-}
 
 same() {	# NAME WANTED GOT
 	if [ "$2" = "$3" ]; then
@@ -131,5 +125,4 @@ if [ "$(of_readme "$scratch/README.md")" != "$wanted" ] &&
 else
 	result "not ok" "what is missing or wrong is found"
 fi
-echo "1..$n"
-exit $failed
+end_tests

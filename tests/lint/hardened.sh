@@ -7,6 +7,9 @@
 
 set -euo pipefail
 
+# shellcheck source=tests/lib/tap.sh
+. "$(dirname "$0")/../lib/tap.sh"
+
 daemon=$1
 unhardened=$2
 shift 2
@@ -43,19 +46,13 @@ if [ $# = 0 ]; then
 	exit 0
 fi
 
-n=0
-failed=0
 for feature; do
-	n=$((n + 1))
 	if ! has "$feature" "$daemon"; then
-		echo "not ok $n - $feature"
-		failed=1
+		result "not ok" "$feature"
 	elif has "$feature" "$unhardened"; then
-		echo "not ok $n - $feature: found where it is not, too"
-		failed=1
+		result "not ok" "$feature: found where it is not, too"
 	else
-		echo "ok $n - $feature"
+		result ok "$feature"
 	fi
 done
-echo "1..$n"
-exit $failed
+end_tests

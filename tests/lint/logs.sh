@@ -7,6 +7,9 @@
 
 set -euo pipefail
 
+# shellcheck source=tests/lib/tap.sh
+. "$(dirname "$0")/../lib/tap.sh"
+
 root=$(cd "${1:-$(dirname "$0")/../..}" && pwd)
 
 # How many lines of FILE come but once in the life of the daemon, or of a device.
@@ -32,24 +35,12 @@ violations() {
 		! -path util/log.c 2>/dev/null | sort)
 }
 
-found=$(violations "$root")
-if [ -z "$found" ]; then
-	echo "ok 1 - what a peer can cause is logged with a limit"
-else
-	echo "not ok 1 - what a peer can cause is logged with a limit"
-	echo "$found" >&2
-fi
+none "what a peer can cause is logged with a limit" "$(violations "$root")"
 
 # A rule that nothing can break proves nothing.
 copy=$(mktemp -d)
 trap 'rm -rf "$copy"' EXIT
 mkdir -p "$copy/src/vhost"
 printf '\tif (bad)\n\t\tlog_warn(tag, "bad");\n' >"$copy/src/vhost/planted.c"
-if [ -n "$(violations "$copy")" ]; then
-	echo "ok 2 - a violation is found"
-else
-	echo "not ok 2 - a violation is found"
-	found=none
-fi
-echo "1..2"
-[ -z "$found" ]
+some "a violation is found" "$(violations "$copy")"
+end_tests

@@ -6,6 +6,9 @@
 
 set -euo pipefail
 
+# shellcheck source=tests/lib/tap.sh
+. "$(dirname "$0")/../lib/tap.sh"
+
 root=$(cd "${1:-$(dirname "$0")/../..}" && pwd)
 
 # Prints a line for each path in a document or script of DIR that leads nowhere, from its top,
@@ -25,22 +28,7 @@ dead_names() {
 		done
 }
 
-n=0
-failed=0
-
-result() {	# ok|"not ok" NAME
-	n=$((n + 1))
-	echo "$1 $n - $2"
-	[ "$1" = ok ] || failed=1
-}
-
-found=$(dead_names "$root")
-if [ -z "$found" ]; then
-	result ok "each path leads to a file"
-else
-	result "not ok" "each path leads to a file"
-	echo "$found" >&2
-fi
+none "each path leads to a file" "$(dead_names "$root")"
 
 # A rule that nothing can break proves nothing.
 copy=$(mktemp -d)
@@ -48,18 +36,9 @@ trap 'rm -rf "$copy"' EXIT
 mkdir -p "$copy/src/vsock" "$copy/tests" "$copy/fuzz"
 touch "$copy/src/vsock/conn.c" "$copy/README.md"
 echo 'layer="src/vsock/conn.c vsock/conn.c $root/no/such.c"' >"$copy/tests/a.sh"
-if [ -z "$(dead_names "$copy")" ]; then
-	result ok "what is there is let through"
-else
-	result "not ok" "what is there is let through"
-fi
+none "what is there is let through" "$(dead_names "$copy")"
 for text in 'see `src/vsock/gone.c`' 'vsock/gone.c' 'run tests/gone.sh'; do
 	echo "$text" >"$copy/README.md"
-	if [ -n "$(dead_names "$copy")" ]; then
-		result ok "a violation is found: $text"
-	else
-		result "not ok" "a violation is found: $text"
-	fi
+	some "a violation is found: $text" "$(dead_names "$copy")"
 done
-echo "1..$n"
-exit $failed
+end_tests

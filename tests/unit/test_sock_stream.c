@@ -1,13 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* A socket as a stream: how its reads, writes and events are told to the core. Who closes it
- * is in test_sock_stream_end.c. */
+/* A socket as a stream: how its reads, writes and events are told to the core. */
 #include "backend/sock_stream.h"
 
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "sock_stream_cases.h"
 #include "unit.h"
 #include "util/error.h"
 #include "util/fd.h"
@@ -425,6 +423,5 @@ int main(void)
 	tcase_add_test(tc, error_of_its_own);
 	tcase_add_test(tc, accepted);
 	suite_add_tcase(suite, tc);
-	add_end_cases(suite);
 	return unit_main(suite);
 }
