@@ -3,7 +3,7 @@
  * A guest, host programs and a clock against one mux.
  *
  * Input: 3 bytes: our buffer size, the size of RX buffers, how they are cut;
- * then steps of 4 bytes: what, who, and two numbers (world_step() says which).
+ * then steps of 4 bytes: what, who, and two numbers (step_take() says which).
  *
  * Asserted: what reaches each stream is a prefix of what the guest sent it, and
  * the other way round; neither side's credit is exceeded, the counts told are
@@ -14,9 +14,10 @@
  * left.
  */
 #include "input.h"
-#include "world.h"
+#include "world/step.h"
+#include "world/world.h"
 
-static struct world w;
+static struct ledger book;
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
@@ -25,7 +26,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct input in = { data, size };
 	unsigned alloc = input_u8(&in), rx = input_u8(&in), piece = input_u8(&in);
 
-	world_init(&w, &(struct world_config){
+	world_init(&book, &(struct world_config){
 		.n_vms = 1, .buf_alloc = allocs[alloc % 6],
 		.max_buffered = alloc & 0x80 ? 3 * 65536 : 1 << 26,
 		.rx_size = sizes[rx % 8], .rx_piece = piece,
@@ -34,8 +35,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		uint8_t s[4];
 
 		input_take(&in, s, sizeof s);
-		world_step(&w.vms[0], s[0], s[1], s[2], s[3]);
+		step_take(&book.vms[0], s[0], s[1], s[2], s[3]);
 	}
-	world_deinit(&w);
+	world_deinit(&book);
 	return 0;
 }

@@ -18,23 +18,24 @@
  * delivered, no connection is left and every byte of the budgets is given back.
  */
 #include "input.h"
-#include "world.h"
+#include "world/step.h"
+#include "world/world.h"
 
-static struct world w;
+static struct ledger book;
 
 static void step(struct vm *vm, const uint8_t s[5])
 {
 	if (s[0] < 176) {
-		world_step(vm, s[1], s[2], s[3], s[4]);
+		step_take(vm, s[1], s[2], s[3], s[4]);
 		return;
 	}
-	guest_flush(vm);
+	world_flush(vm);
 	if (s[0] < 240) {
-		siblings_deliver(vm, s[1] & 0x80 ? UINT32_MAX : s[1] + 1u);
+		world_deliver(vm, s[1] & 0x80 ? UINT32_MAX : s[1] + 1u);
 		return;
 	}
 	mux_set_running(vm->mux, s[1] & 1);
-	guest_reset(vm);
+	world_reset(vm);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -43,9 +44,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	static const size_t sizes[] = { 45, 1500, 4096, 65580 };
 	struct input in = { data, size };
 	unsigned alloc = input_u8(&in), rx = input_u8(&in), piece = input_u8(&in);
-	struct vm *last = &w.vms[0];
+	struct vm *last = &book.vms[0];
 
-	world_init(&w, &(struct world_config){
+	world_init(&book, &(struct world_config){
 		.n_vms = VMS, .buf_alloc = allocs[alloc % 5],
 		.max_buffered = alloc & 0x80 ? 3 * 65536 : 1 << 26,
 		.rx_size = sizes[rx % 4], .rx_piece = piece,
@@ -55,14 +56,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		uint8_t s[5];
 
 		input_take(&in, s, sizeof s);
-		vm = &w.vms[s[0] % VMS];
+		vm = &book.vms[s[0] % VMS];
 		if (vm != last)			/* one turn after the other */
-			guest_flush(last);
+			world_flush(last);
 		step(vm, s);
 		last = vm;
 	}
-	guest_flush(last);
-	siblings_settle(&w);
-	world_deinit(&w);
+	world_flush(last);
+	world_settle(&book);
+	world_deinit(&book);
 	return 0;
 }

@@ -33,15 +33,24 @@ llvm_need
 # The files that a target is about.
 layer_of() {
 	case $1 in
-	conn) echo vsock/{conn.c,conn_to_host.c,conn_to_guest.c,credit.h} ;;
-	hybrid) echo backend/{hybrid,uds_stream}.c ;;
-	msg) echo vhost/msg.c ;;
-	mux) echo vsock/{mux,gather,replies,table}.c backend/{sibling,sibling_dir,sibling_link,pipe}.c ;;
-	options) echo config/{options,keys,number,check,finish,place,plan,level}.c ;;
+	conn) echo vsock/conn.c vsock/conn_to_guest.c vsock/conn_to_host.c vsock/credit.h ;;
+	hybrid) echo backend/hybrid.c backend/handshake.c backend/uds_stream.c ;;
+	msg) echo vhost/msg.c vhost/request.c ;;
+	mux)
+		echo vsock/mux.c vsock/mux_connect.c vsock/mux_ends.c vsock/gather.c \
+			vsock/replies.c vsock/shares.c vsock/conn_table.c backend/sibling.c \
+			backend/sibling_dir.c backend/sibling_conn.c backend/spsc_pipe.c ;;
+	options)
+		echo config/options.c config/keys.c config/number.c config/check.c \
+			config/finish.c config/place.c config/plan.c config/level.c ;;
 	pkt) echo vsock/pkt.c util/iov.c ;;
-	session) echo vhost/{session,msg,gmem}.c ;;
+	session)
+		echo vhost/session.c vhost/session_memory.c vhost/session_rings.c vhost/vring.c \
+			vhost/request.c vhost/msg.c vhost/gmem.c ;;
 	virtq) echo vhost/virtq.c ;;
-	yaml) echo config/{yaml,keys,number,check,finish,place,plan}.c ;;
+	yaml)
+		echo config/yaml.c config/keys.c config/number.c config/check.c config/finish.c \
+			config/place.c config/plan.c ;;
 	*) echo "$1: no such target" >&2; exit 2 ;;
 	esac
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* A program without any hardening, in which tests/hardened.sh must find none. */
+/* A program without any hardening, in which tests/lint/hardened.sh must find none. */
 #include <stdio.h>
 
 int main(int argc, char **argv)

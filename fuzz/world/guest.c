@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* A guest speaks, and is spoken to. */
-#include <stdlib.h>
+#include "guest.h"
 
-#include "world.h"
+#include <stdlib.h>
 
 /* What a connection learns from the packet: the guest's credit. */
 static void note_credit(struct side *side, const struct pkt *pkt)
@@ -31,7 +31,7 @@ static void input(struct vm *vm, const struct slot *slot, struct pkt *pkt, struc
 		side->is_open = true;
 	iov_cur_init(&cur, iov, 1);
 	mux_get_stats(vm->mux, &before);
-	mux_input(vm->mux, pkt, &cur, vm->world->now_ms);
+	mux_input(vm->mux, pkt, &cur, vm->book->now_ms);
 	mux_get_stats(vm->mux, &after);
 	vm->strays_due += after.stray + after.refused - before.stray - before.refused;
 	assert(pkt->op != VSOCK_OP_RST || after.stray == before.stray);
@@ -50,7 +50,7 @@ void guest_says(struct vm *vm, struct slot *slot, uint16_t type, uint16_t op, ui
 /* Bytes that the guest may have on the way. */
 static uint32_t window_of(const struct side *side)
 {
-	return side->peer.cid == VSOCK_CID_HOST ? side->vm->world->buf_alloc :
+	return side->peer.cid == VSOCK_CID_HOST ? side->vm->book->buf_alloc :
 		mux_window(side->vm->mux);
 }
 
@@ -74,11 +74,10 @@ void guest_rw(struct vm *vm, struct slot *slot, uint32_t len, bool is_honest)
 	bytes = malloc(len ? len : 1);
 	if (!bytes)
 		abort();
-	if (vm->n_payload == PAYLOADS)
-		guest_flush(vm);
+	assert(vm->n_payload < PAYLOADS);
 	vm->payload[vm->n_payload++] = bytes;
 	for (uint32_t i = 0; i < len; i++)
-		bytes[i] = side ? flow_byte(vm->world, side->out, side->out->sent + i) : 0;
+		bytes[i] = side ? flow_byte(vm->book, side->out, side->out->sent + i) : 0;
 	if (side && !side->is_gone && !(side->guest_said & VSOCK_SHUTDOWN_SEND))
 		side->out->sent += len;		/* else they must never arrive */
 	pkt.len = len;
@@ -87,27 +86,24 @@ void guest_rw(struct vm *vm, struct slot *slot, uint32_t len, bool is_honest)
 
 void guest_flush(struct vm *vm)
 {
-	mux_flush(vm->mux, vm->world->now_ms);
+	mux_flush(vm->mux, vm->book->now_ms);
 	while (vm->n_payload)
 		free(vm->payload[--vm->n_payload]);
-	world_check(vm->world);
 }
 
 void guest_reset(struct vm *vm)
 {
-	struct world *w = vm->world;
+	struct ledger *book = vm->book;
 
-	mux_reset(vm->mux, w->now_ms);
+	mux_reset(vm->mux, book->now_ms);
 	vm->strays_due = 0;
-	for (size_t i = 0; i < w->n_sides; i++)
-		w->sides[i].is_gone |= w->sides[i].vm == vm;
-	world_check(w);
+	for (size_t i = 0; i < book->n_sides; i++)
+		book->sides[i].is_gone |= book->sides[i].vm == vm;
 }
 
 void guest_abort(struct vm *vm)
 {
-	mux_abort(vm->mux, vm->world->now_ms);
-	world_check(vm->world);
+	mux_abort(vm->mux, vm->book->now_ms);
 }
 
 /* ---- the mux speaks ---- */
@@ -139,7 +135,7 @@ static void on_data(struct side *side, const struct pkt *pkt, struct iov_cur *cu
 	assert(in->arrived + pkt->len <= in->sent);
 	for (uint32_t i = 0; i < pkt->len; i++) {
 		assert(iov_cur_get(cur, &byte, 1));
-		assert(byte == flow_byte(side->vm->world, in, in->arrived++));
+		assert(byte == flow_byte(side->vm->book, in, in->arrived++));
 	}
 	assert((uint32_t)in->arrived - side->fwd_cnt <= side->buf_alloc);
 }
@@ -157,7 +153,7 @@ static void on_shutdown(struct side *side, uint32_t flags)
  * has consumed; all of it where that one wants no more. */
 static void check_credit(struct side *side, const struct pkt *pkt)
 {
-	const struct side *other = other_of(side);
+	const struct side *other = side_other(side);
 
 	assert(pkt->buf_alloc == window_of(side));
 	if (side->stream && !side->is_deaf)
@@ -209,57 +205,51 @@ static void on_packet(struct vm *vm, const struct pkt *pkt, struct iov_cur *cur)
 
 static size_t borrow(void *ctx, size_t want, const struct rx_buf **bufs)
 {
-	struct world *w = ((struct vm *)ctx)->world;
+	struct ledger *book = ((struct vm *)ctx)->book;
 
 	assert(want > 0 && want <= RX_BORROW_MAX);
-	w->rx_lent = want < w->rx_left ? want : w->rx_left;
-	*bufs = w->rx_bufs;
-	return w->rx_lent;
+	book->rx_lent = want < book->rx_left ? want : book->rx_left;
+	*bufs = book->rx_bufs;
+	return book->rx_lent;
 }
 
 static void used(void *ctx, const uint32_t *lens, size_t n)
 {
 	struct vm *vm = ctx;
-	struct world *w = vm->world;
+	struct ledger *book = vm->book;
 
-	assert(n > 0 && n <= w->rx_lent);
+	assert(n > 0 && n <= book->rx_lent);
 	for (size_t i = 0; i < n; i++) {
 		struct iov_cur cur;
 		struct pkt pkt;
 
-		iov_cur_init(&cur, w->rx_bufs[i].iov, w->rx_bufs[i].n);
+		iov_cur_init(&cur, book->rx_bufs[i].iov, book->rx_bufs[i].n);
 		if (pkt_parse(&pkt, &cur))
 			abort();
 		assert(lens[i] == PKT_HDR_SIZE + pkt.len);
 		on_packet(vm, &pkt, &cur);
 	}
-	w->rx_left -= n;
-	w->rx_lent = 0;
+	book->rx_left -= n;
+	book->rx_lent = 0;
 }
 
-void guest_output(struct vm *vm, size_t n_bufs)
+bool guest_output(struct vm *vm, size_t n_bufs)
 {
 	struct rx_sink port = { .borrow = borrow, .used = used, .ctx = vm };
-	struct world *w = vm->world;
+	struct ledger *book = vm->book;
 	int r;
 
 	vm->is_woken = false;
-	w->rx_left = n_bufs;
-	while ((r = mux_output(vm->mux, &port, w->now_ms)) == MUX_E_MORE)
+	book->rx_left = n_bufs;
+	while ((r = mux_output(vm->mux, &port, book->now_ms)) == MUX_E_MORE)
 		;
 	if (r == MUX_E_STARVED) {		/* buffers will bring about a turn */
-		assert(!w->rx_left && mux_has_output(vm->mux));
+		assert(!book->rx_left && mux_has_output(vm->mux));
 		vm->is_woken = true;
 	}
 	vm->deadline_ms = mux_next_deadline(vm->mux);
-	world_check(w);
 	if (r == MUX_E_STARVED)
-		return;
+		return false;
 	assert(!mux_has_output(vm->mux) && !vm->strays_due);
-	for (size_t i = 0; i < w->n_sides; i++) {
-		const struct side *side = &w->sides[i];
-
-		if (side->vm == vm && side->stream && side->waits_for & STREAM_IN)
-			assert(!(host_stream_ready(side) & STREAM_IN));
-	}
+	return true;
 }

@@ -8,27 +8,28 @@
  * The first mail of a link, posted while it is opened, begets the side of the
  * other guest: that is how the two are known to be one connection.
  */
+#include "siblings.h"
+
 #include <errno.h>
 #include <stdlib.h>
 
 #include "backend/sibling.h"
 #include "util/list.h"
-#include "world.h"
 
 struct mailbox {
-	struct world *world;
+	struct ledger *book;
 	struct mail *first, **last;
 };
 
 struct loop {
-	struct world *world;
+	struct ledger *book;
 };
 
 static struct loop clock_loop;
 
 uint64_t loop_now_ms(const struct loop *loop)
 {
-	return loop->world->now_ms;
+	return loop->book->now_ms;
 }
 
 bool mailbox_post(struct mailbox *box, struct mail *mail)
@@ -38,7 +39,7 @@ bool mailbox_post(struct mailbox *box, struct mail *mail)
 	mail->next = NULL;
 	*box->last = mail;
 	box->last = &mail->next;
-	box->world->posted = mail;
+	box->book->posted = mail;
 	return true;
 }
 
@@ -56,12 +57,12 @@ static struct mail *take_first(struct mailbox *box)
 }
 
 /* The side of which this mail is to beget the other; NULL: it is another mail. */
-static struct side *take_parent(struct world *w, const struct mail *mail)
+static struct side *take_parent(struct ledger *book, const struct mail *mail)
 {
-	for (size_t i = 0; i < w->n_sides; i++) {
-		if (w->sides[i].birth == mail) {
-			w->sides[i].birth = NULL;
-			return &w->sides[i];
+	for (size_t i = 0; i < book->n_sides; i++) {
+		if (book->sides[i].birth == mail) {
+			book->sides[i].birth = NULL;
+			return &book->sides[i];
 		}
 	}
 	return NULL;
@@ -81,7 +82,7 @@ static void beget(struct vm *vm, const struct side *parent)
 
 static void deliver_one(struct vm *vm, struct mail *mail)
 {
-	struct side *parent = take_parent(vm->world, mail);
+	struct side *parent = take_parent(vm->book, mail);
 	struct mux_stats before, after;
 
 	mux_get_stats(vm->mux, &before);
@@ -102,19 +103,7 @@ bool siblings_deliver(struct vm *vm, unsigned n_mails)
 
 	for (n = 0; n < n_mails && (mail = take_first(vm->mailbox)); n++)
 		deliver_one(vm, mail);
-	world_check(vm->world);
 	return n > 0;
-}
-
-/* The side that hears what @side says; NULL: there is none. */
-const struct side *other_of(const struct side *side)
-{
-	const struct world *w = side->vm->world;
-
-	for (size_t i = 0; i < w->n_sides; i++)
-		if (&w->sides[i] != side && w->sides[i].in == side->out)
-			return &w->sides[i];
-	return NULL;
 }
 
 static bool is_talking(const struct side *side)
@@ -125,7 +114,7 @@ static bool is_talking(const struct side *side)
 /* What one guest has sent has reached the other, which would take it. */
 static void check_nothing_stuck(const struct side *side)
 {
-	const struct side *other = other_of(side);
+	const struct side *other = side_other(side);
 	uint32_t waiting;
 
 	if (!other || !is_talking(side) || !is_talking(other) ||
@@ -135,24 +124,15 @@ static void check_nothing_stuck(const struct side *side)
 	assert(waiting >= other->buf_alloc || side->out->arrived == side->out->sent);
 }
 
-void siblings_settle(struct world *w)
+void siblings_check_nothing_stuck(const struct ledger *book)
 {
-	bool any;
-
-	do {
-		any = false;
-		for (unsigned i = 0; i < w->n_vms; i++)
-			guest_output(&w->vms[i], SIZE_MAX);
-		for (unsigned i = 0; i < w->n_vms; i++)
-			any |= siblings_deliver(&w->vms[i], UINT32_MAX);
-	} while (any);
-	for (size_t i = 0; i < w->n_sides; i++)
-		check_nothing_stuck(&w->sides[i]);
+	for (size_t i = 0; i < book->n_sides; i++)
+		check_nothing_stuck(&book->sides[i]);
 }
 
 static bool may_reach(const struct vm *from, uint64_t cid)
 {
-	const struct vm *last = &from->world->vms[from->world->n_vms - 1];
+	const struct vm *last = &from->book->vms[from->book->n_vms - 1];
 	bool are_last_two = from->cid + cid == 2 * last->cid - 1;
 
 	return cid != from->cid && cid <= last->cid && !are_last_two;
@@ -170,18 +150,18 @@ static int door_connect(struct backend *b, const struct vsock_addr *src,
 			const struct vsock_addr *dst, struct stream **out)
 {
 	struct vm *vm = container_of(b, struct vm, door);
-	struct world *w = vm->world;
+	struct ledger *book = vm->book;
 	struct side *side;
 	int r;
 
-	if (w->n_sides + 2 * VMS * MAX_CONNS > SIDES)
+	if (book->n_sides + 2 * VMS * MAX_CONNS > SIDES)
 		return -EMFILE;
 	r = vm->siblings->ops->connect(vm->siblings, src, dst, out);
 	assert((r == BACKEND_E_PENDING) == may_reach(vm, dst->cid));
 	if (r < 0)
 		return r;
 	side = side_new(vm, src->port, dst);
-	side->birth = w->posted;
+	side->birth = book->posted;
 	return r;
 }
 
@@ -201,15 +181,15 @@ static const struct backend_ops door_ops = {
  * may begin the same connection; itself; and nobody. */
 static void add_slots(struct vm *vm)
 {
-	struct world *w = vm->world;
+	struct ledger *book = vm->book;
 
 	vm->n_slots = 2;
-	for (unsigned i = 0; i < w->n_vms; i++) {
+	for (unsigned i = 0; i < book->n_vms; i++) {
 		for (uint32_t port = 2000; port < 2002; port++) {
-			if (i == (unsigned)(vm - w->vms) && port > 2000)
+			if (i == (unsigned)(vm - book->vms) && port > 2000)
 				continue;
 			vm->slots[vm->n_slots++] = (struct slot){
-				.guest_port = port, .peer = { w->vms[i].cid, port },
+				.guest_port = port, .peer = { book->vms[i].cid, port },
 				.buf_alloc = 65536,
 			};
 		}
@@ -220,30 +200,30 @@ static void add_slots(struct vm *vm)
 	assert(vm->n_slots <= SLOTS);
 }
 
-void siblings_init(struct world *w)
+void siblings_init(struct ledger *book)
 {
 	static char left[] = "left", right[] = "right";
 	static char *const both[] = { left, right };
 
-	clock_loop.world = w;
-	if (sibling_dir_new(&w->dir, w->n_vms))
+	clock_loop.book = book;
+	if (sibling_dir_new(&book->dir, book->n_vms))
 		abort();
-	for (unsigned i = 0; i < w->n_vms; i++) {
-		struct vm *vm = &w->vms[i];
-		bool is_last = i == w->n_vms - 1, is_middle = i == w->n_vms - 2;
+	for (unsigned i = 0; i < book->n_vms; i++) {
+		struct vm *vm = &book->vms[i];
+		bool is_last = i == book->n_vms - 1, is_middle = i == book->n_vms - 2;
 
 		vm->mailbox = calloc(1, sizeof *vm->mailbox);
 		if (!vm->mailbox)
 			abort();
-		*vm->mailbox = (struct mailbox){ .world = w, .last = &vm->mailbox->first };
-		sibling_dir_add(w->dir, vm->cid, both + is_last,
+		*vm->mailbox = (struct mailbox){ .book = book, .last = &vm->mailbox->first };
+		sibling_dir_add(book->dir, vm->cid, both + is_last,
 				is_last || is_middle ? 1 : 2, vm->mailbox);
 	}
-	sibling_dir_seal(w->dir);
-	for (unsigned i = 0; i < w->n_vms; i++) {
-		struct vm *vm = &w->vms[i];
+	sibling_dir_seal(book->dir);
+	for (unsigned i = 0; i < book->n_vms; i++) {
+		struct vm *vm = &book->vms[i];
 		struct sibling_config config = {
-			.dir = w->dir, .cid = vm->cid, .loop = &clock_loop, .mux = vm->mux,
+			.dir = book->dir, .cid = vm->cid, .loop = &clock_loop, .mux = vm->mux,
 		};
 
 		if (sibling_new(&vm->siblings, &config))
@@ -254,14 +234,14 @@ void siblings_init(struct world *w)
 	}
 }
 
-void siblings_deinit(struct world *w)
+void siblings_deinit(struct ledger *book)
 {
-	for (unsigned i = 0; i < w->n_vms; i++) {
-		struct vm *vm = &w->vms[i];
+	for (unsigned i = 0; i < book->n_vms; i++) {
+		struct vm *vm = &book->vms[i];
 
 		assert(!vm->mailbox->first);
 		vm->siblings->ops->free(vm->siblings);
 		free(vm->mailbox);
 	}
-	sibling_dir_free(w->dir);
+	sibling_dir_free(book->dir);
 }

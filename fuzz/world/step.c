@@ -1,14 +1,21 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Four bytes of a script as a step: what, who (which port of the guest), and two numbers. */
+/* A script's bytes as steps. */
+#include "step.h"
+
 #include <errno.h>
 
 #include "util/error.h"
+
+#include "guest.h"
+#include "host.h"
 #include "world.h"
 
 static void rw(struct vm *vm, struct slot *slot, unsigned a, unsigned b)
 {
 	static const uint32_t lens[] = { 1, 7, 100, 1000, 4096, 30000, VSOCK_BODY_MAX };
 
+	if (vm->n_payload == PAYLOADS)
+		world_flush(vm);
 	/* Within its credit, unless it means to cheat. */
 	guest_rw(vm, slot, (lens[a % 7] + b % 64) & 0xffff, !(b & 0x80));
 }
@@ -79,7 +86,7 @@ static void guest_step(struct vm *vm, struct slot *slot, unsigned what, unsigned
 	}
 }
 
-void world_step(struct vm *vm, unsigned what, unsigned who, unsigned a, unsigned b)
+void step_take(struct vm *vm, unsigned what, unsigned who, unsigned a, unsigned b)
 {
 	struct slot *slot = &vm->slots[who % vm->n_slots];
 	struct side *side;
@@ -88,16 +95,16 @@ void world_step(struct vm *vm, unsigned what, unsigned who, unsigned a, unsigned
 		guest_step(vm, slot, what % 16, a, b);
 		return;
 	}
-	guest_flush(vm);
+	world_flush(vm);
 	side = side_find(vm, slot->guest_port, &slot->peer);
 	if (what < 176)				/* the host */
 		host_step(side, what % 5, a, b);
 	else if (what < 192)
 		host_connects(vm, slot);
 	else if (what < 224)
-		guest_output(vm, a);
+		world_output(vm, a);
 	else if (what < 232)
-		world_time(vm->world, a * 100u + b);
+		world_time(vm->book, a * 100u + b);
 	else if (what < 233)
 		guest_reset(vm);
 	else if (what < 234)
@@ -106,4 +113,5 @@ void world_step(struct vm *vm, unsigned what, unsigned who, unsigned a, unsigned
 		vm->connect_result = (int[]){ 0, BACKEND_E_PENDING, BACKEND_E_NOBODY }[a % 3];
 	else
 		host_connected(side, a & 1 ? BACKEND_E_NOBODY : 0);
+	world_check(vm->book);
 }

@@ -4,13 +4,14 @@
  * may lie, host programs behind streams, siblings, RX buffers, and a clock. Each
  * direction of a connection has its own endless pattern of bytes, so that any
  * byte lost, doubled, moved or delivered to another is seen. Every function
- * asserts.
+ * asserts. From here upwards:
  *
- *	world.c		set-up, time, what must hold between any two steps
- *	world_guest.c	a guest speaks, and is spoken to
- *	world_host.c	host programs: a backend and its streams
- *	world_sibling.c	the real backend of siblings, over mail that waits to be delivered
- *	world_step.c	a script's bytes as steps
+ *	ledger		what everybody knows to have been sent and to have arrived
+ *	guest		a guest speaks, and is spoken to
+ *	host		host programs: a backend and its streams
+ *	siblings	the real backend of siblings, over mail that waits to be delivered
+ *	world		set-up, time, what must hold between any two steps
+ *	step		a script's bytes as steps
  */
 #pragma once
 
@@ -25,7 +26,7 @@ enum { VMS = 3, SLOTS = 8, SIDES = 256, MAX_CONNS = 6, PAYLOADS = 64 };
 enum { CONNECT_MS = 1500, REQUEST_MS = 2000, LINGER_MS = 30000, CLOSING_MS = 10000 };
 
 struct vm;
-struct world;
+struct ledger;
 
 /* Bytes in one direction, from a pattern that no other flow has. */
 struct flow {
@@ -64,11 +65,11 @@ struct slot {
 };
 
 struct vm {
-	struct world *world;
+	struct ledger *book;
 	uint64_t cid;
 	struct mux *mux;
-	struct backend host;			/* world_host.c */
-	struct backend door, *siblings;		/* world_sibling.c; NULL: none */
+	struct backend host;			/* host.c */
+	struct backend door, *siblings;		/* siblings.c; NULL: none */
 	struct mailbox *mailbox;
 	int connect_result;			/* of the host's next */
 	struct slot slots[SLOTS];
@@ -80,7 +81,7 @@ struct vm {
 	uint64_t deadline_ms;			/* as known from the last turn */
 };
 
-struct world {
+struct ledger {
 	struct vm vms[VMS];
 	unsigned n_vms;
 	struct mux_scratch scratch;
@@ -99,63 +100,13 @@ struct world {
 	struct rx_buf rx_bufs[RX_BORROW_MAX];
 };
 
-struct world_config {
-	unsigned n_vms;
-	uint32_t buf_alloc;
-	uint64_t max_buffered;
-	size_t rx_size;
-	unsigned rx_piece;			/* how RX buffers are cut */
-};
-
-void world_init(struct world *w, const struct world_config *config);
-void world_deinit(struct world *w);		/* all must have come to its end */
-void world_check(struct world *w);
-void world_time(struct world *w, uint64_t ms);
-
-/* ---- a guest ---- */
-
-void guest_says(struct vm *vm, struct slot *slot, uint16_t type, uint16_t op, uint32_t flags);
-void guest_rw(struct vm *vm, struct slot *slot, uint32_t len, bool is_honest);
-void guest_flush(struct vm *vm);		/* the end of a batch; of any but these two */
-void guest_output(struct vm *vm, size_t n_bufs);
-void guest_reset(struct vm *vm);
-void guest_abort(struct vm *vm);
-
-/* ---- host programs ---- */
-
-extern const struct backend_ops host_ops;
-
-void host_connects(struct vm *vm, struct slot *slot);
-void host_connected(struct side *side, int error);
-void host_ready(struct side *side, unsigned events);
-
-/* ---- siblings ---- */
-
-/* All VMs but the last two share a group with each. */
-void siblings_init(struct world *w);
-void siblings_deinit(struct world *w);
-bool siblings_deliver(struct vm *vm, unsigned n_mails);	/* false: there was none */
-
-/* Delivers mail and gives buffers for as long as that moves anything. */
-void siblings_settle(struct world *w);
-
-/* ---- a script ---- */
-
-void world_step(struct vm *vm, unsigned what, unsigned who, unsigned a, unsigned b);
-
-/* ---- sides ---- */
-
 /* With flows of its own. NULL: there were enough. */
 struct side *side_new(struct vm *vm, uint32_t guest_port, const struct vsock_addr *peer);
 /* The last of that name; NULL: none. */
 struct side *side_find(struct vm *vm, uint32_t guest_port, const struct vsock_addr *peer);
 
-/* The flow's byte at @at. */
-uint8_t flow_byte(const struct world *w, const struct flow *flow, uint64_t at);
-
 /* The other guest's side of a sibling connection; NULL: there is none. */
-const struct side *other_of(const struct side *side);
+const struct side *side_other(const struct side *side);
 
-/* Of a host's stream that is not closed: its connection in the mux. */
-const struct conn *host_conn(const struct side *side);
-unsigned host_stream_ready(const struct side *side);
+/* The flow's byte at @at. */
+uint8_t flow_byte(const struct ledger *book, const struct flow *flow, uint64_t at);

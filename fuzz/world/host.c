@@ -1,16 +1,17 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Host programs: streams that give and take what the script says. */
+#include "host.h"
+
 #include <errno.h>
 #include <stdlib.h>
 
 #include "util/error.h"
 #include "util/list.h"
 #include "vsock/conn.h"
-#include "world.h"
 
 struct fuzz_stream {
 	struct stream base;
-	struct world *world;
+	struct ledger *book;
 	struct side *side;
 };
 
@@ -43,7 +44,7 @@ static int fuzz_read(struct stream *base, const struct iovec *v, int nv, size_t 
 		assert(v[i].iov_len > 0);
 		for (size_t k = 0; k < v[i].iov_len && side->to_give; k++, side->to_give--) {
 			((uint8_t *)v[i].iov_base)[k] =
-				flow_byte(s->world, side->in, side->in->sent++);
+				flow_byte(s->book, side->in, side->in->sent++);
 			total++;
 		}
 	}
@@ -69,7 +70,7 @@ static int fuzz_write(struct stream *base, const struct iovec *v, int nv, size_t
 	for (int i = 0; i < nv; i++)
 		for (size_t k = 0; k < v[i].iov_len && side->takes; k++, side->takes--) {
 			assert(((uint8_t *)v[i].iov_base)[k] ==
-			       flow_byte(s->world, side->out, side->out->arrived));
+			       flow_byte(s->book, side->out, side->out->arrived));
 			side->out->arrived++;
 			total++;
 		}
@@ -126,7 +127,7 @@ static struct side *open_stream(struct vm *vm, uint32_t guest_port, const struct
 	if (!side->stream)
 		abort();
 	*side->stream = (struct fuzz_stream){
-		.base.ops = &fuzz_ops, .base.ready = STREAM_OUT, .world = vm->world, .side = side,
+		.base.ops = &fuzz_ops, .base.ready = STREAM_OUT, .book = vm->book, .side = side,
 	};
 	return side;
 }
@@ -171,8 +172,7 @@ void host_ready(struct side *side, unsigned events)
 	struct vm *vm = side->vm;
 
 	side->stream->base.ready |= events;
-	mux_stream_ready(vm->mux, &side->stream->base, vm->world->now_ms);
-	world_check(vm->world);
+	mux_stream_ready(vm->mux, &side->stream->base, vm->book->now_ms);
 }
 
 void host_connects(struct vm *vm, struct slot *slot)
@@ -189,11 +189,10 @@ void host_connects(struct vm *vm, struct slot *slot)
 		return;
 	side->is_live = true;
 	if (mux_connect_from_host(vm->mux, &side->stream->base, VSOCK_CID_HOST, slot->guest_port,
-			      vm->world->now_ms)) {
+			      vm->book->now_ms)) {
 		side->stream->base.ops->close(&side->stream->base, false);
 		side->guest_port = 0;
 	}
-	world_check(vm->world);
 }
 
 void host_connected(struct side *side, int error)
@@ -206,7 +205,6 @@ void host_connected(struct side *side, int error)
 	side->is_pending = false;
 	side->is_live = true;
 	mux_stream_connected(vm->mux, &side->stream->base, &side->stream->base, error,
-			     vm->world->now_ms);
+			     vm->book->now_ms);
 	assert(!error || !side->stream);
-	world_check(vm->world);
 }

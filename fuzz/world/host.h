@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Host programs: streams that give and take what the script says. */
+#pragma once
+
+#include "ledger.h"
+
+extern const struct backend_ops host_ops;
+
+void host_connects(struct vm *vm, struct slot *slot);
+void host_connected(struct side *side, int error);
+void host_ready(struct side *side, unsigned events);
+
+/* Of a host's stream that is not closed: its connection in the mux. */
+const struct conn *host_conn(const struct side *side);
+unsigned host_stream_ready(const struct side *side);

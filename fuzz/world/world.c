@@ -1,0 +1,270 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Set-up, time, and what must hold between any two steps. */
+#include "world.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "util/list.h"
+#include "util/log.h"
+#include "vsock/conn.h"
+
+#include "guest.h"
+#include "host.h"
+#include "siblings.h"
+
+/* A host's stream and the connection that has it. */
+static void check_host(const struct side *side)
+{
+	const struct conn *c = side->stream ? host_conn(side) : NULL;
+	uint64_t under_way = side->out->sent - side->out->arrived;
+
+	if (!c || side->is_pending)
+		return;
+	assert(side->waits_for == conn_interest(c));
+	assert(c->to_host.len <= c->credit.buf_alloc);
+	assert(side->is_deaf || under_way >= c->to_host.len);
+	if (c->state == CONN_OPEN && !side->is_deaf)
+		assert(under_way == c->to_host.len);
+	if (side->waits_for & STREAM_OUT)
+		assert(!(host_stream_ready(side) & STREAM_OUT));
+	assert((conn_timer(c) != CONN_TIMER_NONE) == !list_is_empty(&c->mux.timer_node));
+}
+
+/* Bytes that the connections to host programs hold for them. */
+static uint64_t held_for_hosts(const struct vm *vm)
+{
+	const struct ledger *book = vm->book;
+	uint64_t held = 0;
+
+	for (size_t i = 0; i < book->n_sides; i++) {
+		const struct side *side = &book->sides[i];
+		const struct conn *c = side->vm == vm && side->stream ? host_conn(side) : NULL;
+
+		held += c ? c->to_host.room : 0;
+	}
+	return held;
+}
+
+/* Begun by siblings, accepted, and still known to the guest. */
+static unsigned open_from_siblings(const struct vm *vm)
+{
+	const struct ledger *book = vm->book;
+	unsigned n = 0;
+
+	for (size_t i = 0; i < book->n_sides; i++) {
+		const struct side *side = &book->sides[i];
+
+		n += side->vm == vm && side->from_sibling && side->is_open && !side->is_gone;
+	}
+	return n;
+}
+
+static void check_budgets(struct vm *vm)
+{
+	const struct ledger *book = vm->book;
+	uint64_t held = held_for_hosts(vm), used = mux_budget(vm->mux)->used;
+	struct mux_stats stats;
+
+	mux_get_stats(vm->mux, &stats);
+	assert(stats.conns <= MAX_CONNS);
+	assert(open_from_siblings(vm) <= (MAX_CONNS + 1) / 2);
+	/* The first to need memory gets it, whatever the budget says. */
+	assert(used <= book->max_buffered || used <= book->buf_alloc || vm->siblings);
+	assert(vm->siblings ? held <= used : held == used);
+	if (!stats.conns)
+		assert((!used || vm->siblings) && mux_next_deadline(vm->mux) == UINT64_MAX);
+}
+
+static void check_vm(struct vm *vm)
+{
+	uint64_t deadline_ms = mux_next_deadline(vm->mux);
+
+	check_budgets(vm);
+	assert(deadline_ms > vm->book->now_ms);
+	/* What a turn does not know of, one has been asked for. */
+	assert(vm->is_woken || !mux_has_output(vm->mux));
+	assert(vm->is_woken || deadline_ms >= vm->deadline_ms);
+}
+
+void world_check(struct ledger *book)
+{
+	for (size_t i = 0; i < book->n_sides; i++)
+		check_host(&book->sides[i]);
+	for (unsigned i = 0; i < book->n_vms; i++)
+		check_vm(&book->vms[i]);
+}
+
+void world_time(struct ledger *book, uint64_t ms)
+{
+	book->now_ms += ms;
+	for (unsigned i = 0; i < book->n_vms; i++)
+		mux_expire(book->vms[i].mux, book->now_ms);
+	world_check(book);
+}
+
+static void rx_init(struct ledger *book, size_t size, unsigned piece)
+{
+	size_t cut = piece * (size / 4) / 128 + 1;
+
+	book->rx_size = size;
+	book->rx_memory = malloc(size * RX_BORROW_MAX);
+	if (!book->rx_memory)
+		abort();
+	for (size_t i = 0; i < RX_BORROW_MAX; i++) {
+		uint8_t *at = book->rx_memory + i * size;
+
+		book->rx_iovs[i][0] = (struct iovec){ at, cut };
+		book->rx_iovs[i][1] = (struct iovec){ at + cut, cut };
+		book->rx_iovs[i][2] = (struct iovec){ at + 2 * cut, size - 2 * cut };
+		book->rx_bufs[i] = (struct rx_buf){ book->rx_iovs[i], 3, size };
+		if (piece > 200) {
+			book->rx_iovs[i][0] = (struct iovec){ at, size };
+			book->rx_bufs[i].n = 1;
+		}
+	}
+}
+
+static void on_wake(void *ctx)
+{
+	struct vm *vm = ctx;
+
+	vm->is_woken = true;
+}
+
+static void vm_init(struct vm *vm, struct ledger *book, uint64_t cid)
+{
+	struct mux_config config = {
+		.guest_cid = cid,
+		.limits = {
+			.tx_buffer_size = book->buf_alloc, .max_connections = MAX_CONNS,
+			.max_buffered = book->max_buffered, .linger_ms = LINGER_MS,
+		},
+		.connect_ms = CONNECT_MS, .request_ms = REQUEST_MS, .closing_ms = CLOSING_MS,
+		.hash_seed = 42, .first_port = 42,
+		.tag = "fuzz",
+		.scratch = &book->scratch, .wake = on_wake, .ctx = vm,
+	};
+
+	vm->book = book;
+	vm->cid = cid;
+	vm->deadline_ms = UINT64_MAX;
+	vm->host.ops = &host_ops;
+	vm->n_slots = 4;
+	for (uint32_t i = 0; i < vm->n_slots; i++)
+		vm->slots[i] = (struct slot){
+			.guest_port = 1000 + i, .peer = { VSOCK_CID_HOST, 80 }, .buf_alloc = 65536,
+		};
+	if (mux_new(&vm->mux, &config))
+		abort();
+	mux_add_backend(vm->mux, &vm->host);
+	mux_set_running(vm->mux, true);
+}
+
+void world_init(struct ledger *book, const struct world_config *config)
+{
+	log_level = LEVEL_ERR;
+	memset(book, 0, sizeof *book);
+	book->buf_alloc = config->buf_alloc;
+	book->max_buffered = config->max_buffered;
+	book->n_vms = config->n_vms;
+	book->now_ms = 1;
+	rx_init(book, config->rx_size, config->rx_piece);
+	for (unsigned i = 0; i < book->n_vms; i++)
+		vm_init(&book->vms[i], book, 3 + i);
+	if (book->n_vms > 1)
+		siblings_init(book);
+}
+
+void world_flush(struct vm *vm)
+{
+	guest_flush(vm);
+	world_check(vm->book);
+}
+
+void world_reset(struct vm *vm)
+{
+	guest_reset(vm);
+	world_check(vm->book);
+}
+
+bool world_deliver(struct vm *vm, unsigned n_mails)
+{
+	bool any = siblings_deliver(vm, n_mails);
+
+	world_check(vm->book);
+	return any;
+}
+
+/* No stream has anything that its connection has asked for. */
+static void check_all_said(const struct vm *vm)
+{
+	const struct ledger *book = vm->book;
+
+	for (size_t i = 0; i < book->n_sides; i++) {
+		const struct side *side = &book->sides[i];
+
+		if (side->vm == vm && side->stream && side->waits_for & STREAM_IN)
+			assert(!(host_stream_ready(side) & STREAM_IN));
+	}
+}
+
+void world_output(struct vm *vm, size_t n_bufs)
+{
+	bool all_said = guest_output(vm, n_bufs);
+
+	world_check(vm->book);
+	if (all_said)
+		check_all_said(vm);
+}
+
+/* True if there was any mail. */
+static bool deliver_round(struct ledger *book)
+{
+	bool any = false;
+
+	for (unsigned i = 0; i < book->n_vms; i++)
+		any |= world_deliver(&book->vms[i], UINT32_MAX);
+	return any;
+}
+
+static void deliver_all(struct ledger *book)
+{
+	while (book->n_vms > 1 && deliver_round(book))
+		;
+}
+
+void world_settle(struct ledger *book)
+{
+	do {
+		for (unsigned i = 0; i < book->n_vms; i++)
+			world_output(&book->vms[i], SIZE_MAX);
+	} while (deliver_round(book));
+	siblings_check_nothing_stuck(book);
+}
+
+/* Nothing survives guests that are gone and a linger without progress. */
+void world_deinit(struct ledger *book)
+{
+	for (unsigned i = 0; i < book->n_vms; i++) {
+		world_flush(&book->vms[i]);
+		mux_set_running(book->vms[i].mux, false);
+		world_reset(&book->vms[i]);
+	}
+	deliver_all(book);
+	world_time(book, LINGER_MS);
+	deliver_all(book);
+	for (unsigned i = 0; i < book->n_vms; i++) {
+		struct mux_stats stats;
+
+		mux_get_stats(book->vms[i].mux, &stats);
+		assert(stats.conns == 0);
+	}
+	for (size_t i = 0; i < book->n_sides; i++)
+		assert(!book->sides[i].stream);
+	if (book->n_vms > 1)
+		siblings_deinit(book);
+	for (unsigned i = 0; i < book->n_vms; i++)
+		mux_free(book->vms[i].mux);
+	free(book->rx_memory);
+}
