@@ -52,6 +52,7 @@ void launch_block_ends(sigset_t *ends)
 {
 	static const int usual[] = { SIGHUP, SIGINT, SIGTERM };
 
+	signal(own_signal(), SIG_DFL);		/* one that is ignored would be lost */
 	sigemptyset(ends);
 	sigaddset(ends, own_signal());
 	/* A signal that is blocked would be queued even though it is ignored. */

@@ -41,7 +41,7 @@ int watchdog_init(void)
 	change_mask(SIG_BLOCK, SIGNAL);
 	change_mask(SIG_BLOCK, WAKE_SIGNAL);
 	sigemptyset(&sa.sa_mask);
-	if (sigaction(SIGNAL, &sa, NULL) < 0 ||
+	if (sigaction(SIGNAL, &sa, NULL) < 0 || sigaction(WAKE_SIGNAL, &sa, NULL) < 0 ||
 	    timer_create(CLOCK_MONOTONIC, &wake, &watchdog.timer) < 0)
 		return error_last();
 	atomic_store(&watchdog.is_ready, true);
