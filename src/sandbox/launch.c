@@ -45,7 +45,7 @@ static bool is_ignored(int sig)
 
 static int own_signal(void)
 {
-	return SIGRTMIN;			/* nobody else's, and no constant */
+	return SIGRTMIN + 1;			/* no constant; the one before is the watchdog's */
 }
 
 void launch_block_ends(sigset_t *ends)

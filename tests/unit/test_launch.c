@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "unit.h"
+#include "util/watchdog.h"
 
 /* ---- CPUs ---- */
 
@@ -94,6 +95,18 @@ START_TEST(own_end_is_heard)
 }
 END_TEST
 
+/* ... and by who waits as the daemon does: it is not taken for the watchdog's own wake. */
+START_TEST(own_end_is_not_the_watchdogs)
+{
+	sigset_t set;
+
+	launch_block_ends(&set);
+	ck_assert_int_eq(watchdog_init(), 0);
+	launch_end();
+	ck_assert_int_gt(watchdog_wait(&set), 0);
+}
+END_TEST
+
 START_TEST(mask_is_set_not_added_to)
 {
 	sigset_t all;
@@ -114,6 +127,7 @@ int main(void)
 	tcase_add_loop_test(tc, cpus_are_counted, 0, COUNT(machines));
 	tcase_add_loop_test(tc, ignored_signals_are_not_waited_for, 0, 8);
 	tcase_add_test(tc, own_end_is_heard);
+	tcase_add_test(tc, own_end_is_not_the_watchdogs);
 	tcase_add_test(tc, mask_is_set_not_added_to);
 	suite_add_tcase(suite, tc);
 	return unit_main(suite);
