@@ -38,6 +38,15 @@ static void on_worker_failed(void)
 	launch_end();
 }
 
+/* One whose only front-end has gone has nothing left to do. */
+static atomic_size_t n_vms_left;
+
+static void on_vm_over(void)
+{
+	if (atomic_fetch_sub(&n_vms_left, 1) == 1)
+		launch_end();
+}
+
 /* More would have nothing to do. */
 static size_t count_workers(const struct plan *plan)
 {
@@ -59,7 +68,7 @@ static int add_vms(struct daemon *d, const struct plan *plan)
 	for (size_t i = 0; i < plan->n_vms; i++) {
 		const struct vm_plan *vm = &plan->vms[i];
 
-		r = vm_open(plan, vm, d->workers[i % d->n_workers], d->siblings);
+		r = vm_open(plan, vm, d->workers[i % d->n_workers], d->siblings, on_vm_over);
 		if (!r) {
 			d->has_vm[i] = true;
 			d->n_vms++;
@@ -69,6 +78,7 @@ static int add_vms(struct daemon *d, const struct plan *plan)
 		log_err("main", "vm %llu is left out: %s", (unsigned long long)vm->guest_cid,
 			listener_str_error(r));
 	}
+	atomic_store(&n_vms_left, d->n_vms);
 	return d->n_vms ? 0 : last;
 }
 
@@ -85,7 +95,7 @@ static int enter_sandbox(const struct daemon *d, const struct plan *plan)
 
 	if (plan->sandbox == SANDBOX_OFF)
 		return sandbox_change_user(plan->uid, plan->gid);
-	sockets = calloc(2 * d->n_vms, sizeof *sockets);
+	sockets = calloc(2 * d->n_vms + 1, sizeof *sockets);
 	if (!sockets)
 		return -ENOMEM;
 	for (size_t i = 0; i < plan->n_vms; i++) {
@@ -93,7 +103,8 @@ static int enter_sandbox(const struct daemon *d, const struct plan *plan)
 
 		if (!d->has_vm[i])
 			continue;
-		sockets[config.n_sockets++] = vm->socket;
+		if (vm->socket || vm->connect)
+			sockets[config.n_sockets++] = vm->socket ? vm->socket : vm->connect;
 		if (vm->uds_path)
 			sockets[config.n_sockets++] = vm->uds_path;
 		config.has_vsock |= vm->has_forward_cid;
@@ -180,7 +191,10 @@ int daemon_run(struct plan *plan)
 	log_info("main", "serving %zu of %zu VM%s with %zu worker%s", daemon.n_vms, plan->n_vms,
 		 plan->n_vms == 1 ? "" : "s", daemon.n_workers, daemon.n_workers == 1 ? "" : "s");
 	sig = watchdog_wait(&ends);
-	log_info("main", "ends on signal %d", sig);
+	if (!atomic_load(&n_vms_left))
+		log_info("main", "ends: the last front-end has gone, and no other can come");
+	else
+		log_info("main", "ends on signal %d", sig);
 	guard_start(atomic_load(&worker_failed));
 	daemon_deinit(&daemon);
 	closer_deinit();

@@ -18,7 +18,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#include "util/listener.h"
+#include "device/frontend.h"
 #include "util/loop.h"
 #include "vhost/gmem.h"
 #include "vhost/virtq.h"
@@ -40,8 +40,8 @@ struct device_scratch {
 };
 
 struct device_config {
-	const char *socket;			/* path where front-ends connect */
-	struct listener_access access;		/* of the socket */
+	struct frontend_address address;	/* where front-ends come from */
+	void (*over)(void);			/* none can come any more; in the device's thread */
 	uint64_t guest_cid;
 	uint32_t queue_size, pause_grace_ms;
 	struct vsock_limits limits;		/* of its connections */
@@ -52,7 +52,8 @@ struct device_config {
 
 struct device;
 
-/* Listens. 0, or as listener_open(). */
+/* Waits for front-ends. 0, or as listener_open(). The socket that it may have been given
+ * is taken over in any case. */
 int device_new(struct device **out, const struct device_config *config);
 void device_free(struct device *dev);
 

@@ -121,6 +121,18 @@ static void note_held_up(struct frontend *fe)
 	fe->was_held_up = true;
 }
 
+/* A connection has ended. Who listens has nothing to do but to go on with it. */
+static void on_lost(struct frontend *fe)
+{
+	const struct frontend_address *address = &fe->config.address;
+
+	connector_again(&fe->connector);
+	if (address->fd < 0 || address->fd_listens || fe->is_over)
+		return;
+	fe->is_over = true;
+	fe->config.ops->over(fe->config.ctx);
+}
+
 void frontend_drop(struct frontend *fe)
 {
 	if (!fe->session)
@@ -137,6 +149,7 @@ void frontend_drop(struct frontend *fe)
 	session_free(fe->session);
 	fe->session = NULL;
 	fe->config.ops->gone(fe->config.ctx);
+	on_lost(fe);
 }
 
 /* Handles what the front-end has sent; it may be gone afterwards. */
@@ -189,6 +202,7 @@ static int session_begin(struct frontend *fe, int sock)
 		return r;
 	}
 	log_limited(LEVEL_INFO, fe->config.tag, "front-end connected");
+	connector_settle(&fe->connector);
 	session_turn(fe);
 	return 0;
 }
@@ -206,8 +220,10 @@ static void candidate_promote(struct frontend_candidate *c)
 
 	loop_remove(fe->config.loop, &c->source);
 	r = session_begin(fe, fd_take(&c->fd));
-	if (r < 0)
+	if (r < 0) {
 		log_limited(LEVEL_WARN, fe->config.tag, "cannot begin a session: %s", error_str(r));
+		on_lost(fe);
+	}
 }
 
 /* Its first byte, or its end. */
@@ -223,6 +239,7 @@ static void on_candidate(struct loop_source *source, uint32_t events)
 			log_limited(LEVEL_WARN, c->fe->config.tag, "front-end: %s; disconnected",
 				    error_str(error_last()));
 		candidate_drop(c);
+		on_lost(c->fe);
 		return;
 	}
 	switch (look_at_place(c->fe)) {
@@ -238,8 +255,8 @@ static void on_candidate(struct loop_source *source, uint32_t events)
 	}
 }
 
-/* Takes @fd over. With all places taken, they go round. */
-static void candidate_add(struct frontend *fe, int fd)
+/* Takes @fd over. With all places taken, they go round. 0 or -errno, which has been logged. */
+static int candidate_add(struct frontend *fe, int fd)
 {
 	struct frontend_candidate *c = &fe->candidates[fe->next_candidate];
 	int r;
@@ -252,6 +269,7 @@ static void candidate_add(struct frontend *fe, int fd)
 		log_limited(LEVEL_WARN, fe->config.tag, "cannot wait for a front-end: %s", error_str(r));
 		candidate_drop(c);
 	}
+	return r;
 }
 
 static void on_accepted(void *ctx, int fd)
@@ -269,14 +287,44 @@ static void on_accepted(void *ctx, int fd)
 	}
 }
 
-int frontend_init(struct frontend *fe, const struct frontend_config *config)
+static void on_connected(void *ctx, int fd)
 {
-	struct acceptor_config acceptor = {
-		.loop = config->loop, .listener = &fe->listener, .tag = config->tag,
+	struct frontend *fe = ctx;
+
+	if (candidate_add(fe, fd) < 0)
+		on_lost(fe);
+}
+
+static int start_listening(struct frontend *fe)
+{
+	const struct frontend_address *address = &fe->config.address;
+	const struct acceptor_config acceptor = {
+		.loop = fe->config.loop, .listener = &fe->listener, .tag = fe->config.tag,
 		.what = "a front-end", .per_event = 1, .accepted = on_accepted, .ctx = fe,
 	};
-	int r;
+	int r = address->fd >= 0 ? listener_adopt(&fe->listener, address->fd) :
+		listener_open(&fe->listener, address->listen, &address->access);
 
+	return r ? r : acceptor_start(&fe->acceptor, &acceptor);
+}
+
+static int start(struct frontend *fe)
+{
+	const struct frontend_address *address = &fe->config.address;
+	const struct connector_config connector = {
+		.loop = fe->config.loop, .path = address->connect, .tag = fe->config.tag,
+		.what = "socket-connect", .connected = on_connected, .ctx = fe,
+	};
+
+	if (address->connect)
+		return connector_start(&fe->connector, &connector);
+	if (address->fd < 0 || address->fd_listens)
+		return start_listening(fe);
+	return candidate_add(fe, address->fd);
+}
+
+int frontend_init(struct frontend *fe, const struct frontend_config *config)
+{
 	*fe = (struct frontend){ .config = *config };
 	for (unsigned i = 0; i < VSOCK_NUM_QUEUES; i++)
 		fe->kicks[i] = (struct frontend_kick){
@@ -289,17 +337,18 @@ int frontend_init(struct frontend *fe, const struct frontend_config *config)
 	fe->session_source = (struct loop_source){ .dispatch = on_session, .fd = -1 };
 	fe->pause.expire = on_pause_over;
 	fe->no_memory.expire = on_no_memory;
+	listener_init(&fe->listener);
 	acceptor_init(&fe->acceptor);
-	r = listener_open(&fe->listener, config->socket, &config->access);
-	if (r)
-		return r;
-	return acceptor_start(&fe->acceptor, &acceptor);
+	connector_init(&fe->connector);
+	return start(fe);
 }
 
 void frontend_deinit(struct frontend *fe)
 {
 	if (!fe->config.ops)			/* no init */
 		return;
+	fe->is_over = true;
+	connector_stop(&fe->connector);
 	frontend_drop(fe);
 	for (unsigned i = 0; i < FRONTEND_CANDIDATES_MAX; i++)
 		candidate_drop(&fe->candidates[i]);

@@ -2,6 +2,7 @@
 /* A listening unix socket with a name in the file system. */
 #include "util/listener.h"
 
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -130,6 +131,19 @@ fail:
 	if (is_bound)
 		unlink(sa.sun_path);
 	listener_deinit(l);
+	return r;
+}
+
+int listener_adopt(struct listener *l, int fd)
+{
+	int flags = fcntl(fd, F_GETFL), r = 0;
+
+	listener_init(l);
+	l->fd = fd;
+	if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0) {
+		r = error_last();
+		listener_deinit(l);
+	}
 	return r;
 }
 

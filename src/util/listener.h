@@ -43,6 +43,10 @@ enum {
  * system does. */
 int listener_open(struct listener *l, const char *path, const struct listener_access *access);
 
+/* Takes over @fd, a listening socket that somebody else has made: without a name that would
+ * be ours to remove. It no longer blocks, for all who have it. 0 or -errno; then closed. */
+int listener_adopt(struct listener *l, int fd);
+
 const char *listener_str_error(int error);	/* LISTENER_E_* or -errno, for people */
 
 /* Why listener_open() failed, for people: looks again at what is in the way, and at
