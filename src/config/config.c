@@ -41,7 +41,9 @@ static int complete(struct plan *plan, const struct options *o, struct config_er
 		r = place_find_all(plan, stat);
 	if (r == 0)
 		r = check_plan(plan, err);
-	return r ? r : passed_check(plan, err);
+	if (r == 0)
+		r = passed_check(plan, err);
+	return r ? r : passed_activate(plan, err);
 }
 
 static int print(const struct options *o)

@@ -49,6 +49,7 @@ static int add_uds(struct device *dev, const struct plan *plan, const struct vm_
 {
 	struct uds_config config = {
 		.path = vm->uds_path, .access = socket_access(plan, &vm->uds_socket),
+		.fd = vm->uds_socket.fd,
 		.host_cids = vm->host_cids, .n_host_cids = vm->n_host_cids,
 		.max_handshakes = limits_handshakes(vm->limits.max_connections),
 		.handshake_ms = plan->handshake_ms,
@@ -119,7 +120,7 @@ static void log_opened(const struct vm_plan *vm, const char *tag)
 }
 
 int vm_open(const struct plan *plan, const struct vm_plan *vm, struct worker *w,
-	    struct sibling_dir *siblings, void (*over)(void))
+	    struct sibling_dir *siblings, const struct device_hooks *hooks)
 {
 	struct device_config config = {
 		.address = {
@@ -127,7 +128,7 @@ int vm_open(const struct plan *plan, const struct vm_plan *vm, struct worker *w,
 			.connect = vm->connect, .fd = vm->vhost_socket.fd,
 			.fd_listens = vm->vhost_socket.fd_listens,
 		},
-		.over = over, .guest_cid = vm->guest_cid,
+		.hooks = hooks, .guest_cid = vm->guest_cid,
 		.queue_size = vm->queue_size, .pause_grace_ms = plan->pause_grace_ms,
 		.limits = vm->limits,
 		.memory = { .max_memory = vm->max_memory, .mem_slots = plan->mem_slots },

@@ -5,6 +5,7 @@
  */
 #pragma once
 
+struct device_hooks;
 struct plan;
 struct sibling_dir;
 struct vm_plan;
@@ -12,9 +13,8 @@ struct worker;
 
 /*
  * Opens the sockets of @vm and gives the device to @w, which has not been started yet.
- * @over is called, in a worker, when no front-end can come to it any more.
  * 0; LISTENER_E_*, -errno: no socket of it is left. Which one could not be had has been
  * logged, with its path.
  */
 int vm_open(const struct plan *plan, const struct vm_plan *vm, struct worker *w,
-	    struct sibling_dir *siblings, void (*over)(void));
+	    struct sibling_dir *siblings, const struct device_hooks *hooks);

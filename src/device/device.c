@@ -251,10 +251,18 @@ static void on_guest_reset(void *ctx)
 	dev->events.reset_pending = false;
 }
 
+static void on_came(void *ctx)
+{
+	const struct device *dev = ctx;
+
+	dev->config.hooks->came();
+}
+
 static void on_gone(void *ctx)
 {
 	struct device *dev = ctx;
 
+	dev->config.hooks->gone();
 	mux_set_running(dev->mux, false);
 	mux_reset(dev->mux, loop_now_ms(dev->config.loop));
 	dev->events.reset_pending = false;
@@ -283,13 +291,14 @@ static void on_over(void *ctx)
 {
 	const struct device *dev = ctx;
 
-	dev->config.over();
+	dev->config.hooks->over();
 }
 
 static const struct frontend_ops frontend_ops = {
 	.kicked = on_kicked,
 	.rings_changed = on_rings_changed,
 	.guest_reset = on_guest_reset,
+	.came = on_came,
 	.gone = on_gone,
 	.over = on_over,
 	.guest_overdue = on_guest_overdue,

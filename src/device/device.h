@@ -39,9 +39,16 @@ struct device_scratch {
 	struct rx_buf bufs[RX_BORROW_MAX];	/* the same as the core sees them */
 };
 
+/* Who wants to know of its front-end: called in the device's thread, and by device_free(). */
+struct device_hooks {
+	void (*came)(void);
+	void (*gone)(void);
+	void (*over)(void);			/* gone, and no other can come */
+};
+
 struct device_config {
 	struct frontend_address address;	/* where front-ends come from */
-	void (*over)(void);			/* none can come any more; in the device's thread */
+	const struct device_hooks *hooks;
 	uint64_t guest_cid;
 	uint32_t queue_size, pause_grace_ms;
 	struct vsock_limits limits;		/* of its connections */

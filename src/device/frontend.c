@@ -196,13 +196,14 @@ static int session_begin(struct frontend *fe, int sock)
 
 	if (r < 0)
 		return r;
+	log_limited(LEVEL_INFO, fe->config.tag, "front-end connected");
+	connector_settle(&fe->connector);
+	fe->config.ops->came(fe->config.ctx);
 	r = loop_add(fe->config.loop, &fe->session_source, sock, EPOLLIN | EPOLLRDHUP);
 	if (r < 0) {
 		frontend_drop(fe);
 		return r;
 	}
-	log_limited(LEVEL_INFO, fe->config.tag, "front-end connected");
-	connector_settle(&fe->connector);
 	session_turn(fe);
 	return 0;
 }

@@ -44,7 +44,9 @@ struct frontend_ops {
 	void (*rings_changed)(void *ctx);
 	/* The guest's driver starts over: its connections are void. */
 	void (*guest_reset)(void *ctx);
-	/* The front-end is gone, and the guest with it. */
+	/* A front-end is in session. */
+	void (*came)(void *ctx);
+	/* It is gone, and the guest with it. */
 	void (*gone)(void *ctx);
 	/* ... and no other can come: the socket that we were given was connected. Once. */
 	void (*over)(void *ctx);
