@@ -34,7 +34,10 @@ static bool leads_to(const struct vm_plan *vm, const char *path)
 static void judge_vm(const struct vm_plan *vm)
 {
 	assert(vm->guest_cid > 2 && vm->guest_cid < UINT32_MAX);
-	assert(is_path(vm->socket) && (vm->has_forward_cid ? !vm->uds_path : is_path(vm->uds_path)));
+	assert(!!vm->socket + !!vm->connect + (vm->vhost_socket.fd >= 0) == 1);
+	assert((!vm->socket || is_path(vm->socket)) && (!vm->connect || is_path(vm->connect)));
+	assert(vm->vhost_socket.fd == -1 || vm->vhost_socket.fd > 2);
+	assert((vm->has_forward_cid ? !vm->uds_path : is_path(vm->uds_path)));
 	assert(vm->has_forward_cid || (!vm->n_forward_listen && !vm->forward_listen_any));
 	assert(vm->uds_path || !vm->n_host_cids);
 	assert(vm->limits.max_connections >= 1 && vm->limits.max_connections <= 1 << 20);
@@ -48,16 +51,24 @@ static void judge_vm(const struct vm_plan *vm)
 		assert(strcmp(vm->groups[i - 1], vm->groups[i]) < 0);
 }
 
+/* Where its front-end is met; NULL: at a descriptor. */
+static const char *front_end_of(const struct vm_plan *vm)
+{
+	return vm->connect ? vm->connect_at.rest : vm->socket_at.rest;
+}
+
 /* Neither VM claims what is the other's, nor reaches it past all groups. */
 static void judge_pair(const struct vm_plan *a, const struct vm_plan *b)
 {
 	const char *uds_a = a->uds_at.rest, *uds_b = b->uds_at.rest;
+	const char *fe_a = front_end_of(a), *fe_b = front_end_of(b);
 
 	assert(a->guest_cid != b->guest_cid);
-	assert(strcmp(a->socket_at.rest, b->socket_at.rest) != 0);
-	assert(!uds_b || strcmp(a->socket_at.rest, uds_b) != 0);
+	assert(!fe_a || !fe_b || strcmp(fe_a, fe_b) != 0);
+	assert(!uds_b || !fe_a || strcmp(fe_a, uds_b) != 0);
 	assert(!uds_a || !uds_b || strcmp(uds_a, uds_b) != 0);
-	assert(!leads_to(a, b->socket_at.rest) && !leads_to(a, uds_b));
+	assert(!leads_to(a, fe_b) && !leads_to(a, uds_b));
+	assert(a->vhost_socket.fd < 0 || a->vhost_socket.fd != b->vhost_socket.fd);
 	for (size_t i = 0; i < a->n_host_cids; i++)
 		assert(a->host_cids[i] != b->guest_cid);
 }

@@ -310,7 +310,8 @@ int uds_new(struct backend **out, const struct uds_config *config)
 	acceptor.listener = &u->listener;
 	acceptor_init(&u->acceptor);
 	dialer_init(&u->dialer, &dialer);
-	r = listener_open(&u->listener, config->path, &config->access);
+	r = config->fd >= 0 ? listener_adopt(&u->listener, config->fd) :
+		listener_open(&u->listener, config->path, &config->access);
 	handshakes.may_have_rights = r || !unix_refuse_rights(u->listener.fd);
 	handshakes_init(&u->handshakes, &handshakes);
 	if (!r)

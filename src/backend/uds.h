@@ -20,6 +20,7 @@
 struct uds_config {
 	const char *path;
 	struct listener_access access;		/* of the listening socket */
+	int fd;					/* one that we were given for it, or -1; taken over */
 	const uint64_t *host_cids;		/* answered for besides CID 2; the host's programs
 						   call from the first; borrowed */
 	size_t n_host_cids;

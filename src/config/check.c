@@ -69,12 +69,29 @@ static int blame(const struct vm_plan *vm, int r, struct config_error *err)
 	return vm->origin ? config_prefix(err, r, "%s", vm->origin) : r;
 }
 
+/* A front-end comes one way. */
+static int check_front_end(const struct vm_plan *vm, struct config_error *err)
+{
+	bool has_fd = vm->vhost_socket.fd >= 0;
+	const char *d = dashes(vm);
+
+	if (vm->socket && (vm->connect || has_fd))
+		return config_fail(err, "%ssocket and %s%s exclude one another", d, d,
+				   has_fd ? "fd" : "socket-connect");
+	if (vm->connect && has_fd)
+		return config_fail(err, "%ssocket-connect and %sfd exclude one another", d, d);
+	if (!vm->socket && !vm->connect && !has_fd)
+		return config_fail(err, "%ssocket is missing", d);
+	return 0;
+}
+
 static int check_vm(const struct vm_plan *vm, struct config_error *err)
 {
 	const char *d = dashes(vm);
+	int r = check_front_end(vm, err);
 
-	if (!vm->socket)
-		return config_fail(err, "%ssocket is missing", d);
+	if (r)
+		return r;
 	if (vm->uds_path && vm->has_forward_cid)
 		return config_fail(err, "%suds-path and %sforward-cid exclude one another",
 				   d, d);
@@ -239,9 +256,15 @@ static int check_paths(const struct plan *plan, struct config_error *err)
 	if (r)
 		return r;
 	for (const struct vm_plan *vm = plan->vms; vm < plan->vms + plan->n_vms; vm++) {
-		paths.v[paths.n++] = (struct claim){
-			.path = vm->socket, .at = &vm->socket_at, .key = "socket", .vm = vm,
-		};
+		if (vm->socket)
+			paths.v[paths.n++] = (struct claim){
+				.path = vm->socket, .at = &vm->socket_at, .key = "socket", .vm = vm,
+			};
+		if (vm->connect)
+			paths.v[paths.n++] = (struct claim){
+				.path = vm->connect, .at = &vm->connect_at,
+				.key = "socket-connect", .vm = vm,
+			};
 		if (vm->uds_path)
 			paths.v[paths.n++] = (struct claim){
 				.path = vm->uds_path, .at = &vm->uds_at, .key = "uds-path",
@@ -252,6 +275,23 @@ static int check_paths(const struct plan *plan, struct config_error *err)
 	if (r == 0)
 		r = check_port_names(&paths, err);
 	claims_deinit(&paths);
+	return r;
+}
+
+static int check_fds(const struct plan *plan, struct config_error *err)
+{
+	struct claims fds;
+	int r = claims_init(&fds, plan->n_vms);
+
+	if (r)
+		return r;
+	for (const struct vm_plan *vm = plan->vms; vm < plan->vms + plan->n_vms; vm++)
+		if (vm->vhost_socket.fd >= 0)
+			fds.v[fds.n++] = (struct claim){
+				.number = (uint64_t)vm->vhost_socket.fd, .key = "fd", .vm = vm,
+			};
+	r = check_unique(&fds, err);
+	claims_deinit(&fds);
 	return r;
 }
 
@@ -293,6 +333,8 @@ int check_plan(const struct plan *plan, struct config_error *err)
 	r = check_cids(plan, err);
 	if (r == 0)
 		r = check_paths(plan, err);
+	if (r == 0)
+		r = check_fds(plan, err);
 	if (r == 0)
 		r = check_ports(plan, err);
 	return r;

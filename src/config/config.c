@@ -13,6 +13,7 @@
 #include "config/level.h"
 #include "config/options.h"
 #include "config/owner.h"
+#include "config/passed.h"
 #include "config/place.h"
 #include "config/plan.h"
 #include "config/yaml.h"
@@ -38,7 +39,25 @@ static int complete(struct plan *plan, const struct options *o, struct config_er
 		r = finish_plan(plan);
 	if (r == 0)
 		r = place_find_all(plan, stat);
-	return r ? r : check_plan(plan, err);
+	if (r == 0)
+		r = check_plan(plan, err);
+	if (r == 0)
+		r = passed_check(plan, err);
+	return r ? r : passed_activate(plan, err);
+}
+
+static int print(const struct options *o)
+{
+	switch (o->print) {
+	case PRINT_CAPABILITIES:
+		return help_print_capabilities();
+	case PRINT_VERSION:
+		return help_print_version();
+	case PRINT_NOTHING:
+	case PRINT_HELP:
+		break;
+	}
+	return help_print();
 }
 
 int config_read(struct plan *plan, mode_t umask, int argc, char **argv)
@@ -53,7 +72,7 @@ int config_read(struct plan *plan, mode_t umask, int argc, char **argv)
 	if (r == 0)
 		r = complete(plan, &o, &err);
 	else if (r == CONFIG_E_EXIT)
-		r = o.print == PRINT_HELP ? help_print() : help_print_version();
+		r = print(&o);
 	if (r == 0)
 		return 0;
 

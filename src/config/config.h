@@ -8,6 +8,7 @@
  *   owner           names of users and groups become numbers
  *   finish          the gaps that are left
  *   place, check    the whole is judged
+ *   passed          and the sockets that were passed in
  *
  * They fill a plan (plan.h), which knows none of them.
  */

@@ -104,6 +104,7 @@ static void print_usage(void)
 "Usage:\n"
 "  vhost-device-vsock --socket PATH --uds-path PATH [OPTION]...\n"
 "  vhost-device-vsock --socket PATH --forward-cid CID [OPTION]...\n"
+"  vhost-device-vsock --socket-connect PATH | --fd N ... [OPTION]...\n"
 "  vhost-device-vsock --vm KEY=VALUE[,KEY=VALUE]... [--vm ...] [OPTION]...\n"
 "  vhost-device-vsock --config FILE [OPTION]...\n"
 "\n"
@@ -133,5 +134,13 @@ int help_print_version(void)
 {
 	errno = 0;
 	puts("vhost-device-vsock " VERSION);
+	return finish_output();
+}
+
+/* VHostUserBackendCapabilities of QEMU's docs/interop/vhost-user.json. */
+int help_print_capabilities(void)
+{
+	errno = 0;
+	puts("{\"type\": \"vsock\", \"features\": []}");
 	return finish_output();
 }

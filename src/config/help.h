@@ -4,3 +4,4 @@
 
 int help_print(void);
 int help_print_version(void);
+int help_print_capabilities(void);

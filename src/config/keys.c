@@ -4,6 +4,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <limits.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -39,6 +40,26 @@ static int set_path(const struct setting *s, void *into, const char *value,
 		return config_fail(err, SHOWN_PATH " has %zu bytes; the path of a socket "
 				   "has at most %zu", value, strlen(value), max);
 	return setting_set_text(s, into, value, err);
+}
+
+/* One thing with two names. */
+static int set_socket(const struct setting *s, void *into, const char *value,
+		      struct config_error *err)
+{
+	if (((struct vm_plan *)into)->socket)
+		return config_fail(err, "socket and socket-path are the same: give one");
+	return set_path(s, into, value, err);
+}
+
+static int set_fd(const struct setting *s, void *into, const char *value,
+		  struct config_error *err)
+{
+	uint64_t fd;
+	int r = number_parse(&fd, value, s->min, s->max, err);
+
+	if (r == 0)
+		*(int *)setting_field(s, into) = (int)fd;
+	return r;
 }
 
 static int add_host_cid(const struct setting *s, void *into, const char *value,
@@ -134,8 +155,22 @@ const struct setting vm_keys[] = {
 	  .help = "CID of the guest, {min} to {max}" },
 
 	{ .name = "socket", .value = "PATH",
-	  .set = set_path, .at = SETTING_AT(char *, struct vm_plan, socket),
+	  .set = set_socket, .at = SETTING_AT(char *, struct vm_plan, socket),
 	  .help = "unix socket to create for the VMM (vhost-user)" },
+
+	{ .name = "socket-path", .value = "PATH",
+	  .set = set_socket, .at = SETTING_AT(char *, struct vm_plan, socket),
+	  .help = "the same, as QEMU calls it" },
+
+	{ .name = "socket-connect", .value = "PATH",
+	  .set = set_path, .at = SETTING_AT(char *, struct vm_plan, connect),
+	  .help = "instead of --socket: unix socket that the VMM creates; connects to it, and "
+		  "again when it is gone" },
+
+	{ .name = "fd", .value = "N", .set = set_fd, .at = SETTING_AT(int, struct vm_plan, vhost_socket.fd),
+	  .min = 3, .max = INT_MAX,
+	  .help = "instead of --socket: a unix socket that was passed to this process as "
+		  "descriptor N, listening or connected" },
 
 	{ .name = "uds-path", .value = "PATH",
 	  .set = set_path, .at = SETTING_AT(char *, struct vm_plan, uds_path),

@@ -145,6 +145,13 @@ static int ask_help(struct scan *s, const char *value)
 	return CONFIG_E_EXIT;
 }
 
+static int ask_capabilities(struct scan *s, const char *value)
+{
+	(void)value;
+	s->options->print = PRINT_CAPABILITIES;
+	return CONFIG_E_EXIT;
+}
+
 static int ask_version(struct scan *s, const char *value)
 {
 	(void)value;
@@ -263,6 +270,10 @@ const struct option_row options_rows[] = {
 
 	{ .setting = { .name = "version", .help = "print the version and exit" },
 	  .letter = 'V', .is_repeatable = true, .act = ask_version },
+
+	{ .setting = { .name = "print-capabilities",
+		.help = "print what a VMM's launcher may ask of this program, in JSON, and exit" },
+	  .is_repeatable = true, .act = ask_capabilities },
 
 	{ .setting = { .name = NULL } },
 };

@@ -28,7 +28,7 @@ extern const struct option_row options_rows[];
 
 /* What is left to do when the words are read. */
 struct options {
-	enum { PRINT_NOTHING, PRINT_HELP, PRINT_VERSION } print;
+	enum { PRINT_NOTHING, PRINT_HELP, PRINT_VERSION, PRINT_CAPABILITIES } print;
 	const char *config;			/* file to read: argv's, or NULL */
 	bool has_log_level;			/* else RUST_LOG may say */
 };

@@ -92,6 +92,8 @@ int place_find_all(struct plan *plan, int (*look)(const char *path, struct stat 
 
 		if (vm->socket)
 			r = find(&vm->socket_at, vm->socket, look);
+		if (r == 0 && vm->connect)
+			r = find(&vm->connect_at, vm->connect, look);
 		if (r == 0 && vm->uds_path)
 			r = find(&vm->uds_at, vm->uds_path, look);
 	}

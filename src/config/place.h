@@ -12,7 +12,7 @@ struct socket_place;
 struct stat;
 
 /*
- * Fills vm_plan::socket_at and uds_at. @look is stat(), or what stands for it in a
+ * Fills vm_plan::socket_at, connect_at and uds_at. @look is stat(), or what stands for it in a
  * test. 0 or -ENOMEM: a folder that is not there, or closed to us, is no error, see
  * struct socket_place.
  */

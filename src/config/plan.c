@@ -8,8 +8,8 @@
 void plan_init(struct plan *plan)
 {
 	*plan = (struct plan){
-		.vhost_socket = { .mode = SOCKET_MODE_UNSET, .gid = (gid_t)-1 },
-		.uds_socket = { .mode = SOCKET_MODE_UNSET, .gid = (gid_t)-1 },
+		.vhost_socket = SOCKET_PLAN_UNSET,
+		.uds_socket = SOCKET_PLAN_UNSET,
 		.umask = 077,
 		.uid = (uid_t)-1,
 		.gid = (gid_t)-1,
@@ -19,8 +19,8 @@ void plan_init(struct plan *plan)
 static void vm_plan_init(struct vm_plan *vm)
 {
 	*vm = (struct vm_plan){
-		.vhost_socket = { .mode = SOCKET_MODE_UNSET, .gid = (gid_t)-1 },
-		.uds_socket = { .mode = SOCKET_MODE_UNSET, .gid = (gid_t)-1 },
+		.vhost_socket = SOCKET_PLAN_UNSET,
+		.uds_socket = SOCKET_PLAN_UNSET,
 	};
 }
 
@@ -55,8 +55,10 @@ static void vm_plan_deinit(struct vm_plan *vm)
 	free(vm->vhost_socket.group);
 	free(vm->uds_socket.group);
 	free(vm->uds_at.rest);
+	free(vm->connect_at.rest);
 	free(vm->socket_at.rest);
 	free(vm->uds_path);
+	free(vm->connect);
 	free(vm->socket);
 	free(vm->origin);
 }

@@ -28,9 +28,12 @@ struct socket_plan {
 	mode_t mode;				/* SOCKET_MODE_UNSET: nobody has said */
 	char *group;				/* as given: a name or a number, or NULL */
 	gid_t gid;				/* that is it; (gid_t)-1: of the process */
+	int fd;					/* one that we were given instead; -1: none */
+	bool fd_listens;			/* else it is connected */
 };
 
 #define SOCKET_MODE_UNSET	((mode_t)-1)
+#define SOCKET_PLAN_UNSET	{ .mode = SOCKET_MODE_UNSET, .gid = (gid_t)-1, .fd = -1 }
 
 /* What a path means, however it is spelled; see place.h. */
 struct socket_place {
@@ -44,9 +47,10 @@ struct socket_place {
 struct vm_plan {
 	char *origin;				/* "--vm 2", "vms.yaml:7", or NULL: single options */
 	uint64_t guest_cid;
-	char *socket;				/* vhost-user: we listen there */
+	char *socket;				/* vhost-user: we listen there, or NULL: */
+	char *connect;				/* a front-end does, or NULL: vhost_socket.fd */
 	char *uds_path;				/* unix-socket backend, or NULL */
-	struct socket_place socket_at, uds_at;
+	struct socket_place socket_at, connect_at, uds_at;
 	bool has_forward_cid;			/* AF_VSOCK backend instead */
 	uint32_t forward_cid;
 	uint32_t *forward_listen;		/* ports, unique */

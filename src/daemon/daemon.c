@@ -10,6 +10,7 @@
 
 #include "backend/sibling.h"
 #include "config/plan.h"
+#include "daemon/notify.h"
 #include "daemon/prepare.h"
 #include "daemon/vm.h"
 #include "device/worker.h"
@@ -17,6 +18,7 @@
 #include "sandbox/launch.h"
 #include "sandbox/sandbox.h"
 #include "util/closer.h"
+#include "util/error.h"
 #include "util/listener.h"
 #include "util/log.h"
 #include "util/watchdog.h"
@@ -37,6 +39,29 @@ static void on_worker_failed(void)
 	atomic_store(&worker_failed, true);
 	launch_end();
 }
+
+/* One whose only front-end has gone has nothing left to do. */
+static atomic_size_t n_vms_left;
+
+static void on_vm_over(void)
+{
+	if (atomic_fetch_sub(&n_vms_left, 1) == 1)
+		launch_end();
+}
+
+static void on_came(void)
+{
+	notify_front_end(1);
+}
+
+static void on_gone(void)
+{
+	notify_front_end(-1);
+}
+
+static const struct device_hooks hooks = {
+	.came = on_came, .gone = on_gone, .over = on_vm_over,
+};
 
 /* More would have nothing to do. */
 static size_t count_workers(const struct plan *plan)
@@ -59,7 +84,7 @@ static int add_vms(struct daemon *d, const struct plan *plan)
 	for (size_t i = 0; i < plan->n_vms; i++) {
 		const struct vm_plan *vm = &plan->vms[i];
 
-		r = vm_open(plan, vm, d->workers[i % d->n_workers], d->siblings);
+		r = vm_open(plan, vm, d->workers[i % d->n_workers], d->siblings, &hooks);
 		if (!r) {
 			d->has_vm[i] = true;
 			d->n_vms++;
@@ -69,6 +94,7 @@ static int add_vms(struct daemon *d, const struct plan *plan)
 		log_err("main", "vm %llu is left out: %s", (unsigned long long)vm->guest_cid,
 			listener_str_error(r));
 	}
+	atomic_store(&n_vms_left, d->n_vms);
 	return d->n_vms ? 0 : last;
 }
 
@@ -85,7 +111,7 @@ static int enter_sandbox(const struct daemon *d, const struct plan *plan)
 
 	if (plan->sandbox == SANDBOX_OFF)
 		return sandbox_change_user(plan->uid, plan->gid);
-	sockets = calloc(2 * d->n_vms, sizeof *sockets);
+	sockets = calloc(2 * d->n_vms + 1, sizeof *sockets);
 	if (!sockets)
 		return -ENOMEM;
 	for (size_t i = 0; i < plan->n_vms; i++) {
@@ -93,7 +119,8 @@ static int enter_sandbox(const struct daemon *d, const struct plan *plan)
 
 		if (!d->has_vm[i])
 			continue;
-		sockets[config.n_sockets++] = vm->socket;
+		if (vm->vhost_socket.fd < 0)	/* else its name is not ours */
+			sockets[config.n_sockets++] = vm->socket ? vm->socket : vm->connect;
 		if (vm->uds_path)
 			sockets[config.n_sockets++] = vm->uds_path;
 		config.has_vsock |= vm->has_forward_cid;
@@ -171,6 +198,9 @@ int daemon_run(struct plan *plan)
 	launch_block_ends(&ends);
 	if ((r = sandbox_check_user(plan->uid, plan->gid)) < 0)
 		return r;
+	if ((r = notify_init()) < 0)
+		log_warn("main", "NOTIFY_SOCKET: %s: the service manager does not hear us",
+			 error_str(r));
 	prepare_plan(plan, count_workers(plan));
 	if ((r = gmem_catch_sigbus()) < 0 || (r = closer_init()) < 0 ||
 	    (r = watchdog_init()) < 0 || (r = daemon_init(&daemon, plan))) {
@@ -179,9 +209,15 @@ int daemon_run(struct plan *plan)
 	}
 	log_info("main", "serving %zu of %zu VM%s with %zu worker%s", daemon.n_vms, plan->n_vms,
 		 plan->n_vms == 1 ? "" : "s", daemon.n_workers, daemon.n_workers == 1 ? "" : "s");
+	if ((r = notify_start(daemon.n_vms)) < 0)
+		log_err("main", "no thread to tell the service manager: %s", error_str(r));
 	sig = watchdog_wait(&ends);
-	log_info("main", "ends on signal %d", sig);
+	if (!atomic_load(&n_vms_left))
+		log_info("main", "ends: the last front-end has gone, and no other can come");
+	else
+		log_info("main", "ends on signal %d", sig);
 	guard_start(atomic_load(&worker_failed));
+	notify_stop();
 	daemon_deinit(&daemon);
 	closer_deinit();
 	return atomic_load(&worker_failed) ? -EIO : 0;

@@ -43,6 +43,7 @@ static void warn_of_unseen_folders(const struct plan *plan)
 {
 	for (const struct vm_plan *vm = plan->vms; vm < plan->vms + plan->n_vms; vm++) {
 		warn_of_unseen(vm, "socket", vm->socket, &vm->socket_at);
+		warn_of_unseen(vm, "socket-connect", vm->connect, &vm->connect_at);
 		warn_of_unseen(vm, "uds-path", vm->uds_path, &vm->uds_at);
 	}
 }

@@ -49,6 +49,7 @@ static int add_uds(struct device *dev, const struct plan *plan, const struct vm_
 {
 	struct uds_config config = {
 		.path = vm->uds_path, .access = socket_access(plan, &vm->uds_socket),
+		.fd = vm->uds_socket.fd,
 		.host_cids = vm->host_cids, .n_host_cids = vm->n_host_cids,
 		.max_handshakes = limits_handshakes(vm->limits.max_connections),
 		.handshake_ms = plan->handshake_ms,
@@ -93,12 +94,41 @@ static int add_backends(struct device *dev, const struct plan *plan, const struc
 	return r;
 }
 
+static int log_no_front_end(const struct vm_plan *vm, int r)
+{
+	if (vm->connect)
+		log_unopened("socket-connect", vm->guest_cid, vm->connect, r);
+	else if (vm->vhost_socket.fd >= 0)
+		log_err("main", "vm %llu: fd %d: %s", (unsigned long long)vm->guest_cid,
+			vm->vhost_socket.fd, listener_str_error(r));
+	else
+		log_unopened("socket", vm->guest_cid, vm->socket, r);
+	return r;
+}
+
+static void log_opened(const struct vm_plan *vm, const char *tag)
+{
+	if (vm->connect)
+		log_info(tag, "connects to %s", vm->connect);
+	else if (vm->vhost_socket.fd >= 0)
+		log_info(tag, "%s descriptor %d",
+			 vm->vhost_socket.fd_listens ? "listening on" : "connected by",
+			 vm->vhost_socket.fd);
+	else
+		log_info(tag, "listening on %s, mode %04o", vm->socket,
+			 (unsigned)vm->vhost_socket.mode);
+}
+
 int vm_open(const struct plan *plan, const struct vm_plan *vm, struct worker *w,
-	    struct sibling_dir *siblings)
+	    struct sibling_dir *siblings, const struct device_hooks *hooks)
 {
 	struct device_config config = {
-		.socket = vm->socket, .access = socket_access(plan, &vm->vhost_socket),
-		.guest_cid = vm->guest_cid,
+		.address = {
+			.listen = vm->socket, .access = socket_access(plan, &vm->vhost_socket),
+			.connect = vm->connect, .fd = vm->vhost_socket.fd,
+			.fd_listens = vm->vhost_socket.fd_listens,
+		},
+		.hooks = hooks, .guest_cid = vm->guest_cid,
 		.queue_size = vm->queue_size, .pause_grace_ms = plan->pause_grace_ms,
 		.limits = vm->limits,
 		.memory = { .max_memory = vm->max_memory, .mem_slots = plan->mem_slots },
@@ -107,10 +137,8 @@ int vm_open(const struct plan *plan, const struct vm_plan *vm, struct worker *w,
 	struct device *dev;
 	int r = device_new(&dev, &config);
 
-	if (r) {
-		log_unopened("socket", vm->guest_cid, vm->socket, r);
-		return r;
-	}
+	if (r)
+		return log_no_front_end(vm, r);
 	r = add_backends(dev, plan, vm, w, siblings);
 	if (!r)
 		r = worker_add_device(w, dev);
@@ -118,7 +146,6 @@ int vm_open(const struct plan *plan, const struct vm_plan *vm, struct worker *w,
 		device_free(dev);
 		return r;
 	}
-	log_info(device_tag(dev), "listening on %s, mode %04o", vm->socket,
-		 (unsigned)vm->vhost_socket.mode);
+	log_opened(vm, device_tag(dev));
 	return 0;
 }

@@ -5,6 +5,7 @@
  */
 #pragma once
 
+struct device_hooks;
 struct plan;
 struct sibling_dir;
 struct vm_plan;
@@ -16,4 +17,4 @@ struct worker;
  * logged, with its path.
  */
 int vm_open(const struct plan *plan, const struct vm_plan *vm, struct worker *w,
-	    struct sibling_dir *siblings);
+	    struct sibling_dir *siblings, const struct device_hooks *hooks);

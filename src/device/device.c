@@ -10,6 +10,7 @@
 #include "device/rx_window.h"
 #include "device/turn.h"
 #include "util/error.h"
+#include "util/fd.h"
 #include "util/log_limit.h"
 #include "util/random.h"
 
@@ -250,10 +251,18 @@ static void on_guest_reset(void *ctx)
 	dev->events.reset_pending = false;
 }
 
+static void on_came(void *ctx)
+{
+	const struct device *dev = ctx;
+
+	dev->config.hooks->came();
+}
+
 static void on_gone(void *ctx)
 {
 	struct device *dev = ctx;
 
+	dev->config.hooks->gone();
 	mux_set_running(dev->mux, false);
 	mux_reset(dev->mux, loop_now_ms(dev->config.loop));
 	dev->events.reset_pending = false;
@@ -279,11 +288,20 @@ static void on_read_config(void *ctx, uint32_t offset, void *out, size_t len)
 		to[i] = ((const uint8_t *)&config)[offset + i];
 }
 
+static void on_over(void *ctx)
+{
+	const struct device *dev = ctx;
+
+	dev->config.hooks->over();
+}
+
 static const struct frontend_ops frontend_ops = {
 	.kicked = on_kicked,
 	.rings_changed = on_rings_changed,
 	.guest_reset = on_guest_reset,
+	.came = on_came,
 	.gone = on_gone,
+	.over = on_over,
 	.guest_overdue = on_guest_overdue,
 	.read_config = on_read_config,
 };
@@ -307,7 +325,7 @@ static int make_frontend(struct device *dev)
 	const struct device_config *config = &dev->config;
 	const struct frontend_config frontend = {
 		.ops = &frontend_ops, .ctx = dev, .tag = dev->tag, .loop = config->loop,
-		.socket = config->socket, .access = config->access,
+		.address = config->address,
 		.queue_size = config->queue_size, .pause_grace_ms = config->pause_grace_ms,
 		.memory = config->memory,
 	};
@@ -318,17 +336,19 @@ static int make_frontend(struct device *dev)
 int device_new(struct device **out, const struct device_config *config)
 {
 	struct device *dev = calloc(1, sizeof *dev);
-	int r;
+	int r, fd = config->address.fd;
 
-	if (!dev)
+	if (!dev) {
+		fd_close(&fd);
 		return -ENOMEM;
+	}
 	dev->config = *config;
 	snprintf(dev->tag, sizeof dev->tag, "vm %llu", (unsigned long long)config->guest_cid);
 	loop_work_init(&dev->work, on_turn);
 	dev->timer.expire = on_timer;
-	r = make_mux(dev);
+	r = make_frontend(dev);
 	if (!r)
-		r = make_frontend(dev);
+		r = make_mux(dev);
 	if (r) {
 		device_free(dev);
 		return r;

@@ -18,15 +18,22 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "device/frontend.h"
 #include "device/scratch.h"
-#include "util/listener.h"
 #include "util/loop.h"
 #include "vhost/gmem.h"
 #include "vsock/mux.h"
 
+/* Who wants to know of its front-end: called in the device's thread, and by device_free(). */
+struct device_hooks {
+	void (*came)(void);
+	void (*gone)(void);
+	void (*over)(void);			/* gone, and no other can come */
+};
+
 struct device_config {
-	const char *socket;			/* path where front-ends connect */
-	struct listener_access access;		/* of the socket */
+	struct frontend_address address;	/* where front-ends come from */
+	const struct device_hooks *hooks;
 	uint64_t guest_cid;
 	uint32_t queue_size, pause_grace_ms;
 	struct vsock_limits limits;		/* of its connections */
@@ -37,7 +44,10 @@ struct device_config {
 
 struct device;
 
-/* Makes the device, which listens. 0, or as listener_open(). */
+/*
+ * Makes the device, which waits for front-ends. 0, or as listener_open(). The socket that it
+ * may have been given is taken over in any case.
+ */
 int device_new(struct device **out, const struct device_config *config);
 void device_free(struct device *dev);		/* and its backends; NULL: nothing */
 

@@ -124,6 +124,18 @@ static void note_held_up(struct frontend *fe)
 	fe->was_held_up = true;
 }
 
+/* A connection has ended. Who listens has nothing to do but to go on with it. */
+static void on_lost(struct frontend *fe)
+{
+	const struct frontend_address *address = &fe->config.address;
+
+	connector_again(&fe->connector);
+	if (address->fd < 0 || address->fd_listens || fe->is_over)
+		return;
+	fe->is_over = true;
+	fe->config.ops->over(fe->config.ctx);
+}
+
 void frontend_drop(struct frontend *fe)
 {
 	if (!fe->session)
@@ -140,6 +152,7 @@ void frontend_drop(struct frontend *fe)
 	session_free(fe->session);
 	fe->session = NULL;
 	fe->config.ops->gone(fe->config.ctx);
+	on_lost(fe);
 }
 
 /* Handles what the front-end has sent; afterwards it may be gone. */
@@ -186,12 +199,14 @@ static int session_begin(struct frontend *fe, int sock)
 
 	if (r < 0)
 		return r;
+	log_limited(LEVEL_INFO, fe->config.tag, "front-end connected");
+	connector_settle(&fe->connector);
+	fe->config.ops->came(fe->config.ctx);
 	r = loop_add(fe->config.loop, &fe->session_source, sock, EPOLLIN | EPOLLRDHUP);
 	if (r < 0) {
 		frontend_drop(fe);
 		return r;
 	}
-	log_limited(LEVEL_INFO, fe->config.tag, "front-end connected");
 	session_turn(fe);
 	return 0;
 }
@@ -209,8 +224,10 @@ static void candidate_promote(struct frontend_candidate *c)
 
 	loop_remove(fe->config.loop, &c->source);
 	r = session_begin(fe, fd_take(&c->fd));
-	if (r < 0)
+	if (r < 0) {
 		log_limited(LEVEL_WARN, fe->config.tag, "cannot begin a session: %s", error_str(r));
+		on_lost(fe);
+	}
 }
 
 /* The candidate has sent its first byte, or is gone. */
@@ -226,6 +243,7 @@ static void on_candidate(struct loop_source *source, uint32_t events)
 			log_limited(LEVEL_WARN, c->fe->config.tag, "front-end: %s; disconnected",
 				    error_str(error_last()));
 		candidate_drop(c);
+		on_lost(c->fe);
 		return;
 	}
 	switch (look_at_place(c->fe)) {
@@ -241,8 +259,9 @@ static void on_candidate(struct loop_source *source, uint32_t events)
 	}
 }
 
-/* Takes @fd over. When all places are taken, the oldest candidate loses its own. */
-static void candidate_add(struct frontend *fe, int fd)
+/* Takes @fd over. When all places are taken, the oldest candidate loses its own. 0 or -errno,
+ * which has been logged. */
+static int candidate_add(struct frontend *fe, int fd)
 {
 	struct frontend_candidate *c = &fe->candidates[fe->next_candidate];
 	int r;
@@ -256,6 +275,7 @@ static void candidate_add(struct frontend *fe, int fd)
 			    error_str(r));
 		candidate_drop(c);
 	}
+	return r;
 }
 
 static void on_accepted(void *ctx, int fd)
@@ -273,14 +293,44 @@ static void on_accepted(void *ctx, int fd)
 	}
 }
 
-int frontend_init(struct frontend *fe, const struct frontend_config *config)
+static void on_connected(void *ctx, int fd)
 {
-	struct acceptor_config acceptor = {
-		.loop = config->loop, .listener = &fe->listener, .tag = config->tag,
+	struct frontend *fe = ctx;
+
+	if (candidate_add(fe, fd) < 0)
+		on_lost(fe);
+}
+
+static int start_listening(struct frontend *fe)
+{
+	const struct frontend_address *address = &fe->config.address;
+	const struct acceptor_config acceptor = {
+		.loop = fe->config.loop, .listener = &fe->listener, .tag = fe->config.tag,
 		.what = "a front-end", .per_event = 1, .accepted = on_accepted, .ctx = fe,
 	};
-	int r;
+	int r = address->fd >= 0 ? listener_adopt(&fe->listener, address->fd) :
+		listener_open(&fe->listener, address->listen, &address->access);
 
+	return r ? r : acceptor_start(&fe->acceptor, &acceptor);
+}
+
+static int start(struct frontend *fe)
+{
+	const struct frontend_address *address = &fe->config.address;
+	const struct connector_config connector = {
+		.loop = fe->config.loop, .path = address->connect, .tag = fe->config.tag,
+		.what = "socket-connect", .connected = on_connected, .ctx = fe,
+	};
+
+	if (address->connect)
+		return connector_start(&fe->connector, &connector);
+	if (address->fd < 0 || address->fd_listens)
+		return start_listening(fe);
+	return candidate_add(fe, address->fd);
+}
+
+int frontend_init(struct frontend *fe, const struct frontend_config *config)
+{
 	*fe = (struct frontend){ .config = *config };
 	for (unsigned i = 0; i < VSOCK_NUM_QUEUES; i++)
 		fe->kicks[i] = (struct frontend_kick){
@@ -293,17 +343,18 @@ int frontend_init(struct frontend *fe, const struct frontend_config *config)
 	fe->session_source = (struct loop_source){ .dispatch = on_session, .fd = -1 };
 	fe->pause.expire = on_pause_over;
 	fe->no_memory.expire = on_no_memory;
+	listener_init(&fe->listener);
 	acceptor_init(&fe->acceptor);
-	r = listener_open(&fe->listener, config->socket, &config->access);
-	if (r)
-		return r;
-	return acceptor_start(&fe->acceptor, &acceptor);
+	connector_init(&fe->connector);
+	return start(fe);
 }
 
 void frontend_deinit(struct frontend *fe)
 {
 	if (!fe->config.ops)			/* no init */
 		return;
+	fe->is_over = true;
+	connector_stop(&fe->connector);
 	frontend_drop(fe);
 	for (unsigned i = 0; i < FRONTEND_CANDIDATES_MAX; i++)
 		candidate_drop(&fe->candidates[i]);

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * The other end of a device's vhost-user socket. Front-ends come, go, and come again: one
- * listening socket, one session at a time.
+ * session at a time. They connect to a listening socket, of our making or passed to us; or
+ * one listens itself, and we connect to it, again when it has gone; or a single one was
+ * passed to us, and nobody comes after it.
  *
  * Whoever connects while another front-end is in session is refused; but first the
  * session is asked whether it is still alive, since a killed VMM and its successor may
@@ -23,6 +25,7 @@
 
 #include "protocol/virtio_vsock.h"
 #include "util/acceptor.h"
+#include "util/connector.h"
 #include "util/listener.h"
 #include "util/log_limit.h"
 #include "util/loop.h"
@@ -41,12 +44,25 @@ struct frontend_ops {
 	void (*rings_changed)(void *ctx);
 	/* The guest's driver starts over: its connections are void. */
 	void (*guest_reset)(void *ctx);
-	/* The front-end is gone, and the guest with it. */
+	/* A front-end is in session. */
+	void (*came)(void *ctx);
+	/* It is gone, and the guest with it. */
 	void (*gone)(void *ctx);
+	/* ... and no other can come: the socket that we were given was connected. Once. */
+	void (*over)(void *ctx);
 	/* It has been stopped for longer than the pause grace. */
 	void (*guest_overdue)(void *ctx);
 	/* As session_ops. */
 	void (*read_config)(void *ctx, uint32_t offset, void *out, size_t len);
+};
+
+/* Where front-ends come from: one of three. */
+struct frontend_address {
+	const char *listen;			/* path of the socket that we make, or NULL */
+	struct listener_access access;		/* to it */
+	const char *connect;			/* path of a socket that a front-end makes, or NULL */
+	int fd;					/* a socket that we were given, or -1; taken over */
+	bool fd_listens;			/* else it is connected */
 };
 
 struct frontend_config {
@@ -54,8 +70,7 @@ struct frontend_config {
 	void *ctx;
 	const char *tag;			/* for log lines; borrowed, as all here */
 	struct loop *loop;
-	const char *socket;			/* path to listen at */
-	struct listener_access access;
+	struct frontend_address address;
 	uint32_t queue_size, pause_grace_ms;
 	struct gmem_limits memory;
 };
@@ -76,6 +91,7 @@ struct frontend {
 	struct frontend_config config;
 	struct listener listener;
 	struct acceptor acceptor;
+	struct connector connector;
 	struct frontend_candidate candidates[FRONTEND_CANDIDATES_MAX];
 	unsigned next_candidate;
 	struct session *session;		/* NULL: no front-end */
@@ -83,11 +99,12 @@ struct frontend {
 	struct frontend_kick kicks[VSOCK_NUM_QUEUES];
 	struct loop_timer pause;		/* until when a stopped guest may go on */
 	struct loop_timer no_memory;		/* until it is logged that none is shared */
+	bool is_over;				/* ops->over() was called, or is not to be */
 	bool was_held_up;			/* by an eventfd of an earlier front-end */
 	struct log_once failures;		/* enum in frontend.c */
 };
 
-/* Listens. 0, or as listener_open(). */
+/* Listens, or whatever stands for it. 0, or as listener_open(). */
 int frontend_init(struct frontend *fe, const struct frontend_config *config);
 void frontend_deinit(struct frontend *fe);	/* also after a failed or no init */
 

@@ -122,7 +122,7 @@ static int build(const struct sandbox_folders *folders, int *trees)
 {
 	/* The way back: a name may not lead there. -1 where that folder is closed to us. */
 	int here = open(".", O_PATH | O_DIRECTORY | O_CLOEXEC);
-	const char *place = folders->paths[0];
+	const char *place = folders->n ? folders->paths[0] : "/dev";
 	int r = open_trees(folders, trees);
 
 	if (!r && mount("none", place, "tmpfs", ROOT_FLAGS, "mode=0755") < 0)

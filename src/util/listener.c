@@ -1,19 +1,47 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* A listening unix socket with a name in the file system. */
+/*
+ * A listening unix socket with a name in the file system.
+ *
+ * Two processes and one path. What a crash has left is told from a living socket by a
+ * connect, and has to be removed before bind(2); between the two another one may have bound
+ * there, which does not listen yet and so looks just as dead. The kernel has no call for
+ * "replace if dead", so those three steps and listen(2) are done under a lock: flock(2) of
+ * the folder. Unlike a lock file it leaves nothing behind; unlike an abstract name, it is
+ * the same in all network namespaces; and it ends with its process. Anybody who may read
+ * the folder can hold it, though, and /tmp is everybody's: after LOCK_MS we go on without.
+ * So do those who may not read the folder, or whose file system has no such locks. They have
+ * what they had before: no more than one name, but maybe that of the second.
+ *
+ * The end needs no lock: the name is removed while the socket still listens, so nobody has
+ * taken it for dead and put another there.
+ *
+ * Whoever may write to the folder can exchange the name at any time, and a daemon that is
+ * root must not be made to give away another file. So the umask makes the mode, from the
+ * first moment on; and where an owner is asked for, or the file system has an idea of its
+ * own about the mode, both go to the inode, through a descriptor, and only when a connect
+ * to that very inode has ended at this process and this name.
+ */
 #include "util/listener.h"
 
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <time.h>
 
 #include "util/error.h"
 #include "util/fd.h"
 #include "util/unix_socket.h"
 
-enum { BACKLOG = 1024 };			/* the kernel caps it at somaxconn */
+enum {
+	BACKLOG = 1024,				/* the kernel caps it at somaxconn */
+	LOCK_MS = 1000,
+	MODE_BITS = 07777,
+};
 
 static struct {
 	pthread_mutex_t lock;
@@ -76,60 +104,165 @@ static int check_name(const char *path)
 	return r < 0 ? r : LISTENER_E_BUSY;
 }
 
-/* The name to bind under: one character more, or another last one at the limit. */
-static int make_temporary(struct sockaddr_un *sa, const char *path)
-{
-	size_t len = strlen(path);
-	int r = make_addr(sa, path);
+/* ---- the lock ---- */
 
+static void rest(int ms)
+{
+	const struct timespec t = { .tv_nsec = ms * 1000000L };
+
+	nanosleep(&t, NULL);
+}
+
+/* -1: there is none to be had. Closed, it is let go. */
+static int lock_folder(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+	char folder[sizeof ((struct sockaddr_un *)0)->sun_path] = ".";
+	int fd;
+
+	if (slash)
+		snprintf(folder, sizeof folder, "%.*s", (int)(slash - path) + 1, path);
+	fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0)
+		return -1;
+	for (int ms = 0; flock(fd, LOCK_EX | LOCK_NB) < 0; ms++) {
+		if (ms == LOCK_MS || (errno != EWOULDBLOCK && errno != EINTR)) {
+			fd_close(&fd);
+			return -1;
+		}
+		rest(1);
+	}
+	return fd;
+}
+
+/* ---- the name ---- */
+
+/* The inode gets all the bits that the umask leaves. */
+static int bind_with_mode(int fd, const struct sockaddr_un *sa, mode_t mode)
+{
+	mode_t mask = umask(~mode & 0777);
+	int r = 0;
+
+	if (bind(fd, (const struct sockaddr *)sa, sizeof *sa) < 0)
+		r = errno == EADDRINUSE ? LISTENER_E_BUSY : error_last();
+	umask(mask);
+	return r;
+}
+
+/* Does whoever connects to the inode reach this process, at this name? */
+static bool leads_to_us(const char *inode, const char *path)
+{
+	struct sockaddr_un peer = { .sun_path = "" };
+	socklen_t size = sizeof peer - 1, cred_size = sizeof(struct ucred);
+	struct ucred cred = { .pid = 0 };
+	bool is_ours = false;
+	int fd;
+
+	if (unix_socket(&fd) < 0)
+		return false;
+	if (unix_connect(fd, inode) == 0 &&
+	    getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &cred_size) == 0 &&
+	    getpeername(fd, (struct sockaddr *)&peer, &size) == 0)
+		is_ours = cred.pid == getpid() && strcmp(peer.sun_path, path) == 0;
+	fd_close(&fd);
+	return is_ours;
+}
+
+/* @handle: of what has the name. */
+static int give(int handle, const char *path, const struct listener_access *access)
+{
+	char inode[32];
+
+	snprintf(inode, sizeof inode, "/proc/self/fd/%d", handle);
+	if (!leads_to_us(inode, path))
+		return LISTENER_E_EXCHANGED;
+	if (fchownat(handle, "", access->uid, access->gid, AT_EMPTY_PATH) < 0 ||
+	    chmod(inode, access->mode) < 0)
+		return error_last();
+	return 0;
+}
+
+static bool has_owner(const struct listener_access *access)
+{
+	return access->uid != (uid_t)-1 || access->gid != (gid_t)-1;
+}
+
+/* It listens: whose it is, and what will be removed at the end. */
+static int settle(struct listener *l, const char *path, const struct listener_access *access)
+{
+	int handle = open(path, O_PATH | O_NOFOLLOW | O_CLOEXEC), r = 0;
+	struct stat st;
+
+	if (handle < 0 || fstat(handle, &st) < 0)
+		r = error_last();
+	else if (has_owner(access) || (st.st_mode & MODE_BITS) != access->mode)
+		r = give(handle, path, access);
+	fd_close(&handle);
 	if (r)
 		return r;
-	if (len + 1 < sizeof sa->sun_path)
-		len++;
-	sa->sun_path[len - 1] = '~';
-	sa->sun_path[len] = '\0';
-	return check_name(sa->sun_path);
+	l->dev = st.st_dev;
+	l->ino = st.st_ino;
+	return 0;
+}
+
+/* With the lock. */
+static int open_locked(struct listener *l, const char *path, const struct listener_access *access)
+{
+	/* Before it has its owner nobody else is let in, and we are. */
+	mode_t mode = has_owner(access) ? 0600 : access->mode;
+	struct sockaddr_un sa;
+	int r;
+
+	if ((r = check_name(path)) || (r = make_addr(&sa, path)))
+		return r;
+	if (unlink(path) < 0 && errno != ENOENT)
+		return error_last();
+	if ((r = unix_socket(&l->fd)) < 0 || (r = bind_with_mode(l->fd, &sa, mode)))
+		return r;
+	if (listen(l->fd, BACKLOG) < 0)
+		r = error_last();
+	else
+		r = settle(l, path, access);
+	if (r && r != LISTENER_E_EXCHANGED)
+		unlink(path);
+	return r;
 }
 
 int listener_open(struct listener *l, const char *path, const struct listener_access *access)
 {
-	struct sockaddr_un sa = { .sun_family = AF_UNIX };
-	struct stat st;
-	bool is_bound = false;
-	int r;
+	struct sockaddr_un sa;
+	char *copy;
+	int lock, r;
 
 	listener_init(l);
-	if ((r = check_name(path)) || (r = make_temporary(&sa, path)))
+	if ((r = make_addr(&sa, path)))
 		return r;
-	if (unlink(sa.sun_path) < 0 && errno != ENOENT)
-		return error_last();
-	if ((r = unix_socket(&l->fd)) < 0)
+	copy = strdup(path);
+	if (!copy)
+		return -ENOMEM;
+	lock = lock_folder(path);
+	r = open_locked(l, path, access);
+	fd_close(&lock);
+	if (r) {
+		free(copy);
+		listener_deinit(l);
 		return r;
-	if (bind(l->fd, (struct sockaddr *)&sa, sizeof sa) < 0)
-		goto fail;
-	is_bound = true;
-	if ((access->uid != (uid_t)-1 || access->gid != (gid_t)-1) &&
-	    lchown(sa.sun_path, access->uid, access->gid) < 0)
-		goto fail;
-	if (chmod(sa.sun_path, access->mode) < 0 || listen(l->fd, BACKLOG) < 0)
-		goto fail;
-	if (stat(sa.sun_path, &st) < 0 || rename(sa.sun_path, path) < 0)
-		goto fail;
-	is_bound = false;
-	l->dev = st.st_dev;
-	l->ino = st.st_ino;
-	l->path = strdup(path);
-	if (l->path) {
-		enlist(l);
-		return 0;
 	}
-	unlink(path);
-	errno = ENOMEM;
-fail:
-	r = error_last();
-	if (is_bound)
-		unlink(sa.sun_path);
-	listener_deinit(l);
+	l->path = copy;
+	enlist(l);
+	return 0;
+}
+
+int listener_adopt(struct listener *l, int fd)
+{
+	int flags = fcntl(fd, F_GETFL), r = 0;
+
+	listener_init(l);
+	l->fd = fd;
+	if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0) {
+		r = error_last();
+		listener_deinit(l);
+	}
 	return r;
 }
 
@@ -142,20 +275,47 @@ const char *listener_str_error(int error)
 		return "a file that is not a socket is in the way";
 	case LISTENER_E_NAME_LENGTH:
 		return "longer than the name of a socket can be";
+	case LISTENER_E_EXCHANGED:
+		return "somebody has put another file in its place (or there is no /proc)";
 	default:
 		return error_str(error);
 	}
 }
 
+/* ": process 12 (qemu)"; "" if it is not to be seen from here. */
+static void name_listener(const char *path, char *text, size_t size)
+{
+	struct ucred cred = { .pid = 0 };
+	socklen_t cred_size = sizeof cred;
+	char comm[32], name[32] = "";
+	int fd;
+
+	*text = '\0';
+	if (unix_socket(&fd) < 0)
+		return;
+	if (unix_connect(fd, path) == 0)
+		getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &cred_size);
+	fd_close(&fd);
+	if (cred.pid <= 0)
+		return;
+	snprintf(comm, sizeof comm, "/proc/%d/comm", (int)cred.pid);
+	fd = open(comm, O_RDONLY | O_CLOEXEC);
+	if (fd >= 0 && read(fd, name, sizeof name - 1) > 0) {
+		name[strcspn(name, "\n")] = '\0';
+		snprintf(text, size, ": process %d (%s)", (int)cred.pid, name);
+	} else {
+		snprintf(text, size, ": process %d", (int)cred.pid);
+	}
+	fd_close(&fd);
+}
+
 void listener_explain(const char *path, int error, char text[LISTENER_TEXT_MAX])
 {
-	struct sockaddr_un sa;
+	char who[80] = "";
 
-	if (check_name(path) == 0 && make_temporary(&sa, path) == error)
-		snprintf(text, LISTENER_TEXT_MAX, "its temporary name %s: %s", sa.sun_path,
-			 listener_str_error(error));
-	else
-		snprintf(text, LISTENER_TEXT_MAX, "%s", listener_str_error(error));
+	if (error == LISTENER_E_BUSY)
+		name_listener(path, who, sizeof who);
+	snprintf(text, LISTENER_TEXT_MAX, "%s%s", listener_str_error(error), who);
 }
 
 static void unlink_ours(const struct listener *l)

@@ -2,11 +2,12 @@
 /*
  * A listening unix socket with a name in the file system.
  *
- * The name appears only when the socket already listens (it is bound under
- * another name and renamed), so whoever sees it can connect. It replaces a
- * socket that nobody listens on any more, never a live one, never another kind
- * of file; and what is removed at the end is what we made, not what somebody
- * else put there since.
+ * It is bound at its path itself, for that is how the kernel names it from then on
+ * (/proc/net/unix, ss, lsof), and listens at once: who sees the name and connects in the
+ * same microsecond is refused, and has to try again. It replaces a socket that nobody
+ * listens on any more, never a live one, never another kind of file; and what is removed
+ * at the end is what we made, not what somebody else put there since. Of several
+ * processes that want one path at the same time one has it (listener.c says how).
  */
 #pragma once
 
@@ -36,17 +37,22 @@ enum {
 	LISTENER_E_BUSY = 1,			/* somebody listens there */
 	LISTENER_E_OTHER_FILE,			/* another kind of file is there */
 	LISTENER_E_NAME_LENGTH,			/* no socket has such a long name */
+	LISTENER_E_EXCHANGED,			/* somebody put another file in its place */
 	LISTENER_E_NONE,			/* nobody has come */
 };
 
-/* 0; LISTENER_E_BUSY, _OTHER_FILE, _NAME_LENGTH; -errno. Blocks no longer than a file
- * system does. */
+/* 0; LISTENER_E_BUSY, _OTHER_FILE, _NAME_LENGTH, _EXCHANGED; -errno. Blocks no longer than a
+ * file system does, and a second where others hold the folder's lock. For a moment the
+ * process has another umask: not while other threads make files. */
 int listener_open(struct listener *l, const char *path, const struct listener_access *access);
+
+/* Takes over @fd, a listening socket that somebody else has made: without a name that would
+ * be ours to remove. It no longer blocks, for all who have it. 0 or -errno; then closed. */
+int listener_adopt(struct listener *l, int fd);
 
 const char *listener_str_error(int error);	/* LISTENER_E_* or -errno, for people */
 
-/* Why listener_open() failed, for people: looks again at what is in the way, and at
- * which of the two names. */
+/* Why listener_open() failed, for people: looks again at who is in the way. */
 enum { LISTENER_TEXT_MAX = 256 };
 void listener_explain(const char *path, int error, char text[LISTENER_TEXT_MAX]);
 void listener_deinit(struct listener *l);	/* removes the name if it is still ours */

@@ -67,6 +67,22 @@ static bool look(void)
 	return is_any_busy;
 }
 
+bool watchdog_has_stuck(void)
+{
+	bool is_any_stuck = false;
+
+	pthread_mutex_lock(&watchdog.lock);
+	list_for_each(node, &watchdog.entries) {
+		struct watchdog_entry *e = container_of(node, struct watchdog_entry, node);
+		unsigned batch = atomic_load(&e->batch);
+
+		is_any_stuck |= batch & 1 && batch == e->asked;
+		e->asked = batch;
+	}
+	pthread_mutex_unlock(&watchdog.lock);
+	return is_any_stuck;
+}
+
 /* Has the watchdog look in a while. */
 static void arm(void)
 {
@@ -99,7 +115,7 @@ void watchdog_add(struct watchdog_entry *e)
 {
 	e->thread = pthread_self();
 	atomic_store(&e->batch, 0);
-	e->seen = 0;
+	e->seen = e->asked = 0;
 	change_mask(SIG_UNBLOCK, SIGNAL);
 	pthread_mutex_lock(&watchdog.lock);
 	list_append(&watchdog.entries, &e->node);

@@ -17,6 +17,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 
 #include "util/list.h"
 
@@ -25,7 +26,7 @@ enum { WATCHDOG_MS = 100 };
 struct watchdog_entry {				/* of one thread; of watchdog.c alone */
 	pthread_t thread;
 	_Atomic unsigned batch;			/* odd: in a batch */
-	unsigned seen;
+	unsigned seen, asked;			/* batch at the last look, at the last question */
 	struct list node;			/* the watchdog's entries */
 };
 
@@ -37,6 +38,10 @@ int watchdog_init(void);
  * that one, or -errno. In the thread that called watchdog_init().
  */
 int watchdog_wait(const sigset_t *ends);
+
+/* Is a thread still in the batch that it was in when this was last called? From any thread,
+ * but always the same. */
+bool watchdog_has_stuck(void);
 
 /* The calling thread is watched from now on; without watchdog_init(), to no effect. */
 void watchdog_add(struct watchdog_entry *e);

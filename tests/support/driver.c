@@ -131,17 +131,25 @@ static void fill_rings(struct driver *d)
 	}
 }
 
-int driver_attach(struct driver *d, const char *path)
+static int start(struct driver *d)
 {
-	int r;
+	int r = vmm_start(&d->fe, &d->guest, d->vq, d->opt.habits,
+			  DRIVER_ALL_FEATURES & ~d->opt.without);
 
-	if (!vmm_connect(&d->fe, path))
-		return VMM_GONE;
-	r = vmm_start(&d->fe, &d->guest, d->vq, d->opt.habits,
-		      DRIVER_ALL_FEATURES & ~d->opt.without);
 	if (r == 0 && !guest_ring_in_flight(&d->vq[VSOCK_RXQ]))
 		fill_rings(d);
 	return r;
+}
+
+int driver_attach(struct driver *d, const char *path)
+{
+	return vmm_connect(&d->fe, path) ? start(d) : VMM_GONE;
+}
+
+int driver_attach_to(struct driver *d, int sock)
+{
+	d->fe = (struct vmm){ .sock = sock, .reply_ms = DEADLINE_MS };
+	return start(d);
 }
 
 void driver_up(struct driver *d, const char *path, const struct driver_options *opt)

@@ -103,6 +103,8 @@ struct driver {
 /* Builds the machine; attach connects it. driver_up() is both and must work. */
 void driver_init(struct driver *d, const struct driver_options *opt);
 int driver_attach(struct driver *d, const char *path);
+/* The same over a socket that is connected already; taken over. */
+int driver_attach_to(struct driver *d, int sock);
 void driver_up(struct driver *d, const char *path, const struct driver_options *opt);
 void driver_deinit(struct driver *d);
 

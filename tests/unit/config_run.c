@@ -61,7 +61,14 @@ static void describe_sockets(FILE *to, const struct vm_plan *vm)
 static void describe_vm(FILE *to, const struct vm_plan *vm, const struct plan *plan)
 {
 	ck_assert_uint_eq(vm->limits.linger_ms, plan->linger_ms);
-	fprintf(to, "cid=%" PRIu64 " socket=%s", vm->guest_cid, vm->socket);
+	fprintf(to, "cid=%" PRIu64, vm->guest_cid);
+	if (vm->socket)
+		fprintf(to, " socket=%s", vm->socket);
+	if (vm->connect)
+		fprintf(to, " connect=%s", vm->connect);
+	if (vm->vhost_socket.fd >= 0)
+		fprintf(to, " %s=%d", vm->vhost_socket.fd_listens ? "listens" : "connected",
+			vm->vhost_socket.fd);
 	if (vm->uds_path)
 		fprintf(to, " uds=%s", vm->uds_path);
 	if (vm->has_forward_cid)

@@ -59,6 +59,13 @@ static const struct good_case good_cases[] = {
 	  "cid=3 socket=s forward=4294967295 tx=262144 queue=1024 groups=default; " REST },
 	{ "port 0", "--socket s --forward-cid 1 --forward-listen 0",
 	  "cid=3 socket=s forward=1:0 tx=262144 queue=1024 groups=default; " REST },
+	{ "--socket-path", "--socket-path s --uds-path u", BASE REST },
+	{ "--socket-connect", "--socket-connect s --uds-path u",
+	  "cid=3 connect=s uds=u tx=262144 queue=1024 groups=default; " REST },
+	{ "socket_connect of one of two, in one folder",
+	  "--vm socket_connect=s,uds-path=u --vm socket=t,uds-path=v,guest-cid=4",
+	  "cid=3 connect=s uds=u tx=262144 queue=1024 groups=default; "
+	  "cid=4 socket=t uds=v tx=262144 queue=1024 groups=default; " REST },
 	{ "--vm", "--vm socket=s,uds-path=u", BASE REST },
 	{ "--vm with _", "--vm=guest_cid=4,socket=s,forward_cid=2,forward_listen=1,"
 	  "tx_buffer_size=2,queue_size=4,groups=g",
@@ -200,6 +207,18 @@ static const struct bad_case bad_cases[] = {
 	{ "--socket s", "--uds-path or --forward-cid is missing" },
 	{ "--uds-path u", "--socket is missing" },
 	{ "--guest-cid 4", "--socket is missing" },
+	{ VM "--socket-path t", "--socket-path: socket and socket-path are the same: give one" },
+	{ VM "--socket-connect t", "--socket and --socket-connect exclude one another" },
+	{ VM "--fd 9", "--socket and --fd exclude one another" },
+	{ "--socket-connect s --fd 9 --uds-path u", "--socket-connect and --fd exclude one another" },
+	{ "--fd 2 --uds-path u", "--fd: '2' is not between 3 and 2147483647" },
+	{ "--fd 2147483648 --uds-path u", "--fd: '2147483648' is not between 3 and 2147483647" },
+	{ "--vm fd=9,uds-path=u --vm fd=9,uds-path=v,guest-cid=4", "--vm 2: fd: 9 is taken by --vm 1" },
+	{ "--vm socket-connect=s,uds-path=u --vm socket-connect=./s,uds-path=v,guest-cid=4",
+	  "--vm 2: socket-connect: './s' is the socket-connect of --vm 1" },
+	{ "--socket-connect u --uds-path u", "--uds-path: 'u' is also the socket-connect" },
+	{ "--socket-connect u_7 --uds-path u",
+	  "--socket-connect: 'u_7' is where the guest of uds-path 'u' finds port 7" },
 	{ VM "--forward-cid 1", "--uds-path and --forward-cid exclude one another" },
 	{ VM "--forward-listen 1", "--forward-listen needs --forward-cid" },
 	{ "--socket s --forward-listen 1", "--forward-listen needs --forward-cid" },
@@ -514,6 +533,18 @@ START_TEST(version)
 }
 END_TEST
 
+/* What QEMU's vhost-user.json has launchers expect. */
+START_TEST(capabilities)
+{
+	struct config_run run;
+
+	config_run(&run, _i ? "--socket-path s --print-capabilities" : "--print-capabilities");
+	ck_assert_int_eq(run.result, CONFIG_E_EXIT);
+	ck_assert_str_eq(run.out, "{\"type\": \"vsock\", \"features\": []}\n");
+	ck_assert_str_eq(run.err, "");
+}
+END_TEST
+
 /* An answer that nobody got is no success. */
 START_TEST(help_to_full_disk)
 {
@@ -551,6 +582,7 @@ int main(void)
 	tcase_add_loop_test(tc, modes_by_umask, 0, COUNT(umask_cases));
 	tcase_add_loop_test(tc, help, 0, COUNT(help_words));
 	tcase_add_test(tc, version);
+	tcase_add_loop_test(tc, capabilities, 0, 2);
 	tcase_add_test(tc, help_to_full_disk);
 	suite_add_tcase(suite, tc);
 	add_place_cases(suite);

@@ -54,6 +54,18 @@ static void on_guest_overdue(void *ctx)
 	n_overdue++;
 }
 
+static void on_came(void *ctx)
+{
+	ck_assert_ptr_eq(ctx, &fe);
+}
+
+/* It listens: another may come. */
+static void on_over(void *ctx)
+{
+	(void)ctx;
+	ck_abort_msg("it is over");
+}
+
 static void on_read_config(void *ctx, uint32_t offset, void *out, size_t len)
 {
 	ck_assert_ptr_eq(ctx, &fe);
@@ -62,14 +74,18 @@ static void on_read_config(void *ctx, uint32_t offset, void *out, size_t len)
 
 static const struct frontend_ops ops = {
 	.kicked = on_kicked, .rings_changed = on_rings_changed, .guest_reset = on_guest_reset,
-	.gone = on_gone, .guest_overdue = on_guest_overdue, .read_config = on_read_config,
+	.came = on_came, .gone = on_gone, .over = on_over, .guest_overdue = on_guest_overdue,
+	.read_config = on_read_config,
 };
 
 static int listen_as(struct frontend *f)
 {
 	const struct frontend_config config = {
-		.ops = &ops, .ctx = &fe, .tag = "test", .loop = loop, .socket = path,
-		.access = { .mode = 0600, .uid = (uid_t)-1, .gid = (gid_t)-1 },
+		.ops = &ops, .ctx = &fe, .tag = "test", .loop = loop,
+		.address = {
+			.listen = path, .fd = -1,
+			.access = { .mode = 0600, .uid = (uid_t)-1, .gid = (gid_t)-1 },
+		},
 		.queue_size = 256, .pause_grace_ms = GRACE_MS,
 		.memory = { .max_memory = 1 << 30, .mem_slots = VHOST_USER_MEM_SLOTS_MAX },
 	};

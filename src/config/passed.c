@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Sockets that we were started with. */
+#include "config/passed.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "config/error.h"
+#include "config/number.h"
+#include "config/plan.h"
+
+/* -1: it is not to be had, and errno says why. */
+static int socket_fact(int fd, int fact)
+{
+	int value;
+	socklen_t len = sizeof value;
+
+	return getsockopt(fd, SOL_SOCKET, fact, &value, &len) < 0 ? -1 : value;
+}
+
+static bool is_connected(int fd)
+{
+	struct sockaddr_storage peer;
+	socklen_t len = sizeof peer;
+
+	return getpeername(fd, (struct sockaddr *)&peer, &len) == 0;
+}
+
+/* Why @fd will not do; NULL: it will. What we have opened ourselves is closed on exec, so
+ * it is nothing that was passed. */
+static const char *find_fault(int fd, bool *listens)
+{
+	int flags = fcntl(fd, F_GETFD), family;
+
+	if (flags < 0 || flags & FD_CLOEXEC)
+		return "no such descriptor was passed to us";
+	family = socket_fact(fd, SO_DOMAIN);
+	if (family < 0)
+		return errno == ENOTSOCK ? "that descriptor is no socket" : strerror(errno);
+	if (family != AF_UNIX || socket_fact(fd, SO_TYPE) != SOCK_STREAM)
+		return "not a unix stream socket";
+	*listens = socket_fact(fd, SO_ACCEPTCONN) == 1;
+	return *listens || is_connected(fd) ? NULL : "a socket that neither listens nor is connected";
+}
+
+int passed_check(struct plan *plan, struct config_error *err)
+{
+	for (struct vm_plan *vm = plan->vms; vm < plan->vms + plan->n_vms; vm++) {
+		struct socket_plan *socket = &vm->vhost_socket;
+		const char *fault = socket->fd < 0 ? NULL : find_fault(socket->fd, &socket->fd_listens);
+		int r;
+
+		if (!fault)
+			continue;
+		r = config_fail(err, "%sfd: %d: %s", vm->origin ? "" : "--", socket->fd, fault);
+		return vm->origin ? config_prefix(err, r, "%s", vm->origin) : r;
+	}
+	return 0;
+}
+
+/* ---- a service manager ---- */
+
+enum {
+	LISTEN_FDS_START = 3,
+	LISTEN_FDS_MAX = 1 << 16,
+	NAME_MAX_BYTES = 256,			/* of a socket, with its end: systemd's limit */
+};
+
+/* A number that somebody has set for this process; 0: nobody has. */
+static uint64_t number_of_env(const char *name, uint64_t max)
+{
+	const char *text = getenv(name);
+	struct config_error ignored;
+	uint64_t n;
+
+	return text && number_parse(&n, text, 0, max, &ignored) == 0 ? n : 0;
+}
+
+static bool is_taken(const struct plan *plan, int fd)
+{
+	for (const struct vm_plan *vm = plan->vms; vm < plan->vms + plan->n_vms; vm++)
+		if (vm->vhost_socket.fd == fd || vm->uds_socket.fd == fd)
+			return true;
+	return false;
+}
+
+/* Is @path, or what the VM calls @role, what @name says, or where the socket is bound? */
+static bool is_meant(const struct vm_plan *vm, const char *path, const char *role,
+		     const char *name, const struct sockaddr_un *at)
+{
+	char by_cid[NAME_MAX_BYTES];
+
+	if (!path)
+		return false;
+	snprintf(by_cid, sizeof by_cid, "cid-%" PRIu64 "-%s", vm->guest_cid, role);
+	return strcmp(name, path) == 0 || strcmp(name, by_cid) == 0 ||
+		strcmp(at->sun_path, path) == 0;
+}
+
+/* Whose socket @fd is; NULL: nobody's. */
+static struct socket_plan *find_owner(struct plan *plan, const char *name, int fd)
+{
+	struct sockaddr_un at = { .sun_path = "" };
+	socklen_t len = sizeof at - 1;		/* so that a longest path has its end */
+	struct vm_plan *sole = plan->n_vms == 1 ? plan->vms : NULL;
+
+	if (getsockname(fd, (struct sockaddr *)&at, &len) < 0 || at.sun_family != AF_UNIX)
+		at.sun_path[0] = '\0';
+	for (struct vm_plan *vm = plan->vms; vm < plan->vms + plan->n_vms; vm++) {
+		if (is_meant(vm, vm->socket, "socket", name, &at))
+			return &vm->vhost_socket;
+		if (is_meant(vm, vm->uds_path, "uds", name, &at))
+			return &vm->uds_socket;
+	}
+	if (sole && sole->socket && sole->vhost_socket.fd < 0)
+		return &sole->vhost_socket;
+	return sole && sole->uds_path && sole->uds_socket.fd < 0 ? &sole->uds_socket : NULL;
+}
+
+static int give(struct plan *plan, int fd, const char *name, struct config_error *err)
+{
+	struct socket_plan *socket = find_owner(plan, name, fd);
+	bool listens = false;
+	const char *fault = !socket ? "belongs to no VM of ours" :
+		socket->fd >= 0 ? "belongs to what has one already" : find_fault(fd, &listens);
+
+	if (!fault && !listens)
+		fault = "does not listen";
+	if (fault)
+		return config_fail(err, "LISTEN_FDS: descriptor %d (" SHOWN "): %s", fd, name, fault);
+	socket->fd = fd;
+	socket->fd_listens = true;
+	return 0;
+}
+
+int passed_activate(struct plan *plan, struct config_error *err)
+{
+	int n = (int)number_of_env("LISTEN_FDS", LISTEN_FDS_MAX), r = 0;
+	const char *names = getenv("LISTEN_FDNAMES");
+
+	if (number_of_env("LISTEN_PID", INT32_MAX) != (uint64_t)getpid())
+		return 0;			/* meant for who started us */
+	for (int fd = LISTEN_FDS_START; r == 0 && fd < LISTEN_FDS_START + n; fd++) {
+		int len = names ? (int)strcspn(names, ":") : 0;
+		char name[NAME_MAX_BYTES];
+
+		snprintf(name, sizeof name, "%.*s", len, names ? names : "");
+		if (names)
+			names += len + (names[len] == ':');
+		if (!is_taken(plan, fd))
+			r = give(plan, fd, name, err);
+	}
+	return r;
+}

@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Sockets that we were started with: by --fd, or by a service manager that listens for us
+ * (systemd's LISTEN_FDS, LISTEN_PID and LISTEN_FDNAMES). Whether one is there, and of which
+ * kind, is known before anything else is made; a number that leads to something of our own
+ * is a mistake like any other.
+ *
+ * A manager's socket belongs to the path at which it is bound; or to that, or the socket of
+ * that VM, which its name says: "cid-3-socket", "cid-3-uds". What is left goes to a sole VM,
+ * first to its socket, then to its uds-path. One that is nobody's is a mistake: its clients
+ * would wait for ever.
+ */
+#pragma once
+
+struct config_error;
+struct plan;
+
+/* Gives the sockets of a service manager to the VMs. 0 or CONFIG_E_USAGE. */
+int passed_activate(struct plan *plan, struct config_error *err);
+
+/* Looks at each socket that --fd names. 0 or CONFIG_E_USAGE. */
+int passed_check(struct plan *plan, struct config_error *err);

@@ -1,0 +1,276 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Tells a service manager how we are. */
+#include "daemon/notify.h"
+
+#include <pthread.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "util/error.h"
+#include "util/fd.h"
+#include "util/log.h"
+#include "util/watchdog.h"
+
+enum {
+	STATUS_MS = 1000,			/* between two of them, at least */
+	RETRY_MS = 100,				/* where the manager's queue is full */
+	TEXT_MAX = 256,
+};
+
+/* Workers use it as long as there are any, so it is not undone. */
+static struct {
+	int fd;					/* -1: there is no manager */
+	uint32_t watchdog_ms;			/* between two WATCHDOG=1; 0: none is waited for */
+	pthread_t thread;
+	bool has_thread;
+
+	pthread_mutex_t lock;			/* of what follows */
+	pthread_cond_t changed;
+	size_t n_vms;
+	int n_front_ends;
+	unsigned status, status_sent;		/* count the changes */
+	bool is_ready_sent, is_stopping;
+} notify = { .fd = -1, .lock = PTHREAD_MUTEX_INITIALIZER };
+
+/* What the thread alone knows: when it may, or has to, send what. */
+struct agenda {
+	uint64_t status_ms, watchdog_ms, retry_ms;
+	bool is_pinged;				/* the manager is to hear that we live */
+	bool was_stuck, had_error;
+};
+
+static uint64_t now_ms(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
+}
+
+/* "@" begins a name that is not in the file system. */
+static int make_addr(struct sockaddr_un *sa, socklen_t *len, const char *path)
+{
+	size_t n = strlen(path);
+
+	if ((*path != '/' && *path != '@') || n < 2)
+		return -EAFNOSUPPORT;
+	if (n >= sizeof sa->sun_path)
+		return -ENAMETOOLONG;
+	*sa = (struct sockaddr_un){ .sun_family = AF_UNIX };
+	memcpy(sa->sun_path, path, n);
+	if (*path == '@')
+		sa->sun_path[0] = '\0';
+	*len = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + n);
+	return 0;
+}
+
+static uint64_t number_of_env(const char *name)
+{
+	const char *text = getenv(name);
+
+	return text ? strtoull(text, NULL, 10) : 0;
+}
+
+/* Twice in the time that the manager waits; not for who started us. */
+static uint32_t find_watchdog_ms(void)
+{
+	uint64_t pid = number_of_env("WATCHDOG_PID"), ms = number_of_env("WATCHDOG_USEC") / 2000;
+
+	if (pid && pid != (uint64_t)getpid())
+		return 0;
+	return ms > UINT32_MAX ? UINT32_MAX : (uint32_t)ms;
+}
+
+static void init_cond(void)
+{
+	pthread_condattr_t attr;
+
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&notify.changed, &attr);
+	pthread_condattr_destroy(&attr);
+}
+
+int notify_init(void)
+{
+	const char *path = getenv("NOTIFY_SOCKET");
+	struct sockaddr_un sa;
+	socklen_t len;
+	int r;
+
+	if (!path || !*path)
+		return 0;
+	if ((r = make_addr(&sa, &len, path)) < 0)
+		return r;
+	notify.fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (notify.fd < 0)
+		return error_last();
+	if (connect(notify.fd, (struct sockaddr *)&sa, len) < 0) {
+		r = error_last();
+		fd_close(&notify.fd);
+		return r;
+	}
+	init_cond();
+	notify.watchdog_ms = find_watchdog_ms();
+	return 0;
+}
+
+/* False: not now. What cannot be said at all is not tried again. */
+static bool tell(const char *text, bool *had_error)
+{
+	if (send(notify.fd, text, strlen(text), MSG_NOSIGNAL) >= 0)
+		return true;
+	if (errno == EAGAIN || errno == EINTR || errno == ENOBUFS)
+		return false;
+	if (!*had_error)
+		log_warn("main", "NOTIFY_SOCKET: %s: the service manager does not hear us",
+			 error_str(error_last()));
+	*had_error = true;
+	return true;
+}
+
+static bool is_status_due(const struct agenda *a, uint64_t now)
+{
+	return notify.status != notify.status_sent && now >= a->status_ms;
+}
+
+/* When there is something to do next. */
+static uint64_t next_ms(const struct agenda *a)
+{
+	uint64_t next = UINT64_MAX;
+
+	if (!notify.is_ready_sent || a->is_pinged)
+		next = 0;
+	else if (notify.status != notify.status_sent)
+		next = a->status_ms;
+	if (notify.watchdog_ms && a->watchdog_ms < next)
+		next = a->watchdog_ms;
+	return next < a->retry_ms ? a->retry_ms : next;
+}
+
+/* Who has not moved since the last look is held up. */
+static void look_at_workers(struct agenda *a, uint64_t now)
+{
+	bool is_stuck = watchdog_has_stuck();
+
+	a->watchdog_ms = now + notify.watchdog_ms;
+	a->is_pinged = !is_stuck;
+	if (is_stuck && !a->was_stuck)
+		log_warn("main", "a worker is held up: the service manager hears no WATCHDOG=1");
+	a->was_stuck = is_stuck;
+}
+
+/* All that is due, in one message; with the lock, which is let go of to send it. */
+static void send_due(struct agenda *a, uint64_t now)
+{
+	bool has_status = is_status_due(a, now), is_sent;
+	unsigned status = notify.status;
+	char text[TEXT_MAX];
+	int len = 0;
+
+	if (!notify.is_ready_sent)
+		len += snprintf(text + len, sizeof text - (size_t)len, "READY=1\n");
+	if (a->is_pinged)
+		len += snprintf(text + len, sizeof text - (size_t)len, "WATCHDOG=1\n");
+	if (has_status)
+		len += snprintf(text + len, sizeof text - (size_t)len,
+				"STATUS=%zu VM%s, %d front-end%s connected\n", notify.n_vms,
+				notify.n_vms == 1 ? "" : "s", notify.n_front_ends,
+				notify.n_front_ends == 1 ? "" : "s");
+	if (!len)
+		return;
+	pthread_mutex_unlock(&notify.lock);
+	is_sent = tell(text, &a->had_error);
+	pthread_mutex_lock(&notify.lock);
+	if (!is_sent) {
+		a->retry_ms = now + RETRY_MS;
+		return;
+	}
+	notify.is_ready_sent = true;
+	a->is_pinged = false;
+	if (has_status) {
+		notify.status_sent = status;
+		a->status_ms = now + STATUS_MS;
+	}
+}
+
+static void wait_until(uint64_t ms)
+{
+	const struct timespec until = {
+		.tv_sec = (time_t)(ms / 1000), .tv_nsec = (long)(ms % 1000) * 1000000L,
+	};
+
+	if (ms == UINT64_MAX)
+		pthread_cond_wait(&notify.changed, &notify.lock);
+	else
+		pthread_cond_timedwait(&notify.changed, &notify.lock, &until);
+}
+
+static void *run(void *arg)
+{
+	struct agenda agenda = { .watchdog_ms = now_ms() };
+
+	(void)arg;
+	pthread_setname_np(pthread_self(), "notify");
+	pthread_mutex_lock(&notify.lock);
+	while (!notify.is_stopping) {
+		uint64_t now = now_ms(), next = next_ms(&agenda);
+
+		if (now < next) {
+			wait_until(next);
+			continue;
+		}
+		if (notify.watchdog_ms && now >= agenda.watchdog_ms)
+			look_at_workers(&agenda, now);
+		send_due(&agenda, now);
+	}
+	pthread_mutex_unlock(&notify.lock);
+	tell("STOPPING=1\nSTATUS=ending\n", &agenda.had_error);
+	return NULL;
+}
+
+int notify_start(size_t n_vms)
+{
+	int r;
+
+	if (notify.fd < 0)
+		return 0;
+	pthread_mutex_lock(&notify.lock);
+	notify.n_vms = n_vms;
+	notify.status++;
+	pthread_mutex_unlock(&notify.lock);
+	r = pthread_create(&notify.thread, NULL, run, NULL);
+	if (r)
+		return -r;
+	notify.has_thread = true;
+	return 0;
+}
+
+void notify_front_end(int n)
+{
+	if (notify.fd < 0)
+		return;
+	pthread_mutex_lock(&notify.lock);
+	notify.n_front_ends += n;
+	notify.status++;
+	pthread_cond_signal(&notify.changed);
+	pthread_mutex_unlock(&notify.lock);
+}
+
+void notify_stop(void)
+{
+	if (!notify.has_thread)
+		return;
+	pthread_mutex_lock(&notify.lock);
+	notify.is_stopping = true;
+	pthread_cond_signal(&notify.changed);
+	pthread_mutex_unlock(&notify.lock);
+	pthread_join(notify.thread, NULL);
+	notify.has_thread = false;
+}

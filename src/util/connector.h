@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Connects to a unix socket that somebody else listens at, until it is there, and again
+ * when the connection has ended. Nobody tells when a name appears or a backlog has room,
+ * so it has to be tried: every 100 ms at first, then less and less often, down to every
+ * 5 s; soon again after a connection that was good for something.
+ */
+#pragma once
+
+#include <stdint.h>
+
+#include "util/loop.h"
+
+struct connector_config {
+	struct loop *loop;			/* borrowed, as all here */
+	const char *path;
+	const char *tag, *what;			/* for log lines: "socket-connect" */
+	/* @fd, non-blocking, is taken over. One at a time: connector_again() is due when it
+	 * is of no use any more. */
+	void (*connected)(void *ctx, int fd);
+	void *ctx;
+};
+
+struct connector {
+	struct connector_config config;
+	struct loop_timer timer;		/* the next attempt */
+	uint32_t wait_ms;			/* the pause after it, should it fail */
+	int last;				/* how the last one ended: UNIX_E_*, -errno */
+};
+
+/* The null state: connector_stop() is safe. */
+void connector_init(struct connector *c);
+
+/* The first attempt is the loop's. The folder of the path has to be there: 0 or -errno. */
+int connector_start(struct connector *c, const struct connector_config *config);
+void connector_stop(struct connector *c);	/* also when not started */
+
+void connector_again(struct connector *c);	/* it has ended; also when said twice */
+void connector_settle(struct connector *c);	/* it is good: after its end, soon again */
