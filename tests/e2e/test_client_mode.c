@@ -99,7 +99,7 @@ START_TEST(connects_again_and_again)
 	attach_to(&vm, host_accept(listener));
 	e2e_check_alive();
 	front_end_unlisten(listener);
-	ck_assert(!daemon_has_logged(&vhd, "warn"));
+	ck_assert(!daemon_has_logged(&vhd, "warn vm"));
 }
 END_TEST
 
