@@ -160,7 +160,7 @@ static int door_connect(struct backend *b, const struct vsock_addr *src,
 		return -EMFILE;
 	r = vm->siblings->ops->connect(vm->siblings, src, dst, out);
 	assert((r == BACKEND_E_PENDING) == may_reach(vm, dst->cid));
-	if (r < 0)
+	if (r != BACKEND_E_PENDING)
 		return r;
 	side = side_new(vm, src->port, dst);
 	side->birth = book->posted;
