@@ -9,6 +9,8 @@ static void note_credit(struct side *side, const struct pkt *pkt)
 {
 	side->buf_alloc = pkt->buf_alloc;
 	side->fwd_cnt = pkt->fwd_cnt;
+	if (side->fwd_cnt == (uint32_t)side->in->arrived)
+		side->owes_credit = false;
 }
 
 static void input(struct vm *vm, const struct slot *slot, struct pkt *pkt, struct iovec *iov)
@@ -200,6 +202,7 @@ static void on_packet(struct vm *vm, const struct pkt *pkt, struct iov_cur *cur)
 	default:
 		assert(side->is_open && pkt->op >= VSOCK_OP_CREDIT_UPDATE &&
 		       pkt->op <= VSOCK_OP_CREDIT_REQUEST);
+		side->owes_credit |= pkt->op == VSOCK_OP_CREDIT_REQUEST;
 	}
 }
 

@@ -50,6 +50,8 @@ struct side {
 	uint8_t guest_said, said;		/* VSOCK_SHUTDOWN_*, by the guest and to it */
 	uint32_t reported_fwd_cnt;			/* to the guest */
 	uint32_t buf_alloc, fwd_cnt;		/* as the guest last said */
+	bool owes_credit;			/* it has not said since CREDIT_REQUEST that it
+						   has consumed all */
 	/* The host program's. */
 	uint64_t takes, to_give;		/* bytes that its socket has room for, holds */
 	int write_error, end;

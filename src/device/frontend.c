@@ -259,16 +259,32 @@ static void on_candidate(struct loop_source *source, uint32_t events)
 	}
 }
 
+/* A free place, else the one of the oldest candidate. */
+static struct frontend_candidate *find_place(struct frontend *fe)
+{
+	struct frontend_candidate *found = fe->candidates;
+
+	for (int i = 0; i < FRONTEND_CANDIDATES_MAX; i++) {
+		struct frontend_candidate *c = &fe->candidates[i];
+
+		if (c->fd < 0)
+			return c;
+		if (c->number < found->number)
+			found = c;
+	}
+	return found;
+}
+
 /* Takes @fd over. When all places are taken, the oldest candidate loses its own. 0 or -errno,
  * which has been logged. */
 static int candidate_add(struct frontend *fe, int fd)
 {
-	struct frontend_candidate *c = &fe->candidates[fe->next_candidate];
+	struct frontend_candidate *c = find_place(fe);
 	int r;
 
-	fe->next_candidate = (fe->next_candidate + 1) % FRONTEND_CANDIDATES_MAX;
 	candidate_drop(c);
 	c->fd = fd;
+	c->number = fe->n_candidates++;
 	r = loop_add(fe->config.loop, &c->source, fd, EPOLLIN | EPOLLRDHUP);
 	if (r < 0) {
 		log_limited(LEVEL_WARN, fe->config.tag, "cannot wait for a front-end: %s",

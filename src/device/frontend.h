@@ -78,6 +78,7 @@ struct frontend_config {
 struct frontend_candidate {			/* connected, and has not said anything yet */
 	struct frontend *fe;
 	int fd;					/* -1: none */
+	uint64_t number;			/* of its arrival */
 	struct loop_source source;
 };
 
@@ -93,7 +94,7 @@ struct frontend {
 	struct acceptor acceptor;
 	struct connector connector;
 	struct frontend_candidate candidates[FRONTEND_CANDIDATES_MAX];
-	unsigned next_candidate;
+	uint64_t n_candidates;			/* that have arrived so far */
 	struct session *session;		/* NULL: no front-end */
 	struct loop_source session_source;
 	struct frontend_kick kicks[VSOCK_NUM_QUEUES];

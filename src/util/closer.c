@@ -31,6 +31,7 @@ struct pool {
 	pthread_cond_t changed;
 	unsigned n_threads, n_busy;
 	uint64_t last_taken_ms;			/* when a thread took one the last time */
+	bool has_watcher;
 };
 
 /* Descriptors to be closed are a list, each the index of the next, so that adding one
@@ -179,7 +180,8 @@ static void *run(void *arg)
 	return NULL;
 }
 
-static void add_thread(struct pool *p)
+/* False: there is none to be had. */
+static bool start_thread(struct pool *p, void *(*main)(void *))
 {
 	pthread_attr_t attr;
 	pthread_t thread;
@@ -188,23 +190,63 @@ static void add_thread(struct pool *p)
 	if (!r) {
 		pthread_attr_setstacksize(&attr, STACK_BYTES);
 		pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
-		r = pthread_create(&thread, &attr, run, p);
+		r = pthread_create(&thread, &attr, main, p);
 		pthread_attr_destroy(&attr);
 	}
-	if (!r)
-		p->n_threads++;
-	else
+	if (r)
 		log_limited(LEVEL_WARN, "closer", "no thread to %s: %s; what takes long holds up a "
 			    "worker", p->what, error_str(-r));
+	return !r;
 }
 
-/* True: there is a thread that will come to it soon; one is made if need be. */
+static bool is_held_up(const struct pool *p)
+{
+	return p->n_busy == p->n_threads && now_ms() - p->last_taken_ms >= HELD_UP_MS;
+}
+
+static void add_thread_if_held_up(struct pool *p)
+{
+	if (p->n_threads < p->max && is_held_up(p) && start_thread(p, run))
+		p->n_threads++;
+}
+
+static void rest(void)
+{
+	struct timespec left = { .tv_nsec = HELD_UP_MS * 1000000L };
+
+	while (clock_nanosleep(CLOCK_MONOTONIC, 0, &left, &left) == EINTR)
+		;
+}
+
+/* What waits after one that takes long must not wait for somebody to bring the next. */
+static void *watch(void *arg)
+{
+	struct pool *p = arg;
+
+	pthread_setname_np(pthread_self(), p->name);
+	pthread_mutex_lock(&closer.lock);
+	while (p->has_any() && p->n_threads < p->max) {
+		pthread_mutex_unlock(&closer.lock);
+		rest();
+		pthread_mutex_lock(&closer.lock);
+		if (p->has_any())
+			add_thread_if_held_up(p);
+	}
+	p->has_watcher = false;
+	pthread_mutex_unlock(&closer.lock);
+	return NULL;
+}
+
+/* True: there is a thread that will come to one more soon; it is made if need be. A thread
+ * that has nothing else to do needs no watcher. */
 static bool provide_thread(struct pool *p)
 {
-	bool are_held_up = p->n_busy == p->n_threads && now_ms() - p->last_taken_ms >= HELD_UP_MS;
-
-	if (!p->n_threads || (are_held_up && p->n_threads < p->max))
-		add_thread(p);
+	if (!p->n_threads)
+		p->n_threads += start_thread(p, run);
+	else
+		add_thread_if_held_up(p);
+	if ((p->n_busy || p->has_any()) && !p->has_watcher && p->n_threads < p->max)
+		p->has_watcher = start_thread(p, watch);
 	return p->n_threads > 0;
 }
 

@@ -14,8 +14,9 @@
  *
  * The first descriptor starts a thread, which ends when there was none for a while. While
  * one descriptor holds it up, others are started, up to CLOSER_THREADS_MAX; what is left
- * then stays open until one of them is done. Memory has threads of its own, which a
- * descriptor cannot hold up.
+ * then stays open until one of them is done. A watcher starts them, as long as something
+ * waits: no other descriptor may come that would show that a thread is held up. Memory has
+ * threads of its own, which a descriptor cannot hold up.
  */
 #pragma once
 

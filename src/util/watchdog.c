@@ -13,11 +13,13 @@ static struct {
 	pthread_mutex_t lock;
 	struct list entries;
 	timer_t timer;				/* sends WAKE_SIGNAL */
-	atomic_bool is_ready, is_armed;
+	atomic_bool has_timer, is_armed;
 } watchdog = {
 	.lock = PTHREAD_MUTEX_INITIALIZER,
 	.entries = { &watchdog.entries, &watchdog.entries },
 };
+
+static const struct timespec interval = { .tv_nsec = WATCHDOG_MS * 1000000L };
 
 static void on_signal(int sig)
 {
@@ -41,10 +43,10 @@ int watchdog_init(void)
 	change_mask(SIG_BLOCK, SIGNAL);
 	change_mask(SIG_BLOCK, WAKE_SIGNAL);
 	sigemptyset(&sa.sa_mask);
-	if (sigaction(SIGNAL, &sa, NULL) < 0 || sigaction(WAKE_SIGNAL, &sa, NULL) < 0 ||
-	    timer_create(CLOCK_MONOTONIC, &wake, &watchdog.timer) < 0)
+	if (sigaction(SIGNAL, &sa, NULL) < 0 || sigaction(WAKE_SIGNAL, &sa, NULL) < 0)
 		return error_last();
-	atomic_store(&watchdog.is_ready, true);
+	if (timer_create(CLOCK_MONOTONIC, &wake, &watchdog.timer) == 0)
+		atomic_store(&watchdog.has_timer, true);
 	return 0;
 }
 
@@ -86,9 +88,10 @@ bool watchdog_has_stuck(void)
 /* Has the watchdog look in a while. */
 static void arm(void)
 {
-	static const struct itimerspec once = { .it_value.tv_nsec = WATCHDOG_MS * 1000000L };
+	const struct itimerspec once = { .it_value = interval };
 
-	if (!atomic_load(&watchdog.is_armed) && !atomic_exchange(&watchdog.is_armed, true))
+	if (atomic_load(&watchdog.has_timer) && !atomic_load(&watchdog.is_armed) &&
+	    !atomic_exchange(&watchdog.is_armed, true))
 		timer_settime(watchdog.timer, 0, &once, NULL);
 }
 
@@ -98,9 +101,10 @@ int watchdog_wait(const sigset_t *ends)
 
 	sigaddset(&set, WAKE_SIGNAL);
 	for (;;) {
-		int sig = sigwaitinfo(&set, NULL);
+		bool has_timer = atomic_load(&watchdog.has_timer);
+		int sig = sigtimedwait(&set, NULL, has_timer ? NULL : &interval);
 
-		if (sig < 0 && errno != EINTR)
+		if (sig < 0 && errno != EINTR && errno != EAGAIN)
 			return error_last();
 		if (sig >= 0 && sig != WAKE_SIGNAL)
 			return sig;
@@ -132,8 +136,7 @@ void watchdog_remove(struct watchdog_entry *e)
 void watchdog_begin(struct watchdog_entry *e)
 {
 	atomic_fetch_add(&e->batch, 1);
-	if (atomic_load(&watchdog.is_ready))
-		arm();
+	arm();
 }
 
 void watchdog_end(struct watchdog_entry *e)

@@ -10,7 +10,8 @@
  *
  * While all workers sleep, so does the watchdog. The first batch after that sets a timer
  * and wakes nobody. When the timer expires, the watchdog looks, and sleeps on if no worker
- * is in a batch.
+ * is in a batch. Where the user may have no timer (RLIMIT_SIGPENDING counts all of the
+ * user's processes), it looks all the time.
  */
 #pragma once
 

@@ -87,6 +87,24 @@ START_TEST(blocked_signals_do_what_they_do)
 }
 END_TEST
 
+static void limit_signals(void)
+{
+	const struct rlimit none = { 0 };
+
+	must(setrlimit(RLIMIT_SIGPENDING, &none) == 0);
+}
+
+/* ulimit -i, which other processes of the user may have used up: no timer is to be had. */
+START_TEST(no_pending_signals)
+{
+	vhd.prepare = limit_signals;
+	e2e_start(NULL, NULL);
+	e2e_check_alive();
+	must(kill(vhd.pid, SIGTERM) == 0);
+	ck_assert_int_eq(daemon_wait_exit(&vhd, DEADLINE_MS), 0);
+}
+END_TEST
+
 /* SIGBUS by kill(2): not ours to survive, nor to be disarmed by. */
 START_TEST(foreign_sigbus_ends_the_process)
 {
@@ -306,6 +324,7 @@ int main(void)
 	tcase_add_loop_test(tc, ignored_signals_stay_ignored, 1, 7);
 	tcase_add_test(tc, blocked_signals_are_unblocked);
 	tcase_add_test(tc, blocked_signals_do_what_they_do);
+	tcase_add_test(tc, no_pending_signals);
 	tc = e2e_case(s, "SIGBUS", e2e_setup_vm, 60);
 	tcase_add_test(tc, foreign_sigbus_ends_the_process);
 	tc = e2e_case(s, "process 1", e2e_setup_bare, 60);

@@ -5,6 +5,7 @@
  */
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "e2e/e2e.h"
@@ -66,6 +67,25 @@ START_TEST(silent_probe_makes_room)
 	connect_fe();				/* and says nothing */
 	driver_up(&vm, vhd.socket, NULL);
 	e2e_check_alive();
+}
+END_TEST
+
+/* A VMM that connects before it has anything to say, and connects once. */
+START_TEST(probes_leave_a_silent_one_its_place)
+{
+	struct vmm early;
+	uint64_t features;
+
+	connect_fe();
+	early = fe;
+	for (int i = 0; i < 10; i++) {
+		connect_fe();
+		shutdown(fe.sock, SHUT_WR);
+		ck_assert(vmm_is_closed(&fe, DEADLINE_MS));
+		vmm_close(&fe);
+	}
+	fe = early;
+	ck_assert_int_eq(vmm_get_features(&fe, &features), 0);
 }
 END_TEST
 
@@ -210,6 +230,7 @@ static void add_tests(TCase *tc)
 	tcase_add_test(tc, second_front_end_refused_without_harm);
 	tcase_add_test(tc, probes_do_not_count);
 	tcase_add_test(tc, silent_probe_makes_room);
+	tcase_add_test(tc, probes_leave_a_silent_one_its_place);
 	tcase_add_test(tc, memory_of_509_slots);
 	tcase_add_test(tc, overlapping_region_refused);
 	tcase_add_test(tc, unknown_region_not_removed);

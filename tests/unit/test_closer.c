@@ -95,6 +95,28 @@ START_TEST(slow_ones_hold_up_nobody)
 }
 END_TEST
 
+/* What comes right after them is closed as well, with no other close to bring it on. */
+START_TEST(slow_ones_hold_up_nobody_at_once)
+{
+	enum { SLOW_MAX = 4 };
+	int n_slow = _i ? SLOW_MAX : 1, slow[SLOW_MAX], peers[SLOW_MAX], p[2];
+	int64_t began_ms;
+
+	for (int i = 0; i < n_slow; i++)
+		if ((slow[i] = slow_close_new(&peers[i])) < 0)
+			return;
+	ck_assert_int_eq(pipe2(p, O_CLOEXEC), 0);
+	began_ms = now_ms();
+	for (int i = 0; i < n_slow; i++)
+		closer_close(&slow[i]);
+	closer_close(&p[1]);
+	ck_assert(is_closed(p[0], began_ms + SLOW_CLOSE_S * 1000 - 500));
+	for (int i = 0; i < n_slow; i++)
+		fd_close(&peers[i]);
+	fd_close(&p[0]);
+}
+END_TEST
+
 enum { MIB = 1 << 20 };
 
 static const struct map_case {
@@ -182,6 +204,7 @@ int main(void)
 	tcase_add_test(tc, closes);
 	tcase_add_test(tc, many);
 	tcase_add_test(tc, slow_ones_hold_up_nobody);
+	tcase_add_loop_test(tc, slow_ones_hold_up_nobody_at_once, 0, 2);
 	tcase_add_loop_test(tc, unmaps, 0, COUNT(map_cases));
 	tcase_add_test(tc, slow_ones_do_not_hold_memory);
 	suite_add_tcase(suite, tc);

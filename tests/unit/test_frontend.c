@@ -300,6 +300,49 @@ START_TEST(many_silent_ones)
 }
 END_TEST
 
+/* As long as there is a free place, those who come and go take nobody's. */
+START_TEST(probes_take_nobodys_place)
+{
+	struct vmm silent = arrive(), probe;
+
+	look();
+	for (int i = 0; i < 2 * FRONTEND_CANDIDATES_MAX; i++) {
+		probe = arrive();
+		look();
+		vmm_close(&probe);
+		look();
+	}
+	ck_assert(is_served(&silent));
+	vmm_close(&silent);
+	wait_for(&n_gone, 1);
+}
+END_TEST
+
+/* The oldest is who has waited longest, not who sits in the first place. */
+START_TEST(oldest_one_goes)
+{
+	struct vmm silent[FRONTEND_CANDIDATES_MAX], late[2];
+
+	for (int i = 0; i < FRONTEND_CANDIDATES_MAX; i++) {
+		silent[i] = arrive();
+		look();
+	}
+	vmm_close(&silent[0]);
+	look();
+	for (int i = 0; i < 2; i++) {
+		late[i] = arrive();
+		look();
+	}
+	ck_assert(is_closed(&silent[1]));
+	ck_assert(!is_closed(&late[0]));
+	ck_assert(is_served(&late[1]));
+	for (int i = 0; i < 2; i++)
+		vmm_close(&late[i]);
+	for (int i = 1; i < FRONTEND_CANDIDATES_MAX; i++)
+		vmm_close(&silent[i]);
+}
+END_TEST
+
 /* _i: it speaks at once, or had come before the first spoke. */
 START_TEST(second_one_is_refused)
 {
@@ -503,6 +546,8 @@ int main(void)
 	tcase_add_test(tc, silent_one);
 	tcase_add_test(tc, probe_is_no_front_end);
 	tcase_add_test(tc, many_silent_ones);
+	tcase_add_test(tc, probes_take_nobodys_place);
+	tcase_add_test(tc, oldest_one_goes);
 	tcase_add_loop_test(tc, second_one_is_refused, 0, 2);
 	tcase_add_test(tc, killed_and_started_anew);
 	tcase_add_test(tc, dropped);
