@@ -111,8 +111,12 @@ static void setup(void)
 /* As long as there is mail. */
 static void settle(void)
 {
-	while (mailbox_deliver(boxes[OTHER]) | mailbox_deliver(boxes[OPENER]))
-		;
+	bool had_mail;
+
+	do {
+		had_mail = mailbox_deliver(boxes[OTHER]);
+		had_mail |= mailbox_deliver(boxes[OPENER]);
+	} while (had_mail);
 }
 
 /* Whatever a test leaves is closed; all memory is given back, and no mail is left. */
