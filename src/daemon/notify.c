@@ -9,9 +9,9 @@
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <sys/un.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "util/clock.h"
 #include "util/error.h"
 #include "util/fd.h"
 #include "util/log.h"
@@ -36,7 +36,9 @@ static struct {
 	int n_front_ends;
 	unsigned status, status_sent;		/* count the changes */
 	bool is_ready_sent, is_stopping;
-} notify = { .fd = -1, .lock = PTHREAD_MUTEX_INITIALIZER };
+} notify = {
+	.fd = -1, .lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER,
+};
 
 /* What the thread alone knows: when it may, or has to, send what. */
 struct agenda {
@@ -44,14 +46,6 @@ struct agenda {
 	bool is_pinged;				/* the manager is to hear that we live */
 	bool was_stuck, had_error;
 };
-
-static uint64_t now_ms(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
-}
 
 /* "@" begins a name that is not in the file system. */
 static int make_addr(struct sockaddr_un *sa, socklen_t *len, const char *path)
@@ -87,16 +81,6 @@ static uint32_t find_watchdog_ms(void)
 	return ms > UINT32_MAX ? UINT32_MAX : (uint32_t)ms;
 }
 
-static void init_cond(void)
-{
-	pthread_condattr_t attr;
-
-	pthread_condattr_init(&attr);
-	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	pthread_cond_init(&notify.changed, &attr);
-	pthread_condattr_destroy(&attr);
-}
-
 int notify_init(void)
 {
 	const char *path = getenv("NOTIFY_SOCKET");
@@ -116,7 +100,6 @@ int notify_init(void)
 		fd_close(&notify.fd);
 		return r;
 	}
-	init_cond();
 	notify.watchdog_ms = find_watchdog_ms();
 	return 0;
 }
@@ -202,25 +185,23 @@ static void send_due(struct agenda *a, uint64_t now)
 
 static void wait_until(uint64_t ms)
 {
-	const struct timespec until = {
-		.tv_sec = (time_t)(ms / 1000), .tv_nsec = (long)(ms % 1000) * 1000000L,
-	};
+	const struct timespec until = clock_timespec(ms);
 
 	if (ms == UINT64_MAX)
 		pthread_cond_wait(&notify.changed, &notify.lock);
 	else
-		pthread_cond_timedwait(&notify.changed, &notify.lock, &until);
+		pthread_cond_clockwait(&notify.changed, &notify.lock, CLOCK_MONOTONIC, &until);
 }
 
 static void *run(void *arg)
 {
-	struct agenda agenda = { .watchdog_ms = now_ms() };
+	struct agenda agenda = { .watchdog_ms = clock_ms() };
 
 	(void)arg;
 	pthread_setname_np(pthread_self(), "notify");
 	pthread_mutex_lock(&notify.lock);
 	while (!notify.is_stopping) {
-		uint64_t now = now_ms(), next = next_ms(&agenda);
+		uint64_t now = clock_ms(), next = next_ms(&agenda);
 
 		if (now < next) {
 			wait_until(next);

@@ -6,33 +6,25 @@
 #include <signal.h>
 #include <stdint.h>
 #include <sys/time.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "util/clock.h"
 #include "util/error.h"
 #include "util/listener.h"
 #include "util/log.h"
 
 enum { UNLINK_MS = 300, SAY_MS = 50 };
 
-static void rest(int ms)
-{
-	struct timespec left = { .tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000L };
-
-	while (clock_nanosleep(CLOCK_MONOTONIC, 0, &left, &left) == EINTR)
-		;
-}
-
 static void *run(void *arg)
 {
 	static const struct itimerval last = { .it_value.tv_usec = UNLINK_MS * 1000 };
 
-	rest(GUARD_MS);
+	clock_rest(GUARD_MS);
 	signal(SIGALRM, SIG_DFL);		/* it ends us, where unlink(2) never returns */
 	setitimer(ITIMER_REAL, &last, NULL);
 	log_warn("main", "something hangs: the daemon ends without it");
 	listener_unlink_all();
-	rest(SAY_MS);				/* another thread writes the log */
+	clock_rest(SAY_MS);			/* another thread writes the log */
 	_exit((int)(intptr_t)arg);
 }
 

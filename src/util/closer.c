@@ -8,8 +8,8 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
-#include <time.h>
 
+#include "util/clock.h"
 #include "util/error.h"
 #include "util/fd.h"
 #include "util/log_limit.h"
@@ -46,19 +46,6 @@ static struct {
 } closer = {
 	.lock = PTHREAD_MUTEX_INITIALIZER, .first = -1, .last = -1, .maps_end = &closer.maps,
 };
-
-static uint64_t now_us(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000;
-}
-
-static uint64_t now_ms(void)
-{
-	return now_us() / 1000;
-}
 
 /* ---- what there is to do ---- */
 
@@ -99,7 +86,7 @@ static void unmap(struct closer_map m)
 
 	while (m.len) {
 		size_t here = m.len < piece ? m.len : piece;
-		uint64_t begin_us = now_us();
+		uint64_t begin_us = clock_us();
 
 		if (munmap(at, here) < 0) {
 			log_limited(LEVEL_ERR, "closer",
@@ -109,7 +96,7 @@ static void unmap(struct closer_map m)
 		}
 		at += here;
 		m.len -= here;
-		piece = adapt_piece(piece, least, now_us() - begin_us);
+		piece = adapt_piece(piece, least, clock_us() - begin_us);
 	}
 }
 
@@ -149,14 +136,8 @@ static struct pool unmappers = {
 /* Waits for something to do. False: there was nothing for a while. */
 static bool wait_for_one(struct pool *p)
 {
-	struct timespec until;
+	const struct timespec until = clock_timespec(clock_ms() + IDLE_MS);
 
-	clock_gettime(CLOCK_MONOTONIC, &until);
-	until.tv_nsec += IDLE_MS * 1000000L;
-	if (until.tv_nsec >= 1000000000L) {
-		until.tv_sec++;
-		until.tv_nsec -= 1000000000L;
-	}
 	while (!p->has_any())
 		if (pthread_cond_clockwait(&p->changed, &closer.lock, CLOCK_MONOTONIC, &until))
 			return p->has_any();
@@ -170,7 +151,7 @@ static void *run(void *arg)
 	pthread_setname_np(pthread_self(), p->name);
 	pthread_mutex_lock(&closer.lock);
 	while (wait_for_one(p)) {
-		p->last_taken_ms = now_ms();
+		p->last_taken_ms = clock_ms();
 		p->n_busy++;
 		p->do_first();
 		p->n_busy--;
@@ -201,21 +182,13 @@ static bool start_thread(struct pool *p, void *(*main)(void *))
 
 static bool is_held_up(const struct pool *p)
 {
-	return p->n_busy == p->n_threads && now_ms() - p->last_taken_ms >= HELD_UP_MS;
+	return p->n_busy == p->n_threads && clock_ms() - p->last_taken_ms >= HELD_UP_MS;
 }
 
 static void add_thread_if_held_up(struct pool *p)
 {
 	if (p->n_threads < p->max && is_held_up(p) && start_thread(p, run))
 		p->n_threads++;
-}
-
-static void rest(void)
-{
-	struct timespec left = { .tv_nsec = HELD_UP_MS * 1000000L };
-
-	while (clock_nanosleep(CLOCK_MONOTONIC, 0, &left, &left) == EINTR)
-		;
 }
 
 /* What waits after one that takes long must not wait for somebody to bring the next. */
@@ -227,7 +200,7 @@ static void *watch(void *arg)
 	pthread_mutex_lock(&closer.lock);
 	while (p->has_any() && p->n_threads < p->max) {
 		pthread_mutex_unlock(&closer.lock);
-		rest();
+		clock_rest(HELD_UP_MS);
 		pthread_mutex_lock(&closer.lock);
 		if (p->has_any())
 			add_thread_if_held_up(p);

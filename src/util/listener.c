@@ -31,8 +31,8 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
-#include <time.h>
 
+#include "util/clock.h"
 #include "util/error.h"
 #include "util/fd.h"
 #include "util/unix_socket.h"
@@ -106,13 +106,6 @@ static int check_name(const char *path)
 
 /* ---- the lock ---- */
 
-static void rest(int ms)
-{
-	const struct timespec t = { .tv_nsec = ms * 1000000L };
-
-	nanosleep(&t, NULL);
-}
-
 /* -1: there is none to be had. Closed, it is let go. */
 static int lock_folder(const char *path)
 {
@@ -130,7 +123,7 @@ static int lock_folder(const char *path)
 			fd_close(&fd);
 			return -1;
 		}
-		rest(1);
+		clock_rest(1);
 	}
 	return fd;
 }

@@ -6,9 +6,9 @@
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "util/clock.h"
 #include "util/error.h"
 #include "util/fd.h"
 #include "util/watchdog.h"
@@ -34,14 +34,6 @@ struct loop {
 	bool may_expire;			/* timers, in this batch */
 	struct watchdog_entry *watched;		/* borrowed, or NULL */
 };
-
-static uint64_t clock_ms(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
-}
 
 int loop_new(struct loop **out)
 {

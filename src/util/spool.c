@@ -8,7 +8,8 @@
 
 #include <stdint.h>
 #include <string.h>
-#include <time.h>
+
+#include "util/clock.h"
 
 #define SKIP_TO_START	SIZE_MAX		/* in place of a length */
 
@@ -124,16 +125,9 @@ int spool_start(struct spool *s)
 
 bool spool_stop(struct spool *s, int wait_ms)
 {
-	struct timespec until;
+	const struct timespec until = clock_timespec(clock_ms() + (unsigned)wait_ms);
 	int r = 0;
 
-	clock_gettime(CLOCK_MONOTONIC, &until);
-	until.tv_sec += wait_ms / 1000;
-	until.tv_nsec += wait_ms % 1000 * 1000000L;
-	if (until.tv_nsec >= 1000000000L) {
-		until.tv_sec++;
-		until.tv_nsec -= 1000000000L;
-	}
 	end(s);
 	pthread_mutex_lock(&s->lock);
 	while (s->has_thread && r == 0)
