@@ -149,7 +149,7 @@ static void try_port(struct dialer *dialer, struct dial_port *port, uint64_t now
 	struct dial *d = container_of(port->dials.next, struct dial, node);
 	int r = dialer->config.connect(dialer->config.ctx, d->fd, port->number);
 
-	if (r == DIAL_E_BUSY && now_ms < d->give_up_ms) {
+	if (r == BACKEND_E_BUSY && now_ms < d->give_up_ms) {
 		postpone(dialer, port, now_ms);
 		return;
 	}

@@ -14,12 +14,11 @@
 
 #include "util/list.h"
 #include "util/loop.h"
-
-enum { DIAL_E_BUSY = 1 };
+#include "vsock/backend.h"
 
 struct dialer_config {
 	struct loop *loop;			/* borrowed */
-	/* Connects the socket @fd to @port: 0; DIAL_E_BUSY: its backlog is full; another
+	/* Connects the socket @fd to @port: 0; BACKEND_E_BUSY: its backlog is full; another
 	 * outcome, which done() is told. Never blocks, never calls back. */
 	int (*connect)(void *ctx, int fd, uint32_t port);
 	void *ctx;
@@ -34,8 +33,9 @@ struct dialer {
 struct dial {					/* one connect that waits */
 	int fd;					/* owned; -1: it waits for nothing */
 	uint64_t give_up_ms;
-	/* Called when it is over. 0: dial_take_fd() gives the connected socket; DIAL_E_BUSY:
-	 * still, and the time is over; another outcome of connect(). May free it. */
+	/* Called when it is over. 0: dial_take_fd() gives the connected socket;
+	 * BACKEND_E_BUSY: still, and the time is over; another outcome of connect(). May
+	 * free it. */
 	void (*done)(struct dial *d, int result);
 	struct dial_port *port;
 	struct list node;			/* dial_port::dials */
@@ -46,7 +46,7 @@ void dialer_deinit(struct dialer *dialer);	/* nothing may wait any more */
 
 void dial_init(struct dial *d, void (*done)(struct dial *d, int result));
 
-/* Waits for @port with the socket @fd, whose connect has said DIAL_E_BUSY, until
+/* Waits for @port with the socket @fd, whose connect has said BACKEND_E_BUSY, until
  * @give_up_ms at most. Takes @fd over, also on failure. 0 or -ENOMEM. */
 int dial_begin(struct dialer *dialer, struct dial *d, int fd, uint32_t port,
 	       uint64_t give_up_ms);

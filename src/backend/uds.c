@@ -111,9 +111,9 @@ static struct port_path port_path(const struct uds *u, uint32_t port)
 }
 
 /* 0; BACKEND_E_*; -errno. */
-static int connect_to_port(const struct uds *u, int fd, uint32_t port)
+static int connect_to_port(void *ctx, int fd, uint32_t port)
 {
-	int r = unix_connect(fd, port_path(u, port).text);
+	int r = unix_connect(fd, port_path(ctx, port).text);
 
 	switch (r) {
 	case UNIX_E_AGAIN:
@@ -130,13 +130,6 @@ static int connect_to_port(const struct uds *u, int fd, uint32_t port)
 	default:
 		return r;
 	}
-}
-
-static int on_dial(void *ctx, int fd, uint32_t port)
-{
-	int r = connect_to_port(ctx, fd, port);
-
-	return r == BACKEND_E_BUSY ? DIAL_E_BUSY : r;
 }
 
 static const struct stream_ops pending_ops;
@@ -156,8 +149,6 @@ static void on_dialed(struct dial *d, int result)
 	if (!result) {
 		p->stream.fd = dial_take_fd(d);
 		result = uds_stream_new(&live, &p->stream);
-	} else if (result == DIAL_E_BUSY) {
-		result = BACKEND_E_BUSY;
 	}
 	mux_stream_connected(u->config.mux, &p->base, live, result, loop_now_ms(u->config.loop));
 }
@@ -294,7 +285,7 @@ int uds_new(struct backend **out, const struct uds_config *config)
 		.per_event = ACCEPTS_PER_EVENT, .accepted = on_accepted, .ctx = u,
 	};
 	const struct dialer_config dialer = {
-		.loop = config->loop, .connect = on_dial, .ctx = u,
+		.loop = config->loop, .connect = connect_to_port, .ctx = u,
 	};
 	struct handshakes_config handshakes = {
 		.loop = config->loop, .tag = config->tag, .path = config->path,

@@ -28,7 +28,7 @@ static int fake_connect(void *ctx, int fd, uint32_t port)
 	if (port != full_port)
 		return other_result;
 	if (!room)
-		return DIAL_E_BUSY;
+		return BACKEND_E_BUSY;
 	room--;
 	return 0;
 }
@@ -48,7 +48,7 @@ static void setup(void)
 	dialer_init(&dialer, &config);
 	n_tries = n_done = room = 0;
 	full_port = 80;
-	other_result = DIAL_E_BUSY;
+	other_result = BACKEND_E_BUSY;
 	for (int i = 0; i < MANY; i++) {
 		dial_init(&dials[i], on_done);
 		results[i] = NOT_YET;
@@ -130,7 +130,7 @@ START_TEST(gives_up)
 	begin(0, 80, 100);
 	begin(1, 80, 60000);
 	run_until_done(1);
-	ck_assert_int_eq(results[0], DIAL_E_BUSY);
+	ck_assert_int_eq(results[0], BACKEND_E_BUSY);
 	ck_assert_int_eq(results[1], NOT_YET);
 	room = 1;
 	run_until_done(2);
