@@ -176,7 +176,7 @@ void handshakes_add(struct handshakes *hs, int fd)
 	h = malloc(sizeof *h);
 	if (!h) {
 		log_error(hs, -ENOMEM);
-		fd_close(&fd);
+		unix_close(&fd);
 		return;
 	}
 	*h = (struct handshake){

@@ -10,7 +10,6 @@
 
 #include "util/decimal.h"
 #include "util/error.h"
-#include "util/fd.h"
 #include "util/unix_socket.h"
 
 struct uds_stream {
@@ -39,7 +38,7 @@ int uds_stream_new(struct stream **out, const struct uds_stream_config *config)
 	int fd = config->fd, r;
 
 	if (!s) {
-		fd_close(&fd);
+		unix_close(&fd);
 		return -ENOMEM;
 	}
 	s->from_host = config->from_host;
