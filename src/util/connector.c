@@ -2,7 +2,6 @@
 /* Connects to a unix socket, again and again. */
 #include "util/connector.h"
 
-#include <stdlib.h>
 #include <sys/stat.h>
 
 #include "util/error.h"
@@ -77,19 +76,13 @@ static void on_timer(struct loop_timer *timer)
 /* It is what has to be there from the start: only what is in it may come later. */
 static int check_folder(const char *path)
 {
-	const char *slash = strrchr(path, '/');
-	char *folder = slash ? strndup(path, (size_t)(slash - path) + 1) : strdup(".");
+	char folder[UNIX_PATH_BYTES];
 	struct stat st;
-	int r = 0;
 
-	if (!folder)
-		return -ENOMEM;
+	unix_folder(folder, path);
 	if (stat(folder, &st) < 0)
-		r = error_last();
-	else if (!S_ISDIR(st.st_mode))
-		r = -ENOTDIR;
-	free(folder);
-	return r;
+		return error_last();
+	return S_ISDIR(st.st_mode) ? 0 : -ENOTDIR;
 }
 
 int connector_start(struct connector *c, const struct connector_config *config)

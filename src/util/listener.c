@@ -109,12 +109,10 @@ static int check_name(const char *path)
 /* -1: there is none to be had. Closed, it is let go. */
 static int lock_folder(const char *path)
 {
-	const char *slash = strrchr(path, '/');
-	char folder[sizeof ((struct sockaddr_un *)0)->sun_path] = ".";
+	char folder[UNIX_PATH_BYTES];
 	int fd;
 
-	if (slash)
-		snprintf(folder, sizeof folder, "%.*s", (int)(slash - path) + 1, path);
+	unix_folder(folder, path);
 	fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (fd < 0)
 		return -1;

@@ -2,6 +2,7 @@
 /* Unix stream sockets. */
 #include "util/unix_socket.h"
 
+#include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
@@ -16,6 +17,16 @@ enum {
 	HANG_UP_READS = 16,			/* of 4 KiB */
 	RIGHTS_MAX = 253,			/* descriptors with one byte: SCM_MAX_FD of Linux */
 };
+
+void unix_folder(char folder[UNIX_PATH_BYTES], const char *path)
+{
+	const char *slash = strrchr(path, '/');
+
+	if (slash)
+		snprintf(folder, UNIX_PATH_BYTES, "%.*s", (int)(slash - path) + 1, path);
+	else
+		strcpy(folder, ".");
+}
 
 int unix_socket(int *out)
 {

@@ -13,6 +13,7 @@
 #include <stddef.h>
 #include <sys/types.h>
 #include <sys/uio.h>
+#include <sys/un.h>
 
 #ifndef SO_PASSRIGHTS				/* Linux 6.16 */
 #define SO_PASSRIGHTS	83
@@ -28,6 +29,11 @@ enum {
 	UNIX_E_DENIED,				/* its mode, or that of a folder, says no */
 	UNIX_E_NAME_LENGTH,			/* no socket has such a long name */
 };
+
+enum { UNIX_PATH_BYTES = sizeof ((struct sockaddr_un *)0)->sun_path };
+
+/* The folder of the socket @path, which is no longer than its name can be. */
+void unix_folder(char folder[UNIX_PATH_BYTES], const char *path);
 
 /* A non-blocking stream socket. 0 or -errno. */
 int unix_socket(int *out);
