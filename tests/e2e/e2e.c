@@ -41,14 +41,19 @@ void e2e_setup_vm(void)
 	driver_up(&vm, vhd.socket, NULL);
 }
 
+void e2e_teardown_ended(void)
+{
+	driver_deinit(&vm);
+	daemon_deinit(&vhd);
+}
+
 void e2e_teardown(void)
 {
 	if (vhd.pid) {
 		ck_assert_msg(daemon_is_running(&vhd), "the daemon has ended");
 		ck_assert_int_eq(daemon_stop(&vhd, DEADLINE_MS), 0);
 	}
-	driver_deinit(&vm);
-	daemon_deinit(&vhd);
+	e2e_teardown_ended();
 }
 
 void e2e_start(const char *const *extra, const struct driver_options *opt)
@@ -143,14 +148,20 @@ void e2e_check_alive(void)
 	e2e_close(p);
 }
 
-TCase *e2e_case(Suite *s, const char *name, void (*setup)(void), int timeout_s)
+TCase *e2e_case_with(Suite *s, const char *name, void (*setup)(void), void (*teardown)(void),
+		     int timeout_s)
 {
 	TCase *tc = tcase_create(name);
 
-	tcase_add_checked_fixture(tc, setup, e2e_teardown);
+	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_set_timeout(tc, timeout_s);
 	suite_add_tcase(s, tc);
 	return tc;
+}
+
+TCase *e2e_case(Suite *s, const char *name, void (*setup)(void), int timeout_s)
+{
+	return e2e_case_with(s, name, setup, e2e_teardown, timeout_s);
 }
 
 /* Folders that are still there belong to tests that failed. */

@@ -43,6 +43,7 @@ void e2e_setup_daemon(void);
 void e2e_setup_vm(void);
 /* Ends the daemon, which must still be there and go at once with status 0. */
 void e2e_teardown(void);
+void e2e_teardown_ended(void);			/* for a daemon that is gone already */
 
 /* A daemon with further options and a VM on it, from the bare fixture. */
 void e2e_start(const char *const *extra, const struct driver_options *opt);
@@ -70,3 +71,6 @@ bool e2e_may_open(unsigned files, const char *what);
 int e2e_run(Suite *s);
 /* A case with the e2e_setup_...() fixture, in the suite. */
 TCase *e2e_case(Suite *s, const char *name, void (*setup)(void), int timeout_s);
+/* The same with another end. */
+TCase *e2e_case_with(Suite *s, const char *name, void (*setup)(void), void (*teardown)(void),
+		     int timeout_s);

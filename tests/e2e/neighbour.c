@@ -351,11 +351,8 @@ static void measure_honest_work(void)
 TCase *neighbour_case(Suite *s, const char *name, void (*setup)(void), void (*teardown)(void),
 		      int timeout_s)
 {
-	TCase *tc = tcase_create(name);
+	TCase *tc = e2e_case_with(s, name, setup, teardown, timeout_s);
 
 	tcase_add_unchecked_fixture(tc, measure_honest_work, NULL);
-	tcase_add_checked_fixture(tc, setup, teardown);
-	tcase_set_timeout(tc, timeout_s);
-	suite_add_tcase(s, tc);
 	return tc;
 }

@@ -34,13 +34,6 @@ static void setup(void)
 	vhd.prepare = pass;
 }
 
-/* The daemon is gone already. */
-static void teardown_ended(void)
-{
-	driver_deinit(&vm);
-	daemon_deinit(&vhd);
-}
-
 static void attach_to(struct driver *d, int sock)
 {
 	driver_init(d, NULL);
@@ -357,10 +350,7 @@ int main(void)
 	tcase_add_test(tc, stale_socket_is_tried_again);
 	tcase_add_test(tc, backs_off);
 	tcase_add_test(tc, passed_listener_that_blocks);
-	tc = tcase_create("ended");
-	tcase_add_checked_fixture(tc, setup, teardown_ended);
-	tcase_set_timeout(tc, 60);
-	suite_add_tcase(s, tc);
+	tc = e2e_case_with(s, "ended", setup, e2e_teardown_ended, 60);
 	tcase_add_test(tc, missing_folder_is_an_error);
 	tcase_add_test(tc, passed_listener);
 	tcase_add_test(tc, passed_connection);

@@ -86,11 +86,8 @@ END_TEST
 int main(void)
 {
 	Suite *s = suite_create("groups");
-	TCase *tc = tcase_create("groups");
+	TCase *tc = e2e_case_with(s, "groups", e2e_setup_bare, sibs_teardown, 60);
 
-	tcase_add_checked_fixture(tc, e2e_setup_bare, sibs_teardown);
-	tcase_set_timeout(tc, 60);
-	suite_add_tcase(s, tc);
 	tcase_add_loop_test(tc, exactly_with_a_group_in_common, 0,
 			    (int)(sizeof cases / sizeof *cases));
 	return e2e_run(s);

@@ -214,11 +214,8 @@ END_TEST
 int main(void)
 {
 	Suite *s = suite_create("multi");
-	TCase *tc = tcase_create("multi");
+	TCase *tc = e2e_case_with(s, "multi", setup, teardown, 60);
 
-	tcase_add_checked_fixture(tc, setup, teardown);
-	tcase_set_timeout(tc, 60);
-	suite_add_tcase(s, tc);
 	tcase_add_test(tc, two_vms_talk_at_once);
 	tcase_add_test(tc, cids_are_kept_apart);
 	tcase_add_test(tc, one_dies_the_other_goes_on);

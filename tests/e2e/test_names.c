@@ -112,11 +112,8 @@ END_TEST
 int main(void)
 {
 	Suite *s = suite_create("names");
-	TCase *tc = tcase_create("names");
+	TCase *tc = e2e_case_with(s, "names", setup, teardown, 120);
 
-	tcase_add_checked_fixture(tc, setup, teardown);
-	tcase_set_timeout(tc, 120);
-	suite_add_tcase(s, tc);
 	tcase_add_test(tc, listed_as_configured);
 	tcase_add_test(tc, one_of_two_serves);
 	return e2e_run(s);

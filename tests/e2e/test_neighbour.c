@@ -425,23 +425,13 @@ START_TEST(messages_with_long_payloads)
 }
 END_TEST
 
-static TCase *add_case(Suite *s, const char *name, void (*fixture)(void))
-{
-	TCase *tc = tcase_create(name);
-
-	tcase_add_checked_fixture(tc, fixture, neighbour_teardown);
-	tcase_set_timeout(tc, 60);
-	suite_add_tcase(s, tc);
-	return tc;
-}
-
 int main(void)
 {
 	Suite *s = suite_create("neighbour");
-	TCase *tc = add_case(s, "bare", do_nothing);
+	TCase *tc = e2e_case_with(s, "bare", do_nothing, neighbour_teardown, 60);
 
 	tcase_add_loop_test(tc, descriptors_that_linger, 0, 2 * WAYS - BY_CLIENT);
-	tc = add_case(s, "vm", setup);
+	tc = e2e_case_with(s, "vm", setup, neighbour_teardown, 60);
 	tcase_add_test(tc, file_of_a_silent_server);
 	tcase_add_test(tc, end_with_descriptors_that_linger);
 	tcase_add_loop_test(tc, eventfd_that_blocks, 0, sizeof traps / sizeof *traps);

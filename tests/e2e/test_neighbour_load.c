@@ -319,11 +319,8 @@ END_TEST
 int main(void)
 {
 	Suite *s = suite_create("neighbour_load");
-	TCase *tc = tcase_create("load");
+	TCase *tc = e2e_case_with(s, "load", e2e_setup_bare, neighbour_teardown, 120);
 
-	tcase_add_checked_fixture(tc, e2e_setup_bare, neighbour_teardown);
-	tcase_set_timeout(tc, 120);
-	suite_add_tcase(s, tc);
 	tcase_add_test(tc, connects_that_wait);
 	tcase_add_test(tc, many_talk_at_once);
 	tcase_add_test(tc, many_for_the_first_time);

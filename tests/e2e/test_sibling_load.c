@@ -431,12 +431,7 @@ END_TEST
 
 static TCase *add_case(Suite *s, const char *name, void (*setup_it)(void))
 {
-	TCase *tc = tcase_create(name);
-
-	tcase_add_checked_fixture(tc, setup_it, sibs_teardown);
-	tcase_set_timeout(tc, 120);
-	suite_add_tcase(s, tc);
-	return tc;
+	return e2e_case_with(s, name, setup_it, sibs_teardown, 120);
 }
 
 int main(void)

@@ -403,11 +403,8 @@ END_TEST
 int main(void)
 {
 	Suite *s = suite_create("siblings");
-	TCase *tc = tcase_create("siblings");
+	TCase *tc = e2e_case_with(s, "siblings", setup, sibs_teardown, 60);
 
-	tcase_add_checked_fixture(tc, setup, sibs_teardown);
-	tcase_set_timeout(tc, 60);
-	suite_add_tcase(s, tc);
 	tcase_add_loop_test(tc, a_line_each_way, 0, 2);
 	tcase_add_loop_test(tc, half_close, 0, 2);
 	tcase_add_loop_test(tc, close_delivers_the_tail, 0, 2);

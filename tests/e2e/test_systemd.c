@@ -61,12 +61,6 @@ static void setup(void)
 	manager = -1;
 }
 
-static void teardown_ended(void)
-{
-	driver_deinit(&vm);
-	daemon_deinit(&vhd);
-}
-
 /* ---- what the manager hears ---- */
 
 static void manager_listen(bool is_abstract)
@@ -380,10 +374,7 @@ int main(void)
 	tcase_add_test(tc, no_manager_there);
 	tcase_add_test(tc, activated_guest_connects);
 	tcase_add_test(tc, activation_of_another_process);
-	tc = tcase_create("ended");
-	tcase_add_checked_fixture(tc, setup, teardown_ended);
-	tcase_set_timeout(tc, 60);
-	suite_add_tcase(s, tc);
+	tc = e2e_case_with(s, "ended", setup, e2e_teardown_ended, 60);
 	tcase_add_loop_test(tc, ready_when_served, 0, 2);
 	tcase_add_test(tc, slow_manager);
 	tcase_add_loop_test(tc, activated, 0, COUNT(ways));
