@@ -82,6 +82,8 @@ struct plan {
 	uid_t uid;				/* that is it; (uid_t)-1: stay */
 	gid_t gid;
 	enum sandbox_wish sandbox;
+	bool is_supervised;			/* two processes */
+	uint32_t watchdog_ms;			/* for a worker that hangs; 0: none */
 	uint32_t linger_ms;			/* drain to a slow host at most so long without progress */
 	uint32_t pause_grace_ms;		/* connections survive stopped rings so long */
 	uint32_t handshake_ms;			/* for a host client to say its CONNECT line; > 0 */

@@ -96,6 +96,8 @@ static const struct field plan_fields[] = {
 	NUMBER_FIELD(struct plan, linger_ms, UINT32_MAX),
 	NUMBER_FIELD(struct plan, pause_grace_ms, UINT32_MAX),
 	NUMBER_FIELD(struct plan, handshake_ms, UINT32_MAX),
+	BOOL_FIELD(struct plan, is_supervised),
+	NUMBER_FIELD(struct plan, watchdog_ms, UINT32_MAX),
 };
 
 enum {

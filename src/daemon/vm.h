@@ -5,16 +5,28 @@
  */
 #pragma once
 
+#include <stdbool.h>
+
+#include "daemon/sockets.h"
+
 struct device_hooks;
 struct plan;
 struct sibling_dir;
 struct vm_plan;
 struct worker;
 
+struct vm {
+	const struct vm_plan *plan;		/* borrowed */
+	struct vm_sockets sockets;		/* the device takes the descriptors; names stay */
+	bool is_wanted;				/* the sockets are there */
+};
+
 /*
- * Opens the sockets of @vm and gives the device to @w, which has not been started yet.
- * 0; LISTENER_E_*, -errno: no socket of it is left. Which one could not be had has been
- * logged, with its path.
+ * Gives the device and its backends to @w, which has not been started yet. 0; LISTENER_E_*,
+ * -errno: no socket of it is left.
  */
-int vm_open(const struct plan *plan, const struct vm_plan *vm, struct worker *w,
-	    struct sibling_dir *siblings, const struct device_hooks *hooks);
+int vm_open(struct vm *vm, const struct plan *plan, struct worker *w, struct sibling_dir *siblings,
+	    const struct device_hooks *hooks);
+
+/* After its worker has been stopped: removes the sockets' names. */
+void vm_deinit(struct vm *vm);

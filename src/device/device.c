@@ -255,14 +255,14 @@ static void on_came(void *ctx)
 {
 	const struct device *dev = ctx;
 
-	dev->config.hooks->came();
+	dev->config.hooks->came(dev->config.guest_cid);
 }
 
 static void on_gone(void *ctx)
 {
 	struct device *dev = ctx;
 
-	dev->config.hooks->gone();
+	dev->config.hooks->gone(dev->config.guest_cid);
 	mux_set_running(dev->mux, false);
 	mux_reset(dev->mux, loop_now_ms(dev->config.loop));
 	dev->events.reset_pending = false;
@@ -292,7 +292,7 @@ static void on_over(void *ctx)
 {
 	const struct device *dev = ctx;
 
-	dev->config.hooks->over();
+	dev->config.hooks->over(dev->config.guest_cid);
 }
 
 static const struct frontend_ops frontend_ops = {

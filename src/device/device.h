@@ -26,9 +26,9 @@
 
 /* Who wants to know of its front-end: called in the device's thread, and by device_free(). */
 struct device_hooks {
-	void (*came)(void);
-	void (*gone)(void);
-	void (*over)(void);			/* gone, and no other can come */
+	void (*came)(uint64_t cid);
+	void (*gone)(uint64_t cid);
+	void (*over)(uint64_t cid);		/* gone, and no other can come */
 };
 
 struct device_config {

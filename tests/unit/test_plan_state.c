@@ -117,6 +117,8 @@ static void fill_plan(struct plan *plan)
 	plan->linger_ms = UINT32_MAX;
 	plan->pause_grace_ms = 3;
 	plan->handshake_ms = 1;
+	plan->is_supervised = true;
+	plan->watchdog_ms = 2;
 }
 
 /* Both have the same, each its own; then @b gets @a's pointer, so that bytes can be compared. */
@@ -181,6 +183,8 @@ static void match_plan(struct plan *a, struct plan *b)
 	match_text(a->vhost_socket.group, &b->vhost_socket.group);
 	match_text(a->uds_socket.group, &b->uds_socket.group);
 	ck_assert_uint_eq(a->handshake_ms, b->handshake_ms);
+	ck_assert_int_eq(a->is_supervised, b->is_supervised);
+	ck_assert_uint_eq(a->watchdog_ms, b->watchdog_ms);
 	clear_padding(a);
 	clear_padding(b);
 	match_bytes(a, b, sizeof *a);
