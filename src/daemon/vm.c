@@ -10,11 +10,11 @@
 #include "device/worker.h"
 #include "util/fd.h"
 
-static int add_siblings(struct device *dev, struct sibling_dir *dir, const struct vm_plan *vm,
+static int add_siblings(struct device *dev, struct sibling_dir *dir, struct vm *vm,
 			struct worker *w)
 {
 	struct sibling_config config = {
-		.dir = dir, .cid = vm->guest_cid, .loop = worker_loop(w), .mux = device_mux(dev),
+		.dir = dir, .self = vm->sibling, .loop = worker_loop(w), .mux = device_mux(dev),
 	};
 	struct backend *backend;
 	int r = sibling_new(&backend, &config);
@@ -64,7 +64,7 @@ static int add_backends(struct device *dev, const struct plan *plan, struct vm *
 	int r = vm->plan->uds_path ? add_uds(dev, plan, vm, w) : 0;
 
 	if (!r)
-		r = add_siblings(dev, siblings, vm->plan, w);
+		r = add_siblings(dev, siblings, vm, w);
 	if (!r && vm->plan->has_forward_cid)
 		r = add_afvsock(dev, vm->plan, w);
 	return r;

@@ -12,11 +12,13 @@
 struct device_hooks;
 struct plan;
 struct sibling_dir;
+struct sibling_entry;
 struct vm_plan;
 struct worker;
 
 struct vm {
 	const struct vm_plan *plan;		/* borrowed */
+	struct sibling_entry *sibling;		/* borrowed: in the directory */
 	struct vm_sockets sockets;		/* the device takes the descriptors; names stay */
 	bool is_wanted;				/* the sockets are there */
 };
