@@ -92,7 +92,7 @@ int uds_new(struct backend **out, const struct uds_config *config)
 		.per_event = ACCEPTS_PER_EVENT, .accepted = on_accepted, .ctx = u,
 	};
 	const struct dialer_config dialer = {
-		.loop = config->loop, .connect = uds_try_port, .ctx = u,
+		.loop = config->loop, .connect = uds_try_again, .ctx = u,
 	};
 	struct handshakes_config handshakes = {
 		.loop = config->loop, .tag = config->tag, .path = config->path,
@@ -106,6 +106,7 @@ int uds_new(struct backend **out, const struct uds_config *config)
 	u->base.ops = &uds_ops;
 	u->config = *config;
 	acceptor.listener = &u->listener;
+	list_init(&u->asked);
 	acceptor_init(&u->acceptor);
 	dialer_init(&u->dialer, &dialer);
 	r = config->fd >= 0 ? listener_adopt(&u->listener, config->fd) :

@@ -15,6 +15,10 @@ struct uds {
 	struct acceptor acceptor;
 	struct handshakes handshakes;
 	struct dialer dialer;
+	struct list asked;			/* struct pending, in the order of their ids */
+	uint32_t last_id;
+	int told;				/* the answer that is being passed on; 0: none */
+	bool could_not_ask;			/* for the connect that has come to nothing */
 };
 
 struct uds *uds_of(struct backend *b);
@@ -27,5 +31,5 @@ int uds_connect(struct backend *b, const struct vsock_addr *src, const struct vs
 void uds_explain(struct backend *b, const struct vsock_addr *dst, int error, char *text,
 		 size_t size);
 
-/* As in dialer_config; @ctx: the backend's. */
-int uds_try_port(void *ctx, int fd, uint32_t port);
+/* As in dialer_config; @ctx: the struct uds, whose connects all dials are. */
+int uds_try_again(void *ctx, struct dial *d, uint32_t port);
