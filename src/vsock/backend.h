@@ -12,6 +12,8 @@
 
 #include "vsock/stream.h"
 
+struct blob;
+struct blob_reader;
 struct mux;
 struct backend;
 
@@ -28,6 +30,7 @@ enum {
 	BACKEND_E_BUSY,				/* the listener's backlog stays full */
 	BACKEND_E_TIMEOUT,			/* no answer */
 	BACKEND_E_BAD_NAME,			/* no socket can have such a name */
+	BACKEND_E_BAD_STATE,			/* what was saved cannot be believed */
 	BACKEND_NUM_E,
 };
 
@@ -46,6 +49,32 @@ struct backend_ops {
 	void (*explain)(struct backend *b, const struct vsock_addr *dst, int error,
 			char *text, size_t size);
 	void (*free)(struct backend *b);	/* all its streams are closed by then */
+
+	/*
+	 * State (util/blob.h). What is loaded is hostile, and until mux_resume() another
+	 * process may still go on with the same peers: so loading, and closing what was
+	 * loaded, neither reads, writes nor shuts down anything.
+	 *
+	 * Of the section that each of its streams saves: no other kind of backend has it.
+	 */
+	uint32_t stream_tag;
+	/* What the backend has besides the streams that the core has: one section. NULL, as
+	 * load: nothing. Between two turns. */
+	void (*save)(const struct backend *b, struct blob *out);
+	/* After mux_load(), with the streams of this mux there. 0; BACKEND_E_BAD_STATE;
+	 * -errno. */
+	int (*load)(struct backend *b, struct blob_reader *in);
+	/*
+	 * Makes the stream again that was saved at @in, between the guest's address and the
+	 * peer's. 0: a live one; BACKEND_E_PENDING: *out is there, and
+	 * mux_stream_connected() will tell the outcome; BACKEND_E_BAD_STATE; another
+	 * BACKEND_E_*: it cannot go on, its connection is reset, the others are not; -errno.
+	 * A live one has STREAM_IN and STREAM_OUT in ->ready, for what has come meanwhile,
+	 * and if its peer is a guest, ->consumed.
+	 */
+	int (*load_stream)(struct backend *b, const struct vsock_addr *guest,
+			   const struct vsock_addr *peer, struct blob_reader *in,
+			   struct stream **out);
 };
 
 struct backend {

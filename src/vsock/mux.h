@@ -24,6 +24,7 @@
 
 #include "vsock/backend.h"
 #include "vsock/conn.h"
+#include "vsock/conn_names.h"
 #include "vsock/gather.h"
 #include "vsock/limits.h"
 #include "vsock/pkt.h"
@@ -32,6 +33,9 @@
 enum {
 	MUX_E_STARVED = 1,			/* the guest gives no more RX buffers */
 	MUX_E_MORE,				/* the turn is over, there is more to send */
+	MUX_E_BAD_STATE,			/* what was saved cannot be believed */
+	MUX_E_TOO_MANY,				/* ... has more connections than allowed */
+	MUX_E_NAMES_LOST,			/* not every connection had a name that was kept */
 };
 
 enum { MUX_IOVS = 1024 };			/* as many as recvmsg takes: UIO_MAXIOV */
@@ -117,3 +121,26 @@ bool mux_abort(struct mux *mux, uint64_t now_ms);
 bool mux_end_some(struct mux *mux, uint64_t now_ms);
 
 void mux_get_stats(const struct mux *mux, struct mux_stats *out);
+
+/*
+ * Another process takes the connections over. mux_save, between two turns: one section, with
+ * all connections and their streams, and whatever waits for the guest.
+ *
+ * mux_load, into a mux without connections that has its backends and siblings: 0, and then
+ * each backend's load() and, once nothing else can fail and the other process is gone,
+ * mux_resume(), which looks at every stream. Otherwise nothing is left of it:
+ * MUX_E_BAD_STATE; MUX_E_TOO_MANY; -ENOBUFS: more is buffered than allowed; -errno. What was
+ * saved is hostile. Whether a guest runs is not part of it.
+ */
+void mux_save(const struct mux *mux, struct blob *out);
+int mux_load(struct mux *mux, struct blob_reader *in, uint64_t now_ms);
+void mux_resume(struct mux *mux, uint64_t now_ms);
+
+/*
+ * From now on the names of connections are kept in @area (conn_names.h), which outlives the
+ * process. What another process left there, unless it is all zeroes, is loaded first: each
+ * connection that the mux does not have gets an RST, since the guest may believe in it.
+ * It is hostile. 0; MUX_E_NAMES_LOST: the guest may believe in others, too; -ENOMEM: none was
+ * loaded, none is kept. After mux_resume(), if there is anything to resume.
+ */
+int mux_load_names(struct mux *mux, struct conn_names_area *area, size_t size, uint64_t now_ms);

@@ -14,6 +14,7 @@
 
 #include "vsock/pkt.h"
 
+struct blob;
 struct conn;
 struct stream;
 
@@ -55,6 +56,10 @@ struct stream_ops {
 	/* Frees s. @is_orderly: the guest had finished and all of it was written;
 	 * otherwise the peer is to see a reset, where its kind knows one. */
 	void (*close)(struct stream *s, bool is_orderly);
+	/* Adds one section, tagged backend_ops::stream_tag, from which load_stream() of
+	 * that backend makes it again; its descriptors stay open, and its peer notices
+	 * nothing. Between two turns. */
+	void (*save)(const struct stream *s, struct blob *out);
 };
 
 struct stream {
@@ -66,7 +71,8 @@ struct stream {
 	 * Where the peer is a guest too: how many of the bytes written it has consumed,
 	 * modulo 2^32, which may change at any time and is told by an event; and how many
 	 * it may have on the way to our guest, from the first event on. NULL and 0 for a host
-	 * program: what it has taken is its own and no longer ours to count.
+	 * program: what it has taken is its own and no longer ours to count. Which of the
+	 * two it is, does not change.
 	 */
 	const _Atomic uint32_t *consumed;
 	uint32_t peer_window;			/* bytes */
