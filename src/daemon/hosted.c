@@ -26,7 +26,8 @@ static struct hosted {
 	int channel;
 	struct plan plan;
 	struct vm *vms;				/* of the plan, until the engine has them */
-	struct supervise_shared *shared;
+	struct supervise_shared *shared;	/* NULL: there is none */
+	struct blob state;			/* for the next message */
 	struct engine engine;
 } hosted;
 
@@ -63,32 +64,35 @@ static void on_hung(void)
 /* ---- what is to be served ---- */
 
 /* Of the plan, or of one VM. */
-static int read_plan(int fd, struct plan *plan, struct vm_plan *vm)
+static int read_plan(struct plan *plan, struct vm_plan *vm)
 {
 	struct blob_reader in;
-	void *bytes;
-	size_t n;
-	int r = channel_read_blob(fd, &bytes, &n);
+	int r;
 
-	if (r)
-		return r;
-	blob_read(&in, bytes, n, NULL);
+	blob_read(&in, hosted.state.bytes, hosted.state.len, NULL);
 	r = vm ? plan_state_load_vm(vm, &in) : plan_state_load(plan, &in);
-	free(bytes);
+	blob_deinit(&hosted.state);
+	blob_init(&hosted.state, SUPERVISE_BLOB_MAX, 0);
 	return r == PLAN_STATE_E_BAD ? CHANNEL_E_GARBAGE : r;
 }
 
 /* Log lines go where those of the supervisor go. */
 static int take_settings(struct channel_msg *msg)
 {
-	int r = read_plan(msg->fds[0], &hosted.plan, NULL);
+	int r = read_plan(&hosted.plan, NULL);
+	void *shared;
 
 	if (r)
 		return r;
-	log_adopt((enum log_level)hosted.plan.log_level, channel_take_fd(msg, 2));
-	hosted.shared = mmap(NULL, sizeof *hosted.shared, PROT_READ | PROT_WRITE, MAP_SHARED,
-			     msg->fds[1], 0);
-	return hosted.shared == MAP_FAILED ? error_last() : 0;
+	log_adopt((enum log_level)hosted.plan.log_level, channel_take_fd(msg, 0));
+	if (msg->n_fds < 2)
+		return 0;
+	shared = mmap(NULL, sizeof *hosted.shared, PROT_READ | PROT_WRITE, MAP_SHARED,
+		      msg->fds[1], 0);
+	if (shared == MAP_FAILED)
+		return error_last();
+	hosted.shared = shared;
+	return 0;
 }
 
 static bool is_listening(int fd)
@@ -104,7 +108,7 @@ static int take_vm(struct channel_msg *msg)
 	struct plan *plan = &hosted.plan;
 	struct vm *vms = realloc(hosted.vms, (plan->n_vms + 1) * sizeof *vms), *vm;
 	struct vm_plan *row;
-	size_t next = 1;
+	size_t next = 0;
 	int r;
 
 	if (!vms)
@@ -114,7 +118,7 @@ static int take_vm(struct channel_msg *msg)
 	row = plan_add_vm(plan, NULL);
 	if (!row)
 		return -ENOMEM;
-	r = read_plan(msg->fds[0], plan, row);
+	r = read_plan(plan, row);
 	if (r)
 		return r;
 	*vm = (struct vm){ .is_wanted = true };
@@ -136,13 +140,16 @@ static int learn(void)
 
 	do {
 		r = channel_receive(hosted.channel, CHANNEL_SUPERVISOR, &msg);
-		if (!r && msg.m.type == SUPERVISE_SETTINGS)
+		if (!r && msg.m.type == SUPERVISE_STATE)
+			r = channel_take_piece(&msg, &hosted.state);
+		else if (!r && msg.m.type == SUPERVISE_SETTINGS)
 			r = take_settings(&msg);
 		else if (!r && msg.m.type == SUPERVISE_VM)
 			r = take_vm(&msg);
 		if (!r && msg.m.type == SUPERVISE_START)
 			return 0;
-		channel_msg_deinit(&msg);
+		if (!r)
+			channel_msg_deinit(&msg);
 	} while (!r);
 	return r;
 }
@@ -215,9 +222,11 @@ int hosted_run(int channel)
 	int r;
 
 	hosted.channel = channel;
+	blob_init(&hosted.state, SUPERVISE_BLOB_MAX, 0);
 	plan_init(&hosted.plan);
 	r = serve();
 	log_stop_thread();
 	plan_deinit(&hosted.plan);
+	blob_deinit(&hosted.state);
 	return r;
 }
