@@ -56,6 +56,41 @@ static void on_over(uint64_t cid)
 
 static const struct device_hooks hooks = { .came = on_came, .gone = on_gone, .over = on_over };
 
+/* ---- what the supervisor does for a device ---- */
+
+static int keep(void *ctx, uint32_t slot, int fd)
+{
+	const struct vm *vm = ctx;
+	const struct supervise_msg m = {
+		.type = SUPERVISE_KEEP, .cid = vm->plan->guest_cid, .u.kept.slot = slot,
+	};
+	int r = channel_send(hosted.channel, &m, &fd, 1, true);
+
+	return r > 0 ? -EPIPE : r;
+}
+
+static void drop(void *ctx, uint32_t slot)
+{
+	const struct vm *vm = ctx;
+	const struct supervise_msg m = {
+		.type = SUPERVISE_DROP, .cid = vm->plan->guest_cid, .u.kept.slot = slot,
+	};
+
+	channel_send(hosted.channel, &m, NULL, 0, true);
+}
+
+static int ask(void *ctx, uint32_t port, uint32_t id)
+{
+	const struct vm *vm = ctx;
+	const struct supervise_msg m = {
+		.type = SUPERVISE_CONNECT, .cid = vm->plan->guest_cid,
+		.u.connect = { .port = port, .id = id },
+	};
+	int r = channel_send(hosted.channel, &m, NULL, 0, false);
+
+	return r > 0 ? -EPIPE : r;
+}
+
 static void on_hung(void)
 {
 	tell(SUPERVISE_STUCK, 0, 0);
@@ -121,8 +156,8 @@ static int take_vm(struct channel_msg *msg)
 	r = read_plan(plan, row);
 	if (r)
 		return r;
-	*vm = (struct vm){ .is_wanted = true };
-	vm_sockets_init(&vm->sockets);
+	vm_init(vm, NULL);
+	vm->is_wanted = true;
 	if (msg->m.u.vm.sockets & SUPERVISE_HAS_SOCKET) {
 		vm->sockets.vhost.fd = channel_take_fd(msg, next++);
 		row->vhost_socket.fd_listens = is_listening(vm->sockets.vhost.fd);
@@ -130,6 +165,17 @@ static int take_vm(struct channel_msg *msg)
 	if (msg->m.u.vm.sockets & SUPERVISE_HAS_UDS)
 		vm->sockets.uds.fd = channel_take_fd(msg, next++);
 	return 0;
+}
+
+/* What an earlier engine has kept, of the VM that came last. */
+static int take_kept(struct channel_msg *msg)
+{
+	struct plan *plan = &hosted.plan;
+
+	if (!plan->n_vms || plan->vms[plan->n_vms - 1].guest_cid != msg->m.cid)
+		return CHANNEL_E_GARBAGE;
+	return vm_add_kept(&hosted.vms[plan->n_vms - 1], msg->m.u.kept.slot,
+			   channel_take_fd(msg, 0));
 }
 
 /* 0: START came. */
@@ -146,6 +192,8 @@ static int learn(void)
 			r = take_settings(&msg);
 		else if (!r && msg.m.type == SUPERVISE_VM)
 			r = take_vm(&msg);
+		else if (!r && msg.m.type == SUPERVISE_KEPT)
+			r = take_kept(&msg);
 		if (!r && msg.m.type == SUPERVISE_START)
 			return 0;
 		if (!r)
@@ -164,10 +212,35 @@ static int start(void)
 		.is_hosted = true,
 	};
 
-	for (size_t i = 0; i < hosted.plan.n_vms; i++)
-		hosted.vms[i].plan = &hosted.plan.vms[i];
+	for (size_t i = 0; i < hosted.plan.n_vms; i++) {
+		struct vm *vm = &hosted.vms[i];
+
+		vm->plan = &hosted.plan.vms[i];
+		vm->keeper = (struct journal_keeper){ .keep = keep, .drop = drop, .ctx = vm };
+		vm->ask = ask;
+		vm->ask_ctx = vm;
+	}
 	hosted.vms = NULL;
 	return engine_init(&hosted.engine, &config);
+}
+
+static struct vm *find_vm(uint64_t cid)
+{
+	struct engine *e = &hosted.engine;
+
+	for (struct vm *vm = e->vms; vm < e->vms + e->n_vms; vm++)
+		if (vm->plan->guest_cid == cid)
+			return vm;
+	return NULL;
+}
+
+static void on_connected(struct channel_msg *msg)
+{
+	struct vm *vm = find_vm(msg->m.cid);
+
+	if (vm && vm->worker)
+		vm_answer(vm, msg->m.u.connected.id, msg->m.u.connected.result,
+			  channel_take_fd(msg, 0));
 }
 
 /* False: it is to end. */
@@ -182,6 +255,8 @@ static bool obey(void)
 		goes_on = false;
 	else if (msg.m.type == SUPERVISE_PING && !watchdog_has_stuck())
 		tell(SUPERVISE_PONG, 0, msg.m.u.number);
+	else if (msg.m.type == SUPERVISE_CONNECTED)
+		on_connected(&msg);
 	channel_msg_deinit(&msg);
 	return goes_on;
 }
