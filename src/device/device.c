@@ -9,6 +9,7 @@
 #include "device/guest_events.h"
 #include "device/rx_window.h"
 #include "device/turn.h"
+#include "util/closer.h"
 #include "util/error.h"
 #include "util/fd.h"
 #include "util/log_limit.h"
@@ -338,6 +339,11 @@ int device_new(struct device **out, const struct device_config *config)
 	struct device *dev = calloc(1, sizeof *dev);
 	int r, fd = config->address.fd;
 
+	for (size_t i = 0; i < config->n_kept; i++) {
+		int kept = config->kept[i].fd;
+
+		closer_close(&kept);
+	}
 	if (!dev) {
 		fd_close(&fd);
 		return -ENOMEM;

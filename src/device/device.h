@@ -19,6 +19,7 @@
 #include <sys/types.h>
 
 #include "device/frontend.h"
+#include "device/journal.h"
 #include "device/scratch.h"
 #include "util/loop.h"
 #include "vhost/gmem.h"
@@ -38,15 +39,22 @@ struct device_config {
 	uint32_t queue_size, pause_grace_ms;
 	struct vsock_limits limits;		/* of its connections */
 	struct gmem_limits memory;		/* that it may share */
-	struct loop *loop;			/* borrowed, as scratch is */
+	struct loop *loop;			/* borrowed, as scratch and keeper are */
 	struct device_scratch *scratch;
+	/* Keeps what a crash of ours must not lose; NULL: nobody does, and there is no journal. */
+	const struct journal_keeper *keeper;
+	/* What it has kept of the device whose place this one takes, in any order; NULL: it is a
+	 * new one. The descriptors are taken over in any case, the array is not. */
+	const struct journal_kept *kept;
+	size_t n_kept;
 };
 
 struct device;
 
 /*
  * Makes the device, which waits for front-ends. 0, or as listener_open(). The socket that it
- * may have been given is taken over in any case.
+ * may have been given is taken over in any case. One that takes another's place goes on with
+ * its front-end from the loop's next batch on, in the thread that runs the loop.
  */
 int device_new(struct device **out, const struct device_config *config);
 void device_free(struct device *dev);		/* and its backends; NULL: nothing */
