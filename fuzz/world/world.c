@@ -222,11 +222,11 @@ void world_move(struct vm *vm)
 	blob_read(&in, blob.bytes, blob.len, NULL);
 	assert(mux_load(vm->mux, &in, now_ms) == 0 && blob_is_whole(&in));
 	blob_deinit(&blob);
+	mux_set_running(vm->mux, is_running);
 	assert(mux_budget(vm->mux)->used <= used);
 	assert(mux_next_deadline(vm->mux) == deadline_ms);
 	mux_get_stats(vm->mux, &after);
 	assert(memcmp(&before, &after, sizeof before) == 0);
-	mux_set_running(vm->mux, is_running);
 	mux_resume(vm->mux, now_ms);
 	world_check(vm->book);
 }

@@ -12,7 +12,8 @@
 #include "vsock_script.h"
 
 static_assert(offsetof(struct conn_names_area, rows) == 8, "as another version knows it");
-static_assert(offsetof(struct conn_name, type) == 4 && offsetof(struct conn_name, guest_port) == 8 &&
+static_assert(offsetof(struct conn_name, type) == 4 &&
+	      offsetof(struct conn_name, guest_port) == 8 &&
 	      offsetof(struct conn_name, peer_port) == 12 &&
 	      offsetof(struct conn_name, peer_cid) == 16, "likewise");
 
@@ -60,7 +61,7 @@ static unsigned count_used(void)
 
 static void crash(void)
 {
-	left_size = conn_names_size(SCRIPT_MAX_CONNS);
+	left_size = mux_names_size(SCRIPT_MAX_CONNS);
 	memcpy(left, s.area, left_size);
 }
 

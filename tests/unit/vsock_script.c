@@ -11,7 +11,7 @@
 #include "util/error.h"
 #include "vsock/mux_internal.h"
 
-#define AREA_SIZE conn_names_size(SCRIPT_MAX_CONNS)
+#define AREA_SIZE mux_names_size(SCRIPT_MAX_CONNS)
 
 static const char *prefix_of(uint32_t guest_port)
 {
