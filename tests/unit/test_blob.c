@@ -159,6 +159,22 @@ START_TEST(short_is_for_good)
 }
 END_TEST
 
+/* As a blob is to which nothing was added. */
+START_TEST(nothing)
+{
+	struct blob_reader r, inner;
+	uint32_t version;
+
+	blob_read(&r, blob.bytes, blob.len, NULL);
+	ck_assert(blob_is_whole(&r) && !blob_has_more(&r));
+	ck_assert_uint_eq(blob_peek_tag(&r), 0);
+	ck_assert(!blob_enter(&r, &inner, TAG, 1, &version));
+	ck_assert(inner.is_short && !blob_has_more(&inner));
+	blob_put_bytes(&blob, NULL, 0);
+	ck_assert_uint_eq(blob.len, 0);
+}
+END_TEST
+
 struct section_case {
 	const char *name;
 	uint8_t bytes[20];
@@ -347,6 +363,7 @@ int main(void)
 	tcase_add_test(tc, layout);
 	tcase_add_test(tc, cut_at_every_byte);
 	tcase_add_test(tc, short_is_for_good);
+	tcase_add_test(tc, nothing);
 	tcase_add_loop_test(tc, sections, 0, COUNT(section_cases));
 	tcase_add_test(tc, tags_ahead);
 	tcase_add_loop_test(tc, strings, 0, COUNT(string_cases));
