@@ -13,7 +13,10 @@
 
 #include "vsock/limits.h"
 
-enum { PLAN_THREADS_MAX = 1024 };
+enum {
+	PLAN_THREADS_MAX = 1024,
+	PLAN_MEM_SLOTS_MAX = 509,		/* VHOST_USER_MEM_SLOTS_MAX */
+};
 
 #define PLAN_GROUP "default"			/* of a VM that is in no group */
 
@@ -79,6 +82,8 @@ struct plan {
 	uid_t uid;				/* that is it; (uid_t)-1: stay */
 	gid_t gid;
 	enum sandbox_wish sandbox;
+	bool is_supervised;			/* two processes */
+	uint32_t watchdog_ms;			/* for a worker that hangs; 0: none */
 	uint32_t linger_ms;			/* drain to a slow host at most so long without progress */
 	uint32_t pause_grace_ms;		/* connections survive stopped rings so long */
 	uint32_t handshake_ms;			/* for a host client to say its CONNECT line; > 0 */
@@ -88,6 +93,10 @@ struct plan {
  * default gets it by its row (setting.h). */
 void plan_init(struct plan *plan);
 void plan_deinit(struct plan *plan);		/* also twice */
+
+/* One VM, for who has it without the others. Deinit leaves it as init does. */
+void vm_plan_init(struct vm_plan *vm);
+void vm_plan_deinit(struct vm_plan *vm);
 
 /*
  * Appends a VM of which nothing has been said. @origin NULL: it comes from single

@@ -15,7 +15,6 @@
 #include "util/error.h"
 #include "util/fd.h"
 #include "util/log.h"
-#include "util/watchdog.h"
 
 enum {
 	STATUS_MS = 1000,			/* between two of them, at least */
@@ -29,6 +28,7 @@ static struct {
 	uint32_t watchdog_ms;			/* between two WATCHDOG=1; 0: none is waited for */
 	pthread_t thread;
 	bool has_thread;
+	bool (*is_held_up)(void);
 
 	pthread_mutex_t lock;			/* of what follows */
 	pthread_cond_t changed;
@@ -140,7 +140,7 @@ static uint64_t next_ms(const struct agenda *a)
 /* Who has not moved since the last look is held up. */
 static void look_at_workers(struct agenda *a, uint64_t now)
 {
-	bool is_stuck = watchdog_has_stuck();
+	bool is_stuck = notify.is_held_up();
 
 	a->watchdog_ms = now + notify.watchdog_ms;
 	a->is_pinged = !is_stuck;
@@ -216,7 +216,7 @@ static void *run(void *arg)
 	return NULL;
 }
 
-int notify_start(size_t n_vms)
+int notify_start(size_t n_vms, bool (*is_held_up)(void))
 {
 	int r;
 
@@ -224,6 +224,7 @@ int notify_start(size_t n_vms)
 		return 0;
 	pthread_mutex_lock(&notify.lock);
 	notify.n_vms = n_vms;
+	notify.is_held_up = is_held_up;
 	notify.status++;
 	pthread_mutex_unlock(&notify.lock);
 	r = pthread_create(&notify.thread, NULL, run, NULL);

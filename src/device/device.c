@@ -9,6 +9,7 @@
 #include "device/guest_events.h"
 #include "device/rx_window.h"
 #include "device/turn.h"
+#include "util/closer.h"
 #include "util/error.h"
 #include "util/fd.h"
 #include "util/log_limit.h"
@@ -255,14 +256,14 @@ static void on_came(void *ctx)
 {
 	const struct device *dev = ctx;
 
-	dev->config.hooks->came();
+	dev->config.hooks->came(dev->config.guest_cid);
 }
 
 static void on_gone(void *ctx)
 {
 	struct device *dev = ctx;
 
-	dev->config.hooks->gone();
+	dev->config.hooks->gone(dev->config.guest_cid);
 	mux_set_running(dev->mux, false);
 	mux_reset(dev->mux, loop_now_ms(dev->config.loop));
 	dev->events.reset_pending = false;
@@ -292,7 +293,7 @@ static void on_over(void *ctx)
 {
 	const struct device *dev = ctx;
 
-	dev->config.hooks->over();
+	dev->config.hooks->over(dev->config.guest_cid);
 }
 
 static const struct frontend_ops frontend_ops = {
@@ -338,6 +339,11 @@ int device_new(struct device **out, const struct device_config *config)
 	struct device *dev = calloc(1, sizeof *dev);
 	int r, fd = config->address.fd;
 
+	for (size_t i = 0; i < config->n_kept; i++) {
+		int kept = config->kept[i].fd;
+
+		closer_close(&kept);
+	}
 	if (!dev) {
 		fd_close(&fd);
 		return -ENOMEM;
@@ -385,4 +391,11 @@ void device_add_backend(struct device *dev, struct backend *backend)
 	assert(dev->n_backends < MUX_BACKENDS_MAX);
 	dev->backends[dev->n_backends++] = backend;
 	mux_add_backend(dev->mux, backend);
+}
+
+void device_reconfigure(struct device *dev, const struct device_change *change)
+{
+	mux_set_limits(dev->mux, &change->limits);
+	frontend_set_limits(&dev->frontend, change->queue_size, change->pause_grace_ms,
+			    &change->memory);
 }

@@ -109,6 +109,10 @@ struct frontend {
 int frontend_init(struct frontend *fe, const struct frontend_config *config);
 void frontend_deinit(struct frontend *fe);	/* also after a failed or no init */
 
+/* From now on; of the front-end in session only the grace, the rest is for the next. */
+void frontend_set_limits(struct frontend *fe, uint32_t queue_size, uint32_t pause_grace_ms,
+			 const struct gmem_limits *memory);
+
 /* The queue if the ring runs, else NULL. Never blocks. */
 struct virtq *frontend_running(struct frontend *fe, unsigned ring);
 bool frontend_has_guest(struct frontend *fe);	/* RX and TX run */

@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* One VM as the supervisor holds it. */
+#include "daemon/held_vm.h"
+
+#include <stdlib.h>
+
+#include "config/plan.h"
+#include "protocol/supervise.h"
+#include "util/closer.h"
+#include "util/error.h"
+
+void held_vm_init(struct held_vm *h, const struct vm_plan *plan)
+{
+	*h = (struct held_vm){ .plan = plan };
+	vm_sockets_init(&h->sockets);
+}
+
+void held_vm_deinit(struct held_vm *h)
+{
+	held_vm_drop_all(h);
+	vm_sockets_deinit(&h->sockets);
+	h->is_served = false;
+}
+
+/* Where the slot is, or would be. */
+static size_t find(const struct held_vm *h, uint32_t slot)
+{
+	size_t from = 0, to = h->n_kept;
+
+	while (from < to) {
+		size_t mid = from + (to - from) / 2;
+
+		if (h->kept[mid].slot < slot)
+			from = mid + 1;
+		else
+			to = mid;
+	}
+	return from;
+}
+
+static bool has(const struct held_vm *h, size_t at, uint32_t slot)
+{
+	return at < h->n_kept && h->kept[at].slot == slot;
+}
+
+int held_vm_keep(struct held_vm *h, uint32_t slot, int fd)
+{
+	size_t at = find(h, slot);
+
+	if (slot >= SUPERVISE_SLOTS_MAX) {
+		closer_close(&fd);
+		return HELD_VM_E_SLOT;
+	}
+	if (has(h, at, slot)) {
+		closer_close(&h->kept[at].fd);
+	} else {
+		struct held_fd *kept = realloc(h->kept, (h->n_kept + 1) * sizeof *kept);
+
+		if (!kept) {
+			closer_close(&fd);
+			return -ENOMEM;
+		}
+		h->kept = kept;
+		memmove(kept + at + 1, kept + at, (h->n_kept - at) * sizeof *kept);
+		h->n_kept++;
+	}
+	h->kept[at] = (struct held_fd){ .slot = slot, .fd = fd };
+	return 0;
+}
+
+void held_vm_drop(struct held_vm *h, uint32_t slot)
+{
+	size_t at = find(h, slot);
+
+	if (!has(h, at, slot))
+		return;
+	closer_close(&h->kept[at].fd);
+	h->n_kept--;
+	memmove(h->kept + at, h->kept + at + 1, (h->n_kept - at) * sizeof *h->kept);
+}
+
+void held_vm_drop_all(struct held_vm *h)
+{
+	for (size_t i = 0; i < h->n_kept; i++)
+		closer_close(&h->kept[i].fd);
+	free(h->kept);
+	h->kept = NULL;
+	h->n_kept = 0;
+}
