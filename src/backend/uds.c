@@ -4,11 +4,14 @@
 
 #include "backend/uds_internal.h"
 #include "backend/uds_stream.h"
+#include "util/blob.h"
 #include "util/error.h"
 #include "util/log_limit.h"
 #include "util/unix_socket.h"
 
-enum { ACCEPTS_PER_EVENT = 64 };
+#define UDS_TAG BLOB_TAG('U', 'D', 'S', ' ')
+
+enum { UDS_VERSION = 1, ACCEPTS_PER_EVENT = 64 };
 
 static const struct backend_ops uds_ops;
 
@@ -77,11 +80,52 @@ static void uds_free(struct backend *b)
 	free(u);
 }
 
+static void uds_save(const struct backend *b, struct blob *out)
+{
+	const struct uds *u = container_of_const(b, struct uds, base);
+	size_t section = blob_open(out, UDS_TAG, UDS_VERSION);
+
+	handshakes_save(&u->handshakes, out);
+	blob_close(out, section);
+}
+
+static int uds_load(struct backend *b, struct blob_reader *in)
+{
+	struct uds *u = uds_of(b);
+	struct blob_reader section;
+	uint32_t version;
+	int r;
+
+	if (!blob_enter(in, &section, UDS_TAG, UDS_VERSION, &version))
+		return BACKEND_E_BAD_STATE;
+	r = handshakes_load(&u->handshakes, &section);
+	if (r)
+		return r < 0 ? r : BACKEND_E_BAD_STATE;
+	if (blob_is_whole(&section))
+		return 0;
+	handshakes_deinit(&u->handshakes);
+	return BACKEND_E_BAD_STATE;
+}
+
+static void uds_resume(struct backend *b)
+{
+	struct uds *u = uds_of(b);
+
+	handshakes_resume(&u->handshakes);
+	dialer_resume(&u->dialer);
+	acceptor_resume(&u->acceptor);
+}
+
 static const struct backend_ops uds_ops = {
 	.serves = uds_serves,
 	.connect = uds_connect,
 	.explain = uds_explain,
 	.free = uds_free,
+	.stream_tag = UDS_STREAM_TAG,
+	.save = uds_save,
+	.load = uds_load,
+	.load_stream = uds_load_stream,
+	.resume = uds_resume,
 };
 
 int uds_new(struct backend **out, const struct uds_config *config)
@@ -89,15 +133,17 @@ int uds_new(struct backend **out, const struct uds_config *config)
 	struct uds *u = calloc(1, sizeof *u);
 	struct acceptor_config acceptor = {
 		.loop = config->loop, .tag = config->tag, .what = "a host client",
-		.per_event = ACCEPTS_PER_EVENT, .accepted = on_accepted, .ctx = u,
+		.per_event = ACCEPTS_PER_EVENT, .is_held = config->is_held,
+		.accepted = on_accepted, .ctx = u,
 	};
 	const struct dialer_config dialer = {
 		.loop = config->loop, .connect = uds_try_again, .ctx = u,
+		.is_held = config->is_held,
 	};
 	struct handshakes_config handshakes = {
 		.loop = config->loop, .tag = config->tag, .path = config->path,
 		.max = config->max_handshakes, .timeout_ms = config->handshake_ms,
-		.done = on_handshake, .ctx = u,
+		.is_held = config->is_held, .done = on_handshake, .ctx = u,
 	};
 	int r;
 
