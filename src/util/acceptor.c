@@ -34,6 +34,8 @@ static void on_readable(struct loop_source *source, uint32_t events)
 	struct acceptor *a = container_of(source, struct acceptor, source);
 
 	(void)events;
+	if (a->config.is_held)
+		return;
 	for (int i = 0; i < a->burst && source->fd >= 0; i++) {
 		int fd, r = listener_accept(a->config.listener, &fd);
 
@@ -61,7 +63,19 @@ int acceptor_start(struct acceptor *a, const struct acceptor_config *config)
 		.source = { .dispatch = on_readable, .fd = -1 },
 		.rest = { .expire = on_rested },
 	};
-	return loop_add(config->loop, &a->source, config->listener->fd, EPOLLIN);
+	return loop_add(config->loop, &a->source, config->listener->fd,
+			config->is_held ? 0 : EPOLLIN);
+}
+
+void acceptor_resume(struct acceptor *a)
+{
+	if (!a->config.is_held)
+		return;
+	a->config.is_held = false;
+	if (loop_modify(a->config.loop, &a->source, EPOLLIN) < 0) {
+		loop_remove(a->config.loop, &a->source);
+		set_rest(a);
+	}
 }
 
 void acceptor_stop(struct acceptor *a)

@@ -305,5 +305,8 @@ void mux_resume(struct mux *mux, uint64_t now_ms)
 		conn_stream_ready(c);
 		mux_finish(mux, c, now_ms);
 	}
+	for (size_t i = 0; i < mux->n_backends; i++)
+		if (mux->backends[i]->ops->resume)
+			mux->backends[i]->ops->resume(mux->backends[i]);
 	mux->config.wake(mux->config.ctx);
 }
