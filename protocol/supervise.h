@@ -18,7 +18,8 @@
 
 enum supervise_type {
 	/* From the supervisor. */
-	SUPERVISE_SETTINGS = 1,			/* what is the same for all VMs; a blob */
+	SUPERVISE_STATE = 1,			/* a piece of the blob that the next message needs */
+	SUPERVISE_SETTINGS,			/* what is the same for all VMs; a blob */
 	SUPERVISE_VM,				/* a VM to serve: a blob, and its listening sockets */
 	SUPERVISE_KEPT,				/* a descriptor that an earlier engine has kept */
 	SUPERVISE_START,			/* that is all: into the sandbox, and begin */
@@ -43,8 +44,10 @@ enum supervise_type {
 };
 
 enum {
-	SUPERVISE_FDS_MAX = 3,
-	SUPERVISE_BLOB_MAX = 16 * 1024 * 1024,	/* bytes of a blob, which comes in a memfd */
+	SUPERVISE_FDS_MAX = 2,
+	SUPERVISE_PIECE_MAX = 16 * 1024,	/* bytes of a blob in one SUPERVISE_STATE, after the
+						   struct; no other message has any */
+	SUPERVISE_BLOB_MAX = 16 * 1024 * 1024,
 	SUPERVISE_SLOTS_MAX = 1024,		/* descriptors kept for one VM */
 };
 
@@ -74,12 +77,12 @@ struct supervise_msg {
 			int32_t error;
 			uint32_t zero;
 		} failed;
-		uint64_t number;		/* PING, PONG: the same one */
+		uint64_t number;		/* PING, PONG: the same one; STATE: bytes of it */
 	} u;
 };
 static_assert(sizeof(struct supervise_msg) == 24, "no gaps");
 
-/* Memory that both share, a file of SETTINGS: what the workers are busy with, so that
+/* Memory that both share, maybe a file of SETTINGS: what the workers are busy with, so that
  * it is known of an engine that has died. The supervisor looks at nothing else in it. */
 enum { SUPERVISE_WORKERS_MAX = 1024 };
 struct supervise_shared {

@@ -11,6 +11,7 @@ enum {
 	RETRY_FIRST_MS = 5,
 	RETRY_LAST_MS = 40,			/* doubled up to that */
 	TRIES_PER_TURN = 16,
+	ANSWER_MS = 100,			/* for an answer, also where the time is over */
 };
 
 struct dial_port {				/* one that somebody waits for */
@@ -18,6 +19,7 @@ struct dial_port {				/* one that somebody waits for */
 	uint32_t retry_ms;
 	uint64_t next_ms;			/* when it is tried again */
 	struct list dials;			/* struct dial, the first come first */
+	struct dial *awaited;			/* of those, whose outcome is to be told */
 	struct list node;			/* dialer::ports */
 };
 
@@ -112,16 +114,26 @@ int dial_begin(struct dialer *dialer, struct dial *d, int fd, uint32_t port,
 	return 0;
 }
 
-static void leave_port(struct dial *d)
+static void try_at(struct dialer *dialer, struct dial_port *port, uint64_t next_ms)
+{
+	port->next_ms = next_ms;
+	list_remove(&port->node);
+	place(dialer, port);
+}
+
+static void leave_port(struct dialer *dialer, struct dial *d)
 {
 	struct dial_port *port = d->port;
 
 	d->port = NULL;
 	list_remove(&d->node);
-	if (!list_is_empty(&port->dials))
-		return;
-	list_remove(&port->node);
-	free(port);
+	if (list_is_empty(&port->dials)) {
+		list_remove(&port->node);
+		free(port);
+	} else if (port->awaited == d) {
+		port->awaited = NULL;
+		try_at(dialer, port, loop_now_ms(dialer->config.loop));
+	}
 }
 
 void dial_cancel(struct dialer *dialer, struct dial *d)
@@ -129,34 +141,68 @@ void dial_cancel(struct dialer *dialer, struct dial *d)
 	fd_close(&d->fd);
 	if (!d->port)
 		return;
-	leave_port(d);
+	leave_port(dialer, d);
 	set_timer(dialer, 0);
 }
 
 /* It is tried later, and the less often the longer it is in vain. */
 static void postpone(struct dialer *dialer, struct dial_port *port, uint64_t now_ms)
 {
-	port->next_ms = now_ms + port->retry_ms;
+	try_at(dialer, port, now_ms + port->retry_ms);
 	if (port->retry_ms < RETRY_LAST_MS)
 		port->retry_ms *= 2;
-	list_remove(&port->node);
-	place(dialer, port);
 }
 
-/* One attempt, for the dial that came first. */
-static void try_port(struct dialer *dialer, struct dial_port *port, uint64_t now_ms)
+/* Of an attempt for @d, the first of its port. */
+static void on_outcome(struct dialer *dialer, struct dial *d, int r, uint64_t now_ms)
 {
-	struct dial *d = container_of(port->dials.next, struct dial, node);
-	int r = dialer->config.connect(dialer->config.ctx, d->fd, port->number);
-
 	if (r == BACKEND_E_BUSY && now_ms < d->give_up_ms) {
-		postpone(dialer, port, now_ms);
+		postpone(dialer, d->port, now_ms);
 		return;
 	}
 	if (r == 0)
-		port->retry_ms = RETRY_FIRST_MS;
-	leave_port(d);				/* the port may go with it */
+		d->port->retry_ms = RETRY_FIRST_MS;
+	leave_port(dialer, d);			/* the port may go with it */
 	d->done(d, r);
+}
+
+static void await(struct dialer *dialer, struct dial *d, uint64_t now_ms)
+{
+	uint64_t at_least_ms = now_ms + ANSWER_MS;
+
+	d->port->awaited = d;
+	try_at(dialer, d->port, d->give_up_ms > at_least_ms ? d->give_up_ms : at_least_ms);
+}
+
+/* One attempt, for the dial that came first; or the end of one that nobody answered. */
+static void try_port(struct dialer *dialer, struct dial_port *port, uint64_t now_ms)
+{
+	struct dial *d = port->awaited;
+	int r = BACKEND_E_TIMEOUT;
+
+	if (!d) {
+		d = container_of(port->dials.next, struct dial, node);
+		r = dialer->config.connect(dialer->config.ctx, d, port->number);
+	}
+	if (r == BACKEND_E_PENDING)
+		await(dialer, d, now_ms);
+	else
+		on_outcome(dialer, d, r, now_ms);
+}
+
+void dial_answer(struct dialer *dialer, struct dial *d, int result, int fd)
+{
+	uint64_t now_ms = loop_now_ms(dialer->config.loop);
+
+	assert(d->port && d->port->awaited == d);
+	d->port->awaited = NULL;
+	try_at(dialer, d->port, now_ms);	/* whoever comes next */
+	if (!result) {
+		fd_close(&d->fd);
+		d->fd = fd;
+	}
+	on_outcome(dialer, d, result, now_ms);
+	set_timer(dialer, now_ms + 1);
 }
 
 static void on_timer(struct loop_timer *timer)

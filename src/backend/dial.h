@@ -16,11 +16,14 @@
 #include "util/loop.h"
 #include "vsock/backend.h"
 
+struct dial;
+
 struct dialer_config {
 	struct loop *loop;			/* borrowed */
-	/* Connects the socket @fd to @port: 0; BACKEND_E_BUSY: its backlog is full; another
-	 * outcome, which done() is told. Never blocks, never calls back. */
-	int (*connect)(void *ctx, int fd, uint32_t port);
+	/* Connects the socket @d->fd to @port: 0; BACKEND_E_BUSY: its backlog is full;
+	 * BACKEND_E_PENDING: dial_answer() will tell, and until then nobody else tries;
+	 * another outcome, which done() is told. Never blocks, never calls back. */
+	int (*connect)(void *ctx, struct dial *d, uint32_t port);
 	void *ctx;
 };
 
@@ -34,8 +37,8 @@ struct dial {					/* one connect that waits */
 	int fd;					/* owned; -1: it waits for nothing */
 	uint64_t give_up_ms;
 	/* Called when it is over. 0: dial_take_fd() gives the connected socket;
-	 * BACKEND_E_BUSY: still, and the time is over; another outcome of connect(). May
-	 * free it. */
+	 * BACKEND_E_BUSY: still, and the time is over; BACKEND_E_TIMEOUT: the answer has
+	 * not come; another outcome of connect(). May free it. */
 	void (*done)(struct dial *d, int result);
 	struct dial_port *port;
 	struct list node;			/* dial_port::dials */
@@ -51,4 +54,8 @@ void dial_init(struct dial *d, void (*done)(struct dial *d, int result));
 int dial_begin(struct dialer *dialer, struct dial *d, int fd, uint32_t port,
 	       uint64_t give_up_ms);
 int dial_take_fd(struct dial *d);		/* -1: there is none */
+
+/* What connect() of @d has said BACKEND_E_PENDING to: another outcome. 0: @fd is taken over,
+ * connected, in place of the dial's own. May call done(). */
+void dial_answer(struct dialer *dialer, struct dial *d, int result, int fd);
 void dial_cancel(struct dialer *dialer, struct dial *d);	/* also if it waits for nothing */

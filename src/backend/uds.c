@@ -1,49 +1,22 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The unix-socket backend: host programs that connect, and connects to them. */
-#include "backend/uds.h"
-
-#include <stdio.h>
 #include <stdlib.h>
-#include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
 
-#include "backend/dial.h"
-#include "backend/handshake.h"
+#include "backend/uds_internal.h"
 #include "backend/uds_stream.h"
-#include "util/acceptor.h"
-#include "util/decimal.h"
 #include "util/error.h"
 #include "util/fd.h"
-#include "util/listener.h"
 #include "util/log_limit.h"
 #include "util/unix_socket.h"
 
 enum {
 	ACCEPTS_PER_EVENT = 64,
-	CONNECT_GIVE_UP_MS = 1800,		/* a Linux guest waits for 2 s */
-	PATH_LEN_MAX = sizeof ((struct sockaddr_un *)NULL)->sun_path - 1,	/* that listens */
-};
-
-struct uds {
-	struct backend base;
-	struct uds_config config;
-	struct listener listener;
-	struct acceptor acceptor;
-	struct handshakes handshakes;
-	struct dialer dialer;
-};
-
-struct pending {				/* a guest's connect that waits for a backlog */
-	struct stream base;			/* stands in until there is a connected socket */
-	struct uds *owner;
-	struct dial dial;
-	struct uds_stream_config stream;
+	ACCEPTS_LAST = 4096,			/* as many as a backlog holds */
 };
 
 static const struct backend_ops uds_ops;
 
-static struct uds *uds_of(struct backend *b)
+struct uds *uds_of(struct backend *b)
 {
 	assert(b->ops == &uds_ops);
 	return container_of(b, struct uds, base);
@@ -95,169 +68,82 @@ static bool uds_serves(struct backend *b, uint64_t cid)
 	return cid == VSOCK_CID_HOST;
 }
 
-struct port_path {
-	char text[PATH_LEN_MAX + sizeof "_" + DECIMAL_MAX];
+/* ---- life ---- */
+
+/* What is said of the host, in memory of its own. */
+struct names {
+	char *path;
+	uint64_t *host_cids;
+	size_t n_host_cids;
 };
 
-/* "<uds-path>_<port>". */
-static struct port_path port_path(const struct uds *u, uint32_t port)
+static void names_deinit(struct names *names)
 {
-	struct port_path path;
-	char *end = stpcpy(path.text, u->config.path);
-
-	*end++ = '_';
-	*decimal_put(end, port) = '\0';
-	return path;
+	free(names->path);
+	free(names->host_cids);
 }
 
-/* 0; BACKEND_E_*; -errno. */
-static int connect_to_port(void *ctx, int fd, uint32_t port)
+/* 0; -ENOMEM: there is nothing to free. */
+static int names_init(struct names *names, const char *path, const uint64_t *host_cids, size_t n)
 {
-	int r = unix_connect(fd, port_path(ctx, port).text);
-
-	switch (r) {
-	case UNIX_E_AGAIN:
-		return BACKEND_E_BUSY;
-	case UNIX_E_NO_NAME:
-	case UNIX_E_NOBODY:
-		return BACKEND_E_NOBODY;
-	case UNIX_E_OTHER_TYPE:
-		return BACKEND_E_OTHER_TYPE;
-	case UNIX_E_DENIED:
-		return BACKEND_E_DENIED;
-	case UNIX_E_NAME_LENGTH:
-		return BACKEND_E_BAD_NAME;
-	default:
-		return r;
-	}
-}
-
-static const struct stream_ops pending_ops;
-
-static void pending_free(struct pending *p)
-{
-	dial_cancel(&p->owner->dialer, &p->dial);
-	free(p);
-}
-
-static void on_dialed(struct dial *d, int result)
-{
-	struct pending *p = container_of(d, struct pending, dial);
-	struct uds *u = p->owner;
-	struct stream *live = NULL;
-
-	if (!result) {
-		p->stream.fd = dial_take_fd(d);
-		result = uds_stream_new(&live, &p->stream);
-	}
-	mux_stream_connected(u->config.mux, &p->base, live, result, loop_now_ms(u->config.loop));
-}
-
-static void pending_wait_for(struct stream *base, unsigned events)
-{
-	(void)base;				/* it waits already */
-	(void)events;
-}
-
-static void pending_close(struct stream *base, bool is_orderly)
-{
-	(void)is_orderly;
-	assert(base->ops == &pending_ops);
-	pending_free(container_of(base, struct pending, base));
-}
-
-/* Nothing is read or written before there is a socket. */
-static const struct stream_ops pending_ops = {
-	.wait_for = pending_wait_for,
-	.close = pending_close,
-};
-
-/* BACKEND_E_PENDING or -errno. */
-static int connect_later(struct uds *u, const struct uds_stream_config *config, uint32_t port,
-			 struct stream **out)
-{
-	struct pending *p = malloc(sizeof *p);
-	int fd = config->fd, r;
-
-	if (!p) {
-		fd_close(&fd);
+	*names = (struct names){
+		.path = strdup(path), .host_cids = calloc(n ? n : 1, sizeof *host_cids),
+		.n_host_cids = n,
+	};
+	if (!names->path || !names->host_cids) {
+		names_deinit(names);
 		return -ENOMEM;
 	}
-	*p = (struct pending){ .base.ops = &pending_ops, .owner = u, .stream = *config };
-	dial_init(&p->dial, on_dialed);
-	r = dial_begin(&u->dialer, &p->dial, fd, port,
-		       loop_now_ms(u->config.loop) + CONNECT_GIVE_UP_MS);
-	if (r < 0) {
-		pending_free(p);
+	if (n)
+		memcpy(names->host_cids, host_cids, n * sizeof *host_cids);
+	return 0;
+}
+
+/* Takes them over, in place of those before. */
+static void set_names(struct uds *u, const struct names *names)
+{
+	struct names before = { u->path, u->host_cids, 0 };
+
+	u->config.path = u->handshakes.config.path = u->path = names->path;
+	u->config.host_cids = u->host_cids = names->host_cids;
+	u->config.n_host_cids = names->n_host_cids;
+	names_deinit(&before);
+}
+
+static void door_init(struct uds_door *door)
+{
+	listener_init(&door->listener);
+	acceptor_init(&door->acceptor);
+}
+
+static void door_deinit(struct uds_door *door)
+{
+	acceptor_stop(&door->acceptor);
+	listener_deinit(&door->listener);
+	door_init(door);
+}
+
+/* @r: how its listener was opened, 0 or as listener_open(), which is returned. 0: it is the
+ * one from now on; else it is closed. */
+static int door_open(struct uds *u, struct uds_door *door, int r)
+{
+	const struct acceptor_config config = {
+		.loop = u->config.loop, .listener = &door->listener, .tag = u->config.tag,
+		.what = "a host client", .per_event = ACCEPTS_PER_EVENT,
+		.accepted = on_accepted, .ctx = u,
+	};
+
+	if (!r)
+		r = acceptor_start(&door->acceptor, &config);
+	if (r) {
+		door_deinit(door);
 		return r;
 	}
-	*out = &p->base;
-	return BACKEND_E_PENDING;
+	u->door = door;
+	if (!unix_refuse_rights(door->listener.fd))
+		u->handshakes.config.may_have_rights = true;	/* some of the clients */
+	return 0;
 }
-
-static int uds_connect(struct backend *b, const struct vsock_addr *src,
-		       const struct vsock_addr *dst, struct stream **out)
-{
-	struct uds *u = uds_of(b);
-	struct uds_stream_config config = { .loop = u->config.loop, .mux = u->config.mux };
-	int r;
-
-	(void)src;
-	if ((r = unix_socket(&config.fd)) < 0)
-		return r;
-	config.may_have_rights = !unix_refuse_rights(config.fd);
-	unix_keep_urgent_inline(config.fd);
-	r = connect_to_port(u, config.fd, dst->port);
-	if (!r)
-		return uds_stream_new(out, &config);
-	if (r == BACKEND_E_BUSY)
-		return connect_later(u, &config, dst->port, out);
-	fd_close(&config.fd);
-	return r;
-}
-
-/* Says what is at @path, where nobody could be reached. */
-static const char *str_unreachable(const char *path)
-{
-	struct stat st;
-
-	if (lstat(path, &st) < 0)
-		return "No such file or directory; nobody listens there, the program has to be "
-			"started first";
-	if (S_ISLNK(st.st_mode))
-		return "No such file or directory; a symbolic link that leads nowhere, or out of "
-			"the sandbox's folders";
-	if (!S_ISSOCK(st.st_mode))
-		return "Connection refused; a file that is no socket is in the way; it has to be "
-			"removed";
-	return "Connection refused; nobody listens there any more, the program that made the "
-		"socket has ended";
-}
-
-static void uds_explain(struct backend *b, const struct vsock_addr *dst, int error,
-			char *text, size_t size)
-{
-	const struct port_path path = port_path(uds_of(b), dst->port);
-	const char *why = backend_str_error(error);
-
-	if (error == BACKEND_E_NOBODY)
-		why = str_unreachable(path.text);
-	else if (error == BACKEND_E_DENIED)
-		why = "Permission denied; the socket has to be writable, and its folder "
-			"searchable, for the user that this process runs as, which has no "
-			"privileges left";
-	else if (error == BACKEND_E_OTHER_TYPE)
-		why = "Protocol wrong type for socket; not a stream socket";
-	else if (error == BACKEND_E_BUSY)
-		why = "Resource temporarily unavailable; the program that listens there accepts "
-			"nobody, its backlog is full";
-	else if (error == BACKEND_E_BAD_NAME)
-		why = "File name too long; longer than the path of a socket can be; uds-path has "
-			"to be shorter";
-	snprintf(text, size, "%s: %s", path.text, why);
-}
-
-/* ---- life ---- */
 
 static void uds_free(struct backend *b)
 {
@@ -265,8 +151,10 @@ static void uds_free(struct backend *b)
 
 	handshakes_deinit(&u->handshakes);
 	dialer_deinit(&u->dialer);
-	acceptor_stop(&u->acceptor);
-	listener_deinit(&u->listener);
+	door_deinit(&u->doors[0]);
+	door_deinit(&u->doors[1]);
+	free(u->host_cids);
+	free(u->path);
 	free(u);
 }
 
@@ -277,40 +165,90 @@ static const struct backend_ops uds_ops = {
 	.free = uds_free,
 };
 
+/* The first door. */
+static int listen_first(struct uds *u, int fd)
+{
+	struct uds_door *door = &u->doors[0];
+
+	return door_open(u, door, fd >= 0 ? listener_adopt(&door->listener, fd) :
+			 listener_open(&door->listener, u->config.path, &u->config.access));
+}
+
 int uds_new(struct backend **out, const struct uds_config *config)
 {
 	struct uds *u = calloc(1, sizeof *u);
-	struct acceptor_config acceptor = {
-		.loop = config->loop, .tag = config->tag, .what = "a host client",
-		.per_event = ACCEPTS_PER_EVENT, .accepted = on_accepted, .ctx = u,
-	};
 	const struct dialer_config dialer = {
-		.loop = config->loop, .connect = connect_to_port, .ctx = u,
+		.loop = config->loop, .connect = uds_try_again, .ctx = u,
 	};
-	struct handshakes_config handshakes = {
-		.loop = config->loop, .tag = config->tag, .path = config->path,
-		.max = config->max_handshakes, .timeout_ms = config->handshake_ms,
-		.done = on_handshake, .ctx = u,
+	const struct handshakes_config handshakes = {
+		.loop = config->loop, .tag = config->tag, .max = config->max_handshakes,
+		.timeout_ms = config->handshake_ms, .done = on_handshake, .ctx = u,
 	};
-	int r;
+	struct names names;
+	int fd = config->fd;
+	int r = u ? names_init(&names, config->path, config->host_cids, config->n_host_cids) :
+		-ENOMEM;
 
-	if (!u)
-		return -ENOMEM;
+	if (r) {
+		fd_close(&fd);
+		free(u);
+		return r;
+	}
 	u->base.ops = &uds_ops;
 	u->config = *config;
-	acceptor.listener = &u->listener;
-	acceptor_init(&u->acceptor);
+	list_init(&u->asked);
+	door_init(&u->doors[0]);
+	door_init(&u->doors[1]);
 	dialer_init(&u->dialer, &dialer);
-	r = config->fd >= 0 ? listener_adopt(&u->listener, config->fd) :
-		listener_open(&u->listener, config->path, &config->access);
-	handshakes.may_have_rights = r || !unix_refuse_rights(u->listener.fd);
 	handshakes_init(&u->handshakes, &handshakes);
-	if (!r)
-		r = acceptor_start(&u->acceptor, &acceptor);
+	set_names(u, &names);
+	r = listen_first(u, fd);
 	if (r) {
 		uds_free(&u->base);
 		return r;
 	}
 	*out = &u->base;
+	return 0;
+}
+
+/* Clients in its backlog have connected, too. */
+static void door_close(struct uds *u, struct uds_door *door)
+{
+	int fd;
+
+	for (int n = 0; n < ACCEPTS_LAST && listener_accept(&door->listener, &fd) == 0; n++)
+		on_accepted(u, fd);
+	door_deinit(door);
+}
+
+/* Takes @fd over. 0; -errno: the one there is stays open. */
+static int exchange_door(struct uds *u, int fd)
+{
+	struct uds_door *old = u->door, *new = &u->doors[old == &u->doors[0]];
+	int r = door_open(u, new, listener_adopt(&new->listener, fd));
+
+	if (!r)
+		door_close(u, old);
+	return r;
+}
+
+int uds_change(struct backend *b, const struct uds_change *change)
+{
+	struct uds *u = uds_of(b);
+	int fd = change->fd;
+	struct names names;
+	int r = names_init(&names, change->path, change->host_cids, change->n_host_cids);
+
+	if (r) {
+		fd_close(&fd);
+		return r;
+	}
+	if (fd >= 0 && (r = exchange_door(u, fd)) < 0) {
+		names_deinit(&names);
+		return r;
+	}
+	set_names(u, &names);
+	u->handshakes.config.max = change->max_handshakes;
+	u->handshakes.config.timeout_ms = change->handshake_ms;
 	return 0;
 }

@@ -4,6 +4,9 @@
  * to the host's port P goes to the unix socket "<path>_P"; a host program that
  * connects to <path> and says "CONNECT P\n" reaches the guest's port P.
  *
+ * Where this process cannot see or use the name "<path>_P", somebody else is asked to
+ * connect, if there is one who may see more.
+ *
  * handshake.h keeps a client until its line is there, dial.h a connect that waits for room
  * in a backlog. The socket that comes out of either becomes a stream (uds_stream.h).
  */
@@ -18,12 +21,20 @@
 #include "vsock/backend.h"
 
 struct uds_config {
-	const char *path;
+	const char *path;			/* copied */
 	struct listener_access access;		/* of the listening socket */
 	int fd;					/* one that we were given for it, or -1; taken over */
 	const uint64_t *host_cids;		/* answered for besides CID 2; the host's programs
-						   call from the first; borrowed */
+						   call from the first; copied */
 	size_t n_host_cids;
+	/*
+	 * Asks somebody who sees more of the file system, or may do more, to connect to
+	 * "<path>_@port", where this process cannot for want of a name or a right. 0: then
+	 * uds_answer() tells the outcome, if any, from the event loop. Else (-EAGAIN: too
+	 * many) what this process has seen is what the guest gets. NULL: there is nobody.
+	 */
+	int (*ask)(void *ctx, uint32_t port, uint32_t id);
+	void *ask_ctx;
 	uint32_t max_handshakes;		/* one more, and the oldest is closed */
 	uint32_t handshake_ms;			/* how long a client may take for its line */
 	const char *tag;			/* for log lines; borrowed */
@@ -31,5 +42,28 @@ struct uds_config {
 	struct mux *mux;
 };
 
+/*
+ * What was asked as @id has an outcome, as unix_connect()'s: 0 with @fd, connected and
+ * taken over; else -1. Nobody may be waiting for it any more. In the backend's thread.
+ */
+void uds_answer(struct backend *b, uint32_t id, int result, int fd);
+
 /* Binds and listens. 0, or as listener_open(). */
 int uds_new(struct backend **out, const struct uds_config *config);
+
+struct uds_change {
+	const char *path;			/* copied */
+	int fd;					/* a socket that listens there, taken over in any
+						   case; -1: the one that listens stays */
+	const uint64_t *host_cids;		/* copied */
+	size_t n_host_cids;
+	uint32_t max_handshakes, handshake_ms;
+};
+
+/*
+ * From now on the guest's connects go to "<path>_P", and host programs come to the other
+ * socket. Connections that are there stay, and so do clients that have connected to the
+ * old socket: whoever exchanges it has removed its name before. 0; -errno: nothing has
+ * changed.
+ */
+int uds_change(struct backend *b, const struct uds_change *change);

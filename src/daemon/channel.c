@@ -2,25 +2,20 @@
 /* The channel between supervisor and engine. */
 #include "daemon/channel.h"
 
-#include <fcntl.h>
-#include <stdlib.h>
-#include <sys/mman.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 
 #include "util/closer.h"
 #include "util/error.h"
 #include "util/fd.h"
-
-enum { SEALS = F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE };
 
 static const struct row {
 	enum channel_sender sender;		/* 0: there is no such type */
 	bool has_cid;
 	size_t fds_min, fds_max;
 } rows[SUPERVISE_NUM_TYPES] = {
-	[SUPERVISE_SETTINGS]	= { CHANNEL_SUPERVISOR, false, 2, 3 },
-	[SUPERVISE_VM]		= { CHANNEL_SUPERVISOR, true, 1, 3 },
+	[SUPERVISE_STATE]	= { CHANNEL_SUPERVISOR, false, 0, 0 },
+	[SUPERVISE_SETTINGS]	= { CHANNEL_SUPERVISOR, false, 1, 2 },
+	[SUPERVISE_VM]		= { CHANNEL_SUPERVISOR, true, 0, 2 },
 	[SUPERVISE_KEPT]	= { CHANNEL_SUPERVISOR, true, 1, 1 },
 	[SUPERVISE_START]	= { CHANNEL_SUPERVISOR, false, 0, 0 },
 	[SUPERVISE_REMOVE]	= { CHANNEL_SUPERVISOR, true, 0, 0 },
@@ -44,15 +39,18 @@ int channel_pair(int out[2])
 	return socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, out) < 0 ? error_last() : 0;
 }
 
-int channel_send(int channel, const struct supervise_msg *m, const int *fds, size_t n_fds,
-		 bool may_block)
+static int send_piece(int channel, const struct supervise_msg *m, const void *piece, size_t len,
+		      const int *fds, size_t n_fds, bool may_block)
 {
 	union {
 		char bytes[CMSG_SPACE(SUPERVISE_FDS_MAX * sizeof(int))];
 		struct cmsghdr align;
 	} control = { .bytes = "" };
-	struct iovec iov = { .iov_base = (void *)(uintptr_t)m, .iov_len = sizeof *m };
-	struct msghdr hdr = { .msg_iov = &iov, .msg_iovlen = 1 };
+	struct iovec iov[] = {
+		{ .iov_base = (void *)(uintptr_t)m, .iov_len = sizeof *m },
+		{ .iov_base = (void *)(uintptr_t)piece, .iov_len = len },
+	};
+	struct msghdr hdr = { .msg_iov = iov, .msg_iovlen = 2 };
 	struct cmsghdr *c = &control.align;
 
 	assert(n_fds <= SUPERVISE_FDS_MAX);
@@ -71,6 +69,12 @@ int channel_send(int channel, const struct supervise_msg *m, const int *fds, siz
 			return error_last();
 	}
 	return 0;
+}
+
+int channel_send(int channel, const struct supervise_msg *m, const int *fds, size_t n_fds,
+		 bool may_block)
+{
+	return send_piece(channel, m, NULL, 0, fds, n_fds, may_block);
 }
 
 void channel_msg_deinit(struct channel_msg *msg)
@@ -100,11 +104,12 @@ static void take_fds(struct channel_msg *out, struct msghdr *hdr)
 	}
 }
 
-static bool is_legal(const struct channel_msg *msg, enum channel_sender sender)
+static bool is_legal(const struct channel_msg *msg, size_t len, enum channel_sender sender)
 {
 	const struct row *row = msg->m.type < SUPERVISE_NUM_TYPES ? &rows[msg->m.type] : &rows[0];
+	size_t piece = msg->m.type == SUPERVISE_STATE ? (size_t)msg->m.u.number : 0;
 
-	return row->sender == sender && !msg->m.zero && row->has_cid == (msg->m.cid != 0) &&
+	return row->sender == sender && !msg->m.zero && piece == len - sizeof msg->m && row->has_cid == (msg->m.cid != 0) &&
 		msg->n_fds >= row->fds_min && msg->n_fds <= row->fds_max;
 }
 
@@ -114,14 +119,17 @@ int channel_receive(int channel, enum channel_sender sender, struct channel_msg 
 		char bytes[CMSG_SPACE(SUPERVISE_FDS_MAX * sizeof(int))];
 		struct cmsghdr align;
 	} control;
-	struct iovec iov = { .iov_base = &out->m, .iov_len = sizeof out->m };
+	struct iovec iov[] = {
+		{ .iov_base = &out->m, .iov_len = sizeof out->m },
+		{ .iov_base = out->piece, .iov_len = sizeof out->piece },
+	};
 	struct msghdr hdr = {
-		.msg_iov = &iov, .msg_iovlen = 1,
+		.msg_iov = iov, .msg_iovlen = 2,
 		.msg_control = &control, .msg_controllen = sizeof control,
 	};
 	ssize_t n;
 
-	*out = (struct channel_msg){ .fds = { -1, -1, -1 } };
+	out->n_fds = 0;
 	do
 		n = recvmsg(channel, &hdr, MSG_CMSG_CLOEXEC);
 	while (n < 0 && errno == EINTR);
@@ -132,8 +140,8 @@ int channel_receive(int channel, enum channel_sender sender, struct channel_msg 
 	take_fds(out, &hdr);
 	if (n == 0 && !out->n_fds)
 		return CHANNEL_E_END;
-	if (n != sizeof out->m || hdr.msg_flags & (MSG_TRUNC | MSG_CTRUNC) ||
-	    !is_legal(out, sender)) {
+	if (n < (ssize_t)sizeof out->m || hdr.msg_flags & (MSG_TRUNC | MSG_CTRUNC) ||
+	    !is_legal(out, (size_t)n, sender)) {
 		channel_msg_deinit(out);
 		return CHANNEL_E_GARBAGE;
 	}
@@ -154,59 +162,22 @@ const char *channel_str_error(int error)
 	}
 }
 
-static int write_all(int fd, const uint8_t *bytes, size_t n)
+int channel_send_blob(int channel, const struct blob *b)
 {
-	while (n) {
-		ssize_t done = write(fd, bytes, n);
+	int r = blob_error(b);
 
-		if (done < 0 && errno != EINTR)
-			return error_last();
-		bytes += done > 0 ? done : 0;
-		n -= done > 0 ? (size_t)done : 0;
+	for (size_t at = 0, n; !r && at < b->len; at += n) {
+		struct supervise_msg m = { .type = SUPERVISE_STATE };
+
+		n = b->len - at < SUPERVISE_PIECE_MAX ? b->len - at : SUPERVISE_PIECE_MAX;
+		m.u.number = n;
+		r = send_piece(channel, &m, b->bytes + at, n, NULL, 0, true);
 	}
-	return 0;
+	return r;
 }
 
-int channel_seal_blob(const struct blob *b, int *out)
+int channel_take_piece(const struct channel_msg *msg, struct blob *b)
 {
-	int fd, r = blob_error(b);
-
-	if (r)
-		return r;
-	fd = memfd_create("state", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-	if (fd < 0)
-		return error_last();
-	r = write_all(fd, b->bytes, b->len);
-	if (!r && fcntl(fd, F_ADD_SEALS, SEALS) < 0)
-		r = error_last();
-	if (r) {
-		fd_close(&fd);
-		return r;
-	}
-	*out = fd;
-	return 0;
-}
-
-int channel_read_blob(int fd, void **bytes, size_t *n)
-{
-	struct stat st;
-	ssize_t got;
-	void *copy;
-
-	if (fcntl(fd, F_GET_SEALS) != SEALS || fstat(fd, &st) < 0 ||
-	    st.st_size > SUPERVISE_BLOB_MAX)
-		return CHANNEL_E_GARBAGE;
-	copy = malloc((size_t)st.st_size + 1);
-	if (!copy)
-		return -ENOMEM;
-	got = pread(fd, copy, (size_t)st.st_size, 0);
-	if (got != st.st_size) {
-		int r = got < 0 ? error_last() : CHANNEL_E_GARBAGE;
-
-		free(copy);
-		return r;
-	}
-	*bytes = copy;
-	*n = (size_t)got;
-	return 0;
+	blob_put_bytes(b, msg->piece, (size_t)msg->m.u.number);
+	return blob_error(b);
 }

@@ -26,6 +26,7 @@ struct channel_msg {
 	struct supervise_msg m;
 	int fds[SUPERVISE_FDS_MAX];		/* owned; -1 beyond n_fds */
 	size_t n_fds;
+	uint8_t piece[SUPERVISE_PIECE_MAX];	/* of SUPERVISE_STATE: m.u.number bytes */
 };
 
 int channel_pair(int out[2]);			/* both close on exec. 0 or -errno */
@@ -45,8 +46,8 @@ void channel_msg_deinit(struct channel_msg *msg);	/* closes what was not taken, 
 
 const char *channel_str_error(int error);	/* CHANNEL_E_* or -errno, for people */
 
-/* A blob as a file that nobody can change, for a message. 0; BLOB_E_*, of @b too; -errno. */
-int channel_seal_blob(const struct blob *b, int *fd);
+/* Sends @b, for the message that follows. Blocks. 0; as channel_send(); what blob_error() says. */
+int channel_send_blob(int channel, const struct blob *b);
 
-/* ... and back: *@bytes for free(). 0; CHANNEL_E_GARBAGE; -errno. */
-int channel_read_blob(int fd, void **bytes, size_t *n);
+/* Appends the piece that @msg is to @b, of SUPERVISE_BLOB_MAX at most. 0; as blob_error(). */
+int channel_take_piece(const struct channel_msg *msg, struct blob *b);

@@ -63,7 +63,7 @@ static int open_sockets(struct vm *vms, const struct plan *plan)
 	for (size_t i = 0; i < plan->n_vms; i++) {
 		int r;
 
-		vms[i] = (struct vm){ .plan = &plan->vms[i] };
+		vm_init(&vms[i], &plan->vms[i]);
 		r = vm_sockets_open(&vms[i].sockets, plan, vms[i].plan);
 		vms[i].is_wanted = !r;
 		n_vms_left += !r;

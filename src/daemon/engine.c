@@ -137,18 +137,16 @@ static int make_workers(struct engine *e, size_t want)
 
 static int make_siblings(struct engine *e)
 {
-	int r = sibling_dir_new(&e->siblings, e->n_vms);
+	int r = sibling_dir_new(&e->siblings);
 
-	if (r)
-		return r;
-	for (size_t i = 0; i < e->n_vms; i++) {
+	for (size_t i = 0; !r && i < e->n_vms; i++) {
 		const struct vm_plan *vm = e->vms[i].plan;
 
-		sibling_dir_add(e->siblings, vm->guest_cid, vm->groups, vm->n_groups,
-				worker_mailbox(e->workers[i % e->n_workers]));
+		r = sibling_dir_add(e->siblings, vm->guest_cid, vm->groups, vm->n_groups,
+				    worker_mailbox(e->workers[i % e->n_workers]),
+				    &e->vms[i].sibling);
 	}
-	sibling_dir_seal(e->siblings);
-	return 0;
+	return r ? r : sibling_dir_publish(e->siblings);
 }
 
 int engine_init(struct engine *e, const struct engine_config *config)

@@ -119,7 +119,7 @@ static struct held_vm *find_culprit(struct supervisor *s)
 {
 	struct held_vm *found = NULL;
 
-	for (size_t i = 0; i < SUPERVISE_WORKERS_MAX; i++) {
+	for (size_t i = 0; s->shared && i < SUPERVISE_WORKERS_MAX; i++) {
 		uint64_t cid = atomic_load(&s->shared->handling[i]);
 		struct held_vm *h = cid ? supervisor_find(s, cid) : NULL;
 
@@ -190,7 +190,8 @@ static void on_engine_ended(struct supervisor *s, const siginfo_t *info)
 	log_death(s, info);
 	judge(s, info->si_code == CLD_EXITED ? 0 : info->si_status, now_ms);
 	s->is_hung = false;
-	memset(s->shared, 0, sizeof *s->shared);
+	if (s->shared)
+		memset(s->shared, 0, sizeof *s->shared);
 	loop_timer_set(s->loop, &s->restart, now_ms + restart_pause(s, now_ms));
 	s->state = SUPERVISOR_WAITING;
 }
@@ -500,9 +501,12 @@ static int supervisor_init(struct supervisor *s, struct plan *plan, const sigset
 	};
 	if ((r = closer_init()) < 0 || (r = open_vms(s)) ||
 	    (r = engine_process_open(&s->program)) < 0 ||
-	    (r = loop_new(&s->loop)) < 0 || (r = supervisor_share(s)) < 0 ||
-	    (r = listen_to_signals(s, ends)) < 0)
+	    (r = loop_new(&s->loop)) < 0 || (r = listen_to_signals(s, ends)) < 0)
 		return r;
+	r = supervisor_share(s);
+	if (r < 0)				/* a limit of files' sizes, maybe */
+		log_warn("main", "no memory to share with an engine: %s: if one dies, it is not "
+			 "known which VM it was busy with", error_str(r));
 	return log_start_thread();
 }
 
@@ -511,8 +515,8 @@ int supervisor_run(struct plan *plan, const sigset_t *ends)
 	struct supervisor s;
 	int r = supervisor_init(&s, plan, ends);
 
-	if (!r)
-		r = sandbox_keep_for_supervisor();
+	if (!r && plan->sandbox >= SANDBOX_ON)
+		r = sandbox_enter_supervisor(plan->sandbox == SANDBOX_STRICT);
 	if (r) {
 		log_err("main", "cannot start: %s", listener_str_error(r));
 		supervisor_deinit(&s);

@@ -17,16 +17,16 @@ enum { FEED_S = 10 };				/* for an engine that does not listen */
 
 int supervisor_share(struct supervisor *s)
 {
+	void *shared;
+
 	s->shared_fd = memfd_create("workers", MFD_CLOEXEC | MFD_ALLOW_SEALING);
 	if (s->shared_fd < 0 || ftruncate(s->shared_fd, sizeof *s->shared) < 0 ||
 	    fcntl(s->shared_fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0)
 		return error_last();
-	s->shared = mmap(NULL, sizeof *s->shared, PROT_READ | PROT_WRITE, MAP_SHARED,
-			 s->shared_fd, 0);
-	if (s->shared == MAP_FAILED) {
-		s->shared = NULL;
+	shared = mmap(NULL, sizeof *s->shared, PROT_READ | PROT_WRITE, MAP_SHARED, s->shared_fd, 0);
+	if (shared == MAP_FAILED)
 		return error_last();
-	}
+	s->shared = shared;
 	return 0;
 }
 
@@ -42,15 +42,14 @@ static int send_settings(struct supervisor *s)
 {
 	const struct supervise_msg m = { .type = SUPERVISE_SETTINGS };
 	struct blob b;
-	int fds[3] = { -1, s->shared_fd, log_descriptor() }, r;
+	int fds[] = { log_descriptor(), s->shared_fd }, r;
 
 	blob_init(&b, SUPERVISE_BLOB_MAX, 0);
 	plan_state_save(s->plan, &b);
-	r = channel_seal_blob(&b, &fds[0]);
+	r = channel_send_blob(s->channel, &b);
 	if (!r)
-		r = channel_send(s->channel, &m, fds, 3, true);
+		r = channel_send(s->channel, &m, fds, s->shared ? 2 : 1, true);
 	blob_deinit(&b);
-	fd_close(&fds[0]);
 	return r;
 }
 
@@ -75,12 +74,13 @@ static int send_vm(struct supervisor *s, const struct held_vm *h)
 		.type = SUPERVISE_VM, .cid = h->plan->guest_cid,
 		.u.vm.n_kept = (uint32_t)h->n_kept,
 	};
-	int fds[3] = { -1 }, n_fds = 1, r;
+	int fds[2], r;
+	size_t n_fds = 0;
 	struct blob b;
 
 	blob_init(&b, SUPERVISE_BLOB_MAX, 0);
 	plan_state_save_vm(h->plan, &b);
-	r = channel_seal_blob(&b, &fds[0]);
+	r = channel_send_blob(s->channel, &b);
 	if (h->sockets.vhost.fd >= 0) {
 		m.u.vm.sockets |= SUPERVISE_HAS_SOCKET;
 		fds[n_fds++] = h->sockets.vhost.fd;
@@ -90,9 +90,8 @@ static int send_vm(struct supervisor *s, const struct held_vm *h)
 		fds[n_fds++] = h->sockets.uds.fd;
 	}
 	if (!r)
-		r = channel_send(s->channel, &m, fds, (size_t)n_fds, true);
+		r = channel_send(s->channel, &m, fds, n_fds, true);
 	blob_deinit(&b);
-	fd_close(&fds[0]);
 	return r ? r : send_kept(s, h);
 }
 

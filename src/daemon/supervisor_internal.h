@@ -27,7 +27,7 @@ struct supervisor {
 	int channel;				/* to the engine; -1: there is none */
 	pid_t engine;				/* 0: there is none */
 	enum supervisor_state state;
-	struct supervise_shared *shared;	/* mapped */
+	struct supervise_shared *shared;	/* mapped; NULL: there is none */
 	struct held_vm *vms;			/* owned, one for each of the plan */
 	size_t n_vms, n_served;
 	struct connects connects;
@@ -52,7 +52,7 @@ void supervisor_hear(struct supervisor *s);
 
 /* ---- supervisor_feed.c ---- */
 
-/* Memory that engines share with us. 0 or -errno. */
+/* Memory that engines share with us; 0 or -errno: it is not known what they are busy with. */
 int supervisor_share(struct supervisor *s);
 void supervisor_unshare(struct supervisor *s);
 

@@ -2,19 +2,22 @@
 /* A device and its backends, as the plan has them. */
 #include "daemon/vm.h"
 
+#include <stdlib.h>
+
 #include "backend/afvsock.h"
 #include "backend/sibling.h"
 #include "backend/uds.h"
 #include "config/plan.h"
 #include "daemon/limits.h"
 #include "device/worker.h"
+#include "util/closer.h"
 #include "util/fd.h"
 
-static int add_siblings(struct device *dev, struct sibling_dir *dir, const struct vm_plan *vm,
+static int add_siblings(struct device *dev, struct sibling_dir *dir, struct vm *vm,
 			struct worker *w)
 {
 	struct sibling_config config = {
-		.dir = dir, .cid = vm->guest_cid, .loop = worker_loop(w), .mux = device_mux(dev),
+		.dir = dir, .self = vm->sibling, .loop = worker_loop(w), .mux = device_mux(dev),
 	};
 	struct backend *backend;
 	int r = sibling_new(&backend, &config);
@@ -29,16 +32,16 @@ static int add_uds(struct device *dev, const struct plan *plan, struct vm *v, st
 	const struct vm_plan *vm = v->plan;
 	struct uds_config config = {
 		.path = vm->uds_path, .fd = fd_take(&v->sockets.uds.fd),
+		.ask = v->ask, .ask_ctx = v->ask_ctx,
 		.host_cids = vm->host_cids, .n_host_cids = vm->n_host_cids,
 		.max_handshakes = limits_handshakes(vm->limits.max_connections),
 		.handshake_ms = plan->handshake_ms,
 		.tag = device_tag(dev), .loop = worker_loop(w), .mux = device_mux(dev),
 	};
-	struct backend *backend;
-	int r = uds_new(&backend, &config);
+	int r = uds_new(&v->uds, &config);
 
 	if (!r)
-		device_add_backend(dev, backend);
+		device_add_backend(dev, v->uds);
 	return r;
 }
 
@@ -64,7 +67,7 @@ static int add_backends(struct device *dev, const struct plan *plan, struct vm *
 	int r = vm->plan->uds_path ? add_uds(dev, plan, vm, w) : 0;
 
 	if (!r)
-		r = add_siblings(dev, siblings, vm->plan, w);
+		r = add_siblings(dev, siblings, vm, w);
 	if (!r && vm->plan->has_forward_cid)
 		r = add_afvsock(dev, vm->plan, w);
 	return r;
@@ -90,10 +93,15 @@ int vm_open(struct vm *vm, const struct plan *plan, struct worker *w, struct sib
 		.limits = row->limits,
 		.memory = { .max_memory = row->max_memory, .mem_slots = plan->mem_slots },
 		.loop = worker_loop(w), .scratch = worker_scratch(w),
+		.keeper = vm->keeper.keep ? &vm->keeper : NULL,
+		.kept = vm->kept, .n_kept = vm->n_kept,
 	};
 	struct device *dev;
-	int r = device_new(&dev, &config);
+	int r;
 
+	vm->worker = w;
+	vm->n_kept = 0;				/* they are the device's now */
+	r = device_new(&dev, &config);
 	if (r) {
 		vm_sockets_explain(row, r);
 	} else {
@@ -108,7 +116,64 @@ int vm_open(struct vm *vm, const struct plan *plan, struct worker *w, struct sib
 	return r;
 }
 
+/* ---- what others see and do for us ---- */
+
+struct answer {
+	struct mail mail;
+	struct vm *vm;
+	uint32_t id;
+	int result, fd;
+};
+
+static void on_answer(struct mail *mail)
+{
+	struct answer *a = container_of(mail, struct answer, mail);
+
+	if (a->vm->uds)
+		uds_answer(a->vm->uds, a->id, a->result, fd_take(&a->fd));
+	fd_close(&a->fd);
+	free(a);
+}
+
+/* Without memory there is none, and the connect runs into its timer. */
+void vm_answer(struct vm *vm, uint32_t id, int result, int fd)
+{
+	struct answer *a = calloc(1, sizeof *a);
+
+	if (!a) {
+		fd_close(&fd);
+		return;
+	}
+	*a = (struct answer){ { .deliver = on_answer }, vm, id, result, fd };
+	mailbox_post(worker_mailbox(vm->worker), &a->mail);
+}
+
+void vm_init(struct vm *vm, const struct vm_plan *plan)
+{
+	*vm = (struct vm){ .plan = plan };
+	vm_sockets_init(&vm->sockets);
+}
+
+int vm_add_kept(struct vm *vm, uint32_t slot, int fd)
+{
+	struct journal_kept *kept = realloc(vm->kept, (vm->n_kept + 1) * sizeof *kept);
+
+	if (!kept) {
+		closer_close(&fd);
+		return -ENOMEM;
+	}
+	vm->kept = kept;
+	vm->kept[vm->n_kept++] = (struct journal_kept){ .slot = slot, .fd = fd };
+	return 0;
+}
+
 void vm_deinit(struct vm *vm)
 {
 	vm_sockets_deinit(&vm->sockets);
+	for (size_t i = 0; i < vm->n_kept; i++)
+		closer_close(&vm->kept[i].fd);
+	free(vm->kept);
+	vm->kept = NULL;
+	vm->n_kept = 0;
+	vm->uds = NULL;
 }

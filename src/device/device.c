@@ -431,3 +431,10 @@ void device_add_backend(struct device *dev, struct backend *backend)
 	dev->backends[dev->n_backends++] = backend;
 	mux_add_backend(dev->mux, backend);
 }
+
+void device_reconfigure(struct device *dev, const struct device_change *change)
+{
+	mux_set_limits(dev->mux, &change->limits);
+	frontend_set_limits(&dev->frontend, change->queue_size, change->pause_grace_ms,
+			    &change->memory);
+}

@@ -65,3 +65,13 @@ const char *device_tag(const struct device *dev);
 
 /* Takes the backend over. At most MUX_BACKENDS_MAX. */
 void device_add_backend(struct device *dev, struct backend *backend);
+
+/* What may change under a running guest. */
+struct device_change {
+	struct vsock_limits limits;		/* as mux_set_limits() */
+	uint32_t pause_grace_ms;		/* of the next pause */
+	uint32_t queue_size;			/* with the next front-end, as memory */
+	struct gmem_limits memory;
+};
+
+void device_reconfigure(struct device *dev, const struct device_change *change);

@@ -444,6 +444,14 @@ void frontend_deinit(struct frontend *fe)
 	listener_deinit(&fe->listener);
 }
 
+void frontend_set_limits(struct frontend *fe, uint32_t queue_size, uint32_t pause_grace_ms,
+			 const struct gmem_limits *memory)
+{
+	fe->config.queue_size = queue_size;
+	fe->config.pause_grace_ms = pause_grace_ms;
+	fe->config.memory = *memory;
+}
+
 struct virtq *frontend_running(struct frontend *fe, unsigned ring)
 {
 	return fe->session ? session_running(fe->session, ring) : NULL;

@@ -138,6 +138,10 @@ void frontend_begin(struct frontend *fe, bool is_lost);
 /* Commits if a ring has begun to run: before anything of it is published. */
 void frontend_commit_rings(struct frontend *fe);
 
+/* From now on; of the front-end in session only the grace, the rest is for the next. */
+void frontend_set_limits(struct frontend *fe, uint32_t queue_size, uint32_t pause_grace_ms,
+			 const struct gmem_limits *memory);
+
 /* The queue if the ring runs, else NULL. Never blocks. */
 struct virtq *frontend_running(struct frontend *fe, unsigned ring);
 bool frontend_has_guest(struct frontend *fe);	/* RX and TX run */

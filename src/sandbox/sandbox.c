@@ -165,3 +165,13 @@ int sandbox_enter(const struct sandbox_config *config)
 	folders_deinit(&folders);
 	return r;
 }
+
+int sandbox_enter_supervisor(bool is_strict)
+{
+	const struct sandbox_config config = { .is_strict = is_strict };
+	int r = check_piece(&config, "the supervisor keeps capabilities",
+			    sandbox_keep_for_supervisor());
+
+	return r ? r : check_piece(&config, "programs may give privileges",
+				   sandbox_no_new_privs());
+}

@@ -59,10 +59,11 @@ int sandbox_enter(const struct sandbox_config *config);
 int sandbox_die_with_parent(void);
 
 /*
- * What is needed to start the process above, as root: gives up all other capabilities, now
- * and for those who are started. 0, or -errno, which has been logged.
+ * For the process that starts the one above: as root it gives up the capabilities that are
+ * not needed for that, or for sockets in others' folders; and nobody that it starts has more.
+ * What is not to be had is a warning, or with @is_strict an error: 0, or -errno.
  */
-int sandbox_keep_for_supervisor(void);
+int sandbox_enter_supervisor(bool is_strict);
 
 /* May we become them later? Asked before anything is made for them. 0, or -errno,
  * which has been logged. */

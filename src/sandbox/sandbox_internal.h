@@ -37,6 +37,7 @@ int sandbox_unshare(int what, bool may_make_user);
 int sandbox_enter_tree(const struct sandbox_folders *folders, bool may_make_user);
 int sandbox_drop_bounding_set(void);		/* while we still may */
 int sandbox_drop_capabilities(void);
+int sandbox_keep_for_supervisor(void);		/* capabilities */
 int sandbox_no_new_privs(void);
 int sandbox_not_dumpable(void);
 

@@ -124,7 +124,7 @@ static bool is_kept(unsigned long cap)
 	return false;
 }
 
-static int keep_for_supervisor(void)
+int sandbox_keep_for_supervisor(void)
 {
 	struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
 	struct __user_cap_data_struct caps[_LINUX_CAPABILITY_U32S_3];
@@ -142,15 +142,6 @@ static int keep_for_supervisor(void)
 		caps[cap / 32].inheritable &= ~(1U << cap % 32);
 	}
 	return syscall(SYS_capset, &header, caps) < 0 ? error_last() : 0;
-}
-
-int sandbox_keep_for_supervisor(void)
-{
-	int r = keep_for_supervisor();
-
-	if (r < 0)
-		log_err("sandbox", "capabilities of the supervisor: %s", error_str(r));
-	return r;
 }
 
 int sandbox_die_with_parent(void)

@@ -70,11 +70,35 @@ int unix_connect(int fd, const char *path)
 	return connect(fd, (struct sockaddr *)&sa, sizeof sa) < 0 ? connect_error() : 0;
 }
 
+bool unix_is_unseen(int error)
+{
+	switch (error) {
+	case UNIX_E_NO_NAME:
+	case UNIX_E_DENIED:
+	case -ELOOP:
+	case -ENOTDIR:
+	case -ENAMETOOLONG:
+	case -ESTALE:				/* a mount that has been replaced */
+	case -ENOTCONN:				/* ... or left by its server */
+		return true;
+	default:
+		return false;
+	}
+}
+
 bool unix_refuse_rights(int fd)
 {
 	const int none = 0;
 
 	return setsockopt(fd, SOL_SOCKET, SO_PASSRIGHTS, &none, sizeof none) == 0;
+}
+
+bool unix_refuses_rights(int fd)
+{
+	int passes = 1;
+	socklen_t len = sizeof passes;
+
+	return getsockopt(fd, SOL_SOCKET, SO_PASSRIGHTS, &passes, &len) == 0 && !passes;
 }
 
 void unix_keep_urgent_inline(int fd)

@@ -42,9 +42,15 @@ int unix_socket(int *out);
  * socket; one of the UNIX_E_* that follow UNIX_E_RESET; -errno. */
 int unix_connect(int fd, const char *path);
 
+/* @error, of unix_connect(), is for want of a name or of a right: a process that sees more of
+ * the file system, or may do more, may get further. */
+bool unix_is_unseen(int error);
+
 /* From now on the peers of @fd, and of what is accepted from it, cannot pass
  * descriptors. False: the kernel does not know how. */
 bool unix_refuse_rights(int fd);
+
+bool unix_refuses_rights(int fd);		/* as it was made to, there or by its listener */
 
 /* Urgent bytes (MSG_OOB) stay in their place among the others. */
 void unix_keep_urgent_inline(int fd);

@@ -9,8 +9,8 @@
 #include "vsock/conn_internal.h"
 #include "vsock/gather.h"
 
-struct conn *conn_new(const struct vsock_addr *guest, const struct vsock_addr *peer,
-		      struct stream *stream, uint32_t buf_alloc, struct byte_budget *budget)
+struct conn *conn_alloc(const struct vsock_addr *guest, const struct vsock_addr *peer,
+			uint32_t buf_alloc, struct byte_budget *budget)
 {
 	struct conn *c = malloc(sizeof *c);
 
@@ -20,12 +20,39 @@ struct conn *conn_new(const struct vsock_addr *guest, const struct vsock_addr *p
 	list_init(&c->mux.ready_node);
 	list_init(&c->mux.timer_node);
 	list_init(&c->mux.share_node);
+	c->mux.name = CONN_NO_NAME;
 	c->peer = *peer;
 	c->credit.buf_alloc = buf_alloc;
 	c->read_hint = READ_HINT_FIRST;
 	byte_ring_init(&c->to_host, buf_alloc, budget);
+	return c;
+}
+
+void conn_set_stream(struct conn *c, struct stream *stream)
+{
 	c->stream = stream;
 	stream->conn = c;
+}
+
+struct conn *conn_new(const struct vsock_addr *guest, const struct vsock_addr *peer,
+		      struct stream *stream, uint32_t buf_alloc, struct byte_budget *budget)
+{
+	struct conn *c = conn_alloc(guest, peer, buf_alloc, budget);
+
+	if (c)
+		conn_set_stream(c, stream);
+	return c;
+}
+
+struct conn *conn_new_lost(const struct vsock_addr *guest, const struct vsock_addr *peer,
+			   struct byte_budget *budget)
+{
+	struct conn *c = conn_alloc(guest, peer, 0, budget);
+
+	if (!c)
+		return NULL;
+	c->state = CONN_RESET;
+	c->end = CONN_END_LOST;
 	return c;
 }
 
@@ -341,6 +368,7 @@ const char *conn_str_end(enum conn_end why)
 		[CONN_END_REQUEST_TIMEOUT] = "the guest did not answer",
 		[CONN_END_LINGER_TIMEOUT] = "the host did not read the rest in time",
 		[CONN_END_CLOSING_TIMEOUT] = "the guest did not answer SHUTDOWN",
+		[CONN_END_LOST] = "lost with the process that had it",
 	};
 	static_assert(sizeof text / sizeof *text == CONN_NUM_ENDS, "each has a text");
 

@@ -53,14 +53,17 @@
 
 #include "util/byte_ring.h"
 #include "util/list.h"
+#include "vsock/conn_names.h"
 #include "vsock/credit.h"
 #include "vsock/pkt.h"
 #include "vsock/rx.h"
 #include "vsock/stream.h"
 
+struct blob;
+struct blob_reader;
 struct gather;
 
-enum conn_state {
+enum conn_state {				/* saved: another goes at the end */
 	CONN_CONNECTING,
 	CONN_REQUESTED,
 	CONN_OPEN,
@@ -73,7 +76,7 @@ enum { CONN_NUM_STATES = CONN_DEAD + 1 };
 
 const char *conn_str_state(enum conn_state state);
 
-enum conn_end {					/* why a connection ends */
+enum conn_end {					/* why a connection ends; saved, as states are */
 	CONN_END_NONE,				/* it does not */
 	CONN_END_GUEST,				/* shut down by the guest; the host has all */
 	CONN_END_HOST,				/* closed by the host; the guest has all */
@@ -92,6 +95,7 @@ enum conn_end {					/* why a connection ends */
 	CONN_END_REQUEST_TIMEOUT,
 	CONN_END_LINGER_TIMEOUT,
 	CONN_END_CLOSING_TIMEOUT,
+	CONN_END_LOST,				/* with the process that had it */
 	CONN_NUM_ENDS,
 };
 
@@ -115,6 +119,7 @@ enum { CONN_ASKS_SOON = 16, CONN_ASKS = 32 };
 enum {
 	CONN_E_STARVED = 1,			/* the guest gives no more buffers */
 	CONN_E_MORE,				/* its turn is over, but it has more to send */
+	CONN_E_BAD_STATE,			/* what was saved cannot be believed */
 };
 
 /* Bytes, with headers, that one connection moves to the guest in one turn. */
@@ -157,6 +162,7 @@ struct conn {
 		uint8_t share;			/* enum share: of those begun by siblings */
 		uint8_t ending;			/* on mux::ending, and how it is to end */
 		uint8_t logged_state;		/* enum conn_state; CONN_NUM_STATES: none yet */
+		uint32_t name;			/* its row in mux::names, or CONN_NO_NAME */
 	} mux;
 };
 
@@ -168,6 +174,10 @@ struct conn {
 struct conn *conn_new(const struct vsock_addr *guest, const struct vsock_addr *peer,
 		      struct stream *stream, uint32_t buf_alloc, struct byte_budget *budget);
 void conn_free(struct conn *c);			/* closes the stream */
+
+/* One in CONN_RESET, of another process that is gone. NULL: no memory. */
+struct conn *conn_new_lost(const struct vsock_addr *guest, const struct vsock_addr *peer,
+			   struct byte_budget *budget);
 
 /* Set-up. A guest-initiated one begins by the guest's REQUEST. */
 void conn_begin_connecting(struct conn *c, const struct pkt *request);
@@ -213,6 +223,17 @@ bool conn_has_output(const struct conn *c);
  */
 int conn_output(struct conn *c, const struct rx_sink *rx, struct iovec *scratch,
 		size_t n_scratch, size_t *moved);
+
+/*
+ * One section, without the stream and what is the mux's own. conn_load: 0, and with
+ * conn_needs_stream() nothing may be done with it but conn_free() until conn_set_stream();
+ * CONN_E_BAD_STATE, also for more than @buf_alloc_max; -ENOMEM, -ENOBUFS.
+ */
+void conn_save(const struct conn *c, struct blob *out);
+int conn_load(struct conn **out, struct blob_reader *in, uint64_t guest_cid,
+	      uint32_t buf_alloc_max, struct byte_budget *budget);
+bool conn_needs_stream(const struct conn *c);	/* its state is one with a stream */
+void conn_set_stream(struct conn *c, struct stream *stream);	/* taken over */
 
 /* The stream events that can change anything: a pure function of the state. */
 unsigned conn_interest(const struct conn *c);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* What the files of a connection share: conn.c (its states), conn_to_host.c,
- * conn_to_guest.c. */
+ * conn_to_guest.c, conn_save.c. */
 #pragma once
 
 #include <stdatomic.h>
@@ -38,15 +38,24 @@ static inline bool conn_lacks_news(const struct conn *c)
 	return conn_has_too_many_packets(c);
 }
 
-/* Where the peer is a guest, what that has consumed counts as passed on. */
+/* Where the peer is a guest, what that has consumed counts as passed on. It cannot be more
+ * than that has got; but what was saved may say so. */
 static inline void conn_count_consumed(struct conn *c)
 {
-	if (c->stream && c->stream->consumed && !c->host_read_closed)
-		c->credit.fwd_cnt = atomic_load_explicit(c->stream->consumed,
-							 memory_order_relaxed);
+	uint32_t total, given = c->credit.received - c->to_host.len;
+
+	if (!c->stream || !c->stream->consumed || c->host_read_closed)
+		return;
+	total = atomic_load_explicit(c->stream->consumed, memory_order_relaxed);
+	if (total - c->credit.fwd_cnt <= given - c->credit.fwd_cnt)
+		c->credit.fwd_cnt = total;
 }
 
 /* ---- conn.c ---- */
+
+/* As conn_new(), without a stream. */
+struct conn *conn_alloc(const struct vsock_addr *guest, const struct vsock_addr *peer,
+			uint32_t buf_alloc, struct byte_budget *budget);
 
 /* Closes the stream, if there still is one, and drops what is buffered for it. */
 void conn_close_stream(struct conn *c);

@@ -37,7 +37,30 @@ struct conn_names {
 	struct conn_names_area *area;		/* borrowed; NULL: none are kept */
 	uint32_t *free;				/* rows, as a stack */
 	uint32_t n_rows, n_free;
+	uint32_t n_unnamed;
 };
 
 /* Bytes of an area for @max_connections and all RSTs that may wait besides. */
 size_t conn_names_size(uint32_t max_connections);
+
+void conn_names_init(struct conn_names *names);	/* none are kept */
+void conn_names_deinit(struct conn_names *names);	/* the area stays as it is */
+
+/* What is in use in an area: a copy of row @i. False: nothing, or garbage. */
+bool conn_names_get(const struct conn_names *names, uint32_t i, struct conn_name *out);
+
+/*
+ * Begins to keep names in @area, of @size bytes. All rows that conn_names_get() gives are
+ * taken; the caller, who has to look at each, drops those that are nobody's. *@n_unnamed: as
+ * it was left there. 0 or -ENOMEM.
+ */
+int conn_names_open(struct conn_names *names, struct conn_names_area *area, size_t size,
+		    uint32_t *n_unnamed);
+
+/* All that was left has been looked at: what is unnamed is from now on of this process. */
+void conn_names_settle(struct conn_names *names);
+
+/* Returns the row, or CONN_NO_NAME, where there is none left or none are kept. */
+uint32_t conn_names_add(struct conn_names *names, uint32_t type, uint32_t guest_port,
+			const struct vsock_addr *peer);
+void conn_names_drop(struct conn_names *names, uint32_t row);	/* CONN_NO_NAME, too */

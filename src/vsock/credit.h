@@ -107,6 +107,18 @@ static inline bool credit_receive(struct credit *c, uint32_t len)
 	return true;
 }
 
+/* What holds at any time, with @buffered bytes waiting for the host; for what was saved. */
+static inline bool credit_is_sound(const struct credit *c, uint32_t buffered)
+{
+	uint32_t in_flight = c->received - c->reported_fwd_cnt;
+	uint64_t packets = (uint64_t)c->packets_before + c->packets_after;
+
+	return in_flight <= c->buf_alloc && c->fwd_cnt - c->reported_fwd_cnt <= in_flight &&
+		buffered <= c->received - c->fwd_cnt &&
+		c->sent_to_guest - c->mark <= credit_unconsumed(c) &&
+		packets <= UINT32_MAX / CREDIT_PACKET_COST;
+}
+
 /* Must the guest be told before it runs dry? */
 static inline bool credit_is_due(const struct credit *c)
 {

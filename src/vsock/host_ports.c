@@ -2,6 +2,8 @@
 /* The ports from which host programs call a guest. */
 #include "vsock/host_ports.h"
 
+#include "util/blob.h"
+
 enum {
 	LOWEST = 1 << 30,
 	COUNT = 1 << 30,
@@ -10,6 +12,23 @@ enum {
 void host_ports_init(struct host_ports *p, uint64_t first)
 {
 	*p = (struct host_ports){ .next = (uint32_t)(first % COUNT) };
+}
+
+void host_ports_save(const struct host_ports *p, struct blob *out)
+{
+	blob_put_u32(out, p->next);
+	blob_put_u8(out, p->have_wrapped);
+}
+
+bool host_ports_load(struct host_ports *p, struct blob_reader *in)
+{
+	struct host_ports loaded = { .next = blob_get_u32(in) };
+
+	loaded.have_wrapped = blob_get_bool(in);
+	if (in->is_short || loaded.next >= COUNT)
+		return false;
+	*p = loaded;
+	return true;
 }
 
 /* Never a port in use: once the numbers have come round, each is looked up. Before, only

@@ -10,12 +10,18 @@
 
 #include "vsock/conn_table.h"
 
+struct blob;
+struct blob_reader;
+
 struct host_ports {
 	uint32_t next;				/* as an offset from the lowest port */
 	bool have_wrapped;
 };
 
 void host_ports_init(struct host_ports *p, uint64_t first);	/* @first: any number */
+
+void host_ports_save(const struct host_ports *p, struct blob *out);
+bool host_ports_load(struct host_ports *p, struct blob_reader *in);	/* false: no such state */
 
 /* Takes a port from which no connection in @table goes from @host_cid to the guest's
  * @guest_port. Once the numbers have come round this looks through the table. */

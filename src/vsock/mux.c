@@ -40,6 +40,8 @@ int mux_new(struct mux **out, const struct mux_config *config)
 	mux->timer_ms[CONN_TIMER_ASK] = ASK_MS;
 	mux->timer_ms[CONN_TIMER_ASK_LATE] = ASK_LATE_MS;
 	host_ports_init(&mux->ports, config->first_port);
+	conn_names_init(&mux->names);
+	replies_init(&mux->replies, &mux->names);
 	if (!mux->buffered || conn_table_init(&mux->table, config->hash_seed) < 0) {
 		byte_budget_unref(mux->buffered);
 		free(mux);
@@ -49,7 +51,7 @@ int mux_new(struct mux **out, const struct mux_config *config)
 	return 0;
 }
 
-static void free_conn(struct mux *mux, struct conn *c)
+void mux_conn_free(struct mux *mux, struct conn *c)
 {
 	list_remove(&c->mux.ready_node);
 	list_remove(&c->mux.timer_node);
@@ -110,6 +112,39 @@ void mux_get_stats(const struct mux *mux, struct mux_stats *out)
 	out->conns = mux->n_conns;
 }
 
+void mux_conn_enter(struct mux *mux, struct conn *c)
+{
+	c->mux.name = conn_names_add(&mux->names, VSOCK_TYPE_STREAM, c->guest.port, &c->peer);
+	conn_table_add(&mux->table, c);
+}
+
+void mux_conn_leave(struct mux *mux, struct conn *c)
+{
+	conn_names_drop(&mux->names, c->mux.name);
+	conn_table_remove(&mux->table, c);
+}
+
+/* All of a kind run equally long, so they stay in order. */
+static void set_linger(struct mux *mux, uint32_t ms)
+{
+	list_for_each(node, &mux->timers[CONN_TIMER_LINGER]) {
+		struct conn *c = container_of(node, struct conn, mux.timer_node);
+
+		c->mux.deadline_ms += (uint64_t)ms - mux->timer_ms[CONN_TIMER_LINGER];
+	}
+	mux->timer_ms[CONN_TIMER_LINGER] = ms;
+	mux->config.wake(mux->config.ctx);	/* to look at the deadlines */
+}
+
+void mux_set_limits(struct mux *mux, const struct vsock_limits *limits)
+{
+	mux->config.limits = *limits;
+	mux->buffered->max = limits->max_buffered;
+	shares_set_max(&mux->shares, (limits->max_connections + 1) / 2);
+	if (limits->linger_ms != mux->timer_ms[CONN_TIMER_LINGER])
+		set_linger(mux, limits->linger_ms);
+}
+
 static bool is_named(const struct mux *mux, const struct conn *c)
 {
 	return conn_table_find(&mux->table, c->guest.port, &c->peer) == c;
@@ -157,10 +192,10 @@ static void log_state(struct mux *mux, struct conn *c)
 void mux_finish(struct mux *mux, struct conn *c, uint64_t now_ms)
 {
 	if ((c->orphaned || c->state == CONN_DEAD) && is_named(mux, c))
-		conn_table_remove(&mux->table, c);
+		mux_conn_leave(mux, c);
 	log_state(mux, c);
 	if (c->state == CONN_DEAD) {
-		free_conn(mux, c);
+		mux_conn_free(mux, c);
 		return;
 	}
 	arm(mux, c, now_ms);
@@ -184,10 +219,11 @@ void mux_free(struct mux *mux)
 	while (mux_end_some(mux, 0))
 		;
 	while ((node = list_take_first(&mux->timers[CONN_TIMER_LINGER])))
-		free_conn(mux, container_of(node, struct conn, mux.timer_node));
+		mux_conn_free(mux, container_of(node, struct conn, mux.timer_node));
 	assert(mux->n_conns == 0);
 	conn_table_deinit(&mux->table);
 	replies_deinit(&mux->replies);
+	conn_names_deinit(&mux->names);
 	byte_budget_unref(mux->buffered);
 	free(mux);
 }

@@ -58,7 +58,7 @@ int mux_on_request(struct mux *mux, const struct pkt *pkt, uint64_t now_ms)
 		stream->ops->close(stream, false);
 		return -ENOMEM;
 	}
-	conn_table_add(&mux->table, c);
+	mux_conn_enter(mux, c);
 	conn_begin_connecting(c, pkt);
 	if (!r)
 		conn_connected(c, stream);
@@ -98,7 +98,7 @@ static int connect_guest(struct mux *mux, struct stream *stream, const struct vs
 	if (!c)
 		return -ENOMEM;
 	shares_take(&mux->shares, c, share);
-	conn_table_add(&mux->table, c);
+	mux_conn_enter(mux, c);
 	conn_begin_requested(c);
 	mux_finish(mux, c, now_ms);
 	return 0;

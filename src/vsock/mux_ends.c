@@ -4,8 +4,6 @@
 
 enum { ENDS_PER_TURN = 16 };
 
-enum ending { ENDING_NOT, ENDING_GUEST_GONE, ENDING_ABORT, ENDING_DROP };
-
 bool mux_end_pending(struct conn *c)
 {
 	enum ending ending = c->mux.ending;
@@ -25,6 +23,7 @@ bool mux_end_pending(struct conn *c)
 		conn_end(c, CONN_END_MEMORY_LOST);
 		break;
 	case ENDING_NOT:
+	case NUM_ENDINGS:
 		break;
 	}
 	return true;
@@ -49,6 +48,8 @@ static void end_all(struct mux *mux, enum ending ending, uint64_t now_ms)
 		c->mux.ending = (uint8_t)ending;
 		list_remove(&c->mux.ready_node);
 		list_append(&mux->ending, &c->mux.ready_node);
+		if (ending != ENDING_ABORT)
+			conn_names_drop(&mux->names, c->mux.name);
 	}
 	if (ending != ENDING_ABORT)		/* the guest has forgotten them */
 		conn_table_clear(&mux->table);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* What the files of a mux share: mux.c (input, output, deadlines), mux_connect.c (how
- * connections begin, and why not), mux_ends.c (all of them at once). */
+ * connections begin, and why not), mux_ends.c (all of them at once), mux_save.c (taken over
+ * by another process). */
 #pragma once
 
 #include "util/log_limit.h"
@@ -11,6 +12,14 @@
 #include "vsock/replies.h"
 #include "vsock/shares.h"
 
+enum ending {					/* conn::mux.ending; saved */
+	ENDING_NOT,
+	ENDING_GUEST_GONE,
+	ENDING_ABORT,
+	ENDING_DROP,
+	NUM_ENDINGS,
+};
+
 struct mux {
 	struct mux_config config;
 	struct backend *backends[MUX_BACKENDS_MAX];
@@ -19,6 +28,7 @@ struct mux {
 
 	struct byte_budget *buffered;		/* for all connections together */
 	struct conn_table table;
+	struct conn_names names;		/* of those in the table, and of replies */
 	size_t n_conns;				/* orphaned ones included */
 	struct shares shares;			/* of those, begun by siblings */
 	struct list ready;			/* conn::mux.ready_node: has something to send */
@@ -40,6 +50,12 @@ struct mux {
 /* A new connection, which takes @stream over; NULL: no memory, it does not. */
 struct conn *mux_conn_new(struct mux *mux, const struct vsock_addr *guest,
 			  const struct vsock_addr *peer, struct stream *stream);
+
+void mux_conn_free(struct mux *mux, struct conn *c);	/* not in the table */
+
+/* Into the table, and out of it. */
+void mux_conn_enter(struct mux *mux, struct conn *c);
+void mux_conn_leave(struct mux *mux, struct conn *c);
 
 /* Called after each input of a connection: does what follows from its state. May free
  * it. */

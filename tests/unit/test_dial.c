@@ -12,17 +12,17 @@ enum { MANY = 2000, DEADLINE_MS = 20000, NOT_YET = 1000 };
 
 static struct loop *loop;
 static struct dialer dialer;
-static struct dial dials[MANY];
+static struct dial dials[MANY], *tried;
 static unsigned n_tries, n_done, room;
 static int results[MANY], order[MANY];
 static uint32_t full_port, last_port;
 static int other_result;
 
 /* @room connects succeed; port full_port is full otherwise, the others say other_result. */
-static int fake_connect(void *ctx, int fd, uint32_t port)
+static int fake_connect(void *ctx, struct dial *d, uint32_t port)
 {
 	ck_assert_ptr_eq(ctx, &dialer);
-	(void)fd;
+	tried = d;
 	n_tries++;
 	last_port = port;
 	if (port != full_port)
@@ -90,6 +90,16 @@ static void run_until_done(unsigned n)
 	uint64_t end = clock_now_ms() + DEADLINE_MS;
 
 	while (n_done < n) {
+		ck_assert_uint_lt(clock_now_ms(), end);
+		ck_assert_int_eq(loop_step(loop, 100), 0);
+	}
+}
+
+static void run_until_tries(unsigned n)
+{
+	uint64_t end = clock_now_ms() + DEADLINE_MS;
+
+	while (n_tries < n) {
 		ck_assert_uint_lt(clock_now_ms(), end);
 		ck_assert_int_eq(loop_step(loop, 100), 0);
 	}
@@ -199,6 +209,75 @@ START_TEST(owns_its_socket)
 }
 END_TEST
 
+/* What somebody else is asked: nobody but the first tries until the answer is there. */
+START_TEST(answered)
+{
+	other_result = BACKEND_E_PENDING;
+	for (int i = 0; i < 3; i++)
+		begin(i, 81, 60000);
+	run_for(100);
+	ck_assert_uint_eq(n_tries, 1);
+	ck_assert_ptr_eq(tried, &dials[0]);
+	dial_answer(&dialer, &dials[0], BACKEND_E_BUSY, -1);
+	ck_assert_uint_eq(n_done, 0);
+	run_until_tries(2);
+	ck_assert_ptr_eq(tried, &dials[0]);
+	dial_answer(&dialer, &dials[0], 0, dup(STDERR_FILENO));
+	ck_assert_uint_eq(n_done, 1);
+	ck_assert_int_eq(results[0], 0);
+	ck_assert_int_ge(dials[0].fd, 0);
+	run_until_tries(3);
+	ck_assert_ptr_eq(tried, &dials[1]);
+	dial_answer(&dialer, &dials[1], BACKEND_E_NOBODY, -1);
+	ck_assert_int_eq(results[1], BACKEND_E_NOBODY);
+	run_until_tries(4);
+	ck_assert_ptr_eq(tried, &dials[2]);
+}
+END_TEST
+
+START_TEST(answer_too_late_to_wait)
+{
+	other_result = BACKEND_E_PENDING;
+	begin(0, 81, 0);
+	run_until_tries(1);
+	dial_answer(&dialer, &dials[0], BACKEND_E_BUSY, -1);
+	ck_assert_int_eq(results[0], BACKEND_E_BUSY);
+}
+END_TEST
+
+/* Each waits no longer than it wants to. */
+START_TEST(no_answer)
+{
+	other_result = BACKEND_E_PENDING;
+	begin(0, 81, 50);
+	begin(1, 81, 60000);
+	begin(2, 80, 60000);
+	run_until_done(1);
+	ck_assert_int_eq(results[0], BACKEND_E_TIMEOUT);
+	run_until_tries(n_tries + 1);		/* port 80 has not waited for 81 */
+	other_result = BACKEND_E_BUSY;
+	dial_cancel(&dialer, &dials[1]);
+	room = 1;
+	run_until_done(2);
+	ck_assert_int_eq(results[2], 0);
+}
+END_TEST
+
+START_TEST(cancelled_before_answer)
+{
+	other_result = BACKEND_E_PENDING;
+	begin(0, 81, 60000);
+	begin(1, 81, 60000);
+	run_until_tries(1);
+	dial_cancel(&dialer, &dials[0]);
+	run_until_tries(2);
+	ck_assert_ptr_eq(tried, &dials[1]);
+	dial_cancel(&dialer, &dials[1]);
+	run_for(50);
+	ck_assert_uint_eq(n_tries, 2);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("dial");
@@ -213,6 +292,10 @@ int main(void)
 	tcase_add_test(tc, ports_are_apart);
 	tcase_add_test(tc, many_ports_all_get_their_turn);
 	tcase_add_test(tc, cancelled);
+	tcase_add_test(tc, answered);
+	tcase_add_test(tc, answer_too_late_to_wait);
+	tcase_add_test(tc, no_answer);
+	tcase_add_test(tc, cancelled_before_answer);
 	suite_add_tcase(suite, tc);
 	return unit_main(suite);
 }

@@ -1,0 +1,305 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* All connections of one guest: taken over by another process, or by the next one after a
+ * crash. */
+#include <stdlib.h>
+
+#include "util/blob.h"
+#include "util/error.h"
+#include "vsock/mux_internal.h"
+
+#define MUX_TAG BLOB_TAG('M', 'U', 'X', ' ')
+#define MUX_CONN_TAG BLOB_TAG('M', 'U', 'X', 'C')
+
+enum { MUX_VERSION = 1, MUX_CONN_VERSION = 1 };
+
+static void save_conn(const struct conn *c, struct blob *out)
+{
+	size_t section = blob_open(out, MUX_CONN_TAG, MUX_CONN_VERSION);
+
+	blob_put_u64(out, c->mux.deadline_ms);
+	blob_put_u8(out, c->mux.share);
+	blob_put_u8(out, c->mux.ending);
+	conn_save(c, out);
+	if (c->stream)
+		c->stream->ops->save(c->stream, out);
+	blob_close(out, section);
+}
+
+/* Adds those on @list; returns how many. */
+static size_t save_listed(const struct list *list, struct blob *out)
+{
+	size_t n = 0;
+
+	list_for_each(node, list) {
+		save_conn(container_of(node, struct conn, mux.ready_node), out);
+		n++;
+	}
+	return n;
+}
+
+/* In the order in which they are to be looked at. Each is on one of four ways: those that
+ * the guest has forgotten are either to end, or drain and have a timer. */
+static void save_conns(const struct mux *mux, struct blob *out)
+{
+	size_t n = save_listed(&mux->ready, out) + save_listed(&mux->ending, out);
+
+	for (struct conn *c = conn_table_next(&mux->table, NULL); c;
+	     c = conn_table_next(&mux->table, c)) {
+		if (list_is_empty(&c->mux.ready_node)) {
+			save_conn(c, out);
+			n++;
+		}
+	}
+	list_for_each(node, &mux->timers[CONN_TIMER_LINGER]) {
+		const struct conn *c = container_of(node, struct conn, mux.timer_node);
+
+		if (c->orphaned && list_is_empty(&c->mux.ready_node)) {
+			save_conn(c, out);
+			n++;
+		}
+	}
+	assert(n == mux->n_conns);
+}
+
+void mux_save(const struct mux *mux, struct blob *out)
+{
+	size_t section = blob_open(out, MUX_TAG, MUX_VERSION);
+
+	assert(!mux->gather.conn);
+	blob_put_u64(out, mux->stats.bad_source);
+	blob_put_u64(out, mux->stats.refused);
+	blob_put_u64(out, mux->stats.stray);
+	host_ports_save(&mux->ports, out);
+	replies_save(&mux->replies, out);
+	blob_put_u32(out, (uint32_t)mux->n_conns);
+	save_conns(mux, out);
+	blob_close(out, section);
+}
+
+static bool is_forgotten(const struct conn *c)
+{
+	return c->orphaned || c->mux.ending == ENDING_GUEST_GONE || c->mux.ending == ENDING_DROP;
+}
+
+static struct backend *find_maker(const struct mux *mux, uint32_t stream_tag)
+{
+	for (size_t i = 0; i < mux->n_backends; i++)
+		if (mux->backends[i]->ops->load_stream &&
+		    mux->backends[i]->ops->stream_tag == stream_tag)
+			return mux->backends[i];
+	return NULL;
+}
+
+/* The stream of @c. Where it cannot go on, the connection is reset. */
+static int load_stream(struct mux *mux, struct conn *c, struct blob_reader *in)
+{
+	struct backend *b = find_maker(mux, blob_peek_tag(in));
+	struct stream *stream;
+	bool is_pending;
+	int r;
+
+	if (!b)
+		return MUX_E_BAD_STATE;
+	r = b->ops->load_stream(b, &c->guest, &c->peer, in, &stream);
+	if (r < 0)
+		return r;
+	if (r == BACKEND_E_BAD_STATE)
+		return MUX_E_BAD_STATE;
+	is_pending = r == BACKEND_E_PENDING;
+	if (r && !is_pending) {
+		conn_reset(c, CONN_END_HOST_RST);
+		return 0;
+	}
+	conn_set_stream(c, stream);
+	if (is_pending != (c->state == CONN_CONNECTING) ||
+	    (!stream->consumed && c->credit.buf_alloc > mux->config.limits.tx_buffer_size))
+		return MUX_E_BAD_STATE;
+	return 0;
+}
+
+static bool has_share(const struct mux *mux, const struct conn *c)
+{
+	const struct shares *s = &mux->shares;
+
+	switch (c->mux.share) {
+	case SHARE_NONE:
+		return true;
+	case SHARE_COMMON:
+		return c->from_peer && s->n_common < s->common_max;
+	case SHARE_OWN:				/* each sibling's is seen to when it begins one */
+		return c->from_peer && s->n_common + s->n_own < s->max;
+	default:
+		return false;
+	}
+}
+
+/* May it have the place that it had? */
+static bool fits(const struct mux *mux, const struct conn *c)
+{
+	return has_share(mux, c) && c->mux.ending < NUM_ENDINGS &&
+		!(c->mux.ending && c->orphaned) &&
+		(is_forgotten(c) || !conn_table_find(&mux->table, c->guest.port, &c->peer));
+}
+
+static void place(struct mux *mux, struct conn *c)
+{
+	shares_take(&mux->shares, c, c->mux.share);
+	c->mux.logged_state = c->state;
+	mux->n_conns++;
+	if (!is_forgotten(c))
+		mux_conn_enter(mux, c);
+	list_append(c->mux.ending ? &mux->ending : &mux->ready, &c->mux.ready_node);
+}
+
+static void remove_conn(struct mux *mux, struct conn *c)
+{
+	if (!is_forgotten(c))
+		mux_conn_leave(mux, c);
+	mux_conn_free(mux, c);
+}
+
+/* *@out, placed; NULL: it has come to its end. */
+static int load_conn(struct mux *mux, struct blob_reader *in, struct conn **out)
+{
+	const struct mux_config *config = &mux->config;
+	struct blob_reader section;
+	uint64_t deadline_ms;
+	uint32_t version;
+	uint8_t share, ending;
+	struct conn *c;
+	int r;
+
+	if (!blob_enter(in, &section, MUX_CONN_TAG, MUX_CONN_VERSION, &version))
+		return MUX_E_BAD_STATE;
+	deadline_ms = blob_get_u64(&section);
+	share = blob_get_u8(&section);
+	ending = blob_get_u8(&section);
+	r = conn_load(&c, &section, config->guest_cid, mux_window(mux), mux->buffered);
+	if (r)
+		return r < 0 ? r : MUX_E_BAD_STATE;
+	c->mux.deadline_ms = deadline_ms;
+	c->mux.share = share;
+	c->mux.ending = ending;
+	if (conn_needs_stream(c))
+		r = load_stream(mux, c, &section);
+	if (r == 0 && !(blob_is_whole(&section) && fits(mux, c)))
+		r = MUX_E_BAD_STATE;
+	if (r || c->state == CONN_DEAD) {
+		conn_free(c);
+		c = NULL;
+	} else {
+		place(mux, c);
+	}
+	*out = c;
+	return r;
+}
+
+static int by_deadline(const void *a, const void *b)
+{
+	uint64_t x = (*(struct conn *const *)a)->mux.deadline_ms;
+	uint64_t y = (*(struct conn *const *)b)->mux.deadline_ms;
+
+	return (x > y) - (x < y);
+}
+
+/* All of a kind run equally long, so none has longer to go than one that begins now. */
+static void set_timers(struct mux *mux, struct conn **conns, size_t n, uint64_t now_ms)
+{
+	for (size_t i = 0; i < n; i++) {
+		struct conn_in_mux *m = &conns[i]->mux;
+		enum conn_timer timer = conn_timer(conns[i]);
+
+		m->armed = (uint8_t)timer;
+		if (m->deadline_ms > now_ms + mux->timer_ms[timer])
+			m->deadline_ms = now_ms + mux->timer_ms[timer];
+	}
+	qsort(conns, n, sizeof(struct conn *), by_deadline);
+	for (size_t i = 0; i < n; i++)
+		if (conns[i]->mux.armed != CONN_TIMER_NONE)
+			list_append(&mux->timers[conns[i]->mux.armed], &conns[i]->mux.timer_node);
+}
+
+/* *@n: of @n_saved, as many as were loaded, also on failure. */
+static int load_conns(struct mux *mux, struct blob_reader *in, struct conn **conns,
+		      uint32_t n_saved, size_t *n)
+{
+	*n = 0;
+	for (uint32_t i = 0; i < n_saved; i++) {
+		int r = load_conn(mux, in, &conns[*n]);
+
+		if (r)
+			return r;
+		if (conns[*n])
+			++*n;
+	}
+	return blob_is_whole(in) ? 0 : MUX_E_BAD_STATE;
+}
+
+/* The rest of the section. */
+static int load_all_conns(struct mux *mux, struct blob_reader *in, uint64_t now_ms)
+{
+	uint32_t n_saved = blob_get_u32(in);
+	struct conn **conns;
+	size_t n;
+	int r;
+
+	if (n_saved > mux->config.limits.max_connections)
+		return MUX_E_TOO_MANY;
+	conns = calloc(n_saved ? n_saved : 1, sizeof(struct conn *));
+	if (!conns)
+		return -ENOMEM;
+	r = load_conns(mux, in, conns, n_saved, &n);
+	if (r == 0)
+		set_timers(mux, conns, n, now_ms);
+	else
+		for (size_t i = 0; i < n; i++)
+			remove_conn(mux, conns[i]);
+	free(conns);
+	return r;
+}
+
+int mux_load(struct mux *mux, struct blob_reader *in, uint64_t now_ms)
+{
+	struct mux_stats stats = { .conns = 0 };
+	struct blob_reader section;
+	struct host_ports ports;
+	uint32_t version;
+	int r;
+
+	assert(!mux->n_conns && !mux->replies.n);
+	if (!blob_enter(in, &section, MUX_TAG, MUX_VERSION, &version))
+		return MUX_E_BAD_STATE;
+	stats.bad_source = blob_get_u64(&section);
+	stats.refused = blob_get_u64(&section);
+	stats.stray = blob_get_u64(&section);
+	if (!host_ports_load(&ports, &section))
+		return MUX_E_BAD_STATE;
+	r = replies_load(&mux->replies, &section, mux->config.guest_cid);
+	if (r)
+		return r < 0 ? r : MUX_E_BAD_STATE;
+	r = load_all_conns(mux, &section, now_ms);
+	if (r) {
+		replies_clear(&mux->replies);
+		return r;
+	}
+	mux->stats = stats;
+	mux->ports = ports;
+	mux->config.wake(mux->config.ctx);
+	return 0;
+}
+
+void mux_resume(struct mux *mux, uint64_t now_ms)
+{
+	struct list todo, *node;
+
+	list_init(&todo);
+	while ((node = list_take_first(&mux->ready)))
+		list_append(&todo, node);
+	while ((node = list_take_first(&todo))) {
+		struct conn *c = container_of(node, struct conn, mux.ready_node);
+
+		conn_stream_ready(c);
+		mux_finish(mux, c, now_ms);
+	}
+	mux->config.wake(mux->config.ctx);
+}
