@@ -113,6 +113,8 @@ int vm_open(struct vm *vm, const struct plan *plan, struct worker *w, struct sib
 	}
 	if (r)
 		vm_deinit(vm);
+	else
+		vm->device = dev;
 	return r;
 }
 
@@ -176,4 +178,5 @@ void vm_deinit(struct vm *vm)
 	vm->kept = NULL;
 	vm->n_kept = 0;
 	vm->uds = NULL;
+	vm->device = NULL;
 }

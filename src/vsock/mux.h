@@ -127,6 +127,11 @@ bool mux_abort(struct mux *mux, uint64_t now_ms);
 /* Ends some more. True: there are some left. */
 bool mux_end_some(struct mux *mux, uint64_t now_ms);
 
+/* Before mux_free(), which does all that is left at once: after mux_reset(), and with no guest
+ * running, this ends what is due, and then gives up some of what still drains. True: there
+ * are connections left. */
+bool mux_give_up_some(struct mux *mux, uint64_t now_ms);
+
 void mux_get_stats(const struct mux *mux, struct mux_stats *out);
 
 /*
