@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * vhost-device-vsock: options -> plan -> daemon -> exit status.
+ * vhost-device-vsock: options -> plan -> daemon -> exit status. The engine, which is this
+ * program, too, is told by its supervisor what to do.
  *
  * Exit status: 0 after SIGTERM, SIGINT or SIGHUP; 2: your command line or
  * configuration; 1: the system.
@@ -10,6 +11,8 @@
 #include "config/config.h"
 #include "config/plan.h"
 #include "daemon/daemon.h"
+#include "daemon/engine_process.h"
+#include "daemon/hosted.h"
 #include "sandbox/launch.h"
 #include "util/error.h"
 #include "util/log.h"
@@ -17,11 +20,14 @@
 int main(int argc, char **argv)
 {
 	struct plan plan;
-	int r;
+	int channel, r;
 
 	if (launch_open_streams() < 0)
 		return 1;			/* nowhere to say it */
 	launch_reset_signals();
+	channel = engine_process_channel(argc, argv);
+	if (channel >= 0)
+		return hosted_run(channel);
 	r = config_read(&plan, umask(077), argc, argv);
 	if (r == CONFIG_E_EXIT)
 		return 0;
@@ -31,7 +37,7 @@ int main(int argc, char **argv)
 	if (r < 0)
 		log_err("main", "log-file %s: %s", plan.log_file, error_str(r));
 	else
-		r = daemon_run(&plan);
+		r = daemon_run(&plan, argc, argv);
 	log_stop_thread();			/* but --sandbox=log may still have lines */
 	plan_deinit(&plan);
 	return r ? 1 : 0;

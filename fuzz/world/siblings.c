@@ -202,13 +202,29 @@ static void add_slots(struct vm *vm)
 	assert(vm->n_slots <= SLOTS);
 }
 
+/* Who there is is known to all before anything happens. */
+static void publish(struct ledger *book)
+{
+	if (sibling_dir_publish(book->dir))
+		abort();
+	for (unsigned i = 0; i < book->n_vms; i++) {
+		struct mail *mail;
+
+		while ((mail = take_first(book->vms[i].mailbox)))
+			mail->deliver(mail);
+	}
+	book->posted = NULL;
+}
+
 void siblings_init(struct ledger *book)
 {
 	static char left[] = "left", right[] = "right";
 	static char *const both[] = { left, right };
 
+	struct sibling_entry *entries[VMS];
+
 	clock_loop.book = book;
-	if (sibling_dir_new(&book->dir, book->n_vms))
+	if (sibling_dir_new(&book->dir))
 		abort();
 	for (unsigned i = 0; i < book->n_vms; i++) {
 		struct vm *vm = &book->vms[i];
@@ -218,14 +234,15 @@ void siblings_init(struct ledger *book)
 		if (!vm->mailbox)
 			abort();
 		*vm->mailbox = (struct mailbox){ .book = book, .last = &vm->mailbox->first };
-		sibling_dir_add(book->dir, vm->cid, both + is_last,
-				is_last || is_middle ? 1 : 2, vm->mailbox);
+		if (sibling_dir_add(book->dir, vm->cid, both + is_last,
+				    is_last || is_middle ? 1 : 2, vm->mailbox, &entries[i]))
+			abort();
 	}
-	sibling_dir_seal(book->dir);
+	publish(book);
 	for (unsigned i = 0; i < book->n_vms; i++) {
 		struct vm *vm = &book->vms[i];
 		struct sibling_config config = {
-			.dir = book->dir, .cid = vm->cid, .loop = &clock_loop, .mux = vm->mux,
+			.dir = book->dir, .self = entries[i], .loop = &clock_loop, .mux = vm->mux,
 		};
 
 		if (sibling_new(&vm->siblings, &config))

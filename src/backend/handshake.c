@@ -207,7 +207,7 @@ void handshakes_add(struct handshakes *hs, int fd)
 	struct handshake *h;
 	int r;
 
-	if (hs->n == hs->config.max)
+	while (hs->n && hs->n >= hs->config.max)	/* which may be less than it was */
 		fail(oldest(hs), TOO_MANY_CLIENTS);
 	h = client_new(hs, fd);
 	if (!h) {

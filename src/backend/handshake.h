@@ -30,7 +30,8 @@ struct handshake_result {
 struct handshakes_config {
 	struct loop *loop;			/* borrowed, as all here */
 	const char *tag, *path;			/* for log lines; where the clients connect */
-	uint32_t max;				/* one more, and the oldest is closed */
+	uint32_t max;				/* one more, and the oldest is closed; may be
+						   changed, as the next: */
 	uint32_t timeout_ms;			/* for the line */
 	bool may_have_rights;			/* clients can pass descriptors */
 	bool is_held;				/* reads nothing before handshakes_resume() */

@@ -25,11 +25,12 @@ static int sibling_connect(struct backend *b, const struct vsock_addr *src,
 			   const struct vsock_addr *dst, struct stream **out)
 {
 	struct sibling *s = sibling_of(b);
+	struct sibling_entry *to = sibling_dir_reach(s->config.dir, s->config.self->cid, dst->cid);
 	int r;
 
-	if (!sibling_dir_allows(s->config.dir, s->config.cid, dst->cid))
+	if (!to)
 		return BACKEND_E_DENIED;
-	r = sibling_conn_open(s, sibling_dir_find(s->config.dir, dst->cid), src, dst, out);
+	r = sibling_conn_open(s, to, src, dst, out);
 	return r < 0 ? r : BACKEND_E_PENDING;
 }
 
@@ -51,7 +52,8 @@ static void sibling_free(struct backend *b)
 {
 	struct sibling *s = sibling_of(b);
 
-	s->self->backend = NULL;
+	s->config.self->backend = NULL;
+	sibling_entry_unref(s->config.self);
 	free(s);
 }
 
@@ -70,10 +72,10 @@ int sibling_new(struct backend **out, const struct sibling_config *config)
 		return -ENOMEM;
 	s->base.ops = &sibling_ops;
 	s->config = *config;
-	s->self = sibling_dir_find(config->dir, config->cid);
-	assert(s->self && !s->self->backend);
-	s->self->backend = s;
-	mux_set_siblings(config->mux, sibling_dir_count(config->dir, config->cid));
+	sibling_entry_ref(config->self);
+	assert(!config->self->backend);
+	config->self->backend = s;
+	mux_set_siblings(config->mux, sibling_dir_count(config->dir, config->self->cid));
 	*out = &s->base;
 	return 0;
 }

@@ -10,9 +10,12 @@
  * workers: a connection is shared by its two ends and nothing else; an end belongs to
  * its worker, and tells the other by mail.
  *
- * The directory says who there is. It is written before the workers start and
- * only read afterwards, except for the one field of an entry that belongs to
- * the entry's own worker.
+ * The directory says who there is. VMs come, go and change their groups while workers look
+ * into it, and no worker ever waits: what they see is a generation that never changes. One
+ * thread, the writer's, prepares the next one and publishes it; an old one is freed when
+ * each worker has been by its mailbox since, where it holds nothing of it any more.
+ *
+ * A connection that is there stays when groups change: they say who may connect.
  */
 #pragma once
 
@@ -24,21 +27,42 @@
 #include "vsock/backend.h"
 
 struct sibling_dir;
+struct sibling_entry;				/* one VM in it */
 
-int sibling_dir_new(struct sibling_dir **out, size_t n_vms);	/* 0 or -ENOMEM */
-void sibling_dir_free(struct sibling_dir *dir);	/* after all workers and mailboxes */
+/* ---- for the writer ---- */
 
-/* @groups: sorted, borrowed. @mailbox: of the VM's worker. Each CID once. */
-void sibling_dir_add(struct sibling_dir *dir, uint64_t cid, char *const *groups,
-		     size_t n_groups, struct mailbox *mailbox);
-void sibling_dir_seal(struct sibling_dir *dir);	/* no more is added; before sibling_new() */
+int sibling_dir_new(struct sibling_dir **out);	/* 0 or -ENOMEM; it is empty */
+
+/* After all workers have ended and the last mail was delivered; before the mailboxes go.
+ * Entries that are still there are taken out. */
+void sibling_dir_free(struct sibling_dir *dir);
+
+/*
+ * Changes that nobody sees before sibling_dir_publish(). @groups: sorted, copied. @mailbox:
+ * of the VM's worker, lives as long as the directory. Each CID once at a time. 0 or -ENOMEM;
+ * *@out is valid until it is removed.
+ */
+int sibling_dir_add(struct sibling_dir *dir, uint64_t cid, char *const *groups, size_t n_groups,
+		    struct mailbox *mailbox, struct sibling_entry **out);
+int sibling_dir_set_groups(struct sibling_dir *dir, struct sibling_entry *entry,
+			   char *const *groups, size_t n_groups);	/* 0 or -ENOMEM */
+void sibling_dir_remove(struct sibling_dir *dir, struct sibling_entry *entry);
+
+/* All changes since the last time, at once. 0; -ENOMEM: nobody sees any of them, the next
+ * time has them too. */
+int sibling_dir_publish(struct sibling_dir *dir);
+
+/* ---- for everybody ---- */
 
 /* May the two reach each other? */
 bool sibling_dir_allows(const struct sibling_dir *dir, uint64_t from, uint64_t to);
 
+/* ---- for the VM's own worker, before it runs or in its thread ---- */
+
 struct sibling_config {
-	struct sibling_dir *dir;		/* borrowed, like all here */
-	uint64_t cid;				/* the VM whose guest connects through this */
+	struct sibling_dir *dir;		/* borrowed, like all here but ... */
+	struct sibling_entry *self;		/* ... the VM whose guest connects through this;
+						   valid at sibling_new() */
 	struct loop *loop;
 	struct mux *mux;
 };

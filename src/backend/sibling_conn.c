@@ -57,7 +57,7 @@ struct end {
 struct sibling_conn {
 	atomic_int refs;			/* ends not closed, mails on their way */
 	struct end ends[2];			/* [0]: the opener's */
-	struct sibling_entry *to;
+	struct sibling_entry *to;		/* a reference */
 	struct vsock_addr src;
 	uint32_t port;
 	uint32_t window[2];			/* bytes each end's guest may have on the way */
@@ -77,6 +77,7 @@ static void conn_unref(struct sibling_conn *c)
 		return;
 	spsc_pipe_deinit(&c->ends[0].in);
 	spsc_pipe_deinit(&c->ends[1].in);
+	sibling_entry_unref(c->to);
 	free(c);
 }
 
@@ -216,10 +217,10 @@ int sibling_conn_open(struct sibling *from, struct sibling_entry *to,
 	if (!c)
 		return -ENOMEM;
 	atomic_store(&c->refs, 2);
-	c->to = to;
+	c->to = sibling_entry_ref(to);
 	c->src = *src;
 	c->port = dst->port;
-	end_init(c, 0, PHASE_PENDING, from->self->mailbox);
+	end_init(c, 0, PHASE_PENDING, from->config.self->mailbox);
 	end_init(c, 1, PHASE_INCOMING, to->mailbox);
 	end_belong(&c->ends[0], from);
 	c->window[0] = mux_window(from->config.mux);

@@ -2,26 +2,34 @@
 /* What the directory, the backend and the connections of siblings share. */
 #pragma once
 
+#include <stdatomic.h>
+
 #include "backend/sibling.h"
 
 struct sibling {				/* the backend of one VM */
 	struct backend base;
-	struct sibling_config config;
-	struct sibling_entry *self;
+	struct sibling_config config;		/* ::self is a reference */
 };
 
-struct sibling_entry {				/* one VM in the directory */
+/* It outlives its VM where a connection to that is on its way. */
+struct sibling_entry {
+	_Atomic size_t refs;
 	uint64_t cid;
-	char *const *groups;
-	size_t n_groups;
 	struct mailbox *mailbox;
 	struct sibling *backend;		/* only for the VM's own worker; NULL: gone */
 };
 
-/* NULL: no such VM. */
+struct sibling_entry *sibling_entry_ref(struct sibling_entry *entry);
+void sibling_entry_unref(struct sibling_entry *entry);
+
+/* For a worker, which may use what it gets until it is back in its loop, and has to take a
+ * reference for longer. NULL: there is no such VM. */
 struct sibling_entry *sibling_dir_find(const struct sibling_dir *dir, uint64_t cid);
 
-/* How many VMs share a group with @cid. */
+/* The same; NULL also if @from may not reach it. */
+struct sibling_entry *sibling_dir_reach(const struct sibling_dir *dir, uint64_t from, uint64_t to);
+
+/* How many VMs share a group with @cid; 0: none, or there is no such VM. */
 size_t sibling_dir_count(const struct sibling_dir *dir, uint64_t cid);
 
 /*

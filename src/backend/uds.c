@@ -6,12 +6,17 @@
 #include "backend/uds_stream.h"
 #include "util/blob.h"
 #include "util/error.h"
+#include "util/fd.h"
 #include "util/log_limit.h"
 #include "util/unix_socket.h"
 
 #define UDS_TAG BLOB_TAG('U', 'D', 'S', ' ')
 
-enum { UDS_VERSION = 1, ACCEPTS_PER_EVENT = 64 };
+enum {
+	UDS_VERSION = 1,
+	ACCEPTS_PER_EVENT = 64,
+	ACCEPTS_LAST = 4096,			/* as many as a backlog holds */
+};
 
 static const struct backend_ops uds_ops;
 
@@ -69,14 +74,91 @@ static bool uds_serves(struct backend *b, uint64_t cid)
 
 /* ---- life ---- */
 
+/* What is said of the host, in memory of its own. */
+struct names {
+	char *path;
+	uint64_t *host_cids;
+	size_t n_host_cids;
+};
+
+static void names_deinit(struct names *names)
+{
+	free(names->path);
+	free(names->host_cids);
+}
+
+/* 0; -ENOMEM: there is nothing to free. */
+static int names_init(struct names *names, const char *path, const uint64_t *host_cids, size_t n)
+{
+	*names = (struct names){
+		.path = strdup(path), .host_cids = calloc(n ? n : 1, sizeof *host_cids),
+		.n_host_cids = n,
+	};
+	if (!names->path || !names->host_cids) {
+		names_deinit(names);
+		return -ENOMEM;
+	}
+	if (n)
+		memcpy(names->host_cids, host_cids, n * sizeof *host_cids);
+	return 0;
+}
+
+/* Takes them over, in place of those before. */
+static void set_names(struct uds *u, const struct names *names)
+{
+	struct names before = { u->path, u->host_cids, 0 };
+
+	u->config.path = u->handshakes.config.path = u->path = names->path;
+	u->config.host_cids = u->host_cids = names->host_cids;
+	u->config.n_host_cids = names->n_host_cids;
+	names_deinit(&before);
+}
+
+static void door_init(struct uds_door *door)
+{
+	listener_init(&door->listener);
+	acceptor_init(&door->acceptor);
+}
+
+static void door_deinit(struct uds_door *door)
+{
+	acceptor_stop(&door->acceptor);
+	listener_deinit(&door->listener);
+	door_init(door);
+}
+
+/* @r: how its listener was opened, 0 or as listener_open(), which is returned. 0: it is the
+ * one from now on; else it is closed. */
+static int door_open(struct uds *u, struct uds_door *door, int r)
+{
+	const struct acceptor_config config = {
+		.loop = u->config.loop, .listener = &door->listener, .tag = u->config.tag,
+		.what = "a host client", .per_event = ACCEPTS_PER_EVENT,
+		.is_held = u->config.is_held, .accepted = on_accepted, .ctx = u,
+	};
+
+	if (!r)
+		r = acceptor_start(&door->acceptor, &config);
+	if (r) {
+		door_deinit(door);
+		return r;
+	}
+	u->door = door;
+	if (!unix_refuse_rights(door->listener.fd))
+		u->handshakes.config.may_have_rights = true;	/* some of the clients */
+	return 0;
+}
+
 static void uds_free(struct backend *b)
 {
 	struct uds *u = uds_of(b);
 
 	handshakes_deinit(&u->handshakes);
 	dialer_deinit(&u->dialer);
-	acceptor_stop(&u->acceptor);
-	listener_deinit(&u->listener);
+	door_deinit(&u->doors[0]);
+	door_deinit(&u->doors[1]);
+	free(u->host_cids);
+	free(u->path);
 	free(u);
 }
 
@@ -113,7 +195,9 @@ static void uds_resume(struct backend *b)
 
 	handshakes_resume(&u->handshakes);
 	dialer_resume(&u->dialer);
-	acceptor_resume(&u->acceptor);
+	for (size_t i = 0; i < sizeof u->doors / sizeof *u->doors; i++)
+		acceptor_resume(&u->doors[i].acceptor);
+	u->config.is_held = false;
 }
 
 static const struct backend_ops uds_ops = {
@@ -128,43 +212,92 @@ static const struct backend_ops uds_ops = {
 	.resume = uds_resume,
 };
 
+/* The first door. */
+static int listen_first(struct uds *u, int fd)
+{
+	struct uds_door *door = &u->doors[0];
+
+	return door_open(u, door, fd >= 0 ? listener_adopt(&door->listener, fd) :
+			 listener_open(&door->listener, u->config.path, &u->config.access));
+}
+
 int uds_new(struct backend **out, const struct uds_config *config)
 {
 	struct uds *u = calloc(1, sizeof *u);
-	struct acceptor_config acceptor = {
-		.loop = config->loop, .tag = config->tag, .what = "a host client",
-		.per_event = ACCEPTS_PER_EVENT, .is_held = config->is_held,
-		.accepted = on_accepted, .ctx = u,
-	};
 	const struct dialer_config dialer = {
 		.loop = config->loop, .connect = uds_try_again, .ctx = u,
 		.is_held = config->is_held,
 	};
-	struct handshakes_config handshakes = {
-		.loop = config->loop, .tag = config->tag, .path = config->path,
-		.max = config->max_handshakes, .timeout_ms = config->handshake_ms,
-		.is_held = config->is_held, .done = on_handshake, .ctx = u,
+	const struct handshakes_config handshakes = {
+		.loop = config->loop, .tag = config->tag, .max = config->max_handshakes,
+		.timeout_ms = config->handshake_ms, .is_held = config->is_held,
+		.done = on_handshake, .ctx = u,
 	};
-	int r;
+	struct names names;
+	int fd = config->fd;
+	int r = u ? names_init(&names, config->path, config->host_cids, config->n_host_cids) :
+		-ENOMEM;
 
-	if (!u)
-		return -ENOMEM;
+	if (r) {
+		fd_close(&fd);
+		free(u);
+		return r;
+	}
 	u->base.ops = &uds_ops;
 	u->config = *config;
-	acceptor.listener = &u->listener;
 	list_init(&u->asked);
-	acceptor_init(&u->acceptor);
+	door_init(&u->doors[0]);
+	door_init(&u->doors[1]);
 	dialer_init(&u->dialer, &dialer);
-	r = config->fd >= 0 ? listener_adopt(&u->listener, config->fd) :
-		listener_open(&u->listener, config->path, &config->access);
-	handshakes.may_have_rights = r || !unix_refuse_rights(u->listener.fd);
 	handshakes_init(&u->handshakes, &handshakes);
-	if (!r)
-		r = acceptor_start(&u->acceptor, &acceptor);
+	set_names(u, &names);
+	r = listen_first(u, fd);
 	if (r) {
 		uds_free(&u->base);
 		return r;
 	}
 	*out = &u->base;
+	return 0;
+}
+
+/* Clients in its backlog have connected, too. */
+static void door_close(struct uds *u, struct uds_door *door)
+{
+	int fd;
+
+	for (int n = 0; n < ACCEPTS_LAST && listener_accept(&door->listener, &fd) == 0; n++)
+		on_accepted(u, fd);
+	door_deinit(door);
+}
+
+/* Takes @fd over. 0; -errno: the one there is stays open. */
+static int exchange_door(struct uds *u, int fd)
+{
+	struct uds_door *old = u->door, *new = &u->doors[old == &u->doors[0]];
+	int r = door_open(u, new, listener_adopt(&new->listener, fd));
+
+	if (!r)
+		door_close(u, old);
+	return r;
+}
+
+int uds_change(struct backend *b, const struct uds_change *change)
+{
+	struct uds *u = uds_of(b);
+	int fd = change->fd;
+	struct names names;
+	int r = names_init(&names, change->path, change->host_cids, change->n_host_cids);
+
+	if (r) {
+		fd_close(&fd);
+		return r;
+	}
+	if (fd >= 0 && (r = exchange_door(u, fd)) < 0) {
+		names_deinit(&names);
+		return r;
+	}
+	set_names(u, &names);
+	u->handshakes.config.max = change->max_handshakes;
+	u->handshakes.config.timeout_ms = change->handshake_ms;
 	return 0;
 }

@@ -22,11 +22,11 @@
 #include "vsock/backend.h"
 
 struct uds_config {
-	const char *path;
+	const char *path;			/* copied */
 	struct listener_access access;		/* of the listening socket */
 	int fd;					/* one that we were given for it, or -1; taken over */
 	const uint64_t *host_cids;		/* answered for besides CID 2; the host's programs
-						   call from the first; borrowed */
+						   call from the first; copied */
 	size_t n_host_cids;
 	/*
 	 * Asks somebody who sees more of the file system, or may do more, to connect to
@@ -52,3 +52,20 @@ void uds_answer(struct backend *b, uint32_t id, int result, int fd);
 
 /* Binds and listens. 0, or as listener_open(). */
 int uds_new(struct backend **out, const struct uds_config *config);
+
+struct uds_change {
+	const char *path;			/* copied */
+	int fd;					/* a socket that listens there, taken over in any
+						   case; -1: the one that listens stays */
+	const uint64_t *host_cids;		/* copied */
+	size_t n_host_cids;
+	uint32_t max_handshakes, handshake_ms;
+};
+
+/*
+ * From now on the guest's connects go to "<path>_P", and host programs come to the other
+ * socket. Connections that are there stay, and so do clients that have connected to the
+ * old socket: whoever exchanges it has removed its name before. 0; -errno: nothing has
+ * changed.
+ */
+int uds_change(struct backend *b, const struct uds_change *change);

@@ -8,11 +8,17 @@
 #include "backend/uds.h"
 #include "util/acceptor.h"
 
-struct uds {
-	struct backend base;
-	struct uds_config config;
+struct uds_door {				/* where host programs come in */
 	struct listener listener;
 	struct acceptor acceptor;
+};
+
+struct uds {
+	struct backend base;
+	struct uds_config config;		/* with copies: */
+	char *path;				/* owned, as host_cids */
+	uint64_t *host_cids;
+	struct uds_door doors[2], *door;	/* the one that is open; both, for a moment */
 	struct handshakes handshakes;
 	struct dialer dialer;
 	struct list asked;			/* struct pending, in the order of their ids */

@@ -185,6 +185,17 @@ static int set_sandbox(const struct setting *setting, void *into, const char *va
 	return config_fail(err, SHOWN " is none of on; on,strict; log; off", value);
 }
 
+static int set_supervise(const struct setting *setting, void *into, const char *value,
+			 struct config_error *err)
+{
+	bool is_on = strcmp(value, "on") == 0;
+
+	if (!is_on && strcmp(value, "off") != 0)
+		return config_fail(err, SHOWN " is neither on nor off", value);
+	*(bool *)setting_field(setting, into) = is_on;
+	return 0;
+}
+
 /*
  * A new option is one row here, and the field that it fills in the place that uses it; see
  * setting.h. Rows of the plan have a field; a row that does something else has an act().
@@ -230,6 +241,15 @@ const struct option_row options_rows[] = {
 		.at = SETTING_AT(enum sandbox_wish, struct plan, sandbox), .default_value = "on",
 		.help = "on; on,strict: do not run without a part that the kernel lacks; log: "
 			"only log what it would refuse; off" } },
+
+	{ .setting = { .name = "supervise", .value = "MODE", .set = set_supervise,
+		.at = SETTING_AT(bool, struct plan, is_supervised), .default_value = "on",
+		.help = "on: a second process does the work, and is replaced when it crashes or "
+			"hangs; off: all in one" } },
+
+	{ .setting = { .name = "watchdog", .value = "SECONDS",
+		SETTING_SECONDS(struct plan, watchdog_ms), .default_value = "10",
+		.help = "how long a worker may hang before it is replaced; 0: for ever" } },
 
 	{ .setting = { .name = "linger", .value = "SECONDS",
 		SETTING_SECONDS(struct plan, linger_ms), .default_value = "30",

@@ -16,7 +16,7 @@ void plan_init(struct plan *plan)
 	};
 }
 
-static void vm_plan_init(struct vm_plan *vm)
+void vm_plan_init(struct vm_plan *vm)
 {
 	*vm = (struct vm_plan){
 		.vhost_socket = SOCKET_PLAN_UNSET,
@@ -45,7 +45,7 @@ struct vm_plan *plan_add_vm(struct plan *plan, const char *origin)
 	return vm;
 }
 
-static void vm_plan_deinit(struct vm_plan *vm)
+void vm_plan_deinit(struct vm_plan *vm)
 {
 	for (size_t i = 0; i < vm->n_groups; i++)
 		free(vm->groups[i]);
@@ -61,6 +61,7 @@ static void vm_plan_deinit(struct vm_plan *vm)
 	free(vm->connect);
 	free(vm->socket);
 	free(vm->origin);
+	vm_plan_init(vm);
 }
 
 void plan_deinit(struct plan *plan)
@@ -69,6 +70,7 @@ void plan_deinit(struct plan *plan)
 		vm_plan_deinit(&plan->vms[i]);
 	free(plan->vms);
 	free(plan->log_file);
+	free(plan->config);
 	free(plan->user);
 	free(plan->group);
 	free(plan->vhost_socket.group);

@@ -13,7 +13,10 @@
 
 #include "vsock/limits.h"
 
-enum { PLAN_THREADS_MAX = 1024 };
+enum {
+	PLAN_THREADS_MAX = 1024,
+	PLAN_MEM_SLOTS_MAX = 509,		/* VHOST_USER_MEM_SLOTS_MAX */
+};
 
 #define PLAN_GROUP "default"			/* of a VM that is in no group */
 
@@ -73,12 +76,15 @@ struct plan {
 	uint32_t mem_slots;			/* regions that each VM may share; by the daemon */
 	int log_level;				/* enum log_level */
 	char *log_file;				/* NULL: standard error */
+	char *config;				/* the file that has the VMs, or NULL */
 	struct socket_plan vhost_socket, uds_socket;	/* of VMs that say nothing else */
 	mode_t umask;				/* as we were started with */
 	char *user, *group;			/* to become, as given, or NULL */
 	uid_t uid;				/* that is it; (uid_t)-1: stay */
 	gid_t gid;
 	enum sandbox_wish sandbox;
+	bool is_supervised;			/* two processes */
+	uint32_t watchdog_ms;			/* for a worker that hangs; 0: none */
 	uint32_t linger_ms;			/* drain to a slow host at most so long without progress */
 	uint32_t pause_grace_ms;		/* connections survive stopped rings so long */
 	uint32_t handshake_ms;			/* for a host client to say its CONNECT line; > 0 */
@@ -88,6 +94,10 @@ struct plan {
  * default gets it by its row (setting.h). */
 void plan_init(struct plan *plan);
 void plan_deinit(struct plan *plan);		/* also twice */
+
+/* One VM, for who has it without the others. Deinit leaves it as init does. */
+void vm_plan_init(struct vm_plan *vm);
+void vm_plan_deinit(struct vm_plan *vm);
 
 /*
  * Appends a VM of which nothing has been said. @origin NULL: it comes from single

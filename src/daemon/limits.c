@@ -12,6 +12,8 @@
 static_assert(LIMITS_ALL_PORTS_FIT + sizeof "_" + LIMITS_PORT_DIGITS ==
 	      sizeof ((struct sockaddr_un *)0)->sun_path, "the NUL included");
 
+static_assert((int)PLAN_MEM_SLOTS_MAX == (int)VHOST_USER_MEM_SLOTS_MAX, "one number");
+
 enum {
 	HANDSHAKES_MIN = 4,
 	HANDSHAKES_MAX = 1024,

@@ -15,7 +15,6 @@
 #include "util/error.h"
 #include "util/fd.h"
 #include "util/log.h"
-#include "util/watchdog.h"
 
 enum {
 	STATUS_MS = 1000,			/* between two of them, at least */
@@ -29,6 +28,7 @@ static struct {
 	uint32_t watchdog_ms;			/* between two WATCHDOG=1; 0: none is waited for */
 	pthread_t thread;
 	bool has_thread;
+	bool (*is_held_up)(void);
 
 	pthread_mutex_t lock;			/* of what follows */
 	pthread_cond_t changed;
@@ -36,6 +36,8 @@ static struct {
 	int n_front_ends;
 	unsigned status, status_sent;		/* count the changes */
 	bool is_ready_sent, is_stopping;
+	bool is_reloading;			/* to be told */
+	uint64_t reloading_us;			/* since when */
 } notify = {
 	.fd = -1, .lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER,
 };
@@ -128,7 +130,7 @@ static uint64_t next_ms(const struct agenda *a)
 {
 	uint64_t next = UINT64_MAX;
 
-	if (!notify.is_ready_sent || a->is_pinged)
+	if (!notify.is_ready_sent || notify.is_reloading || a->is_pinged)
 		next = 0;
 	else if (notify.status != notify.status_sent)
 		next = a->status_ms;
@@ -140,7 +142,7 @@ static uint64_t next_ms(const struct agenda *a)
 /* Who has not moved since the last look is held up. */
 static void look_at_workers(struct agenda *a, uint64_t now)
 {
-	bool is_stuck = watchdog_has_stuck();
+	bool is_stuck = notify.is_held_up();
 
 	a->watchdog_ms = now + notify.watchdog_ms;
 	a->is_pinged = !is_stuck;
@@ -152,12 +154,16 @@ static void look_at_workers(struct agenda *a, uint64_t now)
 /* All that is due, in one message; with the lock, which is let go of to send it. */
 static void send_due(struct agenda *a, uint64_t now)
 {
-	bool has_status = is_status_due(a, now), is_sent;
+	bool has_status = is_status_due(a, now), is_reloading = notify.is_reloading, is_sent;
 	unsigned status = notify.status;
 	char text[TEXT_MAX];
 	int len = 0;
 
-	if (!notify.is_ready_sent)
+	if (is_reloading)
+		len += snprintf(text + len, sizeof text - (size_t)len,
+				"RELOADING=1\nMONOTONIC_USEC=%llu\n",
+				(unsigned long long)notify.reloading_us);
+	else if (!notify.is_ready_sent)
 		len += snprintf(text + len, sizeof text - (size_t)len, "READY=1\n");
 	if (a->is_pinged)
 		len += snprintf(text + len, sizeof text - (size_t)len, "WATCHDOG=1\n");
@@ -175,7 +181,10 @@ static void send_due(struct agenda *a, uint64_t now)
 		a->retry_ms = now + RETRY_MS;
 		return;
 	}
-	notify.is_ready_sent = true;
+	if (is_reloading)
+		notify.is_reloading = false;
+	else
+		notify.is_ready_sent = true;
 	a->is_pinged = false;
 	if (has_status) {
 		notify.status_sent = status;
@@ -216,7 +225,7 @@ static void *run(void *arg)
 	return NULL;
 }
 
-int notify_start(size_t n_vms)
+int notify_start(size_t n_vms, bool (*is_held_up)(void))
 {
 	int r;
 
@@ -224,6 +233,7 @@ int notify_start(size_t n_vms)
 		return 0;
 	pthread_mutex_lock(&notify.lock);
 	notify.n_vms = n_vms;
+	notify.is_held_up = is_held_up;
 	notify.status++;
 	pthread_mutex_unlock(&notify.lock);
 	r = pthread_create(&notify.thread, NULL, run, NULL);
@@ -231,6 +241,28 @@ int notify_start(size_t n_vms)
 		return -r;
 	notify.has_thread = true;
 	return 0;
+}
+
+void notify_reloading(void)
+{
+	if (notify.fd < 0)
+		return;
+	pthread_mutex_lock(&notify.lock);
+	notify.is_reloading = true;
+	notify.reloading_us = clock_ms() * 1000;
+	notify.is_ready_sent = false;
+	pthread_mutex_unlock(&notify.lock);
+}
+
+void notify_reloaded(size_t n_vms)
+{
+	if (notify.fd < 0)
+		return;
+	pthread_mutex_lock(&notify.lock);
+	notify.n_vms = n_vms;
+	notify.status++;
+	pthread_cond_signal(&notify.changed);
+	pthread_mutex_unlock(&notify.lock);
 }
 
 void notify_front_end(int n)

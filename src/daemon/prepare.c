@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "config/plan.h"
+#include "daemon/engine.h"
 #include "daemon/limits.h"
 #include "sandbox/launch.h"
 #include "util/error.h"
@@ -57,7 +58,6 @@ static void share_descriptors(struct plan *plan, size_t n_workers)
 	if (share)
 		log_warn("main", "only %llu files may be open: max-connections is at most %u "
 			 "for each VM", (unsigned long long)n_fds, share);
-	launch_grow_files(limits_files(plan, n_workers));
 }
 
 /* Nor does what one front-end maps: all of it is this process's address space. */
@@ -69,6 +69,14 @@ static void share_memory(struct plan *plan, size_t n_workers)
 		log_warn("main", "max-memory: all VMs together may map more than the %llu bytes of "
 			 "address space that there are: one can leave another without",
 			 (unsigned long long)space);
+}
+
+void prepare_log_serving(const struct plan *plan, size_t n_served)
+{
+	size_t n_workers = engine_count_workers(plan);
+
+	log_info("main", "serving %zu of %zu VM%s with %zu worker%s", n_served, plan->n_vms,
+		 plan->n_vms == 1 ? "" : "s", n_workers, n_workers == 1 ? "" : "s");
 }
 
 void prepare_plan(struct plan *plan, size_t n_workers)

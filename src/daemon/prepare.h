@@ -10,3 +10,6 @@
 struct plan;
 
 void prepare_plan(struct plan *plan, size_t n_workers);
+
+/* Logs that @n_served of the VMs are served. */
+void prepare_log_serving(const struct plan *plan, size_t n_served);

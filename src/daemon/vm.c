@@ -2,39 +2,22 @@
 /* A device and its backends, as the plan has them. */
 #include "daemon/vm.h"
 
+#include <stdlib.h>
+
 #include "backend/afvsock.h"
 #include "backend/sibling.h"
 #include "backend/uds.h"
 #include "config/plan.h"
 #include "daemon/limits.h"
 #include "device/worker.h"
-#include "util/listener.h"
-#include "util/log.h"
+#include "util/closer.h"
+#include "util/fd.h"
 
-/* Whoever we become owns the sockets, as if it had made them. */
-static struct listener_access socket_access(const struct plan *plan,
-					    const struct socket_plan *socket)
-{
-	return (struct listener_access){
-		.mode = socket->mode,
-		.uid = plan->uid,
-		.gid = socket->gid != (gid_t)-1 ? socket->gid : plan->gid,
-	};
-}
-
-static void log_unopened(const char *key, uint64_t cid, const char *path, int error)
-{
-	char why[LISTENER_TEXT_MAX];
-
-	listener_explain(path, error, why);
-	log_err("main", "vm %llu: %s %s: %s", (unsigned long long)cid, key, path, why);
-}
-
-static int add_siblings(struct device *dev, struct sibling_dir *dir, const struct vm_plan *vm,
+static int add_siblings(struct device *dev, struct sibling_dir *dir, struct vm *vm,
 			struct worker *w)
 {
 	struct sibling_config config = {
-		.dir = dir, .cid = vm->guest_cid, .loop = worker_loop(w), .mux = device_mux(dev),
+		.dir = dir, .self = vm->sibling, .loop = worker_loop(w), .mux = device_mux(dev),
 	};
 	struct backend *backend;
 	int r = sibling_new(&backend, &config);
@@ -44,26 +27,22 @@ static int add_siblings(struct device *dev, struct sibling_dir *dir, const struc
 	return r;
 }
 
-static int add_uds(struct device *dev, const struct plan *plan, const struct vm_plan *vm,
-		   struct worker *w)
+static int add_uds(struct device *dev, const struct plan *plan, struct vm *v, struct worker *w)
 {
+	const struct vm_plan *vm = v->plan;
 	struct uds_config config = {
-		.path = vm->uds_path, .access = socket_access(plan, &vm->uds_socket),
-		.fd = vm->uds_socket.fd,
+		.path = vm->uds_path, .fd = fd_take(&v->sockets.uds.fd),
+		.ask = v->ask, .ask_ctx = v->ask_ctx,
 		.host_cids = vm->host_cids, .n_host_cids = vm->n_host_cids,
 		.max_handshakes = limits_handshakes(vm->limits.max_connections),
 		.handshake_ms = plan->handshake_ms,
 		.tag = device_tag(dev), .loop = worker_loop(w), .mux = device_mux(dev),
 	};
-	struct backend *backend;
-	int r = uds_new(&backend, &config);
+	int r = uds_new(&v->uds, &config);
 
-	if (r) {
-		log_unopened("uds-path", vm->guest_cid, vm->uds_path, r);
-		return r;
-	}
-	device_add_backend(dev, backend);
-	return 0;
+	if (!r)
+		device_add_backend(dev, v->uds);
+	return r;
 }
 
 static int add_afvsock(struct device *dev, const struct vm_plan *vm, struct worker *w)
@@ -82,70 +61,119 @@ static int add_afvsock(struct device *dev, const struct vm_plan *vm, struct work
 }
 
 /* The first that serves a CID gets it; AF_VSOCK takes them all. */
-static int add_backends(struct device *dev, const struct plan *plan, const struct vm_plan *vm,
+static int add_backends(struct device *dev, const struct plan *plan, struct vm *vm,
 			struct worker *w, struct sibling_dir *siblings)
 {
-	int r = vm->uds_path ? add_uds(dev, plan, vm, w) : 0;
+	int r = vm->plan->uds_path ? add_uds(dev, plan, vm, w) : 0;
 
 	if (!r)
 		r = add_siblings(dev, siblings, vm, w);
-	if (!r && vm->has_forward_cid)
-		r = add_afvsock(dev, vm, w);
+	if (!r && vm->plan->has_forward_cid)
+		r = add_afvsock(dev, vm->plan, w);
 	return r;
 }
 
-static int log_no_front_end(const struct vm_plan *vm, int r)
+static struct frontend_address find_address(struct vm *vm)
 {
-	if (vm->connect)
-		log_unopened("socket-connect", vm->guest_cid, vm->connect, r);
-	else if (vm->vhost_socket.fd >= 0)
-		log_err("main", "vm %llu: fd %d: %s", (unsigned long long)vm->guest_cid,
-			vm->vhost_socket.fd, listener_str_error(r));
-	else
-		log_unopened("socket", vm->guest_cid, vm->socket, r);
-	return r;
+	const struct vm_plan *plan = vm->plan;
+
+	return (struct frontend_address){
+		.connect = plan->connect, .fd = fd_take(&vm->sockets.vhost.fd),
+		.fd_listens = plan->socket || plan->vhost_socket.fd_listens,
+	};
 }
 
-static void log_opened(const struct vm_plan *vm, const char *tag)
+int vm_open(struct vm *vm, const struct plan *plan, struct worker *w, struct sibling_dir *siblings,
+	    const struct device_hooks *hooks)
 {
-	if (vm->connect)
-		log_info(tag, "connects to %s", vm->connect);
-	else if (vm->vhost_socket.fd >= 0)
-		log_info(tag, "%s descriptor %d",
-			 vm->vhost_socket.fd_listens ? "listening on" : "connected by",
-			 vm->vhost_socket.fd);
-	else
-		log_info(tag, "listening on %s, mode %04o", vm->socket,
-			 (unsigned)vm->vhost_socket.mode);
-}
-
-int vm_open(const struct plan *plan, const struct vm_plan *vm, struct worker *w,
-	    struct sibling_dir *siblings, const struct device_hooks *hooks)
-{
+	const struct vm_plan *row = vm->plan;
 	struct device_config config = {
-		.address = {
-			.listen = vm->socket, .access = socket_access(plan, &vm->vhost_socket),
-			.connect = vm->connect, .fd = vm->vhost_socket.fd,
-			.fd_listens = vm->vhost_socket.fd_listens,
-		},
-		.hooks = hooks, .guest_cid = vm->guest_cid,
-		.queue_size = vm->queue_size, .pause_grace_ms = plan->pause_grace_ms,
-		.limits = vm->limits,
-		.memory = { .max_memory = vm->max_memory, .mem_slots = plan->mem_slots },
+		.address = find_address(vm), .hooks = hooks, .guest_cid = row->guest_cid,
+		.queue_size = row->queue_size, .pause_grace_ms = plan->pause_grace_ms,
+		.limits = row->limits,
+		.memory = { .max_memory = row->max_memory, .mem_slots = plan->mem_slots },
 		.loop = worker_loop(w), .scratch = worker_scratch(w),
+		.keeper = vm->keeper.keep ? &vm->keeper : NULL,
+		.kept = vm->kept, .n_kept = vm->n_kept,
 	};
 	struct device *dev;
-	int r = device_new(&dev, &config);
+	int r;
 
-	if (r)
-		return log_no_front_end(vm, r);
-	r = add_backends(dev, plan, vm, w, siblings);
-	if (!r)
-		r = worker_add_device(w, dev);
+	vm->worker = w;
+	vm->n_kept = 0;				/* they are the device's now */
+	r = device_new(&dev, &config);
 	if (r) {
-		device_free(dev);
-		return r;
+		vm_sockets_explain(row, r);
+	} else {
+		r = add_backends(dev, plan, vm, w, siblings);
+		if (!r)
+			r = worker_add_device(w, dev);
+		if (r)
+			device_free(dev);
 	}
-	log_opened(vm, device_tag(dev));
+	if (r)
+		vm_deinit(vm);
+	return r;
+}
+
+/* ---- what others see and do for us ---- */
+
+struct answer {
+	struct mail mail;
+	struct vm *vm;
+	uint32_t id;
+	int result, fd;
+};
+
+static void on_answer(struct mail *mail)
+{
+	struct answer *a = container_of(mail, struct answer, mail);
+
+	if (a->vm->uds)
+		uds_answer(a->vm->uds, a->id, a->result, fd_take(&a->fd));
+	fd_close(&a->fd);
+	free(a);
+}
+
+/* Without memory there is none, and the connect runs into its timer. */
+void vm_answer(struct vm *vm, uint32_t id, int result, int fd)
+{
+	struct answer *a = calloc(1, sizeof *a);
+
+	if (!a) {
+		fd_close(&fd);
+		return;
+	}
+	*a = (struct answer){ { .deliver = on_answer }, vm, id, result, fd };
+	mailbox_post(worker_mailbox(vm->worker), &a->mail);
+}
+
+void vm_init(struct vm *vm, const struct vm_plan *plan)
+{
+	*vm = (struct vm){ .plan = plan };
+	vm_sockets_init(&vm->sockets);
+}
+
+int vm_add_kept(struct vm *vm, uint32_t slot, int fd)
+{
+	struct journal_kept *kept = realloc(vm->kept, (vm->n_kept + 1) * sizeof *kept);
+
+	if (!kept) {
+		closer_close(&fd);
+		return -ENOMEM;
+	}
+	vm->kept = kept;
+	vm->kept[vm->n_kept++] = (struct journal_kept){ .slot = slot, .fd = fd };
 	return 0;
+}
+
+void vm_deinit(struct vm *vm)
+{
+	vm_sockets_deinit(&vm->sockets);
+	for (size_t i = 0; i < vm->n_kept; i++)
+		closer_close(&vm->kept[i].fd);
+	free(vm->kept);
+	vm->kept = NULL;
+	vm->n_kept = 0;
+	vm->uds = NULL;
 }

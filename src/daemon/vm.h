@@ -5,16 +5,52 @@
  */
 #pragma once
 
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "daemon/sockets.h"
+#include "device/journal.h"
+
+struct backend;
 struct device_hooks;
 struct plan;
 struct sibling_dir;
+struct sibling_entry;
 struct vm_plan;
 struct worker;
 
+struct vm {
+	const struct vm_plan *plan;		/* borrowed */
+	struct sibling_entry *sibling;		/* borrowed: in the directory */
+	struct vm_sockets sockets;		/* the device takes the descriptors; names stay */
+	bool is_wanted;				/* the sockets are there */
+
+	/* Where there is a supervisor: what it keeps of an earlier engine, and for the next. */
+	struct journal_keeper keeper;		/* ::keep NULL: nobody does */
+	struct journal_kept *kept;		/* owned */
+	size_t n_kept;
+	int (*ask)(void *ctx, uint32_t port, uint32_t id);	/* see uds_config; or NULL */
+	void *ask_ctx;
+
+	struct worker *worker;			/* borrowed, from vm_open() on */
+	struct backend *uds;			/* borrowed; for the worker's thread */
+};
+
+void vm_init(struct vm *vm, const struct vm_plan *plan);
+
+/* Takes @fd over, also on failure; before vm_open(). 0 or -ENOMEM. */
+int vm_add_kept(struct vm *vm, uint32_t slot, int fd);
+
 /*
- * Opens the sockets of @vm and gives the device to @w, which has not been started yet.
- * 0; LISTENER_E_*, -errno: no socket of it is left. Which one could not be had has been
- * logged, with its path.
+ * Gives the device and its backends to @w, which has not been started yet. 0; LISTENER_E_*,
+ * -errno: no socket of it is left.
  */
-int vm_open(const struct plan *plan, const struct vm_plan *vm, struct worker *w,
-	    struct sibling_dir *siblings, const struct device_hooks *hooks);
+int vm_open(struct vm *vm, const struct plan *plan, struct worker *w, struct sibling_dir *siblings,
+	    const struct device_hooks *hooks);
+
+/* The outcome of what was asked, see uds_answer(); takes @fd over. From any thread. */
+void vm_answer(struct vm *vm, uint32_t id, int result, int fd);
+
+/* After its worker has been stopped: removes the sockets' names. */
+void vm_deinit(struct vm *vm);

@@ -7,6 +7,7 @@
 
 #include "device/frontend.h"
 #include "device/guest_events.h"
+#include "device/recovery.h"
 #include "device/rx_window.h"
 #include "device/turn.h"
 #include "util/error.h"
@@ -31,6 +32,7 @@ struct device {
 	size_t n_backends;
 	struct frontend frontend;
 	struct guest_events events;
+	struct recovery recovery;
 	struct loop_work work;			/* the turn */
 	struct loop_timer timer;		/* the next deadline of the mux */
 	bool in_turn;
@@ -169,12 +171,14 @@ static enum turn rings_turn(struct device *dev)
 {
 	struct virtq *tx = frontend_running(&dev->frontend, VSOCK_TXQ);
 	struct virtq *rx = frontend_running(&dev->frontend, VSOCK_RXQ);
+	struct virtq *events = frontend_running(&dev->frontend, VSOCK_EVENTQ);
 	enum turn result = TURN_DONE;
 	bool was_clogged;
 
 	look_at_guest(dev);
-	result = guest_events_send(&dev->events, frontend_running(&dev->frontend, VSOCK_EVENTQ),
-				   vring(dev, VSOCK_EVENTQ), dev->config.scratch);
+	recovery_begin_turn(&dev->recovery);
+	result = guest_events_send(&dev->events, events, vring(dev, VSOCK_EVENTQ),
+				   dev->config.scratch);
 	if (tx) {
 		virtq_disable_notify(tx);
 		result = turn_worse(result, drain_tx(dev, tx));
@@ -218,6 +222,7 @@ static void on_turn(struct loop_work *work)
 		result = rings_turn(dev);
 	result = turn_worse(result, expire(dev, result));
 	dev->in_turn = false;
+	recovery_end_turn(&dev->recovery);
 	if (frontend_has_held_up(&dev->frontend))
 		frontend_drop(&dev->frontend);
 	if (frontend_lost_memory(&dev->frontend)) {
@@ -253,16 +258,17 @@ static void on_guest_reset(void *ctx)
 
 static void on_came(void *ctx)
 {
-	const struct device *dev = ctx;
+	struct device *dev = ctx;
 
-	dev->config.hooks->came();
+	recovery_on_came(&dev->recovery);
+	dev->config.hooks->came(dev->config.guest_cid);
 }
 
 static void on_gone(void *ctx)
 {
 	struct device *dev = ctx;
 
-	dev->config.hooks->gone();
+	dev->config.hooks->gone(dev->config.guest_cid);
 	mux_set_running(dev->mux, false);
 	mux_reset(dev->mux, loop_now_ms(dev->config.loop));
 	dev->events.reset_pending = false;
@@ -292,7 +298,21 @@ static void on_over(void *ctx)
 {
 	const struct device *dev = ctx;
 
-	dev->config.hooks->over();
+	dev->config.hooks->over(dev->config.guest_cid);
+}
+
+static void on_commit(void *ctx)
+{
+	struct device *dev = ctx;
+
+	recovery_commit(&dev->recovery);
+}
+
+static void on_settle(void *ctx)
+{
+	struct device *dev = ctx;
+
+	recovery_settle(&dev->recovery);
 }
 
 static const struct frontend_ops frontend_ops = {
@@ -304,6 +324,8 @@ static const struct frontend_ops frontend_ops = {
 	.over = on_over,
 	.guest_overdue = on_guest_overdue,
 	.read_config = on_read_config,
+	.commit = on_commit,
+	.settle = on_settle,
 };
 
 static int make_mux(struct device *dev)
@@ -328,9 +350,24 @@ static int make_frontend(struct device *dev)
 		.address = config->address,
 		.queue_size = config->queue_size, .pause_grace_ms = config->pause_grace_ms,
 		.memory = config->memory,
+		.is_journalled = config->keeper != NULL,
+		.waits = config->keeper && config->kept,
 	};
 
 	return frontend_init(&dev->frontend, &frontend);
+}
+
+static int make_recovery(struct device *dev)
+{
+	const struct device_config *config = &dev->config;
+	const struct recovery_config recovery = {
+		.keeper = config->keeper, .kept = config->kept, .n_kept = config->n_kept,
+		.max_connections = config->limits.max_connections, .tag = dev->tag,
+		.loop = config->loop, .frontend = &dev->frontend, .events = &dev->events,
+		.mux = dev->mux,
+	};
+
+	return recovery_init(&dev->recovery, &recovery);
 }
 
 int device_new(struct device **out, const struct device_config *config)
@@ -339,6 +376,7 @@ int device_new(struct device **out, const struct device_config *config)
 	int r, fd = config->address.fd;
 
 	if (!dev) {
+		recovery_close_kept(config->kept, config->n_kept);
 		fd_close(&fd);
 		return -ENOMEM;
 	}
@@ -346,9 +384,15 @@ int device_new(struct device **out, const struct device_config *config)
 	snprintf(dev->tag, sizeof dev->tag, "vm %llu", (unsigned long long)config->guest_cid);
 	loop_work_init(&dev->work, on_turn);
 	dev->timer.expire = on_timer;
-	r = make_frontend(dev);
-	if (!r)
-		r = make_mux(dev);
+	r = make_mux(dev);
+	if (r < 0)
+		recovery_close_kept(config->kept, config->n_kept);
+	else
+		r = make_recovery(dev);
+	if (r < 0)
+		fd_close(&fd);
+	else
+		r = make_frontend(dev);
 	if (r) {
 		device_free(dev);
 		return r;
@@ -365,6 +409,7 @@ void device_free(struct device *dev)
 	loop_timer_cancel(dev->config.loop, &dev->timer);
 	loop_work_cancel(&dev->work);
 	mux_free(dev->mux);
+	recovery_deinit(&dev->recovery);	/* in which the mux had names */
 	for (size_t i = 0; i < dev->n_backends; i++)
 		dev->backends[i]->ops->free(dev->backends[i]);
 	free(dev);
@@ -385,4 +430,11 @@ void device_add_backend(struct device *dev, struct backend *backend)
 	assert(dev->n_backends < MUX_BACKENDS_MAX);
 	dev->backends[dev->n_backends++] = backend;
 	mux_add_backend(dev->mux, backend);
+}
+
+void device_reconfigure(struct device *dev, const struct device_change *change)
+{
+	mux_set_limits(dev->mux, &change->limits);
+	frontend_set_limits(&dev->frontend, change->queue_size, change->pause_grace_ms,
+			    &change->memory);
 }

@@ -19,6 +19,7 @@
 #include <sys/types.h>
 
 #include "device/frontend.h"
+#include "device/journal.h"
 #include "device/scratch.h"
 #include "util/loop.h"
 #include "vhost/gmem.h"
@@ -26,9 +27,9 @@
 
 /* Who wants to know of its front-end: called in the device's thread, and by device_free(). */
 struct device_hooks {
-	void (*came)(void);
-	void (*gone)(void);
-	void (*over)(void);			/* gone, and no other can come */
+	void (*came)(uint64_t cid);
+	void (*gone)(uint64_t cid);
+	void (*over)(uint64_t cid);		/* gone, and no other can come */
 };
 
 struct device_config {
@@ -38,15 +39,22 @@ struct device_config {
 	uint32_t queue_size, pause_grace_ms;
 	struct vsock_limits limits;		/* of its connections */
 	struct gmem_limits memory;		/* that it may share */
-	struct loop *loop;			/* borrowed, as scratch is */
+	struct loop *loop;			/* borrowed, as scratch and keeper are */
 	struct device_scratch *scratch;
+	/* Keeps what a crash of ours must not lose; NULL: nobody does, and there is no journal. */
+	const struct journal_keeper *keeper;
+	/* What it has kept of the device whose place this one takes, in any order; NULL: it is a
+	 * new one. The descriptors are taken over in any case, the array is not. */
+	const struct journal_kept *kept;
+	size_t n_kept;
 };
 
 struct device;
 
 /*
  * Makes the device, which waits for front-ends. 0, or as listener_open(). The socket that it
- * may have been given is taken over in any case.
+ * may have been given is taken over in any case. One that takes another's place goes on with
+ * its front-end from the loop's next batch on, in the thread that runs the loop.
  */
 int device_new(struct device **out, const struct device_config *config);
 void device_free(struct device *dev);		/* and its backends; NULL: nothing */
@@ -57,3 +65,13 @@ const char *device_tag(const struct device *dev);
 
 /* Takes the backend over. At most MUX_BACKENDS_MAX. */
 void device_add_backend(struct device *dev, struct backend *backend);
+
+/* What may change under a running guest. */
+struct device_change {
+	struct vsock_limits limits;		/* as mux_set_limits() */
+	uint32_t pause_grace_ms;		/* of the next pause */
+	uint32_t queue_size;			/* with the next front-end, as memory */
+	struct gmem_limits memory;
+};
+
+void device_reconfigure(struct device *dev, const struct device_change *change);

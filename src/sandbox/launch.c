@@ -62,6 +62,18 @@ void launch_block_ends(sigset_t *ends)
 	pthread_sigmask(SIG_BLOCK, ends, NULL);
 }
 
+void launch_ignore_ends(sigset_t *ends)
+{
+	static const int meant_for_both[] = { SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2 };
+
+	for (size_t i = 0; i < sizeof meant_for_both / sizeof *meant_for_both; i++)
+		signal(meant_for_both[i], SIG_IGN);
+	signal(own_signal(), SIG_DFL);
+	sigemptyset(ends);
+	sigaddset(ends, own_signal());
+	pthread_sigmask(SIG_BLOCK, ends, NULL);
+}
+
 void launch_end(void)
 {
 	kill(getpid(), own_signal());

@@ -33,6 +33,12 @@ void launch_reset_signals(void);
  */
 void launch_block_ends(sigset_t *ends);
 
+/*
+ * For a process that is told by another when to end: ignores what would end both, and what
+ * is meant for the other. @ends has what is left, see launch_end().
+ */
+void launch_ignore_ends(sigset_t *ends);
+
 /* Wakes the thread that waits for @ends, whatever is ignored. From any thread. */
 void launch_end(void);
 

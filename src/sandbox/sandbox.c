@@ -76,13 +76,20 @@ static int folders_init(struct sandbox_folders *f, const struct sandbox_config *
 {
 	int r = -ENOMEM;
 
-	*f = (struct sandbox_folders){ .cwd = getcwd(NULL, 0) };
+	*f = (struct sandbox_folders){
+		.cwd = getcwd(NULL, 0), .may_lack = config->dies_with_parent,
+		.has_names = config->has_names,
+	};
 	f->paths = calloc(config->n_sockets + 1, sizeof *f->paths);
 	if (!f->paths)
 		goto fail;
-	for (size_t i = 0; i < config->n_sockets; i++, f->n++)
-		if ((r = folder_of(&f->paths[f->n], config->sockets[i], f->cwd)) < 0)
+	for (size_t i = 0; i < config->n_sockets; i++) {
+		r = folder_of(&f->paths[f->n], config->sockets[i], f->cwd);
+		if (r == 0)
+			f->n++;
+		else if (r != -ENOENT || !f->may_lack)
 			goto fail;
+	}
 	if (SANDBOX_HAS_SANITIZER && (r = folder_of(&f->paths[f->n++], "/proc/self", NULL)) < 0)
 		goto fail;
 	drop_twins(f);
@@ -129,9 +136,11 @@ static int enter(const struct sandbox_config *config, const struct sandbox_folde
 				sandbox_enter_landlock(folders, &is_scoped));
 	if (!r)
 		r = check_abstract_sockets(config, no_network, is_scoped);
+	if (!r && config->dies_with_parent)
+		r = sandbox_die_with_parent();
 	if (!r)
 		r = check_piece(config, "system calls are not filtered",
-				sandbox_enter_seccomp(config->has_vsock, false));
+				sandbox_enter_seccomp(config));
 	return r;
 }
 
@@ -142,8 +151,10 @@ int sandbox_enter(const struct sandbox_config *config)
 
 	if (config->only_reports) {
 		r = sandbox_change_user(config->uid, config->gid);
+		if (!r && config->dies_with_parent)
+			r = sandbox_die_with_parent();
 		return r ? r : check_piece(config, "system calls are not reported",
-					   sandbox_enter_seccomp(config->has_vsock, true));
+					   sandbox_enter_seccomp(config));
 	}
 	r = folders_init(&folders, config);
 	if (r < 0) {
@@ -153,4 +164,14 @@ int sandbox_enter(const struct sandbox_config *config)
 	r = enter(config, &folders);
 	folders_deinit(&folders);
 	return r;
+}
+
+int sandbox_enter_supervisor(bool is_strict)
+{
+	const struct sandbox_config config = { .is_strict = is_strict };
+	int r = check_piece(&config, "the supervisor keeps capabilities",
+			    sandbox_keep_for_supervisor());
+
+	return r ? r : check_piece(&config, "programs may give privileges",
+				   sandbox_no_new_privs());
 }

@@ -7,7 +7,7 @@
  * itself in a process that has its descriptors and no more: one that cannot open
  * a file, run a program, talk to a network, signal or trace another process, or
  * make memory executable, and that reaches no unix socket outside the folders of
- * the sockets it was started with.
+ * the sockets it was started with. Under a supervisor it cannot remove a name there, either.
  *
  * It is made of pieces that do not rely on one another, entered in this order
  * because each takes away what the one before it needs:
@@ -39,6 +39,9 @@ struct sandbox_config {
 	bool is_strict;				/* a piece that is not to be had is an error */
 	bool only_reports;			/* seccomp alone, which logs instead of refusing */
 	bool has_vsock;				/* AF_VSOCK sockets are made later on */
+	bool has_names;				/* of sockets, which we remove at the end */
+	bool dies_with_parent;			/* which also does what folders out of reach are
+						   needed for */
 	const char *const *sockets;		/* paths: their folders stay in reach */
 	size_t n_sockets;
 	uid_t uid;				/* to become; -1: stay */
@@ -50,6 +53,17 @@ struct sandbox_config {
  * opened and the last socket bound. 0, or -errno, which has been logged.
  */
 int sandbox_enter(const struct sandbox_config *config);
+
+/* From now on the process is ended when the one that has started it is. 0, or -errno, which
+ * has been logged. A change of user undoes it. */
+int sandbox_die_with_parent(void);
+
+/*
+ * For the process that starts the one above: as root it gives up the capabilities that are
+ * not needed for that, or for sockets in others' folders; and nobody that it starts has more.
+ * What is not to be had is a warning, or with @is_strict an error: 0, or -errno.
+ */
+int sandbox_enter_supervisor(bool is_strict);
 
 /* May we become them later? Asked before anything is made for them. 0, or -errno,
  * which has been logged. */

@@ -27,6 +27,8 @@ struct sandbox_folders {
 	char **paths;				/* owned */
 	size_t n;
 	char *cwd;				/* owned; where relative paths begin; NULL: gone */
+	bool may_lack;				/* those that are not there, or behind a link */
+	bool has_names;				/* in them, which we remove */
 };
 
 /* unshare(@what). @may_make_user: where that takes a user namespace, it may have one. */
@@ -35,6 +37,7 @@ int sandbox_unshare(int what, bool may_make_user);
 int sandbox_enter_tree(const struct sandbox_folders *folders, bool may_make_user);
 int sandbox_drop_bounding_set(void);		/* while we still may */
 int sandbox_drop_capabilities(void);
+int sandbox_keep_for_supervisor(void);		/* capabilities */
 int sandbox_no_new_privs(void);
 int sandbox_not_dumpable(void);
 
@@ -42,4 +45,5 @@ int sandbox_not_dumpable(void);
 int sandbox_enter_landlock(const struct sandbox_folders *folders, bool *is_scoped);
 
 /* -EOPNOTSUPP: this build has no libseccomp. */
-int sandbox_enter_seccomp(bool has_vsock, bool only_reports);
+struct sandbox_config;
+int sandbox_enter_seccomp(const struct sandbox_config *config);

@@ -97,9 +97,12 @@ int sandbox_enter_landlock(const struct sandbox_folders *folders, bool *is_scope
 	ruleset = (int)syscall(SYS_landlock_create_ruleset, &handled, sizeof handled, 0);
 	if (ruleset < 0)
 		return error_last();
-	for (size_t i = 0; !r && i < folders->n; i++)
+	for (size_t i = 0; !r && i < folders->n; i++) {
 		r = allow_folder(ruleset, folders->paths[i],
-				 handled.fs & (REMOVE_FILE | RESOLVE_UNIX));
+				 handled.fs & (RESOLVE_UNIX | (folders->has_names ? REMOVE_FILE : 0)));
+		if (folders->may_lack)
+			r = 0;
+	}
 	if (!r && syscall(SYS_landlock_restrict_self, ruleset, 0) < 0)
 		r = error_last();
 	*is_scoped = !r && handled.scoped & ABSTRACT_SOCKETS;

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdio.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
@@ -103,6 +104,53 @@ int sandbox_drop_capabilities(void)
 
 	/* The ambient ones go with the permitted ones. */
 	return syscall(SYS_capset, &header, none) < 0 ? error_last() : 0;
+}
+
+/*
+ * Sockets are bound and removed in folders of others, and belong to whom the user says; an
+ * engine becomes somebody else, has a file tree and a network of its own, and is ended.
+ */
+static const unsigned long supervisor_caps[] = {
+	CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH, CAP_CHOWN, CAP_FOWNER,
+	CAP_SETUID, CAP_SETGID, CAP_SETPCAP, CAP_SYS_ADMIN, CAP_SYS_CHROOT, CAP_KILL,
+	CAP_NET_BIND_SERVICE,			/* of AF_VSOCK ports */
+};
+
+static bool is_kept(unsigned long cap)
+{
+	for (size_t i = 0; i < sizeof supervisor_caps / sizeof *supervisor_caps; i++)
+		if (supervisor_caps[i] == cap)
+			return true;
+	return false;
+}
+
+int sandbox_keep_for_supervisor(void)
+{
+	struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
+	struct __user_cap_data_struct caps[_LINUX_CAPABILITY_U32S_3];
+
+	for (unsigned long cap = 0; prctl(PR_CAPBSET_READ, cap, 0, 0, 0) >= 0; cap++)
+		if (!is_kept(cap) && prctl(PR_CAPBSET_DROP, cap, 0, 0, 0) < 0)
+			return errno == EPERM ? 0 : error_last();
+	if (syscall(SYS_capget, &header, caps) < 0)
+		return error_last();
+	for (unsigned long cap = 0; cap < 32 * _LINUX_CAPABILITY_U32S_3; cap++) {
+		if (is_kept(cap))
+			continue;
+		caps[cap / 32].effective &= ~(1U << cap % 32);
+		caps[cap / 32].permitted &= ~(1U << cap % 32);
+		caps[cap / 32].inheritable &= ~(1U << cap % 32);
+	}
+	return syscall(SYS_capset, &header, caps) < 0 ? error_last() : 0;
+}
+
+int sandbox_die_with_parent(void)
+{
+	int r = prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 ? error_last() : 0;
+
+	if (r < 0)
+		log_err("sandbox", "cannot be ended with the supervisor: %s", error_str(r));
+	return r;
 }
 
 int sandbox_no_new_privs(void)

@@ -16,6 +16,7 @@
 #include <unistd.h>
 #include <linux/sockios.h>
 
+#include "sandbox/sandbox.h"
 #include "sandbox/sandbox_internal.h"
 #include "sandbox/sandbox_report.h"
 #include "util/error.h"
@@ -67,10 +68,20 @@ static const struct row rows[] = {
 	/* Signals: SIGBUS, the wait for the one that ends us, abort(). */
 	ANY(rt_sigaction), ANY(rt_sigprocmask), ANY(rt_sigreturn), ANY(rt_sigtimedwait),
 	ANY(sigaltstack),
-	/* The end: our sockets' names go. */
-	ANY(newfstatat), ANY(lstat), ANY(stat), ANY(statx), ANY(unlink),
-	{ SCMP_SYS(unlinkat), 1, { SCMP_CMP(2, SCMP_CMP_EQ, 0, 0) } },
+	/* What is known of a name that cannot be connected to. */
+	ANY(newfstatat), ANY(lstat), ANY(stat), ANY(statx),
 	ANY(exit_group),
+};
+
+/* The end: our sockets' names go. */
+static const struct row name_rows[] = {
+	ANY(unlink), { SCMP_SYS(unlinkat), 1, { SCMP_CMP(2, SCMP_CMP_EQ, 0, 0) } },
+};
+
+/* What a supervisor tells, in a file; what is left behind for another process. */
+static const struct row hosted_rows[] = {
+	ANY(pread64), ANY(signalfd4), ANY(memfd_create), ANY(ftruncate),
+	ARG(fcntl, 1, F_ADD_SEALS),
 };
 
 /* For reports and the search for leaks, in builds that are for testing. */
@@ -139,7 +150,7 @@ static int add_refusals(scmp_filter_ctx filter)
 }
 
 /* What depends on the configuration, and on who we are. */
-static int add_own_rows(scmp_filter_ctx filter, bool has_vsock)
+static int add_own_rows(scmp_filter_ctx filter, const struct sandbox_config *config)
 {
 	pid_t self = getpid();
 	const struct row own[] = {
@@ -150,20 +161,25 @@ static int add_own_rows(scmp_filter_ctx filter, bool has_vsock)
 	const struct row vsock[] = {
 		ARG(socket, 0, AF_VSOCK),
 		ARG(setsockopt, 1, AF_VSOCK),
+		ANY(bind), ANY(listen),
 	};
 	int r = allow(filter, own, sizeof own / sizeof *own);
 
-	if (!r && has_vsock)
+	if (!r && config->has_vsock)
 		r = allow(filter, vsock, sizeof vsock / sizeof *vsock);
+	if (!r && config->has_names)
+		r = allow(filter, name_rows, sizeof name_rows / sizeof *name_rows);
+	if (!r && config->dies_with_parent)
+		r = allow(filter, hosted_rows, sizeof hosted_rows / sizeof *hosted_rows);
 	return r;
 }
 
-static int fill(scmp_filter_ctx filter, bool has_vsock)
+static int fill(scmp_filter_ctx filter, const struct sandbox_config *config)
 {
 	int r = allow(filter, rows, sizeof rows / sizeof *rows);
 
 	if (!r)
-		r = add_own_rows(filter, has_vsock);
+		r = add_own_rows(filter, config);
 	if (!r && SANDBOX_HAS_SANITIZER)
 		r = allow(filter, sanitizer_rows, sizeof sanitizer_rows / sizeof *sanitizer_rows);
 	/* Its flags are out of a filter's sight; libc goes back to clone. */
@@ -190,7 +206,7 @@ static int load(scmp_filter_ctx filter)
 	return r == -ECANCELED ? error_last() : r;	/* the kernel would not have it */
 }
 
-static int load_enforcing(bool has_vsock)
+static int load_enforcing(const struct sandbox_config *config)
 {
 	scmp_filter_ctx filter = seccomp_init(SCMP_ACT_TRAP);
 	int r = filter ? report_catch_sigsys() : -ENOMEM;
@@ -200,7 +216,7 @@ static int load_enforcing(bool has_vsock)
 		/* Threads that a library has started; other system call tables. */
 		seccomp_attr_set(filter, SCMP_FLTATR_CTL_TSYNC, 1);
 		seccomp_attr_set(filter, SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_KILL_PROCESS);
-		r = fill(filter, has_vsock);
+		r = fill(filter, config);
 	}
 	if (!r && !report_can_refuse && !SANDBOX_HAS_SANITIZER)
 		r = add_refusals(filter);
@@ -211,7 +227,7 @@ static int load_enforcing(bool has_vsock)
 }
 
 /* The filter is kept: the library may close the descriptor when it is released. */
-static int load_reporting(bool has_vsock)
+static int load_reporting(const struct sandbox_config *config)
 {
 	static scmp_filter_ctx filter;
 	int r;
@@ -219,7 +235,7 @@ static int load_reporting(bool has_vsock)
 	if (seccomp_api_get() < 5)		/* a kernel before 5.5 cannot ask us */
 		return -EOPNOTSUPP;
 	filter = seccomp_init(SCMP_ACT_NOTIFY);
-	r = filter ? fill(filter, has_vsock) : -ENOMEM;
+	r = filter ? fill(filter, config) : -ENOMEM;
 	if (!r)
 		r = report_start_listener();
 	if (!r)
@@ -229,8 +245,8 @@ static int load_reporting(bool has_vsock)
 	return r;
 }
 
-int sandbox_enter_seccomp(bool has_vsock, bool only_reports)
+int sandbox_enter_seccomp(const struct sandbox_config *config)
 {
 	report_init();
-	return only_reports ? load_reporting(has_vsock) : load_enforcing(has_vsock);
+	return config->only_reports ? load_reporting(config) : load_enforcing(config);
 }

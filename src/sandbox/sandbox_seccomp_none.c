@@ -3,9 +3,8 @@
 #include "sandbox/sandbox_internal.h"
 #include "util/error.h"
 
-int sandbox_enter_seccomp(bool has_vsock, bool only_reports)
+int sandbox_enter_seccomp(const struct sandbox_config *config)
 {
-	(void)has_vsock;
-	(void)only_reports;
+	(void)config;
 	return -EOPNOTSUPP;
 }

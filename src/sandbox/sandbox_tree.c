@@ -93,7 +93,7 @@ static int open_trees(const struct sandbox_folders *folders, int *trees)
 	for (size_t i = 0; i < folders->n; i++) {
 		trees[i] = (int)syscall(SYS_open_tree, AT_FDCWD, folders->paths[i],
 					OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE);
-		if (trees[i] < 0)
+		if (trees[i] < 0 && !folders->may_lack)
 			return error_last();
 	}
 	return 0;
@@ -117,12 +117,22 @@ static int change_root(const char *cwd)
 	return 0;
 }
 
-/* For a moment the new root lies on one of the folders, which surely exists. */
+/* For a moment the new root lies on one of the folders, which surely exists; or in /dev. */
+static const char *find_place(const struct sandbox_folders *folders)
+{
+	struct stat st;
+
+	for (size_t i = 0; i < folders->n; i++)
+		if (stat(folders->paths[i], &st) == 0)
+			return folders->paths[i];
+	return "/dev";
+}
+
 static int build(const struct sandbox_folders *folders, int *trees)
 {
 	/* The way back: a name may not lead there. -1 where that folder is closed to us. */
 	int here = open(".", O_PATH | O_DIRECTORY | O_CLOEXEC);
-	const char *place = folders->n ? folders->paths[0] : "/dev";
+	const char *place = find_place(folders);
 	int r = open_trees(folders, trees);
 
 	if (!r && mount("none", place, "tmpfs", ROOT_FLAGS, "mode=0755") < 0)
@@ -133,8 +143,11 @@ static int build(const struct sandbox_folders *folders, int *trees)
 	}
 	if (chdir(place) < 0)
 		r = error_last();
-	for (size_t i = 0; !r && i < folders->n; i++)
-		r = bring(folders->paths[i], trees[i]);
+	for (size_t i = 0; !r && i < folders->n; i++) {
+		r = trees[i] < 0 ? 0 : bring(folders->paths[i], trees[i]);
+		if (r == -EXDEV && folders->may_lack)
+			r = 0;
+	}
 	if (!r)
 		r = change_root(folders->cwd);
 	if (r < 0 && umount2(place, MNT_DETACH) == 0 && (here < 0 || fchdir(here) < 0) &&

@@ -56,13 +56,24 @@ static void on_readable(struct loop_source *source, uint32_t events)
 	a->burst = a->burst < a->config.per_event / 2 ? a->burst * 2 : a->config.per_event;
 }
 
-int acceptor_start(struct acceptor *a, const struct acceptor_config *config)
+static void set_up(struct acceptor *a, const struct acceptor_config *config)
 {
 	*a = (struct acceptor){
 		.config = *config, .burst = 1,
 		.source = { .dispatch = on_readable, .fd = -1 },
 		.rest = { .expire = on_rested },
 	};
+}
+
+void acceptor_start_late(struct acceptor *a, const struct acceptor_config *config)
+{
+	set_up(a, config);
+	loop_timer_set(config->loop, &a->rest, loop_now_ms(config->loop));
+}
+
+int acceptor_start(struct acceptor *a, const struct acceptor_config *config)
+{
+	set_up(a, config);
 	return loop_add(config->loop, &a->source, config->listener->fd,
 			config->is_held ? 0 : EPOLLIN);
 }

@@ -34,4 +34,7 @@ void acceptor_init(struct acceptor *a);
 
 int acceptor_start(struct acceptor *a, const struct acceptor_config *config);	/* 0 or -errno */
 void acceptor_resume(struct acceptor *a);	/* one that was started held, or was not */
+
+/* Nobody is accepted before the works of the loop's next batch have run. */
+void acceptor_start_late(struct acceptor *a, const struct acceptor_config *config);
 void acceptor_stop(struct acceptor *a);		/* also when not started */

@@ -111,10 +111,20 @@ int log_init(enum log_level level, const char *path)
 		if (fd < 0)
 			return -errno;
 	}
+	log_adopt(level, fd);
+	return 0;
+}
+
+void log_adopt(enum log_level level, int fd)
+{
 	log_deinit();
 	log_fd = fd;
 	log_level = level;
-	return 0;
+}
+
+int log_descriptor(void)
+{
+	return log_fd;
 }
 
 int log_start_thread(void)

@@ -27,6 +27,12 @@ enum log_level { LEVEL_ERR, LEVEL_WARN, LEVEL_INFO, LEVEL_DEBUG, LEVEL_TRACE };
 /* @path NULL: standard error. 0 or -errno of opening the file (appended to). */
 int log_init(enum log_level level, const char *path);
 
+/* The same, with a file that is open already: taken over, unless it is standard error. */
+void log_adopt(enum log_level level, int fd);
+
+/* Where lines go: borrowed, for a process that is to log to the same place. */
+int log_descriptor(void);
+
 /* From now on a thread writes. 0, or -errno: the callers go on writing. */
 int log_start_thread(void);
 

@@ -19,6 +19,7 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <stdint.h>
 
 #include "util/list.h"
 
@@ -28,6 +29,8 @@ struct watchdog_entry {				/* of one thread; of watchdog.c alone */
 	pthread_t thread;
 	_Atomic unsigned batch;			/* odd: in a batch */
 	unsigned seen, asked;			/* batch at the last look, at the last question */
+	uint64_t seen_ms;			/* since when */
+	bool is_hung;				/* the limit is over, and that was told */
 	struct list node;			/* the watchdog's entries */
 };
 
@@ -35,10 +38,15 @@ struct watchdog_entry {				/* of one thread; of watchdog.c alone */
 int watchdog_init(void);
 
 /*
- * Watches until one of the signals @ends comes, which the calling thread has blocked;
- * that one, or -errno. In the thread that called watchdog_init().
+ * Watches until one of the signals @ends comes, which the calling thread has blocked, or
+ * there is something to read from @fd (-1: none). The signal; 0: @fd; or -errno. In the
+ * thread that called watchdog_init(), and with the same @fd each time.
  */
-int watchdog_wait(const sigset_t *ends);
+int watchdog_wait(const sigset_t *ends, int fd);
+
+/* From now on @hung is called, by watchdog_wait(), for a thread that has been in one batch
+ * for @ms; once for each such batch. 0: never. */
+void watchdog_set_limit(uint32_t ms, void (*hung)(void));
 
 /* Is a thread still in the batch that it was in when this was last called? From any thread,
  * but always the same. */

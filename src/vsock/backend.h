@@ -93,8 +93,8 @@ bool mux_is_running(const struct mux *mux);
  * and given up in the mux's thread, or after that has ended. */
 struct byte_budget *mux_budget(struct mux *mux);
 
-/* @n siblings may connect to the guest: each gets its share of the connections. Called
- * before the first connects. */
+/* @n siblings may connect to the guest: each gets its share of the connections. At any time:
+ * they come and go. */
 void mux_set_siblings(struct mux *mux, size_t n);
 
 /* Bytes that the guest may have on the way to another guest, sent and not consumed: twice

@@ -124,6 +124,27 @@ void mux_conn_leave(struct mux *mux, struct conn *c)
 	conn_table_remove(&mux->table, c);
 }
 
+/* All of a kind run equally long, so they stay in order. */
+static void set_linger(struct mux *mux, uint32_t ms)
+{
+	list_for_each(node, &mux->timers[CONN_TIMER_LINGER]) {
+		struct conn *c = container_of(node, struct conn, mux.timer_node);
+
+		c->mux.deadline_ms += (uint64_t)ms - mux->timer_ms[CONN_TIMER_LINGER];
+	}
+	mux->timer_ms[CONN_TIMER_LINGER] = ms;
+	mux->config.wake(mux->config.ctx);	/* to look at the deadlines */
+}
+
+void mux_set_limits(struct mux *mux, const struct vsock_limits *limits)
+{
+	mux->config.limits = *limits;
+	mux->buffered->max = limits->max_buffered;
+	shares_set_max(&mux->shares, (limits->max_connections + 1) / 2);
+	if (limits->linger_ms != mux->timer_ms[CONN_TIMER_LINGER])
+		set_linger(mux, limits->linger_ms);
+}
+
 static bool is_named(const struct mux *mux, const struct conn *c)
 {
 	return conn_table_find(&mux->table, c->guest.port, &c->peer) == c;

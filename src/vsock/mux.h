@@ -77,6 +77,13 @@ void mux_free(struct mux *mux);			/* closes all streams; not the backends */
 enum { MUX_BACKENDS_MAX = 4 };
 void mux_add_backend(struct mux *mux, struct backend *backend);
 
+/*
+ * Other limits from now on. Connections that are there stay, also where they are more than
+ * there may be now, or have more buffered; what has a buffer keeps its size. Those that
+ * drain to a slow host get the new time.
+ */
+void mux_set_limits(struct mux *mux, const struct vsock_limits *limits);
+
 /* A packet with its payload; and the end of a batch of them. */
 void mux_input(struct mux *mux, const struct pkt *pkt, struct iov_cur *payload, uint64_t now_ms);
 void mux_flush(struct mux *mux, uint64_t now_ms);
@@ -143,4 +150,5 @@ void mux_resume(struct mux *mux, uint64_t now_ms);
  * It is hostile. 0; MUX_E_NAMES_LOST: the guest may believe in others, too; -ENOMEM: none was
  * loaded, none is kept. After mux_resume(), if there is anything to resume.
  */
+size_t mux_names_size(uint32_t max_connections);	/* bytes of an area with a row for each name */
 int mux_load_names(struct mux *mux, struct conn_names_area *area, size_t size, uint64_t now_ms);

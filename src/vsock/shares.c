@@ -2,22 +2,32 @@
 /* How many of a VM's connections its siblings may begin, and which of them. */
 #include "vsock/shares.h"
 
-#include "util/error.h"
-
 void shares_init(struct shares *s, uint32_t max)
 {
-	*s = (struct shares){ .max = max };
+	*s = (struct shares){ .n_siblings = 1 };
 	list_init(&s->own);
-	shares_set_siblings(s, 1);
+	shares_set_max(s, max);
+}
+
+/* Who has more than that now keeps it. */
+static void share_out(struct shares *s)
+{
+	uint32_t kept = s->max - s->max / 2;
+
+	s->common_max = s->max / 2;
+	s->own_max = s->n_siblings < kept ? (uint32_t)(kept / s->n_siblings) : 1;
+}
+
+void shares_set_max(struct shares *s, uint32_t max)
+{
+	s->max = max;
+	share_out(s);
 }
 
 void shares_set_siblings(struct shares *s, size_t n)
 {
-	uint32_t kept = s->max - s->max / 2;
-
-	assert(!s->n_common && !s->n_own);
-	s->common_max = s->max / 2;
-	s->own_max = n < kept ? (uint32_t)(kept / (n ? n : 1)) : 1;
+	s->n_siblings = n ? n : 1;
+	share_out(s);
 }
 
 static uint32_t count_own(const struct shares *s, uint64_t cid)

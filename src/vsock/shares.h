@@ -22,13 +22,17 @@ enum share {					/* conn::mux.share */
 
 struct shares {
 	uint32_t max;				/* connections begun by siblings */
+	size_t n_siblings;			/* at least 1 */
 	uint32_t common_max, own_max;		/* own: each sibling's */
 	uint32_t n_common, n_own;
 	struct list own;			/* conn::mux.share_node */
 };
 
 void shares_init(struct shares *s, uint32_t max);	/* for one sibling */
-void shares_set_siblings(struct shares *s, size_t n);	/* before the first takes any */
+
+/* At any time: who has more than is its share then keeps it, and gets no more. */
+void shares_set_max(struct shares *s, uint32_t max);
+void shares_set_siblings(struct shares *s, size_t n);
 
 /* What another connection of the sibling @cid would count as; SHARE_NONE: it is one too
  * many. Walks all SHARE_OWN connections once the common part is used up. */

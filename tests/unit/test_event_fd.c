@@ -157,7 +157,7 @@ START_TEST(held_up)
 	ck_assert(!_i || setrlimit(RLIMIT_SIGPENDING, &none) == 0);
 	ck_assert_int_eq(watchdog_init(), 0);
 	ck_assert_int_eq(pthread_create(&thread, NULL, signal_in_a_batch, &fd), 0);
-	ck_assert_int_eq(watchdog_wait(&ends), SIGUSR1);
+	ck_assert_int_eq(watchdog_wait(&ends, -1), SIGUSR1);
 	ck_assert_int_eq(pthread_join(thread, &result), 0);
 	ck_assert_int_eq(*(int *)result, EVENT_FD_E_HELD_UP);
 	fd_close(&fd);

@@ -106,7 +106,7 @@ START_TEST(own_end_is_not_the_watchdogs)
 	launch_block_ends(&set);
 	ck_assert_int_eq(watchdog_init(), 0);
 	launch_end();
-	ck_assert_int_gt(watchdog_wait(&set), 0);
+	ck_assert_int_gt(watchdog_wait(&set, -1), 0);
 }
 END_TEST
 

@@ -71,7 +71,7 @@ START_TEST(ready_first_stopping_last)
 	char text[512];
 
 	ck_assert_int_eq(notify_init(), 0);
-	ck_assert_int_eq(notify_start(2), 0);
+	ck_assert_int_eq(notify_start(2, watchdog_has_stuck), 0);
 	ck_assert(hear(text, sizeof text, DEADLINE_MS));
 	ck_assert_str_eq(text, "READY=1\nWATCHDOG=1\nSTATUS=2 VMs, 0 front-ends connected\n");
 	ck_assert(hears_life(DEADLINE_MS));
@@ -107,7 +107,7 @@ START_TEST(silent_while_a_worker_is_held_up)
 	ck_assert_int_eq(pthread_create(&thread, NULL, work, NULL), 0);
 	pthread_barrier_wait(&step);
 	ck_assert_int_eq(notify_init(), 0);
-	ck_assert_int_eq(notify_start(1), 0);
+	ck_assert_int_eq(notify_start(1, watchdog_has_stuck), 0);
 	/* At the first look it may be in this batch only just; from then on it is held up. */
 	ck_assert(hears_life(DEADLINE_MS));
 	ck_assert(!hears_life(500));
@@ -126,7 +126,7 @@ START_TEST(watchdog_of_another_process)
 {
 	setenv("WATCHDOG_PID", "1", 1);
 	ck_assert_int_eq(notify_init(), 0);
-	ck_assert_int_eq(notify_start(1), 0);
+	ck_assert_int_eq(notify_start(1, watchdog_has_stuck), 0);
 	ck_assert(!hears_life(300));
 	notify_stop();
 }
@@ -138,7 +138,7 @@ START_TEST(bad_names_are_errors)
 {
 	setenv("NOTIFY_SOCKET", bad_names[_i], 1);
 	ck_assert_int_lt(notify_init(), 0);
-	ck_assert_int_eq(notify_start(1), 0);	/* nobody to tell */
+	ck_assert_int_eq(notify_start(1, watchdog_has_stuck), 0);	/* nobody to tell */
 	notify_front_end(1);
 	notify_stop();
 }
@@ -150,7 +150,7 @@ START_TEST(no_manager)
 
 	unsetenv("NOTIFY_SOCKET");
 	ck_assert_int_eq(notify_init(), 0);
-	ck_assert_int_eq(notify_start(1), 0);
+	ck_assert_int_eq(notify_start(1, watchdog_has_stuck), 0);
 	notify_front_end(1);
 	notify_stop();
 	ck_assert_int_eq(unit_count_fds(), fds);

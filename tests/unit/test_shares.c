@@ -6,7 +6,7 @@
 enum { MAX = 16 };
 
 static struct shares shares;
-static struct conn conns[2 * MAX];
+static struct conn conns[4 * MAX];
 static size_t n_conns;
 
 static void begin(size_t n_siblings)
@@ -114,6 +114,50 @@ START_TEST(common_part_comes_first)
 }
 END_TEST
 
+/* A sibling comes: who has more than is its share now keeps it, and gets no more. */
+START_TEST(another_sibling_comes)
+{
+	begin(1);
+	ck_assert_uint_eq(connects_all_it_can(100), 16);
+	shares_set_siblings(&shares, 2);
+	ck_assert_uint_eq(connects_all_it_can(101), 0);
+	for (int i = 0; i < 4; i++)
+		ends(100);			/* of the last that it took: its own share */
+	ck_assert_uint_eq(connects_all_it_can(100), 0);
+	ck_assert_uint_eq(connects_all_it_can(101), 4);
+}
+END_TEST
+
+/* One goes: its share is the others'. */
+START_TEST(a_sibling_goes)
+{
+	begin(2);
+	ck_assert_uint_eq(connects_all_it_can(100), 12);
+	shares_set_siblings(&shares, 1);
+	ck_assert_uint_eq(connects_all_it_can(100), 4);
+	shares_set_siblings(&shares, 0);	/* nobody is left to connect */
+	for (int i = 0; i < 16; i++)
+		ends(100);
+}
+END_TEST
+
+/* More or fewer connections in all. */
+START_TEST(another_maximum)
+{
+	begin(2);
+	ck_assert_uint_eq(connects_all_it_can(100), 12);
+	shares_set_max(&shares, MAX / 2);
+	ck_assert_uint_eq(connects_all_it_can(100) + connects_all_it_can(101), 0);
+	for (int i = 0; i < 8; i++)
+		ends(100);
+	ck_assert_uint_eq(connects_all_it_can(100), 2);	/* besides 4 of the common part */
+	ck_assert_uint_eq(connects_all_it_can(101), 2);
+	shares_set_max(&shares, 2 * MAX);
+	ck_assert_uint_eq(connects_all_it_can(101), 12 + 8 - 2);
+	ck_assert_uint_eq(connects_all_it_can(100), 8 - 2);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("shares");
@@ -123,6 +167,9 @@ int main(void)
 	tcase_add_test(tc, more_siblings_than_shares);
 	tcase_add_test(tc, what_ends_comes_back);
 	tcase_add_test(tc, common_part_comes_first);
+	tcase_add_test(tc, another_sibling_comes);
+	tcase_add_test(tc, a_sibling_goes);
+	tcase_add_test(tc, another_maximum);
 	suite_add_tcase(s, tc);
 	return unit_main(s);
 }

@@ -32,6 +32,7 @@ static struct mux muxes[2];
 static struct mailbox *boxes[2];
 static struct backend *backends[2];
 static struct sibling_dir *dir;
+static struct sibling_entry *entries[2];
 static struct loop *loop;
 
 static void close_stream(int side, bool is_orderly)
@@ -91,16 +92,16 @@ int mux_connect_from_sibling(struct mux *mux, struct stream *stream,
 static void setup(void)
 {
 	ck_assert_int_eq(loop_new(&loop), 0);
-	ck_assert_int_eq(sibling_dir_new(&dir, 2), 0);
+	ck_assert_int_eq(sibling_dir_new(&dir), 0);
 	for (unsigned i = 0; i < 2; i++) {
 		muxes[i] = (struct mux){ .budget = byte_budget_new(BUDGET) };
 		ck_assert_int_eq(mailbox_new(&boxes[i], loop), 0);
-		sibling_dir_add(dir, 3 + i, groups, 1, boxes[i]);
+		ck_assert_int_eq(sibling_dir_add(dir, 3 + i, groups, 1, boxes[i], &entries[i]), 0);
 	}
-	sibling_dir_seal(dir);
+	ck_assert_int_eq(sibling_dir_publish(dir), 0);
 	for (unsigned i = 0; i < 2; i++) {
 		struct sibling_config config = {
-			.dir = dir, .cid = 3 + i, .loop = loop, .mux = &muxes[i],
+			.dir = dir, .self = entries[i], .loop = loop, .mux = &muxes[i],
 		};
 
 		ck_assert_int_eq(sibling_new(&backends[i], &config), 0);

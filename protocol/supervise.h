@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * What supervisor and engine say to each other, over a pair of SOCK_SEQPACKET sockets: one
+ * message each, of fixed layout for its type, with its descriptors. Both are the same
+ * build, so numbers are the machine's own.
+ *
+ *   supervisor                               engine
+ *   SETTINGS, VM and its KEPT, ..., START ->
+ *                                         <- READY, or FAILED and the end
+ *   PING, VM, REMOVE, CONNECTED, STOP     ->
+ *                                         <- KEEP, DROP, CAME, GONE, OVER, CONNECT, PONG, STUCK
+ */
+#pragma once
+
+#include <assert.h>
+#include <stdatomic.h>
+#include <stdint.h>
+
+enum supervise_type {
+	/* From the supervisor. */
+	SUPERVISE_STATE = 1,			/* a piece of the blob that the next message needs */
+	SUPERVISE_SETTINGS,			/* what is the same for all VMs; a blob */
+	SUPERVISE_VM,				/* a VM to serve: a blob, and its listening sockets */
+	SUPERVISE_KEPT,				/* a descriptor that an earlier engine has kept */
+	SUPERVISE_START,			/* that is all: into the sandbox, and begin */
+	SUPERVISE_REMOVE,			/* serve this VM no more */
+	SUPERVISE_CONNECTED,			/* the outcome of CONNECT, and the socket */
+	SUPERVISE_PING,				/* PONG is due */
+	SUPERVISE_STOP,				/* end, in good order */
+
+	/* From the engine. */
+	SUPERVISE_READY,			/* all VMs are served */
+	SUPERVISE_FAILED,			/* it cannot begin; it has logged why */
+	SUPERVISE_KEEP,				/* keep this descriptor under this slot */
+	SUPERVISE_DROP,				/* ... no more */
+	SUPERVISE_CAME,				/* a front-end is in session */
+	SUPERVISE_GONE,				/* it has left */
+	SUPERVISE_OVER,				/* ... and no other can come */
+	SUPERVISE_CONNECT,			/* connect to a port at the VM's uds-path */
+	SUPERVISE_PONG,
+	SUPERVISE_STUCK,			/* a worker hangs, in this VM's turn */
+
+	SUPERVISE_NUM_TYPES,
+};
+
+enum {
+	SUPERVISE_FDS_MAX = 2,
+	SUPERVISE_PIECE_MAX = 16 * 1024,	/* bytes of a blob in one SUPERVISE_STATE, after the
+						   struct; no other message has any */
+	SUPERVISE_BLOB_MAX = 16 * 1024 * 1024,
+	SUPERVISE_SLOTS_MAX = 1024,		/* descriptors kept for one VM */
+};
+
+/* Which sockets come with SUPERVISE_VM, in this order. */
+enum { SUPERVISE_HAS_SOCKET = 1, SUPERVISE_HAS_UDS = 2 };
+
+struct supervise_msg {
+	uint32_t type;				/* enum supervise_type */
+	uint32_t zero;
+	uint64_t cid;				/* of the VM; 0 where it is about none */
+	union {
+		struct {
+			uint32_t sockets;	/* SUPERVISE_HAS_* */
+			uint32_t n_kept;	/* so many SUPERVISE_KEPT follow */
+		} vm;
+		struct {
+			uint32_t slot, zero;
+		} kept;				/* KEPT, KEEP, DROP */
+		struct {
+			uint32_t port, id;
+		} connect;
+		struct {
+			uint32_t id;
+			int32_t result;		/* as unix_connect(); 0: the socket is here */
+		} connected;
+		struct {
+			int32_t error;
+			uint32_t zero;
+		} failed;
+		uint64_t number;		/* PING, PONG: the same one; STATE: bytes of it */
+	} u;
+};
+static_assert(sizeof(struct supervise_msg) == 24, "no gaps");
+
+/* Memory that both share, maybe a file of SETTINGS: what the workers are busy with, so that
+ * it is known of an engine that has died. The supervisor looks at nothing else in it. */
+enum { SUPERVISE_WORKERS_MAX = 1024 };
+struct supervise_shared {
+	_Atomic uint64_t handling[SUPERVISE_WORKERS_MAX];	/* CID of the VM; 0: of none */
+};

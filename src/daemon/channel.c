@@ -1,0 +1,183 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The channel between supervisor and engine. */
+#include "daemon/channel.h"
+
+#include <sys/socket.h>
+
+#include "util/closer.h"
+#include "util/error.h"
+#include "util/fd.h"
+
+static const struct row {
+	enum channel_sender sender;		/* 0: there is no such type */
+	bool has_cid;
+	size_t fds_min, fds_max;
+} rows[SUPERVISE_NUM_TYPES] = {
+	[SUPERVISE_STATE]	= { CHANNEL_SUPERVISOR, false, 0, 0 },
+	[SUPERVISE_SETTINGS]	= { CHANNEL_SUPERVISOR, false, 1, 2 },
+	[SUPERVISE_VM]		= { CHANNEL_SUPERVISOR, true, 0, 2 },
+	[SUPERVISE_KEPT]	= { CHANNEL_SUPERVISOR, true, 1, 1 },
+	[SUPERVISE_START]	= { CHANNEL_SUPERVISOR, false, 0, 0 },
+	[SUPERVISE_REMOVE]	= { CHANNEL_SUPERVISOR, true, 0, 0 },
+	[SUPERVISE_CONNECTED]	= { CHANNEL_SUPERVISOR, true, 0, 1 },
+	[SUPERVISE_PING]	= { CHANNEL_SUPERVISOR, false, 0, 0 },
+	[SUPERVISE_STOP]	= { CHANNEL_SUPERVISOR, false, 0, 0 },
+	[SUPERVISE_READY]	= { CHANNEL_ENGINE, false, 0, 0 },
+	[SUPERVISE_FAILED]	= { CHANNEL_ENGINE, false, 0, 0 },
+	[SUPERVISE_KEEP]	= { CHANNEL_ENGINE, true, 1, 1 },
+	[SUPERVISE_DROP]	= { CHANNEL_ENGINE, true, 0, 0 },
+	[SUPERVISE_CAME]	= { CHANNEL_ENGINE, true, 0, 0 },
+	[SUPERVISE_GONE]	= { CHANNEL_ENGINE, true, 0, 0 },
+	[SUPERVISE_OVER]	= { CHANNEL_ENGINE, true, 0, 0 },
+	[SUPERVISE_CONNECT]	= { CHANNEL_ENGINE, true, 0, 0 },
+	[SUPERVISE_PONG]	= { CHANNEL_ENGINE, false, 0, 0 },
+	[SUPERVISE_STUCK]	= { CHANNEL_ENGINE, false, 0, 0 },
+};
+
+int channel_pair(int out[2])
+{
+	return socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, out) < 0 ? error_last() : 0;
+}
+
+static int send_piece(int channel, const struct supervise_msg *m, const void *piece, size_t len,
+		      const int *fds, size_t n_fds, bool may_block)
+{
+	union {
+		char bytes[CMSG_SPACE(SUPERVISE_FDS_MAX * sizeof(int))];
+		struct cmsghdr align;
+	} control = { .bytes = "" };
+	struct iovec iov[] = {
+		{ .iov_base = (void *)(uintptr_t)m, .iov_len = sizeof *m },
+		{ .iov_base = (void *)(uintptr_t)piece, .iov_len = len },
+	};
+	struct msghdr hdr = { .msg_iov = iov, .msg_iovlen = 2 };
+	struct cmsghdr *c = &control.align;
+
+	assert(n_fds <= SUPERVISE_FDS_MAX);
+	if (n_fds) {
+		c->cmsg_level = SOL_SOCKET;
+		c->cmsg_type = SCM_RIGHTS;
+		c->cmsg_len = CMSG_LEN(n_fds * sizeof *fds);
+		memcpy(CMSG_DATA(c), fds, n_fds * sizeof *fds);
+		hdr.msg_control = &control;
+		hdr.msg_controllen = CMSG_SPACE(n_fds * sizeof *fds);
+	}
+	while (sendmsg(channel, &hdr, MSG_NOSIGNAL | (may_block ? 0 : MSG_DONTWAIT)) < 0) {
+		if (errno == EPIPE || errno == ECONNRESET)
+			return CHANNEL_E_END;
+		if (errno != EINTR)
+			return error_last();
+	}
+	return 0;
+}
+
+int channel_send(int channel, const struct supervise_msg *m, const int *fds, size_t n_fds,
+		 bool may_block)
+{
+	return send_piece(channel, m, NULL, 0, fds, n_fds, may_block);
+}
+
+void channel_msg_deinit(struct channel_msg *msg)
+{
+	for (size_t i = 0; i < msg->n_fds; i++)
+		closer_close(&msg->fds[i]);
+	msg->n_fds = 0;
+}
+
+int channel_take_fd(struct channel_msg *msg, size_t i)
+{
+	return i < msg->n_fds ? fd_take(&msg->fds[i]) : -1;
+}
+
+/* Descriptors come in one piece, as they were sent. */
+static void take_fds(struct channel_msg *out, struct msghdr *hdr)
+{
+	for (struct cmsghdr *c = CMSG_FIRSTHDR(hdr); c; c = CMSG_NXTHDR(hdr, c)) {
+		size_t n;
+
+		if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
+			continue;
+		n = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+		assert(out->n_fds + n <= SUPERVISE_FDS_MAX);
+		memcpy(out->fds + out->n_fds, CMSG_DATA(c), n * sizeof(int));
+		out->n_fds += n;
+	}
+}
+
+static bool is_legal(const struct channel_msg *msg, size_t len, enum channel_sender sender)
+{
+	const struct row *row = msg->m.type < SUPERVISE_NUM_TYPES ? &rows[msg->m.type] : &rows[0];
+	size_t piece = msg->m.type == SUPERVISE_STATE ? (size_t)msg->m.u.number : 0;
+
+	return row->sender == sender && !msg->m.zero && piece == len - sizeof msg->m && row->has_cid == (msg->m.cid != 0) &&
+		msg->n_fds >= row->fds_min && msg->n_fds <= row->fds_max;
+}
+
+int channel_receive(int channel, enum channel_sender sender, struct channel_msg *out)
+{
+	union {
+		char bytes[CMSG_SPACE(SUPERVISE_FDS_MAX * sizeof(int))];
+		struct cmsghdr align;
+	} control;
+	struct iovec iov[] = {
+		{ .iov_base = &out->m, .iov_len = sizeof out->m },
+		{ .iov_base = out->piece, .iov_len = sizeof out->piece },
+	};
+	struct msghdr hdr = {
+		.msg_iov = iov, .msg_iovlen = 2,
+		.msg_control = &control, .msg_controllen = sizeof control,
+	};
+	ssize_t n;
+
+	out->n_fds = 0;
+	do
+		n = recvmsg(channel, &hdr, MSG_CMSG_CLOEXEC);
+	while (n < 0 && errno == EINTR);
+	if (n < 0 && errno == EAGAIN)
+		return CHANNEL_E_NONE;
+	if (n < 0)
+		return errno == ECONNRESET ? CHANNEL_E_END : error_last();
+	take_fds(out, &hdr);
+	if (n == 0 && !out->n_fds)
+		return CHANNEL_E_END;
+	if (n < (ssize_t)sizeof out->m || hdr.msg_flags & (MSG_TRUNC | MSG_CTRUNC) ||
+	    !is_legal(out, (size_t)n, sender)) {
+		channel_msg_deinit(out);
+		return CHANNEL_E_GARBAGE;
+	}
+	return 0;
+}
+
+const char *channel_str_error(int error)
+{
+	switch (error) {
+	case CHANNEL_E_NONE:
+		return "says nothing";
+	case CHANNEL_E_END:
+		return "is gone";
+	case CHANNEL_E_GARBAGE:
+		return "says what it may not say";
+	default:
+		return error_str(error);
+	}
+}
+
+int channel_send_blob(int channel, const struct blob *b)
+{
+	int r = blob_error(b);
+
+	for (size_t at = 0, n; !r && at < b->len; at += n) {
+		struct supervise_msg m = { .type = SUPERVISE_STATE };
+
+		n = b->len - at < SUPERVISE_PIECE_MAX ? b->len - at : SUPERVISE_PIECE_MAX;
+		m.u.number = n;
+		r = send_piece(channel, &m, b->bytes + at, n, NULL, 0, true);
+	}
+	return r;
+}
+
+int channel_take_piece(const struct channel_msg *msg, struct blob *b)
+{
+	blob_put_bytes(b, msg->piece, (size_t)msg->m.u.number);
+	return blob_error(b);
+}

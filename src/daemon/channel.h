@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The channel between supervisor and engine (protocol/supervise.h).
+ *
+ * What arrives is checked by a table before anybody acts on it: who may say it, how many
+ * descriptors come with it, whether it names a VM. The supervisor believes the engine no
+ * more than that: somebody may have taken it over.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "protocol/supervise.h"
+#include "util/blob.h"
+
+enum {
+	CHANNEL_E_NONE = 1,			/* nothing has come */
+	CHANNEL_E_END,				/* the other process is gone */
+	CHANNEL_E_GARBAGE,			/* nothing that it may say */
+};
+
+enum channel_sender { CHANNEL_SUPERVISOR = 1, CHANNEL_ENGINE };
+
+struct channel_msg {
+	struct supervise_msg m;
+	int fds[SUPERVISE_FDS_MAX];		/* owned; -1 beyond n_fds */
+	size_t n_fds;
+	uint8_t piece[SUPERVISE_PIECE_MAX];	/* of SUPERVISE_STATE: m.u.number bytes */
+};
+
+int channel_pair(int out[2]);			/* both close on exec. 0 or -errno */
+
+/*
+ * Sends one message with copies of @fds. From any thread. 0; CHANNEL_E_END; -errno, -EAGAIN
+ * with @may_block unset: the other side does not read. With it, it blocks until that does.
+ */
+int channel_send(int channel, const struct supervise_msg *m, const int *fds, size_t n_fds,
+		 bool may_block);
+
+/* The next message, which @sender may send; blocks if the socket does. 0; CHANNEL_E_*;
+ * -errno. Descriptors of a message that is refused are closed, elsewhere (closer.h). */
+int channel_receive(int channel, enum channel_sender sender, struct channel_msg *out);
+int channel_take_fd(struct channel_msg *msg, size_t i);	/* -1: there is none */
+void channel_msg_deinit(struct channel_msg *msg);	/* closes what was not taken, elsewhere */
+
+const char *channel_str_error(int error);	/* CHANNEL_E_* or -errno, for people */
+
+/* Sends @b, for the message that follows. Blocks. 0; as channel_send(); what blob_error() says. */
+int channel_send_blob(int channel, const struct blob *b);
+
+/* Appends the piece that @msg is to @b, of SUPERVISE_BLOB_MAX at most. 0; as blob_error(). */
+int channel_take_piece(const struct channel_msg *msg, struct blob *b);

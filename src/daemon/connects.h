@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Connects for the engine, whose confined view lacks a name or a right: a symbolic link out
+ * of a folder, a socket that only the user who started us may write to.
+ *
+ * Looking a name up can take as long as a file system likes, and whoever may write to the
+ * folder can make it lead to one that hangs. So each connect is done by a child, which
+ * tells the engine the outcome itself and lives for a second at most; there are only so
+ * many of them, and a VM gets only so many in a time.
+ */
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "daemon/held_vm.h"
+
+enum { CONNECTS_MAX = 16 };			/* children at a time, for all VMs */
+
+struct connects {
+	pid_t children[CONNECTS_MAX];		/* 0: none */
+};
+
+/*
+ * Connects to @port of @h for the engine at @channel, which gets CONNECTED for @id in any
+ * case, -EAGAIN where it has asked too often. 0, or as channel_send() if it does not.
+ */
+int connects_begin(struct connects *c, struct held_vm *h, int channel, uint32_t port,
+		   uint32_t id, uint64_t now_ms);
+
+/* A child has ended. True: it was one of these. */
+bool connects_ended(struct connects *c, pid_t child);

@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The engine as a child of the supervisor. */
+#include "daemon/engine_process.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/auxv.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "daemon/channel.h"
+#include "util/error.h"
+#include "util/fd.h"
+
+/* Shown by ps(1); the option is not for users. */
+#define NAME	"vhost-device-vsock: engine"
+#define OPTION	"--engine-channel="
+
+int engine_process_open(int *program)
+{
+	int fd = open("/proc/self/exe", O_PATH | O_CLOEXEC);
+
+	if (fd < 0) {				/* there is no /proc */
+		const char *path = (const char *)(uintptr_t)getauxval(AT_EXECFN);
+
+		fd = path ? open(path, O_PATH | O_CLOEXEC) : -1;
+	}
+	if (fd < 0)
+		return error_last();
+	*program = fd;
+	return 0;
+}
+
+/* In the child of a process with threads: system calls alone. */
+static void run(int program, int channel, char *const argv[], pid_t parent)
+{
+	sigset_t none;
+
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (getppid() != parent)
+		_exit(1);
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+	if (fcntl(channel, F_SETFD, 0) == 0)
+		syscall(SYS_execveat, program, "", argv, environ, AT_EMPTY_PATH);
+	_exit(127);
+}
+
+int engine_process_start(int program, pid_t *pid, int *channel)
+{
+	char option[32], name[] = NAME;
+	char *argv[] = { name, option, NULL };
+	int pair[2], r = channel_pair(pair);
+	pid_t parent = getpid();
+
+	if (r < 0)
+		return r;
+	snprintf(option, sizeof option, OPTION "%d", pair[1]);
+	*pid = fork();
+	if (*pid == 0)
+		run(program, pair[1], argv, parent);
+	r = *pid < 0 ? error_last() : 0;
+	fd_close(&pair[1]);
+	if (r < 0)
+		fd_close(&pair[0]);
+	*channel = pair[0];
+	return r;
+}
+
+int engine_process_channel(int argc, char **argv)
+{
+	int channel, len = (int)strlen(OPTION);
+
+	if (argc != 2 || strncmp(argv[1], OPTION, (size_t)len) != 0)
+		return -1;
+	channel = atoi(argv[1] + len);
+	if (channel < 3 || fcntl(channel, F_SETFD, FD_CLOEXEC) < 0)
+		return -1;
+	prctl(PR_SET_NAME, "vsock-engine");
+	return channel;
+}

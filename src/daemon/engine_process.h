@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The engine as a child of the supervisor: the same program, started anew, so that nobody
+ * who has seen one engine's memory knows where things lie in the next.
+ */
+#pragma once
+
+#include <sys/types.h>
+
+/* The program that this process runs, also when another has its name by now. 0 or -errno. */
+int engine_process_open(int *program);
+
+/*
+ * Starts an engine: a child that dies with us. @channel: our end, blocking. 0 or -errno; what
+ * goes wrong in the child shows in its end.
+ */
+int engine_process_start(int program, pid_t *pid, int *channel);
+
+/* In main(): is this process an engine? Its end of the channel; -1: it is none. */
+int engine_process_channel(int argc, char **argv);

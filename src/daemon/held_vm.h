@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * One VM as the supervisor holds it: its row of the plan, its listening sockets, and a
+ * duplicate of every descriptor on which its device's life depends. An engine that dies
+ * takes none of them with it, and the next one gets them all.
+ *
+ * The engine says what is to be kept, under a slot: a number of its choice, which means
+ * nothing here. Nothing is ever read from a kept descriptor, or written to it; and it is
+ * closed elsewhere (closer.h), since that may take as long as a peer likes.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "config/plan.h"
+#include "daemon/sockets.h"
+
+struct held_fd {
+	uint32_t slot;
+	int fd;					/* owned */
+};
+
+struct held_vm {
+	struct vm_plan plan;			/* owned */
+	struct vm_plan *wanted;			/* owned: what it is to be once its front-end has
+						   left; NULL: that is it */
+	struct vm_sockets sockets;
+	bool is_served;				/* its sockets are there */
+	bool is_left_out;			/* it has ended too many engines */
+	bool has_front_end;			/* in session */
+	bool is_over;				/* ... and no other can come */
+	unsigned faults;			/* engines that died of it, one after the other */
+	struct held_fd *kept;			/* owned; by slot */
+	size_t n_kept;
+	uint32_t n_connects;			/* that it may still ask for, see connects.h */
+	uint64_t connects_ms;			/* when they were counted last */
+};
+
+/* Takes the row's contents over. NULL: no memory, they are still there. */
+struct held_vm *held_vm_new(struct vm_plan *row);
+void held_vm_free(struct held_vm *h);		/* NULL: nothing */
+
+/* It is not served any more: closes all, and removes the sockets' names. */
+void held_vm_close(struct held_vm *h);
+
+/* Takes @fd over, also on failure; what was in @slot goes. 0; HELD_VM_E_*; -ENOMEM. */
+enum { HELD_VM_E_SLOT = 1 };			/* no such slot: SUPERVISE_SLOTS_MAX */
+int held_vm_keep(struct held_vm *h, uint32_t slot, int fd);
+void held_vm_drop(struct held_vm *h, uint32_t slot);
+void held_vm_drop_all(struct held_vm *h);

@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The listening sockets of one VM. */
+#include "daemon/sockets.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "config/plan.h"
+#include "util/log.h"
+
+void vm_sockets_init(struct vm_sockets *s)
+{
+	listener_init(&s->vhost);
+	listener_init(&s->uds);
+}
+
+/* Whoever we become owns the sockets, as if it had made them. */
+static struct listener_access socket_access(const struct plan *plan, const struct socket_plan *socket)
+{
+	return (struct listener_access){
+		.mode = socket->mode,
+		.uid = plan->uid,
+		.gid = socket->gid != (gid_t)-1 ? socket->gid : plan->gid,
+	};
+}
+
+/* The path as the reason why the VM cannot be served. */
+static void log_unopened(const struct vm_plan *vm, const char *key, const char *path, int error)
+{
+	char why[LISTENER_TEXT_MAX];
+
+	listener_explain(path, error, why);
+	log_err("main", "vm %llu: %s %s: %s", (unsigned long long)vm->guest_cid, key, path, why);
+}
+
+/* @path NULL: there is nothing to make. A socket that was passed to us has no name of ours. */
+static int open_one(struct listener *l, const struct plan *plan, const struct vm_plan *vm,
+		    const char *key, const char *path, const struct socket_plan *socket)
+{
+	struct listener_access access = socket_access(plan, socket);
+	int r;
+
+	if (socket->fd >= 0) {
+		l->fd = socket->fd;
+		return 0;
+	}
+	r = path ? listener_open(l, path, &access) : 0;
+	if (r)
+		log_unopened(vm, key, path, r);
+	return r;
+}
+
+static void log_opened(const struct vm_plan *vm)
+{
+	char tag[32];
+
+	snprintf(tag, sizeof tag, "vm %llu", (unsigned long long)vm->guest_cid);
+	if (vm->connect)
+		log_info(tag, "connects to %s", vm->connect);
+	else if (vm->vhost_socket.fd >= 0)
+		log_info(tag, "%s descriptor %d",
+			 vm->vhost_socket.fd_listens ? "listening on" : "connected by",
+			 vm->vhost_socket.fd);
+	else
+		log_info(tag, "listening on %s, mode %04o", vm->socket,
+			 (unsigned)vm->vhost_socket.mode);
+}
+
+int vm_sockets_open(struct vm_sockets *s, const struct plan *plan, const struct vm_plan *vm)
+{
+	int r;
+
+	vm_sockets_init(s);
+	r = open_one(&s->vhost, plan, vm, "socket", vm->socket, &vm->vhost_socket);
+	if (!r)
+		r = open_one(&s->uds, plan, vm, "uds-path", vm->uds_path, &vm->uds_socket);
+	if (r) {
+		vm_sockets_deinit(s);
+		log_err("main", "vm %llu is left out: %s", (unsigned long long)vm->guest_cid,
+			listener_str_error(r));
+	} else {
+		log_opened(vm);
+	}
+	return r;
+}
+
+/* Where nothing but the mode is another, the name has to go first, and comes back at once. */
+int vm_sockets_move_uds(struct vm_sockets *s, const struct plan *plan, const struct vm_plan *now,
+			const struct vm_plan *next)
+{
+	bool has_moved = now->uds_path && next->uds_path &&
+		strcmp(now->uds_path, next->uds_path) != 0;
+	bool has_mode = now->uds_socket.mode == next->uds_socket.mode &&
+		now->uds_socket.gid == next->uds_socket.gid;
+	struct listener fresh;
+	int r;
+
+	if (!s->uds.path || (!has_moved && has_mode))
+		return 0;
+	listener_init(&fresh);
+	if (!has_moved)
+		listener_deinit(&s->uds);
+	r = open_one(&fresh, plan, next, "uds-path", next->uds_path, &next->uds_socket);
+	if (r && has_moved)
+		return r;
+	listener_deinit(&s->uds);
+	listener_move(&s->uds, &fresh);
+	return r;
+}
+
+void vm_sockets_deinit(struct vm_sockets *s)
+{
+	listener_deinit(&s->vhost);
+	listener_deinit(&s->uds);
+}
+
+void vm_sockets_explain(const struct vm_plan *vm, int error)
+{
+	if (vm->connect)
+		log_unopened(vm, "socket-connect", vm->connect, error);
+	else if (vm->socket)
+		log_unopened(vm, "socket", vm->socket, error);
+	else
+		log_err("main", "vm %llu: the socket that was passed: %s",
+			(unsigned long long)vm->guest_cid, listener_str_error(error));
+}

@@ -1,0 +1,211 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The supervisor: sockets, descriptors, engines. */
+#include "daemon/supervisor.h"
+
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/signalfd.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "config/plan.h"
+#include "daemon/engine_process.h"
+#include "daemon/notify.h"
+#include "daemon/supervisor_internal.h"
+#include "sandbox/guard.h"
+#include "sandbox/sandbox.h"
+#include "util/clock.h"
+#include "util/closer.h"
+#include "util/error.h"
+#include "util/fd.h"
+#include "util/log.h"
+
+enum { STOP_MS = 1000 };			/* for an engine that is to end */
+
+struct held_vm *supervisor_find(struct supervisor *s, uint64_t cid)
+{
+	for (size_t i = 0; i < s->n_vms; i++)
+		if (s->vms[i]->plan.guest_cid == cid && s->vms[i]->is_served)
+			return s->vms[i];
+	return NULL;
+}
+
+size_t supervisor_count_served(const struct supervisor *s)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < s->n_vms; i++)
+		n += s->vms[i]->is_served;
+	return n;
+}
+
+void supervisor_end(struct supervisor *s, int status)
+{
+	if (s->state == SUPERVISOR_ENDING)
+		return;
+	s->state = SUPERVISOR_ENDING;
+	s->status = status;
+	guard_start(status != 0);
+	notify_stop();
+	loop_timer_cancel(s->loop, &s->restart);
+	if (!s->engine || supervisor_say(s, SUPERVISE_STOP, 0) != 0)
+		loop_stop(s->loop);
+	else
+		loop_timer_set(s->loop, &s->patience, clock_ms() + STOP_MS);
+}
+
+/* As process 1 of a container we have children that we have not made. */
+static void reap(struct supervisor *s)
+{
+	for (;;) {
+		siginfo_t info = { .si_pid = 0 };
+
+		if (waitid(P_ALL, 0, &info, WEXITED | WSTOPPED | WCONTINUED | WNOHANG) < 0 ||
+		    !info.si_pid)
+			return;
+		supervisor_on_child(s, &info);
+	}
+}
+
+/* ---- signals ---- */
+
+static void on_signal(struct loop_source *source, uint32_t events)
+{
+	struct supervisor *s = container_of(source, struct supervisor, signals);
+	struct signalfd_siginfo info;
+
+	(void)events;
+	if (read(source->fd, &info, sizeof info) != sizeof info)
+		return;
+	if (info.ssi_signo == SIGCHLD) {
+		reap(s);
+		return;
+	}
+	if (info.ssi_signo == SIGHUP && s->plan->config) {
+		supervisor_reload(s);
+		return;
+	}
+	log_info("main", "ends on signal %u", info.ssi_signo);
+	supervisor_end(s, 0);
+}
+
+static int listen_to_pings(struct supervisor *s)
+{
+	s->ping_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (s->ping_fd < 0)
+		return error_last();
+	return loop_add(s->loop, &s->pings, s->ping_fd, EPOLLIN);
+}
+
+static int listen_to_signals(struct supervisor *s, const sigset_t *ends)
+{
+	sigset_t set = *ends, child;
+	int r;
+
+	sigemptyset(&child);
+	sigaddset(&child, SIGCHLD);
+	sigaddset(&set, SIGCHLD);
+	signal(SIGCHLD, SIG_DFL);		/* ignored, children would end without a word */
+	pthread_sigmask(SIG_BLOCK, &child, NULL);
+	s->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+	if (s->signal_fd < 0)
+		return error_last();
+	r = loop_add(s->loop, &s->signals, s->signal_fd, EPOLLIN);
+	return r < 0 ? r : listen_to_pings(s);
+}
+
+/* ---- the beginning and the end ---- */
+
+int supervisor_add_vm(struct supervisor *s, struct vm_plan *row, struct held_vm **out)
+{
+	struct held_vm **vms = realloc(s->vms, (s->n_vms + 1) * sizeof *vms), *h;
+	int r;
+
+	if (!vms)
+		return -ENOMEM;
+	s->vms = vms;
+	h = held_vm_new(row);
+	if (!h)
+		return -ENOMEM;
+	r = vm_sockets_open(&h->sockets, s->plan, &h->plan);
+	h->is_served = !r;
+	s->vms[s->n_vms++] = h;
+	*out = h;
+	return r;
+}
+
+/* What one VM lacks is no reason to refuse the others: 0 if any is there. */
+static int open_vms(struct supervisor *s)
+{
+	struct held_vm *h;
+	size_t n_served = 0;
+	int r = 0, opened;
+
+	for (size_t i = 0; i < s->plan->n_vms; i++) {
+		opened = supervisor_add_vm(s, &s->plan->vms[i], &h);
+		n_served += !opened;
+		r = opened ? opened : r;
+	}
+	return n_served ? 0 : r;
+}
+
+static void supervisor_deinit(struct supervisor *s)
+{
+	supervisor_forget_engine(s);
+	for (size_t i = 0; i < s->n_vms; i++)
+		held_vm_free(s->vms[i]);
+	free(s->vms);
+	loop_forget(s->loop, &s->signals);
+	loop_forget(s->loop, &s->pings);
+	fd_close(&s->signal_fd);
+	fd_close(&s->ping_fd);
+	fd_close(&s->program);
+	supervisor_unshare(s);
+	loop_free(s->loop);
+}
+
+static int supervisor_init(struct supervisor *s, const struct supervisor_config *config)
+{
+	int r;
+
+	*s = (struct supervisor){
+		.config = *config, .plan = config->plan, .signal_fd = -1, .program = -1,
+		.shared_fd = -1, .ping_fd = -1,
+		.signals = { .dispatch = on_signal, .fd = -1 },
+	};
+	supervisor_engine_init(s);
+	if ((r = closer_init()) < 0 || (r = open_vms(s)) ||
+	    (r = engine_process_open(&s->program)) < 0 ||
+	    (r = loop_new(&s->loop)) < 0 || (r = listen_to_signals(s, config->ends)) < 0)
+		return r;
+	r = supervisor_share(s);
+	if (r < 0)				/* a limit of files' sizes, maybe */
+		log_warn("main", "no memory to share with an engine: %s: if one dies, it is not "
+			 "known which VM it was busy with", error_str(r));
+	return log_start_thread();
+}
+
+int supervisor_run(const struct supervisor_config *config)
+{
+	const struct plan *plan = config->plan;
+	struct supervisor s;
+	int r = supervisor_init(&s, config);
+
+	if (!r && plan->sandbox >= SANDBOX_ON)
+		r = sandbox_enter_supervisor(plan->sandbox == SANDBOX_STRICT);
+	if (r) {
+		log_err("main", "cannot start: %s", listener_str_error(r));
+		supervisor_deinit(&s);
+		return r;
+	}
+	supervisor_start_engine(&s);
+	r = loop_run(s.loop);
+	if (r < 0) {
+		log_err("main", "event loop: %s", error_str(r));
+		s.status = r;
+	}
+	r = s.status;
+	supervisor_deinit(&s);
+	return r;
+}

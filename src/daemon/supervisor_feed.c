@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* What an engine is told at its start. */
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+
+#include "config/plan.h"
+#include "config/plan_state.h"
+#include "daemon/supervisor_internal.h"
+#include "util/closer.h"
+#include "util/error.h"
+#include "util/fd.h"
+#include "util/log.h"
+
+enum { FEED_S = 10 };				/* for an engine that does not listen */
+
+int supervisor_share(struct supervisor *s)
+{
+	void *shared;
+
+	s->shared_fd = memfd_create("workers", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	if (s->shared_fd < 0 || ftruncate(s->shared_fd, sizeof *s->shared) < 0 ||
+	    fcntl(s->shared_fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0)
+		return error_last();
+	shared = mmap(NULL, sizeof *s->shared, PROT_READ | PROT_WRITE, MAP_SHARED, s->shared_fd, 0);
+	if (shared == MAP_FAILED)
+		return error_last();
+	s->shared = shared;
+	return 0;
+}
+
+void supervisor_unshare(struct supervisor *s)
+{
+	if (s->shared)
+		munmap(s->shared, sizeof *s->shared);
+	s->shared = NULL;
+	fd_close(&s->shared_fd);
+}
+
+int supervisor_send_settings(struct supervisor *s)
+{
+	const struct supervise_msg m = { .type = SUPERVISE_SETTINGS };
+	struct blob b;
+	int fds[] = { log_descriptor(), s->shared_fd }, r;
+
+	blob_init(&b, SUPERVISE_BLOB_MAX, 0);
+	plan_state_save(s->plan, &b);
+	r = channel_send_blob(s->channel, &b);
+	if (!r)
+		r = channel_send(s->channel, &m, fds, s->shared ? 2 : 1, true);
+	blob_deinit(&b);
+	return r;
+}
+
+static int send_kept(struct supervisor *s, const struct held_vm *h)
+{
+	for (size_t i = 0; i < h->n_kept; i++) {
+		const struct supervise_msg m = {
+			.type = SUPERVISE_KEPT, .cid = h->plan.guest_cid,
+			.u.kept.slot = h->kept[i].slot,
+		};
+		int r = channel_send(s->channel, &m, &h->kept[i].fd, 1, true);
+
+		if (r)
+			return r;
+	}
+	return 0;
+}
+
+int supervisor_send_vm(struct supervisor *s, const struct held_vm *h)
+{
+	struct supervise_msg m = {
+		.type = SUPERVISE_VM, .cid = h->plan.guest_cid,
+		.u.vm.n_kept = (uint32_t)h->n_kept,
+	};
+	int fds[2], r;
+	size_t n_fds = 0;
+	struct blob b;
+
+	blob_init(&b, SUPERVISE_BLOB_MAX, 0);
+	plan_state_save_vm(&h->plan, &b);
+	r = channel_send_blob(s->channel, &b);
+	if (h->sockets.vhost.fd >= 0) {
+		m.u.vm.sockets |= SUPERVISE_HAS_SOCKET;
+		fds[n_fds++] = h->sockets.vhost.fd;
+	}
+	if (h->sockets.uds.fd >= 0) {
+		m.u.vm.sockets |= SUPERVISE_HAS_UDS;
+		fds[n_fds++] = h->sockets.uds.fd;
+	}
+	if (!r)
+		r = channel_send(s->channel, &m, fds, n_fds, true);
+	blob_deinit(&b);
+	return r ? r : send_kept(s, h);
+}
+
+int supervisor_say(struct supervisor *s, enum supervise_type type, uint64_t number)
+{
+	const struct supervise_msg m = { .type = type, .u.number = number };
+
+	return channel_send(s->channel, &m, NULL, 0, false);
+}
+
+/* It reads nothing of a peer before START, so there is nothing that it can hang at; should it
+ * do so all the same, that is known, and it is ended. */
+int supervisor_feed(struct supervisor *s)
+{
+	const struct timeval patience = { .tv_sec = FEED_S };
+	const struct supervise_msg start = { .type = SUPERVISE_START };
+	int flags = fcntl(s->channel, F_GETFL), r;
+
+	if (flags < 0 || setsockopt(s->channel, SOL_SOCKET, SO_SNDTIMEO, &patience,
+				    sizeof patience) < 0)
+		return error_last();
+	r = supervisor_send_settings(s);
+	for (size_t i = 0; !r && i < s->n_vms; i++)
+		if (s->vms[i]->is_served)
+			r = supervisor_send_vm(s, s->vms[i]);
+	if (!r)
+		r = channel_send(s->channel, &start, NULL, 0, true);
+	if (!r && fcntl(s->channel, F_SETFL, flags | O_NONBLOCK) < 0)
+		r = error_last();
+	return r;
+}
+
+void supervisor_passed_on(struct held_vm *h)
+{
+	if (h->plan.vhost_socket.fd >= 0 && !h->plan.vhost_socket.fd_listens)
+		closer_close(&h->sockets.vhost.fd);
+}
