@@ -37,7 +37,7 @@ int main(int argc, char **argv)
 	if (r < 0)
 		log_err("main", "log-file %s: %s", plan.log_file, error_str(r));
 	else
-		r = daemon_run(&plan);
+		r = daemon_run(&plan, argc, argv);
 	log_stop_thread();			/* but --sandbox=log may still have lines */
 	plan_deinit(&plan);
 	return r ? 1 : 0;

@@ -47,6 +47,9 @@ layer_of() {
 	session)
 		echo vhost/session.c vhost/session_memory.c vhost/session_rings.c vhost/vring.c \
 			vhost/request.c vhost/msg.c vhost/gmem.c ;;
+	state)
+		echo vsock/conn_save.c vsock/mux_save.c vsock/mux_names.c vsock/conn_names.c \
+			vsock/replies.c util/blob.c ;;
 	virtq) echo vhost/virtq.c ;;
 	yaml)
 		echo config/yaml.c config/keys.c config/number.c config/check.c config/finish.c \

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "util/blob.h"
 #include "util/error.h"
 #include "util/list.h"
 #include "vsock/conn.h"
@@ -13,6 +14,7 @@ struct fuzz_stream {
 	struct stream base;
 	struct ledger *book;
 	struct side *side;
+	bool is_left;				/* another has taken over */
 };
 
 static const struct stream_ops fuzz_ops;
@@ -39,7 +41,7 @@ static int fuzz_read(struct stream *base, const struct iovec *v, int nv, size_t 
 	struct side *side = s->side;
 	size_t total = 0;
 
-	assert(nv > 0 && !side->has_ended);
+	assert(nv > 0 && !s->is_left && !side->has_ended);
 	for (int i = 0; i < nv; i++) {
 		assert(v[i].iov_len > 0);
 		for (size_t k = 0; k < v[i].iov_len && side->to_give; k++, side->to_give--) {
@@ -63,6 +65,10 @@ static int fuzz_write(struct stream *base, const struct iovec *v, int nv, size_t
 	size_t total = 0;
 
 	assert(nv > 0 && nv <= MUX_IOVS);
+	if (s->is_left) {
+		base->ready &= ~(unsigned)STREAM_OUT;
+		return STREAM_E_AGAIN;
+	}
 	if (side->write_error) {
 		side->is_deaf = true;
 		return side->write_error;
@@ -98,7 +104,10 @@ static void fuzz_accepted(struct stream *base, const struct vsock_addr *guest)
 
 static void fuzz_wait_for(struct stream *base, unsigned events)
 {
-	stream_of(base)->side->waits_for = events;
+	struct fuzz_stream *s = stream_of(base);
+
+	if (!s->is_left)
+		s->side->waits_for = events;
 }
 
 static void fuzz_close(struct stream *base, bool is_orderly)
@@ -106,29 +115,47 @@ static void fuzz_close(struct stream *base, bool is_orderly)
 	struct fuzz_stream *s = stream_of(base);
 	struct side *side = s->side;
 
-	assert(!is_orderly || side->is_deaf || side->out->arrived == side->out->sent);
-	side->stream = NULL;
+	if (!s->is_left) {
+		assert(!is_orderly || side->is_deaf || side->out->arrived == side->out->sent);
+		side->stream = NULL;
+	}
 	free(s);
+}
+
+static void fuzz_save(const struct stream *base, struct blob *out)
+{
+	const struct fuzz_stream *s = container_of_const(base, struct fuzz_stream, base);
+	size_t section = blob_open(out, HOST_STREAM_TAG, 1);
+
+	assert(base->ops == &fuzz_ops && !s->is_left);
+	blob_put_u32(out, (uint32_t)(s->side - s->book->sides));
+	blob_put_u8(out, s->side->is_pending);
+	blob_close(out, section);
 }
 
 static const struct stream_ops fuzz_ops = {
 	.read = fuzz_read, .write = fuzz_write, .shutdown = fuzz_shutdown,
 	.accepted = fuzz_accepted, .wait_for = fuzz_wait_for, .close = fuzz_close,
+	.save = fuzz_save,
 };
+
+static void new_stream(struct side *side, unsigned ready)
+{
+	side->stream = malloc(sizeof *side->stream);
+	if (!side->stream)
+		abort();
+	*side->stream = (struct fuzz_stream){
+		.base.ops = &fuzz_ops, .base.ready = ready, .book = side->vm->book, .side = side,
+	};
+}
 
 /* NULL: there were enough. */
 static struct side *open_stream(struct vm *vm, uint32_t guest_port, const struct vsock_addr *peer)
 {
 	struct side *side = side_new(vm, guest_port, peer);
 
-	if (!side)
-		return NULL;
-	side->stream = malloc(sizeof *side->stream);
-	if (!side->stream)
-		abort();
-	*side->stream = (struct fuzz_stream){
-		.base.ops = &fuzz_ops, .base.ready = STREAM_OUT, .book = vm->book, .side = side,
-	};
+	if (side)
+		new_stream(side, STREAM_OUT);
 	return side;
 }
 
@@ -163,9 +190,45 @@ static void host_explain(struct backend *b, const struct vsock_addr *dst, int er
 	*text = '\0';
 }
 
+/* Of a side that was left; its mux only loads what another of ours has saved. */
+static int host_load_stream(struct backend *b, const struct vsock_addr *guest,
+			    const struct vsock_addr *peer, struct blob_reader *in,
+			    struct stream **out)
+{
+	struct vm *vm = container_of(b, struct vm, host);
+	struct blob_reader section;
+	struct side *side;
+	uint32_t version;
+
+	assert(blob_enter(in, &section, HOST_STREAM_TAG, 1, &version));
+	side = &vm->book->sides[blob_get_u32(&section)];
+	assert(side->vm == vm && !side->stream && side->guest_port == guest->port);
+	assert(side->peer.cid == peer->cid && (!side->peer.port || side->peer.port == peer->port));
+	assert(side->is_pending == blob_get_bool(&section) && blob_is_whole(&section));
+	new_stream(side, STREAM_IN | STREAM_OUT |
+		   (side->end == STREAM_E_CLOSED ? STREAM_HUP : 0u));
+	*out = &side->stream->base;
+	return side->is_pending ? BACKEND_E_PENDING : 0;
+}
+
 const struct backend_ops host_ops = {
 	.serves = host_serves, .connect = host_connect, .explain = host_explain,
+	.stream_tag = HOST_STREAM_TAG, .load_stream = host_load_stream,
 };
+
+void host_leave(struct vm *vm)
+{
+	struct ledger *book = vm->book;
+
+	for (size_t i = 0; i < book->n_sides; i++) {
+		struct side *side = &book->sides[i];
+
+		if (side->vm != vm || !side->stream)
+			continue;
+		side->stream->is_left = true;
+		side->stream = NULL;
+	}
+}
 
 void host_ready(struct side *side, unsigned events)
 {

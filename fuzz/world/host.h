@@ -4,7 +4,12 @@
 
 #include "ledger.h"
 
+#define HOST_STREAM_TAG 0x54534f48		/* "HOST": the side's index, is it pending? */
+
 extern const struct backend_ops host_ops;
+
+/* The mux of all its streams is going, and another will load them. */
+void host_leave(struct vm *vm);
 
 void host_connects(struct vm *vm, struct slot *slot);
 void host_connected(struct side *side, int error);

@@ -111,6 +111,8 @@ void step_take(struct vm *vm, unsigned what, unsigned who, unsigned a, unsigned 
 		guest_abort(vm);
 	else if (what < 244)
 		vm->connect_result = (int[]){ 0, BACKEND_E_PENDING, BACKEND_E_NOBODY }[a % 3];
+	else if (what == 255 && !vm->siblings)
+		world_move(vm);
 	else
 		host_connected(side, a & 1 ? BACKEND_E_NOBODY : 0);
 	world_check(vm->book);

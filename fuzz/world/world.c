@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "util/blob.h"
 #include "util/list.h"
 #include "util/log.h"
 #include "vsock/conn.h"
@@ -132,10 +133,11 @@ static void on_wake(void *ctx)
 	vm->is_woken = true;
 }
 
-static void vm_init(struct vm *vm, struct ledger *book, uint64_t cid)
+static void new_mux(struct vm *vm)
 {
+	const struct ledger *book = vm->book;
 	struct mux_config config = {
-		.guest_cid = cid,
+		.guest_cid = vm->cid,
 		.limits = {
 			.tx_buffer_size = book->buf_alloc, .max_connections = MAX_CONNS,
 			.max_buffered = book->max_buffered, .linger_ms = LINGER_MS,
@@ -143,9 +145,16 @@ static void vm_init(struct vm *vm, struct ledger *book, uint64_t cid)
 		.connect_ms = CONNECT_MS, .request_ms = REQUEST_MS, .closing_ms = CLOSING_MS,
 		.hash_seed = 42, .first_port = 42,
 		.tag = "fuzz",
-		.scratch = &book->scratch, .wake = on_wake, .ctx = vm,
+		.scratch = &vm->book->scratch, .wake = on_wake, .ctx = vm,
 	};
 
+	if (mux_new(&vm->mux, &config))
+		abort();
+	mux_add_backend(vm->mux, &vm->host);
+}
+
+static void vm_init(struct vm *vm, struct ledger *book, uint64_t cid)
+{
 	vm->book = book;
 	vm->cid = cid;
 	vm->deadline_ms = UINT64_MAX;
@@ -155,9 +164,7 @@ static void vm_init(struct vm *vm, struct ledger *book, uint64_t cid)
 		vm->slots[i] = (struct slot){
 			.guest_port = 1000 + i, .peer = { VSOCK_CID_HOST, 80 }, .buf_alloc = 65536,
 		};
-	if (mux_new(&vm->mux, &config))
-		abort();
-	mux_add_backend(vm->mux, &vm->host);
+	new_mux(vm);
 	mux_set_running(vm->mux, true);
 }
 
@@ -194,6 +201,34 @@ bool world_deliver(struct vm *vm, unsigned n_mails)
 
 	world_check(vm->book);
 	return any;
+}
+
+void world_move(struct vm *vm)
+{
+	uint64_t deadline_ms = mux_next_deadline(vm->mux), now_ms = vm->book->now_ms;
+	uint64_t used = mux_budget(vm->mux)->used;
+	bool is_running = mux_is_running(vm->mux);
+	struct mux_stats before, after;
+	struct blob_reader in;
+	struct blob blob;
+
+	mux_get_stats(vm->mux, &before);
+	blob_init(&blob, SIZE_MAX, 0);
+	mux_save(vm->mux, &blob);
+	assert(!blob_error(&blob));
+	host_leave(vm);
+	mux_free(vm->mux);
+	new_mux(vm);
+	blob_read(&in, blob.bytes, blob.len, NULL);
+	assert(mux_load(vm->mux, &in, now_ms) == 0 && blob_is_whole(&in));
+	blob_deinit(&blob);
+	mux_set_running(vm->mux, is_running);
+	assert(mux_budget(vm->mux)->used <= used);
+	assert(mux_next_deadline(vm->mux) == deadline_ms);
+	mux_get_stats(vm->mux, &after);
+	assert(memcmp(&before, &after, sizeof before) == 0);
+	mux_resume(vm->mux, now_ms);
+	world_check(vm->book);
 }
 
 /* No stream has anything that its connection has asked for. */

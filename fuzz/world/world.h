@@ -22,6 +22,7 @@ void world_time(struct ledger *book, uint64_t ms);
 void world_flush(struct vm *vm);
 void world_output(struct vm *vm, size_t n_bufs);
 void world_reset(struct vm *vm);
+void world_move(struct vm *vm);		/* to a new mux; not of one that has siblings */
 bool world_deliver(struct vm *vm, unsigned n_mails);	/* false: there was none */
 
 /* Delivers mail and gives buffers for as long as that moves anything. */

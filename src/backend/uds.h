@@ -12,6 +12,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -35,6 +36,7 @@ struct uds_config {
 	 */
 	int (*ask)(void *ctx, uint32_t port, uint32_t id);
 	void *ask_ctx;
+	bool is_held;				/* nothing happens before mux_resume() */
 	uint32_t max_handshakes;		/* one more, and the oldest is closed */
 	uint32_t handshake_ms;			/* how long a client may take for its line */
 	const char *tag;			/* for log lines; borrowed */

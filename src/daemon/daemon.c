@@ -117,7 +117,7 @@ static int run_alone(const struct plan *plan, const sigset_t *ends)
 	return atomic_load(&worker_failed) ? -EIO : 0;
 }
 
-int daemon_run(struct plan *plan)
+int daemon_run(struct plan *plan, int argc, char **argv)
 {
 	sigset_t ends;
 	int r;
@@ -129,5 +129,9 @@ int daemon_run(struct plan *plan)
 		log_warn("main", "NOTIFY_SOCKET: %s: the service manager does not hear us",
 			 error_str(r));
 	prepare_plan(plan, engine_count_workers(plan));
-	return plan->is_supervised ? supervisor_run(plan, &ends) : run_alone(plan, &ends);
+	if (!plan->is_supervised)
+		return run_alone(plan, &ends);
+	return supervisor_run(&(struct supervisor_config){
+		.plan = plan, .ends = &ends, .argc = argc, .argv = argv, .umask = plan->umask,
+	});
 }

@@ -3,6 +3,7 @@
 #include "daemon/sockets.h"
 
 #include <stdio.h>
+#include <string.h>
 
 #include "config/plan.h"
 #include "util/log.h"
@@ -80,6 +81,30 @@ int vm_sockets_open(struct vm_sockets *s, const struct plan *plan, const struct 
 	} else {
 		log_opened(vm);
 	}
+	return r;
+}
+
+/* Where nothing but the mode is another, the name has to go first, and comes back at once. */
+int vm_sockets_move_uds(struct vm_sockets *s, const struct plan *plan, const struct vm_plan *now,
+			const struct vm_plan *next)
+{
+	bool has_moved = now->uds_path && next->uds_path &&
+		strcmp(now->uds_path, next->uds_path) != 0;
+	bool has_mode = now->uds_socket.mode == next->uds_socket.mode &&
+		now->uds_socket.gid == next->uds_socket.gid;
+	struct listener fresh;
+	int r;
+
+	if (!s->uds.path || (!has_moved && has_mode))
+		return 0;
+	listener_init(&fresh);
+	if (!has_moved)
+		listener_deinit(&s->uds);
+	r = open_one(&fresh, plan, next, "uds-path", next->uds_path, &next->uds_socket);
+	if (r && has_moved)
+		return r;
+	listener_deinit(&s->uds);
+	listener_move(&s->uds, &fresh);
 	return r;
 }
 

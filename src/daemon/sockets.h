@@ -23,6 +23,13 @@ void vm_sockets_init(struct vm_sockets *s);
  */
 int vm_sockets_open(struct vm_sockets *s, const struct plan *plan, const struct vm_plan *vm);
 
+/*
+ * The uds-path of @now becomes that of @next, or gets its mode: another socket, where the path
+ * is another. 0; LISTENER_E_*, -errno, which has been logged: nothing has changed.
+ */
+int vm_sockets_move_uds(struct vm_sockets *s, const struct plan *plan, const struct vm_plan *now,
+			const struct vm_plan *next);
+
 /* Closes them, and removes their names; also when not open. */
 void vm_sockets_deinit(struct vm_sockets *s);
 

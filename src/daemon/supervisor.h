@@ -9,11 +9,21 @@
 
 #include <signal.h>
 
+#include <sys/types.h>
+
 struct plan;
 
+struct supervisor_config {
+	struct plan *plan;			/* borrowed, and another one after a reload */
+	const sigset_t *ends;			/* signals to end by, which are blocked */
+	int argc;				/* to read the configuration again, as main() got it */
+	char **argv;
+	mode_t umask;
+};
+
 /*
- * Serves the VMs of @plan until one of @ends comes, which are blocked, or nothing is left to
- * serve. In the main thread, once, while there is no other. 0; otherwise what did not work,
- * which has been logged: LISTENER_E_*, -errno.
+ * Serves the VMs of the plan until one of the signals comes, or nothing is left to serve.
+ * SIGHUP reads the file again, if there is one. In the main thread, once, while there is no
+ * other. 0; otherwise what did not work, which has been logged: LISTENER_E_*, -errno.
  */
-int supervisor_run(struct plan *plan, const sigset_t *ends);
+int supervisor_run(const struct supervisor_config *config);

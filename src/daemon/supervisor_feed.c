@@ -38,7 +38,7 @@ void supervisor_unshare(struct supervisor *s)
 	fd_close(&s->shared_fd);
 }
 
-static int send_settings(struct supervisor *s)
+int supervisor_send_settings(struct supervisor *s)
 {
 	const struct supervise_msg m = { .type = SUPERVISE_SETTINGS };
 	struct blob b;
@@ -57,7 +57,7 @@ static int send_kept(struct supervisor *s, const struct held_vm *h)
 {
 	for (size_t i = 0; i < h->n_kept; i++) {
 		const struct supervise_msg m = {
-			.type = SUPERVISE_KEPT, .cid = h->plan->guest_cid,
+			.type = SUPERVISE_KEPT, .cid = h->plan.guest_cid,
 			.u.kept.slot = h->kept[i].slot,
 		};
 		int r = channel_send(s->channel, &m, &h->kept[i].fd, 1, true);
@@ -68,10 +68,10 @@ static int send_kept(struct supervisor *s, const struct held_vm *h)
 	return 0;
 }
 
-static int send_vm(struct supervisor *s, const struct held_vm *h)
+int supervisor_send_vm(struct supervisor *s, const struct held_vm *h)
 {
 	struct supervise_msg m = {
-		.type = SUPERVISE_VM, .cid = h->plan->guest_cid,
+		.type = SUPERVISE_VM, .cid = h->plan.guest_cid,
 		.u.vm.n_kept = (uint32_t)h->n_kept,
 	};
 	int fds[2], r;
@@ -79,7 +79,7 @@ static int send_vm(struct supervisor *s, const struct held_vm *h)
 	struct blob b;
 
 	blob_init(&b, SUPERVISE_BLOB_MAX, 0);
-	plan_state_save_vm(h->plan, &b);
+	plan_state_save_vm(&h->plan, &b);
 	r = channel_send_blob(s->channel, &b);
 	if (h->sockets.vhost.fd >= 0) {
 		m.u.vm.sockets |= SUPERVISE_HAS_SOCKET;
@@ -113,10 +113,10 @@ int supervisor_feed(struct supervisor *s)
 	if (flags < 0 || setsockopt(s->channel, SOL_SOCKET, SO_SNDTIMEO, &patience,
 				    sizeof patience) < 0)
 		return error_last();
-	r = send_settings(s);
-	for (struct held_vm *h = s->vms; !r && h < s->vms + s->n_vms; h++)
-		if (h->is_served)
-			r = send_vm(s, h);
+	r = supervisor_send_settings(s);
+	for (size_t i = 0; !r && i < s->n_vms; i++)
+		if (s->vms[i]->is_served)
+			r = supervisor_send_vm(s, s->vms[i]);
 	if (!r)
 		r = channel_send(s->channel, &start, NULL, 0, true);
 	if (!r && fcntl(s->channel, F_SETFL, flags | O_NONBLOCK) < 0)
@@ -126,6 +126,6 @@ int supervisor_feed(struct supervisor *s)
 
 void supervisor_passed_on(struct held_vm *h)
 {
-	if (h->plan->vhost_socket.fd >= 0 && !h->plan->vhost_socket.fd_listens)
+	if (h->plan.vhost_socket.fd >= 0 && !h->plan.vhost_socket.fd_listens)
 		closer_close(&h->sockets.vhost.fd);
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* What the files of the supervisor share: supervisor.c (its life), supervisor_feed.c (what an
- * engine is told at its start). */
+/* What the files of the supervisor share: supervisor.c (its life), supervisor_engine.c (that of
+ * an engine), supervisor_feed.c (what one is told), supervisor_reload.c. */
 #pragma once
 
 #include <signal.h>
@@ -20,7 +20,8 @@ enum supervisor_state {
 };
 
 struct supervisor {
-	struct plan *plan;			/* borrowed */
+	struct supervisor_config config;
+	struct plan *plan;			/* borrowed; its rows are ::vms' */
 	struct loop *loop;
 	struct loop_source signals, from_engine, pings;
 	int signal_fd, program, shared_fd, ping_fd;	/* owned, as the next */
@@ -28,8 +29,8 @@ struct supervisor {
 	pid_t engine;				/* 0: there is none */
 	enum supervisor_state state;
 	struct supervise_shared *shared;	/* mapped; NULL: there is none */
-	struct held_vm *vms;			/* owned, one for each of the plan */
-	size_t n_vms, n_served;
+	struct held_vm **vms;			/* owned */
+	size_t n_vms;
 	struct connects connects;
 	struct loop_timer restart;
 	struct loop_timer patience;		/* with an engine that ends, or is stopped */
@@ -47,8 +48,29 @@ struct supervisor {
 /* The VM if it is served; NULL: no such one. */
 struct held_vm *supervisor_find(struct supervisor *s, uint64_t cid);
 
-/* Handles all that the engine has said. */
-void supervisor_hear(struct supervisor *s);
+/* Binds the sockets of a VM, of which @row's contents are taken over. *@out, also where it is
+ * not served: LISTENER_E_*, -errno; NULL is left there without memory. */
+int supervisor_add_vm(struct supervisor *s, struct vm_plan *row, struct held_vm **out);
+
+size_t supervisor_count_served(const struct supervisor *s);
+
+void supervisor_end(struct supervisor *s, int status);
+
+/* ---- supervisor_engine.c ---- */
+
+void supervisor_engine_init(struct supervisor *s);
+void supervisor_start_engine(struct supervisor *s);
+void supervisor_forget_engine(struct supervisor *s);
+void supervisor_replace_engine(struct supervisor *s, const char *why);	/* it is ended first */
+void supervisor_on_child(struct supervisor *s, const siginfo_t *info);	/* one of any kind */
+
+/* ---- supervisor_reload.c ---- */
+
+/* Reads the file again, and has done what can be done at once. */
+void supervisor_reload(struct supervisor *s);
+
+/* A front-end has left, so a VM may become what it is wanted to be. */
+void supervisor_catch_up(struct supervisor *s, struct held_vm *h);
 
 /* ---- supervisor_feed.c ---- */
 
@@ -59,6 +81,10 @@ void supervisor_unshare(struct supervisor *s);
 /* Tells the new engine all that it needs to know; its channel does not block from then on. 0,
  * or as channel_send(). */
 int supervisor_feed(struct supervisor *s);
+
+/* What it serves: all VMs; one, which is new or another than it was. As channel_send(). */
+int supervisor_send_settings(struct supervisor *s);
+int supervisor_send_vm(struct supervisor *s, const struct held_vm *h);
 
 /* A message without anything in it. 0, or as channel_send(). */
 int supervisor_say(struct supervisor *s, enum supervise_type type, uint64_t number);

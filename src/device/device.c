@@ -7,9 +7,9 @@
 
 #include "device/frontend.h"
 #include "device/guest_events.h"
+#include "device/recovery.h"
 #include "device/rx_window.h"
 #include "device/turn.h"
-#include "util/closer.h"
 #include "util/error.h"
 #include "util/fd.h"
 #include "util/log_limit.h"
@@ -32,6 +32,7 @@ struct device {
 	size_t n_backends;
 	struct frontend frontend;
 	struct guest_events events;
+	struct recovery recovery;
 	struct loop_work work;			/* the turn */
 	struct loop_timer timer;		/* the next deadline of the mux */
 	bool in_turn;
@@ -172,12 +173,14 @@ static enum turn rings_turn(struct device *dev)
 {
 	struct virtq *tx = frontend_running(&dev->frontend, VSOCK_TXQ);
 	struct virtq *rx = frontend_running(&dev->frontend, VSOCK_RXQ);
+	struct virtq *events = frontend_running(&dev->frontend, VSOCK_EVENTQ);
 	enum turn result = TURN_DONE;
 	bool was_clogged;
 
 	look_at_guest(dev);
-	result = guest_events_send(&dev->events, frontend_running(&dev->frontend, VSOCK_EVENTQ),
-				   vring(dev, VSOCK_EVENTQ), dev->config.scratch);
+	recovery_begin_turn(&dev->recovery);
+	result = guest_events_send(&dev->events, events, vring(dev, VSOCK_EVENTQ),
+				   dev->config.scratch);
 	if (tx) {
 		virtq_disable_notify(tx);
 		result = turn_worse(result, drain_tx(dev, tx));
@@ -234,6 +237,7 @@ static void on_turn(struct loop_work *work)
 		result = rings_turn(dev);
 	result = turn_worse(result, expire(dev, result));
 	dev->in_turn = false;
+	recovery_end_turn(&dev->recovery);
 	if (frontend_has_held_up(&dev->frontend))
 		frontend_drop(&dev->frontend);
 	if (frontend_lost_memory(&dev->frontend)) {
@@ -269,8 +273,9 @@ static void on_guest_reset(void *ctx)
 
 static void on_came(void *ctx)
 {
-	const struct device *dev = ctx;
+	struct device *dev = ctx;
 
+	recovery_on_came(&dev->recovery);
 	dev->config.hooks->came(dev->config.guest_cid);
 }
 
@@ -311,6 +316,20 @@ static void on_over(void *ctx)
 	dev->config.hooks->over(dev->config.guest_cid);
 }
 
+static void on_commit(void *ctx)
+{
+	struct device *dev = ctx;
+
+	recovery_commit(&dev->recovery);
+}
+
+static void on_settle(void *ctx)
+{
+	struct device *dev = ctx;
+
+	recovery_settle(&dev->recovery);
+}
+
 static const struct frontend_ops frontend_ops = {
 	.kicked = on_kicked,
 	.rings_changed = on_rings_changed,
@@ -320,6 +339,8 @@ static const struct frontend_ops frontend_ops = {
 	.over = on_over,
 	.guest_overdue = on_guest_overdue,
 	.read_config = on_read_config,
+	.commit = on_commit,
+	.settle = on_settle,
 };
 
 static int make_mux(struct device *dev)
@@ -344,9 +365,24 @@ static int make_frontend(struct device *dev)
 		.address = config->address,
 		.queue_size = config->queue_size, .pause_grace_ms = config->pause_grace_ms,
 		.memory = config->memory,
+		.is_journalled = config->keeper != NULL,
+		.waits = config->keeper && config->kept,
 	};
 
 	return frontend_init(&dev->frontend, &frontend);
+}
+
+static int make_recovery(struct device *dev)
+{
+	const struct device_config *config = &dev->config;
+	const struct recovery_config recovery = {
+		.keeper = config->keeper, .kept = config->kept, .n_kept = config->n_kept,
+		.max_connections = config->limits.max_connections, .tag = dev->tag,
+		.loop = config->loop, .frontend = &dev->frontend, .events = &dev->events,
+		.mux = dev->mux,
+	};
+
+	return recovery_init(&dev->recovery, &recovery);
 }
 
 int device_new(struct device **out, const struct device_config *config)
@@ -354,12 +390,8 @@ int device_new(struct device **out, const struct device_config *config)
 	struct device *dev = calloc(1, sizeof *dev);
 	int r, fd = config->address.fd;
 
-	for (size_t i = 0; i < config->n_kept; i++) {
-		int kept = config->kept[i].fd;
-
-		closer_close(&kept);
-	}
 	if (!dev) {
+		recovery_close_kept(config->kept, config->n_kept);
 		fd_close(&fd);
 		return -ENOMEM;
 	}
@@ -367,9 +399,15 @@ int device_new(struct device **out, const struct device_config *config)
 	snprintf(dev->tag, sizeof dev->tag, "vm %llu", (unsigned long long)config->guest_cid);
 	loop_work_init(&dev->work, on_turn);
 	dev->timer.expire = on_timer;
-	r = make_frontend(dev);
-	if (!r)
-		r = make_mux(dev);
+	r = make_mux(dev);
+	if (r < 0)
+		recovery_close_kept(config->kept, config->n_kept);
+	else
+		r = make_recovery(dev);
+	if (r < 0)
+		fd_close(&fd);
+	else
+		r = make_frontend(dev);
 	if (r) {
 		device_free(dev);
 		return r;
@@ -386,6 +424,7 @@ void device_free(struct device *dev)
 	loop_timer_cancel(dev->config.loop, &dev->timer);
 	loop_work_cancel(&dev->work);
 	mux_free(dev->mux);
+	recovery_deinit(&dev->recovery);	/* in which the mux had names */
 	for (size_t i = 0; i < dev->n_backends; i++)
 		dev->backends[i]->ops->free(dev->backends[i]);
 	free(dev);

@@ -5,6 +5,7 @@
 #include <sys/epoll.h>
 #include <sys/socket.h>
 
+#include "device/frontend_internal.h"
 #include "util/error.h"
 #include "util/fd.h"
 #include "util/unix_socket.h"
@@ -25,7 +26,7 @@ static void on_kick(struct loop_source *source, uint32_t events)
 		loop_remove(fe->config.loop, source);
 }
 
-static void wait_for_kicks(struct frontend *fe, unsigned ring, int fd)
+void frontend_wait_for_kicks(struct frontend *fe, unsigned ring, int fd)
 {
 	struct frontend_kick *kick = &fe->kicks[ring];
 	int r;
@@ -48,7 +49,7 @@ static void on_ring_changed(void *ctx, unsigned ring, int kick_fd)
 {
 	struct frontend *fe = ctx;
 
-	wait_for_kicks(fe, ring, kick_fd);
+	frontend_wait_for_kicks(fe, ring, kick_fd);
 	if (frontend_has_guest(fe))
 		loop_timer_cancel(fe->config.loop, &fe->pause);
 	fe->config.ops->rings_changed(fe->config.ctx);
@@ -108,11 +109,32 @@ static void on_read_config(void *ctx, uint32_t offset, void *out, size_t len)
 	fe->config.ops->read_config(fe->config.ctx, offset, out, len);
 }
 
+/* For a process that comes after a crash of this one. */
+static void commit(struct frontend *fe)
+{
+	if (fe->config.is_journalled)
+		fe->config.ops->commit(fe->config.ctx);
+}
+
+static void on_commit(void *ctx)
+{
+	commit(ctx);
+}
+
+static void on_settle(void *ctx)
+{
+	struct frontend *fe = ctx;
+
+	fe->config.ops->settle(fe->config.ctx);
+}
+
 static const struct session_ops session_ops = {
 	.ring_changed = on_ring_changed,
 	.ring_stopped = on_ring_stopped,
 	.guest_reset = on_guest_reset,
 	.read_config = on_read_config,
+	.commit = on_commit,
+	.settle = on_settle,
 };
 
 /* One of its eventfds has held up the worker, and all its VMs, until the watchdog came:
@@ -125,7 +147,7 @@ static void note_held_up(struct frontend *fe)
 }
 
 /* A connection has ended. Who listens has nothing to do but to go on with it. */
-static void on_lost(struct frontend *fe)
+void frontend_on_lost(struct frontend *fe)
 {
 	const struct frontend_address *address = &fe->config.address;
 
@@ -134,6 +156,19 @@ static void on_lost(struct frontend *fe)
 		return;
 	fe->is_over = true;
 	fe->config.ops->over(fe->config.ctx);
+}
+
+/* Whoever has a duplicate of its socket would keep it connected. */
+static void session_end(struct frontend *fe)
+{
+	struct session *s = fe->session;
+
+	fe->session = NULL;
+	if (fe->config.is_journalled) {
+		commit(fe);
+		shutdown(session_sock(s), SHUT_RDWR);
+	}
+	session_free(s);
 }
 
 void frontend_drop(struct frontend *fe)
@@ -149,14 +184,12 @@ void frontend_drop(struct frontend *fe)
 		note_held_up(fe);
 	else
 		log_limited(LEVEL_INFO, fe->config.tag, "front-end disconnected");
-	session_free(fe->session);
-	fe->session = NULL;
+	session_end(fe);
 	fe->config.ops->gone(fe->config.ctx);
-	on_lost(fe);
+	frontend_on_lost(fe);
 }
 
-/* Handles what the front-end has sent; afterwards it may be gone. */
-static void session_turn(struct frontend *fe)
+void frontend_session_turn(struct frontend *fe)
 {
 	if (session_input(fe->session) == SESSION_E_END)
 		frontend_drop(fe);
@@ -166,7 +199,7 @@ static void session_turn(struct frontend *fe)
 static void on_session(struct loop_source *source, uint32_t events)
 {
 	(void)events;
-	session_turn(container_of(source, struct frontend, session_source));
+	frontend_session_turn(container_of(source, struct frontend, session_source));
 }
 
 enum place { PLACE_FREE, PLACE_TAKEN, PLACE_UNKNOWN };
@@ -185,36 +218,57 @@ static enum place look_at_place(struct frontend *fe)
 	return PLACE_FREE;
 }
 
-static int session_begin(struct frontend *fe, int sock)
+struct session_config frontend_session_config(struct frontend *fe)
 {
-	struct session_config config = {
+	return (struct session_config){
 		.ops = &session_ops, .ctx = fe, .tag = fe->config.tag,
 		.features = FEATURE_BIT(VIRTIO_F_VERSION_1) | FEATURE_BIT(VIRTIO_F_EVENT_IDX) |
 			FEATURE_BIT(VIRTIO_F_INDIRECT_DESC) | FEATURE_BIT(VIRTIO_F_IN_ORDER) |
 			FEATURE_BIT(VIRTIO_F_NOTIFY_ON_EMPTY),
 		.n_rings = VSOCK_NUM_QUEUES, .queue_size = fe->config.queue_size,
 		.memory = fe->config.memory, .distrusts_eventfds = fe->was_held_up,
+		.is_journalled = fe->config.is_journalled,
 	};
-	int r = session_new(&fe->session, &config, sock);
+}
 
-	if (r < 0)
-		return r;
-	log_limited(LEVEL_INFO, fe->config.tag, "front-end connected");
+int frontend_session_wait(struct frontend *fe)
+{
+	int r;
+
 	connector_settle(&fe->connector);
 	fe->config.ops->came(fe->config.ctx);
-	r = loop_add(fe->config.loop, &fe->session_source, sock, EPOLLIN | EPOLLRDHUP);
-	if (r < 0) {
+	r = loop_add(fe->config.loop, &fe->session_source, session_sock(fe->session),
+		     EPOLLIN | EPOLLRDHUP);
+	if (r < 0)
 		frontend_drop(fe);
+	return r;
+}
+
+static int session_begin(struct frontend *fe, int sock)
+{
+	struct session_config config = frontend_session_config(fe);
+	int r = session_new(&fe->session, &config, sock);
+
+	if (r < 0) {
+		commit(fe);
 		return r;
 	}
-	session_turn(fe);
+	log_limited(LEVEL_INFO, fe->config.tag, "front-end connected");
+	if ((r = frontend_session_wait(fe)) < 0)
+		return r;
+	frontend_session_turn(fe);
 	return 0;
 }
 
 static void candidate_drop(struct frontend_candidate *c)
 {
+	int fd = fd_take(&c->fd);
+
+	if (fd < 0)
+		return;
 	loop_remove(c->fe->config.loop, &c->source);
-	unix_close(&c->fd);
+	commit(c->fe);
+	unix_close(&fd);
 }
 
 static void candidate_promote(struct frontend_candidate *c)
@@ -226,7 +280,7 @@ static void candidate_promote(struct frontend_candidate *c)
 	r = session_begin(fe, fd_take(&c->fd));
 	if (r < 0) {
 		log_limited(LEVEL_WARN, fe->config.tag, "cannot begin a session: %s", error_str(r));
-		on_lost(fe);
+		frontend_on_lost(fe);
 	}
 }
 
@@ -243,7 +297,7 @@ static void on_candidate(struct loop_source *source, uint32_t events)
 			log_limited(LEVEL_WARN, c->fe->config.tag, "front-end: %s; disconnected",
 				    error_str(error_last()));
 		candidate_drop(c);
-		on_lost(c->fe);
+		frontend_on_lost(c->fe);
 		return;
 	}
 	switch (look_at_place(c->fe)) {
@@ -275,23 +329,28 @@ static struct frontend_candidate *find_place(struct frontend *fe)
 	return found;
 }
 
-/* Takes @fd over. When all places are taken, the oldest candidate loses its own. 0 or -errno,
- * which has been logged. */
-static int candidate_add(struct frontend *fe, int fd)
+int frontend_wait_for_candidate(struct frontend_candidate *c)
 {
-	struct frontend_candidate *c = find_place(fe);
-	int r;
+	struct frontend *fe = c->fe;
+	int r = loop_add(fe->config.loop, &c->source, c->fd, EPOLLIN | EPOLLRDHUP);
 
-	candidate_drop(c);
-	c->fd = fd;
-	c->number = fe->n_candidates++;
-	r = loop_add(fe->config.loop, &c->source, fd, EPOLLIN | EPOLLRDHUP);
 	if (r < 0) {
 		log_limited(LEVEL_WARN, fe->config.tag, "cannot wait for a front-end: %s",
 			    error_str(r));
 		candidate_drop(c);
 	}
 	return r;
+}
+
+int frontend_add_candidate(struct frontend *fe, int fd)
+{
+	struct frontend_candidate *c = find_place(fe);
+
+	candidate_drop(c);
+	c->fd = fd;
+	c->number = fe->n_candidates++;
+	commit(fe);
+	return frontend_wait_for_candidate(c);
 }
 
 static void on_accepted(void *ctx, int fd)
@@ -305,7 +364,7 @@ static void on_accepted(void *ctx, int fd)
 		return;
 	case PLACE_FREE:
 	case PLACE_UNKNOWN:
-		candidate_add(fe, fd);
+		frontend_add_candidate(fe, fd);
 	}
 }
 
@@ -313,8 +372,8 @@ static void on_connected(void *ctx, int fd)
 {
 	struct frontend *fe = ctx;
 
-	if (candidate_add(fe, fd) < 0)
-		on_lost(fe);
+	if (frontend_add_candidate(fe, fd) < 0)
+		frontend_on_lost(fe);
 }
 
 static int start_listening(struct frontend *fe)
@@ -327,7 +386,10 @@ static int start_listening(struct frontend *fe)
 	int r = address->fd >= 0 ? listener_adopt(&fe->listener, address->fd) :
 		listener_open(&fe->listener, address->listen, &address->access);
 
-	return r ? r : acceptor_start(&fe->acceptor, &acceptor);
+	if (r || !fe->config.waits)
+		return r ? r : acceptor_start(&fe->acceptor, &acceptor);
+	acceptor_start_late(&fe->acceptor, &acceptor);
+	return 0;
 }
 
 static int start(struct frontend *fe)
@@ -342,12 +404,15 @@ static int start(struct frontend *fe)
 		return connector_start(&fe->connector, &connector);
 	if (address->fd < 0 || address->fd_listens)
 		return start_listening(fe);
-	return candidate_add(fe, address->fd);
+	if (!fe->config.waits)
+		return frontend_add_candidate(fe, address->fd);
+	fe->waiting_fd = address->fd;
+	return 0;
 }
 
 int frontend_init(struct frontend *fe, const struct frontend_config *config)
 {
-	*fe = (struct frontend){ .config = *config };
+	*fe = (struct frontend){ .config = *config, .waiting_fd = -1 };
 	for (unsigned i = 0; i < VSOCK_NUM_QUEUES; i++)
 		fe->kicks[i] = (struct frontend_kick){
 			.fe = fe, .source = { .dispatch = on_kick, .fd = -1 },
@@ -374,6 +439,7 @@ void frontend_deinit(struct frontend *fe)
 	frontend_drop(fe);
 	for (unsigned i = 0; i < FRONTEND_CANDIDATES_MAX; i++)
 		candidate_drop(&fe->candidates[i]);
+	fd_close(&fe->waiting_fd);
 	acceptor_stop(&fe->acceptor);
 	listener_deinit(&fe->listener);
 }

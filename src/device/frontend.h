@@ -17,6 +17,9 @@
  * were reset. A guest that resumes too late gets its RSTs then. A front-end that has said
  * RESET_DEVICE says it at each reset: stopped rings are a pause then, for as long as it
  * takes.
+ *
+ * Where it is journalled, another process can take its place after a crash of this one: with
+ * the front-end in session, and all candidates.
  */
 #pragma once
 
@@ -33,6 +36,10 @@
 
 enum { FRONTEND_CANDIDATES_MAX = 4 };
 
+enum { FRONTEND_E_STATE = 1 };
+
+struct blob;
+struct blob_reader;
 struct frontend;
 
 /* What the device gives; called from the event loop, and by frontend_drop(). */
@@ -52,8 +59,11 @@ struct frontend_ops {
 	void (*over)(void *ctx);
 	/* It has been stopped for longer than the pause grace. */
 	void (*guest_overdue)(void *ctx);
-	/* As session_ops. */
+	/* As session_ops. The last two where it is journalled: the facts are those of
+	 * frontend_save(), and whatever else the device has. */
 	void (*read_config)(void *ctx, uint32_t offset, void *out, size_t len);
+	void (*commit)(void *ctx);
+	void (*settle)(void *ctx);
 };
 
 /* Where front-ends come from: one of three. */
@@ -73,6 +83,10 @@ struct frontend_config {
 	struct frontend_address address;
 	uint32_t queue_size, pause_grace_ms;
 	struct gmem_limits memory;
+	bool is_journalled;
+	/* It takes another's place: frontend_load() or frontend_begin() is due, by a work of the
+	 * loop's next batch. */
+	bool waits;
 };
 
 struct frontend_candidate {			/* connected, and has not said anything yet */
@@ -100,6 +114,7 @@ struct frontend {
 	struct frontend_kick kicks[VSOCK_NUM_QUEUES];
 	struct loop_timer pause;		/* until when a stopped guest may go on */
 	struct loop_timer no_memory;		/* until it is logged that none is shared */
+	int waiting_fd;				/* address.fd, connected: until it may begin; -1 */
 	bool is_over;				/* ops->over() was called, or is not to be */
 	bool was_held_up;			/* by an eventfd of an earlier front-end */
 	struct log_once failures;		/* enum in frontend.c */
@@ -108,6 +123,20 @@ struct frontend {
 /* Listens, or whatever stands for it. 0, or as listener_open(). */
 int frontend_init(struct frontend *fe, const struct frontend_config *config);
 void frontend_deinit(struct frontend *fe);	/* also after a failed or no init */
+
+/*
+ * Who is there. Loads what another has saved, in place of frontend_begin(), and goes on where
+ * that was; @is_settled: what it announces is done. All rings that run are called once. 0;
+ * FRONTEND_E_STATE, -errno: nothing was loaded, and the descriptors are closed.
+ */
+void frontend_save(const struct frontend *fe, struct blob *out);
+int frontend_load(struct frontend *fe, struct blob_reader *in, bool is_settled);
+
+/* There is nothing to load. @is_lost: but there was a front-end, which cannot go on. */
+void frontend_begin(struct frontend *fe, bool is_lost);
+
+/* Commits if a ring has begun to run: before anything of it is published. */
+void frontend_commit_rings(struct frontend *fe);
 
 /* From now on; of the front-end in session only the grace, the rest is for the next. */
 void frontend_set_limits(struct frontend *fe, uint32_t queue_size, uint32_t pause_grace_ms,

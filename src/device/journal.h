@@ -26,6 +26,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "util/blob.h"
+
 /* Keeps descriptors, and outlives us. Called in the device's thread. */
 struct journal_keeper {
 	/* Keeps a duplicate of @fd under the number @slot, in place of what it has there. 0,
@@ -43,3 +45,63 @@ struct journal_kept {
 };
 
 enum { JOURNAL_SLOT = 0 };			/* of the journal itself */
+
+enum {
+	JOURNAL_E_NONE = 1,			/* there is no journal */
+	JOURNAL_E_VOID,				/* there is, but nothing could be noted in it */
+	JOURNAL_E_STATE,			/* it is no journal, or something of it is missing */
+};
+
+const char *journal_str_error(int error);	/* JOURNAL_E_* or -errno, for people */
+
+struct journal_config {
+	const struct journal_keeper *keeper;	/* borrowed, as the tag */
+	const char *tag;			/* for log lines */
+	size_t names_bytes;			/* room for names */
+};
+
+struct journal;
+
+int journal_new(struct journal **out, const struct journal_config *config);	/* 0 or -ENOMEM */
+
+/* What is kept stays kept: it is the keeper's to forget a device that is gone. */
+void journal_free(struct journal *j);
+
+/* For frontend_save() and others to be put in. */
+void journal_begin(struct blob *facts);
+
+/* Makes @facts those that hold; they are freed. What cannot be is logged, and all is void. */
+void journal_commit(struct journal *j, struct blob *facts);
+
+/* What the facts that hold announce is done. */
+void journal_settle(struct journal *j);
+
+/* Where names of connections are kept; NULL before the first commit. */
+void *journal_names(struct journal *j, size_t *size);
+
+/* What another process has left. */
+struct journal_facts {
+	struct blob_reader in;
+	bool is_settled;
+
+	void *bytes;				/* owned; the rest is journal.c's */
+	struct blob_fds fds;
+	uint32_t *slots;			/* of these */
+};
+
+/*
+ * Goes on with the journal that is among @kept, whose descriptors it takes out, and says
+ * what it holds; those that it does not name are dropped. Before the first commit. 0, and
+ * journal_loaded() is due; JOURNAL_E_*, -errno: all are dropped, and a new one will be made.
+ */
+int journal_load(struct journal *j, struct journal_kept *kept, size_t n,
+		 struct journal_facts *out);
+
+/* What has not been taken out of @facts is dropped. */
+void journal_loaded(struct journal *j, struct journal_facts *facts);
+
+/* As if none had been loaded. What was taken out of its facts has to be closed. */
+void journal_forget(struct journal *j);
+
+/* There are no names: the guest whose they were is gone. */
+void journal_clear_names(struct journal *j);

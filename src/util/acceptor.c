@@ -34,6 +34,8 @@ static void on_readable(struct loop_source *source, uint32_t events)
 	struct acceptor *a = container_of(source, struct acceptor, source);
 
 	(void)events;
+	if (a->config.is_held)
+		return;
 	for (int i = 0; i < a->burst && source->fd >= 0; i++) {
 		int fd, r = listener_accept(a->config.listener, &fd);
 
@@ -54,14 +56,37 @@ static void on_readable(struct loop_source *source, uint32_t events)
 	a->burst = a->burst < a->config.per_event / 2 ? a->burst * 2 : a->config.per_event;
 }
 
-int acceptor_start(struct acceptor *a, const struct acceptor_config *config)
+static void set_up(struct acceptor *a, const struct acceptor_config *config)
 {
 	*a = (struct acceptor){
 		.config = *config, .burst = 1,
 		.source = { .dispatch = on_readable, .fd = -1 },
 		.rest = { .expire = on_rested },
 	};
-	return loop_add(config->loop, &a->source, config->listener->fd, EPOLLIN);
+}
+
+void acceptor_start_late(struct acceptor *a, const struct acceptor_config *config)
+{
+	set_up(a, config);
+	loop_timer_set(config->loop, &a->rest, loop_now_ms(config->loop));
+}
+
+int acceptor_start(struct acceptor *a, const struct acceptor_config *config)
+{
+	set_up(a, config);
+	return loop_add(config->loop, &a->source, config->listener->fd,
+			config->is_held ? 0 : EPOLLIN);
+}
+
+void acceptor_resume(struct acceptor *a)
+{
+	if (!a->config.is_held)
+		return;
+	a->config.is_held = false;
+	if (loop_modify(a->config.loop, &a->source, EPOLLIN) < 0) {
+		loop_remove(a->config.loop, &a->source);
+		set_rest(a);
+	}
 }
 
 void acceptor_stop(struct acceptor *a)

@@ -16,6 +16,7 @@ struct acceptor_config {
 	struct listener *listener;		/* open; outlives the acceptor */
 	const char *tag, *what;			/* for log lines: "a host client" */
 	int per_event;				/* connections taken at once, at most */
+	bool is_held;				/* takes none before acceptor_resume() */
 	/* @fd, non-blocking, is taken over. May stop the acceptor, not free it. */
 	void (*accepted)(void *ctx, int fd);
 	void *ctx;
@@ -32,4 +33,8 @@ struct acceptor {
 void acceptor_init(struct acceptor *a);
 
 int acceptor_start(struct acceptor *a, const struct acceptor_config *config);	/* 0 or -errno */
+void acceptor_resume(struct acceptor *a);	/* one that was started held, or was not */
+
+/* Nobody is accepted before the works of the loop's next batch have run. */
+void acceptor_start_late(struct acceptor *a, const struct acceptor_config *config);
 void acceptor_stop(struct acceptor *a);		/* also when not started */

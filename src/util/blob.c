@@ -136,7 +136,9 @@ void blob_close(struct blob *b, size_t section)
 
 void blob_read(struct blob_reader *r, const void *bytes, size_t n, struct blob_fds *fds)
 {
-	*r = (struct blob_reader){ .at = bytes, .end = (const uint8_t *)bytes + n, .fds = fds };
+	const uint8_t *at = bytes;
+
+	*r = (struct blob_reader){ .at = at, .end = n ? at + n : at, .fds = fds };
 }
 
 bool blob_has_more(const struct blob_reader *r)

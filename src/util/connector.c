@@ -113,6 +113,12 @@ void connector_stop(struct connector *c)
 	c->path = NULL;
 }
 
+void connector_hold(struct connector *c)
+{
+	if (c->config.loop)
+		loop_timer_cancel(c->config.loop, &c->timer);
+}
+
 void connector_again(struct connector *c)
 {
 	if (c->config.loop && !c->timer.is_set)

@@ -36,5 +36,8 @@ void connector_init(struct connector *c);
 int connector_start(struct connector *c, const struct connector_config *config);
 void connector_stop(struct connector *c);	/* also when not started */
 
+/* There is a connection already: not before connector_again(). */
+void connector_hold(struct connector *c);
+
 void connector_again(struct connector *c);	/* it has ended; also when said twice */
 void connector_settle(struct connector *c);	/* it is good: after its end, soon again */

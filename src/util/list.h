@@ -14,6 +14,11 @@ struct list {
 
 #define container_of(ptr, type, member) \
 	((type *)((char *)(ptr) - offsetof(type, member)))
+#define container_of_const(ptr, type, member) \
+	((const type *)((const char *)(ptr) - offsetof(type, member)))
+
+#define container_of_const(ptr, type, member) \
+	((const type *)((const char *)(ptr) - offsetof(type, member)))
 
 static inline void list_init(struct list *l)
 {

@@ -244,6 +244,16 @@ int listener_open(struct listener *l, const char *path, const struct listener_ac
 	return 0;
 }
 
+void listener_move(struct listener *to, struct listener *from)
+{
+	delist(from);
+	*to = *from;
+	list_init(&to->node);
+	if (to->path)
+		enlist(to);
+	listener_init(from);
+}
+
 int listener_adopt(struct listener *l, int fd)
 {
 	int flags = fcntl(fd, F_GETFL), r = 0;

@@ -46,6 +46,9 @@ enum {
  * process has another umask: not while other threads make files. */
 int listener_open(struct listener *l, const char *path, const struct listener_access *access);
 
+/* @to, which is not open, becomes what @from was. */
+void listener_move(struct listener *to, struct listener *from);
+
 /* Takes over @fd, a listening socket that somebody else has made: without a name that would
  * be ours to remove. It no longer blocks, for all who have it. 0 or -errno; then closed. */
 int listener_adopt(struct listener *l, int fd);

@@ -12,6 +12,7 @@
 
 #include <linux/magic.h>
 
+#include "util/blob.h"
 #include "util/closer.h"
 #include "util/error.h"
 #include "util/fd.h"
@@ -20,6 +21,8 @@
 
 struct region {
 	uint64_t gpa, size, uaddr;
+	uint64_t offset;			/* in its file */
+	int fd;					/* that file, owned; -1: not kept */
 	char *ptr;				/* of gpa */
 	char *map;				/* what mmap returned: ptr rounded down */
 	size_t map_len, granule;		/* mapped in multiples of it */
@@ -60,8 +63,11 @@ int gmem_new(struct gmem **out, const struct gmem_limits *limits)
 }
 
 /* In another thread: how long it takes depends on who else has that memory. */
-static void give_back(const struct region *r)
+static void give_back(struct region *r)
 {
+	if (r->fd >= 0)
+		gmem_close_file(&r->fd);
+	closer_close(&r->fd);
 	*r->give_back = (struct closer_map){
 		.at = r->map, .len = r->map_len, .granule = r->granule,
 	};
@@ -142,6 +148,7 @@ int gmem_add_region(struct gmem *mem, const struct vhost_user_mem_region *region
 {
 	struct region r = {
 		.gpa = region->gpa, .size = region->size, .uaddr = region->uaddr,
+		.offset = region->mmap_offset, .fd = -1,
 	};
 	size_t at = 0;
 	int e;
@@ -256,6 +263,73 @@ GUEST void *gmem_ptr_uaddr(struct gmem *mem, uint64_t uaddr, uint64_t len)
 			return r->ptr + off;
 	}
 	return NULL;
+}
+
+void gmem_keep_file(struct gmem *mem, uint64_t gpa, int *fd)
+{
+	struct region *r = find_gpa(mem, gpa);
+
+	assert(r && r->gpa == gpa && r->fd < 0);
+	r->fd = fd_take(fd);
+}
+
+void gmem_save(const struct gmem *mem, struct blob *out)
+{
+	size_t section = blob_open(out, BLOB_TAG('G', 'M', 'E', 'M'), 1);
+
+	for (size_t i = 0; i < mem->n_regions; i++) {
+		const struct region *r = &mem->regions[i];
+
+		blob_put_u64(out, r->gpa);
+		blob_put_u64(out, r->size);
+		blob_put_u64(out, r->uaddr);
+		blob_put_u64(out, r->offset);
+		blob_put_fd(out, r->fd);
+	}
+	blob_close(out, section);
+}
+
+static int load_region(struct gmem *mem, struct blob_reader *in)
+{
+	struct vhost_user_mem_region region;
+	int fd, r = 0;
+
+	region.gpa = blob_get_u64(in);
+	region.size = blob_get_u64(in);
+	region.uaddr = blob_get_u64(in);
+	region.mmap_offset = blob_get_u64(in);
+	fd = blob_get_fd(in);
+	if (in->is_short || fd < 0)
+		r = GMEM_E_STATE;
+	else
+		r = gmem_add_region(mem, &region, fd);
+	if (!r)
+		gmem_keep_file(mem, region.gpa, &fd);
+	closer_close(&fd);
+	return r;
+}
+
+int gmem_load(struct gmem **out, const struct gmem_limits *limits, struct blob_reader *in)
+{
+	struct blob_reader section;
+	struct gmem *mem;
+	uint32_t version;
+	int r;
+
+	if (!blob_enter(in, &section, BLOB_TAG('G', 'M', 'E', 'M'), 1, &version))
+		return GMEM_E_STATE;
+	if ((r = gmem_new(&mem, limits)))
+		return r;
+	while (!r && blob_has_more(&section))
+		r = load_region(mem, &section);
+	if (!r && !blob_is_whole(&section))
+		r = GMEM_E_STATE;
+	if (r) {
+		gmem_free(mem);
+		return r;
+	}
+	*out = mem;
+	return 0;
 }
 
 bool gmem_is_lost(const struct gmem *mem)

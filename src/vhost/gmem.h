@@ -25,6 +25,8 @@
  * to memcpy is a compile error; only gmem.c and virtq.c hold such pointers. */
 #define GUEST volatile
 
+struct blob;
+struct blob_reader;
 struct gmem;
 
 enum {
@@ -33,6 +35,7 @@ enum {
 	GMEM_E_NO_SLOT,				/* there are as many regions as allowed */
 	GMEM_E_TOO_MUCH,			/* more bytes than may be mapped */
 	GMEM_E_NO_REGION,
+	GMEM_E_STATE,				/* what is to be loaded is none */
 };
 
 /* One VM's share: all VMs use the address space and the mappings of one process. */
@@ -58,6 +61,13 @@ int gmem_add_region(struct gmem *mem, const struct vhost_user_mem_region *region
  * in the mapping. Any other is left to its owner.
  */
 void gmem_close_file(int *fd);
+
+/* Takes *@fd over instead, the file of the region at @gpa, so that gmem_save() can tell it. */
+void gmem_keep_file(struct gmem *mem, uint64_t gpa, int *fd);
+
+/* The regions, whose files were all kept. gmem_load() maps them anew: 0; GMEM_E_*, -errno. */
+void gmem_save(const struct gmem *mem, struct blob *out);
+int gmem_load(struct gmem **out, const struct gmem_limits *limits, struct blob_reader *in);
 
 /* Unmaps the region of the same gpa, size and uaddr. 0 or GMEM_E_NO_REGION. */
 int gmem_remove_region(struct gmem *mem, const struct vhost_user_mem_region *region);

@@ -2,10 +2,14 @@
 /* One vhost-user message: framing and descriptors. */
 #include "vhost/msg.h"
 
+#include <fcntl.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
+#include <unistd.h>
 
+#include "util/blob.h"
 #include "util/closer.h"
 #include "util/error.h"
 #include "util/fd.h"
@@ -17,6 +21,7 @@ const char *msg_str_error(int error)
 	static const char *const text[] = {
 		[VU_MSG_E_AGAIN] = "incomplete", [VU_MSG_E_MORE] = "incomplete",
 		[VU_MSG_E_EOF] = "end of stream", [VU_MSG_E_GARBAGE] = "not a vhost-user message",
+		[VU_MSG_E_PIECE] = "incomplete",
 	};
 
 	return error < 0 ? error_str(error) : text[error];
@@ -35,6 +40,7 @@ void msg_reader_next(struct msg_reader *reader)
 		closer_close(&reader->msg.fds[i]);
 	reader->msg.n_fds = 0;
 	reader->got = 0;
+	reader->unread = 0;
 }
 
 void msg_reader_deinit(struct msg_reader *reader)
@@ -68,22 +74,21 @@ static void collect_fds(struct msg *msg, struct msghdr *mh)
 		msg->n_fds += CONTROL_FDS;	/* some were lost: wrong for any request */
 }
 
-/* Reads at most @want bytes to @buf and counts them. */
-static int receive(struct msg_reader *reader, int sock, void *buf, size_t want)
+/* Reads at most so much to where @to says, and counts it. */
+static int receive(struct msg_reader *reader, int sock, struct iovec to, int flags)
 {
 	union {
 		struct cmsghdr align;
 		char bytes[CMSG_SPACE(CONTROL_FDS * sizeof(int))];
 	} control;
-	struct iovec iov = { buf, want };
 	struct msghdr mh = {
-		.msg_iov = &iov, .msg_iovlen = 1,
+		.msg_iov = &to, .msg_iovlen = 1,
 		.msg_control = control.bytes, .msg_controllen = sizeof control.bytes,
 	};
 	ssize_t n;
 
 	do
-		n = recvmsg(sock, &mh, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+		n = recvmsg(sock, &mh, MSG_DONTWAIT | MSG_CMSG_CLOEXEC | flags);
 	while (n < 0 && errno == EINTR);
 	if (n < 0)
 		return errno == EAGAIN ? VU_MSG_E_AGAIN : error_last();
@@ -91,58 +96,245 @@ static int receive(struct msg_reader *reader, int sock, void *buf, size_t want)
 	if (n == 0)
 		return VU_MSG_E_EOF;
 	reader->got += (size_t)n;
+	if (flags & MSG_PEEK)
+		reader->unread = (size_t)n;
 	return 0;
 }
 
-/* Reads and drops some of the @left bytes of a payload that is too long. */
-static int skip(struct msg_reader *reader, int sock, size_t left)
+/* A payload that is longer than any that is of use: its bytes are dropped. */
+static bool is_too_long(const struct vhost_user_hdr *hdr)
 {
-	uint8_t dropped[VU_MSG_SKIP_CHUNK];
-	size_t want = left < sizeof dropped ? left : sizeof dropped, before = reader->got;
-	int r = receive(reader, sock, dropped, want);
-
-	return r || reader->got - before == left ? r : VU_MSG_E_MORE;
+	return hdr->size > VU_MSG_PAYLOAD_MAX;
 }
 
-int msg_read(struct msg_reader *reader, int sock)
+/* Where the next bytes go, and how many: none, the message is whole. @dropped has room for
+ * VU_MSG_SKIP_CHUNK of no use. 0 or VU_MSG_E_GARBAGE. */
+static int find_next(struct msg_reader *reader, uint8_t *dropped, struct iovec *out)
 {
 	struct vhost_user_hdr *hdr = &reader->msg.hdr;
-	int r;
+	size_t at, left;
 
-	while (reader->got < sizeof *hdr) {
-		r = receive(reader, sock, (char *)hdr + reader->got, sizeof *hdr - reader->got);
-		if (r)
-			return r;
+	if (reader->got < sizeof *hdr) {
+		*out = (struct iovec){ (char *)hdr + reader->got, sizeof *hdr - reader->got };
+		return 0;
 	}
 	if ((hdr->flags & VHOST_USER_VERSION_MASK) != VHOST_USER_VERSION ||
 	    hdr->flags & VHOST_USER_F_REPLY || hdr->size > VU_MSG_SKIP_MAX)
 		return VU_MSG_E_GARBAGE;
-	while (reader->got < sizeof *hdr + hdr->size) {
-		size_t at = reader->got - sizeof *hdr, left = hdr->size - at;
-
-		if (hdr->size > VU_MSG_PAYLOAD_MAX)
-			return skip(reader, sock, left);
-		r = receive(reader, sock, reader->msg.payload.bytes + at, left);
-		if (r)
-			return r;
-	}
+	at = reader->got - sizeof *hdr;
+	left = hdr->size - at;
+	if (!is_too_long(hdr))
+		*out = (struct iovec){ reader->msg.payload.bytes + at, left };
+	else
+		*out = (struct iovec){ dropped, left < VU_MSG_SKIP_CHUNK ? left : VU_MSG_SKIP_CHUNK };
 	return 0;
 }
 
-int msg_send_reply(int sock, uint32_t request, const void *payload, size_t len)
+/* Has some of a payload been read, but not all? */
+static bool is_within_payload(const struct msg_reader *reader)
 {
-	struct vhost_user_hdr hdr = {
-		.request = request, .flags = VHOST_USER_VERSION | VHOST_USER_F_REPLY,
-		.size = (uint32_t)len,
-	};
+	return reader->got > sizeof reader->msg.hdr &&
+		reader->got < sizeof reader->msg.hdr + reader->msg.hdr.size;
+}
+
+int msg_read(struct msg_reader *reader, int sock)
+{
+	uint8_t dropped[VU_MSG_SKIP_CHUNK];
+	struct iovec next;
+	int r;
+
+	while (!(r = find_next(reader, dropped, &next)) && next.iov_len) {
+		if ((r = receive(reader, sock, next, 0)))
+			return r;
+		if (next.iov_base == dropped && is_within_payload(reader))
+			return VU_MSG_E_MORE;
+	}
+	return r;
+}
+
+int msg_peek(struct msg_reader *reader, int sock)
+{
+	uint8_t dropped[VU_MSG_SKIP_CHUNK];
+	struct iovec next;
+	int r = find_next(reader, dropped, &next);
+
+	assert(!reader->unread);
+	if (r || !next.iov_len)
+		return r;
+	r = receive(reader, sock, next, MSG_PEEK);
+	return r ? r : VU_MSG_E_PIECE;
+}
+
+/*
+ * The descriptors that come along are others for the same files. Where the message owns them
+ * all, the kernel may drop these unseen: none is the last one. Else some are, and closing
+ * those may take long.
+ */
+int msg_take(struct msg_reader *reader, int sock)
+{
+	struct msg_reader again;
+	uint8_t dropped[VU_MSG_SKIP_CHUNK];
+	int r = 0;
+
+	msg_reader_init(&again);
+	while (reader->unread && !r) {
+		struct iovec to = { dropped, reader->unread };
+		ssize_t n;
+
+		assert(to.iov_len <= sizeof dropped);
+		if (reader->msg.n_fds > VU_MSG_FDS_MAX) {
+			r = receive(&again, sock, to, 0);
+			n = (ssize_t)again.got;
+			msg_reader_next(&again);
+		} else {
+			do
+				n = recv(sock, to.iov_base, to.iov_len, MSG_DONTWAIT);
+			while (n < 0 && errno == EINTR);
+			r = n < 0 ? error_last() : n == 0 ? VU_MSG_E_EOF : 0;
+		}
+		if (!r)
+			reader->unread -= (size_t)n;
+	}
+	return r;
+}
+
+static int set_peek_offset(int sock, int offset)
+{
+	return setsockopt(sock, SOL_SOCKET, SO_PEEK_OFF, &offset, sizeof offset) < 0 ?
+		error_last() : 0;
+}
+
+int msg_begin_peeking(int sock)
+{
+	return set_peek_offset(sock, 0);
+}
+
+int msg_end_peeking(int sock)
+{
+	return set_peek_offset(sock, -1);
+}
+
+int msg_recount_unread(struct msg_reader *reader, int sock)
+{
+	int offset;
+	socklen_t len = sizeof offset;
+
+	if (getsockopt(sock, SOL_SOCKET, SO_PEEK_OFF, &offset, &len) < 0)
+		return error_last();
+	if (offset < 0 || (size_t)offset > reader->unread)
+		return VU_MSG_E_GARBAGE;
+	reader->unread = (size_t)offset;
+	return 0;
+}
+
+/* ---- state ---- */
+
+/* Bytes of the payload that are kept. */
+static size_t payload_kept(const struct msg_reader *reader)
+{
+	size_t hdr = sizeof reader->msg.hdr;
+
+	return reader->got > hdr && !is_too_long(&reader->msg.hdr) ? reader->got - hdr : 0;
+}
+
+static size_t header_kept(const struct msg_reader *reader)
+{
+	return reader->got < sizeof reader->msg.hdr ? reader->got : sizeof reader->msg.hdr;
+}
+
+static unsigned fds_kept(const struct msg *msg)
+{
+	return msg->n_fds < VU_MSG_FDS_MAX ? msg->n_fds : VU_MSG_FDS_MAX;
+}
+
+void msg_reader_save(const struct msg_reader *reader, struct blob *out)
+{
+	const struct msg *msg = &reader->msg;
+	size_t section = blob_open(out, BLOB_TAG('M', 'E', 'S', 'G'), 1);
+
+	blob_put_u32(out, (uint32_t)reader->got);
+	blob_put_u32(out, (uint32_t)reader->unread);
+	blob_put_bytes(out, &msg->hdr, header_kept(reader));
+	blob_put_bytes(out, msg->payload.bytes, payload_kept(reader));
+	blob_put_u32(out, msg->n_fds);
+	for (unsigned i = 0; i < fds_kept(msg); i++)
+		blob_put_fd(out, msg->fds[i]);
+	blob_close(out, section);
+}
+
+static void get_bytes(struct blob_reader *in, void *to, size_t n)
+{
+	const void *bytes = blob_get_bytes(in, n);
+
+	if (bytes)
+		memcpy(to, bytes, n);
+}
+
+static bool load(struct msg_reader *reader, struct blob_reader *in)
+{
+	struct msg *msg = &reader->msg;
+
+	reader->got = blob_get_u32(in);
+	reader->unread = blob_get_u32(in);
+	get_bytes(in, &msg->hdr, header_kept(reader));
+	if (reader->got >= sizeof msg->hdr &&
+	    (in->is_short || msg->hdr.size > VU_MSG_SKIP_MAX ||
+	     reader->got - sizeof msg->hdr > msg->hdr.size))
+		return false;
+	if (reader->unread > reader->got || reader->unread > VU_MSG_SKIP_CHUNK)
+		return false;
+	get_bytes(in, msg->payload.bytes, payload_kept(reader));
+	msg->n_fds = blob_get_u32(in);
+	if (msg->n_fds > VU_MSG_FDS_COUNT_MAX)
+		return false;
+	for (unsigned i = 0; i < fds_kept(msg); i++)
+		if ((msg->fds[i] = blob_get_fd(in)) < 0)
+			return false;
+	return blob_is_whole(in);
+}
+
+int msg_reader_load(struct msg_reader *reader, struct blob_reader *in)
+{
+	struct blob_reader section;
+	uint32_t version;
+
+	msg_reader_init(reader);
+	if (blob_enter(in, &section, BLOB_TAG('M', 'E', 'S', 'G'), 1, &version) &&
+	    load(reader, &section))
+		return 0;
+	msg_reader_deinit(reader);
+	return VU_MSG_E_GARBAGE;
+}
+
+/* ---- replies ---- */
+
+struct reply_iov {
+	struct vhost_user_hdr hdr;
+	struct iovec iov[2];
+};
+
+static void reply_init(struct reply_iov *r, uint32_t request, const void *payload, size_t len)
+{
 	union {
 		const void *c;
 		void *v;
 	} p = { .c = payload };			/* iovecs have no const */
-	struct iovec iov[2] = { { &hdr, sizeof hdr }, { p.v, len } };
-	struct msghdr mh = { .msg_iov = iov, .msg_iovlen = 2 };
+
+	r->hdr = (struct vhost_user_hdr){
+		.request = request, .flags = VHOST_USER_VERSION | VHOST_USER_F_REPLY,
+		.size = (uint32_t)len,
+	};
+	r->iov[0] = (struct iovec){ &r->hdr, sizeof r->hdr };
+	r->iov[1] = (struct iovec){ p.v, len };
+}
+
+int msg_send_reply(int sock, uint32_t request, const void *payload, size_t len)
+{
+	struct reply_iov reply;
+	struct msghdr mh = { .msg_iov = reply.iov, .msg_iovlen = 2 };
 	ssize_t n;
 
+	reply_init(&reply, request, payload, len);
 	/* A few bytes, on a socket that the front-end empties before its next request.
 	 * One that does not is not worth a buffer. */
 	do
@@ -150,5 +342,57 @@ int msg_send_reply(int sock, uint32_t request, const void *payload, size_t len)
 	while (n < 0 && errno == EINTR);
 	if (n < 0)
 		return error_last();
-	return n == (ssize_t)(sizeof hdr + len) ? 0 : -EAGAIN;
+	return n == (ssize_t)(sizeof reply.hdr + len) ? 0 : -EAGAIN;
+}
+
+int msg_queue_reply(int pipe, uint32_t request, const void *payload, size_t len, uint32_t *queued)
+{
+	struct reply_iov reply;
+	ssize_t n;
+
+	reply_init(&reply, request, payload, len);
+	do
+		n = writev(pipe, reply.iov, 2);
+	while (n < 0 && errno == EINTR);
+	if (n < 0)
+		return error_last();
+	if (n != (ssize_t)(sizeof reply.hdr + len))
+		return -EAGAIN;
+	*queued = (uint32_t)n;
+	return 0;
+}
+
+/* As much as the socket takes at once, as above. */
+int msg_send_queued(int pipe, int sock, size_t len)
+{
+	ssize_t n;
+
+	do
+		n = splice(pipe, NULL, sock, NULL, len, SPLICE_F_NONBLOCK);
+	while (n < 0 && errno == EINTR);
+	if (n < 0)
+		return error_last();
+	return n == (ssize_t)len ? 0 : -EAGAIN;
+}
+
+int msg_count_queued(int pipe, uint32_t *len)
+{
+	int n;
+
+	if (ioctl(pipe, FIONREAD, &n) < 0)
+		return error_last();
+	*len = (uint32_t)n;
+	return 0;
+}
+
+int msg_drop_queued(int pipe)
+{
+	uint8_t dropped[VU_MSG_PAYLOAD_MAX];
+	uint32_t left;
+	int r;
+
+	while (!(r = msg_count_queued(pipe, &left)) && left)
+		if (read(pipe, dropped, sizeof dropped) <= 0)
+			return -EIO;
+	return r;
 }

@@ -6,6 +6,11 @@
  * number of descriptors. A message owns its descriptors; a handler that keeps
  * one takes it by msg_take_fd(), the rest are closed with the message, even a
  * malformed one. What a request has to look like is said in request.h.
+ *
+ * Where another process is to go on after a crash of this one (session.h), a message is read
+ * in two steps, piece by piece: msg_peek() leaves the bytes in the socket, msg_take() drops
+ * them there. So does a reply leave by way of a pipe. Of both the kernel knows how far they
+ * came: SO_PEEK_OFF, and what is left in the pipe.
  */
 #pragma once
 
@@ -14,10 +19,14 @@
 
 #include "protocol/vhost_user.h"
 
+struct blob;
+struct blob_reader;
+
 enum {
 	VU_MSG_CONFIG_MAX = 4096,		/* bytes of configuration in one message */
 	VU_MSG_PAYLOAD_MAX = sizeof(struct vhost_user_config) + VU_MSG_CONFIG_MAX,
 	VU_MSG_FDS_MAX = VHOST_USER_MEM_TABLE_REGIONS,
+	VU_MSG_FDS_COUNT_MAX = 1 << 27,		/* of a message that is loaded */
 	VU_MSG_SKIP_MAX = 1024 * 1024,		/* a longer payload ends the session */
 	VU_MSG_SKIP_CHUNK = 16 * 1024,		/* of one that is dropped, by one msg_read() */
 };
@@ -27,6 +36,7 @@ enum {
 	VU_MSG_E_MORE,				/* more has come than one call reads */
 	VU_MSG_E_EOF,				/* the front-end is gone */
 	VU_MSG_E_GARBAGE,			/* no longer a sequence of messages */
+	VU_MSG_E_PIECE,				/* a piece has come, and is in the socket still */
 };
 
 struct msg {
@@ -47,6 +57,7 @@ struct msg {
 struct msg_reader {
 	struct msg msg;
 	size_t got;				/* bytes of header and payload so far */
+	size_t unread;				/* of these, the last ones: still in the socket */
 };
 
 void msg_reader_init(struct msg_reader *reader);
@@ -61,6 +72,30 @@ void msg_reader_deinit(struct msg_reader *reader);
 int msg_read(struct msg_reader *reader, int sock);
 void msg_reader_next(struct msg_reader *reader);	/* closes what was not taken */
 
+/* From now on peeks of @sock begin where the last one ended: the kernel counts them. 0 or
+ * -errno. */
+int msg_begin_peeking(int sock);
+int msg_end_peeking(int sock);
+
+/*
+ * As msg_read(), but a piece stays in the socket: VU_MSG_E_PIECE, with its descriptors, of
+ * which @sock has others still. To be taken before the next is looked at. 0: the message is
+ * whole.
+ */
+int msg_peek(struct msg_reader *reader, int sock);
+
+/* Takes the piece. 0, VU_MSG_E_*, -errno. */
+int msg_take(struct msg_reader *reader, int sock);
+
+/* For a reader that was loaded: how much of the piece is not taken yet is what the kernel
+ * says. 0; VU_MSG_E_GARBAGE: it says what cannot be; -errno. */
+int msg_recount_unread(struct msg_reader *reader, int sock);
+
+/* The message so far. What is loaded is checked: 0; VU_MSG_E_GARBAGE, and the reader is as
+ * msg_reader_init() leaves it. */
+void msg_reader_save(const struct msg_reader *reader, struct blob *out);
+int msg_reader_load(struct msg_reader *reader, struct blob_reader *in);
+
 /* Moves the @i-th descriptor out; -1 if there is none. */
 int msg_take_fd(struct msg *msg, unsigned i);
 
@@ -68,3 +103,10 @@ const char *msg_str_error(int error);		/* VU_MSG_E_* or -errno, for people */
 
 /* Sends a reply, without blocking. 0; -errno: it was not taken, the session is over. */
 int msg_send_reply(int sock, uint32_t request, const void *payload, size_t len);
+
+/* The same in two steps, over a pipe that does not block, as @sock must not: the reply is
+ * *@queued bytes in the pipe, and then no longer. What is left of it is the kernel's to know. */
+int msg_queue_reply(int pipe, uint32_t request, const void *payload, size_t len, uint32_t *queued);
+int msg_send_queued(int pipe, int sock, size_t len);
+int msg_count_queued(int pipe, uint32_t *len);	/* 0 or -errno */
+int msg_drop_queued(int pipe);			/* 0 or -errno */

@@ -22,20 +22,32 @@ static const uint64_t protocol_features =
 	FEATURE_BIT(VHOST_USER_PROTOCOL_F_RESET_DEVICE) |
 	FEATURE_BIT(VHOST_USER_PROTOCOL_F_CONFIGURE_MEM_SLOTS);
 
-int session_new(struct session **out, const struct session_config *config, int sock)
+struct session *session_alloc(const struct session_config *config)
 {
 	struct session *s = calloc(1, sizeof *s);
+
+	if (!s)
+		return NULL;
+	assert(config->n_rings <= SESSION_RINGS_MAX);
+	s->config = *config;
+	s->sock = -1;
+	msg_reader_init(&s->reader);
+	session_journal_init(s);
+	for (unsigned i = 0; i < SESSION_RINGS_MAX; i++)
+		vring_init(&s->vrings[i], i, config->tag, &s->has_held_up);
+	return s;
+}
+
+int session_new(struct session **out, const struct session_config *config, int sock)
+{
+	struct session *s = session_alloc(config);
 
 	if (!s) {
 		unix_close(&sock);
 		return -ENOMEM;
 	}
-	assert(config->n_rings <= SESSION_RINGS_MAX);
-	s->config = *config;
 	s->sock = sock;
-	msg_reader_init(&s->reader);
-	for (unsigned i = 0; i < SESSION_RINGS_MAX; i++)
-		vring_init(&s->vrings[i], i, config->tag, &s->has_held_up);
+	session_journal_begin(s);
 	*out = s;
 	return 0;
 }
@@ -48,8 +60,14 @@ void session_free(struct session *s)
 		vring_deinit(&s->vrings[i]);
 	gmem_free(s->mem);
 	msg_reader_deinit(&s->reader);
+	session_journal_deinit(s);
 	unix_close(&s->sock);			/* unread messages may hold descriptors */
 	free(s);
+}
+
+int session_sock(const struct session *s)
+{
+	return s->sock;
 }
 
 struct vring *session_vring(struct session *s, unsigned ring)
@@ -125,6 +143,11 @@ const char *session_refusal(struct session *s, const char *fmt, ...)
 static uint64_t offered_features(const struct session *s)
 {
 	return s->config.features | FEATURE_BIT(VHOST_USER_F_PROTOCOL_FEATURES);
+}
+
+bool session_may_have(const struct session *s, uint64_t features, uint64_t protocol)
+{
+	return !(features & ~offered_features(s)) && !(protocol & ~protocol_features);
 }
 
 const char *session_get_features(struct session *s, struct msg *msg)
@@ -256,21 +279,10 @@ static bool wants_ack(const struct session *s, const struct msg *msg)
 		msg->hdr.flags & VHOST_USER_F_NEED_REPLY;
 }
 
-/* False: the session cannot go on. */
-static bool send_reply(struct session *s, const struct msg *msg, const void *payload, size_t len)
+static void owe_ack(struct session *s, uint64_t status)
 {
-	int r = msg_send_reply(s->sock, msg->hdr.request, payload, len);
-
-	if (r < 0)
-		log_limited(error_is_shortage(r) ? LEVEL_WARN : LEVEL_INFO, s->config.tag,
-			    "front-end: cannot answer %s: %s; disconnected",
-			    request_name(msg->hdr.request), error_str(r));
-	return r == 0;
-}
-
-static bool send_ack(struct session *s, const struct msg *msg, uint64_t status)
-{
-	return send_reply(s, msg, &status, sizeof status);
+	session_answer_u64(s, status);
+	s->reply.is_due = true;
 }
 
 /* False: the session cannot go on. */
@@ -278,13 +290,16 @@ static bool refuse(struct session *s, const struct msg *msg, int error, const ch
 {
 	log_limited(LEVEL_WARN, s->config.tag, "%s (%u) refused: %s",
 		    request_name(msg->hdr.request), msg->hdr.request, why);
-	if (wants_ack(s, msg))
-		return send_ack(s, msg, 1);
-	if (request_has_reply(msg->hdr.request))	/* an empty one, lest it waits for ever */
-		return send_reply(s, msg, NULL, 0);
-	return error == REQUEST_E_UNKNOWN;
+	if (wants_ack(s, msg)) {
+		owe_ack(s, 1);
+		return true;
+	}
+	s->reply.len = 0;			/* an empty one, lest it waits for ever */
+	s->reply.is_due = request_has_reply(msg->hdr.request);
+	return s->reply.is_due || error == REQUEST_E_UNKNOWN;
 }
 
+/* Says in s->reply what is to be answered. False: the session cannot go on. */
 static bool dispatch(struct session *s, struct msg *msg)
 {
 	int error = request_check(msg, s->config.n_rings);
@@ -292,20 +307,48 @@ static bool dispatch(struct session *s, struct msg *msg)
 
 	log_at(LEVEL_DEBUG, s->config.tag, "%s, %u bytes, %u descriptors",
 	       request_name(msg->hdr.request), msg->hdr.size, msg->n_fds);
+	s->reply.is_due = false;
 	if (error)
 		return refuse(s, msg, error, request_str_error(error));
 	why = request_find(msg->hdr.request)->handle(s, msg);
 	if (why)
 		return refuse(s, msg, 0, why);
 	if (request_has_reply(msg->hdr.request))
-		return send_reply(s, msg, s->reply.bytes, s->reply.len);
-	return !wants_ack(s, msg) || send_ack(s, msg, 0);
+		s->reply.is_due = true;
+	else if (wants_ack(s, msg))
+		owe_ack(s, 0);
+	return true;
+}
+
+/* False: the session cannot go on. */
+static bool answer(struct session *s, uint32_t request)
+{
+	int r = 0;
+
+	if (s->config.is_journalled)
+		r = session_journal_conclude(s);
+	else if (s->reply.is_due)
+		r = msg_send_reply(s->sock, request, s->reply.bytes, s->reply.len);
+	if (r < 0)
+		log_limited(error_is_shortage(r) ? LEVEL_WARN : LEVEL_INFO, s->config.tag,
+			    "front-end: cannot answer %s: %s; disconnected",
+			    request_name(request), error_str(r));
+	return r == 0;
+}
+
+static int read_message(struct session *s)
+{
+	int r = s->is_resumed ? session_resume(s) : 0;
+
+	if (r)
+		return r;
+	return s->config.is_journalled ? session_journal_read(s) : msg_read(&s->reader, s->sock);
 }
 
 int session_input(struct session *s)
 {
 	for (int i = 0; i < MESSAGES_PER_TURN; i++) {
-		int r = msg_read(&s->reader, s->sock);
+		int r = read_message(s);
 		bool goes_on;
 
 		if (r == VU_MSG_E_AGAIN)
@@ -318,8 +361,9 @@ int session_input(struct session *s)
 					    "front-end: %s; disconnected", msg_str_error(r));
 			return SESSION_E_END;
 		}
-		goes_on = dispatch(s, &s->reader.msg);
+		goes_on = dispatch(s, &s->reader.msg) && answer(s, s->reader.msg.hdr.request);
 		msg_reader_next(&s->reader);
+		s->is_handled = false;
 		if (!goes_on || s->has_held_up)
 			return SESSION_E_END;
 	}

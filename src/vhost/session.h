@@ -13,6 +13,18 @@
  * nothing. Then it shows in a ring that has run and is set up again from another base
  * than the one where it stopped; after a pause (QEMU's stop and cont, cloud-hypervisor's
  * pause) it is the same. A second SET_OWNER begins a new session.
+ *
+ * A session can be journalled, so that another process goes on with it after a crash of this
+ * one, wherever that came: a request has one answer, and what it asked for is done once. So
+ * facts are committed before each thing that shows at the socket, and say what that is:
+ *
+ *   a piece of a message is seen  -> commit: it is here, and in the socket still -> taken
+ *   a message is handled          -> commit: its effects, and the answer that is owed -> sent
+ *
+ * The kernel does the last step of each line, and knows whether it is done: the piece was
+ * peeked at, and taking it moves the socket's peek offset; the answer lies in a pipe before
+ * the commit, and leaves by splice. A crash before the second commit of a message has it
+ * handled again, which shows nowhere else: all other effects are of the process.
  */
 #pragma once
 
@@ -23,10 +35,12 @@
 #include "vhost/gmem.h"
 #include "vhost/vring.h"
 
-enum { SESSION_E_AGAIN = 1, SESSION_E_END };
+enum { SESSION_E_AGAIN = 1, SESSION_E_END, SESSION_E_STATE };
 
 enum { SESSION_RINGS_MAX = 3 };
 
+struct blob;
+struct blob_reader;
 struct session;
 
 /* What the device gives us; called only from session_input(). */
@@ -40,6 +54,13 @@ struct session_ops {
 	void (*guest_reset)(void *ctx);
 	/* Copies @len bytes from @offset of the configuration space; zeroes beyond it. */
 	void (*read_config)(void *ctx, uint32_t offset, void *out, size_t len);
+
+	/* The last two for sessions that are journalled. Notes all facts, of session_save() and
+	 * others; if that fails, it is not for the session to know. Also called from
+	 * session_commit(). */
+	void (*commit)(void *ctx);
+	/* What the last commit has announced is done. */
+	void (*settle)(void *ctx);
 };
 
 struct session_config {
@@ -51,6 +72,7 @@ struct session_config {
 	uint32_t queue_size;			/* the largest that a ring may have */
 	struct gmem_limits memory;		/* that the front-end may share */
 	bool distrusts_eventfds;		/* poll before each write to one */
+	bool is_journalled;
 };
 
 /* Takes @sock over, also on failure. 0 or -ENOMEM. */
@@ -58,10 +80,29 @@ int session_new(struct session **out, const struct session_config *config, int s
 void session_free(struct session *s);
 
 /*
+ * All facts, where it is journalled (which it is not if it could not begin to be). What is
+ * loaded is checked; @is_settled: what it announces is done. Its rings are resolved, and
+ * none of the ops has been called. 0; SESSION_E_STATE, -errno, and nothing is left.
+ */
+bool session_is_journalled(const struct session *s);
+void session_save(const struct session *s, struct blob *out);
+int session_load(struct session **out, const struct session_config *config, bool is_settled,
+		 struct blob_reader *in);
+
+/* Commits if a ring has begun to run. To be called before anything of it is published. */
+void session_commit_rings(struct session *s);
+
+/* For a socket that session_load() is not given after all: it is read from its front again. */
+void session_forget_peeks(int sock);
+
+/*
  * Handles the messages that have arrived, a bounded number of them. 0: there
  * may be more; SESSION_E_AGAIN: wait for the socket; SESSION_E_END: free it.
  */
 int session_input(struct session *s);
+
+/* The socket, borrowed, to be waited for. */
+int session_sock(const struct session *s);
 
 /* Borrowed; there whether the ring runs or not. */
 struct vring *session_vring(struct session *s, unsigned ring);

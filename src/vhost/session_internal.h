@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* What the files of a session share: session.c (negotiation, input, replies),
- * session_memory.c and session_rings.c (requests about guest memory and rings). */
+ * session_memory.c and session_rings.c (requests about guest memory and rings),
+ * session_journal.c (what another process needs to go on with it). */
 #pragma once
 
 #include "vhost/request.h"
@@ -20,8 +21,21 @@ struct session {
 	struct {				/* what a handler answers */
 		uint8_t bytes[VU_MSG_PAYLOAD_MAX];
 		size_t len;
+		bool is_due;
 	} reply;
+
+	/* Where it is journalled. */
+	int queue[2];				/* a pipe: replies, on their way to the socket */
+	uint32_t queued;			/* bytes of the reply that is owed */
+	bool is_handled;			/* the reader's message is: it is no fact any more */
+	bool is_resumed;			/* session_resume() is due */
 };
+
+/* One that has no socket yet. NULL: no memory. */
+struct session *session_alloc(const struct session_config *config);
+
+/* Are these bits that it can have acknowledged? */
+bool session_may_have(const struct session *s, uint64_t features, uint64_t protocol);
 
 /* Sets the answer to the front-end; copies @payload. */
 void session_answer(struct session *s, const void *payload, size_t len);
@@ -37,3 +51,18 @@ void session_refresh_rings(struct session *s);
 
 /* Makes the rings what they were before the first request; the guest was reset. */
 void session_reset_rings(struct session *s);
+
+/* ---- session_journal.c ---- */
+
+/* The null state; and the journal's part of a session that begins, if it is to be had. */
+void session_journal_init(struct session *s);
+void session_journal_begin(struct session *s);
+void session_journal_deinit(struct session *s);
+
+/* What a crash has left to be done. 0; VU_MSG_E_*, -errno: the session cannot go on. */
+int session_resume(struct session *s);
+
+/* As msg_read(), for one that is journalled; and what follows when its message has been
+ * handled: 0, -errno. */
+int session_journal_read(struct session *s);
+int session_journal_conclude(struct session *s);

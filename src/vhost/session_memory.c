@@ -26,6 +26,15 @@ static const char *refuse_region(struct session *s, int error)
 	}
 }
 
+/* The region at @gpa has been added; its file has to be there after a crash. */
+static void release_file(struct session *s, struct gmem *mem, uint64_t gpa, int *fd)
+{
+	if (s->config.is_journalled)
+		gmem_keep_file(mem, gpa, fd);
+	else
+		gmem_close_file(fd);
+}
+
 /* All or nothing: the old table stays until the new one is mapped. */
 const char *session_set_mem_table(struct session *s, struct msg *msg)
 {
@@ -42,7 +51,7 @@ const char *session_set_mem_table(struct session *s, struct msg *msg)
 		}
 	}
 	for (uint32_t i = 0; i < table->num_regions; i++)
-		gmem_close_file(&msg->fds[i]);
+		release_file(s, mem, table->regions[i].gpa, &msg->fds[i]);
 	gmem_free(s->mem);
 	s->mem = mem;
 	session_refresh_rings(s);
@@ -64,7 +73,7 @@ const char *session_add_mem_reg(struct session *s, struct msg *msg)
 		return refuse_region(s, r);
 	if ((r = gmem_add_region(s->mem, &msg->payload.region.region, msg->fds[0])))
 		return refuse_region(s, r);
-	gmem_close_file(&msg->fds[0]);
+	release_file(s, s->mem, msg->payload.region.region.gpa, &msg->fds[0]);
 	session_refresh_rings(s);
 	return NULL;
 }

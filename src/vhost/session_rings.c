@@ -38,7 +38,7 @@ const char *session_set_vring_addr(struct session *s, struct msg *msg)
 	if ((why = vring_check_place(&config, s->mem)))
 		return why;
 	if (v->q.config.used_uaddr != addr->used)
-		v->q.has_used_idx = false;
+		virtq_forget_used(&v->q);
 	v->has_addr = true;
 	v->q.config = config;
 	session_refresh_ring(s, addr->index);

@@ -4,6 +4,7 @@
 
 #include <stdatomic.h>
 
+#include "util/blob.h"
 #include "util/error.h"
 #include "util/iov.h"
 
@@ -74,13 +75,24 @@ void virtq_unresolve(struct virtq *q)
 void virtq_set_base(struct virtq *q, uint16_t base)
 {
 	q->last_avail = base;
-	q->has_used_idx = false;
+	virtq_forget_used(q);
 	virtq_unresolve(q);
+}
+
+void virtq_forget_used(struct virtq *q)
+{
+	q->has_used_idx = false;
+	q->has_distance = false;
 }
 
 static bool is_aligned(const GUEST void *ptr, size_t align)
 {
 	return (uintptr_t)ptr % align == 0;
+}
+
+static bool is_size(uint32_t num)
+{
+	return num && num <= VIRTQ_SIZE_MAX && !(num & (num - 1));
 }
 
 struct places {
@@ -92,7 +104,7 @@ struct places {
 /* Each part over its full size. NULL, or why not. */
 static const char *find_places(const struct virtq_config *c, struct gmem *mem, struct places *out)
 {
-	if (c->num == 0 || c->num > VIRTQ_SIZE_MAX || (c->num & (c->num - 1)))
+	if (!is_size(c->num))
 		return "no valid size";
 	out->desc = gmem_ptr_uaddr(mem, c->desc_uaddr, virtq_desc_size(c->num));
 	out->avail = gmem_ptr_uaddr(mem, c->avail_uaddr, virtq_avail_size(c->num));
@@ -131,12 +143,48 @@ int virtq_resolve(struct virtq *q, struct gmem *mem, uint64_t features)
 	q->event_idx = has_feature(features, VIRTIO_F_EVENT_IDX);
 	q->indirect = has_feature(features, VIRTIO_F_INDIRECT_DESC);
 	q->notify_on_empty = has_feature(features, VIRTIO_F_NOTIFY_ON_EMPTY);
-	q->avail_idx = q->last_avail;		/* load it at the first pop */
 	if (!q->has_used_idx) {
 		q->used_idx = q->published = ring_load(&q->used->idx);
 		q->has_used_idx = true;
 		q->called = false;
+		if (q->has_distance)
+			q->last_avail = (uint16_t)(q->used_idx + q->distance);
 	}
+	q->avail_idx = q->last_avail;		/* load it at the first pop */
+	return 0;
+}
+
+void virtq_save(const struct virtq *q, struct blob *out)
+{
+	size_t section = blob_open(out, BLOB_TAG('V', 'I', 'R', 'Q'), 1);
+
+	blob_put_u32(out, q->config.num);
+	blob_put_u64(out, q->config.desc_uaddr);
+	blob_put_u64(out, q->config.avail_uaddr);
+	blob_put_u64(out, q->config.used_uaddr);
+	blob_put_u16(out, q->last_avail);
+	blob_put_u8(out, q->has_used_idx || q->has_distance);
+	blob_put_u16(out, q->has_used_idx ? (uint16_t)(q->last_avail - q->used_idx) : q->distance);
+	blob_close(out, section);
+}
+
+int virtq_load(struct virtq *q, struct blob_reader *in)
+{
+	struct blob_reader section;
+	struct virtq loaded = { .mem = NULL };
+	uint32_t version;
+
+	blob_enter(in, &section, BLOB_TAG('V', 'I', 'R', 'Q'), 1, &version);
+	loaded.config.num = blob_get_u32(&section);
+	loaded.config.desc_uaddr = blob_get_u64(&section);
+	loaded.config.avail_uaddr = blob_get_u64(&section);
+	loaded.config.used_uaddr = blob_get_u64(&section);
+	loaded.last_avail = blob_get_u16(&section);
+	loaded.has_distance = blob_get_bool(&section);
+	loaded.distance = blob_get_u16(&section);
+	if (!blob_is_whole(&section) || (loaded.config.num && !is_size(loaded.config.num)))
+		return VIRTQ_E_STATE;
+	*q = loaded;
 	return 0;
 }
 

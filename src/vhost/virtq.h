@@ -17,6 +17,10 @@
  * virtq_publish(). Chains are pushed in the order in which they were popped,
  * which is all that VIRTIO_F_IN_ORDER asks.
  *
+ * Buffers are used in order, and between two batches none is kept. So the used index in
+ * guest memory says where the ring stands, with the distance at which the available index
+ * goes before it: that is all that another process has to know to go on.
+ *
  * Notification (2.7.7, 2.7.10): while a ring is being worked on, the driver's
  * kicks are not wanted; virtq_enable_notify() asks for the next one when we run
  * dry, and tells if something came in meanwhile.
@@ -31,7 +35,7 @@
 #include "protocol/virtio_ring.h"
 #include "vhost/gmem.h"
 
-enum { VIRTQ_E_EMPTY = 1, VIRTQ_E_FULL, VIRTQ_E_BROKEN };
+enum { VIRTQ_E_EMPTY = 1, VIRTQ_E_FULL, VIRTQ_E_BROKEN, VIRTQ_E_STATE };
 
 enum { VIRTQ_AHEAD_STEPS = 3 };
 
@@ -58,7 +62,9 @@ struct virtq {
 	uint16_t ahead[VIRTQ_AHEAD_STEPS];	/* entries whose lines were asked for */
 	uint16_t used_idx;			/* next used entry to write */
 	uint16_t published;			/* the used index that the driver sees */
-	bool has_used_idx;			/* used_idx is ours; else load it on resolve */
+	bool has_used_idx;			/* used_idx is ours; else load it on resolve ... */
+	bool has_distance;			/* ... and last_avail from it */
+	uint16_t distance;			/* last_avail - used_idx, between batches */
 	bool called;				/* virtq_publish() has shown some since the start */
 	bool event_idx, indirect, notify_on_empty;	/* negotiated */
 	const char *broken;			/* why, or NULL */
@@ -93,6 +99,14 @@ const char *virtq_check(const struct virtq_config *config, struct gmem *mem);
 /* Starts from entry @base of the available ring; the used index is loaded from
  * the ring when it is next resolved. */
 void virtq_set_base(struct virtq *q, uint16_t base);
+
+/* Another used ring: it stays where it stands among the available entries. */
+void virtq_forget_used(struct virtq *q);
+
+/* Its place, and where it stands. What is loaded is not resolved, and is checked: 0 or
+ * VIRTQ_E_STATE. Between batches. */
+void virtq_save(const struct virtq *q, struct blob *out);
+int virtq_load(struct virtq *q, struct blob_reader *in);
 
 /*
  * Takes the next chain. VIRTQ_E_EMPTY; VIRTQ_E_FULL: @iovs holds chains and has

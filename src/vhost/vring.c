@@ -3,6 +3,8 @@
 #include "vhost/vring.h"
 
 #include "protocol/vhost_user.h"
+#include "util/blob.h"
+#include "util/closer.h"
 #include "util/fd.h"
 #include "util/log_limit.h"
 #include "vhost/event_fd.h"
@@ -40,6 +42,7 @@ struct virtq *vring_running(struct vring *v, struct gmem *mem, uint64_t features
 	if (!v->started || v->failed || !vring_is_enabled(v, features) || !is_set_up(v, mem))
 		return NULL;
 	if (!v->q.mem) {
+		v->has_news |= !v->has_run || !(v->q.has_used_idx || v->q.has_distance);
 		if (virtq_resolve(&v->q, mem, features)) {
 			vring_fail(v);
 			return NULL;
@@ -93,4 +96,59 @@ bool vring_take_adopted(struct vring *v)
 
 	v->adopted = false;
 	return adopted;
+}
+
+/* ---- state ---- */
+
+void vring_save(const struct vring *v, struct blob *out)
+{
+	size_t section = blob_open(out, BLOB_TAG('R', 'I', 'N', 'G'), 1);
+
+	blob_put_u8(out, v->started);
+	blob_put_u8(out, v->enabled);
+	blob_put_u8(out, v->has_addr);
+	blob_put_u8(out, v->has_run);
+	blob_put_u8(out, v->adopted);
+	blob_put_fd(out, v->kick_fd);
+	blob_put_fd(out, v->call_fd);
+	blob_put_fd(out, v->err_fd);
+	virtq_save(&v->q, out);
+	blob_close(out, section);
+}
+
+/* Whatever is no eventfd may block when it is closed. */
+static bool load_event_fd(struct blob_reader *in, int *fd, bool *may_block)
+{
+	*fd = blob_get_fd(in);
+	if (*fd < 0 || event_fd_check(*fd, may_block) == 0)
+		return true;
+	closer_close(fd);
+	return false;
+}
+
+static bool load(struct vring *v, struct blob_reader *in)
+{
+	bool ok, ignored = false;
+
+	v->started = blob_get_bool(in);
+	v->enabled = blob_get_bool(in);
+	v->has_addr = blob_get_bool(in);
+	v->has_run = blob_get_bool(in);
+	v->adopted = blob_get_bool(in);
+	ok = load_event_fd(in, &v->kick_fd, &ignored);
+	ok = load_event_fd(in, &v->call_fd, &v->call_may_block) && ok;
+	ok = load_event_fd(in, &v->err_fd, &v->err_may_block) && ok;
+	return ok && virtq_load(&v->q, in) == 0 && blob_is_whole(in);
+}
+
+int vring_load(struct vring *v, struct blob_reader *in)
+{
+	struct blob_reader section;
+	uint32_t version;
+
+	if (blob_enter(in, &section, BLOB_TAG('R', 'I', 'N', 'G'), 1, &version) &&
+	    load(v, &section))
+		return 0;
+	vring_deinit(v);
+	return VRING_E_STATE;
 }

@@ -18,6 +18,8 @@
 #include "vhost/gmem.h"
 #include "vhost/virtq.h"
 
+enum { VRING_E_STATE = 1 };
+
 struct vring {
 	struct virtq q;
 	unsigned index;
@@ -29,6 +31,7 @@ struct vring {
 	bool has_run;				/* q.last_avail means something */
 	bool failed;				/* broken, and said so */
 	bool adopted;				/* set up midway: another back-end ran it */
+	bool has_news;				/* it has begun to run since vring_save() was due */
 };
 
 void vring_init(struct vring *v, unsigned index, const char *tag, bool *held_up);
@@ -55,6 +58,13 @@ void vring_call(struct vring *v);
 /* It is broken: logs that once and signals its error descriptor. It does not run until it
  * is set up again. */
 void vring_fail(struct vring *v);
+
+/*
+ * All that the front-end has set, with the descriptors. What is loaded is checked: 0;
+ * VRING_E_STATE, and the ring is as vring_init() leaves it.
+ */
+void vring_save(const struct vring *v, struct blob *out);
+int vring_load(struct vring *v, struct blob_reader *in);
 
 /* True once for a ring that another back-end has run before. */
 bool vring_take_adopted(struct vring *v);

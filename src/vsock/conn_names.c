@@ -6,19 +6,12 @@
 #include <stdlib.h>
 
 #include "util/error.h"
-#include "vsock/replies.h"
 
 /* The process that reads the area begins when this one has ended: that the compiler keeps
  * the order of stores is enough. */
 static void keep_order(void)
 {
 	atomic_signal_fence(memory_order_seq_cst);
-}
-
-size_t conn_names_size(uint32_t max_connections)
-{
-	return sizeof(struct conn_names_area) +
-		((size_t)max_connections + REPLIES_MAX) * sizeof(struct conn_name);
 }
 
 void conn_names_init(struct conn_names *names)

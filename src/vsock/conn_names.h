@@ -40,8 +40,10 @@ struct conn_names {
 	uint32_t n_unnamed;
 };
 
-/* Bytes of an area for @max_connections and all RSTs that may wait besides. */
-size_t conn_names_size(uint32_t max_connections);
+static inline size_t conn_names_size(size_t n_rows)	/* bytes of an area */
+{
+	return sizeof(struct conn_names_area) + n_rows * sizeof(struct conn_name);
+}
 
 void conn_names_init(struct conn_names *names);	/* none are kept */
 void conn_names_deinit(struct conn_names *names);	/* the area stays as it is */

@@ -155,4 +155,5 @@ void mux_resume(struct mux *mux, uint64_t now_ms);
  * It is hostile. 0; MUX_E_NAMES_LOST: the guest may believe in others, too; -ENOMEM: none was
  * loaded, none is kept. After mux_resume(), if there is anything to resume.
  */
+size_t mux_names_size(uint32_t max_connections);	/* bytes of an area with a row for each name */
 int mux_load_names(struct mux *mux, struct conn_names_area *area, size_t size, uint64_t now_ms);

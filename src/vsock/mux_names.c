@@ -46,6 +46,12 @@ static enum fate load_name(struct mux *mux, const struct conn_name *name, uint32
 	return FATE_LOST;
 }
 
+/* RSTs that answer packets of no connection have names, too. */
+size_t mux_names_size(uint32_t max_connections)
+{
+	return conn_names_size((size_t)max_connections + REPLIES_MAX);
+}
+
 int mux_load_names(struct mux *mux, struct conn_names_area *area, size_t size, uint64_t now_ms)
 {
 	struct conn_name name;

@@ -94,13 +94,17 @@ static struct backend *find_maker(const struct mux *mux, uint32_t stream_tag)
 static int load_stream(struct mux *mux, struct conn *c, struct blob_reader *in)
 {
 	struct backend *b = find_maker(mux, blob_peek_tag(in));
+	struct blob_reader section = *in, inner;
 	struct stream *stream;
+	uint32_t version;
 	bool is_pending;
 	int r;
 
-	if (!b)
+	/* However much of it the backend reads. */
+	if (!b || !blob_enter(in, &inner, b->ops->stream_tag, UINT32_MAX, &version))
 		return MUX_E_BAD_STATE;
-	r = b->ops->load_stream(b, &c->guest, &c->peer, in, &stream);
+	section.end = in->at;
+	r = b->ops->load_stream(b, &c->guest, &c->peer, &section, &stream);
 	if (r < 0)
 		return r;
 	if (r == BACKEND_E_BAD_STATE)
@@ -301,5 +305,8 @@ void mux_resume(struct mux *mux, uint64_t now_ms)
 		conn_stream_ready(c);
 		mux_finish(mux, c, now_ms);
 	}
+	for (size_t i = 0; i < mux->n_backends; i++)
+		if (mux->backends[i]->ops->resume)
+			mux->backends[i]->ops->resume(mux->backends[i]);
 	mux->config.wake(mux->config.ctx);
 }

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <sys/socket.h>
 
+#include "util/blob.h"
 #include "util/error.h"
 #include "util/list.h"
 
@@ -153,9 +154,22 @@ static void fake_close(struct stream *base, bool is_orderly)
 	trace_add(f->trace, "%sclose", f->prefix);
 }
 
+static void fake_save(const struct stream *base, struct blob *out)
+{
+	const struct fake_stream *f = container_of_const(base, struct fake_stream, base);
+	size_t section = blob_open(out, FAKE_TAG, 1);
+
+	assert(base->ops == &fake_ops);
+	assert(!f->is_closed);
+	blob_put_u32(out, f->id);
+	blob_put_u8(out, f->is_pending);
+	blob_close(out, section);
+}
+
 static const struct stream_ops fake_ops = {
 	.read = fake_read, .write = fake_write, .shutdown = fake_shutdown,
-	.consumed = fake_consumed, .accepted = fake_accepted, .wait_for = fake_wait_for, .close = fake_close,
+	.consumed = fake_consumed, .accepted = fake_accepted, .wait_for = fake_wait_for,
+	.close = fake_close, .save = fake_save,
 };
 
 void fake_backend_init(struct fake_backend *b, uint64_t cid, struct fake_stream *streams,
@@ -165,6 +179,8 @@ void fake_backend_init(struct fake_backend *b, uint64_t cid, struct fake_stream 
 		.base.ops = &fake_backend_ops, .cid = cid,
 		.streams = streams, .n_streams = n_streams,
 	};
+	for (uint32_t i = 0; i < n_streams; i++)
+		streams[i].id = i;
 }
 
 static struct fake_backend *backend_of(struct backend *base)
@@ -189,6 +205,7 @@ static int fake_connect(struct backend *base, const struct vsock_addr *src,
 		return b->result;
 	if (b->n_connects == b->n_streams)
 		return BACKEND_E_NOBODY;
+	b->streams[b->n_connects].is_pending = b->result == BACKEND_E_PENDING;
 	*out = &b->streams[b->n_connects++].base;
 	return b->result;
 }
@@ -205,7 +222,34 @@ static void fake_free(struct backend *base)
 	(void)base;
 }
 
+/* The stream itself: who saved it, is not to touch it any more. */
+static int fake_load_stream(struct backend *base, const struct vsock_addr *guest,
+			    const struct vsock_addr *peer, struct blob_reader *in,
+			    struct stream **out)
+{
+	struct fake_backend *b = backend_of(base);
+	struct blob_reader section;
+	uint32_t version, id;
+	bool is_pending;
+
+	(void)guest;
+	(void)peer;
+	if (b->load_result)
+		return b->load_result;
+	if (!blob_enter(in, &section, FAKE_TAG, 1, &version))
+		return BACKEND_E_BAD_STATE;
+	id = blob_get_u32(&section);
+	is_pending = blob_get_bool(&section);
+	if (!blob_is_whole(&section) || id >= b->n_streams || b->streams[id].base.conn)
+		return BACKEND_E_BAD_STATE;
+	b->streams[id].base.ready |= b->ready_after_load;
+	b->streams[id].is_closed = false;
+	*out = &b->streams[id].base;
+	return is_pending ? BACKEND_E_PENDING : 0;
+}
+
 static const struct backend_ops fake_backend_ops = {
 	.serves = fake_serves, .connect = fake_connect,
 	.explain = fake_explain, .free = fake_free,
+	.stream_tag = FAKE_TAG, .load_stream = fake_load_stream,
 };

@@ -10,6 +10,8 @@
 
 #include "vsock/backend.h"
 
+#define FAKE_TAG 0x454b4146			/* "FAKE" */
+
 /* Words, each with a blank in front but the first. */
 struct trace {
 	char text[8192];
@@ -22,6 +24,8 @@ struct fake_stream {
 	struct stream base;
 	struct trace *trace;			/* or NULL */
 	const char *prefix;			/* of its words: "" or "b." */
+	uint32_t id;				/* its place in its backend */
+	bool is_pending;
 	/* What it will do. */
 	char give[1024];			/* read gives these, */
 	size_t n_give;
@@ -43,6 +47,8 @@ struct fake_backend {
 	struct backend base;
 	uint64_t cid;				/* that it serves */
 	int result;				/* of the next connects */
+	int load_result;			/* of the next loads, if not 0 */
+	unsigned ready_after_load;		/* STREAM_*, added */
 	struct fake_stream *streams;		/* taken in order */
 	size_t n_streams, n_connects;
 };

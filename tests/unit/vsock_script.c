@@ -7,7 +7,11 @@
 #include <string.h>
 
 #include "unit.h"
+#include "util/blob.h"
 #include "util/error.h"
+#include "vsock/mux_internal.h"
+
+#define AREA_SIZE mux_names_size(SCRIPT_MAX_CONNS)
 
 static const char *prefix_of(uint32_t guest_port)
 {
@@ -19,7 +23,7 @@ static void on_wake(void *ctx)
 	((struct script *)ctx)->n_wakes++;
 }
 
-void script_init(struct script *s, size_t rx_size)
+static void new_mux(struct script *s)
 {
 	struct mux_config config = {
 		.guest_cid = 3,
@@ -28,17 +32,27 @@ void script_init(struct script *s, size_t rx_size)
 			.max_buffered = 1 << 26, .linger_ms = SCRIPT_LINGER_MS,
 		},
 		.connect_ms = SCRIPT_CONNECT_MS, .request_ms = SCRIPT_REQUEST_MS,
-		.closing_ms = SCRIPT_CLOSING_MS, .hash_seed = 42, .first_port = 42, .tag = "test",
+		.closing_ms = SCRIPT_CLOSING_MS, .hash_seed = 42 + s->n_moves,
+		.first_port = 42 + 1000 * s->n_moves, .tag = "test",
 		.scratch = &s->scratch, .wake = on_wake, .ctx = s,
 	};
 
-	memset(s, 0, sizeof *s);
 	ck_assert_int_eq(mux_new(&s->mux, &config), 0);
+	mux_add_backend(s->mux, &s->backend.base);
+}
+
+void script_init(struct script *s, size_t rx_size)
+{
+	memset(s, 0, sizeof *s);
 	for (int i = 0; i < SCRIPT_STREAMS; i++)
 		fake_stream_init(&s->streams[i], &s->trace, "");
 	fake_backend_init(&s->backend, VSOCK_CID_HOST, s->streams, SCRIPT_STREAMS);
-	mux_add_backend(s->mux, &s->backend.base);
+	new_mux(s);
 	mux_set_running(s->mux, true);
+	s->area = calloc(1, AREA_SIZE);
+	ck_assert_ptr_nonnull(s->area);
+	ck_assert_int_eq(mux_load_names(s->mux, s->area, AREA_SIZE, 1000), 0);
+	s->n_wakes = 0;
 	fake_rx_init(&s->rx, rx_size, 1000, 0);
 	s->rx.trace = &s->trace;
 	s->rx.prefix = prefix_of;
@@ -55,6 +69,80 @@ void script_deinit(struct script *s)
 {
 	mux_free(s->mux);
 	fake_rx_deinit(&s->rx);
+	free(s->area);
+}
+
+/* The area has the name of each connection that the guest may know of, and of each RST that
+ * waits: and no others. */
+static void check_names(const struct script *s)
+{
+	uint32_t n = 0;
+
+	if (!s->mux->names.area)		/* a mux of the test's own */
+		return;
+	for (uint32_t i = 0; i < s->mux->names.n_rows; i++) {
+		const struct conn_name *row = &s->area->rows[i];
+		const struct vsock_addr peer = { row->peer_cid, row->peer_port };
+		const struct conn *c = conn_table_find(&s->mux->table, row->guest_port, &peer);
+
+		if (!row->is_used)
+			continue;
+		ck_assert_uint_eq(row->is_used, 1);
+		ck_assert(s->mux->replies.n ||
+			  (c && c->mux.name == i && row->type == VSOCK_TYPE_STREAM));
+		n++;
+	}
+	ck_assert_uint_eq(n, s->mux->table.n + s->mux->replies.n);
+	ck_assert_uint_eq(s->area->n_unnamed, 0);
+}
+
+/* What the mux that is left does in its end did not happen: its process is just gone. */
+static void leave(struct script *s)
+{
+	static struct fake_stream streams[SCRIPT_STREAMS];
+	static struct trace trace;
+	void *area = malloc(AREA_SIZE);
+
+	ck_assert_ptr_nonnull(area);
+	memcpy(area, s->area, AREA_SIZE);
+	memcpy(streams, s->streams, sizeof streams);
+	trace = s->trace;
+	mux_free(s->mux);
+	memcpy(s->area, area, AREA_SIZE);
+	free(area);
+	memcpy(s->streams, streams, sizeof streams);
+	s->trace = trace;
+	for (int i = 0; i < SCRIPT_STREAMS; i++)
+		s->streams[i].base.conn = NULL;
+}
+
+void script_move(struct script *s)
+{
+	struct mux_stats before, after;
+	uint64_t deadline_ms = mux_next_deadline(s->mux);
+	bool is_running = mux_is_running(s->mux);
+	struct blob_reader in;
+	struct blob blob;
+
+	mux_get_stats(s->mux, &before);
+	blob_init(&blob, 1 << 20, 0);
+	mux_save(s->mux, &blob);
+	ck_assert_int_eq(blob_error(&blob), 0);
+	leave(s);
+	s->n_moves++;
+	new_mux(s);
+	blob_read(&in, blob.bytes, blob.len, NULL);
+	ck_assert_int_eq(mux_load(s->mux, &in, s->now_ms), 0);
+	ck_assert(blob_is_whole(&in));
+	blob_deinit(&blob);
+	mux_set_running(s->mux, is_running);
+	mux_get_stats(s->mux, &after);
+	ck_assert_int_eq(memcmp(&before, &after, sizeof before), 0);
+	ck_assert_uint_eq(mux_next_deadline(s->mux), deadline_ms);
+	mux_resume(s->mux, s->now_ms);
+	ck_assert_int_eq(mux_load_names(s->mux, s->area, AREA_SIZE, s->now_ms), 0);
+	mux_get_stats(s->mux, &before);
+	ck_assert_uint_le(before.conns, after.conns);	/* each name is of one that is there */
 }
 
 const char *script_trace(const struct script *s)
@@ -159,6 +247,7 @@ static bool host_word(struct script *s, struct script_conn *c, const char *word,
 	if (strcmp(word, "connect") == 0) {
 		host_connects(s, c);
 	} else if (strcmp(word, "connected") == 0) {
+		f->is_pending = false;
 		mux_stream_connected(s->mux, &f->base, &f->base, -atoi(arg), s->now_ms);
 	} else if (strcmp(word, "give") == 0) {
 		memcpy(f->give + f->n_give, arg, strlen(arg));
@@ -211,6 +300,10 @@ static void other_word(struct script *s, const char *word, const char *arg)
 {
 	if (strcmp(word, "refuse") == 0) {
 		s->backend.result = -atoi(arg);
+	} else if (strcmp(word, "stay") == 0) {
+		s->is_moving = false;
+	} else if (strcmp(word, "move") == 0) {
+		script_move(s);
 	} else if (strcmp(word, "pending") == 0) {
 		s->backend.result = BACKEND_E_PENDING;
 	} else if (strcmp(word, "at_once") == 0) {
@@ -279,8 +372,15 @@ static void run_word(struct script *s, char *word)
 		arg = word + strlen(word);
 	if (!guest_word(s, c, word, arg) && !host_word(s, c, word, arg))
 		other_word(s, word, arg);
-	if (!is_held)
+	if (is_held)
+		return;
+	speak(s);
+	check_names(s);
+	if (s->is_moving) {
+		script_move(s);
 		speak(s);
+		check_names(s);
+	}
 }
 
 void script_run(struct script *s, const char *words)

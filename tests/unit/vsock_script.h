@@ -17,7 +17,8 @@
  * but no event tells), reads_no_more (an event tells, without a write); hup; window:N (its peer is a guest too, which may have N bytes
  * on the way) and consumed:N (and that one has consumed N bytes in all).
  *
- * Others: refuse:ERRNO, pending, at_once (what the backend does next);
+ * Others: move (to a new mux, as if to another process), and stay (no
+ * move after each word: it would look at the stream, and notice); refuse:ERRNO, pending, at_once (what the backend does next);
  * +N milliseconds; starve and feed:N (RX buffers); reset (of the guest);
  * abort, stopped; waits (notes what the stream waits for).
  *
@@ -57,10 +58,16 @@ struct script {
 	uint64_t src_cid, dst_cid;
 	uint32_t buf_alloc, fwd_cnt;
 	size_t n_wakes;
+	struct conn_names_area *area;		/* of names, checked after each word */
+	bool is_moving;				/* after each word, unless gathered payload waits */
+	unsigned n_moves;
 };
 
 void script_init(struct script *s, size_t rx_size);
 void script_deinit(struct script *s);
+
+/* Saves the mux and loads it into another; the first one is forgotten. */
+void script_move(struct script *s);
 
 /* Runs the words; the trace goes on. */
 void script_run(struct script *s, const char *words);

@@ -1,0 +1,186 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* What makes a device outlive a crash of the process. */
+#include "device/recovery.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "util/blob.h"
+#include "util/closer.h"
+#include "util/error.h"
+#include "util/log_limit.h"
+
+/* Names are kept from now on. Those that are there are of connections that are void. */
+static void load_names(struct recovery *r)
+{
+	size_t size;
+	void *names = journal_names(r->journal, &size);
+	int e;
+
+	if (!names || r->has_names)
+		return;
+	e = mux_load_names(r->config.mux, names, size, loop_now_ms(r->config.loop));
+	if (e == MUX_E_NAMES_LOST || (e < 0 && r->is_loading))
+		r->config.events->reset_pending = true;
+	if (e < 0)
+		log_limited(LEVEL_WARN, r->config.tag, "cannot keep names of connections: %s",
+			    error_str(e));
+	r->has_names = e >= 0;
+}
+
+void recovery_on_came(struct recovery *r)
+{
+	r->has_come = true;
+	if (r->journal)
+		load_names(r);
+}
+
+static void save(struct recovery *r, struct blob *out)
+{
+	size_t section = blob_open(out, BLOB_TAG('D', 'E', 'V', 'C'), 1);
+
+	blob_put_u8(out, r->config.events->reset_pending);
+	blob_put_u8(out, r->has_names);
+	blob_close(out, section);
+	frontend_save(r->config.frontend, out);
+}
+
+void recovery_commit(struct recovery *r)
+{
+	struct blob facts;
+
+	journal_begin(&facts);
+	save(r, &facts);
+	journal_commit(r->journal, &facts);
+	r->reset_noted = r->config.events->reset_pending;
+	if (!r->is_loading)
+		load_names(r);			/* there is a place for them now */
+}
+
+void recovery_settle(struct recovery *r)
+{
+	journal_settle(r->journal);
+}
+
+void recovery_begin_turn(struct recovery *r)
+{
+	if (r->journal)
+		frontend_commit_rings(r->config.frontend);
+}
+
+void recovery_end_turn(struct recovery *r)
+{
+	if (r->journal && r->reset_noted != r->config.events->reset_pending)
+		recovery_commit(r);
+}
+
+/* ---- in another's place ---- */
+
+static int load(struct recovery *r, struct journal_facts *facts)
+{
+	struct blob_reader section;
+	bool is_reset_pending, had_names;
+	uint32_t version;
+	int e;
+
+	blob_enter(&facts->in, &section, BLOB_TAG('D', 'E', 'V', 'C'), 1, &version);
+	is_reset_pending = blob_get_bool(&section);
+	had_names = blob_get_bool(&section);
+	if (!blob_is_whole(&section))
+		return JOURNAL_E_STATE;
+	r->reset_noted = is_reset_pending;
+	r->config.events->reset_pending = is_reset_pending || !had_names;
+	e = frontend_load(r->config.frontend, &facts->in, facts->is_settled);
+	if (e)
+		r->config.events->reset_pending = false;
+	return e > 0 ? JOURNAL_E_STATE : e;
+}
+
+static int load_journal(struct recovery *r)
+{
+	struct journal_facts facts;
+	int e = journal_load(r->journal, r->kept, r->n_kept, &facts);
+
+	if (e)
+		return e;
+	e = load(r, &facts);
+	journal_loaded(r->journal, &facts);
+	if (e)
+		journal_forget(r->journal);
+	return e;
+}
+
+/* In the device's thread, in which a fault of guest memory has to be caught. */
+static void begin(struct loop_work *work)
+{
+	struct recovery *r = container_of(work, struct recovery, work);
+	int e;
+
+	r->is_loading = true;
+	e = load_journal(r);
+	free(r->kept);
+	r->kept = NULL;
+	if (!e && !r->has_come)
+		journal_clear_names(r->journal);	/* of a guest that had left */
+	r->is_loading = false;
+	if (e)
+		frontend_begin(r->config.frontend, e != JOURNAL_E_NONE);
+	if (e && e != JOURNAL_E_NONE)
+		log_err(r->config.tag, "front-end lost: %s", journal_str_error(e));
+	load_names(r);
+}
+
+void recovery_close_kept(const struct journal_kept *kept, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		int fd = kept[i].fd;
+
+		closer_close(&fd);
+	}
+}
+
+static int take_kept(struct recovery *r)
+{
+	const struct recovery_config *config = &r->config;
+
+	r->kept = malloc((config->n_kept + 1) * sizeof *r->kept);
+	if (!r->kept)
+		return -ENOMEM;
+	for (size_t i = 0; i < config->n_kept; i++)
+		r->kept[i] = config->kept[i];
+	r->n_kept = config->n_kept;
+	return 0;
+}
+
+int recovery_init(struct recovery *r, const struct recovery_config *config)
+{
+	const struct journal_config journal = {
+		.keeper = config->keeper, .tag = config->tag,
+		.names_bytes = conn_names_size(config->max_connections),
+	};
+	int e = 0;
+
+	*r = (struct recovery){ .config = *config };
+	loop_work_init(&r->work, begin);
+	if (config->keeper)
+		e = journal_new(&r->journal, &journal);
+	if (!e && r->journal && config->kept)
+		e = take_kept(r);
+	if (e || !r->kept)
+		recovery_close_kept(config->kept, config->n_kept);
+	else
+		loop_work_schedule(config->loop, &r->work);
+	return e;
+}
+
+void recovery_deinit(struct recovery *r)
+{
+	if (!r->config.loop)			/* no init */
+		return;
+	loop_work_cancel(&r->work);
+	if (r->kept)
+		recovery_close_kept(r->kept, r->n_kept);
+	free(r->kept);
+	journal_free(r->journal);
+	r->config.loop = NULL;
+}

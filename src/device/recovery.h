@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * What makes a device outlive a crash of the process: it commits the device's facts to a
+ * journal, and has a device that takes another's place go on with what that has left.
+ *
+ * Connections do not outlive it. The names of all that the guest may believe in are kept
+ * beside the facts; the next process has the guest hear of the end of each. Where they are
+ * not all there, the guest is told that everything is void.
+ */
+#pragma once
+
+#include "device/frontend.h"
+#include "device/guest_events.h"
+#include "device/journal.h"
+#include "vsock/mux.h"
+
+struct recovery_config {
+	const struct journal_keeper *keeper;	/* NULL: there is no journal, and no cost */
+	const struct journal_kept *kept;	/* NULL: it takes nobody's place */
+	size_t n_kept;
+	uint32_t max_connections;
+	const char *tag;
+	struct loop *loop;
+	struct frontend *frontend;		/* borrowed, as all of these; it waits if kept */
+	struct guest_events *events;
+	struct mux *mux;
+};
+
+struct recovery {
+	struct recovery_config config;
+	struct journal *journal;		/* NULL: none */
+	struct journal_kept *kept;		/* owned, with the descriptors, until it has begun */
+	size_t n_kept;
+	struct loop_work work;			/* to begin */
+	bool is_loading;
+	bool has_come;				/* a front-end, while loading */
+	bool has_names;				/* the mux keeps names in the journal */
+	bool reset_noted;			/* guest_events::reset_pending, as committed */
+};
+
+/* The descriptors in @config->kept are taken over in any case. 0 or -ENOMEM. */
+int recovery_init(struct recovery *r, const struct recovery_config *config);
+void recovery_deinit(struct recovery *r);	/* also after a failed or no init */
+
+/* Closes what was kept for a device that cannot be made. */
+void recovery_close_kept(const struct journal_kept *kept, size_t n);
+
+void recovery_commit(struct recovery *r);
+void recovery_settle(struct recovery *r);
+
+/* A front-end has come, or was there: connections have names. */
+void recovery_on_came(struct recovery *r);
+
+/* Before anything of a turn shows in the rings; and after it. */
+void recovery_begin_turn(struct recovery *r);
+void recovery_end_turn(struct recovery *r);

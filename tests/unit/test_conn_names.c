@@ -1,0 +1,293 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Names that outlive the process: what the next one makes of them. That each connection has
+ * one for as long as the guest may know of it, is checked after each word of any script. */
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "unit.h"
+#include "util/error.h"
+#include "vsock/mux_internal.h"
+#include "vsock_script.h"
+
+static_assert(offsetof(struct conn_names_area, rows) == 8, "as another version knows it");
+static_assert(offsetof(struct conn_name, type) == 4 &&
+	      offsetof(struct conn_name, guest_port) == 8 &&
+	      offsetof(struct conn_name, peer_port) == 12 &&
+	      offsetof(struct conn_name, peer_cid) == 16, "likewise");
+
+enum { ROWS_MAX = 1000 };
+
+static struct script s;
+
+/* What the script's process leaves, and the mux of the one after it. */
+static struct conn_names_area *left;
+static size_t left_size;
+static struct mux *next;
+
+static void setup(void)
+{
+	script_init(&s, 4096);
+	left_size = sizeof *left + ROWS_MAX * sizeof *left->rows;
+	left = calloc(1, left_size);
+	ck_assert_ptr_nonnull(left);
+	ck_assert_int_eq(mux_new(&next, &s.mux->config), 0);
+	mux_set_running(next, true);
+}
+
+static void teardown(void)
+{
+	mux_free(next);
+	script_deinit(&s);
+	free(left);
+}
+
+static void expect(const char *trace)
+{
+	ck_assert_str_eq(script_trace(&s), trace);
+	s.trace.len = 0;
+	s.trace.text[0] = '\0';
+}
+
+static unsigned count_used(void)
+{
+	unsigned n = 0;
+
+	for (size_t i = 0; i < (left_size - sizeof *left) / sizeof *left->rows; i++)
+		n += left->rows[i].is_used != 0;
+	return n;
+}
+
+static void crash(void)
+{
+	left_size = mux_names_size(SCRIPT_MAX_CONNS);
+	memcpy(left, s.area, left_size);
+}
+
+static void output(size_t n_bufs)
+{
+	struct rx_sink port = fake_rx_port(&s.rx);
+
+	s.rx.left = n_bufs;
+	while (mux_output(next, &port, s.now_ms) == MUX_E_MORE)
+		;
+}
+
+struct crash_case {
+	const char *script, *trace;		/* of the next process */
+};
+
+static const struct crash_case crash_cases[] = {
+	{ "", "" },
+	{ "req", "RST" },
+	{ "req b.req", "RST b.RST" },
+	{ "req b.req rst", "b.RST" },
+	{ "pending req", "RST" },
+	{ "connect", "RST" },
+	{ "starve connect", "RST" },		/* the guest does not mind */
+	{ "connect resp give:x", "RST" },
+	{ "req full rw:x shut:b", "RST" },
+	{ "req full rw:x rst", "" },		/* the guest has forgotten it */
+	{ "req closed", "RST" },
+	{ "req closed shut:b", "" },
+	{ "req starve req", "RST" },		/* it was to be reset already */
+	{ "starve rw:x", "RST" },		/* as was the answer to a stray packet, ... */
+	{ "refuse:111 starve req b.req", "RST b.RST" },	/* ... or to a connect that failed */
+	{ "refuse:111 req", "" },
+	{ "req b.req reset", "" },
+	{ "req starve abort", "RST" },
+	{ "req reset req", "RST" },
+	{ "starve rw:x reset", "" },
+};
+
+START_TEST(crashes)
+{
+	const struct crash_case *c = &crash_cases[_i];
+
+	script_run(&s, c->script);
+	crash();
+	s.trace.len = 0;
+	s.trace.text[0] = '\0';
+	ck_assert_int_eq(mux_load_names(next, left, left_size, s.now_ms), 0);
+	expect("");
+	output(9);
+	ck_assert_msg(strcmp(script_trace(&s), c->trace) == 0, "after '%s' came '%s', not '%s'",
+		      c->script, script_trace(&s), c->trace);
+	ck_assert_uint_eq(count_used(), 0);	/* each was told */
+	ck_assert_uint_eq(next->n_conns, 0);
+}
+END_TEST
+
+/* Crashed once more before the guest took its RSTs. */
+START_TEST(crashes_twice)
+{
+	struct mux *second = next;
+
+	script_run(&s, "req b.req starve rw:x rst rw:x");
+	crash();
+	ck_assert_uint_eq(count_used(), 2);
+	ck_assert_int_eq(mux_new(&next, &s.mux->config), 0);
+	ck_assert_int_eq(mux_load_names(second, left, left_size, s.now_ms), 0);
+	ck_assert_uint_eq(count_used(), 2);
+	{
+		struct conn_names_area *area = malloc(left_size);
+
+		ck_assert_ptr_nonnull(area);
+		memcpy(area, left, left_size);
+		mux_free(second);
+		memcpy(left, area, left_size);
+		free(area);
+	}
+	s.trace.len = 0;
+	ck_assert_int_eq(mux_load_names(next, left, left_size, s.now_ms), 0);
+	output(1);
+	ck_assert_uint_eq(count_used(), 1);
+	output(1);
+	ck_assert_uint_eq(count_used(), 0);
+	ck_assert_uint_eq(s.rx.n_ops[VSOCK_OP_RST], 2);
+}
+END_TEST
+
+/* The names of new connections are kept beside those that were left. */
+START_TEST(goes_on)
+{
+	static struct fake_stream stream;
+	struct fake_backend backend;
+	struct iov_cur none = { .left = 0 };
+	struct pkt request = {
+		.src = { 3, 2000 }, .dst = { VSOCK_CID_HOST, 80 }, .type = VSOCK_TYPE_STREAM,
+		.op = VSOCK_OP_REQUEST,
+	};
+
+	script_run(&s, "req");
+	crash();
+	fake_stream_init(&stream, NULL, "");
+	fake_backend_init(&backend, VSOCK_CID_HOST, &stream, 1);
+	mux_add_backend(next, &backend.base);
+	ck_assert_int_eq(mux_load_names(next, left, left_size, s.now_ms), 0);
+	mux_input(next, &request, &none, s.now_ms);
+	ck_assert_uint_eq(count_used(), 2);
+	ck_assert_uint_eq(left->rows[1].guest_port, 2000);
+	output(9);
+	ck_assert_uint_eq(count_used(), 1);
+	ck_assert_uint_eq(left->rows[0].is_used, 0);
+}
+END_TEST
+
+/* ---- what somebody wrote who means harm ---- */
+
+static void leave_row(uint32_t i, uint32_t type, uint32_t guest_port, uint64_t peer_cid)
+{
+	left->rows[i].type = type;
+	left->rows[i].guest_port = guest_port;
+	left->rows[i].peer_port = 80;
+	left->rows[i].peer_cid = peer_cid;
+	left->rows[i].is_used = 1;
+}
+
+START_TEST(duplicates)
+{
+	for (uint32_t i = 0; i < ROWS_MAX; i++)
+		leave_row(i, VSOCK_TYPE_STREAM, i % 3, 2);
+	ck_assert_int_eq(mux_load_names(next, left, left_size, s.now_ms), 0);
+	ck_assert_uint_eq(next->n_conns, 3);
+	ck_assert_uint_eq(count_used(), 3);
+	output(ROWS_MAX);
+	ck_assert_uint_eq(s.rx.n_ops[VSOCK_OP_RST], 3);
+}
+END_TEST
+
+/* More than there can have been: as many as there may be are told, the caller has to tell
+ * the rest. */
+START_TEST(too_many)
+{
+	for (uint32_t i = 0; i < ROWS_MAX; i++)
+		leave_row(i, VSOCK_TYPE_STREAM, i, 2);
+	ck_assert_int_eq(mux_load_names(next, left, left_size, s.now_ms), MUX_E_NAMES_LOST);
+	ck_assert_uint_eq(next->n_conns, SCRIPT_MAX_CONNS);
+	ck_assert_uint_eq(next->replies.n, REPLIES_MAX);
+	ck_assert_uint_eq(count_used(), SCRIPT_MAX_CONNS + REPLIES_MAX);
+	output(ROWS_MAX);
+	ck_assert_uint_eq(s.rx.n_ops[VSOCK_OP_RST], SCRIPT_MAX_CONNS + REPLIES_MAX);
+	ck_assert_uint_eq(count_used(), 0);
+}
+END_TEST
+
+START_TEST(garbage)
+{
+	uint32_t seed = 1;
+
+	for (size_t i = 0; i < left_size; i++) {
+		seed = seed * 1103515245 + 12345;
+		((uint8_t *)left)[i] = (uint8_t)(seed >> 16);
+	}
+	leave_row(7, VSOCK_TYPE_STREAM, 1024, 2);
+	leave_row(8, VSOCK_TYPE_SEQPACKET, 1024, 2);
+	leave_row(9, 77, 1025, UINT64_MAX);
+	ck_assert_int_eq(mux_load_names(next, left, left_size, s.now_ms), MUX_E_NAMES_LOST);
+	ck_assert_uint_eq(count_used(), 3);
+	ck_assert_uint_eq(left->n_unnamed, 0);
+	output(ROWS_MAX);
+	ck_assert_uint_eq(s.rx.n_ops[VSOCK_OP_RST], 3);
+	ck_assert_uint_eq(count_used(), 0);
+}
+END_TEST
+
+/* An area that is too small says so, for as long as it is. */
+START_TEST(too_small)
+{
+	struct mux *first = next;
+
+	left_size = sizeof *left + sizeof *left->rows;
+	leave_row(0, VSOCK_TYPE_STREAM, 1, 2);
+	for (uint32_t i = 1; i < 4; i++)
+		leave_row(i, VSOCK_TYPE_STREAM, i, 2);	/* beyond */
+	ck_assert_int_eq(mux_load_names(first, left, left_size, s.now_ms), 0);
+	ck_assert_uint_eq(first->n_conns, 1);
+	for (uint32_t i = 0; i < 3; i++) {	/* strays: their RSTs have names too */
+		struct iov_cur none = { .left = 0 };
+		struct pkt pkt = {
+			.src = { 3, 50 + i }, .dst = { 2, 80 }, .type = VSOCK_TYPE_STREAM,
+			.op = VSOCK_OP_CREDIT_UPDATE,
+		};
+
+		mux_input(first, &pkt, &none, s.now_ms);
+	}
+	ck_assert_uint_eq(left->n_unnamed, 3);
+	{
+		struct conn_names_area *area = malloc(left_size);
+
+		ck_assert_ptr_nonnull(area);
+		memcpy(area, left, left_size);
+		ck_assert_int_eq(mux_new(&next, &s.mux->config), 0);
+		ck_assert_int_eq(mux_load_names(next, area, left_size, s.now_ms),
+				 MUX_E_NAMES_LOST);
+		ck_assert_uint_eq(next->n_conns, 1);
+		ck_assert_uint_eq(area->n_unnamed, 0);
+		mux_free(next);
+		free(area);
+	}
+	next = first;
+	output(ROWS_MAX);
+	ck_assert_uint_eq(left->n_unnamed, 0);
+	ck_assert_uint_eq(s.rx.n_ops[VSOCK_OP_RST], 4);
+}
+END_TEST
+
+int main(void)
+{
+	Suite *suite = suite_create("conn_names");
+	TCase *tc = tcase_create("conn_names");
+
+	tcase_add_checked_fixture(tc, setup, teardown);
+	tcase_add_loop_test(tc, crashes, 0, COUNT(crash_cases));
+	tcase_add_test(tc, crashes_twice);
+	tcase_add_test(tc, goes_on);
+	tcase_add_test(tc, duplicates);
+	tcase_add_test(tc, too_many);
+	tcase_add_test(tc, garbage);
+	tcase_add_test(tc, too_small);
+	suite_add_tcase(suite, tc);
+	return unit_main(suite);
+}
