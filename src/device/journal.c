@@ -137,7 +137,7 @@ static int keep(struct journal *j, int fd, uint32_t *out)
 		return -ENOSPC;
 	if ((r = j->config.keeper->keep(j->config.keeper->ctx, slot, fd)) < 0)
 		return r;
-	j->slots[slot] = (struct slot){ .fd = fd, .state = SLOT_KEPT };
+	j->slots[slot] = (struct journal_slot){ .fd = fd, .state = SLOT_KEPT };
 	if (slot == j->n_slots)
 		j->n_slots++;
 	*out = slot;
