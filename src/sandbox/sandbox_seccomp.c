@@ -83,6 +83,8 @@ static const struct row hosted_rows[] = {
 	ANY(signalfd4), ANY(memfd_create), ANY(ftruncate),
 	ARG(fcntl, 1, F_ADD_SEALS), ARG(pipe2, 1, O_CLOEXEC | O_NONBLOCK), ANY(splice),
 	ARGS(setsockopt, 1, SOL_SOCKET, 2, SO_PEEK_OFF),
+	/* Another worker. */
+	ANY(epoll_create1), ANY(eventfd2),
 };
 
 /* For reports and the search for leaks, in builds that are for testing. */
