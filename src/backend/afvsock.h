@@ -28,6 +28,8 @@ struct afvsock_config {
 	const char *tag;			/* for log lines; borrowed */
 	struct loop *loop;			/* borrowed, as the mux is */
 	struct mux *mux;
+	bool is_held;				/* nothing happens before mux_resume(), and ports
+						   that another process has are expected of it */
 };
 
 /* Listens. 0, or -errno: what it could not do is in the log. */

@@ -152,7 +152,7 @@ void vm_answer(struct vm *vm, uint32_t id, int result, int fd)
 
 void vm_init(struct vm *vm, const struct vm_plan *plan)
 {
-	*vm = (struct vm){ .plan = plan };
+	*vm = (struct vm){ .cid = plan->guest_cid, .plan = plan };
 	vm_sockets_init(&vm->sockets);
 }
 

@@ -22,10 +22,10 @@ struct vm_plan;
 struct worker;
 
 struct vm {
-	const struct vm_plan *plan;		/* borrowed */
+	uint64_t cid;				/* as all its rows have it */
+	const struct vm_plan *plan;		/* borrowed; for the worker's thread, if it runs */
 	struct sibling_entry *sibling;		/* borrowed: in the directory */
 	struct vm_sockets sockets;		/* the device takes the descriptors; names stay */
-	bool is_wanted;				/* the sockets are there */
 
 	/* Where there is a supervisor: what it keeps of an earlier engine, and for the next. */
 	struct journal_keeper keeper;		/* ::keep NULL: nobody does */

@@ -213,6 +213,8 @@ void mux_free(struct mux *mux)
 {
 	if (!mux)
 		return;
+	if (mux->is_held)
+		mux_unload(mux);
 	mux_reset(mux, 0);			/* leaves those that drain: they have a timer */
 	while (mux_give_up_some(mux, 0))
 		;

@@ -142,6 +142,9 @@ void mux_get_stats(const struct mux *mux, struct mux_stats *out);
  * looks at every stream. Otherwise nothing is left of it: MUX_E_BAD_STATE; -errno. What was
  * saved is hostile. What is more than the limits allow stays, as after mux_set_limits(): so
  * the caller bounds how much is saved. Whether a guest runs is not part of it.
+ *
+ * Until mux_resume(), mux_free() is noticed by no peer. After it, the process that has saved
+ * may only exit: its peers are the other's.
  */
 void mux_save(const struct mux *mux, struct blob *out);
 int mux_load(struct mux *mux, struct blob_reader *in, uint64_t now_ms);
@@ -149,7 +152,7 @@ void mux_resume(struct mux *mux, uint64_t now_ms);
 
 /*
  * From now on the names of connections are kept in @area (conn_names.h), which outlives the
- * process. What another process left there, unless it is all zeroes, is loaded first: each
+ * mux and the process. What another process left there, unless it is all zeroes, is loaded first: each
  * connection that the mux does not have gets an RST, since the guest may believe in it.
  * It is hostile. 0; MUX_E_NAMES_LOST: the guest may believe in others, too; -ENOMEM: none was
  * loaded, none is kept. After mux_resume(), if there is anything to resume.

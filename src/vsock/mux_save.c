@@ -136,11 +136,23 @@ static void place(struct mux *mux, struct conn *c)
 	list_append(c->mux.ending ? &mux->ending : &mux->ready, &c->mux.ready_node);
 }
 
-static void remove_conn(struct mux *mux, struct conn *c)
+/* All of those on the list, without a word to their peers. */
+static void remove_conns(struct mux *mux, const struct list *head)
 {
-	if (!is_forgotten(c))
-		mux_conn_leave(mux, c);
-	mux_conn_free(mux, c);
+	while (!list_is_empty(head)) {
+		struct conn *c = container_of(head->next, struct conn, mux.ready_node);
+
+		if (!is_forgotten(c))
+			mux_conn_leave(mux, c);
+		mux_conn_free(mux, c);
+	}
+}
+
+void mux_unload(struct mux *mux)
+{
+	remove_conns(mux, &mux->ready);
+	remove_conns(mux, &mux->ending);
+	replies_clear(&mux->replies);
 }
 
 /* *@out, placed; NULL: it has come to its end. */
@@ -203,7 +215,7 @@ static void set_timers(struct mux *mux, struct conn **conns, size_t n, uint64_t 
 			list_append(&mux->timers[conns[i]->mux.armed], &conns[i]->mux.timer_node);
 }
 
-/* *@n: of @n_saved, as many as were loaded, also on failure. */
+/* *@n: of @n_saved, as many as have not come to their end. */
 static int load_conns(struct mux *mux, struct blob_reader *in, struct conn **conns,
 		      uint32_t n_saved, size_t *n)
 {
@@ -235,9 +247,6 @@ static int load_all_conns(struct mux *mux, struct blob_reader *in, uint64_t now_
 	r = load_conns(mux, in, conns, n_saved, &n);
 	if (r == 0)
 		set_timers(mux, conns, n, now_ms);
-	else
-		for (size_t i = 0; i < n; i++)
-			remove_conn(mux, conns[i]);
 	free(conns);
 	return r;
 }
@@ -263,9 +272,10 @@ int mux_load(struct mux *mux, struct blob_reader *in, uint64_t now_ms)
 		return r < 0 ? r : MUX_E_BAD_STATE;
 	r = load_all_conns(mux, &section, now_ms);
 	if (r) {
-		replies_clear(&mux->replies);
+		mux_unload(mux);
 		return r;
 	}
+	mux->is_held = true;
 	mux->stats = stats;
 	mux->ports = ports;
 	mux->config.wake(mux->config.ctx);
@@ -276,6 +286,7 @@ void mux_resume(struct mux *mux, uint64_t now_ms)
 {
 	struct list todo, *node;
 
+	mux->is_held = false;
 	list_init(&todo);
 	while ((node = list_take_first(&mux->ready)))
 		list_append(&todo, node);

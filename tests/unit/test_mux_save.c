@@ -134,6 +134,36 @@ START_TEST(loads_in_silence)
 }
 END_TEST
 
+/* So does a mux that is given up after all: whatever its connections were about to do. */
+START_TEST(gives_up_in_silence)
+{
+	static struct fake_stream before[SCRIPT_STREAMS];
+	static const struct vsock_addr peer = { VSOCK_CID_HOST, 80 };
+	struct conn *c;
+
+	script_run(&s, "req full rw:abc rst req full rw:abc b.req b.full b.rw:x starve rw:");
+	c = conn_table_find(&s.mux->table, 1025, &peer);
+	c->mux.ending = ENDING_GUEST_GONE;
+	list_append(&s.mux->ending, &c->mux.ready_node);
+	mux_conn_leave(s.mux, c);
+	save();
+	memcpy(before, s.streams, sizeof before);
+	s.backend.ready_after_load = STREAM_IN | STREAM_OUT;
+	ck_assert_int_eq(load(blob.len), 0);
+	ck_assert_uint_eq(other->n_conns, 3);
+	for (int i = 0; i < 3; i++)
+		s.streams[i].takes = SIZE_MAX;
+	mux_free(other);
+	for (int i = 0; i < 3; i++) {
+		ck_assert(s.streams[i].is_closed && !s.streams[i].is_orderly);
+		ck_assert_uint_eq(s.streams[i].n_written, before[i].n_written);
+		ck_assert_uint_eq(s.streams[i].write_calls, before[i].write_calls);
+		ck_assert_uint_eq(s.streams[i].read_calls, before[i].read_calls);
+	}
+	memcpy(s.streams, before, sizeof before);
+}
+END_TEST
+
 START_TEST(keeps_turns)
 {
 	script_run(&s, "req b.req starve b.give:1 give:2 move feed:9");
@@ -529,6 +559,7 @@ int main(void)
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_add_test(tc, looks_at_streams);
 	tcase_add_test(tc, loads_in_silence);
+	tcase_add_test(tc, gives_up_in_silence);
 	tcase_add_test(tc, keeps_turns);
 	tcase_add_test(tc, keeps_deadlines);
 	tcase_add_test(tc, bounds_deadlines);
