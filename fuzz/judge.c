@@ -31,6 +31,7 @@ static struct court {
 	struct backend backend;
 	size_t n_puppets;
 	uint64_t now_ms;
+	uint64_t n_saved, used_saved, largest;	/* connections; bytes, of all and of one */
 	/* RX buffers. */
 	size_t left, lent;
 	uint8_t memory[RX_BORROW_MAX][RX_SIZE];
@@ -248,14 +249,17 @@ static void check(void)
 	uint64_t used = mux_budget(court.mux)->used;
 	struct mux *mux = court.mux;
 
-	assert(mux->n_conns <= court.config->max_connections);
-	assert(mux->shares.n_common + mux->shares.n_own <= mux->shares.max);
-	assert(used <= court.config->max_buffered || used <= 2 * (uint64_t)court.config->buf_alloc);
 	for (struct conn *c = conn_table_next(&mux->table, NULL); c;
 	     c = conn_table_next(&mux->table, c)) {
 		assert(!c->stream == !conn_needs_stream(c));
 		assert(c->mux.ending || credit_is_sound(&c->credit, c->to_host.len));
+		if (c->credit.buf_alloc > court.largest)
+			court.largest = c->credit.buf_alloc;
 	}
+	/* More than the limits allow is only what was saved, or all of one connection. */
+	assert(mux->n_conns <= court.config->max_connections || mux->n_conns <= court.n_saved);
+	assert(used <= court.config->max_buffered || used <= court.used_saved ||
+	       used <= court.largest);
 }
 
 /* Saved by the judge's own mux, and loaded, and saved once more: that is the same. */
@@ -413,6 +417,10 @@ void judge(const struct judge_config *config, const struct blob *saved)
 	court.now_ms = config->now_ms;
 	begin();
 	r = load(saved);
+	court.n_saved = court.mux->n_conns;
+	court.used_saved = mux_budget(court.mux)->used;
+	court.largest = 0;
+	assert(court.n_saved <= saved->len / 48 && court.used_saved <= saved->len);
 	check();
 	if (r) {
 		assert(!config->must_load);

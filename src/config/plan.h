@@ -74,6 +74,7 @@ struct plan {
 	size_t n_vms;
 	uint32_t threads;			/* 0: as many as make sense, up to the most */
 	uint32_t mem_slots;			/* regions that each VM may share; by the daemon */
+	uint64_t n_files;			/* that may be open, at most; by the daemon */
 	int log_level;				/* enum log_level */
 	char *log_file;				/* NULL: standard error */
 	char *config;				/* the file that has the VMs, or NULL */

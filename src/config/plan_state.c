@@ -83,6 +83,7 @@ static const struct field vm_fields[] = {
 static const struct field plan_fields[] = {
 	NUMBER_FIELD(struct plan, threads, PLAN_THREADS_MAX),
 	NUMBER_FIELD(struct plan, mem_slots, PLAN_MEM_SLOTS_MAX),
+	NUMBER_FIELD(struct plan, n_files, UINT64_MAX),
 	NUMBER_FIELD(struct plan, log_level, LEVEL_TRACE),
 	TEXT_FIELD(struct plan, log_file),
 	TEXT_FIELD(struct plan, config),

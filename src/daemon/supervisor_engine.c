@@ -244,7 +244,7 @@ static void on_ready(struct supervisor *s)
 		return;
 	}
 	s->has_served = true;
-	prepare_log_serving(s->plan, supervisor_count_served(s));
+	prepare_log_serving(s->plan, supervisor_count_served(s), s->n_vms);
 	r = notify_start(supervisor_count_served(s), is_engine_held_up);
 	if (r < 0)
 		log_err("main", "no thread to tell the service manager: %s", error_str(r));

@@ -241,7 +241,7 @@ void supervisor_reload(struct supervisor *s)
 		log_err("main", "%s: nothing has changed", err.text);
 	} else {
 		log_info("main", "%s was read again", s->plan->config);
-		prepare_plan(&next, engine_count_workers(s->plan));
+		prepare_plan(&next, engine_count_workers(&next, next.n_vms));
 		update(s, &next);
 		plan_deinit(&next);
 	}

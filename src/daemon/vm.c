@@ -113,6 +113,8 @@ int vm_open(struct vm *vm, const struct plan *plan, struct worker *w, struct sib
 	}
 	if (r)
 		vm_deinit(vm);
+	else
+		vm->device = dev;
 	return r;
 }
 
@@ -150,7 +152,7 @@ void vm_answer(struct vm *vm, uint32_t id, int result, int fd)
 
 void vm_init(struct vm *vm, const struct vm_plan *plan)
 {
-	*vm = (struct vm){ .plan = plan };
+	*vm = (struct vm){ .cid = plan->guest_cid, .plan = plan };
 	vm_sockets_init(&vm->sockets);
 }
 
@@ -176,4 +178,5 @@ void vm_deinit(struct vm *vm)
 	vm->kept = NULL;
 	vm->n_kept = 0;
 	vm->uds = NULL;
+	vm->device = NULL;
 }

@@ -37,6 +37,8 @@ struct device {
 	struct loop_timer timer;		/* the next deadline of the mux */
 	bool in_turn;
 	unsigned turns_late;			/* in which deadlines had to wait for the rings */
+	void (*ended)(void *ctx);		/* NULL: it goes on */
+	void *ended_ctx;
 };
 
 static void schedule(struct device *dev)
@@ -211,11 +213,24 @@ static enum turn expire(struct device *dev, enum turn rings)
 	return mux_has_output(dev->mux) ? TURN_MORE : TURN_DONE;
 }
 
+/* There is no front-end any more. May free the device. */
+static void end_turn(struct device *dev)
+{
+	if (mux_give_up_some(dev->mux, loop_now_ms(dev->config.loop)))
+		schedule(dev);
+	else
+		dev->ended(dev->ended_ctx);
+}
+
 static void on_turn(struct loop_work *work)
 {
 	struct device *dev = container_of(work, struct device, work);
 	enum turn result = TURN_LATE, ends;
 
+	if (dev->ended) {
+		end_turn(dev);
+		return;
+	}
 	dev->in_turn = true;
 	ends = mux_end_some(dev->mux, loop_now_ms(dev->config.loop)) ? TURN_MORE : TURN_DONE;
 	for (int round = 0; result == TURN_LATE && round < TURN_ROUNDS; round++)
@@ -413,6 +428,17 @@ void device_free(struct device *dev)
 	for (size_t i = 0; i < dev->n_backends; i++)
 		dev->backends[i]->ops->free(dev->backends[i]);
 	free(dev);
+}
+
+void device_end(struct device *dev, void (*ended)(void *ctx), void *ctx)
+{
+	assert(!dev->ended);
+	dev->ended = ended;
+	dev->ended_ctx = ctx;
+	frontend_deinit(&dev->frontend);
+	mux_set_running(dev->mux, false);
+	mux_reset(dev->mux, loop_now_ms(dev->config.loop));
+	schedule(dev);
 }
 
 struct mux *device_mux(struct device *dev)

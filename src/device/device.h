@@ -59,6 +59,14 @@ struct device;
 int device_new(struct device **out, const struct device_config *config);
 void device_free(struct device *dev);		/* and its backends; NULL: nothing */
 
+/*
+ * Begins to end the device, whose worker has others to serve: the front-end and its socket
+ * are closed at once, connections a portion in each turn. Then @ended is called, from the
+ * loop: device_free() has little left to do, and may come from there. Or at any time before:
+ * then @ended is not called.
+ */
+void device_end(struct device *dev, void (*ended)(void *ctx), void *ctx);
+
 /* For backends; borrowed, valid as long as the device. */
 struct mux *device_mux(struct device *dev);
 const char *device_tag(const struct device *dev);

@@ -126,7 +126,7 @@ static void begin(struct loop_work *work)
 	if (e)
 		frontend_begin(r->config.frontend, e != JOURNAL_E_NONE);
 	if (e && e != JOURNAL_E_NONE)
-		log_err(r->config.tag, "front-end lost: %s", journal_str_error(e));
+		log_limited(LEVEL_ERR, r->config.tag, "front-end lost: %s", journal_str_error(e));
 	load_names(r);
 }
 

@@ -15,9 +15,10 @@ struct worker {
 	struct mailbox *mailbox;
 	struct device **devices;		/* owned */
 	size_t n_devices;
+	struct list removals;			/* worker_removal::node */
 	pthread_t thread;
 	struct watchdog_entry watched;
-	bool has_thread;
+	bool has_thread, is_stopped;
 	void (*failed)(void);
 };
 
@@ -28,6 +29,7 @@ int worker_new(struct worker **out)
 
 	if (!w)
 		return r;
+	list_init(&w->removals);
 	w->scratch = malloc(sizeof *w->scratch);
 	if (w->scratch)
 		r = loop_new(&w->loop);
@@ -43,8 +45,15 @@ int worker_new(struct worker **out)
 
 static void free_devices(struct worker *w)
 {
+	struct list *node;
+
 	while (w->n_devices)
 		device_free(w->devices[--w->n_devices]);
+	while ((node = list_take_first(&w->removals))) {
+		struct worker_removal *removal = container_of(node, struct worker_removal, node);
+
+		removal->removed(removal);
+	}
 }
 
 void worker_stop(struct worker *w)
@@ -55,6 +64,12 @@ void worker_stop(struct worker *w)
 		w->has_thread = false;
 	}
 	free_devices(w);
+	w->is_stopped = true;
+}
+
+bool worker_is_stopped(const struct worker *w)
+{
+	return w->is_stopped;
 }
 
 bool worker_deliver_mail(struct worker *w)
@@ -98,6 +113,28 @@ int worker_add_device(struct worker *w, struct device *dev)
 	w->devices = devices;
 	w->devices[w->n_devices++] = dev;
 	return 0;
+}
+
+static void on_ended(void *ctx)
+{
+	struct worker_removal *removal = ctx;
+	struct worker *w = removal->worker;
+	size_t i = 0;
+
+	while (w->devices[i] != removal->dev)
+		i++;
+	w->devices[i] = w->devices[--w->n_devices];
+	list_remove(&removal->node);
+	device_free(removal->dev);
+	removal->removed(removal);
+}
+
+void worker_remove_device(struct worker *w, struct device *dev, struct worker_removal *removal)
+{
+	removal->worker = w;
+	removal->dev = dev;
+	list_append(&w->removals, &removal->node);
+	device_end(dev, on_ended, removal);
 }
 
 static void *run(void *arg)

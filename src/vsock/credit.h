@@ -75,7 +75,7 @@ static inline void credit_sent(struct credit *c, uint32_t len, uint32_t n)
 /* All up to the mark is consumed: the next one is what is on the way now. */
 static inline void credit_move_mark(struct credit *c)
 {
-	if ((int32_t)(c->consumed - c->mark) < 0)
+	if (c->sent_to_guest - c->mark < credit_unconsumed(c))
 		return;
 	c->packets_before = c->consumed == c->sent_to_guest ? 0 : c->packets_after;
 	c->packets_after = 0;

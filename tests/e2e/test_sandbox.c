@@ -94,7 +94,7 @@ START_TEST(network_of_its_own)
 {
 	char pid[16];
 
-	snprintf(pid, sizeof pid, "%d", (int)vhd.pid);
+	snprintf(pid, sizeof pid, "%d", (int)daemon_engine(&vhd));
 	if (is_root())
 		ck_assert_uint_ne(network_of(pid), network_of("self"));
 	ck_assert(is_listed(vhd.socket));

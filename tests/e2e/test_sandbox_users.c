@@ -21,7 +21,7 @@ static uid_t owner_in_proc(void)
 	char path[64];
 	struct stat st;
 
-	snprintf(path, sizeof path, "/proc/%d/environ", (int)vhd.pid);
+	snprintf(path, sizeof path, "/proc/%d/environ", (int)daemon_engine(&vhd));
 	must(stat(path, &st) == 0);
 	return st.st_uid;
 }

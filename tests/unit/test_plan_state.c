@@ -104,6 +104,7 @@ static void fill_plan(struct plan *plan)
 	plan->n_vms = 0;
 	plan->threads = 1024;
 	plan->mem_slots = 509;
+	plan->n_files = UINT64_MAX;
 	plan->log_level = LEVEL_TRACE;
 	plan->log_file = text("/var/log/x");
 	plan->config = text("/etc/vsock.yaml");

@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* What the files of a hosted engine share: hosted.c (its life), hosted_vms.c (the VMs that the
+ * supervisor tells it of). */
+#pragma once
+
+#include "config/plan.h"
+#include "daemon/channel.h"
+#include "daemon/engine.h"
+#include "daemon/hosted.h"
+
+struct hosted_vm;
+
+struct hosted {
+	int channel;
+	struct plan plan;			/* but for its rows */
+	struct hosted_vm **vms;			/* owned; for the main thread, as all here */
+	size_t n_vms;
+	struct supervise_shared *shared;	/* NULL: there is none */
+	struct blob state;			/* for the next message */
+	struct engine engine;
+	bool has_started;			/* the engine runs */
+};
+
+/* There is one in the process, and hooks of devices come from any worker. */
+extern struct hosted hosted;
+
+/* ---- hosted.c ---- */
+
+/* From any worker, which waits for the supervisor then: it is quick, or the end. */
+void hosted_tell(enum supervise_type type, uint64_t cid, uint64_t number);
+
+/* What has come for the next message: 0; CHANNEL_E_GARBAGE: it is no plan's; -ENOMEM. */
+int hosted_read_plan(struct plan *plan, struct vm_plan *row);
+
+/* ---- hosted_vms.c: each takes what it needs out of @msg ---- */
+
+/* A VM is new, or has another row. 0; CHANNEL_E_GARBAGE; -errno. */
+int hosted_take_vm(struct channel_msg *msg);
+int hosted_take_kept(struct channel_msg *msg);	/* of the VM that came last */
+void hosted_remove_vm(uint64_t cid);
+void hosted_take_connected(struct channel_msg *msg);
+
+/* Gives all VMs to the engine; as engine_init(). */
+int hosted_start_engine(const struct engine_config *config);
+
+/* After the workers have been stopped. */
+void hosted_free_vms(void);
