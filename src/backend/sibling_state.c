@@ -201,7 +201,10 @@ static int fill(struct end *e, const void *bytes, uint32_t n)
 	if (!n)
 		return 0;
 	r = sibling_end_resize_out(e, n <= PIPE_SMALL ? PIPE_SMALL : PIPE_LARGE);
-	return r ? r : spsc_pipe_write(&e->other->in, &iov, 1, &written, &wake);
+	if (!r)
+		r = spsc_pipe_write(&e->other->in, &iov, 1, &written, &wake);
+	spsc_pipe_wait_empty(&e->other->in);	/* whatever it waited for */
+	return r;
 }
 
 /* What the other had written before it closed, of the memory of this one's VM. */
