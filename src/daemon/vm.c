@@ -99,7 +99,8 @@ int vm_open(struct vm *vm, const struct plan *plan, struct worker *w, struct sib
 	struct device *dev;
 	int r;
 
-	vm->worker = w;
+	if (!vm->worker)			/* else it is read by who has posted this */
+		vm->worker = w;
 	vm->n_kept = 0;				/* they are the device's now */
 	r = device_new(&dev, &config);
 	if (r) {

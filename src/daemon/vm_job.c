@@ -17,7 +17,7 @@ static struct vm_job *job_of(struct mail *mail)
 static void post(struct vm_job *job, struct vm *vm, void (*deliver)(struct mail *mail))
 {
 	job->vm = vm;
-	job->mail.deliver = deliver;
+	job->mail = (struct mail){ .deliver = deliver };
 	mailbox_post(worker_mailbox(vm->worker), &job->mail);
 }
 

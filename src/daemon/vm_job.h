@@ -39,7 +39,8 @@ struct vm_job {
 	struct worker_removal removal;
 };
 
-/* As vm_open(). @vm is as vm_init() has made it, with its sockets. */
+/* As vm_open(). @vm is as vm_init() has made it, with its sockets; what it holds is the
+ * worker's until this, and what is posted after it, is done. */
 void vm_post_open(struct vm_job *job, struct vm *vm, const struct plan *plan, struct worker *w,
 		  struct sibling_dir *siblings, const struct device_hooks *hooks);
 

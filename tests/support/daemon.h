@@ -63,6 +63,8 @@ bool daemon_is_running(struct daemon *d);
 pid_t daemon_engine(const struct daemon *d);
 /* Does not wait: one that may not serve yet; 0: there is none now. */
 pid_t daemon_find_engine(const struct daemon *d);
+/* Are all of its threads stopped (SIGSTOP)? */
+bool daemon_is_stopped(pid_t pid);
 /* Waits until the process @pid, not ours to reap, is gone; false at the deadline. */
 bool daemon_wait_gone(pid_t pid, int ms);
 

@@ -276,3 +276,24 @@ bool daemon_wait_fds(const struct daemon *d, unsigned fds, int ms)
 	}
 	return true;
 }
+
+bool daemon_is_stopped(pid_t pid)
+{
+	char path[64], text[1024], *end;
+	bool is_stopped = true;
+	struct dirent *e;
+	DIR *dir;
+
+	snprintf(path, sizeof path, "/proc/%d/task", (int)pid);
+	dir = opendir(path);
+	must(dir);
+	while ((e = readdir(dir))) {
+		if (e->d_name[0] == '.')
+			continue;
+		snprintf(path, sizeof path, "task/%.20s/stat", e->d_name);
+		end = read_proc(pid, path, text, sizeof text) ? strrchr(text, ')') : NULL;
+		is_stopped &= end && end[1] == ' ' && end[2] == 'T';
+	}
+	closedir(dir);
+	return is_stopped;
+}

@@ -90,9 +90,14 @@ static void on_came(uint64_t cid)
 	n_came++;
 }
 
+static int watched_host = -1;			/* the other end of a connection of GOES */
+static bool was_closed;				/* when its front-end had gone */
+
 static void on_gone(uint64_t cid)
 {
 	ck_assert(cid == STAYS || cid == GOES);
+	if (cid == GOES && watched_host >= 0)
+		was_closed = host_is_closed(watched_host, 0);
 	n_gone++;
 }
 
@@ -475,15 +480,18 @@ START_TEST(other_limits)
 	struct link first = link_to_host(&stays), second = link_to_host(&stays), third;
 	struct vm_plan row;
 	struct sock *s;
+	int listener;
 
 	make_row(&row, STAYS, "u");
 	row.limits.max_connections = 1;
 	ck_assert_int_eq(vm_change(&stays, &row, -1), 0);
 	expect_talks(&first);
 	expect_talks(&second);
+	listener = host_listen(row.uds_path, PORT, 1);
 	s = sock_dial(&stays.guest, PORT);
 	ck_assert(!sock_wait_open(s));
 	sock_free(s);
+	host_unlisten(listener, row.uds_path, PORT);
 	row.limits.max_connections = 3;
 	ck_assert_int_eq(vm_change(&stays, &row, -1), 0);
 	third = link_to_host(&stays);
@@ -517,6 +525,46 @@ START_TEST(other_groups_of_a_vm)
 	l = link_to_sibling(&goes);
 	link_close(&l);
 	vm_remove(&goes);
+	vm_forget(&goes);
+}
+END_TEST
+
+/* One that connects to its front-end goes on with it when its row is another: the old one
+ * is not used any more. */
+START_TEST(connects_on)
+{
+	struct listener listener;
+	struct listener_access access = { 0600, (uid_t)-1, (gid_t)-1 };
+	struct wait wait;
+	struct vm_plan row;
+	int fd;
+
+	make_row(&goes.row, GOES, "u");
+	make_row(&row, GOES, "u");
+	goes.row.connect = goes.row.socket;
+	goes.row.socket = NULL;
+	row.connect = row.socket;
+	row.socket = NULL;
+	vm_init(&goes.vm, &goes.row);
+	goes.has_guest = false;
+	ck_assert_int_eq(vm_sockets_open(&goes.vm.sockets, &plan, &goes.row), 0);
+	ck_assert_int_eq(sibling_dir_add(dir, GOES, groups, 1, worker_mailbox(workers[1]),
+					 &goes.entry), 0);
+	goes.vm.sibling = goes.entry;
+	wait_init(&wait);
+	vm_post_open(&wait.job, &goes.vm, &plan, workers[1], dir, &hooks);
+	ck_assert_int_eq(wait_for(&wait), 0);
+	ck_assert_int_eq(vm_change(&goes, &row, -1), 0);
+	vm_plan_deinit(&goes.row);
+	goes.row = row;
+	goes.vm.plan = &goes.row;
+	ck_assert_int_eq(listener_open(&listener, row.connect, &access), 0);
+	ck_assert(deadline_poll(listener.fd, POLLIN, deadline_in(DEADLINE_MS)));
+	ck_assert_int_eq(listener_accept(&listener, &fd), 0);
+	vm_remove(&goes);
+	ck_assert(host_is_closed(fd, DEADLINE_MS));
+	fd_close(&fd);
+	listener_deinit(&listener);
 	vm_forget(&goes);
 }
 END_TEST
@@ -610,17 +658,66 @@ START_TEST(stopped)
 }
 END_TEST
 
+enum { MANY = 40 };				/* connections: more than end in one turn */
+
+/* First the front-end goes, which may come to another; then what takes its time. */
+START_TEST(many_connections)
+{
+	struct link links[MANY];
+
+	ck_assert_int_eq(vm_add(&goes, GOES, workers[0]), 0);
+	guest_up(&goes);
+	for (int i = 0; i < MANY; i++)
+		links[i] = link_to_host(&goes);
+	watched_host = links[MANY - 1].host;
+	was_closed = true;
+	vm_remove(&goes);
+	ck_assert(!was_closed);
+	for (int i = 0; i < MANY; i++) {
+		ck_assert(host_is_closed(links[i].host, DEADLINE_MS));
+		fd_close(&links[i].host);
+	}
+	vm_forget(&goes);
+}
+END_TEST
+
+struct last_batch {
+	struct mail mail;
+	struct vm_job *close;
+	sem_t is_over;
+};
+
+/* In the worker: it begins to take the VM away, and goes no further. */
+static void on_last_batch(struct mail *mail)
+{
+	struct last_batch *last = container_of(mail, struct last_batch, mail);
+
+	loop_stop(worker_loop(workers[1]));
+	vm_post_close(last->close, &goes.vm);
+	sem_post(&last->is_over);
+}
+
 /* One that is on its way out when its worker is stopped. */
 START_TEST(stopped_while_it_goes)
 {
+	struct link links[MANY];
 	struct wait wait;
+	struct last_batch last = { .mail.deliver = on_last_batch, .close = &wait.job };
 
 	ck_assert_int_eq(vm_add(&goes, GOES, workers[1]), 0);
 	guest_up(&goes);
+	for (int i = 0; i < COUNT(links); i++)
+		links[i] = link_to_host(&goes);
 	wait_init(&wait);
-	vm_post_close(&wait.job, &goes.vm);
+	sem_init(&last.is_over, 0, 0);
+	mailbox_post(worker_mailbox(workers[1]), &last.mail);
+	sem_wait(&last.is_over);
 	stop_workers();
 	ck_assert_int_eq(wait_for(&wait), 0);
+	for (int i = 0; i < COUNT(links); i++) {
+		ck_assert(host_is_closed(links[i].host, DEADLINE_MS));
+		fd_close(&links[i].host);
+	}
 	vm_forget(&goes);
 }
 END_TEST
@@ -641,9 +738,11 @@ int main(void)
 	tcase_add_test(tc, another_uds_path);
 	tcase_add_test(tc, other_limits);
 	tcase_add_test(tc, other_groups_of_a_vm);
+	tcase_add_test(tc, connects_on);
 	tcase_add_test(tc, cannot_open);
 	tcase_add_test(tc, in_order);
 	tcase_add_test(tc, stopped);
+	tcase_add_test(tc, many_connections);
 	tcase_add_test(tc, stopped_while_it_goes);
 	suite_add_tcase(suite, tc);
 	r = unit_main(suite);
