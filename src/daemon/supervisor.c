@@ -47,6 +47,7 @@ void supervisor_end(struct supervisor *s, int status)
 	s->state = SUPERVISOR_ENDING;
 	s->status = status;
 	guard_start(status != 0);
+	supervisor_give_up_successor(s, "the daemon ends");
 	notify_stop();
 	loop_timer_cancel(s->loop, &s->restart);
 	if (!s->engine || supervisor_say(s, SUPERVISE_STOP, 0) != 0)
@@ -82,6 +83,10 @@ static void on_signal(struct loop_source *source, uint32_t events)
 		reap(s);
 		return;
 	}
+	if (info.ssi_signo == SIGUSR2) {
+		supervisor_upgrade(s);
+		return;
+	}
 	if (info.ssi_signo == SIGHUP && s->plan->config) {
 		supervisor_reload(s);
 		return;
@@ -106,6 +111,8 @@ static int listen_to_signals(struct supervisor *s, const sigset_t *ends)
 	sigemptyset(&child);
 	sigaddset(&child, SIGCHLD);
 	sigaddset(&set, SIGCHLD);
+	sigaddset(&child, SIGUSR2);
+	sigaddset(&set, SIGUSR2);
 	signal(SIGCHLD, SIG_DFL);		/* ignored, children would end without a word */
 	pthread_sigmask(SIG_BLOCK, &child, NULL);
 	s->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);

@@ -35,6 +35,8 @@ struct device {
 	struct recovery recovery;
 	struct loop_work work;			/* the turn */
 	struct loop_timer timer;		/* the next deadline of the mux */
+	struct loop_work resume;
+	bool is_held;				/* loaded, and not resumed yet */
 	bool in_turn;
 	unsigned turns_late;			/* in which deadlines had to wait for the rings */
 	void (*ended)(void *ctx);		/* NULL: it goes on */
@@ -343,6 +345,76 @@ static const struct frontend_ops frontend_ops = {
 	.settle = on_settle,
 };
 
+/* ---- in another process's place ---- */
+
+static void resume(struct device *dev)
+{
+	if (dev->is_held)
+		mux_resume(dev->mux, loop_now_ms(dev->config.loop));
+	dev->is_held = false;
+	schedule(dev);
+}
+
+static void on_begun(void *ctx)
+{
+	resume(ctx);
+}
+
+/* Of one that had no front-end: there is nothing else to begin with. */
+static void on_resume(struct loop_work *work)
+{
+	resume(container_of(work, struct device, resume));
+}
+
+void device_save(const struct device *dev, struct blob *out)
+{
+	size_t section = blob_open(out, BLOB_TAG('D', 'E', 'V', ' '), 1);
+
+	mux_save(dev->mux, out);
+	for (size_t i = 0; i < dev->n_backends; i++)
+		if (dev->backends[i]->ops->save)
+			dev->backends[i]->ops->save(dev->backends[i], out);
+	blob_close(out, section);
+}
+
+static int load_backends(struct device *dev, struct blob_reader *in)
+{
+	int r = 0;
+
+	for (size_t i = 0; !r && i < dev->n_backends; i++)
+		if (dev->backends[i]->ops->load)
+			r = dev->backends[i]->ops->load(dev->backends[i], in);
+	return r;
+}
+
+static int load(struct device *dev, struct blob_reader *in)
+{
+	struct blob_reader section;
+	uint32_t version;
+	int r;
+
+	if (!blob_enter(in, &section, BLOB_TAG('D', 'E', 'V', ' '), 1, &version))
+		return DEVICE_E_BAD_STATE;
+	r = mux_load(dev->mux, &section, loop_now_ms(dev->config.loop));
+	if (!r)
+		r = load_backends(dev, &section);
+	return r ? r : blob_is_whole(&section) ? 0 : DEVICE_E_BAD_STATE;
+}
+
+int device_load(struct device *dev, struct blob_reader *in)
+{
+	int r = in ? load(dev, in) : 0;
+
+	if (r)
+		return r < 0 ? r : DEVICE_E_BAD_STATE;
+	dev->is_held = true;
+	if (!recovery_is_due(&dev->recovery))
+		loop_work_schedule(dev->config.loop, &dev->resume);
+	return 0;
+}
+
+/* ---- life ---- */
+
 static int make_mux(struct device *dev)
 {
 	const struct device_config *config = &dev->config;
@@ -379,7 +451,7 @@ static int make_recovery(struct device *dev)
 		.keeper = config->keeper, .kept = config->kept, .n_kept = config->n_kept,
 		.max_connections = config->limits.max_connections, .tag = dev->tag,
 		.loop = config->loop, .frontend = &dev->frontend, .events = &dev->events,
-		.mux = dev->mux,
+		.mux = dev->mux, .begun = on_begun, .ctx = dev,
 	};
 
 	return recovery_init(&dev->recovery, &recovery);
@@ -398,6 +470,7 @@ int device_new(struct device **out, const struct device_config *config)
 	dev->config = *config;
 	snprintf(dev->tag, sizeof dev->tag, "vm %llu", (unsigned long long)config->guest_cid);
 	loop_work_init(&dev->work, on_turn);
+	loop_work_init(&dev->resume, on_resume);
 	dev->timer.expire = on_timer;
 	r = make_mux(dev);
 	if (r < 0)
@@ -423,6 +496,7 @@ void device_free(struct device *dev)
 	frontend_deinit(&dev->frontend);
 	loop_timer_cancel(dev->config.loop, &dev->timer);
 	loop_work_cancel(&dev->work);
+	loop_work_cancel(&dev->resume);
 	mux_free(dev->mux);
 	recovery_deinit(&dev->recovery);	/* in which the mux had names */
 	for (size_t i = 0; i < dev->n_backends; i++)

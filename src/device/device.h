@@ -21,6 +21,7 @@
 #include "device/frontend.h"
 #include "device/journal.h"
 #include "device/scratch.h"
+#include "util/blob.h"
 #include "util/loop.h"
 #include "vhost/gmem.h"
 #include "vsock/mux.h"
@@ -58,6 +59,17 @@ struct device;
  */
 int device_new(struct device **out, const struct device_config *config);
 void device_free(struct device *dev);		/* and its backends; NULL: nothing */
+
+/*
+ * Another process takes the device over. Its front-end goes the way of the keeper; this is the
+ * rest: connections, clients of its backends. device_save: between two turns, and the device
+ * does nothing after that, or goes on. device_load: into one that has the same backends, and
+ * whose loop does not run yet; -errno, or DEVICE_E_BAD_STATE: it may only be freed, which no
+ * peer notices. What was saved is hostile. @in NULL: the other one had nothing to save.
+ */
+enum { DEVICE_E_BAD_STATE = 1 };
+void device_save(const struct device *dev, struct blob *out);
+int device_load(struct device *dev, struct blob_reader *in);
 
 /*
  * Begins to end the device, whose worker has others to serve: the front-end and its socket

@@ -43,6 +43,14 @@ struct worker_removal {				/* a device on its way out */
  * stays the caller's, and is used until that is called. */
 void worker_remove_device(struct worker *w, struct device *dev, struct worker_removal *removal);
 
+/*
+ * The thread does nothing from the return on, between two turns, and whoever has called this
+ * may look at all that is its own; until worker_go_on(). While all workers are parked their
+ * mail may be delivered (worker_deliver_mail()). The thread runs.
+ */
+void worker_park(struct worker *w);
+void worker_go_on(struct worker *w);
+
 /* Mail that is delivered after worker_stop() finds no device any more. */
 bool worker_is_stopped(const struct worker *w);
 
