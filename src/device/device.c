@@ -315,6 +315,13 @@ static void on_settle(void *ctx)
 	recovery_settle(&dev->recovery);
 }
 
+static struct msghdr *on_receipt(void *ctx)
+{
+	struct device *dev = ctx;
+
+	return recovery_receipt(&dev->recovery);
+}
+
 static const struct frontend_ops frontend_ops = {
 	.kicked = on_kicked,
 	.rings_changed = on_rings_changed,
@@ -326,6 +333,7 @@ static const struct frontend_ops frontend_ops = {
 	.read_config = on_read_config,
 	.commit = on_commit,
 	.settle = on_settle,
+	.receipt = on_receipt,
 };
 
 static int make_mux(struct device *dev)

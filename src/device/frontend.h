@@ -59,11 +59,12 @@ struct frontend_ops {
 	void (*over)(void *ctx);
 	/* It has been stopped for longer than the pause grace. */
 	void (*guest_overdue)(void *ctx);
-	/* As session_ops. The last two where it is journalled: the facts are those of
+	/* As session_ops. The last three where it is journalled: the facts are those of
 	 * frontend_save(), and whatever else the device has. */
 	void (*read_config)(void *ctx, uint32_t offset, void *out, size_t len);
 	void (*commit)(void *ctx);
 	void (*settle)(void *ctx);
+	struct msghdr *(*receipt)(void *ctx);
 };
 
 /* Where front-ends come from: one of three. */

@@ -80,7 +80,8 @@ static const struct row name_rows[] = {
 
 /* What a supervisor tells, in a file; what is left behind for another process. */
 static const struct row hosted_rows[] = {
-	ANY(pread64), ANY(signalfd4), ANY(memfd_create), ANY(ftruncate),
+	ANY(pread64), ANY(signalfd4), ANY(memfd_create), ANY(ftruncate), ANY(pipe2), ANY(splice),
+	ARGS(setsockopt, 1, SOL_SOCKET, 2, SO_PEEK_OFF),
 	ARG(fcntl, 1, F_ADD_SEALS),
 };
 
