@@ -176,10 +176,12 @@ static void on_impatient(struct loop_timer *timer)
 {
 	struct supervisor *s = container_of(timer, struct supervisor, patience);
 
-	if (s->state == SUPERVISOR_ENDING)
-		kill(s->engine, SIGKILL);
-	else
+	if (s->state != SUPERVISOR_ENDING) {
 		supervisor_replace_engine(s, "was stopped, and does not go on");
+		return;
+	}
+	log_warn("main", "something hangs: the daemon ends without it");
+	kill(s->engine, SIGKILL);
 }
 
 static void on_engine_stopped(struct supervisor *s, bool has_stopped)
