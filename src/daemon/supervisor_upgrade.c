@@ -24,7 +24,10 @@
 #include "util/fd.h"
 #include "util/log.h"
 
-enum { CHECK_MS = 10 * 1000, OPTION_MAX = 48 };
+enum {
+	CHECK_MS = 10 * 1000, OPTION_MAX = 48,
+	CHECK_OK = 42,				/* a status that another program hardly has */
+};
 
 /* Not for users. */
 #define CHECK	"--check-supervisor="
@@ -153,7 +156,7 @@ bool supervisor_on_checker(struct supervisor *s, const siginfo_t *info)
 	loop_timer_cancel(s->loop, &s->check_patience);
 	if (s->state != SUPERVISOR_SERVING) {
 		give_up(s, "there is no engine to take over from");
-	} else if (info->si_code != CLD_EXITED || info->si_status != 0) {
+	} else if (info->si_code != CLD_EXITED || info->si_status != CHECK_OK) {
 		give_up(s, "it does not start, or does not understand what it would get");
 	} else {
 		r = execute(s);
@@ -197,5 +200,5 @@ int supervisor_upgrade_check(int argc, char **argv)
 
 	if (state < 0)
 		return -1;
-	return supervisor_state_check(state) ? 0 : 1;
+	return supervisor_state_check(state) ? CHECK_OK : 1;
 }
