@@ -130,8 +130,12 @@ static int add_worker(struct engine *e)
 		return -ENOMEM;
 	e->workers = workers;
 	r = worker_new(&workers[e->n_workers]);
-	e->n_workers += !r;
-	return r;
+	if (r)
+		return r;
+	if (e->config.handling)
+		worker_set_handling(workers[e->n_workers], &e->config.handling[e->n_workers]);
+	e->n_workers++;
+	return 0;
 }
 
 static int enter_siblings(struct engine *e, struct vm *vm, struct worker *w)

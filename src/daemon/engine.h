@@ -7,7 +7,9 @@
 #pragma once
 
 #include <stdbool.h>
+#include <stdatomic.h>
 #include <stddef.h>
+#include <stdint.h>
 
 struct device_hooks;
 struct plan;
@@ -24,6 +26,7 @@ struct engine_config {
 	const struct device_hooks *hooks;
 	void (*failed)(void);			/* a worker's loop has ended by itself */
 	bool is_hosted;				/* there is a supervisor */
+	_Atomic uint64_t *handling;		/* of PLAN_THREADS_MAX workers; NULL: not noted */
 };
 
 struct engine {

@@ -188,6 +188,7 @@ static int start(bool is_next)
 {
 	const struct engine_config config = {
 		.plan = &hosted.plan, .hooks = &hooks, .failed = launch_end, .is_hosted = true,
+		.handling = hosted.shared ? hosted.shared->handling : NULL,
 	};
 	int r;
 

@@ -176,10 +176,12 @@ static void on_impatient(struct loop_timer *timer)
 {
 	struct supervisor *s = container_of(timer, struct supervisor, patience);
 
-	if (s->state == SUPERVISOR_ENDING)
-		kill(s->engine, SIGKILL);
-	else
+	if (s->state != SUPERVISOR_ENDING) {
 		supervisor_replace_engine(s, "was stopped, and does not go on");
+		return;
+	}
+	log_warn("main", "something hangs: the daemon ends without it");
+	kill(s->engine, SIGKILL);
 }
 
 static void on_engine_stopped(struct supervisor *s, bool has_stopped)
@@ -206,7 +208,7 @@ void supervisor_on_child(struct supervisor *s, const siginfo_t *info)
 {
 	bool has_ended = info->si_code != CLD_STOPPED && info->si_code != CLD_CONTINUED;
 
-	if (supervisor_on_successor(s, info))
+	if (supervisor_on_successor(s, info) || supervisor_on_checker(s, info))
 		return;
 	if (info->si_pid != s->engine) {
 		if (has_ended)
@@ -249,10 +251,19 @@ static bool is_engine_held_up(void)
 	return is_held_up;
 }
 
+void supervisor_notify(struct supervisor *s)
+{
+	int r = notify_start(supervisor_count_served(s), is_engine_held_up);
+
+	if (r < 0)
+		log_err("main", "no thread to tell the service manager: %s", error_str(r));
+	for (size_t i = 0; i < s->n_vms; i++)
+		if (s->vms[i]->has_front_end)
+			notify_front_end(1);
+}
+
 static void on_ready(struct supervisor *s)
 {
-	int r;
-
 	s->state = SUPERVISOR_SERVING;
 	s->pause_ms = RESTART_FIRST_MS;
 	if (s->has_served) {
@@ -262,9 +273,7 @@ static void on_ready(struct supervisor *s)
 	}
 	s->has_served = true;
 	prepare_log_serving(s->plan, supervisor_count_served(s), s->n_vms);
-	r = notify_start(supervisor_count_served(s), is_engine_held_up);
-	if (r < 0)
-		log_err("main", "no thread to tell the service manager: %s", error_str(r));
+	supervisor_notify(s);
 }
 
 static void on_session(struct supervisor *s, struct held_vm *h, bool has_come)
@@ -394,6 +403,7 @@ void supervisor_engine_init(struct supervisor *s)
 	s->from_engine = (struct loop_source){ .dispatch = on_channel, .fd = -1 };
 	s->pings = (struct loop_source){ .dispatch = on_ping, .fd = -1 };
 	supervisor_handover_init(s);
+	supervisor_upgrade_init(s);
 	s->restart.expire = on_restart;
 	s->patience.expire = on_impatient;
 }

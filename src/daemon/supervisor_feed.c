@@ -15,14 +15,23 @@
 
 enum { FEED_S = 10 };				/* for an engine that does not listen */
 
+static int make_shared(int *fd)
+{
+	*fd = memfd_create("workers", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	if (*fd < 0 || ftruncate(*fd, sizeof(struct supervise_shared)) < 0 ||
+	    fcntl(*fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0)
+		return error_last();
+	return 0;
+}
+
+/* One of the program before is there already. */
 int supervisor_share(struct supervisor *s)
 {
+	int r = s->shared_fd < 0 ? make_shared(&s->shared_fd) : 0;
 	void *shared;
 
-	s->shared_fd = memfd_create("workers", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-	if (s->shared_fd < 0 || ftruncate(s->shared_fd, sizeof *s->shared) < 0 ||
-	    fcntl(s->shared_fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0)
-		return error_last();
+	if (r < 0)
+		return r;
 	shared = mmap(NULL, sizeof *s->shared, PROT_READ | PROT_WRITE, MAP_SHARED, s->shared_fd, 0);
 	if (shared == MAP_FAILED)
 		return error_last();

@@ -41,6 +41,11 @@ struct supervisor {
 	struct loop *loop;
 	struct loop_source signals, from_engine, pings;
 	int signal_fd, program, shared_fd, ping_fd;	/* owned, as the next */
+	int log_fd;				/* of a program before, until it is the log's; or -1 */
+	char *path;				/* owned: where the program is installed */
+	pid_t checker;				/* another program, which is asked; 0: none */
+	struct loop_timer check_patience;
+	bool is_upgrading;
 	int channel;				/* to the engine; -1: there is none */
 	pid_t engine;				/* 0: there is none */
 	enum supervisor_state state;
@@ -82,6 +87,9 @@ void supervisor_forget_engine(struct supervisor *s);
 void supervisor_replace_engine(struct supervisor *s, const char *why);	/* it is ended first */
 void supervisor_on_child(struct supervisor *s, const siginfo_t *info);	/* one of any kind */
 
+/* The service manager hears of us from now on. */
+void supervisor_notify(struct supervisor *s);
+
 /* Another one serves from now on: takes @channel over. */
 void supervisor_adopt_engine(struct supervisor *s, pid_t pid, int channel);
 
@@ -101,6 +109,8 @@ void supervisor_succeed(struct supervisor *s);	/* the engine is gone: it is the 
 
 void supervisor_upgrade(struct supervisor *s);	/* by the program that is installed now */
 void supervisor_upgraded(struct supervisor *s, bool has_worked);
+void supervisor_upgrade_init(struct supervisor *s);
+bool supervisor_on_checker(struct supervisor *s, const siginfo_t *info);	/* is it that child? */
 
 /* ---- supervisor_reload.c ---- */
 

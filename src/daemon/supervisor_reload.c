@@ -251,7 +251,7 @@ static void read_again(struct supervisor *s)
 /* Not while one engine hands over to another, which would have to hear of it as well. */
 void supervisor_reload(struct supervisor *s)
 {
-	s->wants_reload = s->successor.state != SUCCESSOR_NONE;
+	s->wants_reload = s->is_upgrading;
 	if (!s->wants_reload)
 		read_again(s);
 }

@@ -43,6 +43,13 @@ struct device {
 	void *ended_ctx;
 };
 
+/* For whoever asks what a process was busy with that has died. */
+static void note_handling(_Atomic uint64_t *handling, uint64_t cid)
+{
+	if (handling)
+		atomic_store_explicit(handling, cid, memory_order_relaxed);
+}
+
 static void schedule(struct device *dev)
 {
 	if (!dev->in_turn)
@@ -224,9 +231,8 @@ static void end_turn(struct device *dev)
 		dev->ended(dev->ended_ctx);
 }
 
-static void on_turn(struct loop_work *work)
+static void take_turn(struct device *dev)
 {
-	struct device *dev = container_of(work, struct device, work);
 	enum turn result = TURN_LATE, ends;
 
 	if (dev->ended) {
@@ -251,6 +257,24 @@ static void on_turn(struct loop_work *work)
 	set_timer(dev);
 	if (turn_worse(result, ends) != TURN_DONE)
 		schedule(dev);
+}
+
+/* The work may have freed the device. */
+static void on_turn(struct loop_work *work)
+{
+	struct device *dev = container_of(work, struct device, work);
+	_Atomic uint64_t *handling = dev->config.handling;
+
+	note_handling(handling, dev->config.guest_cid);
+	take_turn(dev);
+	note_handling(handling, 0);
+}
+
+static void on_handles(void *ctx, bool is_begun)
+{
+	const struct device *dev = ctx;
+
+	note_handling(dev->config.handling, is_begun ? dev->config.guest_cid : 0);
 }
 
 static void on_kicked(void *ctx)
@@ -332,7 +356,15 @@ static void on_settle(void *ctx)
 	recovery_settle(&dev->recovery);
 }
 
+static struct msghdr *on_receipt(void *ctx)
+{
+	struct device *dev = ctx;
+
+	return recovery_receipt(&dev->recovery);
+}
+
 static const struct frontend_ops frontend_ops = {
+	.handles = on_handles,
 	.kicked = on_kicked,
 	.rings_changed = on_rings_changed,
 	.guest_reset = on_guest_reset,
@@ -343,6 +375,7 @@ static const struct frontend_ops frontend_ops = {
 	.read_config = on_read_config,
 	.commit = on_commit,
 	.settle = on_settle,
+	.receipt = on_receipt,
 };
 
 /* ---- in another process's place ---- */

@@ -15,6 +15,7 @@
  */
 #pragma once
 
+#include <stdatomic.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -42,6 +43,8 @@ struct device_config {
 	struct gmem_limits memory;		/* that it may share */
 	struct loop *loop;			/* borrowed, as scratch and keeper are */
 	struct device_scratch *scratch;
+	_Atomic uint64_t *handling;		/* has guest_cid while we handle what a peer of it
+						   has sent, else 0; borrowed; NULL: none */
 	/* Keeps what a crash of ours must not lose; NULL: nobody does, and there is no journal. */
 	const struct journal_keeper *keeper;
 	/* What it has kept of the device whose place this one takes, in any order; NULL: it is a

@@ -62,6 +62,11 @@ void recovery_settle(struct recovery *r)
 	journal_settle(r->journal);
 }
 
+struct msghdr *recovery_receipt(struct recovery *r)
+{
+	return journal_receipt(r->journal);
+}
+
 void recovery_begin_turn(struct recovery *r)
 {
 	if (r->journal)

@@ -53,6 +53,7 @@ void recovery_close_kept(const struct journal_kept *kept, size_t n);
 
 void recovery_commit(struct recovery *r);
 void recovery_settle(struct recovery *r);
+struct msghdr *recovery_receipt(struct recovery *r);	/* NULL: there is no place for it */
 
 /* A front-end has come, or was there: connections have names. */
 void recovery_on_came(struct recovery *r);

@@ -13,6 +13,7 @@ struct worker {
 	struct loop *loop;
 	struct device_scratch *scratch;
 	struct mailbox *mailbox;
+	_Atomic uint64_t *handling;
 	struct device **devices;		/* owned */
 	size_t n_devices;
 	struct list removals;			/* worker_removal::node */
@@ -148,6 +149,16 @@ struct loop *worker_loop(struct worker *w)
 struct device_scratch *worker_scratch(struct worker *w)
 {
 	return w->scratch;
+}
+
+void worker_set_handling(struct worker *w, _Atomic uint64_t *handling)
+{
+	w->handling = handling;
+}
+
+_Atomic uint64_t *worker_handling(struct worker *w)
+{
+	return w->handling;
 }
 
 struct mailbox *worker_mailbox(struct worker *w)

@@ -28,6 +28,11 @@ struct loop *worker_loop(struct worker *w);
 struct device_scratch *worker_scratch(struct worker *w);
 struct mailbox *worker_mailbox(struct worker *w);
 
+/* Where it is noted what it handles, see device_config; borrowed; NULL: nowhere. Before any
+ * device is made. */
+void worker_set_handling(struct worker *w, _Atomic uint64_t *handling);
+_Atomic uint64_t *worker_handling(struct worker *w);
+
 /* 0, and the device is taken over; or -ENOMEM. Before worker_start() or in the thread. */
 int worker_add_device(struct worker *w, struct device *dev);
 
