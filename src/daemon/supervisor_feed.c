@@ -68,11 +68,11 @@ static int send_kept(struct supervisor *s, const struct held_vm *h)
 	return 0;
 }
 
-int supervisor_send_vm(struct supervisor *s, const struct held_vm *h)
+static int send_vm(struct supervisor *s, const struct held_vm *h, size_t n_kept)
 {
 	struct supervise_msg m = {
 		.type = SUPERVISE_VM, .cid = h->plan.guest_cid,
-		.u.vm.n_kept = (uint32_t)h->n_kept,
+		.u.vm.n_kept = (uint32_t)n_kept,
 	};
 	int fds[2], r;
 	size_t n_fds = 0;
@@ -92,6 +92,19 @@ int supervisor_send_vm(struct supervisor *s, const struct held_vm *h)
 	if (!r)
 		r = channel_send(s->channel, &m, fds, n_fds, true);
 	blob_deinit(&b);
+	return r;
+}
+
+int supervisor_send_vm(struct supervisor *s, const struct held_vm *h)
+{
+	return send_vm(s, h, 0);
+}
+
+/* To an engine that has not started: with what an earlier one has kept. */
+static int feed_vm(struct supervisor *s, const struct held_vm *h)
+{
+	int r = send_vm(s, h, h->n_kept);
+
 	return r ? r : send_kept(s, h);
 }
 
@@ -116,7 +129,7 @@ int supervisor_feed(struct supervisor *s)
 	r = supervisor_send_settings(s);
 	for (size_t i = 0; !r && i < s->n_vms; i++)
 		if (s->vms[i]->is_served)
-			r = supervisor_send_vm(s, s->vms[i]);
+			r = feed_vm(s, s->vms[i]);
 	if (!r)
 		r = channel_send(s->channel, &start, NULL, 0, true);
 	if (!r && fcntl(s->channel, F_SETFL, flags | O_NONBLOCK) < 0)
