@@ -30,13 +30,13 @@ static struct worker *worker_of(const struct engine *e, size_t i)
 }
 
 /* What one VM lacks is no reason to refuse the others: 0 if any is there. */
-static int open_vms(struct engine *e)
+int engine_open_vms(struct engine *e, struct vm **vms, size_t n_vms)
 {
 	const struct engine_config *config = &e->config;
 	int last = 0;
 
-	for (size_t i = 0; i < config->n_vms; i++) {
-		struct vm *vm = config->vms[i];
+	for (size_t i = 0; i < n_vms; i++) {
+		struct vm *vm = vms[i];
 		int r = vm_open(vm, config->plan, worker_of(e, i), e->siblings, config->hooks);
 
 		if (!r) {
@@ -130,8 +130,12 @@ static int add_worker(struct engine *e)
 		return -ENOMEM;
 	e->workers = workers;
 	r = worker_new(&workers[e->n_workers]);
-	e->n_workers += !r;
-	return r;
+	if (r)
+		return r;
+	if (e->config.handling)
+		worker_set_handling(workers[e->n_workers], &e->config.handling[e->n_workers]);
+	e->n_workers++;
+	return 0;
 }
 
 static int enter_siblings(struct engine *e, struct vm *vm, struct worker *w)
@@ -161,25 +165,60 @@ static int make_workers(struct engine *e)
 	return r;
 }
 
-int engine_init(struct engine *e, const struct engine_config *config)
+int engine_prepare(struct engine *e, const struct engine_config *config)
 {
 	int r;
 
 	*e = (struct engine){ .config = *config };
 	if ((r = make_workers(e)) < 0 || (r = make_siblings(e)) < 0 ||
-	    (r = enter_sandbox(config)) < 0 || (r = open_vms(e)) ||
-	    (r = log_start_thread()) < 0)
-		goto fail;
-	for (size_t i = 0; i < e->n_workers; i++)
-		if ((r = worker_start(e->workers[i], config->failed)) < 0)
-			goto fail;
-	return 0;
-fail:
-	engine_deinit(e);
+	    (r = enter_sandbox(config)) < 0 || (r = log_start_thread()) < 0)
+		engine_deinit(e);
+	return r;
+}
+
+int engine_begin(struct engine *e)
+{
+	int r = 0;
+
+	for (size_t i = 0; !r && i < e->n_workers; i++)
+		r = worker_start(e->workers[i], e->config.failed);
+	return r;
+}
+
+int engine_init(struct engine *e, const struct engine_config *config)
+{
+	int r = engine_prepare(e, config);
+
+	if (r)
+		return r;
+	r = engine_open_vms(e, config->vms, config->n_vms);
+	if (!r)
+		r = engine_begin(e);
+	if (r)
+		engine_deinit(e);
 	return r;
 }
 
 /* ---- while it runs ---- */
+
+void engine_park(struct engine *e)
+{
+	bool had_mail;
+
+	for (size_t i = 0; i < e->n_workers; i++)
+		worker_park(e->workers[i]);
+	do {
+		had_mail = false;
+		for (size_t i = 0; i < e->n_workers; i++)
+			had_mail |= worker_deliver_mail(e->workers[i]);
+	} while (had_mail);
+}
+
+void engine_go_on(struct engine *e)
+{
+	for (size_t i = 0; i < e->n_workers; i++)
+		worker_go_on(e->workers[i]);
+}
 
 /* One more worker may have something to do now. Without it the others do it. */
 static void grow(struct engine *e)

@@ -29,7 +29,6 @@ struct held_vm {
 	struct vm_sockets sockets;
 	bool is_served;				/* its sockets are there */
 	bool awaits_folder;			/* it will be, once their folders are */
-	int names_error;			/* why not all sockets have their names; 0: they have */
 	bool is_left_out;			/* it has ended too many engines */
 	bool has_front_end;			/* in session */
 	bool is_over;				/* ... and no other can come */

@@ -247,9 +247,9 @@ int hosted_take_vm(struct channel_msg *msg)
 
 int hosted_take_kept(struct channel_msg *msg)
 {
-	struct hosted_vm *h = hosted.n_vms ? hosted.vms[hosted.n_vms - 1] : NULL;
+	struct hosted_vm *h = find(msg->m.cid);
 
-	if (!h || h->vm.cid != msg->m.cid || hosted.has_started)
+	if (!h || hosted.has_started)
 		return CHANNEL_E_GARBAGE;
 	return vm_add_kept(&h->vm, msg->m.u.kept.slot, channel_take_fd(msg, 0));
 }
@@ -278,22 +278,48 @@ void hosted_take_connected(struct channel_msg *msg)
 			  channel_take_fd(msg, 0));
 }
 
-int hosted_start_engine(const struct engine_config *config)
+/* NULL without memory. */
+static struct vm **list_vms(void)
+{
+	struct vm **vms = calloc(hosted.n_vms + 1, sizeof(struct vm *));
+
+	for (size_t i = 0; vms && i < hosted.n_vms; i++)
+		vms[i] = &hosted.vms[i]->vm;
+	return vms;
+}
+
+int hosted_prepare_engine(const struct engine_config *config)
 {
 	struct engine_config with_vms = *config;
-	struct vm **vms = calloc(hosted.n_vms + 1, sizeof(struct vm *));
+	struct vm **vms = list_vms();
+	int r;
+
+	if (!vms)
+		return -ENOMEM;
+	with_vms.vms = vms;
+	with_vms.n_vms = hosted.n_vms;
+	r = engine_prepare(&hosted.engine, &with_vms);
+	free(vms);
+	return r;
+}
+
+int hosted_open_vms(bool is_held)
+{
+	struct vm **vms = list_vms();
 	int r;
 
 	if (!vms)
 		return -ENOMEM;
 	for (size_t i = 0; i < hosted.n_vms; i++)
-		vms[i] = &hosted.vms[i]->vm;
-	with_vms.vms = vms;
-	with_vms.n_vms = hosted.n_vms;
-	r = engine_init(&hosted.engine, &with_vms);
-	hosted.has_started = !r;
+		vms[i]->is_held = is_held;
+	r = engine_open_vms(&hosted.engine, vms, hosted.n_vms);
 	free(vms);
 	return r;
+}
+
+struct vm *hosted_vm(size_t i)
+{
+	return &hosted.vms[i]->vm;
 }
 
 void hosted_free_vms(void)

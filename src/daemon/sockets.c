@@ -15,6 +15,7 @@ void vm_sockets_init(struct vm_sockets *s)
 {
 	listener_init(&s->vhost);
 	listener_init(&s->uds);
+	s->vhost_error = s->uds_error = 0;
 }
 
 /* Whoever we become owns the sockets, as if it had made them. */
@@ -119,7 +120,8 @@ static bool lacks_name(const struct listener *l)
 
 bool vm_sockets_lack_name(const struct vm_sockets *s)
 {
-	return lacks_name(&s->vhost) || lacks_name(&s->uds);
+	return (s->vhost_error <= 0 && lacks_name(&s->vhost)) ||
+		(s->uds_error <= 0 && lacks_name(&s->uds));
 }
 
 /* The old one serves whoever has connected to it, until it is closed. */
@@ -142,28 +144,31 @@ static int renew_one(struct listener *l, const struct plan *plan,
 }
 
 static int renew_logged(struct listener *l, const struct plan *plan, const struct vm_plan *vm,
-			const char *key, const struct socket_plan *socket, int known,
+			const char *key, const struct socket_plan *socket, int *error,
 			bool *is_new)
 {
 	bool is_there = false;
 	char tag[32];
 	int r = renew_one(l, plan, socket, &is_there);
 
-	if (r && r != known)
+	if (r && r != *error)
 		log_unopened(vm, key, l->path, r);
 	if (is_there) {
 		snprintf(tag, sizeof tag, "vm %llu", (unsigned long long)vm->guest_cid);
 		log_info(tag, "%s %s had lost its name, and is there again", key, l->path);
 		*is_new = true;
 	}
+	*error = r;
 	return r;
 }
 
 int vm_sockets_renew(struct vm_sockets *s, const struct plan *plan, const struct vm_plan *vm,
-		     int known, bool *is_new)
+		     bool *is_new)
 {
-	int uds = renew_logged(&s->uds, plan, vm, "uds-path", &vm->uds_socket, known, is_new);
-	int vhost = renew_logged(&s->vhost, plan, vm, "socket", &vm->vhost_socket, known, is_new);
+	int uds = renew_logged(&s->uds, plan, vm, "uds-path", &vm->uds_socket, &s->uds_error,
+			       is_new);
+	int vhost = renew_logged(&s->vhost, plan, vm, "socket", &vm->vhost_socket,
+				 &s->vhost_error, is_new);
 
 	return vhost < 0 || !uds ? vhost : uds;
 }
@@ -189,6 +194,7 @@ int vm_sockets_move_uds(struct vm_sockets *s, const struct plan *plan, const str
 		return r;
 	listener_deinit(&s->uds);
 	listener_move(&s->uds, &fresh);
+	s->uds_error = 0;
 	return r;
 }
 

@@ -115,9 +115,8 @@ static void tell_engine(struct supervisor *s, struct held_vm *h)
 static bool renew(struct supervisor *s, struct held_vm *h)
 {
 	bool is_new = false;
-	int r = vm_sockets_renew(&h->sockets, s->plan, &h->plan, h->names_error, &is_new);
+	int r = vm_sockets_renew(&h->sockets, s->plan, &h->plan, &is_new);
 
-	h->names_error = r;
 	if (is_new)
 		tell_engine(s, h);
 	return r < 0;
@@ -160,6 +159,10 @@ static void on_timer(struct loop_timer *timer)
 {
 	struct supervisor *s = container_of(timer, struct supervisor, folders.timer);
 
+	if (s->is_upgrading) {			/* the engine is what it was told to be */
+		loop_timer_set(s->loop, timer, clock_ms() + RETRY_MS);
+		return;
+	}
 	look(s);
 	supervisor_watch_folders(s);
 }
@@ -188,8 +191,7 @@ static bool is_any_missing(const struct supervisor *s)
 	for (size_t i = 0; i < s->n_vms; i++) {
 		const struct held_vm *h = s->vms[i];
 
-		if (h->is_served ? vm_sockets_lack_name(&h->sockets) && h->names_error <= 0 :
-		    h->awaits_folder)
+		if (h->is_served ? vm_sockets_lack_name(&h->sockets) : h->awaits_folder)
 			return true;
 	}
 	return false;

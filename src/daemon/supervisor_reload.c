@@ -229,7 +229,7 @@ static void update(struct supervisor *s, struct plan *next)
 	free(before.vms);
 }
 
-void supervisor_reload(struct supervisor *s)
+static void read_again(struct supervisor *s)
 {
 	const struct supervisor_config *config = &s->config;
 	struct config_error err;
@@ -248,4 +248,12 @@ void supervisor_reload(struct supervisor *s)
 		plan_deinit(&next);
 	}
 	notify_reloaded(supervisor_count_served(s));
+}
+
+/* Not while one engine hands over to another, which would have to hear of it as well. */
+void supervisor_reload(struct supervisor *s)
+{
+	s->wants_reload = s->is_upgrading;
+	if (!s->wants_reload)
+		read_again(s);
 }

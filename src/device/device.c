@@ -35,11 +35,20 @@ struct device {
 	struct recovery recovery;
 	struct loop_work work;			/* the turn */
 	struct loop_timer timer;		/* the next deadline of the mux */
+	struct loop_work resume;
+	bool is_held;				/* loaded, and not resumed yet */
 	bool in_turn;
 	unsigned turns_late;			/* in which deadlines had to wait for the rings */
 	void (*ended)(void *ctx);		/* NULL: it goes on */
 	void *ended_ctx;
 };
+
+/* For whoever asks what a process was busy with that has died. */
+static void note_handling(_Atomic uint64_t *handling, uint64_t cid)
+{
+	if (handling)
+		atomic_store_explicit(handling, cid, memory_order_relaxed);
+}
 
 static void schedule(struct device *dev)
 {
@@ -222,9 +231,8 @@ static void end_turn(struct device *dev)
 		dev->ended(dev->ended_ctx);
 }
 
-static void on_turn(struct loop_work *work)
+static void take_turn(struct device *dev)
 {
-	struct device *dev = container_of(work, struct device, work);
 	enum turn result = TURN_LATE, ends;
 
 	if (dev->ended) {
@@ -249,6 +257,24 @@ static void on_turn(struct loop_work *work)
 	set_timer(dev);
 	if (turn_worse(result, ends) != TURN_DONE)
 		schedule(dev);
+}
+
+/* The work may have freed the device. */
+static void on_turn(struct loop_work *work)
+{
+	struct device *dev = container_of(work, struct device, work);
+	_Atomic uint64_t *handling = dev->config.handling;
+
+	note_handling(handling, dev->config.guest_cid);
+	take_turn(dev);
+	note_handling(handling, 0);
+}
+
+static void on_handles(void *ctx, bool is_begun)
+{
+	const struct device *dev = ctx;
+
+	note_handling(dev->config.handling, is_begun ? dev->config.guest_cid : 0);
 }
 
 static void on_kicked(void *ctx)
@@ -330,7 +356,15 @@ static void on_settle(void *ctx)
 	recovery_settle(&dev->recovery);
 }
 
+static struct msghdr *on_receipt(void *ctx)
+{
+	struct device *dev = ctx;
+
+	return recovery_receipt(&dev->recovery);
+}
+
 static const struct frontend_ops frontend_ops = {
+	.handles = on_handles,
 	.kicked = on_kicked,
 	.rings_changed = on_rings_changed,
 	.guest_reset = on_guest_reset,
@@ -341,7 +375,78 @@ static const struct frontend_ops frontend_ops = {
 	.read_config = on_read_config,
 	.commit = on_commit,
 	.settle = on_settle,
+	.receipt = on_receipt,
 };
+
+/* ---- in another process's place ---- */
+
+static void resume(struct device *dev)
+{
+	if (dev->is_held)
+		mux_resume(dev->mux, loop_now_ms(dev->config.loop));
+	dev->is_held = false;
+	schedule(dev);
+}
+
+static void on_begun(void *ctx)
+{
+	resume(ctx);
+}
+
+/* Of one that had no front-end: there is nothing else to begin with. */
+static void on_resume(struct loop_work *work)
+{
+	resume(container_of(work, struct device, resume));
+}
+
+void device_save(const struct device *dev, struct blob *out)
+{
+	size_t section = blob_open(out, BLOB_TAG('D', 'E', 'V', ' '), 1);
+
+	mux_save(dev->mux, out);
+	for (size_t i = 0; i < dev->n_backends; i++)
+		if (dev->backends[i]->ops->save)
+			dev->backends[i]->ops->save(dev->backends[i], out);
+	blob_close(out, section);
+}
+
+static int load_backends(struct device *dev, struct blob_reader *in)
+{
+	int r = 0;
+
+	for (size_t i = 0; !r && i < dev->n_backends; i++)
+		if (dev->backends[i]->ops->load)
+			r = dev->backends[i]->ops->load(dev->backends[i], in);
+	return r;
+}
+
+static int load(struct device *dev, struct blob_reader *in)
+{
+	struct blob_reader section;
+	uint32_t version;
+	int r;
+
+	if (!blob_enter(in, &section, BLOB_TAG('D', 'E', 'V', ' '), 1, &version))
+		return DEVICE_E_BAD_STATE;
+	r = mux_load(dev->mux, &section, loop_now_ms(dev->config.loop));
+	if (!r)
+		r = load_backends(dev, &section);
+	return r ? r : blob_is_whole(&section) ? 0 : DEVICE_E_BAD_STATE;
+}
+
+int device_load(struct device *dev, struct blob_reader *in)
+{
+	int r = in ? load(dev, in) : 0;
+
+	if (r)
+		return r < 0 ? r : DEVICE_E_BAD_STATE;
+	dev->is_held = true;
+	if (!recovery_is_due(&dev->recovery))
+		loop_work_schedule(dev->config.loop, &dev->resume);
+	return 0;
+}
+
+/* ---- life ---- */
 
 static int make_mux(struct device *dev)
 {
@@ -379,7 +484,7 @@ static int make_recovery(struct device *dev)
 		.keeper = config->keeper, .kept = config->kept, .n_kept = config->n_kept,
 		.max_connections = config->limits.max_connections, .tag = dev->tag,
 		.loop = config->loop, .frontend = &dev->frontend, .events = &dev->events,
-		.mux = dev->mux,
+		.mux = dev->mux, .begun = on_begun, .ctx = dev,
 	};
 
 	return recovery_init(&dev->recovery, &recovery);
@@ -398,6 +503,7 @@ int device_new(struct device **out, const struct device_config *config)
 	dev->config = *config;
 	snprintf(dev->tag, sizeof dev->tag, "vm %llu", (unsigned long long)config->guest_cid);
 	loop_work_init(&dev->work, on_turn);
+	loop_work_init(&dev->resume, on_resume);
 	dev->timer.expire = on_timer;
 	r = make_mux(dev);
 	if (r < 0)
@@ -423,6 +529,7 @@ void device_free(struct device *dev)
 	frontend_deinit(&dev->frontend);
 	loop_timer_cancel(dev->config.loop, &dev->timer);
 	loop_work_cancel(&dev->work);
+	loop_work_cancel(&dev->resume);
 	mux_free(dev->mux);
 	recovery_deinit(&dev->recovery);	/* in which the mux had names */
 	for (size_t i = 0; i < dev->n_backends; i++)

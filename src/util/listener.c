@@ -254,6 +254,14 @@ void listener_move(struct listener *to, struct listener *from)
 	listener_init(from);
 }
 
+void listener_restore(struct listener *l, int fd, char *path, dev_t dev, ino_t ino)
+{
+	*l = (struct listener){ .fd = fd, .path = path, .dev = dev, .ino = ino };
+	list_init(&l->node);
+	if (path)
+		enlist(l);
+}
+
 int listener_adopt(struct listener *l, int fd)
 {
 	int flags = fcntl(fd, F_GETFL), r = 0;

@@ -289,14 +289,15 @@ static int put(int side, size_t i, size_t at, size_t len)
 /* Just @len of them. */
 static void get(int side, size_t i, size_t at, size_t len)
 {
-	static uint8_t bytes[LARGE];
+	static uint8_t bytes[LARGE], expected[LARGE];
 	struct stream *s = muxes[side].streams[i];
 	size_t n;
 
+	for (size_t k = 0; k < len; k++)
+		expected[k] = byte_at(at + k);
 	for (size_t done = 0; done < len; done += n) {
 		ck_assert_int_eq(s->ops->read(s, &(struct iovec){ bytes, len - done }, 1, &n), 0);
-		for (size_t k = 0; k < n; k++)
-			ck_assert_uint_eq(bytes[k], byte_at(at + done + k));
+		ck_assert_mem_eq(bytes, expected + done, n);
 	}
 }
 
