@@ -34,16 +34,11 @@ void msg_reader_init(struct msg_reader *reader)
 		reader->msg.fds[i] = -1;
 }
 
-static void drop_fds(struct msg *msg)
-{
-	for (unsigned i = 0; i < VU_MSG_FDS_MAX; i++)
-		closer_close(&msg->fds[i]);
-	msg->n_fds = 0;
-}
-
 void msg_reader_next(struct msg_reader *reader)
 {
-	drop_fds(&reader->msg);
+	for (unsigned i = 0; i < VU_MSG_FDS_MAX; i++)
+		closer_close(&reader->msg.fds[i]);
+	reader->msg.n_fds = 0;
 	reader->got = 0;
 	reader->unread = 0;
 	reader->doubtful = 0;
@@ -80,53 +75,15 @@ static void collect_fds(struct msg *msg, struct msghdr *mh)
 		msg->n_fds += CONTROL_FDS;	/* some were lost: wrong for any request */
 }
 
-static int set_peek_offset(int sock, int offset)
-{
-	return setsockopt(sock, SOL_SOCKET, SO_PEEK_OFF, &offset, sizeof offset) < 0 ?
-		error_last() : 0;
-}
-
-/* What of the message follows the piece of it that has been read to @to. */
-static size_t bytes_after(const struct msg_reader *reader, const struct iovec *to)
-{
-	const struct vhost_user_hdr *hdr = &reader->msg.hdr;
-	size_t at = reader->got + to->iov_len;
-
-	return at == sizeof *hdr ? hdr->size : sizeof *hdr + hdr->size - at;
-}
-
-/* Those of a payload have maybe been seen with its header, which came without any. */
-static void own_fds(struct msg_reader *reader, struct msghdr *mh, int flags, bool are_ours)
-{
-	struct msg_reader others;
-
-	if (are_ours) {
-		if (flags & MSG_PEEK && reader->got >= sizeof reader->msg.hdr && CMSG_FIRSTHDR(mh))
-			drop_fds(&reader->msg);
-		collect_fds(&reader->msg, mh);
-		return;
-	}
-	msg_reader_init(&others);
-	collect_fds(&others.msg, mh);
-	msg_reader_deinit(&others);
-}
-
-/*
- * Reads at most so much to where @to says, and counts it. Whoever peeks is also given the
- * descriptors of what comes after the bytes that he asked for, where those have none. So more
- * is asked for: bytes that come from beyond the message were sent before descriptors that
- * belong there, too.
- */
+/* Reads at most so much to where @to says, and counts it. */
 static int receive(struct msg_reader *reader, int sock, struct iovec to, int flags)
 {
-	uint8_t beyond[VU_MSG_PAYLOAD_MAX + 1];
-	struct iovec iov[] = { to, { beyond, sizeof beyond } };
 	union {
 		struct cmsghdr align;
 		char bytes[CMSG_SPACE(CONTROL_FDS * sizeof(int))];
 	} control;
 	struct msghdr mh = {
-		.msg_iov = iov, .msg_iovlen = flags & MSG_PEEK ? 2 : 1,
+		.msg_iov = &to, .msg_iovlen = 1,
 		.msg_control = control.bytes, .msg_controllen = sizeof control.bytes,
 	};
 	ssize_t n;
@@ -136,16 +93,9 @@ static int receive(struct msg_reader *reader, int sock, struct iovec to, int fla
 	while (n < 0 && errno == EINTR);
 	if (n < 0)
 		return errno == EAGAIN ? VU_MSG_E_AGAIN : error_last();
-	own_fds(reader, &mh, flags, (size_t)n <= to.iov_len + bytes_after(reader, &to));
+	collect_fds(&reader->msg, &mh);
 	if (n == 0)
 		return VU_MSG_E_EOF;
-	if ((size_t)n > to.iov_len) {
-		int r = set_peek_offset(sock, (int)to.iov_len);
-
-		if (r < 0)
-			return r;
-		n = (ssize_t)to.iov_len;
-	}
 	reader->got += (size_t)n;
 	if (flags & MSG_PEEK)
 		reader->unread = (size_t)n;
@@ -264,6 +214,12 @@ void msg_settle_fds(struct msg_reader *reader, const struct msghdr *receipt)
 			closer_close(&msg->fds[i]);
 	}
 	reader->doubtful = 0;
+}
+
+static int set_peek_offset(int sock, int offset)
+{
+	return setsockopt(sock, SOL_SOCKET, SO_PEEK_OFF, &offset, sizeof offset) < 0 ?
+		error_last() : 0;
 }
 
 int msg_begin_peeking(int sock)
