@@ -565,6 +565,11 @@ void device_add_backend(struct device *dev, struct backend *backend)
 	mux_add_backend(dev->mux, backend);
 }
 
+int device_exchange_socket(struct device *dev, int fd)
+{
+	return frontend_exchange_socket(&dev->frontend, fd);
+}
+
 void device_reconfigure(struct device *dev, const struct device_change *change)
 {
 	mux_set_limits(dev->mux, &change->limits);
