@@ -66,9 +66,9 @@ void engine_go_on(struct engine *e);
 /*
  * While it runs, from the main thread: another VM, another row of one, one less; @job, the
  * caller's until it is done, does it (vm_job.h). 0; -ENOMEM: nothing has happened, @job is not
- * used, and @uds_fd is the caller's.
+ * used, and the descriptors are the caller's.
  */
 int engine_add(struct engine *e, struct vm *vm, struct vm_job *job);
 int engine_change(struct engine *e, struct vm *vm, struct vm_job *job, const struct vm_plan *row,
-		  int uds_fd);
+		  int vhost_fd, int uds_fd);
 void engine_remove(struct engine *e, struct vm *vm, struct vm_job *job);

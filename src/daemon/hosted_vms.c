@@ -205,22 +205,21 @@ static int take_new(struct channel_msg *msg, struct vm_plan *row)
 	return 0;
 }
 
-/* The vhost-user socket of one that changes is the same. */
 static int take_changed(struct hosted_vm *h, struct channel_msg *msg, struct vm_plan *row)
 {
 	struct hosted_job *j = job_new(h, on_changed);
 	int vhost, uds, r = -ENOMEM;
 
 	take_sockets(msg, &vhost, &uds);
-	fd_close(&vhost);
 	if (j) {
 		j->row = row;
-		r = engine_change(&hosted.engine, &h->vm, &j->job, row, uds);
+		r = engine_change(&hosted.engine, &h->vm, &j->job, row, vhost, uds);
 	}
 	if (!r)
 		return 0;
 	log_err("main", "vm %llu stays as it was: %s", (unsigned long long)h->vm.cid,
 		error_str(r));
+	fd_close(&vhost);
 	fd_close(&uds);
 	row_free(row);
 	free(j);
@@ -274,7 +273,7 @@ void hosted_take_connected(struct channel_msg *msg)
 {
 	struct hosted_vm *h = find(msg->m.cid);
 
-	if (h)
+	if (h && !msg->m.u.connected.result == (msg->n_fds > 0))
 		vm_answer(&h->vm, msg->m.u.connected.id, msg->m.u.connected.result,
 			  channel_take_fd(msg, 0));
 }

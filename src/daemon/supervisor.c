@@ -50,6 +50,7 @@ void supervisor_end(struct supervisor *s, int status)
 	supervisor_give_up_successor(s, "the daemon ends");
 	notify_stop();
 	loop_timer_cancel(s->loop, &s->restart);
+	loop_timer_cancel(s->loop, &s->folders.timer);
 	if (!s->engine || supervisor_say(s, SUPERVISE_STOP, 0) != 0)
 		loop_stop(s->loop);
 	else
@@ -149,6 +150,7 @@ int supervisor_add_vm(struct supervisor *s, struct vm_plan *row, struct held_vm 
 		return -ENOMEM;
 	r = vm_sockets_open(&h->sockets, s->plan, &h->plan);
 	h->is_served = !r;
+	h->awaits_folder = r && !vm_sockets_have_folders(&h->plan);
 	s->vms[s->n_vms++] = h;
 	*out = h;
 	return r;
@@ -166,12 +168,17 @@ static int open_vms(struct supervisor *s)
 		n_served += !opened;
 		r = opened ? opened : r;
 	}
+	for (size_t i = 0; n_served && i < s->n_vms; i++)
+		if (s->vms[i]->awaits_folder)
+			log_warn("main", "vm %llu: served once its folder is there",
+				 (unsigned long long)s->vms[i]->plan.guest_cid);
 	return n_served ? 0 : r;
 }
 
 static void supervisor_deinit(struct supervisor *s)
 {
 	supervisor_forget_engine(s);
+	supervisor_folders_deinit(s);
 	for (size_t i = 0; i < s->n_vms; i++)
 		held_vm_free(s->vms[i]);
 	free(s->vms);
@@ -193,6 +200,7 @@ static int supervisor_init(struct supervisor *s, const struct supervisor_config 
 		.signals = { .dispatch = on_signal, .fd = -1 },
 	};
 	supervisor_engine_init(s);
+	supervisor_folders_init(s);
 	return closer_init();
 }
 
@@ -218,8 +226,10 @@ static int set_up(struct supervisor *s)
 
 static int run(struct supervisor *s)
 {
-	int r = loop_run(s->loop);
+	int r;
 
+	supervisor_watch_folders(s);
+	r = loop_run(s->loop);
 	if (r < 0) {
 		log_err("main", "event loop: %s", error_str(r));
 		s->status = r;

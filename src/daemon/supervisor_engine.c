@@ -295,7 +295,7 @@ static void on_over(struct supervisor *s, struct held_vm *h)
 {
 	h->is_over = true;
 	for (size_t i = 0; i < s->n_vms; i++)
-		if (s->vms[i]->is_served && !s->vms[i]->is_over)
+		if (s->vms[i]->awaits_folder || (s->vms[i]->is_served && !s->vms[i]->is_over))
 			return;
 	log_info("main", "ends: the last front-end has gone, and no other can come");
 	supervisor_end(s, 0);

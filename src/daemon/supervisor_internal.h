@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* What the files of the supervisor share: supervisor.c (its life), supervisor_engine.c (that of
- * an engine), supervisor_feed.c (what one is told), supervisor_reload.c. */
+ * an engine), supervisor_feed.c (what one is told), supervisor_reload.c, supervisor_folders.c. */
 #pragma once
 
 #include <signal.h>
@@ -53,6 +53,12 @@ struct supervisor {
 	struct held_vm **vms;			/* owned */
 	size_t n_vms;
 	struct connects connects;
+	struct {
+		struct loop_source source;
+		struct loop_timer timer;	/* set if anything may be missing */
+		int fd;				/* inotify; owned */
+		bool has_failed;		/* and that was logged */
+	} folders;
 	struct successor successor;
 	bool wants_reload;			/* once the successor has taken over, or not */
 	struct loop_timer restart;
@@ -117,8 +123,20 @@ bool supervisor_on_checker(struct supervisor *s, const siginfo_t *info);	/* is i
 /* Reads the file again, and has done what can be done at once. */
 void supervisor_reload(struct supervisor *s);
 
+/* @r: how a message was sent. An engine that does not listen does not work either. */
+void supervisor_check_told(struct supervisor *s, int r);
+
 /* A front-end has left, so a VM may become what it is wanted to be. */
 void supervisor_catch_up(struct supervisor *s, struct held_vm *h);
+
+/* ---- supervisor_folders.c ---- */
+
+void supervisor_folders_init(struct supervisor *s);
+void supervisor_folders_deinit(struct supervisor *s);
+
+/* The sockets are others than before: from now on they get their names back if they lose
+ * them, and VMs their sockets once the folders are there. */
+void supervisor_watch_folders(struct supervisor *s);
 
 /* ---- supervisor_feed.c ---- */
 

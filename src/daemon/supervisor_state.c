@@ -37,6 +37,7 @@ static void save_vm(const struct held_vm *h, struct blob *out)
 	if (h->wanted)
 		plan_state_save_vm(h->wanted, out);
 	blob_put_u8(out, h->is_served);
+	blob_put_u8(out, h->awaits_folder);
 	blob_put_u8(out, h->is_left_out);
 	blob_put_u8(out, h->has_front_end);
 	blob_put_u8(out, h->is_over);
@@ -187,6 +188,7 @@ static int load_held(struct held_vm *h, struct blob_reader *in)
 	if (r)
 		return r;
 	h->is_served = blob_get_bool(in);
+	h->awaits_folder = blob_get_bool(in);
 	h->is_left_out = blob_get_bool(in);
 	h->has_front_end = blob_get_bool(in);
 	h->is_over = blob_get_bool(in);

@@ -97,4 +97,7 @@ struct device_change {
 	struct gmem_limits memory;
 };
 
+/* As frontend_exchange_socket(). */
+int device_exchange_socket(struct device *dev, int fd);
+
 void device_reconfigure(struct device *dev, const struct device_change *change);

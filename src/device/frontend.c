@@ -454,6 +454,14 @@ void frontend_deinit(struct frontend *fe)
 	listener_deinit(&fe->listener);
 }
 
+int frontend_exchange_socket(struct frontend *fe, int fd)
+{
+	if (fe->listener.fd >= 0)
+		return acceptor_exchange(&fe->acceptor, fd);
+	fd_close(&fd);
+	return 0;
+}
+
 void frontend_set_limits(struct frontend *fe, uint32_t queue_size, uint32_t pause_grace_ms,
 			 const struct gmem_limits *memory)
 {

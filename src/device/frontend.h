@@ -135,6 +135,10 @@ void frontend_deinit(struct frontend *fe);	/* also after a failed or no init */
 void frontend_save(const struct frontend *fe, struct blob *out);
 int frontend_load(struct frontend *fe, struct blob_reader *in, bool is_settled);
 
+/* Of one that listens: front-ends come to @fd from now on; taken over in any case. 0 or -errno:
+ * they come to the old socket. The front-end in session stays. */
+int frontend_exchange_socket(struct frontend *fe, int fd);
+
 /* There is nothing to load. @is_lost: but there was a front-end, which cannot go on. */
 void frontend_begin(struct frontend *fe, bool is_lost);
 

@@ -327,11 +327,16 @@ void listener_explain(const char *path, int error, char text[LISTENER_TEXT_MAX])
 	snprintf(text, LISTENER_TEXT_MAX, "%s%s", listener_str_error(error), who);
 }
 
-static void unlink_ours(const struct listener *l)
+bool listener_has_name(const struct listener *l)
 {
 	struct stat st;
 
-	if (lstat(l->path, &st) == 0 && st.st_dev == l->dev && st.st_ino == l->ino)
+	return lstat(l->path, &st) == 0 && st.st_dev == l->dev && st.st_ino == l->ino;
+}
+
+static void unlink_ours(const struct listener *l)
+{
+	if (listener_has_name(l))
 		unlink(l->path);
 }
 

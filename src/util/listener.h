@@ -46,6 +46,9 @@ enum {
  * process has another umask: not while other threads make files. */
 int listener_open(struct listener *l, const char *path, const struct listener_access *access);
 
+/* Of one with a path: does that still lead to it? False: somebody has removed or moved its name. */
+bool listener_has_name(const struct listener *l);
+
 /* @to, which is not open, becomes what @from was. */
 void listener_move(struct listener *to, struct listener *from);
 
