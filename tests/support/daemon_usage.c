@@ -152,7 +152,8 @@ pid_t daemon_find_engine(const struct daemon *d)
 	if (!d->is_supervised)
 		return d->pid;
 	dir = opendir("/proc");
-	must(dir);
+	if (!dir)				/* a test that has run out of descriptors */
+		return 0;
 	while (!found && (e = readdir(dir))) {
 		pid_t pid = atoi(e->d_name);
 
