@@ -5,13 +5,13 @@
  * ring comes back once and in order, a ring stops where its buffers end, and no wait is in
  * vain. CRASH=all: all steps; otherwise some of them.
  */
-#include <linux/sockios.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
+#include <linux/sockios.h>
 
 #include "crash.h"
 #include "support/deadline.h"
