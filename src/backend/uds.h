@@ -46,7 +46,8 @@ struct uds_config {
 
 /*
  * What was asked as @id has an outcome, as unix_connect()'s: 0 with @fd, connected and
- * taken over; else -1. Nobody may be waiting for it any more. In the backend's thread.
+ * taken over; else -1. -EAGAIN: none, too many ask; it is asked again. Nobody may be waiting
+ * for it any more. In the backend's thread.
  */
 void uds_answer(struct backend *b, uint32_t id, int result, int fd);
 

@@ -26,6 +26,7 @@ struct pending {				/* a guest's connect that is not done at once */
 	struct dial dial;			/* waits for room in a backlog */
 	struct list node;			/* uds::asked: waits for an answer */
 	uint32_t id;				/* which it was asked by */
+	bool is_unasked;			/* the last attempt came to nothing for that alone */
 	struct uds_stream_config stream;	/* owns its descriptor until that is dialed */
 };
 
@@ -80,7 +81,7 @@ static void finish(struct pending *p, int result)
 	struct stream *live = NULL;
 	int fd = fd_take(&p->stream.fd);
 
-	u->could_not_ask = false;
+	u->could_not_ask = p->is_unasked;
 	if (result) {
 		fd_close(&fd);
 	} else {
@@ -185,12 +186,14 @@ static int ask(struct pending *p)
 
 int uds_try_again(void *ctx, struct dial *d, uint32_t port)
 {
+	struct pending *p = container_of(d, struct pending, dial);
 	struct uds *u = ctx;
 	int r = unix_connect(d->fd, port_path(u, port).text);
 
+	p->is_unasked = could_ask(u, r) && ask(p) != 0;
 	if (!could_ask(u, r))
 		return connect_error(r);
-	return ask(container_of(d, struct pending, dial)) ? BACKEND_E_BUSY : BACKEND_E_PENDING;
+	return p->is_unasked ? BACKEND_E_BUSY : BACKEND_E_PENDING;
 }
 
 /* ---- answers ---- */
@@ -217,10 +220,8 @@ static void set_up_socket(struct uds_stream_config *config, int fd)
 }
 
 /* The first outcome of @p, which waits for no backlog. */
-static void on_first_answer(struct pending *p, int result, int fd)
+static void on_first_answer(struct pending *p, int r, int fd)
 {
-	int r = connect_error(result);
-
 	if (!r) {
 		fd_close(&p->stream.fd);
 		p->stream.fd = fd;
@@ -236,6 +237,7 @@ void uds_answer(struct backend *b, uint32_t id, int result, int fd)
 {
 	struct uds *u = uds_of(b);
 	struct pending *p = find_asked(u, id);
+	int r = result == -EAGAIN ? BACKEND_E_BUSY : connect_error(result);
 
 	assert((result == 0) == (fd >= 0));
 	if (!p) {				/* the guest has given up */
@@ -245,11 +247,12 @@ void uds_answer(struct backend *b, uint32_t id, int result, int fd)
 	list_remove(&p->node);
 	if (!result)
 		set_up_socket(&p->stream, fd);
+	p->is_unasked = result == -EAGAIN;
 	u->told = result;
 	if (p->dial.fd >= 0)
-		dial_answer(&u->dialer, &p->dial, connect_error(result), fd);
+		dial_answer(&u->dialer, &p->dial, r, fd);
 	else
-		on_first_answer(p, result, fd);
+		on_first_answer(p, r, fd);
 	u->told = 0;
 }
 
@@ -405,6 +408,9 @@ void uds_explain(struct backend *b, const struct vsock_addr *dst, int error, cha
 			DENIED "for the user that this process runs as, which has no privileges left";
 	else if (error == BACKEND_E_OTHER_TYPE)
 		why = "Protocol wrong type for socket; not a stream socket";
+	else if (error == BACKEND_E_BUSY && u->could_not_ask)
+		why = "Resource temporarily unavailable; too many connects wait for the "
+			"supervisor, which connects where this process cannot";
 	else if (error == BACKEND_E_BUSY)
 		why = "Resource temporarily unavailable; the program that listens there accepts "
 			"nobody, its backlog is full";

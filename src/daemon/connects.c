@@ -63,8 +63,10 @@ static void run(int channel, uint64_t cid, uint32_t id, const char *path, pid_t 
 		syscall(SYS_close_range, 3, channel - 1, 0);
 	syscall(SYS_close_range, channel + 1, ~0U, 0);
 	r = unix_socket(&fd);
-	if (!r)
+	if (!r) {
+		unix_refuse_rights(fd);
 		r = unix_connect(fd, path);
+	}
 	_exit(say(channel, cid, id, r, &fd) != 0);
 }
 

@@ -145,6 +145,15 @@ static int run_alone(const struct plan *plan, const sigset_t *ends)
 	return atomic_load(&worker_failed) ? -EIO : 0;
 }
 
+static void init_notify(void)
+{
+	int r = notify_init();
+
+	if (r < 0)
+		log_warn("main", "NOTIFY_SOCKET: %s: the service manager does not hear us",
+			 error_str(r));
+}
+
 int daemon_run(struct plan *plan, int argc, char **argv)
 {
 	sigset_t ends;
@@ -153,13 +162,22 @@ int daemon_run(struct plan *plan, int argc, char **argv)
 	launch_block_ends(&ends);
 	if ((r = sandbox_check_user(plan->uid, plan->gid)) < 0)
 		return r;
-	if ((r = notify_init()) < 0)
-		log_warn("main", "NOTIFY_SOCKET: %s: the service manager does not hear us",
-			 error_str(r));
+	init_notify();
 	prepare_plan(plan, engine_count_workers(plan, plan->n_vms));
 	if (!plan->is_supervised)
 		return run_alone(plan, &ends);
 	return supervisor_run(&(struct supervisor_config){
 		.plan = plan, .ends = &ends, .argc = argc, .argv = argv, .umask = plan->umask,
 	});
+}
+
+int daemon_resume(struct plan *plan, int argc, char **argv, int state)
+{
+	sigset_t ends;
+
+	launch_block_ends(&ends);
+	init_notify();
+	return supervisor_resume(&(struct supervisor_config){
+		.plan = plan, .ends = &ends, .argc = argc, .argv = argv,
+	}, state);
 }

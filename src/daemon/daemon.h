@@ -14,3 +14,6 @@ struct plan;
  * read again.
  */
 int daemon_run(struct plan *plan, int argc, char **argv);
+
+/* Goes on in the place of another program, see supervisor_resume(). Fills @plan, which is empty. */
+int daemon_resume(struct plan *plan, int argc, char **argv, int state);

@@ -4,6 +4,7 @@
 
 #include <stdlib.h>
 
+#include "backend/afvsock.h"
 #include "backend/sibling.h"
 #include "config/plan.h"
 #include "daemon/vm.h"
@@ -30,13 +31,13 @@ static struct worker *worker_of(const struct engine *e, size_t i)
 }
 
 /* What one VM lacks is no reason to refuse the others: 0 if any is there. */
-static int open_vms(struct engine *e)
+int engine_open_vms(struct engine *e, struct vm **vms, size_t n_vms)
 {
 	const struct engine_config *config = &e->config;
 	int last = 0;
 
-	for (size_t i = 0; i < config->n_vms; i++) {
-		struct vm *vm = config->vms[i];
+	for (size_t i = 0; i < n_vms; i++) {
+		struct vm *vm = vms[i];
 		int r = vm_open(vm, config->plan, worker_of(e, i), e->siblings, config->hooks);
 
 		if (!r) {
@@ -68,6 +69,15 @@ static size_t list_sockets(const struct engine_config *config, const char **sock
 	return n;
 }
 
+static bool has_vsock(const struct engine_config *config)
+{
+	bool has = false;
+
+	for (size_t i = 0; i < config->n_vms; i++)
+		has |= config->vms[i]->plan->has_forward_cid;
+	return has;
+}
+
 static int enter_sandbox(const struct engine_config *config)
 {
 	const struct plan *plan = config->plan;
@@ -75,11 +85,13 @@ static int enter_sandbox(const struct engine_config *config)
 		.is_strict = plan->sandbox == SANDBOX_STRICT,
 		.only_reports = plan->sandbox == SANDBOX_LOG,
 		.has_names = !config->is_hosted, .dies_with_parent = config->is_hosted,
-		.uid = plan->uid, .gid = plan->gid,
+		.has_vsock = has_vsock(config), .uid = plan->uid, .gid = plan->gid,
 	};
 	const char **sockets;
 	int r;
 
+	if (sandbox.has_vsock)
+		afvsock_init();
 	if (plan->sandbox == SANDBOX_OFF) {
 		r = sandbox_change_user(plan->uid, plan->gid);
 		return r || !config->is_hosted ? r : sandbox_die_with_parent();
@@ -87,8 +99,6 @@ static int enter_sandbox(const struct engine_config *config)
 	sockets = calloc(2 * config->n_vms + 1, sizeof *sockets);
 	if (!sockets)
 		return -ENOMEM;
-	for (size_t i = 0; i < config->n_vms; i++)
-		sandbox.has_vsock |= config->vms[i]->plan->has_forward_cid;
 	sandbox.n_sockets = list_sockets(config, sockets);
 	sandbox.sockets = sockets;
 	r = sandbox_enter(&sandbox);
@@ -130,8 +140,12 @@ static int add_worker(struct engine *e)
 		return -ENOMEM;
 	e->workers = workers;
 	r = worker_new(&workers[e->n_workers]);
-	e->n_workers += !r;
-	return r;
+	if (r)
+		return r;
+	if (e->config.handling)
+		worker_set_handling(workers[e->n_workers], &e->config.handling[e->n_workers]);
+	e->n_workers++;
+	return 0;
 }
 
 static int enter_siblings(struct engine *e, struct vm *vm, struct worker *w)
@@ -161,25 +175,60 @@ static int make_workers(struct engine *e)
 	return r;
 }
 
-int engine_init(struct engine *e, const struct engine_config *config)
+int engine_prepare(struct engine *e, const struct engine_config *config)
 {
 	int r;
 
 	*e = (struct engine){ .config = *config };
 	if ((r = make_workers(e)) < 0 || (r = make_siblings(e)) < 0 ||
-	    (r = enter_sandbox(config)) < 0 || (r = open_vms(e)) ||
-	    (r = log_start_thread()) < 0)
-		goto fail;
-	for (size_t i = 0; i < e->n_workers; i++)
-		if ((r = worker_start(e->workers[i], config->failed)) < 0)
-			goto fail;
-	return 0;
-fail:
-	engine_deinit(e);
+	    (r = enter_sandbox(config)) < 0 || (r = log_start_thread()) < 0)
+		engine_deinit(e);
+	return r;
+}
+
+int engine_begin(struct engine *e)
+{
+	int r = 0;
+
+	for (size_t i = 0; !r && i < e->n_workers; i++)
+		r = worker_start(e->workers[i], e->config.failed);
+	return r;
+}
+
+int engine_init(struct engine *e, const struct engine_config *config)
+{
+	int r = engine_prepare(e, config);
+
+	if (r)
+		return r;
+	r = engine_open_vms(e, config->vms, config->n_vms);
+	if (!r)
+		r = engine_begin(e);
+	if (r)
+		engine_deinit(e);
 	return r;
 }
 
 /* ---- while it runs ---- */
+
+void engine_park(struct engine *e)
+{
+	bool had_mail;
+
+	for (size_t i = 0; i < e->n_workers; i++)
+		worker_park(e->workers[i]);
+	do {
+		had_mail = false;
+		for (size_t i = 0; i < e->n_workers; i++)
+			had_mail |= worker_deliver_mail(e->workers[i]);
+	} while (had_mail);
+}
+
+void engine_go_on(struct engine *e)
+{
+	for (size_t i = 0; i < e->n_workers; i++)
+		worker_go_on(e->workers[i]);
+}
 
 /* One more worker may have something to do now. Without it the others do it. */
 static void grow(struct engine *e)
@@ -213,14 +262,14 @@ int engine_add(struct engine *e, struct vm *vm, struct vm_job *job)
 }
 
 int engine_change(struct engine *e, struct vm *vm, struct vm_job *job, const struct vm_plan *row,
-		  int uds_fd)
+		  int vhost_fd, int uds_fd)
 {
 	int r = sibling_dir_set_groups(e->siblings, vm->sibling, row->groups, row->n_groups);
 
 	if (!r)
 		r = sibling_dir_publish(e->siblings);
 	if (!r)
-		vm_post_change(job, vm, e->config.plan, row, uds_fd);
+		vm_post_change(job, vm, e->config.plan, row, vhost_fd, uds_fd);
 	return r;
 }
 

@@ -7,7 +7,9 @@
 #pragma once
 
 #include <stdbool.h>
+#include <stdatomic.h>
 #include <stddef.h>
+#include <stdint.h>
 
 struct device_hooks;
 struct plan;
@@ -24,6 +26,7 @@ struct engine_config {
 	const struct device_hooks *hooks;
 	void (*failed)(void);			/* a worker's loop has ended by itself */
 	bool is_hosted;				/* there is a supervisor */
+	_Atomic uint64_t *handling;		/* of PLAN_THREADS_MAX workers; NULL: not noted */
 };
 
 struct engine {
@@ -46,11 +49,26 @@ int engine_init(struct engine *e, const struct engine_config *config);
 void engine_deinit(struct engine *e);		/* stops the workers; also when not started */
 
 /*
+ * Another process takes its place: it is prepared, and serves the VMs in the sandbox, but does
+ * nothing with them before engine_begin(). 0, or as engine_init(): none of it is left.
+ */
+int engine_prepare(struct engine *e, const struct engine_config *config);
+int engine_open_vms(struct engine *e, struct vm **vms, size_t n_vms);	/* 0, or as vm_open() */
+int engine_begin(struct engine *e);		/* 0 or -errno */
+
+/*
+ * From the return on nothing happens in it, and all its mail is delivered: its devices may be
+ * saved. engine_go_on() as if nothing had been. From the main thread.
+ */
+void engine_park(struct engine *e);
+void engine_go_on(struct engine *e);
+
+/*
  * While it runs, from the main thread: another VM, another row of one, one less; @job, the
  * caller's until it is done, does it (vm_job.h). 0; -ENOMEM: nothing has happened, @job is not
- * used, and @uds_fd is the caller's.
+ * used, and the descriptors are the caller's.
  */
 int engine_add(struct engine *e, struct vm *vm, struct vm_job *job);
 int engine_change(struct engine *e, struct vm *vm, struct vm_job *job, const struct vm_plan *row,
-		  int uds_fd);
+		  int vhost_fd, int uds_fd);
 void engine_remove(struct engine *e, struct vm *vm, struct vm_job *job);

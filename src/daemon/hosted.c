@@ -50,10 +50,10 @@ int hosted_read_plan(struct plan *plan, struct vm_plan *row)
 	struct blob_reader in;
 	int r;
 
-	blob_read(&in, hosted.state.bytes, hosted.state.len, NULL);
+	channel_state_read(&hosted.state, &in);
 	r = row ? plan_state_load_vm(row, &in) : plan_state_load(plan, &in);
-	blob_deinit(&hosted.state);
-	blob_init(&hosted.state, SUPERVISE_BLOB_MAX, 0);
+	channel_state_deinit(&hosted.state);
+	channel_state_init(&hosted.state, SUPERVISE_BLOB_MAX, 0);
 	return r == PLAN_STATE_E_BAD ? CHANNEL_E_GARBAGE : r;
 }
 
@@ -95,6 +95,13 @@ static int take_other_settings(void)
 	return r;
 }
 
+static void go_on(void)
+{
+	if (hosted.is_parked)
+		engine_go_on(&hosted.engine);
+	hosted.is_parked = false;
+}
+
 /* 0; CHANNEL_E_END: it is to end; CHANNEL_E_GARBAGE; -errno. */
 static int obey(struct channel_msg *msg)
 {
@@ -113,6 +120,17 @@ static int obey(struct channel_msg *msg)
 	case SUPERVISE_CONNECTED:
 		hosted_take_connected(msg);
 		return 0;
+	case SUPERVISE_PARK:
+		engine_park(&hosted.engine);
+		hosted.is_parked = true;
+		hosted_tell(SUPERVISE_PARKED, 0, 0);
+		return 0;
+	case SUPERVISE_HAND_OVER:
+		hosted_hand_over(msg);
+		return 0;
+	case SUPERVISE_GO_ON:
+		go_on();
+		return 0;
 	case SUPERVISE_PING:
 		if (!watchdog_has_stuck())
 			hosted_tell(SUPERVISE_PONG, 0, msg->m.u.number);
@@ -120,21 +138,6 @@ static int obey(struct channel_msg *msg)
 	default:
 		return CHANNEL_E_END;
 	}
-}
-
-/* One message; @type: it may be. As obey(). */
-static int listen_once(uint32_t *type)
-{
-	struct channel_msg msg;
-	int r = channel_receive(hosted.channel, CHANNEL_SUPERVISOR, &msg);
-
-	if (r)
-		return r;
-	*type = msg.m.type;
-	if (msg.m.type != SUPERVISE_START)
-		r = obey(&msg);
-	channel_msg_deinit(&msg);
-	return r;
 }
 
 /* ---- a life ---- */
@@ -146,36 +149,79 @@ static int fail(const char *why)
 	return 1;
 }
 
-static int learn(void)
+/* Obeys until one of @type comes, or of @or_type, which is left in *@msg. As obey(). */
+static int learn(uint32_t type, uint32_t or_type, struct channel_msg *msg)
 {
-	uint32_t type = SUPERVISE_STATE;
-	int r = 0;
+	int r;
 
-	while (!r && type != SUPERVISE_START)
-		r = listen_once(&type);
-	return r;
+	for (;;) {
+		r = channel_receive(hosted.channel, CHANNEL_SUPERVISOR, msg);
+		if (r || msg->m.type == type || msg->m.type == or_type)
+			return r;
+		r = obey(msg);
+		channel_msg_deinit(msg);
+		if (r)
+			return r;
+	}
 }
 
-static int start(void)
+/* Takes over from another engine, which still serves; the supervisor says when. */
+static int take_over(void)
+{
+	struct channel_msg msg;
+	int r;
+
+	hosted_tell(SUPERVISE_PREPARED, 0, 0);
+	r = learn(SUPERVISE_TAKE_OVER, SUPERVISE_TAKE_OVER, &msg);
+	if (r)
+		return r;
+	r = hosted_take_over(&msg);
+	channel_msg_deinit(&msg);
+	if (r)
+		return r;
+	hosted_tell(SUPERVISE_READY, 0, 0);
+	return learn(SUPERVISE_START, SUPERVISE_START, &msg);
+}
+
+/* @is_next: of another engine that serves. 0; the exit status. */
+static int start(bool is_next)
 {
 	const struct engine_config config = {
 		.plan = &hosted.plan, .hooks = &hooks, .failed = launch_end, .is_hosted = true,
+		.handling = hosted.shared ? hosted.shared->handling : NULL,
 	};
+	int r;
 
 	launch_grow_files(hosted.plan.n_files);
-	return hosted_start_engine(&config);
+	if ((r = hosted_prepare_engine(&config)) < 0)
+		return fail(error_str(r));
+	if (is_next && (r = take_over()))
+		return fail(channel_str_error(r));
+	if (!is_next && (r = hosted_open_vms(false)))
+		return fail(listener_str_error(r));
+	if ((r = engine_begin(&hosted.engine)) < 0)
+		return fail(error_str(r));
+	hosted.has_started = true;
+	watchdog_set_limit(hosted.plan.watchdog_ms, on_hung);
+	if (!is_next)
+		hosted_tell(SUPERVISE_READY, 0, 0);
+	return 0;
 }
 
 /* As obey(); or a signal: a worker has failed. */
 static int listen_until_end(const sigset_t *ends)
 {
-	uint32_t type;
+	struct channel_msg msg;
 	int r;
 
 	do {
 		r = watchdog_wait(ends, hosted.channel);
 		if (!r)
-			r = listen_once(&type);
+			r = channel_receive(hosted.channel, CHANNEL_SUPERVISOR, &msg);
+		if (!r) {
+			r = obey(&msg);
+			channel_msg_deinit(&msg);
+		}
 	} while (!r);
 	return r;
 }
@@ -183,6 +229,7 @@ static int listen_until_end(const sigset_t *ends)
 /* Returns the exit status. */
 static int serve(void)
 {
+	struct channel_msg msg;
 	sigset_t ends;
 	int r;
 
@@ -190,16 +237,16 @@ static int serve(void)
 	if ((r = gmem_catch_sigbus()) < 0 || (r = closer_init()) < 0 ||
 	    (r = watchdog_init()) < 0)
 		return fail(error_str(r));
-	if ((r = learn()))
+	r = learn(SUPERVISE_START, SUPERVISE_PREPARE, &msg);
+	if (r)
 		return fail(channel_str_error(r));
-	if ((r = start()))
-		return fail(listener_str_error(r));
-	watchdog_set_limit(hosted.plan.watchdog_ms, on_hung);
-	hosted_tell(SUPERVISE_READY, 0, 0);
-	r = listen_until_end(&ends);
+	r = start(msg.m.type == SUPERVISE_PREPARE);
+	if (!r)
+		r = listen_until_end(&ends) != CHANNEL_E_END;
+	go_on();
 	engine_deinit(&hosted.engine);
 	closer_deinit();
-	return r != CHANNEL_E_END;
+	return r;
 }
 
 int hosted_run(int channel)
@@ -207,12 +254,12 @@ int hosted_run(int channel)
 	int status;
 
 	hosted.channel = channel;
-	blob_init(&hosted.state, SUPERVISE_BLOB_MAX, 0);
+	channel_state_init(&hosted.state, SUPERVISE_BLOB_MAX, 0);
 	plan_init(&hosted.plan);
 	status = serve();
 	hosted_free_vms();
 	log_stop_thread();
 	plan_deinit(&hosted.plan);
-	blob_deinit(&hosted.state);
+	channel_state_deinit(&hosted.state);
 	return status;
 }

@@ -9,6 +9,7 @@
 #include "daemon/hosted.h"
 
 struct hosted_vm;
+struct vm;
 
 struct hosted {
 	int channel;
@@ -16,9 +17,10 @@ struct hosted {
 	struct hosted_vm **vms;			/* owned; for the main thread, as all here */
 	size_t n_vms;
 	struct supervise_shared *shared;	/* NULL: there is none */
-	struct blob state;			/* for the next message */
+	struct channel_state state;		/* for the next message */
 	struct engine engine;
 	bool has_started;			/* the engine runs */
+	bool is_parked;				/* ... but does nothing */
 };
 
 /* There is one in the process, and hooks of devices come from any worker. */
@@ -40,8 +42,17 @@ int hosted_take_kept(struct channel_msg *msg);	/* of the VM that came last */
 void hosted_remove_vm(uint64_t cid);
 void hosted_take_connected(struct channel_msg *msg);
 
-/* Gives all VMs to the engine; as engine_init(). */
-int hosted_start_engine(const struct engine_config *config);
+/* Gives all VMs to the engine: as engine_prepare(); as engine_open_vms(), @is_held: what they are
+ * is loaded next. */
+int hosted_prepare_engine(const struct engine_config *config);
+int hosted_open_vms(bool is_held);
+
+struct vm *hosted_vm(size_t i);			/* in the order in which they came, until one goes */
+
+/* ---- hosted_handover.c: @msg has the socket between the two engines ---- */
+
+void hosted_hand_over(struct channel_msg *msg);	/* the engine is parked */
+int hosted_take_over(struct channel_msg *msg);	/* 0; LISTENER_E_*, CHANNEL_E_*, -errno */
 
 /* After the workers have been stopped. */
 void hosted_free_vms(void);

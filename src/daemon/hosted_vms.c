@@ -116,10 +116,12 @@ static void on_changed(struct vm_job *job, int r)
 static void on_removed(struct vm_job *job, int r)
 {
 	struct hosted_job *j = job_of(job);
+	uint64_t cid = j->vm->vm.cid;
 
 	(void)r;
 	hosted_vm_free(j->vm);
 	free(j);
+	hosted_tell(SUPERVISE_REMOVED, cid, 0);
 }
 
 /* ---- which there are ---- */
@@ -205,22 +207,21 @@ static int take_new(struct channel_msg *msg, struct vm_plan *row)
 	return 0;
 }
 
-/* The vhost-user socket of one that changes is the same. */
 static int take_changed(struct hosted_vm *h, struct channel_msg *msg, struct vm_plan *row)
 {
 	struct hosted_job *j = job_new(h, on_changed);
 	int vhost, uds, r = -ENOMEM;
 
 	take_sockets(msg, &vhost, &uds);
-	fd_close(&vhost);
 	if (j) {
 		j->row = row;
-		r = engine_change(&hosted.engine, &h->vm, &j->job, row, uds);
+		r = engine_change(&hosted.engine, &h->vm, &j->job, row, vhost, uds);
 	}
 	if (!r)
 		return 0;
 	log_err("main", "vm %llu stays as it was: %s", (unsigned long long)h->vm.cid,
 		error_str(r));
+	fd_close(&vhost);
 	fd_close(&uds);
 	row_free(row);
 	free(j);
@@ -248,9 +249,9 @@ int hosted_take_vm(struct channel_msg *msg)
 
 int hosted_take_kept(struct channel_msg *msg)
 {
-	struct hosted_vm *h = hosted.n_vms ? hosted.vms[hosted.n_vms - 1] : NULL;
+	struct hosted_vm *h = find(msg->m.cid);
 
-	if (!h || h->vm.cid != msg->m.cid || hosted.has_started)
+	if (!h || hosted.has_started)
 		return CHANNEL_E_GARBAGE;
 	return vm_add_kept(&h->vm, msg->m.u.kept.slot, channel_take_fd(msg, 0));
 }
@@ -274,27 +275,53 @@ void hosted_take_connected(struct channel_msg *msg)
 {
 	struct hosted_vm *h = find(msg->m.cid);
 
-	if (h)
+	if (h && !msg->m.u.connected.result == (msg->n_fds > 0))
 		vm_answer(&h->vm, msg->m.u.connected.id, msg->m.u.connected.result,
 			  channel_take_fd(msg, 0));
 }
 
-int hosted_start_engine(const struct engine_config *config)
+/* NULL without memory. */
+static struct vm **list_vms(void)
+{
+	struct vm **vms = calloc(hosted.n_vms + 1, sizeof(struct vm *));
+
+	for (size_t i = 0; vms && i < hosted.n_vms; i++)
+		vms[i] = &hosted.vms[i]->vm;
+	return vms;
+}
+
+int hosted_prepare_engine(const struct engine_config *config)
 {
 	struct engine_config with_vms = *config;
-	struct vm **vms = calloc(hosted.n_vms + 1, sizeof(struct vm *));
+	struct vm **vms = list_vms();
+	int r;
+
+	if (!vms)
+		return -ENOMEM;
+	with_vms.vms = vms;
+	with_vms.n_vms = hosted.n_vms;
+	r = engine_prepare(&hosted.engine, &with_vms);
+	free(vms);
+	return r;
+}
+
+int hosted_open_vms(bool is_held)
+{
+	struct vm **vms = list_vms();
 	int r;
 
 	if (!vms)
 		return -ENOMEM;
 	for (size_t i = 0; i < hosted.n_vms; i++)
-		vms[i] = &hosted.vms[i]->vm;
-	with_vms.vms = vms;
-	with_vms.n_vms = hosted.n_vms;
-	r = engine_init(&hosted.engine, &with_vms);
-	hosted.has_started = !r;
+		vms[i]->is_held = is_held;
+	r = engine_open_vms(&hosted.engine, vms, hosted.n_vms);
 	free(vms);
 	return r;
+}
+
+struct vm *hosted_vm(size_t i)
+{
+	return &hosted.vms[i]->vm;
 }
 
 void hosted_free_vms(void)

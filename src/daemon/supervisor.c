@@ -12,7 +12,7 @@
 #include "config/plan.h"
 #include "daemon/engine_process.h"
 #include "daemon/notify.h"
-#include "daemon/supervisor_internal.h"
+#include "daemon/supervisor_state.h"
 #include "sandbox/guard.h"
 #include "sandbox/sandbox.h"
 #include "util/clock.h"
@@ -47,8 +47,10 @@ void supervisor_end(struct supervisor *s, int status)
 	s->state = SUPERVISOR_ENDING;
 	s->status = status;
 	guard_start(status != 0);
+	supervisor_give_up_successor(s, "the daemon ends");
 	notify_stop();
 	loop_timer_cancel(s->loop, &s->restart);
+	loop_timer_cancel(s->loop, &s->folders.timer);
 	if (!s->engine || supervisor_say(s, SUPERVISE_STOP, 0) != 0)
 		loop_stop(s->loop);
 	else
@@ -82,12 +84,28 @@ static void on_signal(struct loop_source *source, uint32_t events)
 		reap(s);
 		return;
 	}
+	if (info.ssi_signo == SIGUSR2) {
+		supervisor_upgrade(s);
+		return;
+	}
 	if (info.ssi_signo == SIGHUP && s->plan->config) {
 		supervisor_reload(s);
 		return;
 	}
 	log_info("main", "ends on signal %u", info.ssi_signo);
 	supervisor_end(s, 0);
+}
+
+/* Of an engine that another program has started: it may have ended meanwhile. */
+static void supervisor_go_on(struct supervisor *s)
+{
+	supervisor_adopt_engine(s, s->engine, s->channel);
+	s->has_served = true;
+	s->is_upgrading = true;
+	supervisor_notify(s);
+	reap(s);
+	if (s->state == SUPERVISOR_SERVING)
+		supervisor_hand_over(s);
 }
 
 static int listen_to_pings(struct supervisor *s)
@@ -106,6 +124,8 @@ static int listen_to_signals(struct supervisor *s, const sigset_t *ends)
 	sigemptyset(&child);
 	sigaddset(&child, SIGCHLD);
 	sigaddset(&set, SIGCHLD);
+	sigaddset(&child, SIGUSR2);
+	sigaddset(&set, SIGUSR2);
 	signal(SIGCHLD, SIG_DFL);		/* ignored, children would end without a word */
 	pthread_sigmask(SIG_BLOCK, &child, NULL);
 	s->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
@@ -130,6 +150,7 @@ int supervisor_add_vm(struct supervisor *s, struct vm_plan *row, struct held_vm 
 		return -ENOMEM;
 	r = vm_sockets_open(&h->sockets, s->plan, &h->plan);
 	h->is_served = !r;
+	h->awaits_folder = r && !vm_sockets_have_folders(&h->plan);
 	s->vms[s->n_vms++] = h;
 	*out = h;
 	return r;
@@ -147,12 +168,17 @@ static int open_vms(struct supervisor *s)
 		n_served += !opened;
 		r = opened ? opened : r;
 	}
+	for (size_t i = 0; n_served && i < s->n_vms; i++)
+		if (s->vms[i]->awaits_folder)
+			log_warn("main", "vm %llu: served once its folder is there",
+				 (unsigned long long)s->vms[i]->plan.guest_cid);
 	return n_served ? 0 : r;
 }
 
 static void supervisor_deinit(struct supervisor *s)
 {
 	supervisor_forget_engine(s);
+	supervisor_folders_deinit(s);
 	for (size_t i = 0; i < s->n_vms; i++)
 		held_vm_free(s->vms[i]);
 	free(s->vms);
@@ -161,51 +187,95 @@ static void supervisor_deinit(struct supervisor *s)
 	fd_close(&s->signal_fd);
 	fd_close(&s->ping_fd);
 	fd_close(&s->program);
+	free(s->path);
 	supervisor_unshare(s);
 	loop_free(s->loop);
 }
 
 static int supervisor_init(struct supervisor *s, const struct supervisor_config *config)
 {
-	int r;
-
 	*s = (struct supervisor){
 		.config = *config, .plan = config->plan, .signal_fd = -1, .program = -1,
 		.shared_fd = -1, .ping_fd = -1,
 		.signals = { .dispatch = on_signal, .fd = -1 },
 	};
 	supervisor_engine_init(s);
-	if ((r = closer_init()) < 0 || (r = open_vms(s)) ||
-	    (r = engine_process_open(&s->program)) < 0 ||
-	    (r = loop_new(&s->loop)) < 0 || (r = listen_to_signals(s, config->ends)) < 0)
+	supervisor_folders_init(s);
+	return closer_init();
+}
+
+/* What is the same for one that begins and one that goes on. */
+static int set_up(struct supervisor *s)
+{
+	bool is_strict = s->plan->sandbox == SANDBOX_STRICT;
+	int r;
+
+	s->path = engine_process_path();
+	if ((r = engine_process_open(&s->program)) < 0 || (r = loop_new(&s->loop)) < 0 ||
+	    (r = listen_to_signals(s, s->config.ends)) < 0)
 		return r;
 	r = supervisor_share(s);
 	if (r < 0)				/* a limit of files' sizes, maybe */
 		log_warn("main", "no memory to share with an engine: %s: if one dies, it is not "
 			 "known which VM it was busy with", error_str(r));
-	return log_start_thread();
+	r = log_start_thread();
+	if (r < 0 || s->plan->sandbox < SANDBOX_ON)
+		return r;
+	return sandbox_enter_supervisor(is_strict);
+}
+
+static int run(struct supervisor *s)
+{
+	int r;
+
+	supervisor_watch_folders(s);
+	r = loop_run(s->loop);
+	if (r < 0) {
+		log_err("main", "event loop: %s", error_str(r));
+		s->status = r;
+	}
+	return s->status;
 }
 
 int supervisor_run(const struct supervisor_config *config)
 {
-	const struct plan *plan = config->plan;
 	struct supervisor s;
 	int r = supervisor_init(&s, config);
 
-	if (!r && plan->sandbox >= SANDBOX_ON)
-		r = sandbox_enter_supervisor(plan->sandbox == SANDBOX_STRICT);
+	if (!r)
+		r = open_vms(&s);
+	if (!r)
+		r = set_up(&s);
 	if (r) {
 		log_err("main", "cannot start: %s", listener_str_error(r));
-		supervisor_deinit(&s);
-		return r;
+	} else {
+		supervisor_start_engine(&s);
+		r = run(&s);
 	}
-	supervisor_start_engine(&s);
-	r = loop_run(s.loop);
-	if (r < 0) {
-		log_err("main", "event loop: %s", error_str(r));
-		s.status = r;
+	supervisor_deinit(&s);
+	return r;
+}
+
+int supervisor_resume(const struct supervisor_config *config, int state)
+{
+	struct supervisor s;
+	int r = supervisor_init(&s, config);
+
+	if (!r)
+		r = supervisor_state_load(&s, state);
+	fd_close(&state);
+	s.config.umask = s.plan->umask;
+	if (s.log_fd >= 0)
+		log_adopt((enum log_level)s.plan->log_level, fd_take(&s.log_fd));
+	if (!r)
+		r = set_up(&s);
+	if (r) {
+		log_err("main", "cannot go on from the program before: %s",
+			r > 0 ? "its state is not as it has to be" : error_str(r));
+	} else {
+		supervisor_go_on(&s);
+		r = run(&s);
 	}
-	r = s.status;
 	supervisor_deinit(&s);
 	return r;
 }

@@ -27,3 +27,13 @@ struct supervisor_config {
  * other. 0; otherwise what did not work, which has been logged: LISTENER_E_*, -errno.
  */
 int supervisor_run(const struct supervisor_config *config);
+
+/* The same for what another program has begun, which is in the file @state, taken over: the
+ * plan is empty, and is filled from there. */
+int supervisor_resume(const struct supervisor_config *config, int state);
+
+/* In main(): was this program executed to do that? The file; -1: no. */
+int supervisor_upgrade_state(int argc, char **argv);
+
+/* Or is it asked whether it could? The exit status; -1: no. */
+int supervisor_upgrade_check(int argc, char **argv);

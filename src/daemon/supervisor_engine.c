@@ -65,7 +65,7 @@ void supervisor_start_engine(struct supervisor *s)
 	s->started_ms = clock_ms();
 	s->is_killed = false;
 	if (!r)
-		r = supervisor_feed(s);
+		r = supervisor_feed(s, s->channel, SUPERVISE_START);
 	if (!r)
 		r = loop_add(s->loop, &s->from_engine, s->channel, EPOLLIN);
 	if (!r)
@@ -149,6 +149,11 @@ static void on_engine_ended(struct supervisor *s, const siginfo_t *info)
 		loop_stop(s->loop);
 		return;
 	}
+	if (s->successor.state == SUCCESSOR_READY) {
+		supervisor_succeed(s);
+		return;
+	}
+	supervisor_give_up_successor(s, "the present engine has ended");
 	if (!s->has_served) {			/* it has logged why */
 		if (!s->has_failed)
 			log_death(s, info);
@@ -171,10 +176,12 @@ static void on_impatient(struct loop_timer *timer)
 {
 	struct supervisor *s = container_of(timer, struct supervisor, patience);
 
-	if (s->state == SUPERVISOR_ENDING)
-		kill(s->engine, SIGKILL);
-	else
+	if (s->state != SUPERVISOR_ENDING) {
 		supervisor_replace_engine(s, "was stopped, and does not go on");
+		return;
+	}
+	log_warn("main", "something hangs: the daemon ends without it");
+	kill(s->engine, SIGKILL);
 }
 
 static void on_engine_stopped(struct supervisor *s, bool has_stopped)
@@ -187,10 +194,22 @@ static void on_engine_stopped(struct supervisor *s, bool has_stopped)
 		loop_timer_cancel(s->loop, &s->patience);
 }
 
+void supervisor_adopt_engine(struct supervisor *s, pid_t pid, int channel)
+{
+	s->engine = pid;
+	s->channel = channel;
+	s->state = SUPERVISOR_SERVING;
+	s->started_ms = clock_ms();
+	if (loop_add(s->loop, &s->from_engine, channel, EPOLLIN) < 0)
+		supervisor_replace_engine(s, "cannot be listened to");
+}
+
 void supervisor_on_child(struct supervisor *s, const siginfo_t *info)
 {
 	bool has_ended = info->si_code != CLD_STOPPED && info->si_code != CLD_CONTINUED;
 
+	if (supervisor_on_successor(s, info) || supervisor_on_checker(s, info))
+		return;
 	if (info->si_pid != s->engine) {
 		if (has_ended)
 			connects_ended(&s->connects, info->si_pid);
@@ -232,10 +251,19 @@ static bool is_engine_held_up(void)
 	return is_held_up;
 }
 
+void supervisor_notify(struct supervisor *s)
+{
+	int r = notify_start(supervisor_count_served(s), is_engine_held_up);
+
+	if (r < 0)
+		log_err("main", "no thread to tell the service manager: %s", error_str(r));
+	for (size_t i = 0; i < s->n_vms; i++)
+		if (s->vms[i]->has_front_end)
+			notify_front_end(1);
+}
+
 static void on_ready(struct supervisor *s)
 {
-	int r;
-
 	s->state = SUPERVISOR_SERVING;
 	s->pause_ms = RESTART_FIRST_MS;
 	if (s->has_served) {
@@ -245,9 +273,7 @@ static void on_ready(struct supervisor *s)
 	}
 	s->has_served = true;
 	prepare_log_serving(s->plan, supervisor_count_served(s), s->n_vms);
-	r = notify_start(supervisor_count_served(s), is_engine_held_up);
-	if (r < 0)
-		log_err("main", "no thread to tell the service manager: %s", error_str(r));
+	supervisor_notify(s);
 }
 
 static void on_session(struct supervisor *s, struct held_vm *h, bool has_come)
@@ -264,7 +290,7 @@ static void on_over(struct supervisor *s, struct held_vm *h)
 {
 	h->is_over = true;
 	for (size_t i = 0; i < s->n_vms; i++)
-		if (s->vms[i]->is_served && !s->vms[i]->is_over)
+		if (s->vms[i]->awaits_folder || (s->vms[i]->is_served && !s->vms[i]->is_over))
 			return;
 	log_info("main", "ends: the last front-end has gone, and no other can come");
 	supervisor_end(s, 0);
@@ -323,6 +349,9 @@ static int on_message(struct supervisor *s, struct channel_msg *msg)
 	case SUPERVISE_STUCK:
 		on_hung(s);
 		return 0;
+	case SUPERVISE_PARKED:
+		supervisor_on_parked(s);
+		return 0;
 	default:
 		atomic_store(&s->pong, msg->m.u.number);
 		return 0;
@@ -373,6 +402,8 @@ void supervisor_engine_init(struct supervisor *s)
 	s->pause_ms = RESTART_FIRST_MS;
 	s->from_engine = (struct loop_source){ .dispatch = on_channel, .fd = -1 };
 	s->pings = (struct loop_source){ .dispatch = on_ping, .fd = -1 };
+	supervisor_handover_init(s);
+	supervisor_upgrade_init(s);
 	s->restart.expire = on_restart;
 	s->patience.expire = on_impatient;
 }

@@ -32,9 +32,9 @@ static struct held_vm *find_any(struct supervisor *s, uint64_t cid)
 	return NULL;
 }
 
-static void tell(struct supervisor *s, int r)
+void supervisor_check_told(struct supervisor *s, int r)
 {
-	if (r && s->engine)			/* it does not listen, so it does not work either */
+	if (r && s->engine)
 		supervisor_replace_engine(s, channel_str_error(r));
 }
 
@@ -46,7 +46,7 @@ static void remove_vm(struct supervisor *s, struct held_vm *h)
 	size_t i = 0;
 
 	if (h->is_served && s->channel >= 0)
-		tell(s, channel_send(s->channel, &m, NULL, 0, false));
+		supervisor_check_told(s, channel_send(s->channel, &m, NULL, 0, false));
 	if (h->has_front_end)
 		notify_front_end(-1);
 	while (s->vms[i] != h)
@@ -61,7 +61,7 @@ static void add_vm(struct supervisor *s, struct vm_plan *row)
 	int r = supervisor_add_vm(s, row, &h);
 
 	if (!r && s->channel >= 0)
-		tell(s, supervisor_send_vm(s, h));
+		supervisor_check_told(s, supervisor_send_vm(s, h));
 	if (!r)
 		log_info("main", "vm %llu: added", cid_of(h));
 	else if (!h)
@@ -85,6 +85,7 @@ void supervisor_catch_up(struct supervisor *s, struct held_vm *h)
 		return;
 	log_info("main", "vm %llu: its front-end has left: it is made anew", cid_of(h));
 	renew_vm(s, h, h->wanted);
+	supervisor_watch_folders(s);
 }
 
 /* Until its front-end leaves it stays what it is, also where it could be changed by half. */
@@ -116,7 +117,7 @@ static void change(struct supervisor *s, struct held_vm *h, struct vm_plan *row,
 	*row = old;				/* freed with the others */
 	log_info("main", "vm %llu: changed: %s", cid_of(h), keys);
 	if (s->channel >= 0)
-		tell(s, supervisor_send_vm(s, h));
+		supervisor_check_told(s, supervisor_send_vm(s, h));
 }
 
 /* The row that it has, or waits for. */
@@ -206,7 +207,7 @@ static void update_settings(struct supervisor *s, const struct plan *next)
 	log_level = (enum log_level)next->log_level;
 	log_info("main", "changed: %s", keys);
 	if (s->channel >= 0)
-		tell(s, supervisor_send_settings(s));
+		supervisor_check_told(s, supervisor_send_settings(s));
 }
 
 static void update(struct supervisor *s, struct plan *next)
@@ -228,7 +229,7 @@ static void update(struct supervisor *s, struct plan *next)
 	free(before.vms);
 }
 
-void supervisor_reload(struct supervisor *s)
+static void read_again(struct supervisor *s)
 {
 	const struct supervisor_config *config = &s->config;
 	struct config_error err;
@@ -243,7 +244,16 @@ void supervisor_reload(struct supervisor *s)
 		log_info("main", "%s was read again", s->plan->config);
 		prepare_plan(&next, engine_count_workers(&next, next.n_vms));
 		update(s, &next);
+		supervisor_watch_folders(s);
 		plan_deinit(&next);
 	}
 	notify_reloaded(supervisor_count_served(s));
+}
+
+/* Not while one engine hands over to another, which would have to hear of it as well. */
+void supervisor_reload(struct supervisor *s)
+{
+	s->wants_reload = s->is_upgrading;
+	if (!s->wants_reload)
+		read_again(s);
 }

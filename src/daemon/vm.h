@@ -31,6 +31,7 @@ struct vm {
 	struct journal_keeper keeper;		/* ::keep NULL: nobody does */
 	struct journal_kept *kept;		/* owned */
 	size_t n_kept;
+	bool is_held;				/* it takes another's place: device_load() follows */
 	int (*ask)(void *ctx, uint32_t port, uint32_t id);	/* see uds_config; or NULL */
 	void *ask_ctx;
 

@@ -6,6 +6,7 @@
 #include "config/plan.h"
 #include "daemon/limits.h"
 #include "daemon/vm.h"
+#include "device/device.h"
 #include "util/error.h"
 #include "util/fd.h"
 
@@ -78,7 +79,9 @@ static int change(struct vm_job *job)
 
 	if (worker_is_stopped(vm->worker) || !vm->device)
 		return -ECANCELED;
-	if (vm->uds && row->uds_path)
+	if (job->vhost_fd >= 0)
+		r = device_exchange_socket(vm->device, fd_take(&job->vhost_fd));
+	if (!r && vm->uds && row->uds_path)
 		r = change_uds(vm, job->plan, row, fd_take(&job->uds_fd));
 	if (r)
 		return r;
@@ -92,15 +95,17 @@ static void on_change(struct mail *mail)
 	struct vm_job *job = job_of(mail);
 	int r = change(job);
 
+	fd_close(&job->vhost_fd);
 	fd_close(&job->uds_fd);
 	job->done(job, r);
 }
 
 void vm_post_change(struct vm_job *job, struct vm *vm, const struct plan *plan,
-		    const struct vm_plan *row, int uds_fd)
+		    const struct vm_plan *row, int vhost_fd, int uds_fd)
 {
 	job->plan = plan;
 	job->row = row;
+	job->vhost_fd = vhost_fd;
 	job->uds_fd = uds_fd;
 	post(job, vm, on_change);
 }

@@ -35,7 +35,7 @@ struct vm_job {
 	const struct vm_plan *row;
 	struct sibling_dir *siblings;
 	const struct device_hooks *hooks;
-	int uds_fd;
+	int vhost_fd, uds_fd;
 	struct worker_removal removal;
 };
 
@@ -46,13 +46,14 @@ void vm_post_open(struct vm_job *job, struct vm *vm, const struct plan *plan, st
 
 /*
  * @row is another one for the same guest; what is different in it is of the kinds that
- * compare.h calls COMPARE_NOW or COMPARE_NEXT, and nothing else is looked at. @uds_fd, taken
- * over: a socket that listens at its uds-path, whose old name has been removed; -1: the one
- * that listens stays. 0: @row is the VM's from now on, and the one before it is not used any
- * more. -errno: nothing has changed.
+ * compare.h calls COMPARE_NOW or COMPARE_NEXT, and nothing else is looked at. @vhost_fd
+ * and @uds_fd, taken over: sockets that listen at its socket and its uds-path, whose old names
+ * have been removed; -1: the one that listens stays. 0: @row is the VM's from now on, and the
+ * one before it is not used any more. -errno: nothing has changed, but the first socket may
+ * have.
  */
 void vm_post_change(struct vm_job *job, struct vm *vm, const struct plan *plan,
-		    const struct vm_plan *row, int uds_fd);
+		    const struct vm_plan *row, int vhost_fd, int uds_fd);
 
 /* Never fails: all its descriptors are closed when it is done, and vm_deinit() is what is
  * left. Nothing else may be posted for @vm any more. One without a device is fine. */

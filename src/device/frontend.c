@@ -128,6 +128,13 @@ static void on_settle(void *ctx)
 	fe->config.ops->settle(fe->config.ctx);
 }
 
+static struct msghdr *on_receipt(void *ctx)
+{
+	struct frontend *fe = ctx;
+
+	return fe->config.ops->receipt(fe->config.ctx);
+}
+
 static const struct session_ops session_ops = {
 	.ring_changed = on_ring_changed,
 	.ring_stopped = on_ring_stopped,
@@ -135,6 +142,7 @@ static const struct session_ops session_ops = {
 	.read_config = on_read_config,
 	.commit = on_commit,
 	.settle = on_settle,
+	.receipt = on_receipt,
 };
 
 /* One of its eventfds has held up the worker, and all its VMs, until the watchdog came:
@@ -191,9 +199,11 @@ void frontend_drop(struct frontend *fe)
 
 void frontend_session_turn(struct frontend *fe)
 {
+	fe->config.ops->handles(fe->config.ctx, true);
 	if (session_input(fe->session) == SESSION_E_END)
 		frontend_drop(fe);
 	watch_memory(fe);
+	fe->config.ops->handles(fe->config.ctx, false);
 }
 
 static void on_session(struct loop_source *source, uint32_t events)
@@ -442,6 +452,14 @@ void frontend_deinit(struct frontend *fe)
 	fd_close(&fe->waiting_fd);
 	acceptor_stop(&fe->acceptor);
 	listener_deinit(&fe->listener);
+}
+
+int frontend_exchange_socket(struct frontend *fe, int fd)
+{
+	if (fe->listener.fd >= 0)
+		return acceptor_exchange(&fe->acceptor, fd);
+	fd_close(&fd);
+	return 0;
 }
 
 void frontend_set_limits(struct frontend *fe, uint32_t queue_size, uint32_t pause_grace_ms,

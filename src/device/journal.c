@@ -248,6 +248,11 @@ void journal_settle(struct journal *j)
 				      memory_order_release);
 }
 
+struct msghdr *journal_receipt(struct journal *j)
+{
+	return j->head ? &j->head->receipt : NULL;
+}
+
 void *journal_names(struct journal *j, size_t *size)
 {
 	if (!j->head)

@@ -61,6 +61,7 @@ struct journal_config {
 };
 
 struct journal;
+struct msghdr;
 
 int journal_new(struct journal **out, const struct journal_config *config);	/* 0 or -ENOMEM */
 
@@ -75,6 +76,9 @@ void journal_commit(struct journal *j, struct blob *facts);
 
 /* What the facts that hold announce is done. */
 void journal_settle(struct journal *j);
+
+/* Room for a session's receipts (session.h); NULL before the first commit. */
+struct msghdr *journal_receipt(struct journal *j);
 
 /* Where names of connections are kept; NULL before the first commit. */
 void *journal_names(struct journal *j, size_t *size);

@@ -28,6 +28,11 @@ struct loop *worker_loop(struct worker *w);
 struct device_scratch *worker_scratch(struct worker *w);
 struct mailbox *worker_mailbox(struct worker *w);
 
+/* Where it is noted what it handles, see device_config; borrowed; NULL: nowhere. Before any
+ * device is made. */
+void worker_set_handling(struct worker *w, _Atomic uint64_t *handling);
+_Atomic uint64_t *worker_handling(struct worker *w);
+
 /* 0, and the device is taken over; or -ENOMEM. Before worker_start() or in the thread. */
 int worker_add_device(struct worker *w, struct device *dev);
 
@@ -42,6 +47,14 @@ struct worker_removal {				/* a device on its way out */
 /* In the thread: ends the device (device_end()) and frees it. @removal, with its removed(),
  * stays the caller's, and is used until that is called. */
 void worker_remove_device(struct worker *w, struct device *dev, struct worker_removal *removal);
+
+/*
+ * The thread does nothing from the return on, between two turns, and whoever has called this
+ * may look at all that is its own; until worker_go_on(). While all workers are parked their
+ * mail may be delivered (worker_deliver_mail()). The thread runs.
+ */
+void worker_park(struct worker *w);
+void worker_go_on(struct worker *w);
 
 /* Mail that is delivered after worker_stop() finds no device any more. */
 bool worker_is_stopped(const struct worker *w);

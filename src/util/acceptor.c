@@ -7,7 +7,7 @@
 #include "util/error.h"
 #include "util/log_limit.h"
 
-enum { REST_MS = 100 };
+enum { REST_MS = 100, LAST_MAX = 64 };
 
 void acceptor_init(struct acceptor *a)
 {
@@ -87,6 +87,23 @@ void acceptor_resume(struct acceptor *a)
 		loop_remove(a->config.loop, &a->source);
 		set_rest(a);
 	}
+}
+
+int acceptor_exchange(struct acceptor *a, int fd)
+{
+	const struct acceptor_config config = a->config;
+	struct listener fresh;
+	int r = listener_adopt(&fresh, fd);
+
+	if (r < 0)
+		return r;
+	acceptor_stop(a);
+	for (int i = 0; i < LAST_MAX && listener_accept(config.listener, &fd) == 0; i++)
+		config.accepted(config.ctx, fd);
+	listener_deinit(config.listener);
+	listener_move(config.listener, &fresh);
+	acceptor_start_late(a, &config);
+	return 0;
 }
 
 void acceptor_stop(struct acceptor *a)

@@ -37,4 +37,11 @@ void acceptor_resume(struct acceptor *a);	/* one that was started held, or was n
 
 /* Nobody is accepted before the works of the loop's next batch have run. */
 void acceptor_start_late(struct acceptor *a, const struct acceptor_config *config);
+
+/*
+ * From now on it takes connections from @fd, another socket that listens, which its listener
+ * takes over; those that wait at the old one are taken first. Nobody is accepted before the
+ * loop's next batch. 0; -errno: all is as before, @fd is closed.
+ */
+int acceptor_exchange(struct acceptor *a, int fd);
 void acceptor_stop(struct acceptor *a);		/* also when not started */

@@ -41,6 +41,7 @@ void msg_reader_next(struct msg_reader *reader)
 	reader->msg.n_fds = 0;
 	reader->got = 0;
 	reader->unread = 0;
+	reader->doubtful = 0;
 }
 
 void msg_reader_deinit(struct msg_reader *reader)
@@ -156,46 +157,63 @@ int msg_peek(struct msg_reader *reader, int sock)
 {
 	uint8_t dropped[VU_MSG_SKIP_CHUNK];
 	struct iovec next;
+	unsigned n_fds = reader->msg.n_fds;
 	int r = find_next(reader, dropped, &next);
 
-	assert(!reader->unread);
+	assert(!reader->unread && !reader->doubtful);
 	if (r || !next.iov_len)
 		return r;
 	r = receive(reader, sock, next, MSG_PEEK);
+	reader->doubtful = reader->msg.n_fds - n_fds;
 	return r ? r : VU_MSG_E_PIECE;
 }
 
 /*
- * The descriptors that come along are others for the same files. Where the message owns them
- * all, the kernel may drop these unseen: none is the last one. Else some are, and closing
- * those may take long.
+ * Descriptors that come along are others for the same files. Where the message owns them all,
+ * the kernel may drop these unseen, since none is the last one, and says so (MSG_CTRUNC).
+ * Else some are the last ones, and closing those may take long.
  */
-int msg_take(struct msg_reader *reader, int sock)
+int msg_take(struct msg_reader *reader, int sock, struct msghdr *receipt)
 {
-	struct msg_reader again;
 	uint8_t dropped[VU_MSG_SKIP_CHUNK];
-	int r = 0;
+	union {
+		struct cmsghdr align;
+		char bytes[CMSG_SPACE(CONTROL_FDS * sizeof(int))];
+	} control;
+	bool owns_all = reader->msg.n_fds <= VU_MSG_FDS_MAX;
+	struct msg_reader again;
+	struct iovec to = { dropped, reader->unread };
+	ssize_t n;
 
-	msg_reader_init(&again);
-	while (reader->unread && !r) {
-		struct iovec to = { dropped, reader->unread };
-		ssize_t n;
-
-		assert(to.iov_len <= sizeof dropped);
-		if (reader->msg.n_fds > VU_MSG_FDS_MAX) {
-			r = receive(&again, sock, to, 0);
-			n = (ssize_t)again.got;
-			msg_reader_next(&again);
-		} else {
-			do
-				n = recv(sock, to.iov_base, to.iov_len, MSG_DONTWAIT);
-			while (n < 0 && errno == EINTR);
-			r = n < 0 ? error_last() : n == 0 ? VU_MSG_E_EOF : 0;
-		}
-		if (!r)
-			reader->unread -= (size_t)n;
+	assert(to.iov_len <= sizeof dropped);
+	*receipt = (struct msghdr){
+		.msg_iov = &to, .msg_iovlen = 1, .msg_control = owns_all ? NULL : control.bytes,
+		.msg_controllen = owns_all ? 0 : sizeof control.bytes,
+	};
+	do
+		n = recvmsg(sock, receipt, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+	while (n < 0 && errno == EINTR);
+	if (n < 0)
+		return errno == EAGAIN ? VU_MSG_E_GARBAGE : error_last();
+	if (!owns_all) {
+		msg_reader_init(&again);
+		collect_fds(&again.msg, receipt);
+		msg_reader_deinit(&again);
 	}
-	return r;
+	reader->unread -= (size_t)n;
+	return reader->unread ? VU_MSG_E_GARBAGE : 0;	/* somebody else has taken it */
+}
+
+void msg_settle_fds(struct msg_reader *reader, const struct msghdr *receipt)
+{
+	struct msg *msg = &reader->msg;
+
+	if (!(receipt->msg_flags & MSG_CTRUNC) && !receipt->msg_controllen) {
+		msg->n_fds -= reader->doubtful;
+		for (unsigned i = msg->n_fds; i < VU_MSG_FDS_MAX; i++)
+			closer_close(&msg->fds[i]);
+	}
+	reader->doubtful = 0;
 }
 
 static int set_peek_offset(int sock, int offset)
@@ -254,6 +272,7 @@ void msg_reader_save(const struct msg_reader *reader, struct blob *out)
 
 	blob_put_u32(out, (uint32_t)reader->got);
 	blob_put_u32(out, (uint32_t)reader->unread);
+	blob_put_u32(out, reader->doubtful);
 	blob_put_bytes(out, &msg->hdr, header_kept(reader));
 	blob_put_bytes(out, msg->payload.bytes, payload_kept(reader));
 	blob_put_u32(out, msg->n_fds);
@@ -276,6 +295,7 @@ static bool load(struct msg_reader *reader, struct blob_reader *in)
 
 	reader->got = blob_get_u32(in);
 	reader->unread = blob_get_u32(in);
+	reader->doubtful = blob_get_u32(in);
 	get_bytes(in, &msg->hdr, header_kept(reader));
 	if (reader->got >= sizeof msg->hdr &&
 	    (in->is_short || msg->hdr.size > VU_MSG_SKIP_MAX ||
@@ -285,7 +305,7 @@ static bool load(struct msg_reader *reader, struct blob_reader *in)
 		return false;
 	get_bytes(in, msg->payload.bytes, payload_kept(reader));
 	msg->n_fds = blob_get_u32(in);
-	if (msg->n_fds > VU_MSG_FDS_COUNT_MAX)
+	if (msg->n_fds > VU_MSG_FDS_COUNT_MAX || reader->doubtful > msg->n_fds)
 		return false;
 	for (unsigned i = 0; i < fds_kept(msg); i++)
 		if ((msg->fds[i] = blob_get_fd(in)) < 0)

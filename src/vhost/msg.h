@@ -10,7 +10,9 @@
  * Where another process is to go on after a crash of this one (session.h), a message is read
  * in two steps, piece by piece: msg_peek() leaves the bytes in the socket, msg_take() drops
  * them there. So does a reply leave by way of a pipe. Of both the kernel knows how far they
- * came: SO_PEEK_OFF, and what is left in the pipe.
+ * came: SO_PEEK_OFF, and what is left in the pipe. But a peek goes on to the bytes that follow
+ * the piece, as far as descriptors are concerned: only the taking shows whether they came
+ * with it. It shows in the msghdr, which therefore has to outlive the process, too.
  */
 #pragma once
 
@@ -21,6 +23,7 @@
 
 struct blob;
 struct blob_reader;
+struct msghdr;
 
 enum {
 	VU_MSG_CONFIG_MAX = 4096,		/* bytes of configuration in one message */
@@ -58,6 +61,7 @@ struct msg_reader {
 	struct msg msg;
 	size_t got;				/* bytes of header and payload so far */
 	size_t unread;				/* of these, the last ones: still in the socket */
+	unsigned doubtful;			/* of msg.n_fds, the last ones: maybe not its own */
 };
 
 void msg_reader_init(struct msg_reader *reader);
@@ -78,18 +82,20 @@ int msg_begin_peeking(int sock);
 int msg_end_peeking(int sock);
 
 /*
- * As msg_read(), but a piece stays in the socket: VU_MSG_E_PIECE, with its descriptors, of
- * which @sock has others still. To be taken before the next is looked at. 0: the message is
- * whole.
+ * As msg_read(), but a piece stays in the socket: VU_MSG_E_PIECE, with descriptors that are
+ * doubtful. To be taken before the next is looked at. 0: the message is whole.
  */
 int msg_peek(struct msg_reader *reader, int sock);
 
-/* Takes the piece. 0, VU_MSG_E_*, -errno. */
-int msg_take(struct msg_reader *reader, int sock);
+/* Takes the piece, by way of @receipt. 0, VU_MSG_E_*, -errno. */
+int msg_take(struct msg_reader *reader, int sock, struct msghdr *receipt);
 
 /* For a reader that was loaded: how much of the piece is not taken yet is what the kernel
  * says. 0; VU_MSG_E_GARBAGE: it says what cannot be; -errno. */
 int msg_recount_unread(struct msg_reader *reader, int sock);
+
+/* What is doubtful is cleared up, once the piece is taken: @receipt says it. */
+void msg_settle_fds(struct msg_reader *reader, const struct msghdr *receipt);
 
 /* The message so far. What is loaded is checked: 0; VU_MSG_E_GARBAGE, and the reader is as
  * msg_reader_init() leaves it. */

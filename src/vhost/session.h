@@ -41,6 +41,7 @@ enum { SESSION_RINGS_MAX = 3 };
 
 struct blob;
 struct blob_reader;
+struct msghdr;
 struct session;
 
 /* What the device gives us; called only from session_input(). */
@@ -55,12 +56,14 @@ struct session_ops {
 	/* Copies @len bytes from @offset of the configuration space; zeroes beyond it. */
 	void (*read_config)(void *ctx, uint32_t offset, void *out, size_t len);
 
-	/* The last two for sessions that are journalled. Notes all facts, of session_save() and
+	/* The rest for sessions that are journalled. Notes all facts, of session_save() and
 	 * others; if that fails, it is not for the session to know. Also called from
 	 * session_commit(). */
 	void (*commit)(void *ctx);
 	/* What the last commit has announced is done. */
 	void (*settle)(void *ctx);
+	/* Memory that outlives the process as the facts do; NULL: there is none now. */
+	struct msghdr *(*receipt)(void *ctx);
 };
 
 struct session_config {

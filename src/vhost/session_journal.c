@@ -5,6 +5,7 @@
  */
 #include <fcntl.h>
 #include <stdlib.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 
 #include "util/blob.h"
@@ -85,14 +86,21 @@ void session_forget_peeks(int sock)
 	msg_end_peeking(sock);
 }
 
-/* The piece that the facts say is in the socket leaves it. */
+/* The piece that the facts say is in the socket leaves it. The receipt stands until the next
+ * piece is taken, which another commit comes before. */
 static int take(struct session *s)
 {
-	int r = msg_take(&s->reader, s->sock);
+	struct msghdr here, *receipt = s->config.ops->receipt(s->config.ctx);
+	int r;
 
-	if (!r)
-		s->config.ops->settle(s->config.ctx);
-	return r == VU_MSG_E_AGAIN ? VU_MSG_E_GARBAGE : r;	/* somebody else has taken it */
+	if (!receipt)
+		receipt = &here;
+	r = msg_take(&s->reader, s->sock, receipt);
+	if (r)
+		return r;
+	s->config.ops->settle(s->config.ctx);
+	msg_settle_fds(&s->reader, receipt);
+	return 0;
 }
 
 /* A piece of a payload ends the round if it is not the last: a front-end that sends them one
@@ -143,6 +151,7 @@ int session_journal_conclude(struct session *s)
  * again. */
 int session_resume(struct session *s)
 {
+	const struct msghdr *receipt;
 	uint32_t left = 0;
 	int r = 0;
 
@@ -161,6 +170,8 @@ int session_resume(struct session *s)
 		r = msg_recount_unread(&s->reader, s->sock);
 	if (!r && s->reader.unread)
 		r = take(s);
+	else if (!r && s->reader.doubtful && (receipt = s->config.ops->receipt(s->config.ctx)))
+		msg_settle_fds(&s->reader, receipt);
 	return r ? r : msg_begin_peeking(s->sock);
 }
 

@@ -116,6 +116,8 @@ static inline bool credit_is_sound(const struct credit *c, uint32_t buffered)
 	return in_flight <= c->buf_alloc && c->fwd_cnt - c->reported_fwd_cnt <= in_flight &&
 		buffered <= c->received - c->fwd_cnt &&
 		c->sent_to_guest - c->mark <= credit_unconsumed(c) &&
+		(c->guest_fwd_cnt == c->consumed ||	/* else that would have been believed */
+		 c->guest_fwd_cnt - c->consumed > credit_unconsumed(c)) &&
 		packets <= UINT32_MAX / CREDIT_PACKET_COST;
 }
 

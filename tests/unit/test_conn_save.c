@@ -128,6 +128,17 @@ static const struct save_case cases[] = {
 	{ "marked what was", { .state = CONN_OPEN, .credit = {
 		.buf_alloc = BUF_ALLOC, .sent_to_guest = 9, .consumed = 5, .mark = 9,
 		.packets_before = UINT32_MAX / CREDIT_PACKET_COST } }, GOOD },
+	{ "consumed what the guest said last", { .state = CONN_OPEN, .credit = {
+		.buf_alloc = BUF_ALLOC, .sent_to_guest = 9, .consumed = 5, .mark = 9,
+		.guest_fwd_cnt = 5 } }, GOOD },
+	{ "consumed less than the guest could say", { .state = CONN_OPEN, .credit = {
+		.buf_alloc = BUF_ALLOC, .sent_to_guest = 9, .consumed = 5, .mark = 9,
+		.guest_fwd_cnt = 9 } }, false },
+	{ "consumed, as the guest said more", { .state = CONN_OPEN, .credit = {
+		.buf_alloc = BUF_ALLOC, .sent_to_guest = 9, .consumed = 5, .mark = 9,
+		.guest_fwd_cnt = 10 } }, GOOD },
+	{ "consumed before it was sent", { .state = CONN_OPEN, .credit = {
+		.buf_alloc = BUF_ALLOC, .sent_to_guest = 0, .consumed = 195 } }, false },
 	{ "more packets than there can be", { .state = CONN_OPEN, .credit = {
 		.buf_alloc = BUF_ALLOC, .sent_to_guest = 9, .consumed = 5, .mark = 9,
 		.packets_before = UINT32_MAX / CREDIT_PACKET_COST, .packets_after = 1 } }, false },

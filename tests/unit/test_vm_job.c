@@ -193,7 +193,7 @@ static int vm_change(struct served *s, const struct vm_plan *row, int uds_fd)
 	struct wait wait;
 
 	wait_init(&wait);
-	vm_post_change(&wait.job, &s->vm, &plan, row, uds_fd);
+	vm_post_change(&wait.job, &s->vm, &plan, row, -1, uds_fd);
 	return wait_for(&wait);
 }
 
@@ -615,7 +615,7 @@ START_TEST(in_order)
 	for (int i = 0; i < COUNT(waits); i++)
 		wait_init(&waits[i]);
 	vm_post_open(&waits[0].job, &goes.vm, &plan, workers[1], dir, &hooks);
-	vm_post_change(&waits[1].job, &goes.vm, &plan, &row, -1);
+	vm_post_change(&waits[1].job, &goes.vm, &plan, &row, -1, -1);
 	sibling_dir_remove(dir, goes.entry);
 	publish();
 	vm_post_close(&waits[2].job, &goes.vm);
@@ -639,7 +639,7 @@ START_TEST(stopped)
 	for (int i = 0; i < COUNT(waits); i++)
 		wait_init(&waits[i]);
 	ck_assert_int_eq(pipe(pipe_fds), 0);
-	vm_post_change(&waits[0].job, &goes.vm, &plan, &goes.row, pipe_fds[0]);
+	vm_post_change(&waits[0].job, &goes.vm, &plan, &goes.row, -1, pipe_fds[0]);
 	vm_post_close(&waits[1].job, &goes.vm);
 	stop_workers();
 	ck_assert_int_eq(wait_for(&waits[0]), -ECANCELED);

@@ -1,0 +1,224 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* A device in a process that dies at its Nth step, and one that takes its place. */
+#include "crash.h"
+
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/ptrace.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "protocol/journal.h"
+#include "support/must.h"
+#include "util/log.h"
+#include "vhost/gmem.h"
+
+/* ---- the engine ---- */
+
+struct keep_msg {
+	uint32_t slot, keep;			/* keep 0: drop */
+};
+
+static int channel;
+
+static void send_msg(uint32_t slot, int fd)
+{
+	struct keep_msg m = { slot, fd >= 0 };
+	union {
+		struct cmsghdr align;
+		char bytes[CMSG_SPACE(sizeof(int))];
+	} control = { .bytes = "" };
+	struct iovec iov = { &m, sizeof m };
+	struct msghdr mh = { .msg_iov = &iov, .msg_iovlen = 1 };
+
+	if (fd >= 0) {
+		control.align = (struct cmsghdr){ .cmsg_level = SOL_SOCKET,
+			.cmsg_type = SCM_RIGHTS, .cmsg_len = CMSG_LEN(sizeof fd) };
+		memcpy(CMSG_DATA(&control.align), &fd, sizeof fd);
+		mh.msg_control = &control;
+		mh.msg_controllen = sizeof control;
+	}
+	must(sendmsg(channel, &mh, MSG_NOSIGNAL) == sizeof m);
+}
+
+static int keep(void *ctx, uint32_t slot, int fd)
+{
+	(void)ctx;
+	send_msg(slot, fd);
+	return 0;
+}
+
+static void drop(void *ctx, uint32_t slot)
+{
+	(void)ctx;
+	send_msg(slot, -1);
+}
+
+static void on_front_end(uint64_t cid)
+{
+	must(cid == CRASH_CID);
+}
+
+/* Until it is killed. */
+static _Noreturn void run_engine(int listening, const struct journal_kept *kept, size_t n)
+{
+	static const struct journal_keeper keeper = { .keep = keep, .drop = drop };
+	static const struct device_hooks hooks = { on_front_end, on_front_end, on_front_end };
+	static struct device_scratch scratch;
+	struct device_config config = {
+		.address = { .fd = listening, .fd_listens = true }, .hooks = &hooks,
+		.guest_cid = CRASH_CID, .queue_size = CRASH_QUEUE_SIZE, .pause_grace_ms = 60000,
+		.limits = {
+			.tx_buffer_size = 1 << 16, .max_connections = CRASH_MAX_CONNECTIONS,
+			.max_buffered = 1 << 20, .linger_ms = 1000,
+		},
+		.memory = { .max_memory = 1 << 30, .mem_slots = 32 },
+		.scratch = &scratch, .keeper = &keeper, .kept = n ? kept : NULL, .n_kept = n,
+	};
+	struct device *dev;
+
+	signal(SIGPIPE, SIG_IGN);
+	must(ptrace(PTRACE_TRACEME, 0, NULL, NULL) == 0);
+	raise(SIGSTOP);
+	must(gmem_catch_sigbus() == 0 && loop_new(&config.loop) == 0);
+	must(device_new(&dev, &config) == 0);
+	loop_run(config.loop);
+	_exit(1);
+}
+
+/* ---- the keeper ---- */
+
+static struct journal_kept kept[JOURNAL_SLOTS_MAX];
+static unsigned n_kept;
+static struct crash_report *report;
+
+/* What is in @slot goes, and @fd, if there is one, takes its place. */
+static void set_slot(uint32_t slot, int fd)
+{
+	unsigned i = 0;
+
+	must(slot < JOURNAL_SLOTS_MAX);
+	while (i < n_kept && kept[i].slot != slot)
+		i++;
+	if (i < n_kept) {
+		close(kept[i].fd);
+		kept[i] = kept[--n_kept];
+	}
+	if (fd >= 0)
+		kept[n_kept++] = (struct journal_kept){ slot, fd };
+	atomic_store(&report->n_kept, n_kept);
+}
+
+/* All that the engine has said so far. */
+static void hear(int sock)
+{
+	struct keep_msg m;
+	union {
+		struct cmsghdr align;
+		char bytes[CMSG_SPACE(sizeof(int))];
+	} control;
+	struct iovec iov = { &m, sizeof m };
+
+	for (;;) {
+		struct msghdr mh = {
+			.msg_iov = &iov, .msg_iovlen = 1,
+			.msg_control = &control, .msg_controllen = sizeof control,
+		};
+		int fd = -1;
+
+		if (recvmsg(sock, &mh, MSG_DONTWAIT | MSG_CMSG_CLOEXEC) != sizeof m)
+			return;
+		if (CMSG_FIRSTHDR(&mh))
+			memcpy(&fd, CMSG_DATA(CMSG_FIRSTHDR(&mh)), sizeof fd);
+		must((fd >= 0) == m.keep);
+		set_slot(m.slot, fd);
+	}
+}
+
+/* Traces it to its @last step; false: it ended before. */
+static bool trace(pid_t pid, int sock, unsigned last)
+{
+	int status;
+
+	must(waitpid(pid, &status, 0) == pid && WIFSTOPPED(status));
+	must(ptrace(PTRACE_SETOPTIONS, pid, NULL,
+		    PTRACE_O_TRACESYSGOOD | PTRACE_O_EXITKILL) == 0);
+	for (unsigned n = 0; ; n++) {
+		atomic_store(&report->steps, n);
+		hear(sock);
+		if (last && n == last)
+			break;
+		must(ptrace(PTRACE_SYSCALL, pid, NULL, NULL) == 0);
+		if (waitpid(pid, &status, 0) != pid || !WIFSTOPPED(status) ||
+		    WSTOPSIG(status) != (SIGTRAP | 0x80))
+			return false;
+	}
+	kill(pid, SIGKILL);
+	must(waitpid(pid, &status, 0) == pid && WIFSIGNALED(status));
+	return true;
+}
+
+static bool run_one(int listening, unsigned last)
+{
+	int socks[2];
+	pid_t pid;
+	bool ok;
+
+	must(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, socks) == 0);
+	pid = fork();
+	must(pid >= 0);
+	if (pid == 0) {
+		channel = socks[1];
+		close(socks[0]);
+		run_engine(listening, kept, n_kept);
+	}
+	close(socks[1]);
+	atomic_fetch_add(&report->n_engines, 1);
+	ok = trace(pid, socks[0], last);
+	hear(socks[0]);
+	close(socks[0]);
+	return ok;
+}
+
+static _Noreturn void run_keeper(int listening, const struct crash_plan *plan)
+{
+	unsigned last = plan->first;
+
+	while (run_one(listening, last))
+		last = plan->later;
+	atomic_store(&report->has_failed, true);
+	_exit(1);
+}
+
+/* ---- for the test ---- */
+
+void crash_begin(struct crash *c, const char *path, const struct crash_plan *plan)
+{
+	struct sockaddr_un addr = { .sun_family = AF_UNIX };
+	int listening = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	must(listening >= 0 && strlen(path) < sizeof addr.sun_path);
+	memcpy(addr.sun_path, path, strlen(path));
+	must(bind(listening, (struct sockaddr *)&addr, sizeof addr) == 0);
+	must(listen(listening, 1) == 0);
+	report = mmap(NULL, sizeof *report, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
+		      -1, 0);
+	must(report != MAP_FAILED);
+	c->report = report;
+	c->keeper = fork();
+	must(c->keeper >= 0);
+	if (c->keeper == 0)
+		run_keeper(listening, plan);
+	close(listening);
+}
+
+void crash_end(struct crash *c)
+{
+	kill(c->keeper, SIGKILL);
+	must(waitpid(c->keeper, NULL, 0) == c->keeper);
+	munmap(c->report, sizeof *c->report);
+}
