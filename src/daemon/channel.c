@@ -33,6 +33,7 @@ static const struct row {
 	[SUPERVISE_CAME]	= { CHANNEL_ENGINE, true, 0, 0 },
 	[SUPERVISE_GONE]	= { CHANNEL_ENGINE, true, 0, 0 },
 	[SUPERVISE_OVER]	= { CHANNEL_ENGINE, true, 0, 0 },
+	[SUPERVISE_REMOVED]	= { CHANNEL_ENGINE, true, 0, 0 },
 	[SUPERVISE_CONNECT]	= { CHANNEL_ENGINE, true, 0, 0 },
 	[SUPERVISE_PONG]	= { CHANNEL_ENGINE, false, 0, 0 },
 	[SUPERVISE_STUCK]	= { CHANNEL_ENGINE, false, 0, 0 },
