@@ -21,6 +21,7 @@ enum { OF_SIBLING = 1 << 8, CANNOT_GO_ON = 1 << 9, FAILS = 1 << 10 };
 struct puppet {
 	struct stream base;
 	uint32_t number, n_calls;
+	bool is_pending;			/* not to be used before it is connected */
 	_Atomic uint32_t consumed;
 };
 
@@ -31,6 +32,7 @@ static struct court {
 	struct backend backend;
 	size_t n_puppets;
 	uint64_t now_ms;
+	uint64_t n_saved, used_saved, largest;	/* connections; bytes, of all and of one */
 	/* RX buffers. */
 	size_t left, lent;
 	uint8_t memory[RX_BORROW_MAX][RX_SIZE];
@@ -48,6 +50,7 @@ static struct puppet *puppet_of(struct stream *base)
 
 static unsigned next_whim(struct puppet *p)
 {
+	assert(!p->is_pending);
 	p->n_calls++;
 	return (p->number * 2654435761u + p->n_calls * 40503u) >> 7;
 }
@@ -114,8 +117,7 @@ static void puppet_consumed(struct stream *base, uint32_t total)
 
 static void puppet_accepted(struct stream *base, const struct vsock_addr *guest)
 {
-	(void)puppet_of(base);
-	assert(guest->cid == court.config->guest_cid);
+	assert(!puppet_of(base)->is_pending && guest->cid == court.config->guest_cid);
 }
 
 static void puppet_wait_for(struct stream *base, unsigned events)
@@ -137,7 +139,7 @@ static void puppet_save(const struct stream *base, struct blob *out)
 	size_t section = blob_open(out, court.config->stream_tag, 1);
 
 	blob_put_u32(out, p->number);
-	blob_put_u8(out, base->conn->state == CONN_CONNECTING);
+	blob_put_u8(out, p->is_pending);
 	blob_close(out, section);
 }
 
@@ -173,7 +175,7 @@ static int load_stream(struct backend *b, const struct vsock_addr *guest,
 		abort();
 	*p = (struct puppet){
 		.base.ops = &puppet_ops, .base.ready = STREAM_IN | STREAM_OUT, .number = number,
-		.consumed = number >> 16,
+		.is_pending = is_pending, .consumed = number >> 16,
 	};
 	if (number & OF_SIBLING) {
 		p->base.consumed = &p->consumed;
@@ -248,14 +250,17 @@ static void check(void)
 	uint64_t used = mux_budget(court.mux)->used;
 	struct mux *mux = court.mux;
 
-	assert(mux->n_conns <= court.config->max_connections);
-	assert(mux->shares.n_common + mux->shares.n_own <= mux->shares.max);
-	assert(used <= court.config->max_buffered || used <= 2 * (uint64_t)court.config->buf_alloc);
 	for (struct conn *c = conn_table_next(&mux->table, NULL); c;
 	     c = conn_table_next(&mux->table, c)) {
 		assert(!c->stream == !conn_needs_stream(c));
 		assert(c->mux.ending || credit_is_sound(&c->credit, c->to_host.len));
+		if (c->credit.buf_alloc > court.largest)
+			court.largest = c->credit.buf_alloc;
 	}
+	/* More than the limits allow is only what was saved, or all of one connection. */
+	assert(mux->n_conns <= court.config->max_connections || mux->n_conns <= court.n_saved);
+	assert(used <= court.config->max_buffered || used <= court.used_saved ||
+	       used <= court.largest);
 }
 
 /* Saved by the judge's own mux, and loaded, and saved once more: that is the same. */
@@ -317,7 +322,7 @@ static void say(struct conn *c, uint16_t op, uint32_t len)
 	struct iovec iov = { bytes, len };
 	struct pkt pkt = {
 		.src = c->guest, .dst = c->peer, .type = VSOCK_TYPE_STREAM, .op = op, .len = len,
-		.flags = len & 3, .buf_alloc = 1 << 16, .fwd_cnt = c->credit.sent_to_guest,
+		.flags = VSOCK_SHUTDOWN_SEND, .buf_alloc = 1 << 16, .fwd_cnt = c->credit.sent_to_guest,
 	};
 	struct iov_cur cur;
 
@@ -325,8 +330,18 @@ static void say(struct conn *c, uint16_t op, uint32_t len)
 	mux_input(court.mux, &pkt, &cur, court.now_ms);
 }
 
-/* Each is told something, all of it gathered. */
-static void say_all(uint16_t op, uint32_t len)
+/* Would it end the connection, because it must not come? */
+static bool is_rude(const struct conn *c, uint16_t op)
+{
+	if (op == VSOCK_OP_RESPONSE)
+		return c->state != CONN_REQUESTED;
+	if (op == VSOCK_OP_RW)
+		return c->state != CONN_OPEN || c->guest_shutdown & VSOCK_SHUTDOWN_SEND;
+	return false;
+}
+
+/* Says something to each; what is rude only in the last round. */
+static void say_all(uint16_t op, uint32_t len, bool is_last)
 {
 	struct conn *c = conn_table_next(&court.mux->table, NULL), *next;
 
@@ -334,12 +349,11 @@ static void say_all(uint16_t op, uint32_t len)
 		uint32_t room = c->credit.buf_alloc -
 			(c->credit.received - c->credit.reported_fwd_cnt);
 
-		mux_flush(court.mux, court.now_ms);
 		next = conn_table_next(&court.mux->table, c);
-		if (conn_table_find(&court.mux->table, c->guest.port, &c->peer) == c)
+		if (is_last || !is_rude(c, op))
 			say(c, op, len < room ? len : room);
+		mux_flush(court.mux, court.now_ms);
 	}
-	mux_flush(court.mux, court.now_ms);
 	check();
 }
 
@@ -352,10 +366,12 @@ static void all_ready(void)
 		if (!c->stream)
 			continue;
 		c->stream->ready |= STREAM_IN | STREAM_OUT;
-		if (c->state == CONN_CONNECTING)
+		if (c->state == CONN_CONNECTING) {
+			puppet_of(c->stream)->is_pending = false;
 			mux_stream_connected(court.mux, c->stream, c->stream, 0, court.now_ms);
-		else
+		} else {
 			mux_stream_ready(court.mux, c->stream, court.now_ms);
+		}
 	}
 	check();
 }
@@ -363,15 +379,18 @@ static void all_ready(void)
 static void live(void)
 {
 	for (int i = 0; i < ROUNDS; i++) {
-		say_all(VSOCK_OP_RESPONSE, 0);
-		say_all(VSOCK_OP_CREDIT_REQUEST, 0);
-		say_all(VSOCK_OP_RW, i ? 65536 : 7);
+		bool is_last = i == ROUNDS - 1;
+
 		output(i ? 300 : 3);
+		say_all(VSOCK_OP_RW, i ? 65536 : 7, is_last);
+		say_all(VSOCK_OP_CREDIT_REQUEST, 0, is_last);
+		output(300);
 		all_ready();
-		say_all(VSOCK_OP_RW, 4096);
+		say_all(VSOCK_OP_RESPONSE, 0, is_last);
+		say_all(VSOCK_OP_RW, 4096, is_last);
 		output(300);
 		if (i == ROUNDS - 2)
-			say_all(VSOCK_OP_SHUTDOWN, 3);
+			say_all(VSOCK_OP_SHUTDOWN, 0, is_last);
 		court.now_ms += ROUND_MS;
 		mux_expire(court.mux, court.now_ms);
 		check();
@@ -413,6 +432,10 @@ void judge(const struct judge_config *config, const struct blob *saved)
 	court.now_ms = config->now_ms;
 	begin();
 	r = load(saved);
+	court.n_saved = court.mux->n_conns;
+	court.used_saved = mux_budget(court.mux)->used;
+	court.largest = 0;
+	assert(court.n_saved <= saved->len / 48 && court.used_saved <= saved->len);
 	check();
 	if (r) {
 		assert(!config->must_load);

@@ -9,6 +9,21 @@
  *                                         <- READY, or FAILED and the end
  *   PING, VM, REMOVE, CONNECTED, STOP     ->
  *                                         <- KEEP, DROP, CAME, GONE, OVER, CONNECT, PONG, STUCK
+ *
+ * An upgrade: another engine takes over from the one that serves.
+ *
+ *   supervisor                      new                          old
+ *   SETTINGS, VM, ..., PREPARE ->
+ *                                <- PREPARED
+ *   PARK                         --------------------------->
+ *                                                             <- PARKED
+ *   KEPT, ..., TAKE_OVER       ->
+ *   HAND_OVER                    --------------------------->
+ *                                   <- pieces, DEVICE, ... --
+ *                                <- READY                         is ended
+ *   START                      ->
+ *
+ * If anything goes wrong before that, the new one is ended, and the old one hears GO_ON.
  */
 #pragma once
 
@@ -27,6 +42,11 @@ enum supervise_type {
 	SUPERVISE_CONNECTED,			/* the outcome of CONNECT, and the socket */
 	SUPERVISE_PING,				/* PONG is due */
 	SUPERVISE_STOP,				/* end, in good order */
+	SUPERVISE_PREPARE,			/* as START, but another engine still serves the VMs */
+	SUPERVISE_TAKE_OVER,			/* read its devices from this socket, and be ready */
+	SUPERVISE_PARK,				/* the other: do nothing any more, until ... */
+	SUPERVISE_HAND_OVER,			/* send your devices to this socket */
+	SUPERVISE_GO_ON,			/* it came to nothing: go on as if nothing had been */
 
 	/* From the engine. */
 	SUPERVISE_READY,			/* all VMs are served */
@@ -39,12 +59,17 @@ enum supervise_type {
 	SUPERVISE_CONNECT,			/* connect to a port at the VM's uds-path */
 	SUPERVISE_PONG,
 	SUPERVISE_STUCK,			/* a worker hangs, in this VM's turn */
+	SUPERVISE_PREPARED,
+	SUPERVISE_PARKED,			/* nothing is kept or dropped any more */
+
+	/* From one engine to the other, after the pieces of its blob: a device. */
+	SUPERVISE_DEVICE,
 
 	SUPERVISE_NUM_TYPES,
 };
 
 enum {
-	SUPERVISE_FDS_MAX = 2,
+	SUPERVISE_FDS_MAX = 64,
 	SUPERVISE_PIECE_MAX = 16 * 1024,	/* bytes of a blob in one SUPERVISE_STATE, after the
 						   struct; no other message has any */
 	SUPERVISE_BLOB_MAX = 16 * 1024 * 1024,
@@ -60,8 +85,7 @@ struct supervise_msg {
 	uint64_t cid;				/* of the VM; 0 where it is about none */
 	union {
 		struct {
-			uint32_t sockets;	/* SUPERVISE_HAS_* */
-			uint32_t n_kept;	/* so many SUPERVISE_KEPT follow */
+			uint32_t sockets, zero;	/* SUPERVISE_HAS_* */
 		} vm;
 		struct {
 			uint32_t slot, zero;

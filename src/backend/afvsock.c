@@ -14,12 +14,20 @@
 
 #include "backend/sock_stream.h"
 #include "util/acceptor.h"
+#include "util/blob.h"
+#include "util/closer.h"
 #include "util/error.h"
 #include "util/fd.h"
 #include "util/log.h"
 #include "util/log_limit.h"
+#include "util/socket_kind.h"
+
+#define AFVSOCK_TAG BLOB_TAG('A', 'F', 'V', ' ')
+#define STREAM_TAG BLOB_TAG('A', 'F', 'V', 'S')
 
 enum {
+	AFVSOCK_VERSION = 1,
+	STREAM_VERSION = 1,
 	BACKLOG = 1024,				/* the kernel caps it at somaxconn */
 	ACCEPTS_PER_EVENT = 64,
 	CONNECT_GIVE_UP_MS = 1800,		/* a Linux guest waits for 2 s */
@@ -28,7 +36,8 @@ enum {
 struct listen_port {
 	struct afvsock *owner;
 	uint32_t number;
-	struct listener listener;		/* without a name in the file system */
+	struct listener listener;		/* without a name in the file system; not open:
+						   another process has it */
 	struct acceptor acceptor;
 };
 
@@ -122,11 +131,20 @@ static bool is_closed(struct sock_stream *s, uint32_t events)
 		(errno == EPIPE || errno == ENOTCONN);
 }
 
+static void stream_save(const struct sock_stream *s, struct blob *out)
+{
+	size_t section = blob_open(out, STREAM_TAG, STREAM_VERSION);
+
+	sock_stream_save(s, out);
+	blob_close(out, section);
+}
+
 static const struct sock_kind afvsock_kind = {
 	.short_read_empties = false,		/* not with every transport of the kernel */
 	.early_event = on_early_event,
 	.accepted = on_accepted_by_guest,
 	.is_closed = is_closed,
+	.save = stream_save,
 	.close = stream_free,
 };
 
@@ -252,48 +270,34 @@ static void afvsock_explain(struct backend *b, const struct vsock_addr *dst, int
 		 backend_str_error(error), cure);
 }
 
-/* ---- life ---- */
+/* ---- ports ---- */
 
-static void afvsock_free(struct backend *b)
+static int accept_at(struct listen_port *p)
 {
-	struct afvsock *a = afvsock_of(b);
+	const struct afvsock_config *config = &p->owner->config;
+	struct acceptor_config acceptor = {
+		.loop = config->loop, .listener = &p->listener, .tag = config->tag,
+		.what = "a host client", .per_event = ACCEPTS_PER_EVENT,
+		.is_held = config->is_held, .accepted = on_accepted, .ctx = p,
+	};
 
-	for (size_t i = 0; i < a->n_ports; i++) {
-		acceptor_stop(&a->ports[i].acceptor);
-		listener_deinit(&a->ports[i].listener);
-	}
-	free(a);
+	return acceptor_start(&p->acceptor, &acceptor);
 }
 
-static const struct backend_ops afvsock_ops = {
-	.serves = afvsock_serves,
-	.connect = afvsock_connect,
-	.explain = afvsock_explain,
-	.free = afvsock_free,
-};
-
-static uint32_t find_local_cid(void)
+static void leave_port(struct listen_port *p)
 {
-	unsigned cid = VMADDR_CID_ANY;
-	int fd = open("/dev/vsock", O_RDONLY | O_CLOEXEC);
-
-	if (fd >= 0 && ioctl(fd, IOCTL_VM_SOCKETS_GET_LOCAL_CID, &cid) < 0)
-		cid = VMADDR_CID_ANY;
-	fd_close(&fd);
-	return cid;
+	acceptor_stop(&p->acceptor);
+	acceptor_init(&p->acceptor);
+	listener_deinit(&p->listener);
 }
 
+/* 0 or -errno; but while it is held, a port may be another process's. */
 static int listen_on(struct afvsock *a, uint32_t number)
 {
 	struct sockaddr_vm at = {
 		.svm_family = AF_VSOCK, .svm_cid = VMADDR_CID_ANY, .svm_port = number,
 	};
 	struct listen_port *p = &a->ports[a->n_ports++];
-	struct acceptor_config acceptor = {
-		.loop = a->config.loop, .listener = &p->listener, .tag = a->config.tag,
-		.what = "a host client", .per_event = ACCEPTS_PER_EVENT,
-		.accepted = on_accepted, .ctx = p,
-	};
 	int r;
 
 	p->owner = a;
@@ -302,10 +306,153 @@ static int listen_on(struct afvsock *a, uint32_t number)
 	listener_init(&p->listener);
 	if ((r = open_socket(&p->listener.fd)) < 0)
 		return r;
-	if (bind(p->listener.fd, (struct sockaddr *)&at, sizeof at) < 0 ||
-	    listen(p->listener.fd, BACKLOG) < 0)
-		return error_last();
-	return acceptor_start(&p->acceptor, &acceptor);
+	if (bind(p->listener.fd, (struct sockaddr *)&at, sizeof at) < 0) {
+		if (errno != EADDRINUSE || !a->config.is_held)
+			return error_last();
+		listener_deinit(&p->listener);
+		return 0;
+	}
+	return listen(p->listener.fd, BACKLOG) < 0 ? error_last() : accept_at(p);
+}
+
+/* ---- state ---- */
+
+static int afvsock_load_stream(struct backend *b, const struct vsock_addr *guest,
+			       const struct vsock_addr *peer, struct blob_reader *in,
+			       struct stream **out)
+{
+	struct afvsock *a = afvsock_of(b);
+	struct blob_reader section;
+	struct sock_stream *s;
+	uint32_t version;
+	int r;
+
+	(void)guest;
+	(void)peer;
+	if (!blob_enter(in, &section, STREAM_TAG, STREAM_VERSION, &version))
+		return BACKEND_E_BAD_STATE;
+	s = malloc(sizeof *s);
+	if (!s)
+		return -ENOMEM;
+	r = sock_stream_load(s, &afvsock_kind, a->config.loop, a->config.mux, AF_VSOCK, NULL, 0,
+			     &section);
+	if (r) {
+		free(s);
+		return r;
+	}
+	if (s->may_have_rights || !blob_is_whole(&section)) {
+		stream_free(s);
+		return BACKEND_E_BAD_STATE;
+	}
+	*out = &s->base;
+	return s->is_live ? 0 : BACKEND_E_PENDING;
+}
+
+/* The sockets that listen: between two that do, connects would be refused. */
+static void afvsock_save(const struct backend *b, struct blob *out)
+{
+	const struct afvsock *a = container_of_const(b, struct afvsock, base);
+	size_t section = blob_open(out, AFVSOCK_TAG, AFVSOCK_VERSION);
+
+	for (size_t i = 0; i < a->n_ports; i++) {
+		blob_put_u32(out, a->ports[i].number);
+		blob_put_fd(out, a->ports[i].listener.fd);
+	}
+	blob_close(out, section);
+}
+
+/* Takes @fd over. A port that is not configured any more is left. */
+static int load_port(struct afvsock *a, uint32_t number, int fd)
+{
+	struct listen_port *p = a->ports, *end = p + a->n_ports;
+	int r;
+
+	while (p < end && (p->number != number || p->listener.fd >= 0))
+		p++;
+	if (p == end || fd < 0) {
+		closer_close(&fd);
+		return 0;
+	}
+	if (!socket_listens(fd, AF_VSOCK)) {
+		closer_close(&fd);
+		return BACKEND_E_BAD_STATE;
+	}
+	r = listener_adopt(&p->listener, fd);
+	return r ? r : accept_at(p);
+}
+
+static int afvsock_load(struct backend *b, struct blob_reader *in)
+{
+	struct afvsock *a = afvsock_of(b);
+	struct blob_reader section;
+	uint32_t version;
+	int r = 0;
+
+	assert(a->config.is_held);
+	if (!blob_enter(in, &section, AFVSOCK_TAG, AFVSOCK_VERSION, &version))
+		return BACKEND_E_BAD_STATE;
+	while (!r && blob_has_more(&section)) {
+		uint32_t number = blob_get_u32(&section);
+
+		r = load_port(a, number, blob_get_fd(&section));
+	}
+	if (!r && !blob_is_whole(&section))
+		r = BACKEND_E_BAD_STATE;
+	if (r)
+		for (size_t i = 0; i < a->n_ports; i++)
+			leave_port(&a->ports[i]);
+	return r;
+}
+
+static void afvsock_resume(struct backend *b)
+{
+	struct afvsock *a = afvsock_of(b);
+
+	a->config.is_held = false;
+	for (size_t i = 0; i < a->n_ports; i++) {
+		struct listen_port *p = &a->ports[i];
+
+		if (p->listener.fd >= 0)
+			acceptor_resume(&p->acceptor);
+		else
+			log_err(a->config.tag, "forward-listen %u: %s", p->number,
+				error_str(-EADDRINUSE));
+	}
+}
+
+/* ---- life ---- */
+
+static void afvsock_free(struct backend *b)
+{
+	struct afvsock *a = afvsock_of(b);
+
+	for (size_t i = 0; i < a->n_ports; i++)
+		leave_port(&a->ports[i]);
+	free(a);
+}
+
+static const struct backend_ops afvsock_ops = {
+	.serves = afvsock_serves,
+	.connect = afvsock_connect,
+	.explain = afvsock_explain,
+	.free = afvsock_free,
+	.stream_tag = STREAM_TAG,
+	.save = afvsock_save,
+	.load = afvsock_load,
+	.load_stream = afvsock_load_stream,
+	.resume = afvsock_resume,
+};
+
+/* Before there is another thread. */
+static unsigned local_cid = VMADDR_CID_ANY;
+
+void afvsock_init(void)
+{
+	int fd = open("/dev/vsock", O_RDONLY | O_CLOEXEC);
+
+	if (fd >= 0 && ioctl(fd, IOCTL_VM_SOCKETS_GET_LOCAL_CID, &local_cid) < 0)
+		local_cid = VMADDR_CID_ANY;
+	fd_close(&fd);
 }
 
 /* Logs and returns what is wrong now, rather than at the guest's first connect. */
@@ -332,7 +479,7 @@ int afvsock_new(struct backend **out, const struct afvsock_config *config)
 		return -ENOMEM;
 	a->base.ops = &afvsock_ops;
 	a->config = *config;
-	a->local_cid = find_local_cid();
+	a->local_cid = local_cid;
 	r = check_family(a);
 	for (size_t i = 0; !r && i < config->n_listen; i++)
 		if ((r = listen_on(a, config->listen[i])) < 0)

@@ -28,7 +28,13 @@ struct afvsock_config {
 	const char *tag;			/* for log lines; borrowed */
 	struct loop *loop;			/* borrowed, as the mux is */
 	struct mux *mux;
+	bool is_held;				/* nothing happens before mux_resume(), and ports
+						   that another process has are expected of it */
 };
+
+/* Learns which CID is our own, for those that are made later on: before the sandbox closes, and
+ * before there is another thread. */
+void afvsock_init(void);
 
 /* Listens. 0, or -errno: what it could not do is in the log. */
 int afvsock_new(struct backend **out, const struct afvsock_config *config);

@@ -54,13 +54,19 @@ static void set_timer(struct dialer *dialer, uint64_t earliest_ms)
 	struct dial_port *first = container_of(dialer->ports.next, struct dial_port, node);
 	uint64_t deadline_ms;
 
-	if (list_is_empty(&dialer->ports)) {
+	if (list_is_empty(&dialer->ports) || dialer->config.is_held) {
 		loop_timer_cancel(dialer->config.loop, &dialer->timer);
 		return;
 	}
 	deadline_ms = first->next_ms > earliest_ms ? first->next_ms : earliest_ms;
 	if (!dialer->timer.is_set || dialer->timer.deadline_ms != deadline_ms)
 		loop_timer_set(dialer->config.loop, &dialer->timer, deadline_ms);
+}
+
+void dialer_resume(struct dialer *dialer)
+{
+	dialer->config.is_held = false;
+	set_timer(dialer, 0);
 }
 
 /* Puts it where it belongs: after all that are tried no later. */
@@ -99,6 +105,17 @@ static struct dial_port *add_port(struct dialer *dialer, uint32_t number)
 	return port;
 }
 
+/* Who gives up first has come first. */
+static void line_up(struct dial *d)
+{
+	struct list *after = d->port->dials.prev;
+
+	while (after != &d->port->dials &&
+	       container_of(after, struct dial, node)->give_up_ms > d->give_up_ms)
+		after = after->prev;
+	list_append(after->next, &d->node);
+}
+
 int dial_begin(struct dialer *dialer, struct dial *d, int fd, uint32_t port,
 	       uint64_t give_up_ms)
 {
@@ -109,7 +126,7 @@ int dial_begin(struct dialer *dialer, struct dial *d, int fd, uint32_t port,
 	if (!d->port)
 		return -ENOMEM;
 	d->give_up_ms = give_up_ms;
-	list_append(&d->port->dials, &d->node);
+	line_up(d);
 	set_timer(dialer, 0);
 	return 0;
 }

@@ -9,6 +9,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -25,6 +26,7 @@ struct dialer_config {
 	 * another outcome, which done() is told. Never blocks, never calls back. */
 	int (*connect)(void *ctx, struct dial *d, uint32_t port);
 	void *ctx;
+	bool is_held;				/* tries nothing before dialer_resume() */
 };
 
 struct dialer {
@@ -46,6 +48,8 @@ struct dial {					/* one connect that waits */
 
 void dialer_init(struct dialer *dialer, const struct dialer_config *config);
 void dialer_deinit(struct dialer *dialer);	/* nothing may wait any more */
+
+void dialer_resume(struct dialer *dialer);	/* also if it is not held */
 
 void dial_init(struct dial *d, void (*done)(struct dial *d, int result));
 

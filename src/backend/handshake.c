@@ -4,11 +4,15 @@
 
 #include <stdlib.h>
 #include <sys/epoll.h>
+#include <sys/socket.h>
 
 #include "backend/hybrid.h"
 #include "protocol/hybrid.h"
+#include "util/blob.h"
+#include "util/closer.h"
 #include "util/error.h"
 #include "util/fd.h"
+#include "util/socket_kind.h"
 #include "util/unix_socket.h"
 
 struct handshake {				/* one client */
@@ -20,6 +24,11 @@ struct handshake {				/* one client */
 	uint8_t len;				/* bytes of line */
 	char line[HYBRID_LINE_MAX];
 };
+
+#define HANDSHAKES_TAG BLOB_TAG('H', 'A', 'N', 'D')
+#define EVENTS (EPOLLIN | EPOLLRDHUP)
+
+enum { HANDSHAKES_VERSION = 1 };
 
 enum failure {					/* to be explained once */
 	NO_CONNECT_LINE,			/* something else */
@@ -39,10 +48,14 @@ static void leave(struct handshake *h)
 	loop_remove(hs->config.loop, &h->source);
 }
 
+/* Where another process may go on with it, that process's client notices nothing. */
 static void end(struct handshake *h)
 {
 	leave(h);
-	unix_hang_up(&h->fd);
+	if (h->all->config.is_held)
+		closer_close(&h->fd);
+	else
+		unix_hang_up(&h->fd);
 	free(h);
 }
 
@@ -140,8 +153,11 @@ static bool read_line(struct handshake *h)
 
 static void on_readable(struct loop_source *source, uint32_t events)
 {
+	struct handshake *h = container_of(source, struct handshake, source);
+
 	(void)events;
-	read_line(container_of(source, struct handshake, source));
+	if (!h->all->config.is_held)
+		read_line(h);
 }
 
 static void on_timeout(struct loop_timer *timer)
@@ -160,10 +176,30 @@ static struct handshake *oldest(struct handshakes *hs)
 	return container_of(hs->clients.next, struct handshake, node);
 }
 
-void handshakes_deinit(struct handshakes *hs)
+static void drop_all(struct handshakes *hs, const char *why)
 {
 	while (!list_is_empty(&hs->clients))
-		drop(oldest(hs), "the daemon ends");
+		drop(oldest(hs), why);
+}
+
+void handshakes_deinit(struct handshakes *hs)
+{
+	drop_all(hs, "the daemon ends");
+}
+
+static struct handshake *client_new(struct handshakes *hs, int fd)
+{
+	struct handshake *h = malloc(sizeof *h);
+
+	if (!h)
+		return NULL;
+	*h = (struct handshake){
+		.all = hs, .fd = fd, .source = { .dispatch = on_readable, .fd = -1 },
+		.timer.expire = on_timeout,
+	};
+	list_append(&hs->clients, &h->node);
+	hs->n++;
+	return h;
 }
 
 void handshakes_add(struct handshakes *hs, int fd)
@@ -173,24 +209,94 @@ void handshakes_add(struct handshakes *hs, int fd)
 
 	while (hs->n && hs->n >= hs->config.max)	/* which may be less than it was */
 		fail(oldest(hs), TOO_MANY_CLIENTS);
-	h = malloc(sizeof *h);
+	h = client_new(hs, fd);
 	if (!h) {
 		log_error(hs, -ENOMEM);
 		unix_close(&fd);
 		return;
 	}
-	*h = (struct handshake){
-		.all = hs, .fd = fd, .source = { .dispatch = on_readable, .fd = -1 },
-		.timer.expire = on_timeout,
-	};
-	list_append(&hs->clients, &h->node);
-	hs->n++;
 	unix_keep_urgent_inline(fd);
 	if (!read_line(h))
 		return;
 	loop_timer_set(hs->config.loop, &h->timer,
 		       loop_now_ms(hs->config.loop) + hs->config.timeout_ms);
-	r = loop_add(hs->config.loop, &h->source, fd, EPOLLIN | EPOLLRDHUP);
+	r = loop_add(hs->config.loop, &h->source, fd, EVENTS);
 	if (r < 0)
 		fail_error(h, r);
+}
+
+void handshakes_save(const struct handshakes *hs, struct blob *out)
+{
+	size_t section = blob_open(out, HANDSHAKES_TAG, HANDSHAKES_VERSION);
+
+	list_for_each(node, &hs->clients) {
+		const struct handshake *h = container_of(node, struct handshake, node);
+
+		blob_put_fd(out, h->fd);
+		blob_put_u64(out, h->timer.deadline_ms);
+		blob_put_u8(out, h->len);
+		blob_put_bytes(out, h->line, h->len);
+	}
+	blob_close(out, section);
+}
+
+/* The next client, the youngest so far; closed if that fails. */
+static int load_client(struct handshakes *hs, struct blob_reader *in)
+{
+	int fd = blob_get_fd(in);
+	uint64_t deadline_ms = blob_get_u64(in);
+	uint64_t latest_ms = loop_now_ms(hs->config.loop) + hs->config.timeout_ms;
+	uint8_t len = blob_get_u8(in);
+	const char *line = blob_get_bytes(in, len);
+	struct handshake *h;
+
+	if (!line || len >= HYBRID_LINE_MAX || memchr(line, '\n', len) ||
+	    !socket_is_stream(fd, AF_UNIX)) {
+		closer_close(&fd);
+		return HANDSHAKES_E_BAD_STATE;
+	}
+	if (hs->n == hs->config.max)
+		end(oldest(hs));
+	h = client_new(hs, fd);
+	if (!h) {
+		closer_close(&fd);
+		return -ENOMEM;
+	}
+	memcpy(h->line, line, len);
+	h->len = len;
+	h->timer.deadline_ms = deadline_ms < latest_ms ? deadline_ms : latest_ms;
+	hs->config.may_have_rights |= !unix_refuses_rights(fd);
+	return loop_add(hs->config.loop, &h->source, fd, 0);
+}
+
+int handshakes_load(struct handshakes *hs, struct blob_reader *in)
+{
+	struct blob_reader section;
+	uint32_t version;
+	int r = 0;
+
+	assert(hs->config.is_held && !hs->n);
+	if (!blob_enter(in, &section, HANDSHAKES_TAG, HANDSHAKES_VERSION, &version))
+		return HANDSHAKES_E_BAD_STATE;
+	while (!r && blob_has_more(&section))
+		r = load_client(hs, &section);
+	if (r)
+		drop_all(hs, "not loaded");
+	return r;
+}
+
+void handshakes_resume(struct handshakes *hs)
+{
+	if (!hs->config.is_held)
+		return;
+	hs->config.is_held = false;
+	list_for_each_safe(node, &hs->clients) {
+		struct handshake *h = container_of(node, struct handshake, node);
+		int r = loop_modify(hs->config.loop, &h->source, EVENTS);
+
+		if (r < 0)
+			fail_error(h, r);
+		else
+			loop_timer_set(hs->config.loop, &h->timer, h->timer.deadline_ms);
+	}
 }

@@ -17,6 +17,9 @@
 #include "util/log_limit.h"
 #include "util/loop.h"
 
+struct blob;
+struct blob_reader;
+
 struct handshake_result {
 	int fd;					/* to be taken over */
 	uint32_t port;				/* of the guest */
@@ -31,6 +34,7 @@ struct handshakes_config {
 						   changed, as the next: */
 	uint32_t timeout_ms;			/* for the line */
 	bool may_have_rights;			/* clients can pass descriptors */
+	bool is_held;				/* reads nothing before handshakes_resume() */
 	void (*done)(void *ctx, const struct handshake_result *result);
 	void *ctx;
 };
@@ -48,3 +52,13 @@ void handshakes_deinit(struct handshakes *hs);	/* closes them all */
 /* A client has connected: takes @fd over. Most often its line is there already: then done()
  * is called from within. */
 void handshakes_add(struct handshakes *hs, int fd);
+
+/*
+ * State: one section, of all clients. handshakes_load(), while it is held and has none: 0;
+ * HANDSHAKES_E_BAD_STATE, -errno: and has none. Where more are saved than it may have, the
+ * oldest are closed.
+ */
+enum { HANDSHAKES_E_BAD_STATE = 1 };
+void handshakes_save(const struct handshakes *hs, struct blob *out);
+int handshakes_load(struct handshakes *hs, struct blob_reader *in);
+void handshakes_resume(struct handshakes *hs);	/* also if it is not held */

@@ -57,11 +57,26 @@ static void sibling_free(struct backend *b)
 	free(s);
 }
 
+static int sibling_load_stream(struct backend *b, const struct vsock_addr *guest,
+			       const struct vsock_addr *peer, struct blob_reader *in,
+			       struct stream **out)
+{
+	return sibling_conn_load(sibling_of(b), guest, peer, in, out);
+}
+
+static void sibling_resume(struct backend *b)
+{
+	sibling_conns_resume(sibling_of(b));
+}
+
 static const struct backend_ops sibling_ops = {
 	.serves = sibling_serves,
 	.connect = sibling_connect,
 	.explain = sibling_explain,
 	.free = sibling_free,
+	.stream_tag = SIBLING_STREAM_TAG,
+	.load_stream = sibling_load_stream,
+	.resume = sibling_resume,
 };
 
 int sibling_new(struct backend **out, const struct sibling_config *config)
@@ -71,6 +86,7 @@ int sibling_new(struct backend **out, const struct sibling_config *config)
 	if (!s)
 		return -ENOMEM;
 	s->base.ops = &sibling_ops;
+	list_init(&s->loaded);
 	s->config = *config;
 	sibling_entry_ref(config->self);
 	assert(!config->self->backend);

@@ -12,58 +12,10 @@
 #include <stdlib.h>
 #include <sys/socket.h>
 
-#include "backend/sibling_internal.h"
-#include "backend/spsc_pipe.h"
+#include "backend/sibling_conn_internal.h"
 #include "util/byte_ring.h"
 #include "util/error.h"
 #include "util/log_limit.h"
-
-/* A pipe is small for small messages, and large from the first long write until
- * it has been read empty: an idle connection holds little. */
-enum { PIPE_SMALL = 4 * 1024, PIPE_LARGE = 128 * 1024 };
-
-enum {						/* end::flags, added up */
-	END_ACCEPTED = 1,
-	END_WRITE_CLOSED = 2,			/* writes no more */
-	END_READ_CLOSED = 4,			/* reads no more */
-	END_CLOSED = 8,
-	END_ABORTED = 16,			/* closed with something lost */
-};
-
-enum phase {					/* of an end, in its own thread */
-	PHASE_PENDING,				/* the opener's, until the other accepts */
-	PHASE_INCOMING,				/* the other's, until its core has it */
-	PHASE_LIVE,
-	PHASE_CLOSED,
-};
-
-struct end {
-	struct stream base;
-	enum phase phase;
-	struct sibling_conn *conn;
-	struct end *other;
-	struct spsc_pipe in;			/* the other end writes it, and owns its memory */
-	uint32_t out_size;			/* bytes of memory, owned, of the other's pipe */
-	struct byte_budget *budget;		/* which that is taken from; NULL: no more */
-	_Atomic uint32_t consumed;		/* by the other's guest, of what this end wrote */
-	uint32_t reported_consumed;		/* other->consumed, as it was last told */
-	_Atomic unsigned flags;
-	struct mailbox *mailbox;
-	struct mail mail;
-	struct loop *loop;
-	struct mux *mux;
-};
-
-struct sibling_conn {
-	atomic_int refs;			/* ends not closed, mails on their way */
-	struct end ends[2];			/* [0]: the opener's */
-	struct sibling_entry *to;		/* a reference */
-	struct vsock_addr src;
-	uint32_t port;
-	uint32_t window[2];			/* bytes each end's guest may have on the way */
-};
-
-static const struct stream_ops sibling_stream_ops;
 
 static struct end *end_of(struct stream *base)
 {
@@ -77,11 +29,12 @@ static void conn_unref(struct sibling_conn *c)
 		return;
 	spsc_pipe_deinit(&c->ends[0].in);
 	spsc_pipe_deinit(&c->ends[1].in);
-	sibling_entry_unref(c->to);
+	if (c->to)
+		sibling_entry_unref(c->to);
 	free(c);
 }
 
-static void notify(struct end *e)
+void sibling_end_notify(struct end *e)
 {
 	atomic_fetch_add(&e->conn->refs, 1);
 	if (!mailbox_post(e->mailbox, &e->mail))
@@ -91,7 +44,7 @@ static void notify(struct end *e)
 static void set_flag(struct end *e, unsigned flag)
 {
 	atomic_fetch_or(&e->flags, flag);
-	notify(e->other);
+	sibling_end_notify(e->other);
 }
 
 static void set_window(struct end *e)
@@ -119,15 +72,17 @@ static void out_pipe_give_up(struct end *e)
 	e->budget = NULL;
 }
 
-static void end_close(struct end *e, unsigned flag)
+void sibling_end_close(struct end *e, unsigned flag)
 {
+	if (!list_is_empty(&e->node))
+		sibling_end_forget(e);
 	e->phase = PHASE_CLOSED;
 	set_flag(e, flag);
 	out_pipe_give_up(e);
 	conn_unref(e->conn);
 }
 
-static void end_belong(struct end *e, struct sibling *to)
+void sibling_end_belong(struct end *e, struct sibling *to)
 {
 	e->loop = to->config.loop;
 	e->mux = to->config.mux;
@@ -141,17 +96,17 @@ static void accept_conn(struct end *e)
 	struct sibling *backend = c->to->backend;
 
 	if (!backend || atomic_load(&e->other->flags) & END_CLOSED) {
-		end_close(e, END_CLOSED | END_ABORTED);
+		sibling_end_close(e, END_CLOSED | END_ABORTED);
 		return;
 	}
-	end_belong(e, backend);
+	sibling_end_belong(e, backend);
 	e->phase = PHASE_LIVE;
 	e->base.ready = STREAM_IN | STREAM_OUT;
 	c->window[1] = mux_window(e->mux);
 	set_window(e);
-	if (mux_connect_from_sibling(e->mux, &e->base, &c->src, c->port,
+	if (mux_connect_from_sibling(e->mux, &e->base, &c->src, c->dst.port,
 				     loop_now_ms(e->loop)))
-		end_close(e, END_CLOSED | END_ABORTED);
+		sibling_end_close(e, END_CLOSED | END_ABORTED);
 }
 
 static void on_connect_result(struct end *e)
@@ -193,7 +148,7 @@ static void on_mail(struct mail *mail)
 	conn_unref(c);
 }
 
-static void end_init(struct sibling_conn *c, int i, enum phase phase, struct mailbox *mailbox)
+void sibling_end_init(struct sibling_conn *c, int i, enum phase phase, struct mailbox *mailbox)
 {
 	struct end *e = &c->ends[i];
 
@@ -204,27 +159,40 @@ static void end_init(struct sibling_conn *c, int i, enum phase phase, struct mai
 	e->other = &c->ends[1 - i];
 	e->mailbox = mailbox;
 	e->mail.deliver = on_mail;
+	list_init(&e->node);
 	spsc_pipe_init(&e->in);
 	atomic_store(&e->in.reader_waits, true);
+}
+
+struct sibling_conn *sibling_conn_new(const struct vsock_addr *src, const struct vsock_addr *dst)
+{
+	static _Atomic uint64_t last_id;
+	struct sibling_conn *c = calloc(1, sizeof *c);
+
+	if (!c)
+		return NULL;
+	c->src = *src;
+	c->dst = *dst;
+	c->id = 1 + atomic_fetch_add(&last_id, 1);
+	list_init(&c->node);
+	return c;
 }
 
 int sibling_conn_open(struct sibling *from, struct sibling_entry *to,
 		      const struct vsock_addr *src, const struct vsock_addr *dst,
 		      struct stream **out)
 {
-	struct sibling_conn *c = calloc(1, sizeof *c);
+	struct sibling_conn *c = sibling_conn_new(src, dst);
 
 	if (!c)
 		return -ENOMEM;
 	atomic_store(&c->refs, 2);
 	c->to = sibling_entry_ref(to);
-	c->src = *src;
-	c->port = dst->port;
-	end_init(c, 0, PHASE_PENDING, from->config.self->mailbox);
-	end_init(c, 1, PHASE_INCOMING, to->mailbox);
-	end_belong(&c->ends[0], from);
+	sibling_end_init(c, 0, PHASE_PENDING, from->config.self->mailbox);
+	sibling_end_init(c, 1, PHASE_INCOMING, to->mailbox);
+	sibling_end_belong(&c->ends[0], from);
 	c->window[0] = mux_window(from->config.mux);
-	notify(&c->ends[1]);
+	sibling_end_notify(&c->ends[1]);
 	*out = &c->ends[0].base;
 	return 0;
 }
@@ -238,7 +206,7 @@ static int sibling_read(struct stream *base, const struct iovec *v, int nv, size
 
 	if (spsc_pipe_read(&e->in, v, nv, n, &wake) == 0) {
 		if (wake)
-			notify(e->other);
+			sibling_end_notify(e->other);
 		return 0;
 	}
 	base->ready &= ~(unsigned)STREAM_IN;
@@ -250,7 +218,7 @@ static int sibling_read(struct stream *base, const struct iovec *v, int nv, size
 }
 
 /* Gives the empty pipe that this end writes to @size bytes of its own VM's budget. */
-static int out_pipe_resize(struct end *e, uint32_t size)
+int sibling_end_resize_out(struct end *e, uint32_t size)
 {
 	int r;
 
@@ -274,7 +242,7 @@ static void log_small_pipe(const struct end *e, int error)
 	char tag[32];
 
 	snprintf(tag, sizeof tag, "vm %llu",
-		 (unsigned long long)(is_opener ? e->conn->src.cid : e->conn->to->cid));
+		 (unsigned long long)(is_opener ? e->conn->src.cid : e->conn->dst.cid));
 	log_limited(LEVEL_WARN, tag, "a large pipe to a sibling: %s; a small one has to do",
 		    error_str(error));
 }
@@ -296,12 +264,12 @@ static int out_pipe_fit(struct end *e, const struct iovec *v, int nv)
 	for (int i = 0; i < nv && len <= PIPE_SMALL; i++)
 		len += v[i].iov_len;
 	if (len > PIPE_SMALL && may_be_large(e)) {
-		r = out_pipe_resize(e, PIPE_LARGE);
+		r = sibling_end_resize_out(e, PIPE_LARGE);
 		if (r == 0)
 			return 0;
 		log_small_pipe(e, r);
 	}
-	return e->out_size ? 0 : out_pipe_resize(e, PIPE_SMALL);
+	return e->out_size ? 0 : sibling_end_resize_out(e, PIPE_SMALL);
 }
 
 static int sibling_write(struct stream *base, const struct iovec *v, int nv, size_t *n)
@@ -323,7 +291,7 @@ static int sibling_write(struct stream *base, const struct iovec *v, int nv, siz
 		return STREAM_E_AGAIN;
 	}
 	if (r == 0 && wake)
-		notify(e->other);
+		sibling_end_notify(e->other);
 	return r;
 }
 
@@ -342,7 +310,7 @@ static void sibling_consumed(struct stream *base, uint32_t total)
 	if (total - e->reported_consumed < base->peer_window / 4)
 		return;
 	e->reported_consumed = total;
-	notify(e->other);
+	sibling_end_notify(e->other);
 }
 
 static void sibling_accepted(struct stream *base, const struct vsock_addr *guest)
@@ -358,9 +326,9 @@ static void sibling_wait_for(struct stream *base, unsigned events)
 
 	if (events & STREAM_OUT && base->ready & STREAM_OUT &&
 	    !spsc_pipe_wait_writable(&e->other->in))
-		notify(e);
+		sibling_end_notify(e);
 	else if (e->out_size == PIPE_LARGE && !spsc_pipe_wait_empty(&e->other->in))
-		out_pipe_resize(e, 0);
+		sibling_end_resize_out(e, 0);
 }
 
 static void sibling_close(struct stream *base, bool is_orderly)
@@ -368,10 +336,10 @@ static void sibling_close(struct stream *base, bool is_orderly)
 	struct end *e = end_of(base);
 	bool lost = !is_orderly || !spsc_pipe_is_empty(&e->in);
 
-	end_close(e, END_CLOSED | (lost ? END_ABORTED : 0));
+	sibling_end_close(e, END_CLOSED | (lost ? END_ABORTED : 0));
 }
 
-static const struct stream_ops sibling_stream_ops = {
+const struct stream_ops sibling_stream_ops = {
 	.read = sibling_read,
 	.write = sibling_write,
 	.shutdown = sibling_shutdown,
@@ -379,4 +347,5 @@ static const struct stream_ops sibling_stream_ops = {
 	.accepted = sibling_accepted,
 	.wait_for = sibling_wait_for,
 	.close = sibling_close,
+	.save = sibling_end_save,
 };

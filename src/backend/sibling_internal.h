@@ -5,10 +5,12 @@
 #include <stdatomic.h>
 
 #include "backend/sibling.h"
+#include "util/blob.h"
 
 struct sibling {				/* the backend of one VM */
 	struct backend base;
 	struct sibling_config config;		/* ::self is a reference */
+	struct list loaded;			/* struct end: not resumed yet */
 };
 
 /* It outlives its VM where a connection to that is on its way. */
@@ -39,3 +41,10 @@ size_t sibling_dir_count(const struct sibling_dir *dir, uint64_t cid);
 int sibling_conn_open(struct sibling *from, struct sibling_entry *to,
 		      const struct vsock_addr *src, const struct vsock_addr *dst,
 		      struct stream **out);
+
+/* State: as in backend_ops. Both ends of a connection are loaded before either VM goes on; one
+ * that comes alone finds the other aborted. From any thread. */
+#define SIBLING_STREAM_TAG BLOB_TAG('S', 'I', 'B', 'S')
+int sibling_conn_load(struct sibling *s, const struct vsock_addr *guest,
+		      const struct vsock_addr *peer, struct blob_reader *in, struct stream **out);
+void sibling_conns_resume(struct sibling *s);

@@ -5,13 +5,17 @@
 #include <sys/epoll.h>
 #include <sys/socket.h>
 
+#include "util/blob.h"
 #include "util/closer.h"
 #include "util/error.h"
 #include "util/fd.h"
 #include "util/iov.h"
+#include "util/socket_kind.h"
 #include "util/unix_socket.h"
 
-enum { IDLE_OUTS_MAX = 16 };
+#define SOCK_TAG BLOB_TAG('S', 'O', 'C', 'K')
+
+enum { IDLE_OUTS_MAX = 16, SOCK_VERSION = 1, ERRNO_MAX = 4095 };
 
 #define EVENTS_IN (EPOLLIN | EPOLLPRI | EPOLLRDHUP | EPOLLET)
 
@@ -41,6 +45,8 @@ static void on_events(struct loop_source *source, uint32_t events)
 	struct sock_stream *s = container_of(source, struct sock_stream, source);
 	unsigned ready = s->base.ready;
 
+	if (s->is_held)
+		return;
 	if (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) {
 		s->saw_rdhup = true;
 		s->saw_error |= (events & EPOLLERR) != 0;
@@ -72,7 +78,11 @@ void sock_stream_init(struct sock_stream *s, const struct sock_kind *kind, struc
 
 void sock_stream_deinit(struct sock_stream *s)
 {
-	if (s->may_have_rights && !s->has_ended && !unix_drained(s->fd)) {
+	bool may_take_long = s->may_have_rights && !s->has_ended;
+
+	if (s->is_shared)
+		loop_remove(s->loop, &s->source);
+	if (may_take_long && (s->is_held || !unix_drained(s->fd))) {
 		loop_remove(s->loop, &s->source);
 		closer_close(&s->fd);
 	} else {
@@ -213,14 +223,83 @@ static void sock_accepted(struct stream *base, const struct vsock_addr *guest)
 	s->kind->accepted(s, guest);
 }
 
+/* What is ready now is told again. */
+static void resume(struct sock_stream *s)
+{
+	s->is_held = false;
+	s->has_out = s->wants_out || !s->is_live;
+	if (loop_modify(s->loop, &s->source, EVENTS_IN | (s->has_out ? EPOLLOUT : 0)) < 0)
+		s->has_out = false;
+}
+
 static void sock_wait_for(struct stream *base, unsigned events)
 {
 	struct sock_stream *s = sock_stream_of(base);
 
 	s->wants_out = events & STREAM_OUT;
+	if (s->is_held) {
+		resume(s);
+		return;
+	}
 	if (s->wants_out && !s->has_out && s->source.fd >= 0 &&
 	    loop_modify(s->loop, &s->source, EVENTS_IN | EPOLLOUT) == 0)
 		s->has_out = true;
+}
+
+enum { SAVED_LIVE = 1, SAVED_URGENT = 2, SAVED_RIGHTS = 4, SAVED_FLAGS = 7 };
+
+/* Not what an event tells again: each socket's state is looked at anew. */
+void sock_stream_save(const struct sock_stream *s, struct blob *out)
+{
+	size_t section = blob_open(out, SOCK_TAG, SOCK_VERSION);
+
+	blob_put_fd(out, s->fd);
+	blob_put_u8(out, (uint8_t)((s->is_live ? SAVED_LIVE : 0) |
+				   (s->saw_urgent ? SAVED_URGENT : 0) |
+				   (s->may_have_rights ? SAVED_RIGHTS : 0)));
+	blob_put_u32(out, (uint32_t)-s->error);
+	blob_put_u32(out, (uint32_t)s->n_early);
+	blob_put_bytes(out, s->early, s->n_early);
+	blob_close(out, section);
+}
+
+static int load(struct sock_stream *s, char *early, size_t early_max, struct blob_reader *in)
+{
+	uint8_t flags = blob_get_u8(in);
+	uint32_t error = blob_get_u32(in), n_early = blob_get_u32(in);
+	const void *bytes = blob_get_bytes(in, n_early);
+
+	if (!blob_is_whole(in) || flags & ~SAVED_FLAGS || error > ERRNO_MAX ||
+	    n_early > early_max || (n_early && !(flags & SAVED_LIVE)))
+		return BACKEND_E_BAD_STATE;
+	if (n_early)
+		sock_stream_read_early(s, memcpy(early, bytes, n_early), n_early);
+	s->error = -(int)error;
+	s->saw_urgent = flags & SAVED_URGENT;
+	s->may_have_rights = flags & SAVED_RIGHTS;
+	if (flags & SAVED_LIVE)
+		sock_stream_go_live(s, true);
+	return loop_add(s->loop, &s->source, s->fd, 0);
+}
+
+int sock_stream_load(struct sock_stream *s, const struct sock_kind *kind, struct loop *loop,
+		     struct mux *mux, int domain, char *early, size_t early_max,
+		     struct blob_reader *in)
+{
+	struct blob_reader section;
+	uint32_t version;
+	int fd, r;
+
+	if (!blob_enter(in, &section, SOCK_TAG, SOCK_VERSION, &version))
+		return BACKEND_E_BAD_STATE;
+	fd = blob_get_fd(&section);
+	sock_stream_init(s, kind, loop, mux, fd);
+	s->is_shared = s->is_held = true;
+	r = socket_is_stream(fd, domain) ? load(s, early, early_max, &section) :
+		BACKEND_E_BAD_STATE;
+	if (r)
+		closer_close(&s->fd);		/* whatever it is */
+	return r;
 }
 
 /* Neither AF_UNIX nor AF_VSOCK has a reset that close(2) could be asked for. */
@@ -232,6 +311,13 @@ static void sock_close(struct stream *base, bool is_orderly)
 	s->kind->close(s);
 }
 
+static void sock_save(const struct stream *base, struct blob *out)
+{
+	const struct sock_stream *s = container_of_const(base, struct sock_stream, base);
+
+	s->kind->save(s, out);
+}
+
 static const struct stream_ops sock_stream_ops = {
 	.read = sock_read,
 	.write = sock_write,
@@ -239,4 +325,5 @@ static const struct stream_ops sock_stream_ops = {
 	.accepted = sock_accepted,
 	.wait_for = sock_wait_for,
 	.close = sock_close,
+	.save = sock_save,
 };

@@ -19,6 +19,8 @@
 #include "util/loop.h"
 #include "vsock/backend.h"
 
+struct blob;
+struct blob_reader;
 struct sock_stream;
 
 struct sock_kind {
@@ -31,6 +33,8 @@ struct sock_kind {
 	void (*accepted)(struct sock_stream *s, const struct vsock_addr *guest);
 	/* The peer writes no more, or may have said so: has it stopped reading too? */
 	bool (*is_closed)(struct sock_stream *s, uint32_t events);
+	/* As in stream_ops; with sock_stream_save() in it. */
+	void (*save)(const struct sock_stream *s, struct blob *out);
 	/* Ends with sock_stream_deinit(), and frees what embeds it. */
 	void (*close)(struct sock_stream *s);
 };
@@ -47,6 +51,8 @@ struct sock_stream {
 	bool saw_urgent;			/* MSG_OOB: reads end there, and more follows */
 	bool may_have_rights;			/* descriptors may come with the bytes */
 	bool wants_out, has_out;		/* interest; registered with EPOLLOUT */
+	bool is_shared;				/* others may have it open, so epoll may outlive fd */
+	bool is_held;				/* loaded: another process may still go on with it */
 	int error;				/* -errno for the next read; 0: none */
 	uint8_t idle_outs;			/* EPOLLOUTs in a row that nobody wanted */
 	const char *early;			/* payload that was read with a handshake */
@@ -68,6 +74,17 @@ int sock_stream_register(struct sock_stream *s, bool connecting);
 
 /* @n bytes, which stay where they are, are read before those of the socket. */
 void sock_stream_read_early(struct sock_stream *s, const char *bytes, size_t n);
+
+/*
+ * State: one section. sock_stream_load() begins a stream with what was saved of another, and
+ * registers it; its events come, and what has come meanwhile, from the first wait_for() on.
+ * @early: room for @early_max bytes, which it goes on to use. 0; BACKEND_E_BAD_STATE, -errno:
+ * there is nothing to deinit, and nothing left open.
+ */
+void sock_stream_save(const struct sock_stream *s, struct blob *out);
+int sock_stream_load(struct sock_stream *s, const struct sock_kind *kind, struct loop *loop,
+		     struct mux *mux, int domain, char *early, size_t early_max,
+		     struct blob_reader *in);
 
 /* Handshake or connect is over: from now on events go to the core. stream::ready
  * says what it has missed: output is possible, and input with @may_read. */

@@ -32,6 +32,20 @@ bool spsc_pipe_is_empty(const struct spsc_pipe *p)
 	return atomic_load(&p->read) == atomic_load(&p->written);
 }
 
+size_t spsc_pipe_peek(const struct spsc_pipe *p, struct iovec out[2])
+{
+	uint32_t read = atomic_load(&p->read), len = atomic_load(&p->written) - read;
+	size_t off, first;
+
+	if (!len)
+		return 0;
+	off = read & (p->size - 1);
+	first = p->size - off < len ? p->size - off : len;
+	out[0] = (struct iovec){ p->data + off, first };
+	out[1] = (struct iovec){ p->data, len - first };
+	return first < len ? 2 : 1;
+}
+
 /* Copies between @buf and the pipe, from position @at on. */
 static void copy_in(struct spsc_pipe *p, uint32_t at, const uint8_t *buf, size_t len)
 {

@@ -44,4 +44,7 @@ bool spsc_pipe_wait_writable(struct spsc_pipe *p);
 /* Notes the writer as waiting until the pipe is empty; false: it is already. */
 bool spsc_pipe_wait_empty(struct spsc_pipe *p);
 
+/* What is in it, in one or two pieces, while nobody moves any: how many pieces. */
+size_t spsc_pipe_peek(const struct spsc_pipe *p, struct iovec out[2]);
+
 bool spsc_pipe_is_empty(const struct spsc_pipe *p);

@@ -4,12 +4,16 @@
 
 #include "backend/uds_internal.h"
 #include "backend/uds_stream.h"
+#include "util/blob.h"
 #include "util/error.h"
 #include "util/fd.h"
 #include "util/log_limit.h"
 #include "util/unix_socket.h"
 
+#define UDS_TAG BLOB_TAG('U', 'D', 'S', ' ')
+
 enum {
+	UDS_VERSION = 1,
 	ACCEPTS_PER_EVENT = 64,
 	ACCEPTS_LAST = 4096,			/* as many as a backlog holds */
 };
@@ -130,7 +134,7 @@ static int door_open(struct uds *u, struct uds_door *door, int r)
 	const struct acceptor_config config = {
 		.loop = u->config.loop, .listener = &door->listener, .tag = u->config.tag,
 		.what = "a host client", .per_event = ACCEPTS_PER_EVENT,
-		.accepted = on_accepted, .ctx = u,
+		.is_held = u->config.is_held, .accepted = on_accepted, .ctx = u,
 	};
 
 	if (!r)
@@ -158,11 +162,54 @@ static void uds_free(struct backend *b)
 	free(u);
 }
 
+static void uds_save(const struct backend *b, struct blob *out)
+{
+	const struct uds *u = container_of_const(b, struct uds, base);
+	size_t section = blob_open(out, UDS_TAG, UDS_VERSION);
+
+	handshakes_save(&u->handshakes, out);
+	blob_close(out, section);
+}
+
+static int uds_load(struct backend *b, struct blob_reader *in)
+{
+	struct uds *u = uds_of(b);
+	struct blob_reader section;
+	uint32_t version;
+	int r;
+
+	if (!blob_enter(in, &section, UDS_TAG, UDS_VERSION, &version))
+		return BACKEND_E_BAD_STATE;
+	r = handshakes_load(&u->handshakes, &section);
+	if (r)
+		return r < 0 ? r : BACKEND_E_BAD_STATE;
+	if (blob_is_whole(&section))
+		return 0;
+	handshakes_deinit(&u->handshakes);
+	return BACKEND_E_BAD_STATE;
+}
+
+static void uds_resume(struct backend *b)
+{
+	struct uds *u = uds_of(b);
+
+	handshakes_resume(&u->handshakes);
+	dialer_resume(&u->dialer);
+	for (size_t i = 0; i < sizeof u->doors / sizeof *u->doors; i++)
+		acceptor_resume(&u->doors[i].acceptor);
+	u->config.is_held = false;
+}
+
 static const struct backend_ops uds_ops = {
 	.serves = uds_serves,
 	.connect = uds_connect,
 	.explain = uds_explain,
 	.free = uds_free,
+	.stream_tag = UDS_STREAM_TAG,
+	.save = uds_save,
+	.load = uds_load,
+	.load_stream = uds_load_stream,
+	.resume = uds_resume,
 };
 
 /* The first door. */
@@ -179,10 +226,12 @@ int uds_new(struct backend **out, const struct uds_config *config)
 	struct uds *u = calloc(1, sizeof *u);
 	const struct dialer_config dialer = {
 		.loop = config->loop, .connect = uds_try_again, .ctx = u,
+		.is_held = config->is_held,
 	};
 	const struct handshakes_config handshakes = {
 		.loop = config->loop, .tag = config->tag, .max = config->max_handshakes,
-		.timeout_ms = config->handshake_ms, .done = on_handshake, .ctx = u,
+		.timeout_ms = config->handshake_ms, .is_held = config->is_held,
+		.done = on_handshake, .ctx = u,
 	};
 	struct names names;
 	int fd = config->fd;

@@ -12,6 +12,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -35,6 +36,7 @@ struct uds_config {
 	 */
 	int (*ask)(void *ctx, uint32_t port, uint32_t id);
 	void *ask_ctx;
+	bool is_held;				/* nothing happens before mux_resume() */
 	uint32_t max_handshakes;		/* one more, and the oldest is closed */
 	uint32_t handshake_ms;			/* how long a client may take for its line */
 	const char *tag;			/* for log lines; borrowed */
@@ -44,7 +46,8 @@ struct uds_config {
 
 /*
  * What was asked as @id has an outcome, as unix_connect()'s: 0 with @fd, connected and
- * taken over; else -1. Nobody may be waiting for it any more. In the backend's thread.
+ * taken over; else -1. -EAGAIN: none, too many ask; it is asked again. Nobody may be waiting
+ * for it any more. In the backend's thread.
  */
 void uds_answer(struct backend *b, uint32_t id, int result, int fd);
 

@@ -7,6 +7,7 @@
 
 #include "backend/uds_internal.h"
 #include "backend/uds_stream.h"
+#include "util/blob.h"
 #include "util/decimal.h"
 #include "util/error.h"
 #include "util/fd.h"
@@ -21,9 +22,11 @@ struct pending {				/* a guest's connect that is not done at once */
 	struct stream base;			/* stands in until there is a connected socket */
 	struct uds *owner;
 	uint32_t port;
+	uint64_t give_up_ms;
 	struct dial dial;			/* waits for room in a backlog */
 	struct list node;			/* uds::asked: waits for an answer */
 	uint32_t id;				/* which it was asked by */
+	bool is_unasked;			/* the last attempt came to nothing for that alone */
 	struct uds_stream_config stream;	/* owns its descriptor until that is dialed */
 };
 
@@ -78,7 +81,7 @@ static void finish(struct pending *p, int result)
 	struct stream *live = NULL;
 	int fd = fd_take(&p->stream.fd);
 
-	u->could_not_ask = false;
+	u->could_not_ask = p->is_unasked;
 	if (result) {
 		fd_close(&fd);
 	} else {
@@ -110,6 +113,7 @@ static int pending_new(struct pending **out, struct uds *u, uint32_t port,
 	}
 	*p = (struct pending){
 		.base.ops = &pending_ops, .owner = u, .port = port, .stream = *config,
+		.give_up_ms = loop_now_ms(u->config.loop) + CONNECT_GIVE_UP_MS,
 	};
 	dial_init(&p->dial, on_dialed);
 	list_init(&p->node);
@@ -137,19 +141,29 @@ static void pending_close(struct stream *base, bool is_orderly)
 	pending_free(pending_of(base));
 }
 
+/* Its socket is as good as new. An answer that comes after this comes to the other process. */
+static void pending_save(const struct stream *base, struct blob *out)
+{
+	const struct pending *p = container_of_const(base, struct pending, base);
+	size_t section = blob_open(out, UDS_STREAM_TAG, UDS_STREAM_VERSION);
+
+	blob_put_u8(out, UDS_STREAM_PENDING);
+	blob_put_u64(out, p->give_up_ms);
+	blob_close(out, section);
+}
+
 /* Nothing is read or written before there is a socket. */
 static const struct stream_ops pending_ops = {
 	.wait_for = pending_wait_for,
 	.close = pending_close,
+	.save = pending_save,
 };
 
 /* Waits for room in the backlog. 0 or -ENOMEM. */
 static int dial(struct pending *p)
 {
-	struct uds *u = p->owner;
-
-	return dial_begin(&u->dialer, &p->dial, fd_take(&p->stream.fd), p->port,
-			  loop_now_ms(u->config.loop) + CONNECT_GIVE_UP_MS);
+	return dial_begin(&p->owner->dialer, &p->dial, fd_take(&p->stream.fd), p->port,
+			  p->give_up_ms);
 }
 
 static bool could_ask(const struct uds *u, int error)
@@ -172,12 +186,14 @@ static int ask(struct pending *p)
 
 int uds_try_again(void *ctx, struct dial *d, uint32_t port)
 {
+	struct pending *p = container_of(d, struct pending, dial);
 	struct uds *u = ctx;
 	int r = unix_connect(d->fd, port_path(u, port).text);
 
+	p->is_unasked = could_ask(u, r) && ask(p) != 0;
 	if (!could_ask(u, r))
 		return connect_error(r);
-	return ask(container_of(d, struct pending, dial)) ? BACKEND_E_BUSY : BACKEND_E_PENDING;
+	return p->is_unasked ? BACKEND_E_BUSY : BACKEND_E_PENDING;
 }
 
 /* ---- answers ---- */
@@ -197,16 +213,15 @@ static struct pending *find_asked(const struct uds *u, uint32_t id)
 /* Whoever has connected @fd may not have refused descriptors, and some have come. */
 static void set_up_socket(struct uds_stream_config *config, int fd)
 {
+	config->is_shared = true;
 	config->may_have_rights = !unix_refuses_rights(fd);
 	unix_refuse_rights(fd);
 	unix_keep_urgent_inline(fd);
 }
 
 /* The first outcome of @p, which waits for no backlog. */
-static void on_first_answer(struct pending *p, int result, int fd)
+static void on_first_answer(struct pending *p, int r, int fd)
 {
-	int r = connect_error(result);
-
 	if (!r) {
 		fd_close(&p->stream.fd);
 		p->stream.fd = fd;
@@ -222,6 +237,7 @@ void uds_answer(struct backend *b, uint32_t id, int result, int fd)
 {
 	struct uds *u = uds_of(b);
 	struct pending *p = find_asked(u, id);
+	int r = result == -EAGAIN ? BACKEND_E_BUSY : connect_error(result);
 
 	assert((result == 0) == (fd >= 0));
 	if (!p) {				/* the guest has given up */
@@ -231,15 +247,28 @@ void uds_answer(struct backend *b, uint32_t id, int result, int fd)
 	list_remove(&p->node);
 	if (!result)
 		set_up_socket(&p->stream, fd);
+	p->is_unasked = result == -EAGAIN;
 	u->told = result;
 	if (p->dial.fd >= 0)
-		dial_answer(&u->dialer, &p->dial, connect_error(result), fd);
+		dial_answer(&u->dialer, &p->dial, r, fd);
 	else
-		on_first_answer(p, result, fd);
+		on_first_answer(p, r, fd);
 	u->told = 0;
 }
 
 /* ---- connects ---- */
+
+/* 0 or -errno. */
+static int open_socket(struct uds_stream_config *config)
+{
+	int r = unix_socket(&config->fd);
+
+	if (r < 0)
+		return r;
+	config->may_have_rights = !unix_refuse_rights(config->fd);
+	unix_keep_urgent_inline(config->fd);
+	return 0;
+}
 
 /* @error, of unix_connect(), is not the last word: waits for another. BACKEND_E_PENDING, or
  * as backend_ops::connect(). */
@@ -272,10 +301,8 @@ int uds_connect(struct backend *b, const struct vsock_addr *src, const struct vs
 
 	(void)src;
 	u->could_not_ask = false;
-	if ((r = unix_socket(&config.fd)) < 0)
+	if ((r = open_socket(&config)) < 0)
 		return r;
-	config.may_have_rights = !unix_refuse_rights(config.fd);
-	unix_keep_urgent_inline(config.fd);
 	r = unix_connect(config.fd, port_path(u, dst->port).text);
 	if (!r)
 		return uds_stream_new(out, &config);
@@ -283,6 +310,53 @@ int uds_connect(struct backend *b, const struct vsock_addr *src, const struct vs
 		return connect_later(u, &config, dst->port, r, out);
 	fd_close(&config.fd);
 	return connect_error(r);
+}
+
+/* What waited for an answer, or for a backlog, tries again from the beginning. */
+static int load_pending(struct uds *u, uint32_t port, struct blob_reader *in,
+			struct stream **out)
+{
+	struct uds_stream_config config = { .loop = u->config.loop, .mux = u->config.mux };
+	uint64_t give_up_ms = blob_get_u64(in);
+	struct pending *p;
+	int r;
+
+	if (!blob_is_whole(in))
+		return BACKEND_E_BAD_STATE;
+	r = open_socket(&config);
+	if (!r)
+		r = pending_new(&p, u, port, &config);
+	if (r < 0)
+		return r;
+	if (give_up_ms < p->give_up_ms)
+		p->give_up_ms = give_up_ms;
+	r = dial(p);
+	if (r < 0) {
+		pending_free(p);
+		return r;
+	}
+	*out = &p->base;
+	return BACKEND_E_PENDING;
+}
+
+int uds_load_stream(struct backend *b, const struct vsock_addr *guest,
+		    const struct vsock_addr *peer, struct blob_reader *in, struct stream **out)
+{
+	struct uds *u = uds_of(b);
+	struct blob_reader section;
+	uint32_t version;
+
+	(void)guest;
+	if (!blob_enter(in, &section, UDS_STREAM_TAG, UDS_STREAM_VERSION, &version))
+		return BACKEND_E_BAD_STATE;
+	switch (blob_get_u8(&section)) {
+	case UDS_STREAM_CONNECTED:
+		return uds_stream_load(out, u->config.loop, u->config.mux, &section);
+	case UDS_STREAM_PENDING:
+		return load_pending(u, peer->port, &section, out);
+	default:
+		return BACKEND_E_BAD_STATE;
+	}
 }
 
 /* ---- for people ---- */
@@ -334,6 +408,9 @@ void uds_explain(struct backend *b, const struct vsock_addr *dst, int error, cha
 			DENIED "for the user that this process runs as, which has no privileges left";
 	else if (error == BACKEND_E_OTHER_TYPE)
 		why = "Protocol wrong type for socket; not a stream socket";
+	else if (error == BACKEND_E_BUSY && u->could_not_ask)
+		why = "Resource temporarily unavailable; too many connects wait for the "
+			"supervisor, which connects where this process cannot";
 	else if (error == BACKEND_E_BUSY)
 		why = "Resource temporarily unavailable; the program that listens there accepts "
 			"nobody, its backlog is full";

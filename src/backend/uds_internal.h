@@ -37,5 +37,8 @@ int uds_connect(struct backend *b, const struct vsock_addr *src, const struct vs
 void uds_explain(struct backend *b, const struct vsock_addr *dst, int error, char *text,
 		 size_t size);
 
+int uds_load_stream(struct backend *b, const struct vsock_addr *guest,
+		    const struct vsock_addr *peer, struct blob_reader *in, struct stream **out);
+
 /* As in dialer_config; @ctx: the struct uds, whose connects all dials are. */
 int uds_try_again(void *ctx, struct dial *d, uint32_t port);

@@ -8,6 +8,7 @@
 #include <sys/epoll.h>
 #include <sys/socket.h>
 
+#include "util/blob.h"
 #include "util/decimal.h"
 #include "util/error.h"
 #include "util/unix_socket.h"
@@ -44,6 +45,7 @@ int uds_stream_new(struct stream **out, const struct uds_stream_config *config)
 	s->from_host = config->from_host;
 	sock_stream_init(&s->sock, &uds_kind, config->loop, config->mux, fd);
 	s->sock.may_have_rights = config->may_have_rights;
+	s->sock.is_shared = config->is_shared;
 	memcpy(s->early, config->early ? config->early : "", config->n_early);
 	sock_stream_read_early(&s->sock, s->early, config->n_early);
 	r = sock_stream_register(&s->sock, false);
@@ -92,14 +94,49 @@ static bool is_closed(struct sock_stream *sock, uint32_t events)
 	return poll(&p, 1, 0) == 1 && p.revents & POLLHUP;
 }
 
+int uds_stream_load(struct stream **out, struct loop *loop, struct mux *mux,
+		    struct blob_reader *in)
+{
+	struct uds_stream *s = malloc(sizeof *s);
+	int r;
+
+	if (!s)
+		return -ENOMEM;
+	s->from_host = blob_get_bool(in);
+	r = sock_stream_load(&s->sock, &uds_kind, loop, mux, AF_UNIX, s->early, sizeof s->early, in);
+	if (r) {
+		free(s);
+		return r;
+	}
+	s->sock.may_have_rights |= !unix_refuses_rights(s->sock.fd);
+	if (!s->sock.is_live || !blob_is_whole(in)) {
+		uds_stream_free(s);
+		return BACKEND_E_BAD_STATE;
+	}
+	*out = &s->sock.base;
+	return 0;
+}
+
 static void on_close(struct sock_stream *sock)
 {
 	uds_stream_free(uds_stream_of(sock));
+}
+
+static void on_save(const struct sock_stream *sock, struct blob *out)
+{
+	const struct uds_stream *s = container_of_const(sock, struct uds_stream, sock);
+	size_t section = blob_open(out, UDS_STREAM_TAG, UDS_STREAM_VERSION);
+
+	blob_put_u8(out, UDS_STREAM_CONNECTED);
+	blob_put_u8(out, s->from_host);
+	sock_stream_save(sock, out);
+	blob_close(out, section);
 }
 
 static const struct sock_kind uds_kind = {
 	.short_read_empties = true,
 	.accepted = on_accepted,
 	.is_closed = is_closed,
+	.save = on_save,
 	.close = on_close,
 };

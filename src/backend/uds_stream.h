@@ -12,6 +12,7 @@ struct uds_stream_config {
 	struct loop *loop;			/* borrowed, as the mux is */
 	struct mux *mux;
 	int fd;					/* taken over, also on failure */
+	bool is_shared;				/* somebody else has opened it, and may have it still */
 	bool may_have_rights;			/* descriptors may come with the bytes */
 	bool from_host;				/* it wants to read an OK, and may have said more */
 	const char *early;			/* bytes that it has sent; copied */
@@ -20,6 +21,15 @@ struct uds_stream_config {
 
 /* Makes a live stream, whose events go to the core. 0 or -errno. */
 int uds_stream_new(struct stream **out, const struct uds_stream_config *config);
+
+/* The section of a stream of this backend begins with its kind, a byte. */
+#define UDS_STREAM_TAG BLOB_TAG('U', 'D', 'S', 'S')
+enum { UDS_STREAM_VERSION = 1 };
+enum { UDS_STREAM_CONNECTED, UDS_STREAM_PENDING };
+
+/* @in: what follows the kind. Makes the stream again, as backend_ops::load_stream(). */
+int uds_stream_load(struct stream **out, struct loop *loop, struct mux *mux,
+		    struct blob_reader *in);
 
 /* Closes one that the core has not taken; its peer reads an end. */
 void uds_stream_hang_up(struct stream *base);

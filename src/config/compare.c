@@ -59,6 +59,8 @@ DIFFERS(threads, plan, threads)
 DIFFERS(uid, plan, uid)
 DIFFERS(gid, plan, gid)
 DIFFERS(sandbox, plan, sandbox)
+DIFFERS(supervised, plan, is_supervised)
+DIFFERS(watchdog, plan, watchdog_ms)
 
 static bool differs_socket(const void *before, const void *after)
 {
@@ -164,6 +166,8 @@ static const struct row setting_rows[] = {
 	{ "user", COMPARE_RESTART, differs_uid },
 	{ "group", COMPARE_RESTART, differs_gid },
 	{ "sandbox", COMPARE_RESTART, differs_sandbox },
+	{ "supervise", COMPARE_RESTART, differs_supervised },
+	{ "watchdog", COMPARE_RESTART, differs_watchdog },
 };
 
 enum {

@@ -2,6 +2,7 @@
 /* The order in which a plan's parts are read. */
 #include "config/config.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -29,6 +30,12 @@ static int complete(struct plan *plan, const struct options *o, struct config_er
 		return r;
 	if (!o->has_log_level && rust_log)
 		level_parse_rust_log(&plan->log_level, rust_log);
+	if (o->config) {
+		plan->config = strdup(o->config);
+		r = plan->config ? 0 : -ENOMEM;
+	}
+	if (r)
+		return r;
 	if (o->config) {
 		r = yaml_load(o->config, plan, err);
 		if (r)
@@ -60,27 +67,34 @@ static int print(const struct options *o)
 	return help_print();
 }
 
-int config_read(struct plan *plan, mode_t umask, int argc, char **argv)
+int config_load(struct plan *plan, mode_t umask, int argc, char **argv, struct config_error *err)
 {
-	struct config_error err = { "" };
 	struct options o;
 	int r;
 
+	*err = (struct config_error){ "" };
 	plan_init(plan);
 	plan->umask = umask;
-	r = options_parse(&o, plan, argc, argv, &err);
+	r = options_parse(&o, plan, argc, argv, err);
 	if (r == 0)
-		r = complete(plan, &o, &err);
+		r = complete(plan, &o, err);
 	else if (r == CONFIG_E_EXIT)
 		r = print(&o);
 	if (r == 0)
 		return 0;
 
-	if (r != CONFIG_E_EXIT) {
-		if (!*err.text)
-			config_fail(&err, "%s", strerror(-r));
-		config_error_print(&err, stderr);
-	}
+	if (r != CONFIG_E_EXIT && !*err->text)
+		config_fail(err, "%s", strerror(-r));
 	plan_deinit(plan);
+	return r;
+}
+
+int config_read(struct plan *plan, mode_t umask, int argc, char **argv)
+{
+	struct config_error err;
+	int r = config_load(plan, umask, argc, argv, &err);
+
+	if (r && r != CONFIG_E_EXIT)
+		config_error_print(&err, stderr);
 	return r;
 }

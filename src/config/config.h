@@ -31,3 +31,6 @@ struct plan;
  * empty unless 0; plan_deinit() is due in any case.
  */
 int config_read(struct plan *plan, mode_t umask, int argc, char **argv);
+
+/* The same, but what is wrong is only in @err. */
+int config_load(struct plan *plan, mode_t umask, int argc, char **argv, struct config_error *err);

@@ -70,6 +70,7 @@ void plan_deinit(struct plan *plan)
 		vm_plan_deinit(&plan->vms[i]);
 	free(plan->vms);
 	free(plan->log_file);
+	free(plan->config);
 	free(plan->user);
 	free(plan->group);
 	free(plan->vhost_socket.group);

@@ -74,8 +74,10 @@ struct plan {
 	size_t n_vms;
 	uint32_t threads;			/* 0: as many as make sense, up to the most */
 	uint32_t mem_slots;			/* regions that each VM may share; by the daemon */
+	uint64_t n_files;			/* that may be open, at most; by the daemon */
 	int log_level;				/* enum log_level */
 	char *log_file;				/* NULL: standard error */
+	char *config;				/* the file that has the VMs, or NULL */
 	struct socket_plan vhost_socket, uds_socket;	/* of VMs that say nothing else */
 	mode_t umask;				/* as we were started with */
 	char *user, *group;			/* to become, as given, or NULL */

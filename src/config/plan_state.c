@@ -83,8 +83,10 @@ static const struct field vm_fields[] = {
 static const struct field plan_fields[] = {
 	NUMBER_FIELD(struct plan, threads, PLAN_THREADS_MAX),
 	NUMBER_FIELD(struct plan, mem_slots, PLAN_MEM_SLOTS_MAX),
+	NUMBER_FIELD(struct plan, n_files, UINT64_MAX),
 	NUMBER_FIELD(struct plan, log_level, LEVEL_TRACE),
 	TEXT_FIELD(struct plan, log_file),
+	TEXT_FIELD(struct plan, config),
 	SOCKET_FIELDS(struct plan, vhost_socket),
 	SOCKET_FIELDS(struct plan, uds_socket),
 	NUMBER_FIELD(struct plan, umask, 0777),

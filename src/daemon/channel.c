@@ -2,6 +2,7 @@
 /* The channel between supervisor and engine. */
 #include "daemon/channel.h"
 
+#include <stdlib.h>
 #include <sys/socket.h>
 
 #include "util/closer.h"
@@ -9,11 +10,11 @@
 #include "util/fd.h"
 
 static const struct row {
-	enum channel_sender sender;		/* 0: there is no such type */
+	unsigned senders;			/* enum channel_sender; 0: there is no such type */
 	bool has_cid;
 	size_t fds_min, fds_max;
 } rows[SUPERVISE_NUM_TYPES] = {
-	[SUPERVISE_STATE]	= { CHANNEL_SUPERVISOR, false, 0, 0 },
+	[SUPERVISE_STATE]	= { CHANNEL_SUPERVISOR | CHANNEL_PREDECESSOR, false, 0, SUPERVISE_FDS_MAX },
 	[SUPERVISE_SETTINGS]	= { CHANNEL_SUPERVISOR, false, 1, 2 },
 	[SUPERVISE_VM]		= { CHANNEL_SUPERVISOR, true, 0, 2 },
 	[SUPERVISE_KEPT]	= { CHANNEL_SUPERVISOR, true, 1, 1 },
@@ -32,6 +33,14 @@ static const struct row {
 	[SUPERVISE_CONNECT]	= { CHANNEL_ENGINE, true, 0, 0 },
 	[SUPERVISE_PONG]	= { CHANNEL_ENGINE, false, 0, 0 },
 	[SUPERVISE_STUCK]	= { CHANNEL_ENGINE, false, 0, 0 },
+	[SUPERVISE_PREPARE]	= { CHANNEL_SUPERVISOR, false, 0, 0 },
+	[SUPERVISE_TAKE_OVER]	= { CHANNEL_SUPERVISOR, false, 1, 1 },
+	[SUPERVISE_PARK]	= { CHANNEL_SUPERVISOR, false, 0, 0 },
+	[SUPERVISE_HAND_OVER]	= { CHANNEL_SUPERVISOR, false, 1, 1 },
+	[SUPERVISE_GO_ON]	= { CHANNEL_SUPERVISOR, false, 0, 0 },
+	[SUPERVISE_PREPARED]	= { CHANNEL_ENGINE, false, 0, 0 },
+	[SUPERVISE_PARKED]	= { CHANNEL_ENGINE, false, 0, 0 },
+	[SUPERVISE_DEVICE]	= { CHANNEL_PREDECESSOR, true, 0, 0 },
 };
 
 int channel_pair(int out[2])
@@ -109,7 +118,7 @@ static bool is_legal(const struct channel_msg *msg, size_t len, enum channel_sen
 	const struct row *row = msg->m.type < SUPERVISE_NUM_TYPES ? &rows[msg->m.type] : &rows[0];
 	size_t piece = msg->m.type == SUPERVISE_STATE ? (size_t)msg->m.u.number : 0;
 
-	return row->sender == sender && !msg->m.zero && piece == len - sizeof msg->m && row->has_cid == (msg->m.cid != 0) &&
+	return row->senders & sender && !msg->m.zero && piece == len - sizeof msg->m && row->has_cid == (msg->m.cid != 0) &&
 		msg->n_fds >= row->fds_min && msg->n_fds <= row->fds_max;
 }
 
@@ -162,22 +171,62 @@ const char *channel_str_error(int error)
 	}
 }
 
+static size_t at_most(size_t n, size_t max)
+{
+	return n < max ? n : max;
+}
+
 int channel_send_blob(int channel, const struct blob *b)
 {
 	int r = blob_error(b);
 
-	for (size_t at = 0, n; !r && at < b->len; at += n) {
-		struct supervise_msg m = { .type = SUPERVISE_STATE };
+	for (size_t at = 0, at_fd = 0; !r && (at < b->len || at_fd < b->n_fds); ) {
+		size_t n = at_most(b->len - at, SUPERVISE_PIECE_MAX);
+		size_t n_fds = at_most(b->n_fds - at_fd, SUPERVISE_FDS_MAX);
+		const struct supervise_msg m = { .type = SUPERVISE_STATE, .u.number = n };
 
-		n = b->len - at < SUPERVISE_PIECE_MAX ? b->len - at : SUPERVISE_PIECE_MAX;
-		m.u.number = n;
-		r = send_piece(channel, &m, b->bytes + at, n, NULL, 0, true);
+		r = send_piece(channel, &m, b->bytes + at, n, b->fds + at_fd, n_fds, true);
+		at += n;
+		at_fd += n_fds;
 	}
 	return r;
 }
 
-int channel_take_piece(const struct channel_msg *msg, struct blob *b)
+void channel_state_init(struct channel_state *state, size_t max, size_t max_fds)
 {
-	blob_put_bytes(b, msg->piece, (size_t)msg->m.u.number);
-	return blob_error(b);
+	*state = (struct channel_state){ .max_fds = max_fds };
+	blob_init(&state->bytes, max, 0);
+}
+
+void channel_state_deinit(struct channel_state *state)
+{
+	for (size_t i = 0; i < state->fds.n; i++)
+		closer_close(&state->fds.fds[i]);
+	free(state->fds.fds);
+	blob_deinit(&state->bytes);
+	state->fds = (struct blob_fds){ .n = 0 };
+}
+
+int channel_take_piece(struct channel_msg *msg, struct channel_state *state)
+{
+	size_t n = state->fds.n + msg->n_fds;
+	int *fds;
+
+	blob_put_bytes(&state->bytes, msg->piece, (size_t)msg->m.u.number);
+	if (blob_error(&state->bytes) || !msg->n_fds)
+		return blob_error(&state->bytes);
+	if (n > state->max_fds)
+		return BLOB_E_TOO_LARGE;
+	fds = realloc(state->fds.fds, n * sizeof *fds);
+	if (!fds)
+		return -ENOMEM;
+	state->fds.fds = fds;
+	for (size_t i = 0; i < msg->n_fds; i++)
+		fds[state->fds.n++] = channel_take_fd(msg, i);
+	return 0;
+}
+
+void channel_state_read(struct channel_state *state, struct blob_reader *in)
+{
+	blob_read(in, state->bytes.bytes, state->bytes.len, &state->fds);
 }

@@ -20,7 +20,8 @@ enum {
 	CHANNEL_E_GARBAGE,			/* nothing that it may say */
 };
 
-enum channel_sender { CHANNEL_SUPERVISOR = 1, CHANNEL_ENGINE };
+/* The predecessor is an engine whose place another takes. */
+enum channel_sender { CHANNEL_SUPERVISOR = 1, CHANNEL_ENGINE = 2, CHANNEL_PREDECESSOR = 4 };
 
 struct channel_msg {
 	struct supervise_msg m;
@@ -46,8 +47,22 @@ void channel_msg_deinit(struct channel_msg *msg);	/* closes what was not taken, 
 
 const char *channel_str_error(int error);	/* CHANNEL_E_* or -errno, for people */
 
-/* Sends @b, for the message that follows. Blocks. 0; as channel_send(); what blob_error() says. */
+/* Sends @b and its descriptors, for the message that follows. Blocks. 0; as channel_send(); what
+ * blob_error() says. */
 int channel_send_blob(int channel, const struct blob *b);
 
-/* Appends the piece that @msg is to @b, of SUPERVISE_BLOB_MAX at most. 0; as blob_error(). */
-int channel_take_piece(const struct channel_msg *msg, struct blob *b);
+/* A blob that arrives in pieces. */
+struct channel_state {
+	struct blob bytes;
+	struct blob_fds fds;			/* owned, and what is in it */
+	size_t max_fds;
+};
+
+void channel_state_init(struct channel_state *state, size_t max, size_t max_fds);
+void channel_state_deinit(struct channel_state *state);
+
+/* Appends the piece that @msg is. 0; as blob_error(). */
+int channel_take_piece(struct channel_msg *msg, struct channel_state *state);
+
+/* What has come so far, for reading as long as nothing else comes. */
+void channel_state_read(struct channel_state *state, struct blob_reader *in);

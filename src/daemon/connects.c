@@ -63,8 +63,10 @@ static void run(int channel, uint64_t cid, uint32_t id, const char *path, pid_t 
 		syscall(SYS_close_range, 3, channel - 1, 0);
 	syscall(SYS_close_range, channel + 1, ~0U, 0);
 	r = unix_socket(&fd);
-	if (!r)
+	if (!r) {
+		unix_refuse_rights(fd);
 		r = unix_connect(fd, path);
+	}
 	_exit(say(channel, cid, id, r, &fd) != 0);
 }
 
@@ -72,13 +74,13 @@ static int start(pid_t *child, const struct held_vm *h, int channel, uint32_t po
 {
 	char path[UNIX_PATH_BYTES];
 	pid_t parent = getpid();
-	int len = snprintf(path, sizeof path, "%s_%" PRIu32, h->plan->uds_path, port);
+	int len = snprintf(path, sizeof path, "%s_%" PRIu32, h->plan.uds_path, port);
 
 	if (len >= (int)sizeof path)
 		return UNIX_E_NAME_LENGTH;
 	*child = fork();
 	if (*child == 0)
-		run(channel, h->plan->guest_cid, id, path, parent);
+		run(channel, h->plan.guest_cid, id, path, parent);
 	return *child < 0 ? -EAGAIN : 0;
 }
 
@@ -92,14 +94,14 @@ int connects_begin(struct connects *c, struct held_vm *h, int channel, uint32_t 
 			continue;
 		if (!may_connect(h, now_ms))
 			break;
-		r = h->plan->uds_path ? start(&c->children[i], h, channel, port, id) :
+		r = h->plan.uds_path ? start(&c->children[i], h, channel, port, id) :
 			UNIX_E_NO_NAME;
 		if (!r)
 			return 0;
 		c->children[i] = 0;
 		break;
 	}
-	return say(channel, h->plan->guest_cid, id, r, NULL);
+	return say(channel, h->plan.guest_cid, id, r, NULL);
 }
 
 bool connects_ended(struct connects *c, pid_t child)

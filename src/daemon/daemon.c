@@ -55,55 +55,82 @@ static void on_gone(uint64_t cid)
 
 static const struct device_hooks hooks = { .came = on_came, .gone = on_gone, .over = on_over };
 
+struct alone {
+	struct engine engine;
+	struct vm *vms;				/* owned, one for each of the plan */
+	struct vm **served;			/* owned; those that have their sockets */
+	size_t n_vms, n_served;
+};
+
 /* What one VM lacks is no reason to refuse the others: 0 if any is there. */
-static int open_sockets(struct vm *vms, const struct plan *plan)
+static int open_sockets(struct alone *a, const struct plan *plan)
 {
 	int last = 0;
 
 	for (size_t i = 0; i < plan->n_vms; i++) {
 		int r;
 
-		vm_init(&vms[i], &plan->vms[i]);
-		r = vm_sockets_open(&vms[i].sockets, plan, vms[i].plan);
-		vms[i].is_wanted = !r;
-		n_vms_left += !r;
+		r = vm_sockets_open(&a->vms[i].sockets, plan, &plan->vms[i]);
+		if (!r)
+			a->served[a->n_served++] = &a->vms[i];
 		last = r ? r : last;
 	}
-	return n_vms_left ? 0 : last;
+	atomic_store(&n_vms_left, a->n_served);
+	return a->n_served ? 0 : last;
 }
 
-static int start_alone(struct engine *engine, const struct plan *plan)
+static void alone_deinit(struct alone *a)
 {
-	struct engine_config config = {
-		.plan = plan, .vms = calloc(plan->n_vms, sizeof *config.vms), .hooks = &hooks,
-		.failed = on_worker_failed,
-	};
+	for (size_t i = 0; i < a->n_vms; i++)
+		vm_deinit(&a->vms[i]);
+	free(a->vms);
+	free(a->served);
+}
+
+static int alone_init(struct alone *a, const struct plan *plan)
+{
+	struct engine_config config = { .plan = plan, .hooks = &hooks, .failed = on_worker_failed };
 	int r;
 
-	if (!config.vms)
+	*a = (struct alone){
+		.vms = calloc(plan->n_vms, sizeof *a->vms),
+		.served = calloc(plan->n_vms, sizeof(struct vm *)),
+	};
+	if (!a->vms || !a->served)
 		return -ENOMEM;
+	for (; a->n_vms < plan->n_vms; a->n_vms++)
+		vm_init(&a->vms[a->n_vms], &plan->vms[a->n_vms]);
 	if ((r = gmem_catch_sigbus()) < 0 || (r = closer_init()) < 0 ||
-	    (r = watchdog_init()) < 0 || (r = open_sockets(config.vms, plan))) {
-		free(config.vms);
+	    (r = watchdog_init()) < 0 || (r = open_sockets(a, plan)))
 		return r;
-	}
-	return engine_init(engine, &config);
+	launch_grow_files(plan->n_files);
+	config.vms = a->served;
+	config.n_vms = a->n_served;
+	return engine_init(&a->engine, &config);
+}
+
+/* VMs that were left out have no front-end that could go. */
+static void count_served(const struct alone *a)
+{
+	size_t n = a->n_served - a->engine.n_vms;
+
+	if (n && atomic_fetch_sub(&n_vms_left, n) == n)
+		launch_end();
 }
 
 static int run_alone(const struct plan *plan, const sigset_t *ends)
 {
-	struct engine engine;
-	int sig, r = start_alone(&engine, plan);
+	struct alone a;
+	int sig, r = alone_init(&a, plan);
 
 	if (r) {
 		log_err("main", "cannot start: %s", listener_str_error(r));
+		alone_deinit(&a);
 		return r;
 	}
-	if (atomic_fetch_sub(&n_vms_left, engine.n_wanted - engine.n_served) ==
-	    engine.n_wanted - engine.n_served)
-		launch_end();
-	prepare_log_serving(plan, engine.n_served);
-	if ((r = notify_start(engine.n_served, watchdog_has_stuck)) < 0)
+	count_served(&a);
+	prepare_log_serving(plan, a.engine.n_vms, plan->n_vms);
+	if ((r = notify_start(a.engine.n_vms, watchdog_has_stuck)) < 0)
 		log_err("main", "no thread to tell the service manager: %s", error_str(r));
 	sig = watchdog_wait(ends, -1);
 	if (!atomic_load(&n_vms_left))
@@ -112,12 +139,22 @@ static int run_alone(const struct plan *plan, const sigset_t *ends)
 		log_info("main", "ends on signal %d", sig);
 	guard_start(atomic_load(&worker_failed));
 	notify_stop();
-	engine_deinit(&engine);
+	engine_deinit(&a.engine);
+	alone_deinit(&a);
 	closer_deinit();
 	return atomic_load(&worker_failed) ? -EIO : 0;
 }
 
-int daemon_run(struct plan *plan)
+static void init_notify(void)
+{
+	int r = notify_init();
+
+	if (r < 0)
+		log_warn("main", "NOTIFY_SOCKET: %s: the service manager does not hear us",
+			 error_str(r));
+}
+
+int daemon_run(struct plan *plan, int argc, char **argv)
 {
 	sigset_t ends;
 	int r;
@@ -125,9 +162,22 @@ int daemon_run(struct plan *plan)
 	launch_block_ends(&ends);
 	if ((r = sandbox_check_user(plan->uid, plan->gid)) < 0)
 		return r;
-	if ((r = notify_init()) < 0)
-		log_warn("main", "NOTIFY_SOCKET: %s: the service manager does not hear us",
-			 error_str(r));
-	prepare_plan(plan, engine_count_workers(plan));
-	return plan->is_supervised ? supervisor_run(plan, &ends) : run_alone(plan, &ends);
+	init_notify();
+	prepare_plan(plan, engine_count_workers(plan, plan->n_vms));
+	if (!plan->is_supervised)
+		return run_alone(plan, &ends);
+	return supervisor_run(&(struct supervisor_config){
+		.plan = plan, .ends = &ends, .argc = argc, .argv = argv, .umask = plan->umask,
+	});
+}
+
+int daemon_resume(struct plan *plan, int argc, char **argv, int state)
+{
+	sigset_t ends;
+
+	launch_block_ends(&ends);
+	init_notify();
+	return supervisor_resume(&(struct supervisor_config){
+		.plan = plan, .ends = &ends, .argc = argc, .argv = argv,
+	}, state);
 }

@@ -4,10 +4,11 @@
 
 #include <stdlib.h>
 
+#include "backend/afvsock.h"
 #include "backend/sibling.h"
 #include "config/plan.h"
-#include "daemon/limits.h"
 #include "daemon/vm.h"
+#include "daemon/vm_job.h"
 #include "device/worker.h"
 #include "sandbox/launch.h"
 #include "sandbox/sandbox.h"
@@ -15,52 +16,52 @@
 #include "util/listener.h"
 #include "util/log.h"
 
-size_t engine_count_workers(const struct plan *plan)
+size_t engine_count_workers(const struct plan *plan, size_t n_vms)
 {
 	size_t want = plan->threads ? plan->threads : launch_count_cpus();
 
 	if (want > PLAN_THREADS_MAX)
 		want = PLAN_THREADS_MAX;
-	return want < plan->n_vms ? want : plan->n_vms;
+	return want < n_vms ? want : n_vms;
+}
+
+static struct worker *worker_of(const struct engine *e, size_t i)
+{
+	return e->workers[i % e->n_workers];
 }
 
 /* What one VM lacks is no reason to refuse the others: 0 if any is there. */
-static int open_vms(struct engine *e, const struct engine_config *config)
+int engine_open_vms(struct engine *e, struct vm **vms, size_t n_vms)
 {
+	const struct engine_config *config = &e->config;
 	int last = 0;
 
-	for (size_t i = 0; i < e->n_vms; i++) {
-		struct vm *vm = &e->vms[i];
-		int r;
+	for (size_t i = 0; i < n_vms; i++) {
+		struct vm *vm = vms[i];
+		int r = vm_open(vm, config->plan, worker_of(e, i), e->siblings, config->hooks);
 
-		if (!vm->is_wanted)
-			continue;
-		e->n_wanted++;
-		r = vm_open(vm, e->plan, e->workers[i % e->n_workers], e->siblings, config->hooks);
 		if (!r) {
-			e->n_served++;
+			e->n_vms++;
 			continue;
 		}
 		last = r;
-		log_err("main", "vm %llu is left out: %s", (unsigned long long)vm->plan->guest_cid,
+		log_err("main", "vm %llu is left out: %s", (unsigned long long)vm->cid,
 			listener_str_error(r));
 	}
-	return e->n_served ? 0 : last;
+	return e->n_vms ? 0 : last;
 }
 
 /* Where names are removed, and connected to. Those of a supervisor are its own business. */
-static size_t list_sockets(const struct engine *e, bool is_hosted, const char **sockets)
+static size_t list_sockets(const struct engine_config *config, const char **sockets)
 {
 	size_t n = 0;
 
-	for (size_t i = 0; i < e->n_vms; i++) {
-		const struct vm_plan *vm = e->vms[i].plan;
+	for (size_t i = 0; i < config->n_vms; i++) {
+		const struct vm_plan *vm = config->vms[i]->plan;
 
-		if (!e->vms[i].is_wanted)
-			continue;
 		if (vm->connect)
 			sockets[n++] = vm->connect;
-		else if (vm->vhost_socket.fd < 0 && !is_hosted)
+		else if (vm->vhost_socket.fd < 0 && !config->is_hosted)
 			sockets[n++] = vm->socket;
 		if (vm->uds_path)
 			sockets[n++] = vm->uds_path;
@@ -68,30 +69,39 @@ static size_t list_sockets(const struct engine *e, bool is_hosted, const char **
 	return n;
 }
 
-static int enter_sandbox(const struct engine *e, bool is_hosted)
+static bool has_vsock(const struct engine_config *config)
 {
-	const struct plan *plan = e->plan;
-	struct sandbox_config config = {
+	bool has = false;
+
+	for (size_t i = 0; i < config->n_vms; i++)
+		has |= config->vms[i]->plan->has_forward_cid;
+	return has;
+}
+
+static int enter_sandbox(const struct engine_config *config)
+{
+	const struct plan *plan = config->plan;
+	struct sandbox_config sandbox = {
 		.is_strict = plan->sandbox == SANDBOX_STRICT,
 		.only_reports = plan->sandbox == SANDBOX_LOG,
-		.has_names = !is_hosted, .dies_with_parent = is_hosted,
-		.uid = plan->uid, .gid = plan->gid,
+		.has_names = !config->is_hosted, .dies_with_parent = config->is_hosted,
+		.has_vsock = has_vsock(config), .uid = plan->uid, .gid = plan->gid,
 	};
 	const char **sockets;
 	int r;
 
+	if (sandbox.has_vsock)
+		afvsock_init();
 	if (plan->sandbox == SANDBOX_OFF) {
 		r = sandbox_change_user(plan->uid, plan->gid);
-		return r || !is_hosted ? r : sandbox_die_with_parent();
+		return r || !config->is_hosted ? r : sandbox_die_with_parent();
 	}
-	sockets = calloc(2 * e->n_vms + 1, sizeof *sockets);
+	sockets = calloc(2 * config->n_vms + 1, sizeof *sockets);
 	if (!sockets)
 		return -ENOMEM;
-	for (size_t i = 0; i < plan->n_vms; i++)
-		config.has_vsock |= plan->vms[i].has_forward_cid;
-	config.n_sockets = list_sockets(e, is_hosted, sockets);
-	config.sockets = sockets;
-	r = sandbox_enter(&config);
+	sandbox.n_sockets = list_sockets(config, sockets);
+	sandbox.sockets = sockets;
+	r = sandbox_enter(&sandbox);
 	free(sockets);
 	return r;
 }
@@ -110,62 +120,164 @@ static void stop_workers(struct engine *e)
 	} while (had_mail);
 }
 
+/* Entries of the directory have to do with the mailboxes. */
 void engine_deinit(struct engine *e)
 {
 	stop_workers(e);
+	sibling_dir_free(e->siblings);
 	for (size_t i = 0; i < e->n_workers; i++)
 		worker_free(e->workers[i]);
 	free(e->workers);
-	for (size_t i = 0; i < e->n_vms; i++)
-		vm_deinit(&e->vms[i]);
-	free(e->vms);
-	sibling_dir_free(e->siblings);
 	*e = (struct engine){ .n_workers = 0 };
 }
 
-static int make_workers(struct engine *e, size_t want)
+static int add_worker(struct engine *e)
 {
-	int r = 0;
+	struct worker **workers = realloc(e->workers, (e->n_workers + 1) * sizeof *workers);
+	int r;
 
-	e->workers = calloc(want, sizeof *e->workers);
-	if (!e->workers)
+	if (!workers)
 		return -ENOMEM;
-	for (; !r && e->n_workers < want; e->n_workers += !r)
-		r = worker_new(&e->workers[e->n_workers]);
-	return r;
+	e->workers = workers;
+	r = worker_new(&workers[e->n_workers]);
+	if (r)
+		return r;
+	if (e->config.handling)
+		worker_set_handling(workers[e->n_workers], &e->config.handling[e->n_workers]);
+	e->n_workers++;
+	return 0;
+}
+
+static int enter_siblings(struct engine *e, struct vm *vm, struct worker *w)
+{
+	const struct vm_plan *row = vm->plan;
+
+	return sibling_dir_add(e->siblings, vm->cid, row->groups, row->n_groups,
+			       worker_mailbox(w), &vm->sibling);
 }
 
 static int make_siblings(struct engine *e)
 {
 	int r = sibling_dir_new(&e->siblings);
 
-	for (size_t i = 0; !r && i < e->n_vms; i++) {
-		const struct vm_plan *vm = e->vms[i].plan;
-
-		r = sibling_dir_add(e->siblings, vm->guest_cid, vm->groups, vm->n_groups,
-				    worker_mailbox(e->workers[i % e->n_workers]),
-				    &e->vms[i].sibling);
-	}
+	for (size_t i = 0; !r && i < e->config.n_vms; i++)
+		r = enter_siblings(e, e->config.vms[i], worker_of(e, i));
 	return r ? r : sibling_dir_publish(e->siblings);
+}
+
+static int make_workers(struct engine *e)
+{
+	size_t want = engine_count_workers(e->config.plan, e->config.n_vms);
+	int r = 0;
+
+	while (!r && e->n_workers < want)
+		r = add_worker(e);
+	return r;
+}
+
+int engine_prepare(struct engine *e, const struct engine_config *config)
+{
+	int r;
+
+	*e = (struct engine){ .config = *config };
+	if ((r = make_workers(e)) < 0 || (r = make_siblings(e)) < 0 ||
+	    (r = enter_sandbox(config)) < 0 || (r = log_start_thread()) < 0)
+		engine_deinit(e);
+	return r;
+}
+
+int engine_begin(struct engine *e)
+{
+	int r = 0;
+
+	for (size_t i = 0; !r && i < e->n_workers; i++)
+		r = worker_start(e->workers[i], e->config.failed);
+	return r;
 }
 
 int engine_init(struct engine *e, const struct engine_config *config)
 {
+	int r = engine_prepare(e, config);
+
+	if (r)
+		return r;
+	r = engine_open_vms(e, config->vms, config->n_vms);
+	if (!r)
+		r = engine_begin(e);
+	if (r)
+		engine_deinit(e);
+	return r;
+}
+
+/* ---- while it runs ---- */
+
+void engine_park(struct engine *e)
+{
+	bool had_mail;
+
+	for (size_t i = 0; i < e->n_workers; i++)
+		worker_park(e->workers[i]);
+	do {
+		had_mail = false;
+		for (size_t i = 0; i < e->n_workers; i++)
+			had_mail |= worker_deliver_mail(e->workers[i]);
+	} while (had_mail);
+}
+
+void engine_go_on(struct engine *e)
+{
+	for (size_t i = 0; i < e->n_workers; i++)
+		worker_go_on(e->workers[i]);
+}
+
+/* One more worker may have something to do now. Without it the others do it. */
+static void grow(struct engine *e)
+{
+	if (e->n_workers >= engine_count_workers(e->config.plan, e->n_vms) || add_worker(e) < 0)
+		return;
+	if (worker_start(e->workers[e->n_workers - 1], e->config.failed) < 0)
+		worker_free(e->workers[--e->n_workers]);
+}
+
+int engine_add(struct engine *e, struct vm *vm, struct vm_job *job)
+{
+	struct worker *w;
 	int r;
 
-	*e = (struct engine){
-		.plan = config->plan, .vms = config->vms, .n_vms = config->plan->n_vms,
-	};
-	launch_grow_files(limits_files(e->plan, engine_count_workers(e->plan)));
-	if ((r = make_workers(e, engine_count_workers(e->plan))) < 0 ||
-	    (r = make_siblings(e)) < 0 || (r = enter_sandbox(e, config->is_hosted)) < 0 ||
-	    (r = open_vms(e, config)) || (r = log_start_thread()) < 0)
-		goto fail;
-	for (size_t i = 0; i < e->n_workers; i++)
-		if ((r = worker_start(e->workers[i], config->failed)) < 0)
-			goto fail;
+	e->n_vms++;
+	grow(e);
+	w = worker_of(e, e->n_vms - 1);
+	r = enter_siblings(e, vm, w);
+	if (!r) {
+		r = sibling_dir_publish(e->siblings);
+		if (r)
+			sibling_dir_remove(e->siblings, vm->sibling);
+	}
+	if (r) {
+		e->n_vms--;
+		return r;
+	}
+	vm_post_open(job, vm, e->config.plan, w, e->siblings, e->config.hooks);
 	return 0;
-fail:
-	engine_deinit(e);
+}
+
+int engine_change(struct engine *e, struct vm *vm, struct vm_job *job, const struct vm_plan *row,
+		  int vhost_fd, int uds_fd)
+{
+	int r = sibling_dir_set_groups(e->siblings, vm->sibling, row->groups, row->n_groups);
+
+	if (!r)
+		r = sibling_dir_publish(e->siblings);
+	if (!r)
+		vm_post_change(job, vm, e->config.plan, row, vhost_fd, uds_fd);
 	return r;
+}
+
+/* Nobody may find it any more, or not before the next change. */
+void engine_remove(struct engine *e, struct vm *vm, struct vm_job *job)
+{
+	e->n_vms--;
+	sibling_dir_remove(e->siblings, vm->sibling);
+	sibling_dir_publish(e->siblings);
+	vm_post_close(job, vm);
 }

@@ -7,34 +7,38 @@
 #pragma once
 
 #include <stdbool.h>
+#include <stdatomic.h>
 #include <stddef.h>
+#include <stdint.h>
 
 struct device_hooks;
 struct plan;
-struct sandbox_config;
 struct sibling_dir;
 struct vm;
+struct vm_job;
+struct vm_plan;
 struct worker;
 
-struct engine {
-	const struct plan *plan;		/* borrowed */
-	struct worker **workers;
-	size_t n_workers;
-	struct vm *vms;				/* owned, one for each of the plan */
-	size_t n_vms, n_wanted, n_served;
-	struct sibling_dir *siblings;
-};
-
 struct engine_config {
-	const struct plan *plan;		/* borrowed, as all here */
-	struct vm *vms;				/* one for each, with its sockets; taken over */
+	const struct plan *plan;		/* but for its rows; borrowed, as all here */
+	struct vm **vms;			/* with their sockets; not used after engine_init() */
+	size_t n_vms;
 	const struct device_hooks *hooks;
 	void (*failed)(void);			/* a worker's loop has ended by itself */
 	bool is_hosted;				/* there is a supervisor */
+	_Atomic uint64_t *handling;		/* of PLAN_THREADS_MAX workers; NULL: not noted */
 };
 
-/* More workers would have nothing to do. */
-size_t engine_count_workers(const struct plan *plan);
+struct engine {
+	struct engine_config config;
+	struct worker **workers;
+	size_t n_workers;
+	size_t n_vms;				/* that it serves, or is about to */
+	struct sibling_dir *siblings;
+};
+
+/* So many VMs have no use for more. */
+size_t engine_count_workers(const struct plan *plan, size_t n_vms);
 
 /*
  * Makes workers, closes the sandbox, opens the VMs in it and starts the workers: what cannot
@@ -43,3 +47,28 @@ size_t engine_count_workers(const struct plan *plan);
  */
 int engine_init(struct engine *e, const struct engine_config *config);
 void engine_deinit(struct engine *e);		/* stops the workers; also when not started */
+
+/*
+ * Another process takes its place: it is prepared, and serves the VMs in the sandbox, but does
+ * nothing with them before engine_begin(). 0, or as engine_init(): none of it is left.
+ */
+int engine_prepare(struct engine *e, const struct engine_config *config);
+int engine_open_vms(struct engine *e, struct vm **vms, size_t n_vms);	/* 0, or as vm_open() */
+int engine_begin(struct engine *e);		/* 0 or -errno */
+
+/*
+ * From the return on nothing happens in it, and all its mail is delivered: its devices may be
+ * saved. engine_go_on() as if nothing had been. From the main thread.
+ */
+void engine_park(struct engine *e);
+void engine_go_on(struct engine *e);
+
+/*
+ * While it runs, from the main thread: another VM, another row of one, one less; @job, the
+ * caller's until it is done, does it (vm_job.h). 0; -ENOMEM: nothing has happened, @job is not
+ * used, and the descriptors are the caller's.
+ */
+int engine_add(struct engine *e, struct vm *vm, struct vm_job *job);
+int engine_change(struct engine *e, struct vm *vm, struct vm_job *job, const struct vm_plan *row,
+		  int vhost_fd, int uds_fd);
+void engine_remove(struct engine *e, struct vm *vm, struct vm_job *job);

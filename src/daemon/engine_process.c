@@ -3,6 +3,7 @@
 #include "daemon/engine_process.h"
 
 #include <fcntl.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -32,6 +33,24 @@ int engine_process_open(int *program)
 		return error_last();
 	*program = fd;
 	return 0;
+}
+
+/* A file that is gone has this behind its name. */
+#define DELETED	" (deleted)"
+
+char *engine_process_path(void)
+{
+	char path[PATH_MAX + sizeof DELETED];
+	ssize_t len = readlink("/proc/self/exe", path, sizeof path - 1);
+	char *end;
+
+	if (len < 0)
+		return NULL;
+	path[len] = '\0';
+	end = path + len - (sizeof DELETED - 1);
+	if (len >= (ssize_t)sizeof DELETED && strcmp(end, DELETED) == 0)
+		*end = '\0';
+	return strdup(path);
 }
 
 /* In the child of a process with threads: system calls alone. */

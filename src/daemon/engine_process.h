@@ -10,6 +10,10 @@
 /* The program that this process runs, also when another has its name by now. 0 or -errno. */
 int engine_process_open(int *program);
 
+/* Where that is installed, for free(): who has another one there by now, finds it. NULL without
+ * memory, or /proc. */
+char *engine_process_path(void);
+
 /*
  * Starts an engine: a child that dies with us. @channel: our end, blocking. 0 or -errno; what
  * goes wrong in the child shows in its end.

@@ -4,18 +4,35 @@
 
 #include <stdlib.h>
 
-#include "config/plan.h"
 #include "protocol/supervise.h"
 #include "util/closer.h"
 #include "util/error.h"
 
-void held_vm_init(struct held_vm *h, const struct vm_plan *plan)
+struct held_vm *held_vm_new(struct vm_plan *row)
 {
-	*h = (struct held_vm){ .plan = plan };
+	struct held_vm *h = calloc(1, sizeof *h);
+
+	if (!h)
+		return NULL;
+	h->plan = *row;
+	vm_plan_init(row);
 	vm_sockets_init(&h->sockets);
+	return h;
 }
 
-void held_vm_deinit(struct held_vm *h)
+void held_vm_free(struct held_vm *h)
+{
+	if (!h)
+		return;
+	held_vm_close(h);
+	vm_plan_deinit(&h->plan);
+	if (h->wanted)
+		vm_plan_deinit(h->wanted);
+	free(h->wanted);
+	free(h);
+}
+
+void held_vm_close(struct held_vm *h)
 {
 	held_vm_drop_all(h);
 	vm_sockets_deinit(&h->sockets);

@@ -14,6 +14,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "config/plan.h"
 #include "daemon/sockets.h"
 
 struct held_fd {
@@ -22,9 +23,12 @@ struct held_fd {
 };
 
 struct held_vm {
-	const struct vm_plan *plan;		/* borrowed */
+	struct vm_plan plan;			/* owned */
+	struct vm_plan *wanted;			/* owned: what it is to be once its front-end has
+						   left; NULL: that is it */
 	struct vm_sockets sockets;
 	bool is_served;				/* its sockets are there */
+	bool awaits_folder;			/* it will be, once their folders are */
 	bool is_left_out;			/* it has ended too many engines */
 	bool has_front_end;			/* in session */
 	bool is_over;				/* ... and no other can come */
@@ -35,8 +39,12 @@ struct held_vm {
 	uint64_t connects_ms;			/* when they were counted last */
 };
 
-void held_vm_init(struct held_vm *h, const struct vm_plan *plan);
-void held_vm_deinit(struct held_vm *h);		/* closes all, and removes the sockets' names */
+/* Takes the row's contents over. NULL: no memory, they are still there. */
+struct held_vm *held_vm_new(struct vm_plan *row);
+void held_vm_free(struct held_vm *h);		/* NULL: nothing */
+
+/* It is not served any more: closes all, and removes the sockets' names. */
+void held_vm_close(struct held_vm *h);
 
 /* Takes @fd over, also on failure; what was in @slot goes. 0; HELD_VM_E_*; -ENOMEM. */
 enum { HELD_VM_E_SLOT = 1 };			/* no such slot: SUPERVISE_SLOTS_MAX */

@@ -1,38 +1,20 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The engine as a process of its own. */
-#include "daemon/hosted.h"
-
-#include <stdlib.h>
 #include <sys/mman.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
-#include "config/plan.h"
 #include "config/plan_state.h"
-#include "daemon/channel.h"
-#include "daemon/engine.h"
-#include "daemon/vm.h"
+#include "daemon/hosted_internal.h"
 #include "device/device.h"
 #include "sandbox/launch.h"
 #include "util/closer.h"
 #include "util/error.h"
-#include "util/fd.h"
 #include "util/log.h"
 #include "util/watchdog.h"
 #include "vhost/gmem.h"
 
-/* There is one in the process, and hooks of devices come from any worker. */
-static struct hosted {
-	int channel;
-	struct plan plan;
-	struct vm *vms;				/* of the plan, until the engine has them */
-	struct supervise_shared *shared;	/* NULL: there is none */
-	struct blob state;			/* for the next message */
-	struct engine engine;
-} hosted;
+struct hosted hosted;
 
-/* From any worker, which waits for the supervisor then: it is quick, or the end. */
-static void tell(enum supervise_type type, uint64_t cid, uint64_t number)
+void hosted_tell(enum supervise_type type, uint64_t cid, uint64_t number)
 {
 	const struct supervise_msg m = { .type = type, .cid = cid, .u.number = number };
 
@@ -41,236 +23,213 @@ static void tell(enum supervise_type type, uint64_t cid, uint64_t number)
 
 static void on_came(uint64_t cid)
 {
-	tell(SUPERVISE_CAME, cid, 0);
+	hosted_tell(SUPERVISE_CAME, cid, 0);
 }
 
 static void on_gone(uint64_t cid)
 {
-	tell(SUPERVISE_GONE, cid, 0);
+	hosted_tell(SUPERVISE_GONE, cid, 0);
 }
 
 static void on_over(uint64_t cid)
 {
-	tell(SUPERVISE_OVER, cid, 0);
+	hosted_tell(SUPERVISE_OVER, cid, 0);
 }
 
 static const struct device_hooks hooks = { .came = on_came, .gone = on_gone, .over = on_over };
 
-/* ---- what the supervisor does for a device ---- */
-
-static int keep(void *ctx, uint32_t slot, int fd)
-{
-	const struct vm *vm = ctx;
-	const struct supervise_msg m = {
-		.type = SUPERVISE_KEEP, .cid = vm->plan->guest_cid, .u.kept.slot = slot,
-	};
-	int r = channel_send(hosted.channel, &m, &fd, 1, true);
-
-	return r > 0 ? -EPIPE : r;
-}
-
-static void drop(void *ctx, uint32_t slot)
-{
-	const struct vm *vm = ctx;
-	const struct supervise_msg m = {
-		.type = SUPERVISE_DROP, .cid = vm->plan->guest_cid, .u.kept.slot = slot,
-	};
-
-	channel_send(hosted.channel, &m, NULL, 0, true);
-}
-
-static int ask(void *ctx, uint32_t port, uint32_t id)
-{
-	const struct vm *vm = ctx;
-	const struct supervise_msg m = {
-		.type = SUPERVISE_CONNECT, .cid = vm->plan->guest_cid,
-		.u.connect = { .port = port, .id = id },
-	};
-	int r = channel_send(hosted.channel, &m, NULL, 0, false);
-
-	return r > 0 ? -EPIPE : r;
-}
-
 static void on_hung(void)
 {
-	tell(SUPERVISE_STUCK, 0, 0);
+	hosted_tell(SUPERVISE_STUCK, 0, 0);
 }
 
-/* ---- what is to be served ---- */
+/* ---- what it is told ---- */
 
-/* Of the plan, or of one VM. */
-static int read_plan(struct plan *plan, struct vm_plan *vm)
+int hosted_read_plan(struct plan *plan, struct vm_plan *row)
 {
 	struct blob_reader in;
 	int r;
 
-	blob_read(&in, hosted.state.bytes, hosted.state.len, NULL);
-	r = vm ? plan_state_load_vm(vm, &in) : plan_state_load(plan, &in);
-	blob_deinit(&hosted.state);
-	blob_init(&hosted.state, SUPERVISE_BLOB_MAX, 0);
+	channel_state_read(&hosted.state, &in);
+	r = row ? plan_state_load_vm(row, &in) : plan_state_load(plan, &in);
+	channel_state_deinit(&hosted.state);
+	channel_state_init(&hosted.state, SUPERVISE_BLOB_MAX, 0);
 	return r == PLAN_STATE_E_BAD ? CHANNEL_E_GARBAGE : r;
 }
 
-/* Log lines go where those of the supervisor go. */
-static int take_settings(struct channel_msg *msg)
+static int map_shared(int fd)
 {
-	int r = read_plan(&hosted.plan, NULL);
-	void *shared;
+	void *shared = mmap(NULL, sizeof *hosted.shared, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 
-	if (r)
-		return r;
-	log_adopt((enum log_level)hosted.plan.log_level, channel_take_fd(msg, 0));
-	if (msg->n_fds < 2)
-		return 0;
-	shared = mmap(NULL, sizeof *hosted.shared, PROT_READ | PROT_WRITE, MAP_SHARED,
-		      msg->fds[1], 0);
 	if (shared == MAP_FAILED)
 		return error_last();
 	hosted.shared = shared;
 	return 0;
 }
 
-static bool is_listening(int fd)
+/* Log lines go where those of the supervisor go. */
+static int take_settings(struct channel_msg *msg)
 {
-	int value = 0;
-	socklen_t len = sizeof value;
+	int r = hosted_read_plan(&hosted.plan, NULL);
 
-	return getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &value, &len) == 0 && value;
-}
-
-static int take_vm(struct channel_msg *msg)
-{
-	struct plan *plan = &hosted.plan;
-	struct vm *vms = realloc(hosted.vms, (plan->n_vms + 1) * sizeof *vms), *vm;
-	struct vm_plan *row;
-	size_t next = 0;
-	int r;
-
-	if (!vms)
-		return -ENOMEM;
-	hosted.vms = vms;
-	vm = &vms[plan->n_vms];
-	row = plan_add_vm(plan, NULL);
-	if (!row)
-		return -ENOMEM;
-	r = read_plan(plan, row);
 	if (r)
 		return r;
-	vm_init(vm, NULL);
-	vm->is_wanted = true;
-	if (msg->m.u.vm.sockets & SUPERVISE_HAS_SOCKET) {
-		vm->sockets.vhost.fd = channel_take_fd(msg, next++);
-		row->vhost_socket.fd_listens = is_listening(vm->sockets.vhost.fd);
+	log_adopt((enum log_level)hosted.plan.log_level, channel_take_fd(msg, 0));
+	return msg->n_fds > 1 ? map_shared(msg->fds[1]) : 0;
+}
+
+/* What may be another while the engine runs. */
+static int take_other_settings(void)
+{
+	struct plan next;
+	int r;
+
+	plan_init(&next);
+	r = hosted_read_plan(&next, NULL);
+	if (!r) {
+		log_level = (enum log_level)next.log_level;
+		hosted.plan.pause_grace_ms = next.pause_grace_ms;
+		hosted.plan.handshake_ms = next.handshake_ms;
 	}
-	if (msg->m.u.vm.sockets & SUPERVISE_HAS_UDS)
-		vm->sockets.uds.fd = channel_take_fd(msg, next++);
+	plan_deinit(&next);
+	return r;
+}
+
+static void go_on(void)
+{
+	if (hosted.is_parked)
+		engine_go_on(&hosted.engine);
+	hosted.is_parked = false;
+}
+
+/* 0; CHANNEL_E_END: it is to end; CHANNEL_E_GARBAGE; -errno. */
+static int obey(struct channel_msg *msg)
+{
+	switch (msg->m.type) {
+	case SUPERVISE_STATE:
+		return channel_take_piece(msg, &hosted.state);
+	case SUPERVISE_SETTINGS:
+		return hosted.has_started ? take_other_settings() : take_settings(msg);
+	case SUPERVISE_VM:
+		return hosted_take_vm(msg);
+	case SUPERVISE_KEPT:
+		return hosted_take_kept(msg);
+	case SUPERVISE_REMOVE:
+		hosted_remove_vm(msg->m.cid);
+		return 0;
+	case SUPERVISE_CONNECTED:
+		hosted_take_connected(msg);
+		return 0;
+	case SUPERVISE_PARK:
+		engine_park(&hosted.engine);
+		hosted.is_parked = true;
+		hosted_tell(SUPERVISE_PARKED, 0, 0);
+		return 0;
+	case SUPERVISE_HAND_OVER:
+		hosted_hand_over(msg);
+		return 0;
+	case SUPERVISE_GO_ON:
+		go_on();
+		return 0;
+	case SUPERVISE_PING:
+		if (!watchdog_has_stuck())
+			hosted_tell(SUPERVISE_PONG, 0, msg->m.u.number);
+		return 0;
+	default:
+		return CHANNEL_E_END;
+	}
+}
+
+/* ---- a life ---- */
+
+static int fail(const char *why)
+{
+	log_err("main", "cannot start: %s", why);
+	hosted_tell(SUPERVISE_FAILED, 0, 0);
+	return 1;
+}
+
+/* Obeys until one of @type comes, or of @or_type, which is left in *@msg. As obey(). */
+static int learn(uint32_t type, uint32_t or_type, struct channel_msg *msg)
+{
+	int r;
+
+	for (;;) {
+		r = channel_receive(hosted.channel, CHANNEL_SUPERVISOR, msg);
+		if (r || msg->m.type == type || msg->m.type == or_type)
+			return r;
+		r = obey(msg);
+		channel_msg_deinit(msg);
+		if (r)
+			return r;
+	}
+}
+
+/* Takes over from another engine, which still serves; the supervisor says when. */
+static int take_over(void)
+{
+	struct channel_msg msg;
+	int r;
+
+	hosted_tell(SUPERVISE_PREPARED, 0, 0);
+	r = learn(SUPERVISE_TAKE_OVER, SUPERVISE_TAKE_OVER, &msg);
+	if (r)
+		return r;
+	r = hosted_take_over(&msg);
+	channel_msg_deinit(&msg);
+	if (r)
+		return r;
+	hosted_tell(SUPERVISE_READY, 0, 0);
+	return learn(SUPERVISE_START, SUPERVISE_START, &msg);
+}
+
+/* @is_next: of another engine that serves. 0; the exit status. */
+static int start(bool is_next)
+{
+	const struct engine_config config = {
+		.plan = &hosted.plan, .hooks = &hooks, .failed = launch_end, .is_hosted = true,
+		.handling = hosted.shared ? hosted.shared->handling : NULL,
+	};
+	int r;
+
+	launch_grow_files(hosted.plan.n_files);
+	if ((r = hosted_prepare_engine(&config)) < 0)
+		return fail(error_str(r));
+	if (is_next && (r = take_over()))
+		return fail(channel_str_error(r));
+	if (!is_next && (r = hosted_open_vms(false)))
+		return fail(listener_str_error(r));
+	if ((r = engine_begin(&hosted.engine)) < 0)
+		return fail(error_str(r));
+	hosted.has_started = true;
+	watchdog_set_limit(hosted.plan.watchdog_ms, on_hung);
+	if (!is_next)
+		hosted_tell(SUPERVISE_READY, 0, 0);
 	return 0;
 }
 
-/* What an earlier engine has kept, of the VM that came last. */
-static int take_kept(struct channel_msg *msg)
-{
-	struct plan *plan = &hosted.plan;
-
-	if (!plan->n_vms || plan->vms[plan->n_vms - 1].guest_cid != msg->m.cid)
-		return CHANNEL_E_GARBAGE;
-	return vm_add_kept(&hosted.vms[plan->n_vms - 1], msg->m.u.kept.slot,
-			   channel_take_fd(msg, 0));
-}
-
-/* 0: START came. */
-static int learn(void)
+/* As obey(); or a signal: a worker has failed. */
+static int listen_until_end(const sigset_t *ends)
 {
 	struct channel_msg msg;
 	int r;
 
 	do {
-		r = channel_receive(hosted.channel, CHANNEL_SUPERVISOR, &msg);
-		if (!r && msg.m.type == SUPERVISE_STATE)
-			r = channel_take_piece(&msg, &hosted.state);
-		else if (!r && msg.m.type == SUPERVISE_SETTINGS)
-			r = take_settings(&msg);
-		else if (!r && msg.m.type == SUPERVISE_VM)
-			r = take_vm(&msg);
-		else if (!r && msg.m.type == SUPERVISE_KEPT)
-			r = take_kept(&msg);
-		if (!r && msg.m.type == SUPERVISE_START)
-			return 0;
+		r = watchdog_wait(ends, hosted.channel);
 		if (!r)
+			r = channel_receive(hosted.channel, CHANNEL_SUPERVISOR, &msg);
+		if (!r) {
+			r = obey(&msg);
 			channel_msg_deinit(&msg);
+		}
 	} while (!r);
 	return r;
-}
-
-/* ---- a life ---- */
-
-/* Once all rows are there, and stay where they are. */
-static int start(void)
-{
-	struct engine_config config = {
-		.plan = &hosted.plan, .vms = hosted.vms, .hooks = &hooks, .failed = launch_end,
-		.is_hosted = true,
-	};
-
-	for (size_t i = 0; i < hosted.plan.n_vms; i++) {
-		struct vm *vm = &hosted.vms[i];
-
-		vm->plan = &hosted.plan.vms[i];
-		vm->keeper = (struct journal_keeper){ .keep = keep, .drop = drop, .ctx = vm };
-		vm->ask = ask;
-		vm->ask_ctx = vm;
-	}
-	hosted.vms = NULL;
-	return engine_init(&hosted.engine, &config);
-}
-
-static struct vm *find_vm(uint64_t cid)
-{
-	struct engine *e = &hosted.engine;
-
-	for (struct vm *vm = e->vms; vm < e->vms + e->n_vms; vm++)
-		if (vm->plan->guest_cid == cid)
-			return vm;
-	return NULL;
-}
-
-static void on_connected(struct channel_msg *msg)
-{
-	struct vm *vm = find_vm(msg->m.cid);
-
-	if (vm && vm->worker)
-		vm_answer(vm, msg->m.u.connected.id, msg->m.u.connected.result,
-			  channel_take_fd(msg, 0));
-}
-
-/* False: it is to end. */
-static bool obey(void)
-{
-	struct channel_msg msg;
-	bool goes_on = true;
-
-	if (channel_receive(hosted.channel, CHANNEL_SUPERVISOR, &msg) != 0)
-		return false;
-	if (msg.m.type == SUPERVISE_STOP)
-		goes_on = false;
-	else if (msg.m.type == SUPERVISE_PING && !watchdog_has_stuck())
-		tell(SUPERVISE_PONG, 0, msg.m.u.number);
-	else if (msg.m.type == SUPERVISE_CONNECTED)
-		on_connected(&msg);
-	channel_msg_deinit(&msg);
-	return goes_on;
-}
-
-static int fail(const char *why)
-{
-	log_err("main", "cannot start: %s", why);
-	tell(SUPERVISE_FAILED, 0, 0);
-	return 1;
 }
 
 /* Returns the exit status. */
 static int serve(void)
 {
+	struct channel_msg msg;
 	sigset_t ends;
 	int r;
 
@@ -278,30 +237,29 @@ static int serve(void)
 	if ((r = gmem_catch_sigbus()) < 0 || (r = closer_init()) < 0 ||
 	    (r = watchdog_init()) < 0)
 		return fail(error_str(r));
-	if ((r = learn()))
+	r = learn(SUPERVISE_START, SUPERVISE_PREPARE, &msg);
+	if (r)
 		return fail(channel_str_error(r));
-	if ((r = start()))
-		return fail(listener_str_error(r));
-	watchdog_set_limit(hosted.plan.watchdog_ms, on_hung);
-	tell(SUPERVISE_READY, 0, 0);
-	do
-		r = watchdog_wait(&ends, hosted.channel);
-	while (r == 0 && obey());
+	r = start(msg.m.type == SUPERVISE_PREPARE);
+	if (!r)
+		r = listen_until_end(&ends) != CHANNEL_E_END;
+	go_on();
 	engine_deinit(&hosted.engine);
 	closer_deinit();
-	return r ? 1 : 0;			/* a worker has failed */
+	return r;
 }
 
 int hosted_run(int channel)
 {
-	int r;
+	int status;
 
 	hosted.channel = channel;
-	blob_init(&hosted.state, SUPERVISE_BLOB_MAX, 0);
+	channel_state_init(&hosted.state, SUPERVISE_BLOB_MAX, 0);
 	plan_init(&hosted.plan);
-	r = serve();
+	status = serve();
+	hosted_free_vms();
 	log_stop_thread();
 	plan_deinit(&hosted.plan);
-	blob_deinit(&hosted.state);
-	return r;
+	channel_state_deinit(&hosted.state);
+	return status;
 }

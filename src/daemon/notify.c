@@ -36,6 +36,8 @@ static struct {
 	int n_front_ends;
 	unsigned status, status_sent;		/* count the changes */
 	bool is_ready_sent, is_stopping;
+	bool is_reloading;			/* to be told */
+	uint64_t reloading_us;			/* since when */
 } notify = {
 	.fd = -1, .lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER,
 };
@@ -128,7 +130,7 @@ static uint64_t next_ms(const struct agenda *a)
 {
 	uint64_t next = UINT64_MAX;
 
-	if (!notify.is_ready_sent || a->is_pinged)
+	if (!notify.is_ready_sent || notify.is_reloading || a->is_pinged)
 		next = 0;
 	else if (notify.status != notify.status_sent)
 		next = a->status_ms;
@@ -152,12 +154,16 @@ static void look_at_workers(struct agenda *a, uint64_t now)
 /* All that is due, in one message; with the lock, which is let go of to send it. */
 static void send_due(struct agenda *a, uint64_t now)
 {
-	bool has_status = is_status_due(a, now), is_sent;
+	bool has_status = is_status_due(a, now), is_reloading = notify.is_reloading, is_sent;
 	unsigned status = notify.status;
 	char text[TEXT_MAX];
 	int len = 0;
 
-	if (!notify.is_ready_sent)
+	if (is_reloading)
+		len += snprintf(text + len, sizeof text - (size_t)len,
+				"RELOADING=1\nMONOTONIC_USEC=%llu\n",
+				(unsigned long long)notify.reloading_us);
+	else if (!notify.is_ready_sent)
 		len += snprintf(text + len, sizeof text - (size_t)len, "READY=1\n");
 	if (a->is_pinged)
 		len += snprintf(text + len, sizeof text - (size_t)len, "WATCHDOG=1\n");
@@ -175,7 +181,10 @@ static void send_due(struct agenda *a, uint64_t now)
 		a->retry_ms = now + RETRY_MS;
 		return;
 	}
-	notify.is_ready_sent = true;
+	if (is_reloading)
+		notify.is_reloading = false;
+	else
+		notify.is_ready_sent = true;
 	a->is_pinged = false;
 	if (has_status) {
 		notify.status_sent = status;
@@ -232,6 +241,28 @@ int notify_start(size_t n_vms, bool (*is_held_up)(void))
 		return -r;
 	notify.has_thread = true;
 	return 0;
+}
+
+void notify_reloading(void)
+{
+	if (notify.fd < 0)
+		return;
+	pthread_mutex_lock(&notify.lock);
+	notify.is_reloading = true;
+	notify.reloading_us = clock_ms() * 1000;
+	notify.is_ready_sent = false;
+	pthread_mutex_unlock(&notify.lock);
+}
+
+void notify_reloaded(size_t n_vms)
+{
+	if (notify.fd < 0)
+		return;
+	pthread_mutex_lock(&notify.lock);
+	notify.n_vms = n_vms;
+	notify.status++;
+	pthread_cond_signal(&notify.changed);
+	pthread_mutex_unlock(&notify.lock);
 }
 
 void notify_front_end(int n)

@@ -22,6 +22,10 @@ int notify_init(void);
  * since it was called last. 0 or -errno. */
 int notify_start(size_t n_vms, bool (*is_held_up)(void));
 
+/* RELOADING=1, and then READY=1: @n_vms are served now. */
+void notify_reloading(void);
+void notify_reloaded(size_t n_vms);
+
 void notify_front_end(int n);			/* 1: one has come; -1: has gone. From any thread */
 
 /* STOPPING=1. Does not wait for long. After a notify_start() or none. */

@@ -71,18 +71,19 @@ static void share_memory(struct plan *plan, size_t n_workers)
 			 (unsigned long long)space);
 }
 
-void prepare_log_serving(const struct plan *plan, size_t n_served)
+void prepare_log_serving(const struct plan *plan, size_t n_served, size_t n_vms)
 {
-	size_t n_workers = engine_count_workers(plan);
+	size_t n_workers = engine_count_workers(plan, n_served);
 
-	log_info("main", "serving %zu of %zu VM%s with %zu worker%s", n_served, plan->n_vms,
-		 plan->n_vms == 1 ? "" : "s", n_workers, n_workers == 1 ? "" : "s");
+	log_info("main", "serving %zu of %zu VM%s with %zu worker%s", n_served, n_vms,
+		 n_vms == 1 ? "" : "s", n_workers, n_workers == 1 ? "" : "s");
 }
 
 void prepare_plan(struct plan *plan, size_t n_workers)
 {
 	share_descriptors(plan, n_workers);
 	share_memory(plan, n_workers);
+	plan->n_files = limits_files(plan, n_workers);
 	warn_of_long_paths(plan);
 	warn_of_unseen_folders(plan);
 }

@@ -11,5 +11,5 @@ struct plan;
 
 void prepare_plan(struct plan *plan, size_t n_workers);
 
-/* Logs that @n_served of the VMs are served. */
-void prepare_log_serving(const struct plan *plan, size_t n_served);
+/* Logs that @n_served of @n_vms are served. */
+void prepare_log_serving(const struct plan *plan, size_t n_served, size_t n_vms);

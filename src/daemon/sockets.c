@@ -3,14 +3,19 @@
 #include "daemon/sockets.h"
 
 #include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
 
 #include "config/plan.h"
+#include "util/error.h"
 #include "util/log.h"
+#include "util/unix_socket.h"
 
 void vm_sockets_init(struct vm_sockets *s)
 {
 	listener_init(&s->vhost);
 	listener_init(&s->uds);
+	s->vhost_error = s->uds_error = 0;
 }
 
 /* Whoever we become owns the sockets, as if it had made them. */
@@ -49,6 +54,27 @@ static int open_one(struct listener *l, const struct plan *plan, const struct vm
 	return r;
 }
 
+/* 0 or -errno. */
+static int check_folder(const char *path)
+{
+	char folder[UNIX_PATH_BYTES];
+	struct stat st;
+
+	if (!path || strlen(path) >= UNIX_PATH_BYTES)
+		return 0;
+	unix_folder(folder, path);
+	if (stat(folder, &st) < 0)
+		return error_last();
+	return S_ISDIR(st.st_mode) ? 0 : -ENOTDIR;
+}
+
+bool vm_sockets_have_folders(const struct vm_plan *vm)
+{
+	return (vm->vhost_socket.fd >= 0 || !check_folder(vm->socket)) &&
+		(vm->uds_socket.fd >= 0 || !check_folder(vm->uds_path)) &&
+		!check_folder(vm->connect);
+}
+
 static void log_opened(const struct vm_plan *vm)
 {
 	char tag[32];
@@ -70,7 +96,11 @@ int vm_sockets_open(struct vm_sockets *s, const struct plan *plan, const struct 
 	int r;
 
 	vm_sockets_init(s);
-	r = open_one(&s->vhost, plan, vm, "socket", vm->socket, &vm->vhost_socket);
+	r = check_folder(vm->connect);
+	if (r)
+		log_unopened(vm, "socket-connect", vm->connect, r);
+	else
+		r = open_one(&s->vhost, plan, vm, "socket", vm->socket, &vm->vhost_socket);
 	if (!r)
 		r = open_one(&s->uds, plan, vm, "uds-path", vm->uds_path, &vm->uds_socket);
 	if (r) {
@@ -80,6 +110,91 @@ int vm_sockets_open(struct vm_sockets *s, const struct plan *plan, const struct 
 	} else {
 		log_opened(vm);
 	}
+	return r;
+}
+
+static bool lacks_name(const struct listener *l)
+{
+	return l->path && !listener_has_name(l);
+}
+
+bool vm_sockets_lack_name(const struct vm_sockets *s)
+{
+	return (s->vhost_error <= 0 && lacks_name(&s->vhost)) ||
+		(s->uds_error <= 0 && lacks_name(&s->uds));
+}
+
+/* The old one serves whoever has connected to it, until it is closed. */
+static int renew_one(struct listener *l, const struct plan *plan,
+		     const struct socket_plan *socket, bool *is_new)
+{
+	struct listener_access access = socket_access(plan, socket);
+	struct listener fresh;
+	int r;
+
+	if (!lacks_name(l))
+		return 0;
+	r = listener_open(&fresh, l->path, &access);
+	if (r)
+		return r;
+	listener_deinit(l);
+	listener_move(l, &fresh);
+	*is_new = true;
+	return 0;
+}
+
+static int renew_logged(struct listener *l, const struct plan *plan, const struct vm_plan *vm,
+			const char *key, const struct socket_plan *socket, int *error,
+			bool *is_new)
+{
+	bool is_there = false;
+	char tag[32];
+	int r = renew_one(l, plan, socket, &is_there);
+
+	if (r && r != *error)
+		log_unopened(vm, key, l->path, r);
+	if (is_there) {
+		snprintf(tag, sizeof tag, "vm %llu", (unsigned long long)vm->guest_cid);
+		log_info(tag, "%s %s had lost its name, and is there again", key, l->path);
+		*is_new = true;
+	}
+	*error = r;
+	return r;
+}
+
+int vm_sockets_renew(struct vm_sockets *s, const struct plan *plan, const struct vm_plan *vm,
+		     bool *is_new)
+{
+	int uds = renew_logged(&s->uds, plan, vm, "uds-path", &vm->uds_socket, &s->uds_error,
+			       is_new);
+	int vhost = renew_logged(&s->vhost, plan, vm, "socket", &vm->vhost_socket,
+				 &s->vhost_error, is_new);
+
+	return vhost < 0 || !uds ? vhost : uds;
+}
+
+/* Where nothing but the mode is another, the name has to go first, and comes back at once. */
+int vm_sockets_move_uds(struct vm_sockets *s, const struct plan *plan, const struct vm_plan *now,
+			const struct vm_plan *next)
+{
+	bool has_moved = now->uds_path && next->uds_path &&
+		strcmp(now->uds_path, next->uds_path) != 0;
+	bool has_mode = now->uds_socket.mode == next->uds_socket.mode &&
+		now->uds_socket.gid == next->uds_socket.gid;
+	struct listener fresh;
+	int r;
+
+	if (!s->uds.path || (!has_moved && has_mode))
+		return 0;
+	listener_init(&fresh);
+	if (!has_moved)
+		listener_deinit(&s->uds);
+	r = open_one(&fresh, plan, next, "uds-path", next->uds_path, &next->uds_socket);
+	if (r && has_moved)
+		return r;
+	listener_deinit(&s->uds);
+	listener_move(&s->uds, &fresh);
+	s->uds_error = 0;
 	return r;
 }
 

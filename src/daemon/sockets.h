@@ -13,15 +13,37 @@ struct vm_plan;
 
 struct vm_sockets {
 	struct listener vhost, uds;		/* fd -1: there is none, or it is another's */
+	int vhost_error, uds_error;		/* why it has no name any more, if it is known */
 };
 
 void vm_sockets_init(struct vm_sockets *s);
 
 /*
- * Binds those that @vm wants made. 0; LISTENER_E_*, -errno: none is left, and which one
- * could not be had has been logged, with its path.
+ * Binds those that @vm wants made; the folder of its socket-connect has to be there, too. 0;
+ * LISTENER_E_*, -errno: none is left, and which one could not be had has been logged, with
+ * its path.
  */
 int vm_sockets_open(struct vm_sockets *s, const struct plan *plan, const struct vm_plan *vm);
+
+/*
+ * The uds-path of @now becomes that of @next, or gets its mode: another socket, where the path
+ * is another. 0; LISTENER_E_*, -errno, which has been logged: nothing has changed.
+ */
+int vm_sockets_move_uds(struct vm_sockets *s, const struct plan *plan, const struct vm_plan *now,
+			const struct vm_plan *next);
+
+/* Are the folders there, also that of socket-connect? Not asked of a path that is too long. */
+bool vm_sockets_have_folders(const struct vm_plan *vm);
+
+/* Has one of those that were made lost its name, to nobody else? */
+bool vm_sockets_lack_name(const struct vm_sockets *s);
+
+/*
+ * Those that have lost their names become others that have them, so far as that can be: then
+ * *@is_new. 0; LISTENER_E_*, -errno: not all, which has been logged once.
+ */
+int vm_sockets_renew(struct vm_sockets *s, const struct plan *plan, const struct vm_plan *vm,
+		     bool *is_new);
 
 /* Closes them, and removes their names; also when not open. */
 void vm_sockets_deinit(struct vm_sockets *s);

@@ -15,14 +15,23 @@
 
 enum { FEED_S = 10 };				/* for an engine that does not listen */
 
+static int make_shared(int *fd)
+{
+	*fd = memfd_create("workers", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	if (*fd < 0 || ftruncate(*fd, sizeof(struct supervise_shared)) < 0 ||
+	    fcntl(*fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0)
+		return error_last();
+	return 0;
+}
+
+/* One of the program before is there already. */
 int supervisor_share(struct supervisor *s)
 {
+	int r = s->shared_fd < 0 ? make_shared(&s->shared_fd) : 0;
 	void *shared;
 
-	s->shared_fd = memfd_create("workers", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-	if (s->shared_fd < 0 || ftruncate(s->shared_fd, sizeof *s->shared) < 0 ||
-	    fcntl(s->shared_fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0)
-		return error_last();
+	if (r < 0)
+		return r;
 	shared = mmap(NULL, sizeof *s->shared, PROT_READ | PROT_WRITE, MAP_SHARED, s->shared_fd, 0);
 	if (shared == MAP_FAILED)
 		return error_last();
@@ -38,7 +47,7 @@ void supervisor_unshare(struct supervisor *s)
 	fd_close(&s->shared_fd);
 }
 
-static int send_settings(struct supervisor *s)
+static int send_settings(struct supervisor *s, int channel)
 {
 	const struct supervise_msg m = { .type = SUPERVISE_SETTINGS };
 	struct blob b;
@@ -46,21 +55,26 @@ static int send_settings(struct supervisor *s)
 
 	blob_init(&b, SUPERVISE_BLOB_MAX, 0);
 	plan_state_save(s->plan, &b);
-	r = channel_send_blob(s->channel, &b);
+	r = channel_send_blob(channel, &b);
 	if (!r)
-		r = channel_send(s->channel, &m, fds, s->shared ? 2 : 1, true);
+		r = channel_send(channel, &m, fds, s->shared ? 2 : 1, true);
 	blob_deinit(&b);
 	return r;
 }
 
-static int send_kept(struct supervisor *s, const struct held_vm *h)
+int supervisor_send_settings(struct supervisor *s)
+{
+	return send_settings(s, s->channel);
+}
+
+static int send_kept(int channel, const struct held_vm *h)
 {
 	for (size_t i = 0; i < h->n_kept; i++) {
 		const struct supervise_msg m = {
-			.type = SUPERVISE_KEPT, .cid = h->plan->guest_cid,
+			.type = SUPERVISE_KEPT, .cid = h->plan.guest_cid,
 			.u.kept.slot = h->kept[i].slot,
 		};
-		int r = channel_send(s->channel, &m, &h->kept[i].fd, 1, true);
+		int r = channel_send(channel, &m, &h->kept[i].fd, 1, true);
 
 		if (r)
 			return r;
@@ -68,19 +82,18 @@ static int send_kept(struct supervisor *s, const struct held_vm *h)
 	return 0;
 }
 
-static int send_vm(struct supervisor *s, const struct held_vm *h)
+static int send_vm(int channel, const struct held_vm *h)
 {
 	struct supervise_msg m = {
-		.type = SUPERVISE_VM, .cid = h->plan->guest_cid,
-		.u.vm.n_kept = (uint32_t)h->n_kept,
+		.type = SUPERVISE_VM, .cid = h->plan.guest_cid,
 	};
 	int fds[2], r;
 	size_t n_fds = 0;
 	struct blob b;
 
 	blob_init(&b, SUPERVISE_BLOB_MAX, 0);
-	plan_state_save_vm(h->plan, &b);
-	r = channel_send_blob(s->channel, &b);
+	plan_state_save_vm(&h->plan, &b);
+	r = channel_send_blob(channel, &b);
 	if (h->sockets.vhost.fd >= 0) {
 		m.u.vm.sockets |= SUPERVISE_HAS_SOCKET;
 		fds[n_fds++] = h->sockets.vhost.fd;
@@ -90,9 +103,24 @@ static int send_vm(struct supervisor *s, const struct held_vm *h)
 		fds[n_fds++] = h->sockets.uds.fd;
 	}
 	if (!r)
-		r = channel_send(s->channel, &m, fds, n_fds, true);
+		r = channel_send(channel, &m, fds, n_fds, true);
 	blob_deinit(&b);
-	return r ? r : send_kept(s, h);
+	return r;
+}
+
+int supervisor_send_vm(struct supervisor *s, const struct held_vm *h)
+{
+	return send_vm(s->channel, h);
+}
+
+int supervisor_feed_kept(struct supervisor *s, int channel)
+{
+	int r = 0;
+
+	for (size_t i = 0; !r && i < s->n_vms; i++)
+		if (s->vms[i]->is_served)
+			r = send_kept(channel, s->vms[i]);
+	return r;
 }
 
 int supervisor_say(struct supervisor *s, enum supervise_type type, uint64_t number)
@@ -104,28 +132,30 @@ int supervisor_say(struct supervisor *s, enum supervise_type type, uint64_t numb
 
 /* It reads nothing of a peer before START, so there is nothing that it can hang at; should it
  * do so all the same, that is known, and it is ended. */
-int supervisor_feed(struct supervisor *s)
+int supervisor_feed(struct supervisor *s, int channel, enum supervise_type begin)
 {
 	const struct timeval patience = { .tv_sec = FEED_S };
-	const struct supervise_msg start = { .type = SUPERVISE_START };
-	int flags = fcntl(s->channel, F_GETFL), r;
+	const struct supervise_msg last = { .type = begin };
+	int flags = fcntl(channel, F_GETFL), r;
 
-	if (flags < 0 || setsockopt(s->channel, SOL_SOCKET, SO_SNDTIMEO, &patience,
+	if (flags < 0 || setsockopt(channel, SOL_SOCKET, SO_SNDTIMEO, &patience,
 				    sizeof patience) < 0)
 		return error_last();
-	r = send_settings(s);
-	for (struct held_vm *h = s->vms; !r && h < s->vms + s->n_vms; h++)
-		if (h->is_served)
-			r = send_vm(s, h);
+	r = send_settings(s, channel);
+	for (size_t i = 0; !r && i < s->n_vms; i++)
+		if (s->vms[i]->is_served)
+			r = send_vm(channel, s->vms[i]);
+	if (!r && begin == SUPERVISE_START)
+		r = supervisor_feed_kept(s, channel);
 	if (!r)
-		r = channel_send(s->channel, &start, NULL, 0, true);
-	if (!r && fcntl(s->channel, F_SETFL, flags | O_NONBLOCK) < 0)
+		r = channel_send(channel, &last, NULL, 0, true);
+	if (!r && fcntl(channel, F_SETFL, flags | O_NONBLOCK) < 0)
 		r = error_last();
 	return r;
 }
 
 void supervisor_passed_on(struct held_vm *h)
 {
-	if (h->plan->vhost_socket.fd >= 0 && !h->plan->vhost_socket.fd_listens)
+	if (h->plan.vhost_socket.fd >= 0 && !h->plan.vhost_socket.fd_listens)
 		closer_close(&h->sockets.vhost.fd);
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* What the files of the supervisor share: supervisor.c (its life), supervisor_feed.c (what an
- * engine is told at its start). */
+/* What the files of the supervisor share: supervisor.c (its life), supervisor_engine.c (that of
+ * an engine), supervisor_feed.c (what one is told), supervisor_reload.c, supervisor_folders.c. */
 #pragma once
 
 #include <signal.h>
@@ -19,18 +19,48 @@ enum supervisor_state {
 	SUPERVISOR_ENDING,
 };
 
+enum successor_state {
+	SUCCESSOR_NONE,
+	SUCCESSOR_PREPARING,			/* it makes itself ready */
+	SUCCESSOR_PARKING,			/* the engine is to stop */
+	SUCCESSOR_LOADING,			/* it gets what the engine has */
+	SUCCESSOR_READY,			/* it has all; the engine is to end */
+};
+
+struct successor {				/* an engine that is to take over */
+	enum successor_state state;
+	pid_t pid;
+	int channel;
+	struct loop_source source;
+	struct loop_timer patience;
+};
+
 struct supervisor {
-	struct plan *plan;			/* borrowed */
+	struct supervisor_config config;
+	struct plan *plan;			/* borrowed; its rows are ::vms' */
 	struct loop *loop;
 	struct loop_source signals, from_engine, pings;
 	int signal_fd, program, shared_fd, ping_fd;	/* owned, as the next */
+	int log_fd;				/* of a program before, until it is the log's; or -1 */
+	char *path;				/* owned: where the program is installed */
+	pid_t checker;				/* another program, which is asked; 0: none */
+	struct loop_timer check_patience;
+	bool is_upgrading;
 	int channel;				/* to the engine; -1: there is none */
 	pid_t engine;				/* 0: there is none */
 	enum supervisor_state state;
 	struct supervise_shared *shared;	/* mapped; NULL: there is none */
-	struct held_vm *vms;			/* owned, one for each of the plan */
-	size_t n_vms, n_served;
+	struct held_vm **vms;			/* owned */
+	size_t n_vms;
 	struct connects connects;
+	struct {
+		struct loop_source source;
+		struct loop_timer timer;	/* set if anything may be missing */
+		int fd;				/* inotify; owned */
+		bool has_failed;		/* and that was logged */
+	} folders;
+	struct successor successor;
+	bool wants_reload;			/* once the successor has taken over, or not */
 	struct loop_timer restart;
 	struct loop_timer patience;		/* with an engine that ends, or is stopped */
 	uint64_t started_ms;			/* the engine */
@@ -47,8 +77,66 @@ struct supervisor {
 /* The VM if it is served; NULL: no such one. */
 struct held_vm *supervisor_find(struct supervisor *s, uint64_t cid);
 
-/* Handles all that the engine has said. */
-void supervisor_hear(struct supervisor *s);
+/* Binds the sockets of a VM, of which @row's contents are taken over. *@out, also where it is
+ * not served: LISTENER_E_*, -errno; NULL is left there without memory. */
+int supervisor_add_vm(struct supervisor *s, struct vm_plan *row, struct held_vm **out);
+
+size_t supervisor_count_served(const struct supervisor *s);
+
+void supervisor_end(struct supervisor *s, int status);
+
+/* ---- supervisor_engine.c ---- */
+
+void supervisor_engine_init(struct supervisor *s);
+void supervisor_start_engine(struct supervisor *s);
+void supervisor_forget_engine(struct supervisor *s);
+void supervisor_replace_engine(struct supervisor *s, const char *why);	/* it is ended first */
+void supervisor_on_child(struct supervisor *s, const siginfo_t *info);	/* one of any kind */
+
+/* The service manager hears of us from now on. */
+void supervisor_notify(struct supervisor *s);
+
+/* Another one serves from now on: takes @channel over. */
+void supervisor_adopt_engine(struct supervisor *s, pid_t pid, int channel);
+
+/* ---- supervisor_handover.c ---- */
+
+void supervisor_handover_init(struct supervisor *s);
+
+/* Another engine is made and takes over, in its time; supervisor_upgraded() follows. */
+void supervisor_hand_over(struct supervisor *s);
+void supervisor_give_up_successor(struct supervisor *s, const char *why);	/* if there is one */
+
+void supervisor_on_parked(struct supervisor *s);	/* the engine */
+bool supervisor_on_successor(struct supervisor *s, const siginfo_t *info);	/* is it that child? */
+void supervisor_succeed(struct supervisor *s);	/* the engine is gone: it is the engine now */
+
+/* ---- supervisor_upgrade.c ---- */
+
+void supervisor_upgrade(struct supervisor *s);	/* by the program that is installed now */
+void supervisor_upgraded(struct supervisor *s, bool has_worked);
+void supervisor_upgrade_init(struct supervisor *s);
+bool supervisor_on_checker(struct supervisor *s, const siginfo_t *info);	/* is it that child? */
+
+/* ---- supervisor_reload.c ---- */
+
+/* Reads the file again, and has done what can be done at once. */
+void supervisor_reload(struct supervisor *s);
+
+/* @r: how a message was sent. An engine that does not listen does not work either. */
+void supervisor_check_told(struct supervisor *s, int r);
+
+/* A front-end has left, so a VM may become what it is wanted to be. */
+void supervisor_catch_up(struct supervisor *s, struct held_vm *h);
+
+/* ---- supervisor_folders.c ---- */
+
+void supervisor_folders_init(struct supervisor *s);
+void supervisor_folders_deinit(struct supervisor *s);
+
+/* The sockets are others than before: from now on they get their names back if they lose
+ * them, and VMs their sockets once the folders are there. */
+void supervisor_watch_folders(struct supervisor *s);
 
 /* ---- supervisor_feed.c ---- */
 
@@ -56,9 +144,15 @@ void supervisor_hear(struct supervisor *s);
 int supervisor_share(struct supervisor *s);
 void supervisor_unshare(struct supervisor *s);
 
-/* Tells the new engine all that it needs to know; its channel does not block from then on. 0,
- * or as channel_send(). */
-int supervisor_feed(struct supervisor *s);
+/* Tells the engine at @channel all that it needs to know, with what was kept; or without it, if
+ * @begin, what it is told last, is not SUPERVISE_START. Its channel does not block from then on.
+ * 0, or as channel_send(). */
+int supervisor_feed(struct supervisor *s, int channel, enum supervise_type begin);
+int supervisor_feed_kept(struct supervisor *s, int channel);
+
+/* What it serves: all VMs; one, which is new or another than it was. As channel_send(). */
+int supervisor_send_settings(struct supervisor *s);
+int supervisor_send_vm(struct supervisor *s, const struct held_vm *h);
 
 /* A message without anything in it. 0, or as channel_send(). */
 int supervisor_say(struct supervisor *s, enum supervise_type type, uint64_t number);

@@ -32,7 +32,7 @@ static int add_uds(struct device *dev, const struct plan *plan, struct vm *v, st
 	const struct vm_plan *vm = v->plan;
 	struct uds_config config = {
 		.path = vm->uds_path, .fd = fd_take(&v->sockets.uds.fd),
-		.ask = v->ask, .ask_ctx = v->ask_ctx,
+		.ask = v->ask, .ask_ctx = v->ask_ctx, .is_held = v->is_held,
 		.host_cids = vm->host_cids, .n_host_cids = vm->n_host_cids,
 		.max_handshakes = limits_handshakes(vm->limits.max_connections),
 		.handshake_ms = plan->handshake_ms,
@@ -45,12 +45,14 @@ static int add_uds(struct device *dev, const struct plan *plan, struct vm *v, st
 	return r;
 }
 
-static int add_afvsock(struct device *dev, const struct vm_plan *vm, struct worker *w)
+static int add_afvsock(struct device *dev, const struct vm *v, struct worker *w)
 {
+	const struct vm_plan *vm = v->plan;
 	struct afvsock_config config = {
 		.cid = vm->forward_cid, .listen = vm->forward_listen,
 		.n_listen = vm->n_forward_listen, .listen_any = vm->forward_listen_any,
 		.tag = device_tag(dev), .loop = worker_loop(w), .mux = device_mux(dev),
+		.is_held = v->is_held,
 	};
 	struct backend *backend;
 	int r = afvsock_new(&backend, &config);
@@ -69,7 +71,7 @@ static int add_backends(struct device *dev, const struct plan *plan, struct vm *
 	if (!r)
 		r = add_siblings(dev, siblings, vm, w);
 	if (!r && vm->plan->has_forward_cid)
-		r = add_afvsock(dev, vm->plan, w);
+		r = add_afvsock(dev, vm, w);
 	return r;
 }
 
@@ -93,13 +95,15 @@ int vm_open(struct vm *vm, const struct plan *plan, struct worker *w, struct sib
 		.limits = row->limits,
 		.memory = { .max_memory = row->max_memory, .mem_slots = plan->mem_slots },
 		.loop = worker_loop(w), .scratch = worker_scratch(w),
+		.handling = worker_handling(w),
 		.keeper = vm->keeper.keep ? &vm->keeper : NULL,
 		.kept = vm->kept, .n_kept = vm->n_kept,
 	};
 	struct device *dev;
 	int r;
 
-	vm->worker = w;
+	if (!vm->worker)			/* else it is read by who has posted this */
+		vm->worker = w;
 	vm->n_kept = 0;				/* they are the device's now */
 	r = device_new(&dev, &config);
 	if (r) {
@@ -113,6 +117,8 @@ int vm_open(struct vm *vm, const struct plan *plan, struct worker *w, struct sib
 	}
 	if (r)
 		vm_deinit(vm);
+	else
+		vm->device = dev;
 	return r;
 }
 
@@ -150,7 +156,7 @@ void vm_answer(struct vm *vm, uint32_t id, int result, int fd)
 
 void vm_init(struct vm *vm, const struct vm_plan *plan)
 {
-	*vm = (struct vm){ .plan = plan };
+	*vm = (struct vm){ .cid = plan->guest_cid, .plan = plan };
 	vm_sockets_init(&vm->sockets);
 }
 
@@ -176,4 +182,5 @@ void vm_deinit(struct vm *vm)
 	vm->kept = NULL;
 	vm->n_kept = 0;
 	vm->uds = NULL;
+	vm->device = NULL;
 }

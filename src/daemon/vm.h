@@ -13,6 +13,7 @@
 #include "device/journal.h"
 
 struct backend;
+struct device;
 struct device_hooks;
 struct plan;
 struct sibling_dir;
@@ -21,20 +22,22 @@ struct vm_plan;
 struct worker;
 
 struct vm {
-	const struct vm_plan *plan;		/* borrowed */
+	uint64_t cid;				/* as all its rows have it */
+	const struct vm_plan *plan;		/* borrowed; for the worker's thread, if it runs */
 	struct sibling_entry *sibling;		/* borrowed: in the directory */
 	struct vm_sockets sockets;		/* the device takes the descriptors; names stay */
-	bool is_wanted;				/* the sockets are there */
 
 	/* Where there is a supervisor: what it keeps of an earlier engine, and for the next. */
 	struct journal_keeper keeper;		/* ::keep NULL: nobody does */
 	struct journal_kept *kept;		/* owned */
 	size_t n_kept;
+	bool is_held;				/* it takes another's place: device_load() follows */
 	int (*ask)(void *ctx, uint32_t port, uint32_t id);	/* see uds_config; or NULL */
 	void *ask_ctx;
 
 	struct worker *worker;			/* borrowed, from vm_open() on */
-	struct backend *uds;			/* borrowed; for the worker's thread */
+	struct device *device;			/* the worker's, and for its thread; NULL: none */
+	struct backend *uds;			/* the device's, likewise */
 };
 
 void vm_init(struct vm *vm, const struct vm_plan *plan);
@@ -43,8 +46,8 @@ void vm_init(struct vm *vm, const struct vm_plan *plan);
 int vm_add_kept(struct vm *vm, uint32_t slot, int fd);
 
 /*
- * Gives the device and its backends to @w, which has not been started yet. 0; LISTENER_E_*,
- * -errno: no socket of it is left.
+ * Gives the device and its backends to @w, which has not been started yet or whose thread
+ * this is. 0; LISTENER_E_*, -errno: no socket of it is left.
  */
 int vm_open(struct vm *vm, const struct plan *plan, struct worker *w, struct sibling_dir *siblings,
 	    const struct device_hooks *hooks);

@@ -1,15 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* One VM's vsock device: its turn. */
-#include "device/device.h"
-
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "device/frontend.h"
-#include "device/guest_events.h"
-#include "device/recovery.h"
-#include "device/rx_window.h"
-#include "device/turn.h"
+#include "device/device_internal.h"
 #include "util/error.h"
 #include "util/fd.h"
 #include "util/log_limit.h"
@@ -24,20 +18,12 @@ enum {
 	POLL_MS = 1,				/* rings without a kick descriptor */
 };
 
-struct device {
-	struct device_config config;
-	char tag[32];				/* "vm 3" */
-	struct mux *mux;
-	struct backend *backends[MUX_BACKENDS_MAX];	/* owned */
-	size_t n_backends;
-	struct frontend frontend;
-	struct guest_events events;
-	struct recovery recovery;
-	struct loop_work work;			/* the turn */
-	struct loop_timer timer;		/* the next deadline of the mux */
-	bool in_turn;
-	unsigned turns_late;			/* in which deadlines had to wait for the rings */
-};
+/* For whoever asks what a process was busy with that has died. */
+static void note_handling(_Atomic uint64_t *handling, uint64_t cid)
+{
+	if (handling)
+		atomic_store_explicit(handling, cid, memory_order_relaxed);
+}
 
 static void schedule(struct device *dev)
 {
@@ -55,83 +41,6 @@ static bool is_memory_lost(void *ctx)
 	const struct device *dev = ctx;
 
 	return frontend_lost_memory(&dev->frontend);
-}
-
-static struct vring *vring(struct device *dev, unsigned ring)
-{
-	return frontend_vring(&dev->frontend, ring);
-}
-
-/* False: guest memory vanished, so this packet and those after it are not what
- * the guest sent. */
-static bool input_chain(struct device *dev, const struct virtq_chain *chain)
-{
-	struct iov_cur cur = { .iov = chain->iov, .n = chain->n_out, .left = chain->out_len };
-	struct pkt pkt;
-	int bad = pkt_parse(&pkt, &cur);
-
-	if (frontend_lost_memory(&dev->frontend))
-		return false;
-	if (bad)
-		log_guest(dev->tag, "packet of %zu bytes dropped: %s", chain->out_len,
-			  pkt_str_error(bad));
-	if (bad == PKT_E_BODY)
-		mux_input_cut(dev->mux, &pkt, loop_now_ms(dev->config.loop));
-	else if (!bad)
-		mux_input(dev->mux, &pkt, &cur, loop_now_ms(dev->config.loop));
-	return true;
-}
-
-/* A batch of the TX ring. */
-static enum turn drain_tx(struct device *dev, struct virtq *q)
-{
-	struct virtq_iovs iovs = { .iov = dev->config.scratch->tx, .max = DEVICE_TX_IOVS };
-	struct virtq_chain chain;
-	size_t bytes = 0;
-	int r = 0;
-
-	for (int n = 0; n < DEVICE_TX_BATCH && bytes < DEVICE_TX_BYTES; n++) {
-		if (mux_is_clogged(dev->mux)) {
-			r = VIRTQ_E_EMPTY;	/* goes on when the replies are out */
-			break;
-		}
-		if ((r = virtq_pop(q, &iovs, &chain)))
-			break;
-		if (!input_chain(dev, &chain))
-			return TURN_DONE;	/* the turn ends with the session */
-		virtq_push(q, &chain, 0);	/* seen after the flush, by the publish */
-		bytes += chain.out_len;
-	}
-	if (frontend_lost_memory(&dev->frontend))
-		return TURN_DONE;		/* small payloads were copied */
-	mux_flush(dev->mux, loop_now_ms(dev->config.loop));
-	if (virtq_publish(q))
-		vring_call(vring(dev, VSOCK_TXQ));
-	if (r == VIRTQ_E_BROKEN)
-		vring_fail(vring(dev, VSOCK_TXQ));
-	return r == 0 || r == VIRTQ_E_FULL ? TURN_MORE : TURN_DONE;
-}
-
-/* Lets the core send. */
-static enum turn fill_rx(struct device *dev, struct virtq *q)
-{
-	struct rx_window window;
-	struct rx_sink sink;
-	int r;
-
-	rx_window_open(&window, q, dev->config.scratch);
-	sink = rx_window_sink(&window);
-	r = mux_output(dev->mux, &sink, loop_now_ms(dev->config.loop));
-	rx_window_close(&window);
-	if (virtq_publish(q))
-		vring_call(vring(dev, VSOCK_RXQ));
-	if (window.is_broken) {
-		vring_fail(vring(dev, VSOCK_RXQ));
-		return TURN_DONE;
-	}
-	if (r == MUX_E_STARVED && !virtq_enable_notify(q))
-		return TURN_DONE;		/* the next buffer comes with a kick */
-	return r ? TURN_MORE : TURN_DONE;
 }
 
 static void set_timer(struct device *dev)
@@ -162,7 +71,7 @@ static void look_at_guest(struct device *dev)
 		return;
 	mux_set_running(dev->mux, is_running);
 	log_limited(LEVEL_INFO, dev->tag, "guest is %s", is_running ? "running" : "not running");
-	if (is_running && vring_take_adopted(vring(dev, VSOCK_TXQ)))
+	if (is_running && vring_take_adopted(device_vring(dev, VSOCK_TXQ)))
 		dev->events.reset_pending = true;
 }
 
@@ -177,16 +86,16 @@ static enum turn rings_turn(struct device *dev)
 
 	look_at_guest(dev);
 	recovery_begin_turn(&dev->recovery);
-	result = guest_events_send(&dev->events, events, vring(dev, VSOCK_EVENTQ),
+	result = guest_events_send(&dev->events, events, device_vring(dev, VSOCK_EVENTQ),
 				   dev->config.scratch);
 	if (tx) {
 		virtq_disable_notify(tx);
-		result = turn_worse(result, drain_tx(dev, tx));
+		result = turn_worse(result, device_drain_tx(dev, tx));
 	}
 	was_clogged = mux_is_clogged(dev->mux);
 	if (rx && mux_has_output(dev->mux)) {
 		virtq_disable_notify(rx);
-		result = turn_worse(result, fill_rx(dev, rx));
+		result = turn_worse(result, device_fill_rx(dev, rx));
 	}
 	if (was_clogged)
 		return mux_is_clogged(dev->mux) ? result : TURN_MORE;
@@ -211,11 +120,23 @@ static enum turn expire(struct device *dev, enum turn rings)
 	return mux_has_output(dev->mux) ? TURN_MORE : TURN_DONE;
 }
 
-static void on_turn(struct loop_work *work)
+/* There is no front-end any more. May free the device. */
+static void end_turn(struct device *dev)
 {
-	struct device *dev = container_of(work, struct device, work);
+	if (mux_give_up_some(dev->mux, loop_now_ms(dev->config.loop)))
+		schedule(dev);
+	else
+		dev->ended(dev->ended_ctx);
+}
+
+static void take_turn(struct device *dev)
+{
 	enum turn result = TURN_LATE, ends;
 
+	if (dev->ended) {
+		end_turn(dev);
+		return;
+	}
 	dev->in_turn = true;
 	ends = mux_end_some(dev->mux, loop_now_ms(dev->config.loop)) ? TURN_MORE : TURN_DONE;
 	for (int round = 0; result == TURN_LATE && round < TURN_ROUNDS; round++)
@@ -234,6 +155,24 @@ static void on_turn(struct loop_work *work)
 	set_timer(dev);
 	if (turn_worse(result, ends) != TURN_DONE)
 		schedule(dev);
+}
+
+/* The work may have freed the device. */
+static void on_turn(struct loop_work *work)
+{
+	struct device *dev = container_of(work, struct device, work);
+	_Atomic uint64_t *handling = dev->config.handling;
+
+	note_handling(handling, dev->config.guest_cid);
+	take_turn(dev);
+	note_handling(handling, 0);
+}
+
+static void on_handles(void *ctx, bool is_begun)
+{
+	const struct device *dev = ctx;
+
+	note_handling(dev->config.handling, is_begun ? dev->config.guest_cid : 0);
 }
 
 static void on_kicked(void *ctx)
@@ -323,6 +262,7 @@ static struct msghdr *on_receipt(void *ctx)
 }
 
 static const struct frontend_ops frontend_ops = {
+	.handles = on_handles,
 	.kicked = on_kicked,
 	.rings_changed = on_rings_changed,
 	.guest_reset = on_guest_reset,
@@ -335,6 +275,76 @@ static const struct frontend_ops frontend_ops = {
 	.settle = on_settle,
 	.receipt = on_receipt,
 };
+
+/* ---- in another process's place ---- */
+
+static void resume(struct device *dev)
+{
+	if (dev->is_held)
+		mux_resume(dev->mux, loop_now_ms(dev->config.loop));
+	dev->is_held = false;
+	schedule(dev);
+}
+
+static void on_begun(void *ctx)
+{
+	resume(ctx);
+}
+
+/* Of one that had no front-end: there is nothing else to begin with. */
+static void on_resume(struct loop_work *work)
+{
+	resume(container_of(work, struct device, resume));
+}
+
+void device_save(const struct device *dev, struct blob *out)
+{
+	size_t section = blob_open(out, BLOB_TAG('D', 'E', 'V', ' '), 1);
+
+	mux_save(dev->mux, out);
+	for (size_t i = 0; i < dev->n_backends; i++)
+		if (dev->backends[i]->ops->save)
+			dev->backends[i]->ops->save(dev->backends[i], out);
+	blob_close(out, section);
+}
+
+static int load_backends(struct device *dev, struct blob_reader *in)
+{
+	int r = 0;
+
+	for (size_t i = 0; !r && i < dev->n_backends; i++)
+		if (dev->backends[i]->ops->load)
+			r = dev->backends[i]->ops->load(dev->backends[i], in);
+	return r;
+}
+
+static int load(struct device *dev, struct blob_reader *in)
+{
+	struct blob_reader section;
+	uint32_t version;
+	int r;
+
+	if (!blob_enter(in, &section, BLOB_TAG('D', 'E', 'V', ' '), 1, &version))
+		return DEVICE_E_BAD_STATE;
+	r = mux_load(dev->mux, &section, loop_now_ms(dev->config.loop));
+	if (!r)
+		r = load_backends(dev, &section);
+	return r ? r : blob_is_whole(&section) ? 0 : DEVICE_E_BAD_STATE;
+}
+
+int device_load(struct device *dev, struct blob_reader *in)
+{
+	int r = in ? load(dev, in) : 0;
+
+	if (r)
+		return r < 0 ? r : DEVICE_E_BAD_STATE;
+	dev->is_held = true;
+	if (!recovery_is_due(&dev->recovery))
+		loop_work_schedule(dev->config.loop, &dev->resume);
+	return 0;
+}
+
+/* ---- life ---- */
 
 static int make_mux(struct device *dev)
 {
@@ -372,7 +382,7 @@ static int make_recovery(struct device *dev)
 		.keeper = config->keeper, .kept = config->kept, .n_kept = config->n_kept,
 		.max_connections = config->limits.max_connections, .tag = dev->tag,
 		.loop = config->loop, .frontend = &dev->frontend, .events = &dev->events,
-		.mux = dev->mux,
+		.mux = dev->mux, .begun = on_begun, .ctx = dev,
 	};
 
 	return recovery_init(&dev->recovery, &recovery);
@@ -391,6 +401,7 @@ int device_new(struct device **out, const struct device_config *config)
 	dev->config = *config;
 	snprintf(dev->tag, sizeof dev->tag, "vm %llu", (unsigned long long)config->guest_cid);
 	loop_work_init(&dev->work, on_turn);
+	loop_work_init(&dev->resume, on_resume);
 	dev->timer.expire = on_timer;
 	r = make_mux(dev);
 	if (r < 0)
@@ -416,11 +427,23 @@ void device_free(struct device *dev)
 	frontend_deinit(&dev->frontend);
 	loop_timer_cancel(dev->config.loop, &dev->timer);
 	loop_work_cancel(&dev->work);
+	loop_work_cancel(&dev->resume);
 	mux_free(dev->mux);
 	recovery_deinit(&dev->recovery);	/* in which the mux had names */
 	for (size_t i = 0; i < dev->n_backends; i++)
 		dev->backends[i]->ops->free(dev->backends[i]);
 	free(dev);
+}
+
+void device_end(struct device *dev, void (*ended)(void *ctx), void *ctx)
+{
+	assert(!dev->ended);
+	dev->ended = ended;
+	dev->ended_ctx = ctx;
+	frontend_deinit(&dev->frontend);
+	mux_set_running(dev->mux, false);
+	mux_reset(dev->mux, loop_now_ms(dev->config.loop));
+	schedule(dev);
 }
 
 struct mux *device_mux(struct device *dev)
@@ -438,6 +461,11 @@ void device_add_backend(struct device *dev, struct backend *backend)
 	assert(dev->n_backends < MUX_BACKENDS_MAX);
 	dev->backends[dev->n_backends++] = backend;
 	mux_add_backend(dev->mux, backend);
+}
+
+int device_exchange_socket(struct device *dev, int fd)
+{
+	return frontend_exchange_socket(&dev->frontend, fd);
 }
 
 void device_reconfigure(struct device *dev, const struct device_change *change)

@@ -15,12 +15,14 @@
  */
 #pragma once
 
+#include <stdatomic.h>
 #include <stdint.h>
 #include <sys/types.h>
 
 #include "device/frontend.h"
 #include "device/journal.h"
 #include "device/scratch.h"
+#include "util/blob.h"
 #include "util/loop.h"
 #include "vhost/gmem.h"
 #include "vsock/mux.h"
@@ -41,6 +43,8 @@ struct device_config {
 	struct gmem_limits memory;		/* that it may share */
 	struct loop *loop;			/* borrowed, as scratch and keeper are */
 	struct device_scratch *scratch;
+	_Atomic uint64_t *handling;		/* has guest_cid while we handle what a peer of it
+						   has sent, else 0; borrowed; NULL: none */
 	/* Keeps what a crash of ours must not lose; NULL: nobody does, and there is no journal. */
 	const struct journal_keeper *keeper;
 	/* What it has kept of the device whose place this one takes, in any order; NULL: it is a
@@ -59,6 +63,25 @@ struct device;
 int device_new(struct device **out, const struct device_config *config);
 void device_free(struct device *dev);		/* and its backends; NULL: nothing */
 
+/*
+ * Another process takes the device over. Its front-end goes the way of the keeper; this is the
+ * rest: connections, clients of its backends. device_save: between two turns, and the device
+ * does nothing after that, or goes on. device_load: into one that has the same backends, and
+ * whose loop does not run yet; -errno, or DEVICE_E_BAD_STATE: it may only be freed, which no
+ * peer notices. What was saved is hostile. @in NULL: the other one had nothing to save.
+ */
+enum { DEVICE_E_BAD_STATE = 1 };
+void device_save(const struct device *dev, struct blob *out);
+int device_load(struct device *dev, struct blob_reader *in);
+
+/*
+ * Begins to end the device, whose worker has others to serve: the front-end and its socket
+ * are closed at once, connections a portion in each turn. Then @ended is called, from the
+ * loop: device_free() has little left to do, and may come from there. Or at any time before:
+ * then @ended is not called.
+ */
+void device_end(struct device *dev, void (*ended)(void *ctx), void *ctx);
+
 /* For backends; borrowed, valid as long as the device. */
 struct mux *device_mux(struct device *dev);
 const char *device_tag(const struct device *dev);
@@ -73,5 +96,8 @@ struct device_change {
 	uint32_t queue_size;			/* with the next front-end, as memory */
 	struct gmem_limits memory;
 };
+
+/* As frontend_exchange_socket(). */
+int device_exchange_socket(struct device *dev, int fd);
 
 void device_reconfigure(struct device *dev, const struct device_change *change);

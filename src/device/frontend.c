@@ -199,9 +199,11 @@ void frontend_drop(struct frontend *fe)
 
 void frontend_session_turn(struct frontend *fe)
 {
+	fe->config.ops->handles(fe->config.ctx, true);
 	if (session_input(fe->session) == SESSION_E_END)
 		frontend_drop(fe);
 	watch_memory(fe);
+	fe->config.ops->handles(fe->config.ctx, false);
 }
 
 static void on_session(struct loop_source *source, uint32_t events)
@@ -450,6 +452,14 @@ void frontend_deinit(struct frontend *fe)
 	fd_close(&fe->waiting_fd);
 	acceptor_stop(&fe->acceptor);
 	listener_deinit(&fe->listener);
+}
+
+int frontend_exchange_socket(struct frontend *fe, int fd)
+{
+	if (fe->listener.fd >= 0)
+		return acceptor_exchange(&fe->acceptor, fd);
+	fd_close(&fd);
+	return 0;
 }
 
 void frontend_set_limits(struct frontend *fe, uint32_t queue_size, uint32_t pause_grace_ms,

@@ -46,6 +46,8 @@ struct frontend;
 struct frontend_ops {
 	/* The guest has something for us: look at the rings. */
 	void (*kicked)(void *ctx);
+	/* What the front-end has sent is handled now; or that is over. */
+	void (*handles)(void *ctx, bool is_begun);
 	/* Rings may have begun to run, or ceased. To be looked at at once: a host program
 	 * may connect right after the message that starts the last ring. */
 	void (*rings_changed)(void *ctx);
@@ -132,6 +134,10 @@ void frontend_deinit(struct frontend *fe);	/* also after a failed or no init */
  */
 void frontend_save(const struct frontend *fe, struct blob *out);
 int frontend_load(struct frontend *fe, struct blob_reader *in, bool is_settled);
+
+/* Of one that listens: front-ends come to @fd from now on; taken over in any case. 0 or -errno:
+ * they come to the old socket. The front-end in session stays. */
+int frontend_exchange_socket(struct frontend *fe, int fd);
 
 /* There is nothing to load. @is_lost: but there was a front-end, which cannot go on. */
 void frontend_begin(struct frontend *fe, bool is_lost);

@@ -132,7 +132,13 @@ static void begin(struct loop_work *work)
 		frontend_begin(r->config.frontend, e != JOURNAL_E_NONE);
 	if (e && e != JOURNAL_E_NONE)
 		log_limited(LEVEL_ERR, r->config.tag, "front-end lost: %s", journal_str_error(e));
+	r->config.begun(r->config.ctx);
 	load_names(r);
+}
+
+bool recovery_is_due(const struct recovery *r)
+{
+	return r->kept != NULL;
 }
 
 void recovery_close_kept(const struct journal_kept *kept, size_t n)

@@ -24,6 +24,9 @@ struct recovery_config {
 	struct frontend *frontend;		/* borrowed, as all of these; it waits if kept */
 	struct guest_events *events;
 	struct mux *mux;
+	/* The front-end is what it was: connections that came along may go on. */
+	void (*begun)(void *ctx);
+	void *ctx;
 };
 
 struct recovery {
@@ -41,6 +44,9 @@ struct recovery {
 /* The descriptors in @config->kept are taken over in any case. 0 or -ENOMEM. */
 int recovery_init(struct recovery *r, const struct recovery_config *config);
 void recovery_deinit(struct recovery *r);	/* also after a failed or no init */
+
+/* It takes somebody's place, and has not begun yet. */
+bool recovery_is_due(const struct recovery *r);
 
 /* Closes what was kept for a device that cannot be made. */
 void recovery_close_kept(const struct journal_kept *kept, size_t n);

@@ -13,13 +13,62 @@ struct worker {
 	struct loop *loop;
 	struct device_scratch *scratch;
 	struct mailbox *mailbox;
+	_Atomic uint64_t *handling;
 	struct device **devices;		/* owned */
 	size_t n_devices;
+	struct list removals;			/* worker_removal::node */
 	pthread_t thread;
 	struct watchdog_entry watched;
-	bool has_thread;
+	struct mail park;
+	struct loop_work parked;
+	pthread_mutex_t lock;			/* of what follows */
+	pthread_cond_t changed;
+	bool is_to_park, is_parked;
+	bool has_thread, is_stopped;
 	void (*failed)(void);
 };
+
+/* Once all the mail that came with it has been delivered. */
+static void on_park(struct mail *mail)
+{
+	struct worker *w = container_of(mail, struct worker, park);
+
+	loop_work_schedule(w->loop, &w->parked);
+}
+
+/* Time that it waits here is not spent in a batch. */
+static void on_parked(struct loop_work *work)
+{
+	struct worker *w = container_of(work, struct worker, parked);
+
+	watchdog_end(&w->watched);
+	pthread_mutex_lock(&w->lock);
+	w->is_parked = true;
+	pthread_cond_broadcast(&w->changed);
+	while (w->is_to_park)
+		pthread_cond_wait(&w->changed, &w->lock);
+	w->is_parked = false;
+	pthread_mutex_unlock(&w->lock);
+	watchdog_begin(&w->watched);
+}
+
+void worker_park(struct worker *w)
+{
+	pthread_mutex_lock(&w->lock);
+	w->is_to_park = true;
+	mailbox_post(w->mailbox, &w->park);
+	while (!w->is_parked)
+		pthread_cond_wait(&w->changed, &w->lock);
+	pthread_mutex_unlock(&w->lock);
+}
+
+void worker_go_on(struct worker *w)
+{
+	pthread_mutex_lock(&w->lock);
+	w->is_to_park = false;
+	pthread_cond_broadcast(&w->changed);
+	pthread_mutex_unlock(&w->lock);
+}
 
 int worker_new(struct worker **out)
 {
@@ -28,6 +77,11 @@ int worker_new(struct worker **out)
 
 	if (!w)
 		return r;
+	list_init(&w->removals);
+	w->park.deliver = on_park;
+	loop_work_init(&w->parked, on_parked);
+	pthread_mutex_init(&w->lock, NULL);
+	pthread_cond_init(&w->changed, NULL);
 	w->scratch = malloc(sizeof *w->scratch);
 	if (w->scratch)
 		r = loop_new(&w->loop);
@@ -43,8 +97,15 @@ int worker_new(struct worker **out)
 
 static void free_devices(struct worker *w)
 {
+	struct list *node;
+
 	while (w->n_devices)
 		device_free(w->devices[--w->n_devices]);
+	while ((node = list_take_first(&w->removals))) {
+		struct worker_removal *removal = container_of(node, struct worker_removal, node);
+
+		removal->removed(removal);
+	}
 }
 
 void worker_stop(struct worker *w)
@@ -55,6 +116,12 @@ void worker_stop(struct worker *w)
 		w->has_thread = false;
 	}
 	free_devices(w);
+	w->is_stopped = true;
+}
+
+bool worker_is_stopped(const struct worker *w)
+{
+	return w->is_stopped;
 }
 
 bool worker_deliver_mail(struct worker *w)
@@ -84,6 +151,16 @@ struct device_scratch *worker_scratch(struct worker *w)
 	return w->scratch;
 }
 
+void worker_set_handling(struct worker *w, _Atomic uint64_t *handling)
+{
+	w->handling = handling;
+}
+
+_Atomic uint64_t *worker_handling(struct worker *w)
+{
+	return w->handling;
+}
+
 struct mailbox *worker_mailbox(struct worker *w)
 {
 	return w->mailbox;
@@ -98,6 +175,28 @@ int worker_add_device(struct worker *w, struct device *dev)
 	w->devices = devices;
 	w->devices[w->n_devices++] = dev;
 	return 0;
+}
+
+static void on_ended(void *ctx)
+{
+	struct worker_removal *removal = ctx;
+	struct worker *w = removal->worker;
+	size_t i = 0;
+
+	while (w->devices[i] != removal->dev)
+		i++;
+	w->devices[i] = w->devices[--w->n_devices];
+	list_remove(&removal->node);
+	device_free(removal->dev);
+	removal->removed(removal);
+}
+
+void worker_remove_device(struct worker *w, struct device *dev, struct worker_removal *removal)
+{
+	removal->worker = w;
+	removal->dev = dev;
+	list_append(&w->removals, &removal->node);
+	device_end(dev, on_ended, removal);
 }
 
 static void *run(void *arg)

@@ -4,8 +4,8 @@
  * Workers share nothing; they send each other mail, so all of them are stopped
  * before the first is freed.
  *
- * Devices are made before the thread starts, so that a failure can still end
- * the program, and are freed by the thread itself, which alone has touched them.
+ * Devices are made before the thread starts, so that a failure can still end the program, or
+ * in the thread, by mail. They are freed by it, which alone has touched them.
  */
 #pragma once
 
@@ -28,8 +28,36 @@ struct loop *worker_loop(struct worker *w);
 struct device_scratch *worker_scratch(struct worker *w);
 struct mailbox *worker_mailbox(struct worker *w);
 
-/* 0, and the device is taken over; or -ENOMEM. Before worker_start(). */
+/* Where it is noted what it handles, see device_config; borrowed; NULL: nowhere. Before any
+ * device is made. */
+void worker_set_handling(struct worker *w, _Atomic uint64_t *handling);
+_Atomic uint64_t *worker_handling(struct worker *w);
+
+/* 0, and the device is taken over; or -ENOMEM. Before worker_start() or in the thread. */
 int worker_add_device(struct worker *w, struct device *dev);
+
+struct worker_removal {				/* a device on its way out */
+	/* Nothing is left of it. In the thread, or in that which stops the worker. */
+	void (*removed)(struct worker_removal *removal);
+	struct worker *worker;			/* the rest is worker.c's */
+	struct device *dev;
+	struct list node;			/* worker::removals */
+};
+
+/* In the thread: ends the device (device_end()) and frees it. @removal, with its removed(),
+ * stays the caller's, and is used until that is called. */
+void worker_remove_device(struct worker *w, struct device *dev, struct worker_removal *removal);
+
+/*
+ * The thread does nothing from the return on, between two turns, and whoever has called this
+ * may look at all that is its own; until worker_go_on(). While all workers are parked their
+ * mail may be delivered (worker_deliver_mail()). The thread runs.
+ */
+void worker_park(struct worker *w);
+void worker_go_on(struct worker *w);
+
+/* Mail that is delivered after worker_stop() finds no device any more. */
+bool worker_is_stopped(const struct worker *w);
 
 /* Starts the thread; calls @failed in it if its loop ends by itself. 0 or -errno. */
 int worker_start(struct worker *w, void (*failed)(void));

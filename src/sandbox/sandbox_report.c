@@ -124,7 +124,7 @@ static void on_sigsys(int sig, siginfo_t *info, void *context)
 		errno = saved_errno;
 		return;
 	}
-	log_last_words("sandbox", "system call %s (%d) is not one of ours: the daemon ends",
+	log_last_words("sandbox", "system call %s (%d) is not one of ours: the process ends",
 		       name_of(nr), nr);
 	last_signal_raise(sig);
 	_exit(128 + sig);			/* process 1 of a container survives that */

@@ -78,11 +78,13 @@ static const struct row name_rows[] = {
 	ANY(unlink), { SCMP_SYS(unlinkat), 1, { SCMP_CMP(2, SCMP_CMP_EQ, 0, 0) } },
 };
 
-/* What a supervisor tells, in a file; what is left behind for another process. */
+/* What a supervisor tells; what is left behind for another process: memory, and replies. */
 static const struct row hosted_rows[] = {
-	ANY(pread64), ANY(signalfd4), ANY(memfd_create), ANY(ftruncate), ANY(pipe2), ANY(splice),
+	ANY(signalfd4), ANY(memfd_create), ANY(ftruncate),
+	ARG(fcntl, 1, F_ADD_SEALS), ARG(pipe2, 1, O_CLOEXEC | O_NONBLOCK), ANY(splice),
 	ARGS(setsockopt, 1, SOL_SOCKET, 2, SO_PEEK_OFF),
-	ARG(fcntl, 1, F_ADD_SEALS),
+	/* Another worker. */
+	ANY(epoll_create1), ANY(eventfd2),
 };
 
 /* For reports and the search for leaks, in builds that are for testing. */
@@ -99,6 +101,7 @@ static const struct row sanitizer_rows[] = {
 
 /* Uses of harmless calls that are not legal: what their rows above leave out. */
 static const struct row refused_rows[] = {
+	{ SCMP_SYS(pipe2), 1, { SCMP_CMP(1, SCMP_CMP_NE, O_CLOEXEC | O_NONBLOCK, 0) } },
 	ARG(fcntl, 1, F_DUPFD), ARG(fcntl, 1, F_SETFD),
 	{ SCMP_SYS(fcntl), 1, { SCMP_CMP(1, SCMP_CMP_GT, F_SETFL, 0) } },
 	{ SCMP_SYS(prctl), 1, { SCMP_CMP(0, SCMP_CMP_NE, PR_SET_NAME, 0) } },

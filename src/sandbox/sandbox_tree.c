@@ -88,12 +88,18 @@ static int bring(const char *path, int tree)
 	return r;
 }
 
+/* The kernel does not do it, or not for us, whatever the folder. */
+static bool is_missing_call(int error)
+{
+	return error == ENOSYS || error == EPERM;
+}
+
 static int open_trees(const struct sandbox_folders *folders, int *trees)
 {
 	for (size_t i = 0; i < folders->n; i++) {
 		trees[i] = (int)syscall(SYS_open_tree, AT_FDCWD, folders->paths[i],
 					OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE);
-		if (trees[i] < 0 && !folders->may_lack)
+		if (trees[i] < 0 && (!folders->may_lack || is_missing_call(errno)))
 			return error_last();
 	}
 	return 0;

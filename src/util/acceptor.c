@@ -7,7 +7,7 @@
 #include "util/error.h"
 #include "util/log_limit.h"
 
-enum { REST_MS = 100 };
+enum { REST_MS = 100, LAST_MAX = 64 };
 
 void acceptor_init(struct acceptor *a)
 {
@@ -34,6 +34,8 @@ static void on_readable(struct loop_source *source, uint32_t events)
 	struct acceptor *a = container_of(source, struct acceptor, source);
 
 	(void)events;
+	if (a->config.is_held)
+		return;
 	for (int i = 0; i < a->burst && source->fd >= 0; i++) {
 		int fd, r = listener_accept(a->config.listener, &fd);
 
@@ -72,7 +74,36 @@ void acceptor_start_late(struct acceptor *a, const struct acceptor_config *confi
 int acceptor_start(struct acceptor *a, const struct acceptor_config *config)
 {
 	set_up(a, config);
-	return loop_add(config->loop, &a->source, config->listener->fd, EPOLLIN);
+	return loop_add(config->loop, &a->source, config->listener->fd,
+			config->is_held ? 0 : EPOLLIN);
+}
+
+void acceptor_resume(struct acceptor *a)
+{
+	if (!a->config.is_held)
+		return;
+	a->config.is_held = false;
+	if (loop_modify(a->config.loop, &a->source, EPOLLIN) < 0) {
+		loop_remove(a->config.loop, &a->source);
+		set_rest(a);
+	}
+}
+
+int acceptor_exchange(struct acceptor *a, int fd)
+{
+	const struct acceptor_config config = a->config;
+	struct listener fresh;
+	int r = listener_adopt(&fresh, fd);
+
+	if (r < 0)
+		return r;
+	acceptor_stop(a);
+	for (int i = 0; i < LAST_MAX && listener_accept(config.listener, &fd) == 0; i++)
+		config.accepted(config.ctx, fd);
+	listener_deinit(config.listener);
+	listener_move(config.listener, &fresh);
+	acceptor_start_late(a, &config);
+	return 0;
 }
 
 void acceptor_stop(struct acceptor *a)

@@ -16,6 +16,7 @@ struct acceptor_config {
 	struct listener *listener;		/* open; outlives the acceptor */
 	const char *tag, *what;			/* for log lines: "a host client" */
 	int per_event;				/* connections taken at once, at most */
+	bool is_held;				/* takes none before acceptor_resume() */
 	/* @fd, non-blocking, is taken over. May stop the acceptor, not free it. */
 	void (*accepted)(void *ctx, int fd);
 	void *ctx;
@@ -32,7 +33,15 @@ struct acceptor {
 void acceptor_init(struct acceptor *a);
 
 int acceptor_start(struct acceptor *a, const struct acceptor_config *config);	/* 0 or -errno */
+void acceptor_resume(struct acceptor *a);	/* one that was started held, or was not */
 
-/* The same, but nobody is accepted before the works of the loop's next batch have run. */
+/* Nobody is accepted before the works of the loop's next batch have run. */
 void acceptor_start_late(struct acceptor *a, const struct acceptor_config *config);
+
+/*
+ * From now on it takes connections from @fd, another socket that listens, which its listener
+ * takes over; those that wait at the old one are taken first. Nobody is accepted before the
+ * loop's next batch. 0; -errno: all is as before, @fd is closed.
+ */
+int acceptor_exchange(struct acceptor *a, int fd);
 void acceptor_stop(struct acceptor *a);		/* also when not started */

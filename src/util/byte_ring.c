@@ -64,9 +64,9 @@ static uint32_t room_for(const struct byte_ring *ring, uint64_t need)
 }
 
 /* The same bytes in more memory. */
-static int grow(struct byte_ring *ring, uint32_t room)
+static int grow(struct byte_ring *ring, uint64_t need)
 {
-	uint32_t more = room - ring->room;
+	uint32_t room = room_for(ring, need), more = room - ring->room;
 	struct iovec old[2];
 	size_t n = byte_ring_peek(ring, old), at = 0;
 	uint8_t *data;
@@ -100,7 +100,7 @@ int byte_ring_append(struct byte_ring *ring, const struct iovec *iov, size_t n, 
 	if (need == ring->len)
 		return 0;
 	assert(need <= ring->size);
-	if (need > ring->room && (r = grow(ring, room_for(ring, need))) < 0)
+	if (need > ring->room && (r = grow(ring, need)) < 0)
 		return r;
 	for (size_t i = 0; i < n; i++) {
 		size_t off = skip < iov[i].iov_len ? skip : iov[i].iov_len;
@@ -113,13 +113,14 @@ int byte_ring_append(struct byte_ring *ring, const struct iovec *iov, size_t n, 
 
 int byte_ring_fill(struct byte_ring *ring, const void *bytes, uint32_t n)
 {
-	int r;
-
 	assert(!ring->len && n <= ring->size);
 	if (!n)
 		return 0;
-	if ((r = grow(ring, n)) < 0)
-		return r;
+	ring->data = malloc(n);
+	if (!ring->data)
+		return -ENOMEM;
+	ring->room = n;
+	ring->budget->used += n;
 	append(ring, bytes, n);
 	return 0;
 }

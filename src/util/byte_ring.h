@@ -57,8 +57,8 @@ void byte_ring_deinit(struct byte_ring *ring);
  * nothing is appended: -ENOMEM; -ENOBUFS: the budget does not allow it. */
 int byte_ring_append(struct byte_ring *ring, const struct iovec *iov, size_t n, size_t skip);
 
-/* Puts @n bytes, which must fit, into an empty ring, in no more memory than they need: so
- * rings that were within a budget are again, however they had grown. As byte_ring_append(). */
+/* Puts @n bytes, which must fit, into an empty ring, in no more memory than they need, and
+ * whatever the budget allows: they were there before. 0 or -ENOMEM. */
 int byte_ring_fill(struct byte_ring *ring, const void *bytes, uint32_t n);
 
 /* Describes the bytes in order in one or two iovecs; returns how many. */

@@ -2,6 +2,7 @@
 /* Connects to a unix socket, again and again. */
 #include "util/connector.h"
 
+#include <stdlib.h>
 #include <sys/stat.h>
 
 #include "util/error.h"
@@ -88,11 +89,16 @@ static int check_folder(const char *path)
 int connector_start(struct connector *c, const struct connector_config *config)
 {
 	int r = check_folder(config->path);
+	char *path;
 
 	if (r < 0)
 		return r;
+	path = strdup(config->path);
+	if (!path)
+		return -ENOMEM;
 	connector_init(c);
 	c->config = *config;
+	c->config.path = c->path = path;
 	c->timer.expire = on_timer;
 	loop_timer_set(config->loop, &c->timer, loop_now_ms(config->loop));
 	return 0;
@@ -103,6 +109,8 @@ void connector_stop(struct connector *c)
 	if (c->config.loop)
 		loop_timer_cancel(c->config.loop, &c->timer);
 	c->config.loop = NULL;
+	free(c->path);
+	c->path = NULL;
 }
 
 void connector_hold(struct connector *c)

@@ -12,8 +12,8 @@
 #include "util/loop.h"
 
 struct connector_config {
-	struct loop *loop;			/* borrowed, as all here */
-	const char *path;
+	struct loop *loop;			/* borrowed, as all here but ... */
+	const char *path;			/* ... this, which is copied */
 	const char *tag, *what;			/* for log lines: "socket-connect" */
 	/* @fd, non-blocking, is taken over. One at a time: connector_again() is due when it
 	 * is of no use any more. */
@@ -23,6 +23,7 @@ struct connector_config {
 
 struct connector {
 	struct connector_config config;
+	char *path;				/* owned */
 	struct loop_timer timer;		/* the next attempt */
 	uint32_t wait_ms;			/* the pause after it, should it fail */
 	int last;				/* how the last one ended: UNIX_E_*, -errno */

@@ -244,6 +244,24 @@ int listener_open(struct listener *l, const char *path, const struct listener_ac
 	return 0;
 }
 
+void listener_move(struct listener *to, struct listener *from)
+{
+	delist(from);
+	*to = *from;
+	list_init(&to->node);
+	if (to->path)
+		enlist(to);
+	listener_init(from);
+}
+
+void listener_restore(struct listener *l, int fd, char *path, dev_t dev, ino_t ino)
+{
+	*l = (struct listener){ .fd = fd, .path = path, .dev = dev, .ino = ino };
+	list_init(&l->node);
+	if (path)
+		enlist(l);
+}
+
 int listener_adopt(struct listener *l, int fd)
 {
 	int flags = fcntl(fd, F_GETFL), r = 0;
@@ -309,11 +327,16 @@ void listener_explain(const char *path, int error, char text[LISTENER_TEXT_MAX])
 	snprintf(text, LISTENER_TEXT_MAX, "%s%s", listener_str_error(error), who);
 }
 
-static void unlink_ours(const struct listener *l)
+bool listener_has_name(const struct listener *l)
 {
 	struct stat st;
 
-	if (lstat(l->path, &st) == 0 && st.st_dev == l->dev && st.st_ino == l->ino)
+	return lstat(l->path, &st) == 0 && st.st_dev == l->dev && st.st_ino == l->ino;
+}
+
+static void unlink_ours(const struct listener *l)
+{
+	if (listener_has_name(l))
 		unlink(l->path);
 }
 

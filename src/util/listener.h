@@ -46,6 +46,16 @@ enum {
  * process has another umask: not while other threads make files. */
 int listener_open(struct listener *l, const char *path, const struct listener_access *access);
 
+/* Of one with a path: does that still lead to it? False: somebody has removed or moved its name. */
+bool listener_has_name(const struct listener *l);
+
+/* @to, which is not open, becomes what @from was. */
+void listener_move(struct listener *to, struct listener *from);
+
+/* As it was in the process, or the program, before: takes over @fd (-1: it is not open) and
+ * @path, from malloc() (NULL: it has no name). */
+void listener_restore(struct listener *l, int fd, char *path, dev_t dev, ino_t ino);
+
 /* Takes over @fd, a listening socket that somebody else has made: without a name that would
  * be ours to remove. It no longer blocks, for all who have it. 0 or -errno; then closed. */
 int listener_adopt(struct listener *l, int fd);

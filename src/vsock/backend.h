@@ -75,6 +75,9 @@ struct backend_ops {
 	int (*load_stream)(struct backend *b, const struct vsock_addr *guest,
 			   const struct vsock_addr *peer, struct blob_reader *in,
 			   struct stream **out);
+	/* Of mux_resume(), after each stream has been told what to wait for: what the backend
+	 * has besides goes on. NULL: nothing. */
+	void (*resume)(struct backend *b);
 };
 
 struct backend {

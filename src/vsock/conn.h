@@ -227,11 +227,11 @@ int conn_output(struct conn *c, const struct rx_sink *rx, struct iovec *scratch,
 /*
  * One section, without the stream and what is the mux's own. conn_load: 0, and with
  * conn_needs_stream() nothing may be done with it but conn_free() until conn_set_stream();
- * CONN_E_BAD_STATE, also for more than @buf_alloc_max; -ENOMEM, -ENOBUFS.
+ * CONN_E_BAD_STATE; -ENOMEM.
  */
 void conn_save(const struct conn *c, struct blob *out);
 int conn_load(struct conn **out, struct blob_reader *in, uint64_t guest_cid,
-	      uint32_t buf_alloc_max, struct byte_budget *budget);
+	      struct byte_budget *budget);
 bool conn_needs_stream(const struct conn *c);	/* its state is one with a stream */
 void conn_set_stream(struct conn *c, struct stream *stream);	/* taken over */
 

@@ -11,6 +11,9 @@
 
 enum { CONN_VERSION = 1 };
 
+/* Beyond it the protocol's counters cannot tell ahead from behind; no setting allows it. */
+#define BUF_ALLOC_MAX (UINT32_C(1) << 31)
+
 /* The flags, in the order of their bits: another goes at the end. */
 #define FLAGS(X) \
 	X(from_peer) X(orphaned) X(response_pending) X(request_pending) X(credit_asked) \
@@ -143,7 +146,7 @@ static bool fits_state(const struct conn *c, uint32_t buffered)
 /* May @c be the state of a connection with @buffered bytes for the host? */
 static bool is_sound(const struct conn *c, uint32_t buffered)
 {
-	return c->end < CONN_NUM_ENDS && c->guest_shutdown <= VSOCK_SHUTDOWN_BOTH &&
+	return c->end < CONN_NUM_ENDS && c->credit.buf_alloc <= BUF_ALLOC_MAX && c->guest_shutdown <= VSOCK_SHUTDOWN_BOTH &&
 		c->shutdown_pending <= VSOCK_SHUTDOWN_BOTH &&
 		!(c->shutdown_sent & ~c->shutdown_pending) && c->asks <= CONN_ASKS &&
 		!(c->from_peer && c->response_pending) && credit_is_sound(&c->credit, buffered) &&
@@ -172,7 +175,7 @@ static bool load_fields(struct conn *c, struct blob_reader *in, const void **byt
 }
 
 int conn_load(struct conn **out, struct blob_reader *in, uint64_t guest_cid,
-	      uint32_t buf_alloc_max, struct byte_budget *budget)
+	      struct byte_budget *budget)
 {
 	const struct vsock_addr guest = { guest_cid, 0 }, peer = { 0, 0 };
 	struct blob_reader section;
@@ -186,8 +189,7 @@ int conn_load(struct conn **out, struct blob_reader *in, uint64_t guest_cid,
 	c = conn_alloc(&guest, &peer, 0, budget);
 	if (!c)
 		return -ENOMEM;
-	r = load_fields(c, &section, &bytes, &len) && c->credit.buf_alloc <= buf_alloc_max ?
-		0 : CONN_E_BAD_STATE;
+	r = load_fields(c, &section, &bytes, &len) ? 0 : CONN_E_BAD_STATE;
 	if (r == 0) {
 		c->to_host.size = c->credit.buf_alloc;
 		r = byte_ring_fill(&c->to_host, bytes, len);

@@ -75,7 +75,7 @@ static inline void credit_sent(struct credit *c, uint32_t len, uint32_t n)
 /* All up to the mark is consumed: the next one is what is on the way now. */
 static inline void credit_move_mark(struct credit *c)
 {
-	if ((int32_t)(c->consumed - c->mark) < 0)
+	if (c->sent_to_guest - c->mark < credit_unconsumed(c))
 		return;
 	c->packets_before = c->consumed == c->sent_to_guest ? 0 : c->packets_after;
 	c->packets_after = 0;
@@ -116,6 +116,8 @@ static inline bool credit_is_sound(const struct credit *c, uint32_t buffered)
 	return in_flight <= c->buf_alloc && c->fwd_cnt - c->reported_fwd_cnt <= in_flight &&
 		buffered <= c->received - c->fwd_cnt &&
 		c->sent_to_guest - c->mark <= credit_unconsumed(c) &&
+		(c->guest_fwd_cnt == c->consumed ||	/* else that would have been believed */
+		 c->guest_fwd_cnt - c->consumed > credit_unconsumed(c)) &&
 		packets <= UINT32_MAX / CREDIT_PACKET_COST;
 }
 

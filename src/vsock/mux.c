@@ -211,16 +211,13 @@ void mux_finish(struct mux *mux, struct conn *c, uint64_t now_ms)
 
 void mux_free(struct mux *mux)
 {
-	struct list *node;
-
 	if (!mux)
 		return;
+	if (mux->is_held)
+		mux_unload(mux);
 	mux_reset(mux, 0);			/* leaves those that drain: they have a timer */
-	while (mux_end_some(mux, 0))
+	while (mux_give_up_some(mux, 0))
 		;
-	while ((node = list_take_first(&mux->timers[CONN_TIMER_LINGER])))
-		mux_conn_free(mux, container_of(node, struct conn, mux.timer_node));
-	assert(mux->n_conns == 0);
 	conn_table_deinit(&mux->table);
 	replies_deinit(&mux->replies);
 	conn_names_deinit(&mux->names);

@@ -34,7 +34,6 @@ enum {
 	MUX_E_STARVED = 1,			/* the guest gives no more RX buffers */
 	MUX_E_MORE,				/* the turn is over, there is more to send */
 	MUX_E_BAD_STATE,			/* what was saved cannot be believed */
-	MUX_E_TOO_MANY,				/* ... has more connections than allowed */
 	MUX_E_NAMES_LOST,			/* not every connection had a name that was kept */
 };
 
@@ -127,17 +126,25 @@ bool mux_abort(struct mux *mux, uint64_t now_ms);
 /* Ends some more. True: there are some left. */
 bool mux_end_some(struct mux *mux, uint64_t now_ms);
 
+/* Before mux_free(), which does all that is left at once: after mux_reset(), and with no guest
+ * running, this ends what is due, and then gives up some of what still drains. True: there
+ * are connections left. */
+bool mux_give_up_some(struct mux *mux, uint64_t now_ms);
+
 void mux_get_stats(const struct mux *mux, struct mux_stats *out);
 
 /*
  * Another process takes the connections over. mux_save, between two turns: one section, with
  * all connections and their streams, and whatever waits for the guest.
  *
- * mux_load, into a mux without connections that has its backends and siblings: 0, and then
- * each backend's load() and, once nothing else can fail and the other process is gone,
- * mux_resume(), which looks at every stream. Otherwise nothing is left of it:
- * MUX_E_BAD_STATE; MUX_E_TOO_MANY; -ENOBUFS: more is buffered than allowed; -errno. What was
- * saved is hostile. Whether a guest runs is not part of it.
+ * mux_load, into a mux without connections that has its backends: 0, and then each backend's
+ * load() and, once nothing else can fail and the other process is gone, mux_resume(), which
+ * looks at every stream. Otherwise nothing is left of it: MUX_E_BAD_STATE; -errno. What was
+ * saved is hostile. What is more than the limits allow stays, as after mux_set_limits(): so
+ * the caller bounds how much is saved. Whether a guest runs is not part of it.
+ *
+ * Until mux_resume(), mux_free() is noticed by no peer. After it, the process that has saved
+ * may only exit: its peers are the other's.
  */
 void mux_save(const struct mux *mux, struct blob *out);
 int mux_load(struct mux *mux, struct blob_reader *in, uint64_t now_ms);
@@ -145,7 +152,7 @@ void mux_resume(struct mux *mux, uint64_t now_ms);
 
 /*
  * From now on the names of connections are kept in @area (conn_names.h), which outlives the
- * process. What another process left there, unless it is all zeroes, is loaded first: each
+ * mux and the process. What another process left there, unless it is all zeroes, is loaded first: each
  * connection that the mux does not have gets an RST, since the guest may believe in it.
  * It is hostile. 0; MUX_E_NAMES_LOST: the guest may believe in others, too; -ENOMEM: none was
  * loaded, none is kept. After mux_resume(), if there is anything to resume.

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* All connections of one guest: the end of all of them, a portion at a time. */
+#include "util/error.h"
 #include "vsock/mux_internal.h"
 
 enum { ENDS_PER_TURN = 16 };
@@ -38,6 +39,20 @@ bool mux_end_some(struct mux *mux, uint64_t now_ms)
 		mux_finish(mux, c, now_ms);
 	}
 	return !list_is_empty(&mux->ending);
+}
+
+bool mux_give_up_some(struct mux *mux, uint64_t now_ms)
+{
+	struct list *node;
+
+	if (mux_end_some(mux, now_ms))
+		return true;
+	for (int n = 0; n < ENDS_PER_TURN && mux->n_conns; n++) {
+		node = list_take_first(&mux->timers[CONN_TIMER_LINGER]);
+		assert(node);
+		mux_conn_free(mux, container_of(node, struct conn, mux.timer_node));
+	}
+	return mux->n_conns > 0;
 }
 
 /* Ends every connection that the guest knows: a portion now, the rest in later turns. */

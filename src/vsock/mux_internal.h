@@ -25,6 +25,7 @@ struct mux {
 	struct backend *backends[MUX_BACKENDS_MAX];
 	size_t n_backends;
 	bool is_running;
+	bool is_held;				/* loaded, and not resumed yet */
 
 	struct byte_budget *buffered;		/* for all connections together */
 	struct conn_table table;
@@ -60,6 +61,11 @@ void mux_conn_leave(struct mux *mux, struct conn *c);
 /* Called after each input of a connection: does what follows from its state. May free
  * it. */
 void mux_finish(struct mux *mux, struct conn *c, uint64_t now_ms);
+
+/* ---- mux_save.c ---- */
+
+/* Undoes mux_load(), before mux_resume(). No peer notices. */
+void mux_unload(struct mux *mux);
 
 /* ---- mux_ends.c ---- */
 

@@ -115,33 +115,14 @@ static int load_stream(struct mux *mux, struct conn *c, struct blob_reader *in)
 		return 0;
 	}
 	conn_set_stream(c, stream);
-	if (is_pending != (c->state == CONN_CONNECTING) ||
-	    (!stream->consumed && c->credit.buf_alloc > mux->config.limits.tx_buffer_size))
-		return MUX_E_BAD_STATE;
-	return 0;
-}
-
-static bool has_share(const struct mux *mux, const struct conn *c)
-{
-	const struct shares *s = &mux->shares;
-
-	switch (c->mux.share) {
-	case SHARE_NONE:
-		return true;
-	case SHARE_COMMON:
-		return c->from_peer && s->n_common < s->common_max;
-	case SHARE_OWN:				/* each sibling's is seen to when it begins one */
-		return c->from_peer && s->n_common + s->n_own < s->max;
-	default:
-		return false;
-	}
+	return is_pending == (c->state == CONN_CONNECTING) ? 0 : MUX_E_BAD_STATE;
 }
 
 /* May it have the place that it had? */
 static bool fits(const struct mux *mux, const struct conn *c)
 {
-	return has_share(mux, c) && c->mux.ending < NUM_ENDINGS &&
-		!(c->mux.ending && c->orphaned) &&
+	return c->mux.ending < NUM_ENDINGS && !(c->mux.ending && c->orphaned) &&
+		c->mux.share <= SHARE_OWN && !(c->mux.share && !c->from_peer) &&
 		(is_forgotten(c) || !conn_table_find(&mux->table, c->guest.port, &c->peer));
 }
 
@@ -155,17 +136,28 @@ static void place(struct mux *mux, struct conn *c)
 	list_append(c->mux.ending ? &mux->ending : &mux->ready, &c->mux.ready_node);
 }
 
-static void remove_conn(struct mux *mux, struct conn *c)
+/* All of those on the list, without a word to their peers. */
+static void remove_conns(struct mux *mux, const struct list *head)
 {
-	if (!is_forgotten(c))
-		mux_conn_leave(mux, c);
-	mux_conn_free(mux, c);
+	while (!list_is_empty(head)) {
+		struct conn *c = container_of(head->next, struct conn, mux.ready_node);
+
+		if (!is_forgotten(c))
+			mux_conn_leave(mux, c);
+		mux_conn_free(mux, c);
+	}
+}
+
+void mux_unload(struct mux *mux)
+{
+	remove_conns(mux, &mux->ready);
+	remove_conns(mux, &mux->ending);
+	replies_clear(&mux->replies);
 }
 
 /* *@out, placed; NULL: it has come to its end. */
 static int load_conn(struct mux *mux, struct blob_reader *in, struct conn **out)
 {
-	const struct mux_config *config = &mux->config;
 	struct blob_reader section;
 	uint64_t deadline_ms;
 	uint32_t version;
@@ -178,7 +170,7 @@ static int load_conn(struct mux *mux, struct blob_reader *in, struct conn **out)
 	deadline_ms = blob_get_u64(&section);
 	share = blob_get_u8(&section);
 	ending = blob_get_u8(&section);
-	r = conn_load(&c, &section, config->guest_cid, mux_window(mux), mux->buffered);
+	r = conn_load(&c, &section, mux->config.guest_cid, mux->buffered);
 	if (r)
 		return r < 0 ? r : MUX_E_BAD_STATE;
 	c->mux.deadline_ms = deadline_ms;
@@ -223,7 +215,7 @@ static void set_timers(struct mux *mux, struct conn **conns, size_t n, uint64_t 
 			list_append(&mux->timers[conns[i]->mux.armed], &conns[i]->mux.timer_node);
 }
 
-/* *@n: of @n_saved, as many as were loaded, also on failure. */
+/* *@n: of @n_saved, as many as have not come to their end. */
 static int load_conns(struct mux *mux, struct blob_reader *in, struct conn **conns,
 		      uint32_t n_saved, size_t *n)
 {
@@ -239,7 +231,7 @@ static int load_conns(struct mux *mux, struct blob_reader *in, struct conn **con
 	return blob_is_whole(in) ? 0 : MUX_E_BAD_STATE;
 }
 
-/* The rest of the section. */
+/* The rest of the section. That has a head for each, so there can be no more of them. */
 static int load_all_conns(struct mux *mux, struct blob_reader *in, uint64_t now_ms)
 {
 	uint32_t n_saved = blob_get_u32(in);
@@ -247,17 +239,14 @@ static int load_all_conns(struct mux *mux, struct blob_reader *in, uint64_t now_
 	size_t n;
 	int r;
 
-	if (n_saved > mux->config.limits.max_connections)
-		return MUX_E_TOO_MANY;
+	if (n_saved > (size_t)(in->end - in->at) / BLOB_SECTION_BYTES)
+		return MUX_E_BAD_STATE;
 	conns = calloc(n_saved ? n_saved : 1, sizeof(struct conn *));
 	if (!conns)
 		return -ENOMEM;
 	r = load_conns(mux, in, conns, n_saved, &n);
 	if (r == 0)
 		set_timers(mux, conns, n, now_ms);
-	else
-		for (size_t i = 0; i < n; i++)
-			remove_conn(mux, conns[i]);
 	free(conns);
 	return r;
 }
@@ -283,9 +272,10 @@ int mux_load(struct mux *mux, struct blob_reader *in, uint64_t now_ms)
 		return r < 0 ? r : MUX_E_BAD_STATE;
 	r = load_all_conns(mux, &section, now_ms);
 	if (r) {
-		replies_clear(&mux->replies);
+		mux_unload(mux);
 		return r;
 	}
+	mux->is_held = true;
 	mux->stats = stats;
 	mux->ports = ports;
 	mux->config.wake(mux->config.ctx);
@@ -296,6 +286,7 @@ void mux_resume(struct mux *mux, uint64_t now_ms)
 {
 	struct list todo, *node;
 
+	mux->is_held = false;
 	list_init(&todo);
 	while ((node = list_take_first(&mux->ready)))
 		list_append(&todo, node);
@@ -305,5 +296,8 @@ void mux_resume(struct mux *mux, uint64_t now_ms)
 		conn_stream_ready(c);
 		mux_finish(mux, c, now_ms);
 	}
+	for (size_t i = 0; i < mux->n_backends; i++)
+		if (mux->backends[i]->ops->resume)
+			mux->backends[i]->ops->resume(mux->backends[i]);
 	mux->config.wake(mux->config.ctx);
 }

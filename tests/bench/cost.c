@@ -63,13 +63,13 @@ static pid_t tracer_of(pid_t pid)
 	return (pid_t)tracer;
 }
 
-uint64_t cost_anon_bytes(const struct daemon *d)
+static uint64_t anon_bytes(pid_t pid)
 {
 	char path[64], line[128];
 	unsigned long kib = 0;
 	FILE *f;
 
-	snprintf(path, sizeof path, "/proc/%d/status", (int)d->pid);
+	snprintf(path, sizeof path, "/proc/%d/status", (int)pid);
 	f = fopen(path, "re");
 	must(f);
 	while (fgets(line, sizeof line, f))
@@ -78,12 +78,17 @@ uint64_t cost_anon_bytes(const struct daemon *d)
 	return (uint64_t)kib * 1024;
 }
 
+uint64_t cost_anon_bytes(const struct daemon *d)
+{
+	return anon_bytes(daemon_engine(d)) + (d->is_supervised ? anon_bytes(d->pid) : 0);
+}
+
 static void start_strace(struct cost *c)
 {
 	char pid[16];
 	int64_t deadline = deadline_in(5000);
 
-	snprintf(pid, sizeof pid, "%d", (int)c->daemon->pid);
+	snprintf(pid, sizeof pid, "%d", (int)c->engine);
 	snprintf(c->file, sizeof c->file, "%s/strace", c->daemon->dir);
 	c->strace = fork();
 	must(c->strace >= 0);
@@ -93,7 +98,7 @@ static void start_strace(struct cost *c)
 		       c->file, "-p", pid, (char *)NULL);
 		_exit(127);
 	}
-	while (tracer_of(c->daemon->pid) == 0) {
+	while (tracer_of(c->engine) == 0) {
 		if (waitpid(c->strace, NULL, WNOHANG) || !deadline_left(deadline))
 			die("strace is not available here");
 		poll(NULL, 0, 5);
@@ -121,11 +126,11 @@ static uint64_t stop_strace(struct cost *c)
 
 void cost_start(struct cost *c, const struct run *r, const struct daemon *d)
 {
-	*c = (struct cost){ .daemon = d };
+	*c = (struct cost){ .daemon = d, .engine = daemon_engine(d) };
 	if (r->counts_syscalls)
 		start_strace(c);
-	must(clock_getcpuclockid(d->pid, &c->clock) == 0);
-	c->switches = count_switches(d->pid);
+	must(clock_getcpuclockid(c->engine, &c->clock) == 0);
+	c->switches = count_switches(c->engine);
 	c->cpu_ns = clock_ns(c->clock);
 }
 
@@ -133,7 +138,7 @@ static void stop(struct cost *c, const struct run *r, double many, double few,
 		 const char *const names[3])
 {
 	double cpu_s = (double)(clock_ns(c->clock) - c->cpu_ns) / 1e9;
-	double switches = (double)(count_switches(c->daemon->pid) - c->switches);
+	double switches = (double)(count_switches(c->engine) - c->switches);
 
 	if (r->counts_syscalls) {
 		figure_add(r->out, names[2], (double)stop_strace(c) / few);

@@ -11,6 +11,7 @@
 
 struct cost {
 	const struct daemon *daemon;
+	pid_t engine;				/* the supervisor has no part in traffic */
 	clockid_t clock;
 	int64_t cpu_ns;
 	uint64_t switches;
@@ -28,5 +29,5 @@ void cost_stop_ops(struct cost *c, const struct run *r, uint64_t ops);
 void cost_of_thread(const struct run *r, const char *who, double cpu_s,
 		    uint64_t bytes);
 
-/* The daemon's own memory in use: resident, not shared with guests. */
+/* The daemon's own memory in use, of both processes: resident, not shared with guests. */
 uint64_t cost_anon_bytes(const struct daemon *d);

@@ -23,12 +23,12 @@ void run_idle(struct run *r)
 	host_up(&h, r, 1);
 	vm_connect_many(&h.vms[0], CONNS, socks, fds);
 	poll(NULL, 0, r->is_quick ? 1 : SETTLE_MS);
-	must(clock_getcpuclockid(h.daemon.pid, &clock) == 0);
-	before = daemon_usage(&h.daemon);
+	must(clock_getcpuclockid(daemon_engine(&h.daemon), &clock) == 0);
+	before = daemon_usage_both(&h.daemon);
 	cpu_ns = clock_ns(clock);
 	poll(NULL, 0, ms);
 	cpu_ns = clock_ns(clock) - cpu_ns;
-	r->out->value = (double)(daemon_usage(&h.daemon).wakeups - before.wakeups) *
+	r->out->value = (double)(daemon_usage_both(&h.daemon).wakeups - before.wakeups) *
 			1000 / ms;
 	figure_add(r->out, "wake-ups/s", r->out->value);
 	figure_add(r->out, "cpu us/s", (double)cpu_ns / ms);

@@ -84,9 +84,9 @@ void bystander_check_no_spin(bool polls)
 	bystander_stop();
 	neighbour_rest();
 	poll(NULL, 0, QUIET_MS);		/* what is going on comes to rest */
-	before = daemon_usage(&vhd);
+	before = daemon_usage_both(&vhd);
 	poll(NULL, 0, SPIN_WATCH_MS);
-	after = daemon_usage(&vhd);
+	after = daemon_usage_both(&vhd);
 	ck_assert_uint_le(after.cpu_ms - before.cpu_ms, polls ? 100 : 30);
 	ck_assert_uint_le(after.wakeups - before.wakeups,
 			  (polls ? 2 * SPIN_WATCH_MS : 30) + E2E_WAKEUPS(1));

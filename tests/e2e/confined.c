@@ -134,9 +134,9 @@ const char *confined_status(const char *task, const char *key)
 	FILE *f;
 
 	if (task)
-		snprintf(path, sizeof path, "/proc/%d/task/%s/status", (int)vhd.pid, task);
+		snprintf(path, sizeof path, "/proc/%d/task/%s/status", (int)daemon_engine(&vhd), task);
 	else
-		snprintf(path, sizeof path, "/proc/%d/status", (int)vhd.pid);
+		snprintf(path, sizeof path, "/proc/%d/status", (int)daemon_engine(&vhd));
 	f = fopen(path, "re");
 	must(f);
 	while (fgets(line, sizeof line, f)) {
@@ -154,16 +154,17 @@ const char *confined_status(const char *task, const char *key)
 
 unsigned confined_for_each_thread(void (*check)(const char *task))
 {
+	pid_t engine = daemon_engine(&vhd);
 	char path[64];
 	struct dirent *e;
 	unsigned n = 0;
 	DIR *dir;
 
-	snprintf(path, sizeof path, "/proc/%d/task", (int)vhd.pid);
+	snprintf(path, sizeof path, "/proc/%d/task", (int)engine);
 	dir = opendir(path);
 	must(dir);
 	while ((e = readdir(dir))) {
-		if (e->d_name[0] == '.' || (atoi(e->d_name) != vhd.pid &&
+		if (e->d_name[0] == '.' || (atoi(e->d_name) != engine &&
 					    strcmp(confined_status(e->d_name, "Name"), "worker") != 0))
 			continue;
 		check(e->d_name);
@@ -177,7 +178,7 @@ bool confined_can_look(void)
 {
 	char root[64];
 
-	snprintf(root, sizeof root, "/proc/%d/root", (int)vhd.pid);
+	snprintf(root, sizeof root, "/proc/%d/root", (int)daemon_engine(&vhd));
 	return access(root, X_OK) == 0;
 }
 
@@ -186,7 +187,7 @@ bool confined_sees(const char *path)
 	char through[256];
 	struct stat st;
 
-	snprintf(through, sizeof through, "/proc/%d/root%s", (int)vhd.pid, path);
+	snprintf(through, sizeof through, "/proc/%d/root%s", (int)daemon_engine(&vhd), path);
 	return lstat(through, &st) == 0;
 }
 

@@ -148,6 +148,21 @@ void e2e_check_alive(void)
 	e2e_close(p);
 }
 
+unsigned e2e_count_listed(const char *path)
+{
+	FILE *f = fopen("/proc/net/unix", "re");
+	char line[512], name[256];
+	unsigned long flags;
+	unsigned n = 0;
+
+	must(f);
+	while (fgets(line, sizeof line, f))
+		n += sscanf(line, "%*s %*s %*s %lx %*s %*s %*s %255s", &flags, name) == 2 &&
+			flags & 0x10000 && strcmp(name, path) == 0;
+	fclose(f);
+	return n;
+}
+
 TCase *e2e_case_with(Suite *s, const char *name, void (*setup)(void), void (*teardown)(void),
 		     int timeout_s)
 {

@@ -64,6 +64,10 @@ void e2e_close(struct pair p);
 /* A new pair in each direction works. */
 void e2e_check_alive(void);
 
+/* How many listeners have exactly this name, for the kernel: what cuttlefish waits for, and ss
+ * and lsof are asked for. */
+unsigned e2e_count_listed(const char *path);
+
 /* May so many files be open, here and in the daemon? Raises the limit if it can; if not,
  * says that @what is left out. */
 bool e2e_may_open(unsigned files, const char *what);

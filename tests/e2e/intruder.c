@@ -10,7 +10,6 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdarg.h>
-#include <stdatomic.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,17 +21,23 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
 
 #include <linux/vm_sockets.h>
 
-static long (*real_syscall)(long nr, ...);
+#include "protocol/supervise.h"
 
-__attribute__((constructor)) static void begin(void)
+static long (*real_syscall)(long nr, ...);
+static int channel = -1;			/* of an engine, to its supervisor */
+
+__attribute__((constructor)) static void begin(int argc, char **argv)
 {
 	real_syscall = (long (*)(long, ...))dlsym(RTLD_NEXT, "syscall");
+	if (argc == 2)
+		sscanf(argv[1], "--engine-channel=%d", &channel);
 }
 
 long syscall(long nr, ...)
@@ -77,15 +82,13 @@ static long act_fork(const char *what)
 	return pid;
 }
 
-static atomic_bool unlink_hangs;
-
 /* No signal but SIGKILL gets it out, as in a file system that does not answer. */
 static long act_hang(const char *what)
 {
 	static const char said[] = "hangs\n";
 	sigset_t all;
 
-	atomic_store(&unlink_hangs, strcmp(what, "unlink") == 0);
+	(void)what;
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, NULL);
 	if (write(STDERR_FILENO, said, sizeof said - 1) < 0)
@@ -152,13 +155,87 @@ static long act_chmod(const char *path)
 
 static long act_kill(const char *whom)
 {
-	return kill(strcmp(whom, "self") == 0 ? getpid() : 1, 0);
+	return kill(strcmp(whom, "self") == 0 ? getpid() : atoi(whom), 0);
 }
 
-static long act_ptrace(const char *what)
+static long act_ptrace(const char *whom)
+{
+	return ptrace(PTRACE_ATTACH, atoi(whom), NULL, NULL);
+}
+
+static long act_peek(const char *whom)
+{
+	char to;
+	struct iovec here = { &to, 1 }, there = { (void *)(uintptr_t)begin, 1 };
+
+	return syscall(SYS_process_vm_readv, atoi(whom), &here, 1, &there, 1, 0);
+}
+
+static long act_pidfd(const char *whom)
+{
+	return syscall(SYS_pidfd_open, atoi(whom), 0);
+}
+
+/* To outlive its supervisor. */
+static long act_orphan(const char *what)
 {
 	(void)what;
-	return ptrace(PTRACE_ATTACH, 1, NULL, NULL);
+	return syscall(SYS_prctl, 1 /* PR_SET_PDEATHSIG */, 0, 0, 0, 0);
+}
+
+/* What an engine never says. */
+static long act_say(const char *what)
+{
+	struct supervise_msg m = { .type = SUPERVISE_PONG };
+	size_t len = sizeof m;
+
+	if (strcmp(what, "half") == 0)
+		len /= 2;
+	else if (strcmp(what, "more") == 0)
+		m.zero = 1;
+	else if (strcmp(what, "stop") == 0)
+		m.type = SUPERVISE_STOP;
+	else if (strcmp(what, "type") == 0)
+		m.type = UINT32_MAX;
+	else if (strcmp(what, "empty") == 0)
+		m.type = SUPERVISE_KEEP, m.cid = 3;	/* and no descriptor */
+	else if (strcmp(what, "stranger") == 0)
+		m.type = SUPERVISE_CONNECT, m.cid = 99;	/* a VM that there is not */
+	return send(channel, &m, len, MSG_NOSIGNAL) == (ssize_t)len ? 0 : -1;
+}
+
+/* More and more to keep: @what is how many. */
+static long act_keep(const char *what)
+{
+	union {
+		char bytes[CMSG_SPACE(sizeof(int))];
+		struct cmsghdr align;
+	} control = { .align = {
+		.cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS, .cmsg_len = CMSG_LEN(sizeof(int)),
+	} };
+	struct supervise_msg m = { .type = SUPERVISE_KEEP, .cid = 3 };
+	struct iovec iov = { &m, sizeof m };
+	struct msghdr hdr = {
+		.msg_iov = &iov, .msg_iovlen = 1,
+		.msg_control = &control, .msg_controllen = sizeof control,
+	};
+
+	memcpy(CMSG_DATA(&control.align), &(int){ STDERR_FILENO }, sizeof(int));
+	for (m.u.kept.slot = 0; m.u.kept.slot < (uint32_t)atoi(what); m.u.kept.slot++)
+		if (sendmsg(channel, &hdr, MSG_NOSIGNAL) < 0)
+			return -1;
+	return 0;
+}
+
+/* Wants so many connects at once as it likes. */
+static long act_ask(const char *what)
+{
+	struct supervise_msg m = { .type = SUPERVISE_CONNECT, .cid = 3, .u.connect.port = 1 };
+
+	for (int i = 0; i < atoi(what); i++)
+		if (send(channel, &m, sizeof m, MSG_NOSIGNAL | MSG_DONTWAIT) < 0 && errno != EAGAIN)
+			return -1;
+	return 0;
 }
 
 static long act_mmap(const char *prot)
@@ -258,7 +335,8 @@ static const struct {
 	{ "mount", act_mount }, { "unshare", act_unshare }, { "chroot", act_chroot },
 	{ "setuid", act_setuid }, { "dumpable", act_dumpable }, { "thread", act_thread },
 	{ "prctl", act_prctl }, { "fcntl", act_fcntl }, { "ioctl", act_ioctl },
-	{ "hang", act_hang },
+	{ "hang", act_hang }, { "peek", act_peek }, { "pidfd", act_pidfd },
+	{ "orphan", act_orphan }, { "say", act_say }, { "keep", act_keep }, { "ask", act_ask },
 };
 
 static int obey(char *order)
@@ -293,10 +371,13 @@ static bool is_order(int fd, const void *bytes, ssize_t n, bool is_peek)
 	return true;
 }
 
-/* This one a signal gets out: the kernel lets a fatal one. */
+/* This one a signal gets out: the kernel lets a fatal one. A name that is not there is none of
+ * that file system's. */
 int unlink(const char *path)
 {
-	while (atomic_load(&unlink_hangs))
+	struct stat st;
+
+	while (getenv(INTRUDER_UNLINK) && lstat(path, &st) == 0)
 		syscall(SYS_nanosleep, &(struct timespec){ .tv_sec = 1000 }, NULL);
 	return unlinkat(AT_FDCWD, path, 0);
 }

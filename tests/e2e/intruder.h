@@ -6,9 +6,10 @@
  * "<errno>\n", 0 for success; unless the worker dies of it.
  *
  * It also makes the kernel look older: landlock as of the ABI that the environment
- * names.
+ * names; and a file system hang, in which names are removed.
  */
 #pragma once
 
 #define INTRUDER_ORDER	"TRY "
 #define INTRUDER_LANDLOCK "INTRUDER_LANDLOCK"
+#define INTRUDER_UNLINK	"INTRUDER_UNLINK"	/* "hangs" */

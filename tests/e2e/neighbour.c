@@ -59,22 +59,23 @@ static void on_data(struct sock *s, const uint8_t *data, size_t len)
 /* The first worker's; it has served us, so it is there. */
 static int open_schedstat(void)
 {
+	pid_t engine = daemon_engine(&vhd);
 	char path[300], name[32];
 	struct dirent *e;
 	int fd = -1;
 	DIR *dir;
 
-	snprintf(path, sizeof path, "/proc/%d/task", (int)vhd.pid);
+	snprintf(path, sizeof path, "/proc/%d/task", (int)engine);
 	dir = opendir(path);
 	must(dir);
 	while (fd < 0 && (e = readdir(dir))) {
 		FILE *f;
 
-		snprintf(path, sizeof path, "/proc/%d/task/%.20s/comm", (int)vhd.pid, e->d_name);
+		snprintf(path, sizeof path, "/proc/%d/task/%.20s/comm", (int)engine, e->d_name);
 		f = fopen(path, "re");
 		if (f && fgets(name, sizeof name, f) && strcmp(name, "worker\n") == 0) {
 			snprintf(path, sizeof path, "/proc/%d/task/%.20s/schedstat",
-				 (int)vhd.pid, e->d_name);
+				 (int)engine, e->d_name);
 			fd = open(path, O_RDONLY | O_CLOEXEC);
 		}
 		if (f)

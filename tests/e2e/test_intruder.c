@@ -73,6 +73,37 @@ static int order_at(const char *act, const char *folder)
 	return order(text);
 }
 
+/* ... with the process that started it in the place of %s. */
+static int order_against_supervisor(const char *act)
+{
+	char pid[16];
+
+	snprintf(pid, sizeof pid, "%d", (int)vhd.pid);
+	return order_at(act, pid);
+}
+
+/* The process in which somebody tried @call has ended, and says so: the daemon; or its engine
+ * alone, which another one follows. @engine: the one that was. */
+static void check_named_and_ended(const char *call, pid_t engine)
+{
+	char line[128];
+
+	if (call)
+		snprintf(line, sizeof line, "error sandbox: system call %s (", call);
+	confined_check_log(call ? line : "error sandbox: system call ");
+	confined_check_log(") is not one of ours: the process ends\n");
+	if (!vhd.is_supervised) {
+		ck_assert_int_eq(daemon_wait_exit(&vhd, DEADLINE_MS), -SIGSYS);
+		return;
+	}
+	confined_check_log(") was ended by signal 31 (Bad system call)");
+	ck_assert(daemon_wait_gone(engine, DEADLINE_MS));
+	ck_assert_int_ne(daemon_engine(&vhd), engine);
+	driver_deinit(&vm);
+	driver_up(&vm, vhd.socket, NULL);
+	e2e_check_alive();
+}
+
 static void block_all_signals(void)
 {
 	sigset_t all;
@@ -86,21 +117,22 @@ static const struct survived {
 	const char *act;
 	int result;
 	const char *logs;
-	bool sanitizer_may;
+	bool sanitizer_may, alone;		/* ->alone: without a supervisor */
 } survived[] = {
-	{ "open /etc/shadow", EPERM, " of /etc/shadow refused", true },
-	{ "open %s/log", EPERM, "system call openat (", true },
-	{ "create %s/new", EPERM, "refused", true },
-	{ "clone3", ENOSYS, NULL, false },
-	{ "dumpable", EPERM, "system call prctl (", true },
-	{ "kill self", 0, NULL, false },
-	{ "mmap write", 0, NULL, false },
-	{ "mprotect read", 0, NULL, false },
-	{ "socket unix", 0, NULL, false },
-	{ "thread", 0, NULL, false },
-	{ "connect %s/none", ENOENT, NULL, false },
-	{ "connect /dev/log", ENOENT, NULL, false },
-	{ "unlink /etc/passwd", ENOENT, NULL, false },
+	{ "open /etc/shadow", EPERM, " of /etc/shadow refused", true, false },
+	{ "open %s/log", EPERM, "system call openat (", true, false },
+	{ "create %s/new", EPERM, "refused", true, false },
+	{ "clone3", ENOSYS, NULL, false, false },
+	{ "dumpable", EPERM, "system call prctl (", true, false },
+	{ "orphan", EPERM, "system call prctl (", true, false },
+	{ "kill self", 0, NULL, false, false },
+	{ "mmap write", 0, NULL, false, false },
+	{ "mprotect read", 0, NULL, false, false },
+	{ "socket unix", 0, NULL, false, false },
+	{ "thread", 0, NULL, false, false },
+	{ "connect %s/none", ENOENT, NULL, false, false },
+	{ "connect /dev/log", ENOENT, NULL, false, false },
+	{ "unlink /etc/passwd", ENOENT, NULL, false, true },
 };
 
 START_TEST(intruder_is_refused)
@@ -110,6 +142,8 @@ START_TEST(intruder_is_refused)
 	if (IS_SANITIZED && c->sanitizer_may)
 		return;
 	start_with_intruder(NULL);
+	if (c->alone && vhd.is_supervised)
+		return;
 	ck_assert_int_eq(order_at(c->act, vhd.dir), c->result);
 	if (c->logs)
 		confined_check_log(c->logs);
@@ -122,40 +156,96 @@ END_TEST
 /* These, only somebody who has taken over the process would try. */
 static const struct fatal {
 	const char *act, *call;
-	bool sanitizer_may;
+	bool sanitizer_may, supervised;		/* ->supervised: only if so */
 } fatal[] = {
-	{ "execve /bin/true", "execve", false },
-	{ "fork", "clone", true },
-	{ "socket inet", "socket", false },
-	{ "socket netlink", "socket", false },
-	{ "socket packet", "socket", false },
-	{ "socket vsock", "socket", false },
-	{ "bind %s/new", "bind", false },
-	{ "rename %s/log", "rename", false },
-	{ "chmod %s/log", "chmod", false },
-	{ "kill init", "kill", true },
-	{ "ptrace", "ptrace", true },
-	{ "mmap exec", "mmap", false },
-	{ "mprotect exec", "mprotect", false },
-	{ "mount %s", "mount", false },
-	{ "unshare", "unshare", false },
-	{ "chroot %s", "chroot", false },
-	{ "setuid", "setuid", false },
+	{ "execve /bin/true", "execve", false, false },
+	{ "fork", "clone", true, false },
+	{ "socket inet", "socket", false, false },
+	{ "socket netlink", "socket", false, false },
+	{ "socket packet", "socket", false, false },
+	{ "socket vsock", "socket", false, false },
+	{ "bind %s/new", "bind", false, false },
+	{ "rename %s/log", "rename", false, false },
+	{ "chmod %s/log", "chmod", false, false },
+	{ "kill 1", "kill", true, false },
+	{ "ptrace 1", "ptrace", true, false },
+	{ "mmap exec", "mmap", false, false },
+	{ "mprotect exec", "mprotect", false, false },
+	{ "mount %s", "mount", false, false },
+	{ "unshare", "unshare", false, false },
+	{ "chroot %s", "chroot", false, false },
+	{ "setuid", "setuid", false, false },
+	{ "unlink %s/log", NULL, false, true },
 };
 
 START_TEST(intruder_is_named_and_ends)
 {
 	const struct fatal *c = &fatal[_i];
-	char line[128];
+	pid_t engine;
 
 	if (IS_SANITIZED && c->sanitizer_may)
 		return;
 	start_with_intruder(NULL);
+	if (c->supervised && !vhd.is_supervised)
+		return;
+	engine = daemon_engine(&vhd);
 	ck_assert_int_eq(order_at(c->act, vhd.dir), -1);
-	ck_assert_int_eq(daemon_wait_exit(&vhd, DEADLINE_MS), -SIGSYS);
-	snprintf(line, sizeof line, "error sandbox: system call %s (", c->call);
-	confined_check_log(line);
-	confined_check_log(") is not one of ours: the daemon ends\n");
+	check_named_and_ended(c->call, engine);
+	ck_assert_int_eq(access(vhd.log, F_OK), 0);
+}
+END_TEST
+
+/* ---- an engine against its supervisor ---- */
+
+static const char *const reaching[] = { "kill %s", "ptrace %s", "peek %s", "pidfd %s" };
+
+START_TEST(supervisor_is_out_of_reach)
+{
+	static const char *const supervised[] = { "--supervise=on", NULL };
+	pid_t engine;
+
+	if (IS_SANITIZED)
+		return;
+	start_with_intruder(supervised);
+	engine = daemon_engine(&vhd);
+	ck_assert_int_eq(order_against_supervisor(reaching[_i]), -1);
+	check_named_and_ended(NULL, engine);
+}
+END_TEST
+
+/* What the supervisor does about it: @logs, and the engine's end; or nothing, and all goes on. */
+static const struct {
+	const char *act, *logs;
+} sayings[] = {
+	{ "say half", "the engine says what it may not say: it is ended" },
+	{ "say more", "the engine says what it may not say: it is ended" },
+	{ "say stop", "the engine says what it may not say: it is ended" },
+	{ "say type", "the engine says what it may not say: it is ended" },
+	{ "say empty", "the engine says what it may not say: it is ended" },
+	{ "keep 2000", "the engine keeps too much: it is ended" },
+	{ "say stranger", NULL },
+	{ "ask 3000", NULL },
+};
+
+START_TEST(supervisor_believes_no_engine)
+{
+	static const char *const supervised[] = { "--supervise=on", NULL };
+	unsigned fds;
+	pid_t engine;
+
+	start_with_intruder(supervised);
+	engine = daemon_engine(&vhd);
+	fds = daemon_usage_supervisor(&vhd).fds;
+	order(sayings[_i].act);
+	if (sayings[_i].logs) {
+		confined_check_log(sayings[_i].logs);
+		ck_assert(daemon_wait_gone(engine, DEADLINE_MS));
+		driver_deinit(&vm);
+		driver_up(&vm, vhd.socket, NULL);
+	}
+	ck_assert_int_eq(daemon_engine(&vhd) != engine, sayings[_i].logs != NULL);
+	e2e_check_alive();
+	ck_assert_int_lt((int)daemon_usage_supervisor(&vhd).fds, (int)fds + 1100);
 }
 END_TEST
 
@@ -175,6 +265,7 @@ START_TEST(unknown_registers)
 {
 	const struct foreign *c = &foreign[_i];
 	const char *daemon = getenv("FOREIGN_DAEMON");
+	pid_t engine;
 
 	if (IS_SANITIZED)
 		return;
@@ -182,13 +273,13 @@ START_TEST(unknown_registers)
 		die("FOREIGN_DAEMON does not name the daemon");
 	setenv("VHOST_DEVICE_VSOCK", daemon, 1);
 	start_with_intruder(NULL);
+	engine = daemon_engine(&vhd);
 	ck_assert_int_eq(order_at(c->act, vhd.dir), c->result);
 	if (c->result >= 0) {
 		e2e_check_alive();
 		confined_check_log_is_empty();
 	} else {
-		ck_assert_int_eq(daemon_wait_exit(&vhd, DEADLINE_MS), -SIGSYS);
-		confined_check_log(") is not one of ours: the daemon ends\n");
+		check_named_and_ended(NULL, engine);
 	}
 }
 END_TEST
@@ -196,9 +287,11 @@ END_TEST
 /* Process 1 of a container is spared a signal without a handler; not this one. */
 START_TEST(intruder_in_process_1_ends)
 {
+	static const char *const alone[] = { "--supervise=off", NULL };
+
 	if (!e2e_leave_pids())
 		return;
-	start_with_intruder(NULL);
+	start_with_intruder(alone);
 	e2e_return_to_pids();
 	ck_assert_int_eq(order("socket inet"), -1);
 	ck_assert_int_eq(daemon_wait_exit(&vhd, DEADLINE_MS), 128 + SIGSYS);
@@ -209,14 +302,16 @@ END_TEST
 /* A launcher's mask: what the filter refuses is still refused by our handler. */
 START_TEST(intruder_with_all_signals_blocked)
 {
+	pid_t engine;
+
 	vhd.prepare = block_all_signals;
 	start_with_intruder(NULL);
 	if (!IS_SANITIZED)
 		ck_assert_int_eq(order("open /etc/shadow"), EPERM);
 	e2e_check_alive();
+	engine = daemon_engine(&vhd);
 	ck_assert_int_eq(order("socket inet"), -1);
-	ck_assert_int_eq(daemon_wait_exit(&vhd, DEADLINE_MS), -SIGSYS);
-	confined_check_log("error sandbox: system call socket (");
+	check_named_and_ended("socket", engine);
 }
 END_TEST
 
@@ -344,7 +439,8 @@ START_TEST(abstract_socket_in_reach_is_an_error_if_strict)
 }
 END_TEST
 
-/* Without a file tree of its own it sees names that landlock keeps from it. */
+/* Without a file tree of its own, and without a filter, it sees names that landlock keeps from
+ * it: all of them if there is a supervisor to remove those that are ours. */
 START_TEST(landlock_alone)
 {
 	int listener;
@@ -352,9 +448,10 @@ START_TEST(landlock_alone)
 	daemon_init(&outside);
 	listener = host_listen(outside.uds, PORT, 1);
 	confined_take_away(SYS_unshare, EPERM);
+	confined_take_away(SYS_seccomp, ENOSYS);
 	start_with_intruder(NULL);
 	ck_assert_int_eq(order_at("unlink %s/vm.sock_1234", outside.dir), EACCES);
-	ck_assert_int_eq(order_at("unlink %s/log", vhd.dir), 0);
+	ck_assert_int_eq(order_at("unlink %s/log", vhd.dir), vhd.is_supervised ? EACCES : 0);
 	host_unlisten(listener, outside.uds, PORT);
 	daemon_deinit(&outside);
 }
@@ -372,27 +469,55 @@ START_TEST(log_mode_names_and_lets_go_on)
 END_TEST
 
 static const struct hung {
-	const char *act;
+	const char *unlink;
 	int status;
 	bool leaves_names;
 } hung[] = {
-	{ "hang", 0, false },
-	{ "hang unlink", -SIGALRM, true },
+	{ NULL, 0, false },
+	{ "hangs", -SIGALRM, true },
 };
+
+/* A host client, which makes its worker hang. */
+static int hang(void)
+{
+	static const char line[] = INTRUDER_ORDER "hang\n";
+	int fd = host_connect(vhd.uds);
+
+	must(fd >= 0);
+	must(host_write(fd, line, sizeof line - 1));
+	ck_assert(daemon_wait_log(&vhd, "hangs"));
+	return fd;
+}
+
+/* ... is one that has crashed. */
+START_TEST(worker_that_hangs_is_replaced)
+{
+	static const char *const patience[] = { "--supervise=on", "--watchdog=1", NULL };
+	pid_t engine;
+	int fd;
+
+	start_with_intruder(patience);
+	engine = daemon_engine(&vhd);
+	fd = hang();
+	confined_check_log("error main: the engine hangs");
+	ck_assert(daemon_wait_gone(engine, DEADLINE_MS));
+	driver_deinit(&vm);
+	driver_up(&vm, vhd.socket, NULL);
+	e2e_check_alive();
+	close(fd);
+}
+END_TEST
 
 /* A worker that hangs, and a folder besides, do not keep the daemon from its end. */
 START_TEST(it_ends_whatever_hangs)
 {
 	const struct hung *c = &hung[_i];
 	int fd, result;
-	char line[64];
 
+	if (c->unlink)
+		setenv(INTRUDER_UNLINK, c->unlink, 1);
 	start_with_intruder(NULL);
-	fd = host_connect(vhd.uds);
-	must(fd >= 0);
-	snprintf(line, sizeof line, INTRUDER_ORDER "%s\n", c->act);
-	must(host_write(fd, line, strlen(line)));
-	ck_assert(daemon_wait_log(&vhd, "hangs"));
+	fd = hang();
 	result = daemon_stop(&vhd, 2000);
 	/* Thread sanitizer takes so long to end that the alarm is first. */
 	ck_assert(result == c->status || (IS_SANITIZED && result == -SIGALRM));
@@ -412,6 +537,8 @@ int main(void)
 	setenv("TEST_SANDBOX", "", 1);		/* it is what it is by default */
 	tcase_add_loop_test(tc, intruder_is_refused, 0, COUNT(survived));
 	tcase_add_loop_test(tc, intruder_is_named_and_ends, 0, COUNT(fatal));
+	tcase_add_loop_test(tc, supervisor_is_out_of_reach, 0, COUNT(reaching));
+	tcase_add_loop_test(tc, supervisor_believes_no_engine, 0, COUNT(sayings));
 	tcase_add_loop_test(tc, unknown_registers, 0, COUNT(foreign));
 	tcase_add_test(tc, intruder_in_process_1_ends);
 	tcase_add_test(tc, intruder_with_all_signals_blocked);
@@ -422,6 +549,7 @@ int main(void)
 	tcase_add_test(tc, landlock_alone);
 	tcase_add_test(tc, log_mode_names_and_lets_go_on);
 	tc = e2e_case(s, "hung", e2e_setup_bare, 60);
+	tcase_add_test(tc, worker_that_hangs_is_replaced);
 	tcase_add_loop_test(tc, it_ends_whatever_hangs, 0, COUNT(hung));
 	return e2e_run(s);
 }

@@ -164,6 +164,7 @@ static off_t size_of(const char *path)
 START_TEST(file_size_limit_loses_lines)
 {
 	struct rlimit limit;
+	pid_t engine;
 	char path[128];
 	const char *const options[] = { "--log-file", path, "--log-level=trace", NULL };
 	int64_t deadline = deadline_in(DEADLINE_MS);
@@ -176,9 +177,10 @@ START_TEST(file_size_limit_loses_lines)
 	e2e_check_alive();
 	ck_assert_int_eq(size_of(path), FILE_LIMIT);
 
-	must(prlimit(vhd.pid, RLIMIT_FSIZE, NULL, &limit) == 0);
+	engine = daemon_engine(&vhd);
+	must(prlimit(engine, RLIMIT_FSIZE, NULL, &limit) == 0);
 	limit.rlim_cur = RLIM_INFINITY;
-	must(prlimit(vhd.pid, RLIMIT_FSIZE, &limit, NULL) == 0);
+	must(prlimit(engine, RLIMIT_FSIZE, &limit, NULL) == 0);
 	while (!file_has(path, "lines could not be written") && deadline_left(deadline))
 		e2e_check_alive();
 	ck_assert(file_has(path, "lines could not be written"));

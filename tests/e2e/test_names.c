@@ -4,7 +4,6 @@
  * two daemons that want the same.
  */
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -28,27 +27,11 @@ static void teardown(void)
 	daemon_deinit(&rival);
 }
 
-/* What cuttlefish waits for, and ss and lsof are asked for: a listener of exactly that name. */
-static unsigned count_listed(const char *path)
-{
-	FILE *f = fopen("/proc/net/unix", "re");
-	char line[512], name[256];
-	unsigned long flags;
-	unsigned n = 0;
-
-	must(f);
-	while (fgets(line, sizeof line, f))
-		n += sscanf(line, "%*s %*s %*s %lx %*s %*s %*s %255s", &flags, name) == 2 &&
-			flags & 0x10000 && strcmp(name, path) == 0;
-	fclose(f);
-	return n;
-}
-
 START_TEST(listed_as_configured)
 {
 	e2e_start(NULL, NULL);
-	ck_assert_uint_eq(count_listed(vhd.socket), 1);
-	ck_assert_uint_eq(count_listed(vhd.uds), 1);
+	ck_assert_uint_eq(e2e_count_listed(vhd.socket), 1);
+	ck_assert_uint_eq(e2e_count_listed(vhd.uds), 1);
 	e2e_check_alive();
 }
 END_TEST
@@ -98,7 +81,7 @@ START_TEST(one_of_two_serves)
 		snprintf(who, sizeof who, "already: process %d (", (int)winner->pid);
 		ck_assert(daemon_has_logged(winner == &vhd ? &rival : &vhd, who));
 		ck_assert(daemon_wait_listening(winner, vhd.uds));
-		ck_assert_uint_eq(count_listed(vhd.socket), 1);
+		ck_assert_uint_eq(e2e_count_listed(vhd.socket), 1);
 		driver_up(&vm, vhd.socket, NULL);
 		e2e_check_alive();
 		driver_deinit(&vm);

@@ -229,9 +229,9 @@ START_TEST(nothing_moves_nobody_wakes)
 	sibs_fill(q.to, 1);
 	driver_is_quiet(&a->d, QUIET_MS);
 	driver_is_quiet(&b->d, QUIET_MS);
-	before = daemon_usage(&vhd);
+	before = daemon_usage_both(&vhd);
 	driver_is_quiet(&a->d, 1000);
-	after = daemon_usage(&vhd);
+	after = daemon_usage_both(&vhd);
 	ck_assert_uint_le(after.wakeups - before.wakeups, 5 + E2E_WAKEUPS(2));
 	ck_assert_uint_le(after.cpu_ms - before.cpu_ms, 50);
 	driver_release_rx(&b->d);

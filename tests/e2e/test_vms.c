@@ -542,10 +542,10 @@ START_TEST(a_thousand_vms)
 	ck_assert_uint_le(usage.threads, count_cpus() + 2);
 	ck_assert_uint_le(usage.rss_bytes, rss_of_one + MANY * (uint64_t)RSS_PER_VM);
 	driver_detach(&vm);
-	wakeups = daemon_usage(&vhd).wakeups;
+	wakeups = daemon_usage_both(&vhd).wakeups;
 	ck_assert(!deadline_poll(vhd.pidfd, POLLIN, deadline_in(QUIET_MS)));
 	/* The detach itself, of which the worker's watchdog is told, and its last looks. */
-	ck_assert_uint_le(daemon_usage(&vhd).wakeups, wakeups + 5);
+	ck_assert_uint_le(daemon_usage_both(&vhd).wakeups, wakeups + 5);
 }
 END_TEST
 

@@ -96,16 +96,35 @@ static const char *sandbox_option(const struct daemon *d, const char *const *arg
 	return option;
 }
 
+/* As the test says, or else TEST_SUPERVISE. NULL: the daemon's default. */
+static const char *supervise_option(struct daemon *d, const char *const *args)
+{
+	static const char off[] = "--supervise=off";
+	const char *mode = getenv("TEST_SUPERVISE");
+
+	for (; *args; args++)
+		if (strncmp(*args, "--supervise", 11) == 0) {
+			d->is_supervised = strcmp(*args, off) != 0;
+			return NULL;
+		}
+	d->is_supervised = !mode || strcmp(mode, "off") != 0;
+	return d->is_supervised ? NULL : off;
+}
+
 void daemon_spawn(struct daemon *d, const char *const *args)
 {
 	const char *program = getenv("VHOST_DEVICE_VSOCK");
-	const char *argv[ARGS_MAX] = { program, sandbox_option(d, args) };
+	const char *argv[ARGS_MAX] = { program }, *option;
 	pid_t parent = getpid();
-	unsigned n = argv[1] ? 2 : 1;
+	unsigned n = 1;
 
 	if (!program)
 		die("VHOST_DEVICE_VSOCK does not name the daemon");
 	must(!d->pid);
+	if ((option = sandbox_option(d, args)))
+		argv[n++] = option;
+	if ((option = supervise_option(d, args)))
+		argv[n++] = option;
 	while (*args && n + 1 < ARGS_MAX)
 		argv[n++] = *args++;
 	must(!*args);
@@ -212,10 +231,15 @@ int daemon_stop(struct daemon *d, int ms)
 
 void daemon_kill(struct daemon *d)
 {
+	pid_t engine;
+
 	if (d->pid <= 0)
 		return;
+	engine = d->is_supervised ? daemon_find_engine(d) : 0;
 	kill(d->pid, SIGKILL);
 	daemon_wait_exit(d, DEADLINE_MS);
+	if (engine)
+		daemon_wait_gone(engine, DEADLINE_MS);
 }
 
 bool daemon_is_running(struct daemon *d)
@@ -225,11 +249,12 @@ bool daemon_is_running(struct daemon *d)
 
 void daemon_limit_fds(const struct daemon *d, unsigned n)
 {
+	pid_t engine = daemon_engine(d);
 	struct rlimit limit;
 
-	must(prlimit(d->pid, RLIMIT_NOFILE, NULL, &limit) == 0);
+	must(prlimit(engine, RLIMIT_NOFILE, NULL, &limit) == 0);
 	limit.rlim_cur = n;
-	must(prlimit(d->pid, RLIMIT_NOFILE, &limit, NULL) == 0);
+	must(prlimit(engine, RLIMIT_NOFILE, &limit, NULL) == 0);
 }
 
 char *daemon_log(const struct daemon *d)

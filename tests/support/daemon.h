@@ -4,6 +4,10 @@
  * kernel says about it. The child dies with the thread that started it; nothing
  * else is ever signalled.
  *
+ * By default it is two processes: the child is the supervisor, and the engine, which serves,
+ * is a child of that. With --supervise=off the child is the engine itself; so it is for all
+ * tests that do not say otherwise if TEST_SUPERVISE is "off".
+ *
  * The binary's path comes from the environment: VHOST_DEVICE_VSOCK. So may a mode
  * for --sandbox: TEST_SANDBOX (say "off" for valgrind, or to write coverage data; empty
  * for the daemon's default). Without it the sandbox is on, save where nobody may count
@@ -19,8 +23,9 @@
 #define DAEMON_FDS_UNKNOWN	UINT32_MAX
 
 struct daemon {
-	pid_t pid;				/* 0: not running */
+	pid_t pid;				/* of what was started; 0: not running */
 	int pidfd;
+	bool is_supervised;			/* then it has an engine for a child */
 	char dir[64];
 	char socket[96], uds[96];		/* of the one VM of daemon_start() */
 	char log[96];				/* its standard error */
@@ -30,9 +35,9 @@ struct daemon {
 
 struct daemon_usage {
 	unsigned fds;				/* or DAEMON_FDS_UNKNOWN */
-	unsigned threads;			/* without those of a sanitizer */
+	unsigned threads;			/* the main one and workers; of a supervisor, all */
 	uint64_t rss_bytes, cpu_ms;
-	uint64_t wakeups;			/* voluntary context switches, all threads */
+	uint64_t wakeups;			/* voluntary context switches, of these threads */
 };
 
 /* Makes the folder and the paths, starts nothing. */
@@ -51,15 +56,28 @@ bool daemon_wait_listening(const struct daemon *d, const char *path);
 int daemon_wait_exit(struct daemon *d, int ms);
 /* SIGTERM, then daemon_wait_exit(). */
 int daemon_stop(struct daemon *d, int ms);
-void daemon_kill(struct daemon *d);
+void daemon_kill(struct daemon *d);		/* and waits until its engine has gone, too */
 bool daemon_is_running(struct daemon *d);
+
+/* The process that serves, once it does: after a crash, the next one. Waits for it. */
+pid_t daemon_engine(const struct daemon *d);
+/* Does not wait: one that may not serve yet; 0: there is none now. */
+pid_t daemon_find_engine(const struct daemon *d);
+/* Are all of its threads stopped (SIGSTOP)? */
+bool daemon_is_stopped(pid_t pid);
+/* Waits until the process @pid, not ours to reap, is gone; false at the deadline. */
+bool daemon_wait_gone(pid_t pid, int ms);
 
 /* May we count the descriptors of a daemon in the sandbox? */
 bool daemon_can_count_fds(void);
+/* Of the engine; of the supervisor (nothing, if there is none); the sum, for what the daemon
+ * costs as a whole. */
 struct daemon_usage daemon_usage(const struct daemon *d);
-/* Waits until it has no more than @fds descriptors open; false at the deadline. */
+struct daemon_usage daemon_usage_supervisor(const struct daemon *d);
+struct daemon_usage daemon_usage_both(const struct daemon *d);
+/* Waits until the engine has no more than @fds descriptors open; false at the deadline. */
 bool daemon_wait_fds(const struct daemon *d, unsigned fds, int ms);
-/* RLIMIT_NOFILE of the running child, soft limit. */
+/* RLIMIT_NOFILE of the running engine, soft limit. */
 void daemon_limit_fds(const struct daemon *d, unsigned n);
 
 /* The log so far, NUL-terminated; the caller frees it. */

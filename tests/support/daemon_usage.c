@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * What the kernel counts for the daemon: descriptors, threads, memory, CPU time
- * and wake-ups, from /proc.
+ * What the kernel knows of the daemon, from /proc: its engine; descriptors, threads, memory,
+ * CPU time and wake-ups of both its processes.
  */
 #include <dirent.h>
 #include <fcntl.h>
@@ -99,8 +99,111 @@ static uint64_t cpu_ms(pid_t pid)
 	return (user + sys) * 1000 / (unsigned long)sysconf(_SC_CLK_TCK);
 }
 
-/* Of the main thread and the workers: a sanitizer has threads of its own. */
-static void count_threads(pid_t pid, struct daemon_usage *u)
+/* ---- the engine ---- */
+
+/* What /proc/PID/stat says; false: there is no such process. */
+static bool read_stat(pid_t pid, char name[32], char *state, pid_t *parent)
+{
+	char text[1024], *end;
+
+	if (!read_proc(pid, "stat", text, sizeof text))
+		return false;
+	end = strrchr(text, ')');		/* the name may hold anything */
+	must(end && sscanf(text, "%*d (%31[^)]", name) == 1);
+	return sscanf(end + 2, "%c %d", state, parent) == 2;
+}
+
+/* It makes them when it has all that they need. */
+static bool has_workers(pid_t pid)
+{
+	char path[300], name[32];
+	struct dirent *e;
+	bool has = false;
+	DIR *dir;
+
+	snprintf(path, sizeof path, "/proc/%d/task", (int)pid);
+	dir = opendir(path);
+	while (dir && !has && (e = readdir(dir))) {
+		snprintf(path, sizeof path, "task/%.20s/comm", e->d_name);
+		has = e->d_name[0] != '.' && read_proc(pid, path, name, sizeof name) &&
+			strcmp(name, "worker\n") == 0;
+	}
+	if (dir)
+		closedir(dir);
+	return has;
+}
+
+static bool is_engine_of(pid_t pid, pid_t supervisor)
+{
+	pid_t parent;
+	char name[32], state;
+
+	return read_stat(pid, name, &state, &parent) && parent == supervisor && state != 'Z' &&
+		strcmp(name, "vsock-engine") == 0;
+}
+
+pid_t daemon_find_engine(const struct daemon *d)
+{
+	pid_t found = 0;
+	struct dirent *e;
+	DIR *dir;
+
+	if (!d->is_supervised)
+		return d->pid;
+	dir = opendir("/proc");
+	must(dir);
+	while (!found && (e = readdir(dir))) {
+		pid_t pid = atoi(e->d_name);
+
+		if (pid > 0 && is_engine_of(pid, d->pid))
+			found = pid;
+	}
+	closedir(dir);
+	return found;
+}
+
+pid_t daemon_engine(const struct daemon *d)
+{
+	int64_t deadline = deadline_in(DEADLINE_MS);
+	pid_t engine;
+
+	while (!(engine = daemon_find_engine(d)) || (d->is_supervised && !has_workers(engine))) {
+		if (deadline_poll(d->pidfd, POLLIN, 0) || !deadline_left(deadline))
+			die("there is no engine that serves: %s", daemon_log(d));
+		poll(NULL, 0, 2);		/* /proc cannot be polled */
+	}
+	return engine;
+}
+
+bool daemon_wait_gone(pid_t pid, int ms)
+{
+	int64_t deadline = deadline_in(ms);
+	pid_t parent;
+	char name[32], state;
+
+	while (read_stat(pid, name, &state, &parent) && state != 'Z') {
+		if (!deadline_left(deadline))
+			return false;
+		poll(NULL, 0, 1);
+	}
+	return true;
+}
+
+/* ---- what they cost ---- */
+
+/* Threads of a sanitizer have the main one's name, or the one that it had at first. */
+static bool is_ours(const char *status, const char *tid, pid_t pid, bool is_engine)
+{
+	char name[32];
+
+	if (atoi(tid) == pid)
+		return true;
+	if (sscanf(status, "Name:\t%31[^\n]", name) != 1)
+		return false;
+	return is_engine ? strcmp(name, "worker") == 0 : strncmp(name, "vhost-device", 12) != 0;
+}
+
+static void count_threads(pid_t pid, bool is_engine, struct daemon_usage *u)
 {
 	static const char key[] = "\nvoluntary_ctxt_switches:";
 	char text[8192], path[300], *p;
@@ -116,7 +219,7 @@ static void count_threads(pid_t pid, struct daemon_usage *u)
 		snprintf(path, sizeof path, "task/%.20s/status", e->d_name);
 		if (!read_proc(pid, path, text, sizeof text))
 			continue;		/* a thread that has ended meanwhile */
-		if (atoi(e->d_name) != pid && !strstr(text, "Name:\tworker\n"))
+		if (!is_ours(text, e->d_name, pid, is_engine))
 			continue;
 		u->threads++;
 		if ((p = strstr(text, key)))
@@ -125,31 +228,72 @@ static void count_threads(pid_t pid, struct daemon_usage *u)
 	closedir(dir);
 }
 
-struct daemon_usage daemon_usage(const struct daemon *d)
+static struct daemon_usage usage_of(pid_t pid, bool is_engine)
 {
-	struct daemon_usage u = {
-		.fds = count_fds(d->pid),
-		.cpu_ms = cpu_ms(d->pid),
-	};
+	struct daemon_usage u = { .fds = count_fds(pid), .cpu_ms = cpu_ms(pid) };
 	unsigned long pages;
 	char text[256];
 
-	must(read_proc(d->pid, "statm", text, sizeof text));
+	must(read_proc(pid, "statm", text, sizeof text));
 	must(sscanf(text, "%*u %lu", &pages) == 1);
-	count_threads(d->pid, &u);
+	count_threads(pid, is_engine, &u);
 	u.rss_bytes = pages * (unsigned long)sysconf(_SC_PAGESIZE);
 	return u;
+}
+
+struct daemon_usage daemon_usage(const struct daemon *d)
+{
+	return usage_of(daemon_engine(d), true);
+}
+
+struct daemon_usage daemon_usage_supervisor(const struct daemon *d)
+{
+	return d->is_supervised ? usage_of(d->pid, false) : (struct daemon_usage){ 0 };
+}
+
+struct daemon_usage daemon_usage_both(const struct daemon *d)
+{
+	struct daemon_usage a = daemon_usage(d), b = daemon_usage_supervisor(d);
+	bool knows = a.fds != DAEMON_FDS_UNKNOWN && b.fds != DAEMON_FDS_UNKNOWN;
+
+	return (struct daemon_usage){
+		.fds = knows ? a.fds + b.fds : DAEMON_FDS_UNKNOWN, .threads = a.threads + b.threads,
+		.rss_bytes = a.rss_bytes + b.rss_bytes, .cpu_ms = a.cpu_ms + b.cpu_ms,
+		.wakeups = a.wakeups + b.wakeups,
+	};
 }
 
 bool daemon_wait_fds(const struct daemon *d, unsigned fds, int ms)
 {
 	int64_t deadline = deadline_in(ms);
+	pid_t engine = daemon_engine(d);
 
-	must(count_fds(d->pid) != DAEMON_FDS_UNKNOWN);
-	while (count_fds(d->pid) > fds) {
+	must(count_fds(engine) != DAEMON_FDS_UNKNOWN);
+	while (count_fds(engine) > fds) {
 		if (!deadline_left(deadline))
 			return false;
 		poll(NULL, 0, 5);		/* /proc cannot be polled */
 	}
 	return true;
+}
+
+bool daemon_is_stopped(pid_t pid)
+{
+	char path[64], text[1024], *end;
+	bool is_stopped = true;
+	struct dirent *e;
+	DIR *dir;
+
+	snprintf(path, sizeof path, "/proc/%d/task", (int)pid);
+	dir = opendir(path);
+	must(dir);
+	while ((e = readdir(dir))) {
+		if (e->d_name[0] == '.')
+			continue;
+		snprintf(path, sizeof path, "task/%.20s/stat", e->d_name);
+		end = read_proc(pid, path, text, sizeof text) ? strrchr(text, ')') : NULL;
+		is_stopped &= end && end[1] == ' ' && end[2] == 'T';
+	}
+	closedir(dir);
+	return is_stopped;
 }

@@ -2,19 +2,30 @@
 /* The packet core as a backend sees it. */
 #include "fake_core.h"
 
-#include <stdio.h>
+#include <fcntl.h>
 #include <string.h>
-#include <sys/epoll.h>
 
 #include "support/deadline.h"
 #include "unit.h"
+#include "util/fd.h"
 
 struct mux core;
+struct blob core_blob;
 
-void core_begin(void)
+static struct mux aside;			/* the other process's */
+static bool has_aside;
+
+static void begin_anew(void)
 {
 	core = (struct mux){ .is_stopped = false };
 	ck_assert_int_eq(loop_new(&core.loop), 0);
+}
+
+void core_begin(void)
+{
+	blob_init(&core_blob, 1 << 20, 256);
+	has_aside = false;
+	begin_anew();
 }
 
 void core_close(size_t i)
@@ -33,12 +44,114 @@ void core_close_all(void)
 	core.n_streams = 0;
 }
 
-void core_end(void)
+static void end_this(void)
 {
 	core_close_all();
 	if (core.backend)
 		core.backend->ops->free(core.backend);
 	loop_free(core.loop);
+}
+
+void core_go_back(void)
+{
+	ck_assert(has_aside);
+	end_this();
+	core = aside;
+	has_aside = false;
+}
+
+void core_end(void)
+{
+	end_this();
+	if (has_aside) {
+		core = aside;
+		end_this();
+	}
+	blob_deinit(&core_blob);
+}
+
+void core_save(struct blob *out)
+{
+	uint32_t n = 0;
+
+	for (size_t i = 0; i < core.n_streams; i++)
+		n += core.streams[i] != NULL;
+	blob_put_u32(out, n);
+	for (size_t i = 0; i < core.n_streams; i++) {
+		if (!core.streams[i])
+			continue;
+		blob_put_u64(out, core.guests[i].cid);
+		blob_put_u32(out, core.guests[i].port);
+		core.streams[i]->ops->save(core.streams[i], out);
+	}
+	core.backend->ops->save(core.backend, out);
+	ck_assert_int_eq(blob_error(out), 0);
+}
+
+void core_hand_over(void)
+{
+	core_save(&core_blob);
+	aside = core;
+	has_aside = true;
+	begin_anew();
+}
+
+static int load_all(struct blob_reader *in)
+{
+	struct backend *b = core.backend;
+	uint32_t n = blob_get_u32(in);
+	int r = 0;
+
+	for (uint32_t i = 0; r == 0 && i < n; i++) {
+		struct vsock_addr guest = { blob_get_u64(in), blob_get_u32(in) };
+		struct vsock_addr peer = { 2, (uint32_t)guest.cid };
+		struct stream *s = NULL;
+
+		if (blob_peek_tag(in) != b->ops->stream_tag)
+			return BACKEND_E_BAD_STATE;
+		r = b->ops->load_stream(b, &guest, &peer, in, &s);
+		if (r && r != BACKEND_E_PENDING)
+			break;
+		r = 0;
+		core.guests[core.n_streams] = guest;
+		core.streams[core.n_streams++] = s;
+	}
+	return r ? r : b->ops->load(b, in);
+}
+
+int core_load(const uint8_t *bytes, size_t n)
+{
+	int fds[256], r;
+	struct blob_fds given = { fds, core_blob.n_fds };
+	struct blob_reader in;
+
+	for (size_t i = 0; i < given.n; i++)
+		ck_assert_int_ge(fds[i] = dup(core_blob.fds[i]), 0);
+	blob_read(&in, bytes, n, &given);
+	r = load_all(&in);
+	if (r)
+		core_close_all();
+	for (size_t i = 0; i < given.n; i++)
+		fd_close(&fds[i]);
+	return r;
+}
+
+/* What closes a descriptor when its process ends. */
+static void lose(int fd)
+{
+	int nothing = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+	ck_assert_int_ge(dup3(nothing, fd, O_CLOEXEC), 0);
+	close(nothing);
+}
+
+void core_resume(void)
+{
+	for (size_t i = 0; i < core_blob.n_fds; i++)
+		lose(core_blob.fds[i]);
+	for (size_t i = 0; i < core.n_streams; i++)
+		core.streams[i]->ops->wait_for(core.streams[i], STREAM_IN);
+	core.backend->ops->resume(core.backend);
 }
 
 static size_t place_of(const struct stream *s)
@@ -138,29 +251,43 @@ void core_run_for(int ms)
 	while (deadline_left(deadline));
 }
 
-void core_expect(size_t i, const char *text)
+/* As the core reads: only where the stream says that there may be something. */
+int core_read(size_t i, char *to, size_t size, size_t *n)
 {
 	int64_t deadline = deadline_in(DEADLINE_MS);
 	struct stream *s = core.streams[i];
+	struct iovec v = { to, size };
+	int r = STREAM_E_AGAIN;
+
+	while (r == STREAM_E_AGAIN) {
+		while (!(s->ready & STREAM_IN)) {
+			ck_assert_int_gt(deadline_left(deadline), 0);
+			ck_assert_int_eq(loop_step(core.loop, 20), 0);
+		}
+		r = s->ops->read(s, &v, 1, n);
+	}
+	return r;
+}
+
+void core_expect(size_t i, const char *text)
+{
 	char got[4096];
 	size_t len = 0, n;
 
 	while (len < strlen(text)) {
-		struct iovec v = { got + len, sizeof got - len };
-		int r = s->ops->read(s, &v, 1, &n);
-
-		ck_assert_int_gt(deadline_left(deadline), 0);
-		if (r == 0)
-			len += n;
-		else
-			ck_assert_int_eq(r, STREAM_E_AGAIN);
-		while (r && !(s->ready & STREAM_IN)) {
-			ck_assert_int_gt(deadline_left(deadline), 0);
-			ck_assert_int_eq(loop_step(core.loop, 20), 0);
-		}
+		ck_assert_int_eq(core_read(i, got + len, sizeof got - len, &n), 0);
+		len += n;
 	}
 	ck_assert_uint_eq(len, strlen(text));
 	ck_assert_mem_eq(got, text, len);
+}
+
+void core_expect_end(size_t i, int end)
+{
+	char got[16];
+	size_t n;
+
+	ck_assert_int_eq(core_read(i, got, sizeof got, &n), end);
 }
 
 void core_write(size_t i, const char *text)

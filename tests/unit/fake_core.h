@@ -5,6 +5,7 @@
  */
 #pragma once
 
+#include "util/blob.h"
 #include "util/loop.h"
 #include "vsock/backend.h"
 
@@ -36,6 +37,22 @@ void core_close_all(void);
 void core_run_until_connected(unsigned n);	/* so many have been told */
 void core_run_for(int ms);
 
+/*
+ * Another process takes over, scripted in this one: what there is, is saved into core_blob and
+ * put aside; core begins anew, and the test gives it a backend that is held. core_load() loads
+ * from @bytes, most often core_blob's, with duplicates of its descriptors: 0 or as load() and
+ * load_stream(), and then nothing is left. Then either the old process ends, its descriptors
+ * with it, and the new one goes on; or the new one ends, and the old one goes on.
+ */
+extern struct blob core_blob;
+void core_hand_over(void);
+int core_load(const uint8_t *bytes, size_t n);
+void core_resume(void);
+void core_go_back(void);
+void core_save(struct blob *out);
+
 /* The stream reads, or takes, just that. */
 void core_expect(size_t i, const char *text);
+int core_read(size_t i, char *to, size_t size, size_t *n);
+void core_expect_end(size_t i, int end);	/* STREAM_E_* */
 void core_write(size_t i, const char *text);

@@ -204,6 +204,34 @@ START_TEST(growth_refused)
 }
 END_TEST
 
+/* What was there before has exactly the memory that it needs, also where the budget is used
+ * up, and goes on as any other. */
+START_TEST(fills)
+{
+	struct byte_budget small = { .max = 4 };
+	struct iovec more = piece(3, 2);
+	struct byte_ring ring;
+
+	byte_ring_init(&ring, SIZE, &small);
+	ck_assert_int_eq(byte_ring_fill(&ring, NULL, 0), 0);
+	ck_assert_ptr_null(ring.data);
+	ck_assert(byte_budget_take(&small, 4));
+	ck_assert_int_eq(byte_ring_fill(&ring, text, 3), 0);
+	ck_assert_uint_eq(ring.room, 3);
+	ck_assert_uint_eq(small.used, 7);
+	ck_assert_int_eq(byte_ring_append(&ring, &more, 1, 0), -ENOBUFS);
+	byte_budget_give(&small, 4);
+	ck_assert_int_eq(byte_ring_append(&ring, &more, 1, 0), 0);
+	expect(&ring, "abcde", 5);
+	byte_ring_drop(&ring, 5);
+	ck_assert_uint_eq(small.used, 0);
+	ck_assert_int_eq(byte_ring_fill(&ring, text, SIZE), 0);
+	expect(&ring, text, SIZE);
+	byte_ring_deinit(&ring);
+	ck_assert_uint_eq(small.used, 0);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("ring");
@@ -216,6 +244,7 @@ int main(void)
 	tcase_add_test(tc, memory_only_while_needed);
 	tcase_add_test(tc, grows_with_what_it_holds);
 	tcase_add_test(tc, growth_refused);
+	tcase_add_test(tc, fills);
 	suite_add_tcase(suite, tc);
 	return unit_main(suite);
 }

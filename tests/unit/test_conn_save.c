@@ -101,9 +101,8 @@ static const struct save_case cases[] = {
 
 	{ "asked", { .state = CONN_OPEN, CREDIT, .asks = CONN_ASKS }, GOOD },
 	{ "asked more than is ever", { .state = CONN_OPEN, CREDIT, .asks = CONN_ASKS + 1 }, false },
-	{ "buffer as large as allowed", { .state = CONN_OPEN, .credit.buf_alloc = BUF_ALLOC },
-	  GOOD },
-	{ "buffer larger than allowed", { .state = CONN_OPEN, .credit.buf_alloc = BUF_ALLOC + 1 },
+	{ "buffer as large as there is", { .state = CONN_OPEN, .credit.buf_alloc = 1u << 31 }, GOOD },
+	{ "buffer larger than that", { .state = CONN_OPEN, .credit.buf_alloc = (1u << 31) + 1 },
 	  false },
 
 	{ "all of its credit used", { .state = CONN_OPEN, .to_host.len = BUF_ALLOC, .credit = {
@@ -129,6 +128,17 @@ static const struct save_case cases[] = {
 	{ "marked what was", { .state = CONN_OPEN, .credit = {
 		.buf_alloc = BUF_ALLOC, .sent_to_guest = 9, .consumed = 5, .mark = 9,
 		.packets_before = UINT32_MAX / CREDIT_PACKET_COST } }, GOOD },
+	{ "consumed what the guest said last", { .state = CONN_OPEN, .credit = {
+		.buf_alloc = BUF_ALLOC, .sent_to_guest = 9, .consumed = 5, .mark = 9,
+		.guest_fwd_cnt = 5 } }, GOOD },
+	{ "consumed less than the guest could say", { .state = CONN_OPEN, .credit = {
+		.buf_alloc = BUF_ALLOC, .sent_to_guest = 9, .consumed = 5, .mark = 9,
+		.guest_fwd_cnt = 9 } }, false },
+	{ "consumed, as the guest said more", { .state = CONN_OPEN, .credit = {
+		.buf_alloc = BUF_ALLOC, .sent_to_guest = 9, .consumed = 5, .mark = 9,
+		.guest_fwd_cnt = 10 } }, GOOD },
+	{ "consumed before it was sent", { .state = CONN_OPEN, .credit = {
+		.buf_alloc = BUF_ALLOC, .sent_to_guest = 0, .consumed = 195 } }, false },
 	{ "more packets than there can be", { .state = CONN_OPEN, .credit = {
 		.buf_alloc = BUF_ALLOC, .sent_to_guest = 9, .consumed = 5, .mark = 9,
 		.packets_before = UINT32_MAX / CREDIT_PACKET_COST, .packets_after = 1 } }, false },
@@ -175,7 +185,7 @@ static int load(struct conn **out, size_t n)
 	int r;
 
 	blob_read(&in, blob.bytes, n, NULL);
-	r = conn_load(out, &in, 3, BUF_ALLOC, budget);
+	r = conn_load(out, &in, 3, budget);
 	ck_assert(r || blob_is_whole(&in));
 	return r;
 }
@@ -260,18 +270,20 @@ START_TEST(cut_at_every_byte)
 }
 END_TEST
 
+/* What was there before stays, but it counts. */
 START_TEST(over_budget)
 {
 	const struct conn template = { .state = CONN_OPEN, BUFFERED };
 	struct conn *c;
 
 	save(&template);
-	ck_assert(byte_budget_take(budget, (1 << 20) - 2));
-	ck_assert_int_eq(load(&c, blob.len), -ENOBUFS);
-	byte_budget_give(budget, 1);
+	ck_assert(byte_budget_take(budget, 1 << 20));
 	ck_assert_int_eq(load(&c, blob.len), 0);
+	ck_assert_uint_eq(budget->used, (1 << 20) + 3);
+	ck_assert(!byte_budget_take(budget, 1));
+	ck_assert_int_eq(byte_ring_append(&c->to_host, &(struct iovec){ "x", 1 }, 1, 0), -ENOBUFS);
 	conn_free(c);
-	byte_budget_give(budget, (1 << 20) - 3);
+	byte_budget_give(budget, 1 << 20);
 }
 END_TEST
 

@@ -224,6 +224,26 @@ START_TEST(packets_on_the_way)
 }
 END_TEST
 
+/* A guest with a buffer of 4 GiB that consumes more than half of that at once, past the mark:
+ * the packets up to it are not on the way any more. */
+START_TEST(far_past_the_mark)
+{
+	struct credit c = { .guest_buf_alloc = UINT32_MAX };
+
+	credit_sent(&c, 10, 10);
+	credit_update(&c, UINT32_MAX, 1);
+	credit_sent(&c, 10, 10);
+	credit_update(&c, UINT32_MAX, 10);	/* the mark is at 20 */
+	ck_assert_uint_eq(c.mark, 20);
+	credit_sent(&c, UINT32_MAX - 20, 5);
+	ck_assert(credit_is_sound(&c, 0));
+	credit_update(&c, UINT32_MAX, UINT32_MAX - 100);
+	ck_assert(credit_is_sound(&c, 0));
+	ck_assert_uint_eq(c.mark, c.sent_to_guest);
+	ck_assert_uint_eq(c.packets_before + c.packets_after, 5);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("credit");
@@ -236,6 +256,7 @@ int main(void)
 	tcase_add_test(tc, update_tells_a_change);
 	tcase_add_loop_test(tc, packets, 0, COUNT(packets_cases));
 	tcase_add_loop_test(tc, packets_on_the_way, 0, 20);
+	tcase_add_test(tc, far_past_the_mark);
 	suite_add_tcase(suite, tc);
 	return unit_main(suite);
 }

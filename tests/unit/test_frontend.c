@@ -72,8 +72,14 @@ static void on_read_config(void *ctx, uint32_t offset, void *out, size_t len)
 	memset(out, (int)offset, len);
 }
 
+static void on_handles(void *ctx, bool is_begun)
+{
+	ck_assert_ptr_eq(ctx, &fe);
+	(void)is_begun;
+}
+
 static const struct frontend_ops ops = {
-	.kicked = on_kicked, .rings_changed = on_rings_changed, .guest_reset = on_guest_reset,
+	.handles = on_handles, .kicked = on_kicked, .rings_changed = on_rings_changed, .guest_reset = on_guest_reset,
 	.came = on_came, .gone = on_gone, .over = on_over, .guest_overdue = on_guest_overdue,
 	.read_config = on_read_config,
 };

@@ -238,6 +238,58 @@ START_TEST(oversized_payload)
 }
 END_TEST
 
+/* In pieces: 0, the message is whole. */
+static int peek_msg(void)
+{
+	struct msghdr receipt;
+	int r;
+
+	while ((r = msg_peek(&reader, other)) == VU_MSG_E_PIECE) {
+		ck_assert_int_eq(msg_take(&reader, other, &receipt), 0);
+		msg_settle_fds(&reader, &receipt);
+	}
+	return r;
+}
+
+/* Messages that wait behind one another are peeked at: each has the descriptors that it came
+ * with. _i: after so many bytes of it a message is cut; its descriptors come with the first
+ * piece, or where there is a payload, with the last. */
+START_TEST(peeked_in_a_row)
+{
+	static const struct {
+		uint32_t request, size;
+		unsigned n_fds;
+	} row[] = {
+		{ VHOST_USER_SET_OWNER, 0, 0 }, { VHOST_USER_SET_FEATURES, 8, 0 },
+		{ VHOST_USER_SET_VRING_KICK, 8, 1 }, { VHOST_USER_SET_VRING_CALL, 8, 0 },
+		{ VHOST_USER_SET_MEM_TABLE, 40, 2 }, { VHOST_USER_SET_VRING_KICK, 8, 1 },
+		{ VHOST_USER_SET_OWNER, 0, 0 },
+	};
+	size_t cut = (size_t)_i / 2;
+
+	ck_assert_int_eq(msg_begin_peeking(other), 0);
+	for (size_t i = 0; i < COUNT(row); i++) {
+		struct wire w = make(row[i].request, row[i].size);
+		bool is_cut = cut && cut < HDR + row[i].size, is_last = _i % 2 && is_cut;
+
+		if (is_cut)
+			send_bytes(&w, cut, is_last ? 0 : row[i].n_fds);
+		send_bytes((char *)&w + (is_cut ? cut : 0), HDR + row[i].size - (is_cut ? cut : 0),
+			   is_cut && !is_last ? 0 : row[i].n_fds);
+	}
+	for (size_t i = 0; i < COUNT(row); i++) {
+		struct wire w = make(row[i].request, row[i].size);
+
+		ck_assert_int_eq(peek_msg(), 0);
+		ck_assert_mem_eq(&reader.msg.hdr, &w.hdr, HDR);
+		ck_assert_mem_eq(reader.msg.payload.bytes, w.payload, w.hdr.size);
+		ck_assert_uint_eq(reader.msg.n_fds, row[i].n_fds);
+		msg_reader_next(&reader);
+	}
+	ck_assert_int_eq(peek_msg(), VU_MSG_E_AGAIN);
+}
+END_TEST
+
 /* _i: bytes of a message before the front-end leaves. */
 START_TEST(ends)
 {
@@ -285,6 +337,7 @@ int main(void)
 	tcase_add_test(tc, credentials);
 	tcase_add_loop_test(tc, headers, 0, COUNT(hdr_cases));
 	tcase_add_test(tc, oversized_payload);
+	tcase_add_loop_test(tc, peeked_in_a_row, 0, 2 * (HDR + 40));
 	tcase_add_loop_test(tc, ends, 0, HDR + 8);
 	tcase_add_test(tc, reply);
 	suite_add_tcase(suite, tc);

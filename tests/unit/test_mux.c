@@ -397,5 +397,6 @@ int main(void)
 	suite_add_tcase(suite, tc);
 	add_sibling_cases(suite);
 	add_end_cases(suite);
+	add_limit_cases(suite);
 	return unit_main(suite);
 }

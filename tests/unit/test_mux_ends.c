@@ -106,6 +106,41 @@ START_TEST(in_portions)
 }
 END_TEST
 
+/* Before the end of the mux itself: a portion at a time, also of what drains. */
+START_TEST(given_up_in_portions)
+{
+	int before, turns = 0;
+	char byte[] = "x";
+
+	for (uint32_t i = 0; i < N; i += 2) {
+		struct iovec iov = { byte, 1 };
+		struct pkt pkt = {
+			.src = { 3, PORT + i }, .dst = { VSOCK_CID_HOST, 80 },
+			.type = VSOCK_TYPE_STREAM, .op = VSOCK_OP_RW, .len = 1,
+			.buf_alloc = 1 << 20,
+		};
+		struct iov_cur cur;
+
+		streams[i].takes = 0;
+		iov_cur_init(&cur, &iov, 1);
+		mux_input(mux, &pkt, &cur, 1000);
+		mux_flush(mux, 1000);
+	}
+	mux_set_running(mux, false);
+	mux_reset(mux, 1000);
+	before = count_closed();
+	ck_assert_int_le(before, PORTION);
+	for (bool more = true; more; turns++) {
+		more = mux_give_up_some(mux, 1000);
+		ck_assert_int_le(count_closed() - before, 2 * PORTION);
+		before = count_closed();
+	}
+	ck_assert_int_eq(count_closed(), N);
+	ck_assert_int_ge(turns, N / PORTION);
+	ck_assert(!mux_give_up_some(mux, 1000));
+}
+END_TEST
+
 /* _i: reset or drop. The names are free at once, also for the same guest ports. */
 START_TEST(names_are_free_at_once)
 {
@@ -206,6 +241,7 @@ void add_end_cases(Suite *suite)
 
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_add_loop_test(tc, in_portions, 0, COUNT(ways));
+	tcase_add_test(tc, given_up_in_portions);
 	tcase_add_loop_test(tc, names_are_free_at_once, 0, 2);
 	tcase_add_test(tc, nothing_is_said_of_them);
 	tcase_add_test(tc, aborted_and_back);

@@ -104,8 +104,10 @@ static void fill_plan(struct plan *plan)
 	plan->n_vms = 0;
 	plan->threads = 1024;
 	plan->mem_slots = 509;
+	plan->n_files = UINT64_MAX;
 	plan->log_level = LEVEL_TRACE;
 	plan->log_file = text("/var/log/x");
+	plan->config = text("/etc/vsock.yaml");
 	fill_socket(&plan->vhost_socket, "v");
 	fill_socket(&plan->uds_socket, "u");
 	plan->umask = 0777;
@@ -178,6 +180,7 @@ static void match_vm(struct vm_plan *a, struct vm_plan *b)
 static void match_plan(struct plan *a, struct plan *b)
 {
 	match_text(a->log_file, &b->log_file);
+	match_text(a->config, &b->config);
 	match_text(a->user, &b->user);
 	match_text(a->group, &b->group);
 	match_text(a->vhost_socket.group, &b->vhost_socket.group);

@@ -4,6 +4,7 @@
  * delivered when a test says so.
  */
 #include "backend/sibling.h"
+#include "backend/sibling_internal.h"
 
 #include <stdlib.h>
 #include <sys/socket.h>
@@ -132,6 +133,7 @@ static void teardown(void)
 		ck_assert_uint_eq(muxes[i].budget->refs, 1);
 		if (backends[i])
 			backends[i]->ops->free(backends[i]);
+		ck_assert_uint_eq(atomic_load(&entries[i]->refs), 2);	/* the directory's */
 		mailbox_free(boxes[i]);
 		byte_budget_unref(muxes[i].budget);
 	}

@@ -334,6 +334,31 @@ START_TEST(full_backlog_and_too_many)
 }
 END_TEST
 
+/* One too many for the one who is asked: asked again, until the time is over. */
+START_TEST(too_many_for_the_other)
+{
+	int theirs;
+
+	begin(true);
+	for (size_t i = 0; i < 2; i++) {
+		ck_assert_int_eq(core_connect(i, PORT + (uint32_t)i), BACKEND_E_PENDING);
+		uds_answer(core.backend, asked[i].id, -EAGAIN, -1);
+	}
+	for (int64_t deadline = deadline_in(DEADLINE_MS); n_asked < 4 && deadline_left(deadline); )
+		core_run_for(1);
+	ck_assert_uint_eq(n_asked, 4);
+	ck_assert_uint_eq(asked[2].port, PORT);	/* in their order */
+	uds_answer(core.backend, asked[2].id, -EAGAIN, -1);
+	uds_answer(core.backend, asked[3].id, 0, hand_over(&theirs));
+	expect_joined(1, theirs);
+	fd_close(&theirs);
+	ask_result = -EAGAIN;
+	core_run_until_connected(2);
+	ck_assert_int_eq(core.errors[0], BACKEND_E_BUSY);
+	ck_assert_msg(strstr(core.why, "too many connects wait"), "%s", core.why);
+}
+END_TEST
+
 /* The guest has given up meanwhile: the host program reads an end, as of any that left. */
 START_TEST(gone_meanwhile)
 {
@@ -426,6 +451,7 @@ int main(void)
 	tcase_add_test(tc, half_known_once);
 	tcase_add_test(tc, full_backlog);
 	tcase_add_test(tc, full_backlog_and_too_many);
+	tcase_add_test(tc, too_many_for_the_other);
 	tcase_add_test(tc, gone_meanwhile);
 	tcase_add_test(tc, next_in_line);
 	tcase_add_test(tc, seen_later);

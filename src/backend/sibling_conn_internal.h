@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* What the files of a sibling connection share: sibling_conn.c (its life), sibling_state.c
+ * (how another process takes it over). */
+#pragma once
+
+#include "backend/sibling_internal.h"
+#include "backend/spsc_pipe.h"
+
+/* A pipe is small for small messages, and large from the first long write until
+ * it has been read empty: an idle connection holds little. */
+enum { PIPE_SMALL = 4 * 1024, PIPE_LARGE = 128 * 1024 };
+
+enum {						/* end::flags, added up */
+	END_ACCEPTED = 1,
+	END_WRITE_CLOSED = 2,			/* writes no more */
+	END_READ_CLOSED = 4,			/* reads no more */
+	END_CLOSED = 8,
+	END_ABORTED = 16,			/* closed with something lost */
+};
+
+enum phase {					/* of an end, in its own thread */
+	PHASE_PENDING,				/* the opener's, until the other accepts */
+	PHASE_INCOMING,				/* the other's, until its core has it */
+	PHASE_LIVE,
+	PHASE_CLOSED,
+};
+
+struct end {
+	struct stream base;
+	enum phase phase;
+	struct sibling_conn *conn;
+	struct end *other;
+	struct spsc_pipe in;			/* the other end writes it, and owns its memory */
+	uint32_t out_size;			/* bytes of memory, owned, of the other's pipe */
+	struct byte_budget *budget;		/* which that is taken from; NULL: no more */
+	_Atomic uint32_t consumed;		/* by the other's guest, of what this end wrote */
+	uint32_t reported_consumed;		/* other->consumed, as it was last told */
+	_Atomic unsigned flags;
+	struct mailbox *mailbox;
+	struct mail mail;
+	struct loop *loop;
+	struct mux *mux;
+	struct list node;			/* sibling::loaded */
+};
+
+struct sibling_conn {
+	atomic_int refs;			/* ends not closed, mails on their way */
+	struct end ends[2];			/* [0]: the opener's */
+	struct sibling_entry *to;		/* a reference; NULL: the other end is there */
+	struct vsock_addr src, dst;
+	uint64_t id;				/* no other of this process has it */
+	uint64_t saved_id;			/* that another process knew it by; 0: none */
+	struct list node;			/* of those that only one end was loaded of */
+	uint32_t window[2];			/* bytes each end's guest may have on the way */
+};
+
+extern const struct stream_ops sibling_stream_ops;
+
+/* ---- sibling_conn.c ---- */
+
+/* Without ends, which it lives as long as. NULL: no memory. */
+struct sibling_conn *sibling_conn_new(const struct vsock_addr *src, const struct vsock_addr *dst);
+
+void sibling_end_init(struct sibling_conn *c, int i, enum phase phase, struct mailbox *mailbox);
+void sibling_end_belong(struct end *e, struct sibling *to);
+
+/* Posts mail to @e. */
+void sibling_end_notify(struct end *e);
+
+/* Gives the empty pipe that this end writes to @size bytes of its own VM's budget. 0; -ENOBUFS,
+ * -ENOMEM. */
+int sibling_end_resize_out(struct end *e, uint32_t size);
+
+/* @flag: END_CLOSED, and END_ABORTED where something is lost. Gives up the end's reference. */
+void sibling_end_close(struct end *e, unsigned flag);
+
+/* ---- sibling_state.c ---- */
+
+/* As in stream_ops. */
+void sibling_end_save(const struct stream *base, struct blob *out);
+
+/* Of an end that is being closed: none to be loaded will find it. */
+void sibling_end_forget(struct end *e);

@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* What the files of a hosted engine share: hosted.c (its life), hosted_vms.c (the VMs that the
+ * supervisor tells it of). */
+#pragma once
+
+#include "config/plan.h"
+#include "daemon/channel.h"
+#include "daemon/engine.h"
+#include "daemon/hosted.h"
+
+struct hosted_vm;
+struct vm;
+
+struct hosted {
+	int channel;
+	struct plan plan;			/* but for its rows */
+	struct hosted_vm **vms;			/* owned; for the main thread, as all here */
+	size_t n_vms;
+	struct supervise_shared *shared;	/* NULL: there is none */
+	struct channel_state state;		/* for the next message */
+	struct engine engine;
+	bool has_started;			/* the engine runs */
+	bool is_parked;				/* ... but does nothing */
+};
+
+/* There is one in the process, and hooks of devices come from any worker. */
+extern struct hosted hosted;
+
+/* ---- hosted.c ---- */
+
+/* From any worker, which waits for the supervisor then: it is quick, or the end. */
+void hosted_tell(enum supervise_type type, uint64_t cid, uint64_t number);
+
+/* What has come for the next message: 0; CHANNEL_E_GARBAGE: it is no plan's; -ENOMEM. */
+int hosted_read_plan(struct plan *plan, struct vm_plan *row);
+
+/* ---- hosted_vms.c: each takes what it needs out of @msg ---- */
+
+/* A VM is new, or has another row. 0; CHANNEL_E_GARBAGE; -errno. */
+int hosted_take_vm(struct channel_msg *msg);
+int hosted_take_kept(struct channel_msg *msg);	/* of the VM that came last */
+void hosted_remove_vm(uint64_t cid);
+void hosted_take_connected(struct channel_msg *msg);
+
+/* Gives all VMs to the engine: as engine_prepare(); as engine_open_vms(), @is_held: what they are
+ * is loaded next. */
+int hosted_prepare_engine(const struct engine_config *config);
+int hosted_open_vms(bool is_held);
+
+struct vm *hosted_vm(size_t i);			/* in the order in which they came, until one goes */
+
+/* ---- hosted_handover.c: @msg has the socket between the two engines ---- */
+
+void hosted_hand_over(struct channel_msg *msg);	/* the engine is parked */
+int hosted_take_over(struct channel_msg *msg);	/* 0; LISTENER_E_*, CHANNEL_E_*, -errno */
+
+/* After the workers have been stopped. */
+void hosted_free_vms(void);

@@ -1,0 +1,202 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Another engine takes over from the one that serves, without a guest noticing
+ * (protocol/supervise.h has who says what). Whatever goes wrong before it has said that it has
+ * everything, the old one goes on as if nothing had been.
+ */
+#include <signal.h>
+#include <sys/epoll.h>
+#include <sys/wait.h>
+
+#include "daemon/engine_process.h"
+#include "daemon/supervisor_internal.h"
+#include "util/clock.h"
+#include "util/error.h"
+#include "util/fd.h"
+#include "util/log.h"
+
+enum { PATIENCE_MS = 10 * 1000 };		/* with both of them, for each step */
+
+static void wait_for(struct supervisor *s, enum successor_state state)
+{
+	s->successor.state = state;
+	loop_timer_set(s->loop, &s->successor.patience, clock_ms() + PATIENCE_MS);
+}
+
+/* It is no more, or is the engine. */
+static void forget(struct supervisor *s)
+{
+	struct successor *next = &s->successor;
+
+	if (next->source.fd >= 0)
+		loop_remove(s->loop, &next->source);
+	fd_close(&next->channel);
+	loop_timer_cancel(s->loop, &next->patience);
+	next->pid = 0;
+	next->state = SUCCESSOR_NONE;
+}
+
+void supervisor_give_up_successor(struct supervisor *s, const char *why)
+{
+	struct successor *next = &s->successor;
+	bool was_parked = next->state > SUCCESSOR_PREPARING;
+
+	if (next->state == SUCCESSOR_NONE)
+		return;
+	log_err("main", "no other engine takes over: %s; the present one goes on", why);
+	if (next->pid)
+		kill(next->pid, SIGKILL);
+	forget(s);
+	if (was_parked && s->engine)
+		supervisor_say(s, SUPERVISE_GO_ON, 0);
+	supervisor_upgraded(s, false);
+}
+
+static void on_impatient(struct loop_timer *timer)
+{
+	struct supervisor *s = container_of(timer, struct supervisor, successor.patience);
+
+	supervisor_give_up_successor(s, "it takes too long");
+}
+
+/* ---- step by step ---- */
+
+/* What was kept is settled now: both get their end of a socket between them. */
+static int introduce(struct supervisor *s)
+{
+	const struct supervise_msg take = { .type = SUPERVISE_TAKE_OVER };
+	const struct supervise_msg give = { .type = SUPERVISE_HAND_OVER };
+	int pair[2], r = channel_pair(pair);
+
+	if (r < 0)
+		return r;
+	r = supervisor_feed_kept(s, s->successor.channel);
+	if (!r)
+		r = channel_send(s->successor.channel, &take, &pair[0], 1, false);
+	if (!r)
+		r = channel_send(s->channel, &give, &pair[1], 1, false);
+	fd_close(&pair[0]);
+	fd_close(&pair[1]);
+	return r;
+}
+
+void supervisor_on_parked(struct supervisor *s)
+{
+	int r;
+
+	if (s->successor.state != SUCCESSOR_PARKING)
+		return;				/* it took too long */
+	wait_for(s, SUCCESSOR_LOADING);
+	r = introduce(s);
+	if (r)
+		supervisor_give_up_successor(s, channel_str_error(r));
+}
+
+static void on_prepared(struct supervisor *s)
+{
+	int r;
+
+	if (s->successor.state != SUCCESSOR_PREPARING) {
+		supervisor_give_up_successor(s, channel_str_error(CHANNEL_E_GARBAGE));
+		return;
+	}
+	wait_for(s, SUCCESSOR_PARKING);
+	r = supervisor_say(s, SUPERVISE_PARK, 0);
+	if (r)
+		supervisor_give_up_successor(s, channel_str_error(r));
+}
+
+/* It has everything. The old one is ended, and only once it is gone the new one may begin. */
+static void on_ready(struct supervisor *s)
+{
+	if (s->successor.state != SUCCESSOR_LOADING) {
+		supervisor_give_up_successor(s, channel_str_error(CHANNEL_E_GARBAGE));
+		return;
+	}
+	wait_for(s, SUCCESSOR_READY);
+	kill(s->engine, SIGKILL);
+}
+
+void supervisor_succeed(struct supervisor *s)
+{
+	struct successor *next = &s->successor;
+	pid_t pid = next->pid;
+	int channel;
+
+	loop_remove(s->loop, &next->source);
+	channel = fd_take(&next->channel);
+	forget(s);
+	supervisor_adopt_engine(s, pid, channel);
+	supervisor_say(s, SUPERVISE_START, 0);
+	supervisor_upgraded(s, true);
+}
+
+static void on_message(struct supervisor *s, const struct channel_msg *msg)
+{
+	switch (msg->m.type) {
+	case SUPERVISE_PREPARED:
+		on_prepared(s);
+		break;
+	case SUPERVISE_READY:
+		on_ready(s);
+		break;
+	case SUPERVISE_FAILED:
+		supervisor_give_up_successor(s, "it has said why");
+		break;
+	default:
+		supervisor_give_up_successor(s, channel_str_error(CHANNEL_E_GARBAGE));
+		break;
+	}
+}
+
+static void on_channel(struct loop_source *source, uint32_t events)
+{
+	struct supervisor *s = container_of(source, struct supervisor, successor.source);
+	struct channel_msg msg;
+	int r = channel_receive(s->successor.channel, CHANNEL_ENGINE, &msg);
+
+	(void)events;
+	if (r == CHANNEL_E_NONE)
+		return;
+	if (r) {
+		supervisor_give_up_successor(s, channel_str_error(r));
+		return;
+	}
+	on_message(s, &msg);
+	channel_msg_deinit(&msg);
+}
+
+bool supervisor_on_successor(struct supervisor *s, const siginfo_t *info)
+{
+	if (!s->successor.pid || info->si_pid != s->successor.pid)
+		return false;
+	if (info->si_code != CLD_STOPPED && info->si_code != CLD_CONTINUED) {
+		s->successor.pid = 0;
+		supervisor_give_up_successor(s, "it has ended");
+	}
+	return true;
+}
+
+/* ---- how it begins ---- */
+
+void supervisor_handover_init(struct supervisor *s)
+{
+	s->successor = (struct successor){
+		.channel = -1, .source = { .dispatch = on_channel, .fd = -1 },
+		.patience = { .expire = on_impatient },
+	};
+}
+
+void supervisor_hand_over(struct supervisor *s)
+{
+	struct successor *next = &s->successor;
+	int r = engine_process_start(s->program, &next->pid, &next->channel);
+
+	wait_for(s, SUCCESSOR_PREPARING);
+	if (!r)
+		r = supervisor_feed(s, next->channel, SUPERVISE_PREPARE);
+	if (!r)
+		r = loop_add(s->loop, &next->source, next->channel, EPOLLIN);
+	if (r)
+		supervisor_give_up_successor(s, channel_str_error(r));
+}

@@ -1,0 +1,326 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* A supervisor as state. */
+#include "daemon/supervisor_state.h"
+
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+
+#include "config/plan_state.h"
+#include "util/error.h"
+#include "util/fd.h"
+#include "util/log.h"
+#include "util/unix_socket.h"
+
+#define TAG	BLOB_TAG('S', 'U', 'P', 'V')
+#define VM_TAG	BLOB_TAG('H', 'E', 'L', 'D')
+
+enum { STATE_VERSION = 1, BYTES_MAX = 256 * 1024 * 1024, FDS_MAX = 1 << 20 };
+
+/* ---- what belongs to it ---- */
+
+static void save_listener(const struct listener *l, struct blob *out)
+{
+	blob_put_fd(out, l->fd);
+	blob_put_string(out, l->path);
+	blob_put_u64(out, l->dev);
+	blob_put_u64(out, l->ino);
+}
+
+static void save_vm(const struct held_vm *h, struct blob *out)
+{
+	size_t section = blob_open(out, VM_TAG, STATE_VERSION);
+
+	plan_state_save_vm(&h->plan, out);
+	blob_put_u8(out, h->wanted != NULL);
+	if (h->wanted)
+		plan_state_save_vm(h->wanted, out);
+	blob_put_u8(out, h->is_served);
+	blob_put_u8(out, h->awaits_folder);
+	blob_put_u8(out, h->is_left_out);
+	blob_put_u8(out, h->has_front_end);
+	blob_put_u8(out, h->is_over);
+	save_listener(&h->sockets.vhost, out);
+	save_listener(&h->sockets.uds, out);
+	blob_put_u32(out, (uint32_t)h->n_kept);
+	for (size_t i = 0; i < h->n_kept; i++) {
+		blob_put_u32(out, h->kept[i].slot);
+		blob_put_fd(out, h->kept[i].fd);
+	}
+	blob_close(out, section);
+}
+
+static void save(const struct supervisor *s, struct blob *out)
+{
+	size_t section = blob_open(out, TAG, STATE_VERSION);
+
+	plan_state_save(s->plan, out);
+	blob_put_u64(out, (uint64_t)s->engine);
+	blob_put_fd(out, s->channel);
+	blob_put_fd(out, s->shared_fd);
+	blob_put_fd(out, log_descriptor());
+	blob_put_u32(out, (uint32_t)s->n_vms);
+	for (size_t i = 0; i < s->n_vms; i++)
+		save_vm(s->vms[i], out);
+	blob_close(out, section);
+}
+
+/* ---- as a file ---- */
+
+/* Numbers of descriptors first: how many, and which. */
+static int write_file(int fd, const struct blob *b)
+{
+	uint64_t n = b->n_fds;
+	const struct iovec v[] = {
+		{ &n, sizeof n }, { b->fds, b->n_fds * sizeof *b->fds }, { b->bytes, b->len },
+	};
+
+	for (size_t i = 0; i < sizeof v / sizeof *v; i++) {
+		const char *at = v[i].iov_base;
+		size_t left = v[i].iov_len;
+
+		while (left) {
+			ssize_t done = write(fd, at, left);
+
+			if (done < 0 && errno != EINTR)
+				return error_last();
+			at += done > 0 ? done : 0;
+			left -= done > 0 ? (size_t)done : 0;
+		}
+	}
+	return 0;
+}
+
+int supervisor_state_save(struct supervisor *s, int *out)
+{
+	struct blob b;
+	int fd, r;
+
+	blob_init(&b, BYTES_MAX, FDS_MAX);
+	save(s, &b);
+	r = blob_error(&b);
+	fd = r ? -1 : memfd_create("supervisor", MFD_CLOEXEC);
+	if (!r)
+		r = fd < 0 ? error_last() : write_file(fd, &b);
+	blob_deinit(&b);
+	if (r)
+		fd_close(&fd);
+	else
+		*out = fd;
+	return r;
+}
+
+static int pass(int fd, bool is_passed)
+{
+	return fd < 0 || fcntl(fd, F_SETFD, is_passed ? 0 : FD_CLOEXEC) == 0 ? 0 : error_last();
+}
+
+static int pass_vm(const struct held_vm *h, bool is_passed)
+{
+	int r = pass(h->sockets.vhost.fd, is_passed);
+
+	if (!r)
+		r = pass(h->sockets.uds.fd, is_passed);
+	for (size_t i = 0; !r && i < h->n_kept; i++)
+		r = pass(h->kept[i].fd, is_passed);
+	return r;
+}
+
+int supervisor_state_pass(struct supervisor *s, int state_fd, bool is_passed)
+{
+	int r = pass(state_fd, is_passed);
+
+	if (!r)
+		r = pass(s->channel, is_passed);
+	if (!r)
+		r = pass(s->shared_fd, is_passed);
+	if (!r && log_descriptor() > STDERR_FILENO)
+		r = pass(log_descriptor(), is_passed);
+	for (size_t i = 0; !r && i < s->n_vms; i++)
+		r = pass_vm(s->vms[i], is_passed);
+	return r;
+}
+
+/* ---- and back ---- */
+
+static int load_listener(struct listener *l, struct blob_reader *in)
+{
+	int fd = blob_get_fd(in), r;
+	char *path;
+
+	dev_t dev;
+
+	r = blob_get_string(in, UNIX_PATH_BYTES, &path);
+	dev = blob_get_u64(in);
+	listener_restore(l, fd, path, dev, blob_get_u64(in));
+	return r;
+}
+
+static int load_kept(struct held_vm *h, struct blob_reader *in)
+{
+	uint32_t n = blob_get_u32(in);
+	int r = 0;
+
+	for (uint32_t i = 0; !r && i < n && !in->is_short; i++) {
+		uint32_t slot = blob_get_u32(in);
+
+		r = held_vm_keep(h, slot, blob_get_fd(in));
+	}
+	return r;
+}
+
+static int load_wanted(struct held_vm *h, struct blob_reader *in)
+{
+	if (!blob_get_bool(in))
+		return 0;
+	h->wanted = calloc(1, sizeof *h->wanted);
+	if (!h->wanted)
+		return -ENOMEM;
+	vm_plan_init(h->wanted);
+	return plan_state_load_vm(h->wanted, in);
+}
+
+static int load_held(struct held_vm *h, struct blob_reader *in)
+{
+	int r = load_wanted(h, in);
+
+	if (r)
+		return r;
+	h->is_served = blob_get_bool(in);
+	h->awaits_folder = blob_get_bool(in);
+	h->is_left_out = blob_get_bool(in);
+	h->has_front_end = blob_get_bool(in);
+	h->is_over = blob_get_bool(in);
+	if ((r = load_listener(&h->sockets.vhost, in)) || (r = load_listener(&h->sockets.uds, in)) ||
+	    (r = load_kept(h, in)))
+		return r;
+	return blob_is_whole(in) ? 0 : SUPERVISOR_STATE_E_BAD;
+}
+
+static int load_vm(struct supervisor *s, struct blob_reader *in)
+{
+	struct blob_reader section;
+	struct vm_plan row;
+	struct held_vm *h;
+	uint32_t version;
+	int r;
+
+	if (!blob_enter(in, &section, VM_TAG, STATE_VERSION, &version))
+		return SUPERVISOR_STATE_E_BAD;
+	vm_plan_init(&row);
+	r = plan_state_load_vm(&row, &section);
+	if (r)
+		return r;
+	h = held_vm_new(&row);
+	if (!h) {
+		vm_plan_deinit(&row);
+		return -ENOMEM;
+	}
+	s->vms[s->n_vms++] = h;
+	return load_held(h, &section);
+}
+
+static int load_vms(struct supervisor *s, struct blob_reader *in)
+{
+	uint32_t n = blob_get_u32(in);
+	int r = 0;
+
+	if ((size_t)n * BLOB_SECTION_BYTES > (size_t)(in->end - in->at))
+		return SUPERVISOR_STATE_E_BAD;
+	s->vms = calloc(n + 1, sizeof *s->vms);
+	if (!s->vms)
+		return -ENOMEM;
+	for (uint32_t i = 0; !r && i < n; i++)
+		r = load_vm(s, in);
+	return r ? r : blob_is_whole(in) ? 0 : SUPERVISOR_STATE_E_BAD;
+}
+
+static int load(struct supervisor *s, struct blob_reader *in)
+{
+	struct blob_reader section;
+	uint32_t version;
+	int r;
+
+	if (!blob_enter(in, &section, TAG, STATE_VERSION, &version))
+		return SUPERVISOR_STATE_E_BAD;
+	r = plan_state_load(s->plan, &section);
+	if (r)
+		return r;
+	s->engine = (pid_t)blob_get_u64(&section);
+	s->channel = blob_get_fd(&section);
+	s->shared_fd = blob_get_fd(&section);
+	s->log_fd = blob_get_fd(&section);
+	return load_vms(s, &section);
+}
+
+/* The whole file; NULL: it cannot be read. */
+static void *read_file(int fd, size_t *n)
+{
+	struct stat st;
+	char *bytes;
+
+	if (fstat(fd, &st) < 0 || st.st_size > (off_t)BYTES_MAX + (off_t)sizeof(int) * FDS_MAX)
+		return NULL;
+	bytes = malloc((size_t)st.st_size + 1);
+	*n = 0;
+	while (bytes && *n < (size_t)st.st_size) {
+		ssize_t got = pread(fd, bytes + *n, (size_t)st.st_size - *n, (off_t)*n);
+
+		if (got <= 0) {
+			free(bytes);
+			return NULL;
+		}
+		*n += (size_t)got;
+	}
+	return bytes;
+}
+
+/* @has_fds: they are there, under their numbers. */
+static int load_file(struct supervisor *s, int fd, bool has_fds)
+{
+	struct blob_reader in;
+	struct blob_fds fds;
+	size_t len, head;
+	char *bytes = read_file(fd, &len);
+	uint64_t n = 0;
+	int r = SUPERVISOR_STATE_E_BAD;
+
+	if (!bytes)
+		return r;
+	if (len >= sizeof n)
+		memcpy(&n, bytes, sizeof n);
+	head = sizeof n + (size_t)n * sizeof(int);
+	if (len >= sizeof n && n <= FDS_MAX && head <= len) {
+		fds = (struct blob_fds){ .fds = (int *)(void *)(bytes + sizeof n), .n = (size_t)n };
+		blob_read(&in, bytes + head, len - head, has_fds ? &fds : NULL);
+		r = load(s, &in);
+	}
+	free(bytes);
+	return r;
+}
+
+int supervisor_state_load(struct supervisor *s, int fd)
+{
+	return load_file(s, fd, true);
+}
+
+bool supervisor_state_check(int fd)
+{
+	struct supervisor s = { .n_vms = 0 };
+	struct plan plan;
+	int r;
+
+	plan_init(&plan);
+	s.plan = &plan;
+	r = load_file(&s, fd, false);
+	for (size_t i = 0; i < s.n_vms; i++) {
+		free(s.vms[i]->sockets.vhost.path);	/* their names are another's */
+		free(s.vms[i]->sockets.uds.path);
+		s.vms[i]->sockets.vhost.path = s.vms[i]->sockets.uds.path = NULL;
+		held_vm_free(s.vms[i]);
+	}
+	free(s.vms);
+	plan_deinit(&plan);
+	return r == 0;
+}

@@ -1,0 +1,204 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * SIGUSR2: the program that is installed now takes over.
+ *
+ * It is executed in the place of this one, in the same process, whose children and
+ * descriptors stay; from there on nothing leads back. So it is started as a child first, and
+ * asked whether it understands what it would get. Then its supervisor has its engine take
+ * over from the one that still serves (supervisor_handover.c).
+ */
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "daemon/engine_process.h"
+#include "daemon/supervisor_state.h"
+#include "util/clock.h"
+#include "util/error.h"
+#include "util/fd.h"
+#include "util/log.h"
+
+enum {
+	CHECK_MS = 10 * 1000, OPTION_MAX = 48,
+	CHECK_OK = 42,				/* a status that another program hardly has */
+};
+
+/* Not for users. */
+#define CHECK	"--check-supervisor="
+#define RESUME	"--resume-supervisor="
+
+static void give_up(struct supervisor *s, const char *why)
+{
+	log_err("main", "%s cannot take over: %s; all goes on as it was", s->path, why);
+	loop_timer_cancel(s->loop, &s->check_patience);
+	supervisor_upgraded(s, false);
+}
+
+static bool is_same_file(int a, int b)
+{
+	struct stat sa, sb;
+
+	return fstat(a, &sa) == 0 && fstat(b, &sb) == 0 && sa.st_dev == sb.st_dev &&
+		sa.st_ino == sb.st_ino;
+}
+
+/* ---- the question ---- */
+
+static int start_check(struct supervisor *s, int program, int state)
+{
+	char option[OPTION_MAX];
+	char *argv[] = { s->config.argv[0], option, NULL };
+	sigset_t none;
+
+	snprintf(option, sizeof option, CHECK "%d", state);
+	s->checker = fork();
+	if (s->checker < 0) {
+		s->checker = 0;
+		return error_last();
+	}
+	if (s->checker)
+		return 0;
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+	if (fcntl(state, F_SETFD, 0) == 0)
+		syscall(SYS_execveat, program, "", argv, environ, AT_EMPTY_PATH);
+	_exit(127);
+}
+
+static void on_impatient(struct loop_timer *timer)
+{
+	struct supervisor *s = container_of(timer, struct supervisor, check_patience);
+
+	kill(s->checker, SIGKILL);		/* how it ends is the answer */
+}
+
+static int check(struct supervisor *s, int program)
+{
+	int state, r = supervisor_state_save(s, &state);
+
+	if (r)
+		return r < 0 ? r : -E2BIG;
+	r = start_check(s, program, state);
+	fd_close(&state);
+	if (!r)
+		loop_timer_set(s->loop, &s->check_patience, clock_ms() + CHECK_MS);
+	return r;
+}
+
+void supervisor_upgrade(struct supervisor *s)
+{
+	int program = -1, r = 0;
+
+	if (s->state != SUPERVISOR_SERVING || s->successor.state != SUCCESSOR_NONE || s->checker) {
+		log_warn("main", "SIGUSR2: not now: an engine is about to begin");
+		return;
+	}
+	s->is_upgrading = true;
+	program = open(s->path, O_PATH | O_CLOEXEC);
+	if (program < 0)
+		r = error_last();
+	else if (is_same_file(program, s->program))
+		supervisor_hand_over(s);	/* there is no other; its engine is a new one */
+	else
+		r = check(s, program);
+	fd_close(&program);
+	if (r)
+		give_up(s, error_str(r));
+}
+
+/* ---- the step ---- */
+
+/* Returns only if it came to nothing: all is as it was. */
+static int execute(struct supervisor *s)
+{
+	char option[OPTION_MAX];
+	char **argv = calloc((size_t)s->config.argc + 2, sizeof *argv);
+	int state, r = argv ? supervisor_state_save(s, &state) : -ENOMEM;
+
+	if (r) {
+		free(argv);
+		return r < 0 ? r : -E2BIG;
+	}
+	snprintf(option, sizeof option, RESUME "%d", state);
+	for (int i = 0; i < s->config.argc; i++)
+		argv[i] = s->config.argv[i];
+	argv[s->config.argc] = option;
+	r = supervisor_state_pass(s, state, true);
+	if (!r) {
+		log_info("main", "%s takes over", s->path);
+		log_stop_thread();
+		execv(s->path, argv);
+		r = error_last();
+		log_start_thread();
+	}
+	supervisor_state_pass(s, state, false);
+	fd_close(&state);
+	free(argv);
+	return r;
+}
+
+bool supervisor_on_checker(struct supervisor *s, const siginfo_t *info)
+{
+	int r;
+
+	if (!s->checker || info->si_pid != s->checker)
+		return false;
+	if (info->si_code == CLD_STOPPED || info->si_code == CLD_CONTINUED)
+		return true;
+	s->checker = 0;
+	loop_timer_cancel(s->loop, &s->check_patience);
+	if (s->state != SUPERVISOR_SERVING) {
+		give_up(s, "there is no engine to take over from");
+	} else if (info->si_code != CLD_EXITED || info->si_status != CHECK_OK) {
+		give_up(s, "it does not start, or does not understand what it would get");
+	} else {
+		r = execute(s);
+		give_up(s, error_str(r));
+	}
+	return true;
+}
+
+void supervisor_upgraded(struct supervisor *s, bool has_worked)
+{
+	if (has_worked)
+		log_info("main", "another engine has taken over, process %d", (int)s->engine);
+	s->is_upgrading = false;
+	if (s->wants_reload)
+		supervisor_reload(s);
+}
+
+void supervisor_upgrade_init(struct supervisor *s)
+{
+	s->check_patience.expire = on_impatient;
+	s->log_fd = -1;
+}
+
+/* ---- in main() ---- */
+
+static int number_behind(const char *option, const char *word)
+{
+	size_t len = strlen(option);
+
+	return strncmp(word, option, len) == 0 ? atoi(word + len) : -1;
+}
+
+int supervisor_upgrade_state(int argc, char **argv)
+{
+	return argc > 1 ? number_behind(RESUME, argv[argc - 1]) : -1;
+}
+
+int supervisor_upgrade_check(int argc, char **argv)
+{
+	int state = argc == 2 ? number_behind(CHECK, argv[1]) : -1;
+
+	if (state < 0)
+		return -1;
+	return supervisor_state_check(state) ? CHECK_OK : 1;
+}

@@ -1,0 +1,242 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The engine dies under a guest: its front-end notices nothing, its connections end at once
+ * on both sides, and new ones work.
+ */
+#include <poll.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include "e2e/e2e.h"
+
+enum {
+	CRASHES = 10,
+	SOON_MS = 2000,				/* on a busy machine; the guest's own timers take longer */
+};
+
+/* Returns when another one is there, serving or about to. */
+static void crash(int sig)
+{
+	pid_t engine = daemon_engine(&vhd);
+
+	must(kill(engine, sig) == 0);
+	must(daemon_wait_gone(engine, DEADLINE_MS));
+	ck_assert_int_ne(daemon_engine(&vhd), engine);
+	ck_assert(daemon_is_running(&vhd));
+}
+
+/* The guest hears of it, and so does the host program. */
+static void check_ended(struct pair p)
+{
+	ck_assert(sock_wait_reset(p.guest, SOON_MS));
+	ck_assert(host_is_closed(p.host, SOON_MS));
+	sock_free(p.guest);
+	close(p.host);
+}
+
+START_TEST(connections_end_and_new_ones_work)
+{
+	struct pair there, back;
+
+	for (int i = 0; i < CRASHES; i++) {
+		there = e2e_guest_connects(&vm, vhd.uds);
+		back = e2e_host_connects(&vm, vhd.uds);
+		e2e_check_talks(there);
+		e2e_check_talks(back);
+		crash(SIGKILL);
+		check_ended(there);
+		check_ended(back);
+		e2e_check_alive();
+	}
+	ck_assert_uint_eq(vm.n_strangers, 0);
+}
+END_TEST
+
+START_TEST(any_signal_is_survived)
+{
+	static const int signals[] = { SIGSEGV, SIGABRT, SIGSYS, SIGBUS };
+	struct pair p = e2e_guest_connects(&vm, vhd.uds);
+
+	crash(signals[_i]);
+	check_ended(p);
+	e2e_check_alive();
+}
+END_TEST
+
+/* What the guest had sent and nobody had read yet is lost with the connection, but nothing
+ * of it turns up anywhere else. */
+START_TEST(in_the_middle_of_transfers)
+{
+	for (int i = 0; i < CRASHES; i++) {
+		struct host_job job = { .to_write = 1 << 30, .write_seed = 1 };
+		struct pair out = e2e_guest_connects(&vm, vhd.uds);
+		struct pair in = e2e_host_connects(&vm, vhd.uds);
+		static uint8_t bytes[64 * 1024];
+
+		job.fd = in.host;
+		host_job_start(&job);
+		while (sock_send_some(out.guest, bytes, sizeof bytes))
+			driver_turn(&vm);
+		sock_recv_full(in.guest, bytes, sizeof bytes);
+		crash(SIGKILL);
+		ck_assert(sock_wait_reset(out.guest, SOON_MS));
+		ck_assert(sock_wait_reset(in.guest, SOON_MS));
+		ck_assert(!host_job_finish(&job));
+		sock_free(in.guest);
+		sock_free(out.guest);
+		close(in.host);
+		close(out.host);
+		e2e_check_alive();
+	}
+}
+END_TEST
+
+/* One that was not open yet would wait for an answer until the guest's own timer. */
+START_TEST(a_connect_on_its_way_ends)
+{
+	int listener = host_listen(vhd.uds, PORT, 0);
+	struct sock *first = sock_connect(&vm, PORT), *waits = NULL;
+
+	while (!waits) {			/* the backlog is full at some point */
+		struct sock *s = sock_dial(&vm, PORT);
+
+		driver_flush(&vm);
+		if (driver_is_quiet(&vm, 50))
+			waits = s;
+	}
+	crash(SIGKILL);
+	ck_assert(sock_wait_reset(waits, SOON_MS));
+	ck_assert(sock_wait_reset(first, SOON_MS));
+	host_unlisten(listener, vhd.uds, PORT);
+	e2e_check_alive();
+}
+END_TEST
+
+/* Its threads stop one after the other, each when it is scheduled. */
+static void stop(pid_t pid)
+{
+	int64_t deadline = deadline_in(DEADLINE_MS);
+
+	must(kill(pid, SIGSTOP) == 0);
+	while (!daemon_is_stopped(pid)) {
+		must(deadline_left(deadline));
+		poll(NULL, 0, 1);
+	}
+}
+
+/* The kicks of a guest that was told nothing: while there is no engine, and before. */
+START_TEST(packets_sent_meanwhile_are_seen)
+{
+	int listener = host_listen(vhd.uds, PORT, 8), host;
+	pid_t engine = daemon_engine(&vhd);
+	struct sock *s;
+
+	stop(engine);
+	s = sock_dial(&vm, PORT);
+	must(kill(engine, SIGKILL) == 0);
+	ck_assert(sock_wait_open(s));
+	host = host_accept(listener);
+	e2e_check_talks((struct pair){ s, host });
+	host_unlisten(listener, vhd.uds, PORT);
+}
+END_TEST
+
+START_TEST(thousands_of_connections_end)
+{
+	enum { N = 2000 };
+	static struct pair pairs[N];
+	int listener;
+
+	if (!e2e_may_open(N, "a crash under 2,000 connections"))
+		return;
+	listener = host_listen(vhd.uds, PORT, N);
+	for (int i = 0; i < N; i++) {
+		pairs[i].guest = sock_connect(&vm, PORT);
+		pairs[i].host = host_accept(listener);
+	}
+	crash(SIGKILL);
+	for (int i = 0; i < N; i++)
+		check_ended(pairs[i]);
+	host_unlisten(listener, vhd.uds, PORT);
+	e2e_check_alive();
+	ck_assert_uint_eq(vm.n_strangers, 0);
+}
+END_TEST
+
+/* The supervisor holds what the device needs, and no more, however often it has to. */
+START_TEST(nothing_is_left_over)
+{
+	unsigned fds = 0;
+
+	for (int i = 0; i < CRASHES; i++) {
+		unsigned now;
+
+		crash(SIGKILL);
+		e2e_check_alive();
+		now = daemon_usage_supervisor(&vhd).fds;
+		if (i == 0)
+			fds = now;
+		ck_assert_uint_eq(now, fds);
+	}
+	driver_deinit(&vm);
+	driver_up(&vm, vhd.socket, NULL);
+	e2e_check_alive();
+	ck_assert_uint_le(daemon_usage_supervisor(&vhd).fds, fds);
+}
+END_TEST
+
+/* A front-end that has said half of a request when there is nobody to read it. */
+START_TEST(half_a_request_is_answered_once)
+{
+	const struct vhost_user_hdr hdr = { VHOST_USER_GET_FEATURES, VHOST_USER_VERSION, 0 };
+	struct vmm_msg answer;
+	struct vmm fe;
+
+	for (size_t cut = 0; cut <= sizeof hdr; cut++) {
+		ck_assert(vmm_connect(&fe, vhd.socket));
+		fe.reply_ms = DEADLINE_MS;
+		ck_assert(vmm_send_bytes(&fe, &hdr, cut, NULL, 0));
+		crash(SIGKILL);
+		ck_assert(vmm_send_bytes(&fe, (const char *)&hdr + cut, sizeof hdr - cut, NULL, 0));
+		ck_assert_int_eq(vmm_recv(&fe, &answer), 0);
+		ck_assert_uint_eq(answer.hdr.request, VHOST_USER_GET_FEATURES);
+		fe.reply_ms = 50;
+		ck_assert_int_eq(vmm_recv(&fe, &answer), VMM_SILENT);
+		vmm_close(&fe);
+	}
+}
+END_TEST
+
+/* The guest is reset, stopped, goes on: all as if there had been no crash. */
+START_TEST(the_front_end_goes_on)
+{
+	crash(SIGKILL);
+	driver_reboot(&vm);
+	e2e_check_alive();
+	crash(SIGKILL);
+	driver_detach(&vm);
+	driver_deinit(&vm);
+	driver_up(&vm, vhd.socket, NULL);
+	e2e_check_alive();
+	crash(SIGKILL);
+	e2e_check_alive();
+}
+END_TEST
+
+int main(void)
+{
+	Suite *s = suite_create("crash");
+	TCase *tc = e2e_case(s, "vm", e2e_setup_vm, 60);
+
+	tcase_add_test(tc, connections_end_and_new_ones_work);
+	tcase_add_loop_test(tc, any_signal_is_survived, 0, 4);
+	tcase_add_test(tc, in_the_middle_of_transfers);
+	tcase_add_test(tc, a_connect_on_its_way_ends);
+	tcase_add_test(tc, packets_sent_meanwhile_are_seen);
+	tcase_add_test(tc, thousands_of_connections_end);
+	tcase_add_test(tc, nothing_is_left_over);
+	tcase_add_test(tc, the_front_end_goes_on);
+	tc = e2e_case(s, "daemon", e2e_setup_daemon, 60);
+	tcase_add_test(tc, half_a_request_is_answered_once);
+	return e2e_run(s);
+}

@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Another engine takes over under a guest (SIGUSR2): nobody notices, no byte is lost, none
+ * comes twice or in another order.
+ */
+#include <limits.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "e2e/e2e.h"
+
+enum { UPGRADES = 5 };
+
+/* Returns when the other one serves. */
+static void upgrade(void)
+{
+	pid_t engine = daemon_engine(&vhd);
+
+	must(kill(vhd.pid, SIGUSR2) == 0);
+	must(daemon_wait_gone(engine, DEADLINE_MS));
+	ck_assert_int_ne(daemon_engine(&vhd), engine);
+	ck_assert(daemon_is_running(&vhd));
+}
+
+START_TEST(connections_go_on)
+{
+	struct pair there = e2e_guest_connects(&vm, vhd.uds);
+	struct pair back = e2e_host_connects(&vm, vhd.uds);
+
+	for (int i = 0; i < UPGRADES; i++) {
+		e2e_check_talks(there);
+		upgrade();
+		e2e_check_talks(there);
+		e2e_check_talks(back);
+		e2e_check_alive();
+	}
+	e2e_close(there);
+	e2e_close(back);
+	ck_assert_uint_eq(vm.n_strangers, 0);
+}
+END_TEST
+
+/* ---- another program ---- */
+
+static char installed[160];
+
+static void copy_file(const char *from, const char *to)
+{
+	char command[PATH_MAX + 256];
+
+	/* Under another name first: a program that runs cannot be written to. */
+	snprintf(command, sizeof command, "cp '%s' '%s.new' && mv '%s.new' '%s'", from, to, to, to);
+	must(system(command) == 0);
+}
+
+/* Some bytes more make it another build of the same program. */
+static void install_another(void)
+{
+	FILE *f;
+
+	copy_file(getenv("VHOST_DEVICE_VSOCK"), installed);
+	f = fopen(installed, "a");
+	must(f && fputs("another", f) >= 0 && fclose(f) == 0);
+}
+
+static void setup_installed(void)
+{
+	e2e_setup_bare();
+	snprintf(installed, sizeof installed, "%s/daemon", vhd.dir);
+	copy_file(getenv("VHOST_DEVICE_VSOCK"), installed);
+	setenv("VHOST_DEVICE_VSOCK_ORIGINAL", getenv("VHOST_DEVICE_VSOCK"), 1);
+	setenv("VHOST_DEVICE_VSOCK", installed, 1);
+	e2e_start(NULL, NULL);
+	setenv("VHOST_DEVICE_VSOCK", getenv("VHOST_DEVICE_VSOCK_ORIGINAL"), 1);
+}
+
+static bool runs_another(pid_t pid)
+{
+	char path[64], to[200] = "";
+
+	snprintf(path, sizeof path, "/proc/%d/exe", (int)pid);
+	must(readlink(path, to, sizeof to - 1) > 0);
+	return strcmp(to, installed) == 0;	/* else that one is deleted */
+}
+
+START_TEST(another_program_takes_over)
+{
+	struct pair there = e2e_guest_connects(&vm, vhd.uds);
+	struct pair back = e2e_host_connects(&vm, vhd.uds);
+
+	for (int i = 0; i < UPGRADES; i++) {
+		e2e_check_talks(there);
+		install_another();
+		ck_assert(!runs_another(vhd.pid));
+		upgrade();
+		ck_assert(runs_another(vhd.pid));
+		ck_assert(runs_another(daemon_engine(&vhd)));
+		e2e_check_talks(there);
+		e2e_check_talks(back);
+		e2e_check_alive();
+	}
+	e2e_close(there);
+	e2e_close(back);
+}
+END_TEST
+
+/* The daemon has said why, and goes on as it was. */
+static void check_nothing_happens(const char *why)
+{
+	struct pair p = e2e_guest_connects(&vm, vhd.uds);
+	pid_t engine = daemon_engine(&vhd);
+
+	must(kill(vhd.pid, SIGUSR2) == 0);
+	ck_assert(daemon_wait_log(&vhd, why));
+	ck_assert_int_eq(daemon_engine(&vhd), engine);
+	e2e_check_talks(p);
+	e2e_check_alive();
+	e2e_close(p);
+}
+
+START_TEST(a_program_that_is_none_changes_nothing)
+{
+	static const char *const programs[] = {
+		"#!/bin/false\n", "#!/bin/true\n", "no program at all", "",
+	};
+	FILE *f;
+
+	must(unlink(installed) == 0);
+	if (_i == 4) {
+		check_nothing_happens("No such file or directory");
+		return;
+	}
+	f = fopen(installed, "w");
+	must(f && fputs(programs[_i], f) >= 0 && fclose(f) == 0);
+	must(chmod(installed, 0755) == 0);
+	check_nothing_happens("cannot take over");
+}
+END_TEST
+
+int main(void)
+{
+	Suite *s = suite_create("upgrade");
+	TCase *tc = e2e_case(s, "vm", e2e_setup_vm, 60);
+
+	tcase_add_test(tc, connections_go_on);
+	tc = e2e_case(s, "installed", setup_installed, 60);
+	tcase_add_test(tc, another_program_takes_over);
+	tcase_add_loop_test(tc, a_program_that_is_none_changes_nothing, 0, 5);
+	return e2e_run(s);
+}
