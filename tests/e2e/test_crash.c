@@ -5,6 +5,7 @@
  */
 #include <poll.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 #include "e2e/e2e.h"
@@ -231,6 +232,7 @@ int main(void)
 	Suite *s = suite_create("crash");
 	TCase *tc = e2e_case(s, "vm", e2e_setup_vm, 60);
 
+	setenv("TEST_SUPERVISE", "on", 1);	/* it is what all of this is about */
 	tcase_add_test(tc, connections_end_and_new_ones_work);
 	tcase_add_loop_test(tc, any_signal_is_survived, 0, 4);
 	tcase_add_test(tc, in_the_middle_of_transfers);

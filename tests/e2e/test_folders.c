@@ -476,6 +476,7 @@ int main(void)
 	Suite *s = suite_create("folders");
 	TCase *tc = e2e_case(s, "folders", e2e_setup_bare, 60);
 
+	setenv("TEST_SUPERVISE", "on", 1);	/* it is what all of this is about */
 	setenv("TEST_SANDBOX", "", 1);		/* it is what it is by default */
 	tcase_add_loop_test(tc, as_they_are_spelled, 0, COUNT(spellings));
 	tcase_add_test(tc, without_a_working_directory);
