@@ -443,15 +443,16 @@ static const struct backend_ops afvsock_ops = {
 	.resume = afvsock_resume,
 };
 
-static uint32_t find_local_cid(void)
+/* Before there is another thread. */
+static unsigned local_cid = VMADDR_CID_ANY;
+
+void afvsock_init(void)
 {
-	unsigned cid = VMADDR_CID_ANY;
 	int fd = open("/dev/vsock", O_RDONLY | O_CLOEXEC);
 
-	if (fd >= 0 && ioctl(fd, IOCTL_VM_SOCKETS_GET_LOCAL_CID, &cid) < 0)
-		cid = VMADDR_CID_ANY;
+	if (fd >= 0 && ioctl(fd, IOCTL_VM_SOCKETS_GET_LOCAL_CID, &local_cid) < 0)
+		local_cid = VMADDR_CID_ANY;
 	fd_close(&fd);
-	return cid;
 }
 
 /* Logs and returns what is wrong now, rather than at the guest's first connect. */
@@ -478,7 +479,7 @@ int afvsock_new(struct backend **out, const struct afvsock_config *config)
 		return -ENOMEM;
 	a->base.ops = &afvsock_ops;
 	a->config = *config;
-	a->local_cid = find_local_cid();
+	a->local_cid = local_cid;
 	r = check_family(a);
 	for (size_t i = 0; !r && i < config->n_listen; i++)
 		if ((r = listen_on(a, config->listen[i])) < 0)

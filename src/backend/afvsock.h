@@ -32,5 +32,9 @@ struct afvsock_config {
 						   that another process has are expected of it */
 };
 
+/* Learns which CID is our own, for those that are made later on: before the sandbox closes, and
+ * before there is another thread. */
+void afvsock_init(void);
+
 /* Listens. 0, or -errno: what it could not do is in the log. */
 int afvsock_new(struct backend **out, const struct afvsock_config *config);

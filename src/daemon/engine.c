@@ -4,6 +4,7 @@
 
 #include <stdlib.h>
 
+#include "backend/afvsock.h"
 #include "backend/sibling.h"
 #include "config/plan.h"
 #include "daemon/vm.h"
@@ -68,6 +69,15 @@ static size_t list_sockets(const struct engine_config *config, const char **sock
 	return n;
 }
 
+static bool has_vsock(const struct engine_config *config)
+{
+	bool has = false;
+
+	for (size_t i = 0; i < config->n_vms; i++)
+		has |= config->vms[i]->plan->has_forward_cid;
+	return has;
+}
+
 static int enter_sandbox(const struct engine_config *config)
 {
 	const struct plan *plan = config->plan;
@@ -75,11 +85,13 @@ static int enter_sandbox(const struct engine_config *config)
 		.is_strict = plan->sandbox == SANDBOX_STRICT,
 		.only_reports = plan->sandbox == SANDBOX_LOG,
 		.has_names = !config->is_hosted, .dies_with_parent = config->is_hosted,
-		.uid = plan->uid, .gid = plan->gid,
+		.has_vsock = has_vsock(config), .uid = plan->uid, .gid = plan->gid,
 	};
 	const char **sockets;
 	int r;
 
+	if (sandbox.has_vsock)
+		afvsock_init();
 	if (plan->sandbox == SANDBOX_OFF) {
 		r = sandbox_change_user(plan->uid, plan->gid);
 		return r || !config->is_hosted ? r : sandbox_die_with_parent();
@@ -87,8 +99,6 @@ static int enter_sandbox(const struct engine_config *config)
 	sockets = calloc(2 * config->n_vms + 1, sizeof *sockets);
 	if (!sockets)
 		return -ENOMEM;
-	for (size_t i = 0; i < config->n_vms; i++)
-		sandbox.has_vsock |= config->vms[i]->plan->has_forward_cid;
 	sandbox.n_sockets = list_sockets(config, sockets);
 	sandbox.sockets = sockets;
 	r = sandbox_enter(&sandbox);

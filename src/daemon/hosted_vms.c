@@ -273,7 +273,7 @@ void hosted_take_connected(struct channel_msg *msg)
 {
 	struct hosted_vm *h = find(msg->m.cid);
 
-	if (h)
+	if (h && !msg->m.u.connected.result == (msg->n_fds > 0))
 		vm_answer(&h->vm, msg->m.u.connected.id, msg->m.u.connected.result,
 			  channel_take_fd(msg, 0));
 }

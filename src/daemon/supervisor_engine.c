@@ -262,18 +262,22 @@ void supervisor_notify(struct supervisor *s)
 			notify_front_end(1);
 }
 
-static void on_ready(struct supervisor *s)
+/* Said once: 0; CHANNEL_E_GARBAGE. */
+static int on_ready(struct supervisor *s)
 {
+	if (s->state != SUPERVISOR_STARTING)
+		return CHANNEL_E_GARBAGE;
 	s->state = SUPERVISOR_SERVING;
 	s->pause_ms = RESTART_FIRST_MS;
 	if (s->has_served) {
 		log_info("main", "another engine serves, process %d", (int)s->engine);
 		ping(s);
-		return;
+		return 0;
 	}
 	s->has_served = true;
 	prepare_log_serving(s->plan, supervisor_count_served(s), s->n_vms);
 	supervisor_notify(s);
+	return 0;
 }
 
 static void on_session(struct supervisor *s, struct held_vm *h, bool has_come)
@@ -285,15 +289,24 @@ static void on_session(struct supervisor *s, struct held_vm *h, bool has_come)
 		supervisor_catch_up(s, h);
 }
 
-/* One whose only front-end has gone has nothing left to do. */
-static void on_over(struct supervisor *s, struct held_vm *h)
+/* Where sockets have paths, there is always a next front-end. */
+static bool may_be_over(const struct held_vm *h)
 {
+	return !h->plan.socket && !h->plan.connect;
+}
+
+/* One whose only front-end has gone has nothing left to do. 0; CHANNEL_E_GARBAGE. */
+static int on_over(struct supervisor *s, struct held_vm *h)
+{
+	if (!may_be_over(h))
+		return CHANNEL_E_GARBAGE;
 	h->is_over = true;
 	for (size_t i = 0; i < s->n_vms; i++)
 		if (s->vms[i]->awaits_folder || (s->vms[i]->is_served && !s->vms[i]->is_over))
-			return;
+			return 0;
 	log_info("main", "ends: the last front-end has gone, and no other can come");
 	supervisor_end(s, 0);
+	return 0;
 }
 
 static void on_hung(struct supervisor *s)
@@ -325,8 +338,7 @@ static int on_vm_message(struct supervisor *s, struct held_vm *h, struct channel
 		on_session(s, h, m->type == SUPERVISE_CAME);
 		return 0;
 	case SUPERVISE_OVER:
-		on_over(s, h);
-		return 0;
+		return on_over(s, h);
 	default:
 		return connects_begin(&s->connects, h, s->channel, m->u.connect.port,
 				      m->u.connect.id, clock_ms());
@@ -341,8 +353,7 @@ static int on_message(struct supervisor *s, struct channel_msg *msg)
 		return h ? on_vm_message(s, h, msg) : 0;
 	switch (msg->m.type) {
 	case SUPERVISE_READY:
-		on_ready(s);
-		return 0;
+		return on_ready(s);
 	case SUPERVISE_FAILED:
 		s->has_failed = true;
 		return 0;
@@ -373,7 +384,9 @@ static bool hear_one(struct supervisor *s)
 	if (!r)
 		return true;
 	loop_remove(s->loop, &s->from_engine);
-	if (r != CHANNEL_E_END && !s->is_killed && s->state != SUPERVISOR_ENDING)
+	if (r == CHANNEL_E_END)			/* it ends, or is of no use any more */
+		kill(s->engine, SIGKILL);
+	else if (!s->is_killed && s->state != SUPERVISOR_ENDING)
 		supervisor_replace_engine(s, r == HELD_VM_E_SLOT ? "keeps too much" : channel_str_error(r));
 	return false;
 }

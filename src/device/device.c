@@ -1,15 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* One VM's vsock device: its turn. */
-#include "device/device.h"
-
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "device/frontend.h"
-#include "device/guest_events.h"
-#include "device/recovery.h"
-#include "device/rx_window.h"
-#include "device/turn.h"
+#include "device/device_internal.h"
 #include "util/error.h"
 #include "util/fd.h"
 #include "util/log_limit.h"
@@ -22,25 +16,6 @@ enum {
 	TURN_ROUNDS = 4,			/* for packets that come during the turn */
 	TURNS_LATE_MAX = 64,			/* in a row, for which deadlines wait */
 	POLL_MS = 1,				/* rings without a kick descriptor */
-};
-
-struct device {
-	struct device_config config;
-	char tag[32];				/* "vm 3" */
-	struct mux *mux;
-	struct backend *backends[MUX_BACKENDS_MAX];	/* owned */
-	size_t n_backends;
-	struct frontend frontend;
-	struct guest_events events;
-	struct recovery recovery;
-	struct loop_work work;			/* the turn */
-	struct loop_timer timer;		/* the next deadline of the mux */
-	struct loop_work resume;
-	bool is_held;				/* loaded, and not resumed yet */
-	bool in_turn;
-	unsigned turns_late;			/* in which deadlines had to wait for the rings */
-	void (*ended)(void *ctx);		/* NULL: it goes on */
-	void *ended_ctx;
 };
 
 /* For whoever asks what a process was busy with that has died. */
@@ -66,83 +41,6 @@ static bool is_memory_lost(void *ctx)
 	const struct device *dev = ctx;
 
 	return frontend_lost_memory(&dev->frontend);
-}
-
-static struct vring *vring(struct device *dev, unsigned ring)
-{
-	return frontend_vring(&dev->frontend, ring);
-}
-
-/* False: guest memory vanished, so this packet and those after it are not what
- * the guest sent. */
-static bool input_chain(struct device *dev, const struct virtq_chain *chain)
-{
-	struct iov_cur cur = { .iov = chain->iov, .n = chain->n_out, .left = chain->out_len };
-	struct pkt pkt;
-	int bad = pkt_parse(&pkt, &cur);
-
-	if (frontend_lost_memory(&dev->frontend))
-		return false;
-	if (bad)
-		log_guest(dev->tag, "packet of %zu bytes dropped: %s", chain->out_len,
-			  pkt_str_error(bad));
-	if (bad == PKT_E_BODY)
-		mux_input_cut(dev->mux, &pkt, loop_now_ms(dev->config.loop));
-	else if (!bad)
-		mux_input(dev->mux, &pkt, &cur, loop_now_ms(dev->config.loop));
-	return true;
-}
-
-/* A batch of the TX ring. */
-static enum turn drain_tx(struct device *dev, struct virtq *q)
-{
-	struct virtq_iovs iovs = { .iov = dev->config.scratch->tx, .max = DEVICE_TX_IOVS };
-	struct virtq_chain chain;
-	size_t bytes = 0;
-	int r = 0;
-
-	for (int n = 0; n < DEVICE_TX_BATCH && bytes < DEVICE_TX_BYTES; n++) {
-		if (mux_is_clogged(dev->mux)) {
-			r = VIRTQ_E_EMPTY;	/* goes on when the replies are out */
-			break;
-		}
-		if ((r = virtq_pop(q, &iovs, &chain)))
-			break;
-		if (!input_chain(dev, &chain))
-			return TURN_DONE;	/* the turn ends with the session */
-		virtq_push(q, &chain, 0);	/* seen after the flush, by the publish */
-		bytes += chain.out_len;
-	}
-	if (frontend_lost_memory(&dev->frontend))
-		return TURN_DONE;		/* small payloads were copied */
-	mux_flush(dev->mux, loop_now_ms(dev->config.loop));
-	if (virtq_publish(q))
-		vring_call(vring(dev, VSOCK_TXQ));
-	if (r == VIRTQ_E_BROKEN)
-		vring_fail(vring(dev, VSOCK_TXQ));
-	return r == 0 || r == VIRTQ_E_FULL ? TURN_MORE : TURN_DONE;
-}
-
-/* Lets the core send. */
-static enum turn fill_rx(struct device *dev, struct virtq *q)
-{
-	struct rx_window window;
-	struct rx_sink sink;
-	int r;
-
-	rx_window_open(&window, q, dev->config.scratch);
-	sink = rx_window_sink(&window);
-	r = mux_output(dev->mux, &sink, loop_now_ms(dev->config.loop));
-	rx_window_close(&window);
-	if (virtq_publish(q))
-		vring_call(vring(dev, VSOCK_RXQ));
-	if (window.is_broken) {
-		vring_fail(vring(dev, VSOCK_RXQ));
-		return TURN_DONE;
-	}
-	if (r == MUX_E_STARVED && !virtq_enable_notify(q))
-		return TURN_DONE;		/* the next buffer comes with a kick */
-	return r ? TURN_MORE : TURN_DONE;
 }
 
 static void set_timer(struct device *dev)
@@ -173,7 +71,7 @@ static void look_at_guest(struct device *dev)
 		return;
 	mux_set_running(dev->mux, is_running);
 	log_limited(LEVEL_INFO, dev->tag, "guest is %s", is_running ? "running" : "not running");
-	if (is_running && vring_take_adopted(vring(dev, VSOCK_TXQ)))
+	if (is_running && vring_take_adopted(device_vring(dev, VSOCK_TXQ)))
 		dev->events.reset_pending = true;
 }
 
@@ -188,16 +86,16 @@ static enum turn rings_turn(struct device *dev)
 
 	look_at_guest(dev);
 	recovery_begin_turn(&dev->recovery);
-	result = guest_events_send(&dev->events, events, vring(dev, VSOCK_EVENTQ),
+	result = guest_events_send(&dev->events, events, device_vring(dev, VSOCK_EVENTQ),
 				   dev->config.scratch);
 	if (tx) {
 		virtq_disable_notify(tx);
-		result = turn_worse(result, drain_tx(dev, tx));
+		result = turn_worse(result, device_drain_tx(dev, tx));
 	}
 	was_clogged = mux_is_clogged(dev->mux);
 	if (rx && mux_has_output(dev->mux)) {
 		virtq_disable_notify(rx);
-		result = turn_worse(result, fill_rx(dev, rx));
+		result = turn_worse(result, device_fill_rx(dev, rx));
 	}
 	if (was_clogged)
 		return mux_is_clogged(dev->mux) ? result : TURN_MORE;

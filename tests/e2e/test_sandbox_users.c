@@ -47,7 +47,8 @@ static void check_is_nobody(const char *task)
 	ck_assert_str_eq(confined_status(task, "CapEff"), "0000000000000000");
 }
 
-/* _i: with the sandbox or not; the names of the sockets can be removed by that user or not. */
+/* _i: with the sandbox or not; the names of the sockets can be removed by whom it becomes, or
+ * not: then by a supervisor only. */
 START_TEST(user_option)
 {
 	bool may_remove = _i & 2;

@@ -384,6 +384,28 @@ START_TEST(counters)
 }
 END_TEST
 
+/* Saved again, it is the same but for its number. */
+START_TEST(saved_again)
+{
+	uint8_t before[2][200];
+
+	connect_both();
+	ck_assert_int_eq(put(OPENER, 0, 0, 2000), 0);
+	get(OTHER, 0, 0, 1950);
+	muxes[OTHER].streams[0]->ops->consumed(muxes[OTHER].streams[0], 1500);
+	settle();
+	move(_i);
+	for (int side = 0; side < 2; side++) {
+		ck_assert_uint_le(blobs[side][0].len, sizeof before[side]);
+		memcpy(before[side], blobs[side][0].bytes, blobs[side][0].len);
+	}
+	move(_i);
+	for (int side = 0; side < 2; side++)
+		ck_assert_mem_eq(before[side] + 24, blobs[side][0].bytes + 24,
+				 blobs[side][0].len - 24);
+}
+END_TEST
+
 /* ---- connects ---- */
 
 START_TEST(not_asked_yet)
@@ -767,6 +789,7 @@ int main(void)
 	tcase_add_test(tc, in_two_pieces);
 	tcase_add_loop_test(tc, a_full_pipe, 0, 2);
 	tcase_add_loop_test(tc, counters, 0, 2);
+	tcase_add_loop_test(tc, saved_again, 0, 2);
 	tcase_add_loop_test(tc, not_asked_yet, 0, 2);
 	tcase_add_loop_test(tc, asked, 0, 2);
 	tcase_add_loop_test(tc, accepted, 0, 2);

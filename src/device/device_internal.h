@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* What the files of a device share: device.c (the turn, and life), device_rings.c (packets out
+ * of the TX ring, and into the RX ring). */
+#pragma once
+
+#include "device/device.h"
+#include "device/frontend.h"
+#include "device/guest_events.h"
+#include "device/recovery.h"
+#include "device/turn.h"
+
+struct device {
+	struct device_config config;
+	char tag[32];				/* "vm 3" */
+	struct mux *mux;
+	struct backend *backends[MUX_BACKENDS_MAX];	/* owned */
+	size_t n_backends;
+	struct frontend frontend;
+	struct guest_events events;
+	struct recovery recovery;
+	struct loop_work work;			/* the turn */
+	struct loop_timer timer;		/* the next deadline of the mux */
+	struct loop_work resume;
+	bool is_held;				/* loaded, and not resumed yet */
+	bool in_turn;
+	unsigned turns_late;			/* in which deadlines had to wait for the rings */
+	void (*ended)(void *ctx);		/* NULL: it goes on */
+	void *ended_ctx;
+};
+
+static inline struct vring *device_vring(struct device *dev, unsigned ring)
+{
+	return frontend_vring(&dev->frontend, ring);
+}
+
+enum turn device_drain_tx(struct device *dev, struct virtq *q);	/* a batch of it */
+enum turn device_fill_rx(struct device *dev, struct virtq *q);	/* lets the core send */

@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* One VM's vsock device: what a turn does on its rings. */
+#include "device/device_internal.h"
+#include "device/rx_window.h"
+#include "util/log_limit.h"
+
+/* False: guest memory vanished, so this packet and those after it are not what
+ * the guest sent. */
+static bool input_chain(struct device *dev, const struct virtq_chain *chain)
+{
+	struct iov_cur cur = { .iov = chain->iov, .n = chain->n_out, .left = chain->out_len };
+	struct pkt pkt;
+	int bad = pkt_parse(&pkt, &cur);
+
+	if (frontend_lost_memory(&dev->frontend))
+		return false;
+	if (bad)
+		log_guest(dev->tag, "packet of %zu bytes dropped: %s", chain->out_len,
+			  pkt_str_error(bad));
+	if (bad == PKT_E_BODY)
+		mux_input_cut(dev->mux, &pkt, loop_now_ms(dev->config.loop));
+	else if (!bad)
+		mux_input(dev->mux, &pkt, &cur, loop_now_ms(dev->config.loop));
+	return true;
+}
+
+/* A batch of the TX ring. */
+enum turn device_drain_tx(struct device *dev, struct virtq *q)
+{
+	struct virtq_iovs iovs = { .iov = dev->config.scratch->tx, .max = DEVICE_TX_IOVS };
+	struct virtq_chain chain;
+	size_t bytes = 0;
+	int r = 0;
+
+	for (int n = 0; n < DEVICE_TX_BATCH && bytes < DEVICE_TX_BYTES; n++) {
+		if (mux_is_clogged(dev->mux)) {
+			r = VIRTQ_E_EMPTY;	/* goes on when the replies are out */
+			break;
+		}
+		if ((r = virtq_pop(q, &iovs, &chain)))
+			break;
+		if (!input_chain(dev, &chain))
+			return TURN_DONE;	/* the turn ends with the session */
+		virtq_push(q, &chain, 0);	/* seen after the flush, by the publish */
+		bytes += chain.out_len;
+	}
+	if (frontend_lost_memory(&dev->frontend))
+		return TURN_DONE;		/* small payloads were copied */
+	mux_flush(dev->mux, loop_now_ms(dev->config.loop));
+	if (virtq_publish(q))
+		vring_call(device_vring(dev, VSOCK_TXQ));
+	if (r == VIRTQ_E_BROKEN)
+		vring_fail(device_vring(dev, VSOCK_TXQ));
+	return r == 0 || r == VIRTQ_E_FULL ? TURN_MORE : TURN_DONE;
+}
+
+/* Lets the core send. */
+enum turn device_fill_rx(struct device *dev, struct virtq *q)
+{
+	struct rx_window window;
+	struct rx_sink sink;
+	int r;
+
+	rx_window_open(&window, q, dev->config.scratch);
+	sink = rx_window_sink(&window);
+	r = mux_output(dev->mux, &sink, loop_now_ms(dev->config.loop));
+	rx_window_close(&window);
+	if (virtq_publish(q))
+		vring_call(device_vring(dev, VSOCK_RXQ));
+	if (window.is_broken) {
+		vring_fail(device_vring(dev, VSOCK_RXQ));
+		return TURN_DONE;
+	}
+	if (r == MUX_E_STARVED && !virtq_enable_notify(q))
+		return TURN_DONE;		/* the next buffer comes with a kick */
+	return r ? TURN_MORE : TURN_DONE;
+}
