@@ -28,6 +28,10 @@ extern struct hosted hosted;
 
 /* ---- hosted.c ---- */
 
+/* What the supervisor has said, which is not of those that begin or take over. 0;
+ * CHANNEL_E_END: it is to end; CHANNEL_E_GARBAGE; -errno. */
+int hosted_obey(struct channel_msg *msg);
+
 /* From any worker, which waits for the supervisor then: it is quick, or the end. */
 void hosted_tell(enum supervise_type type, uint64_t cid, uint64_t number);
 

@@ -38,6 +38,8 @@ void supervisor_forget_engine(struct supervisor *s)
 
 void supervisor_replace_engine(struct supervisor *s, const char *why)
 {
+	if (s->is_killed)
+		return;
 	log_err("main", "the engine %s: it is ended", why);
 	kill(s->engine, SIGKILL);		/* how it ends is told by SIGCHLD */
 	s->is_killed = true;
@@ -149,6 +151,7 @@ static void on_engine_ended(struct supervisor *s, const siginfo_t *info)
 {
 	uint64_t now_ms = clock_ms();
 
+	s->is_killed = true;			/* its number may be another's now */
 	hear_all(s);				/* its last words */
 	supervisor_forget_engine(s);
 	if (s->state == SUPERVISOR_ENDING) {
@@ -206,6 +209,7 @@ void supervisor_adopt_engine(struct supervisor *s, pid_t pid, int channel)
 	s->channel = channel;
 	s->state = SUPERVISOR_SERVING;
 	s->started_ms = clock_ms();
+	s->is_killed = false;
 	if (loop_add(s->loop, &s->from_engine, channel, EPOLLIN) < 0)
 		supervisor_replace_engine(s, "cannot be listened to");
 }
@@ -389,9 +393,11 @@ static bool hear_one(struct supervisor *s)
 	if (!r)
 		return true;
 	loop_remove(s->loop, &s->from_engine);
+	if (s->is_killed)
+		return false;
 	if (r == CHANNEL_E_END)			/* it ends, or is of no use any more */
 		kill(s->engine, SIGKILL);
-	else if (!s->is_killed && s->state != SUPERVISOR_ENDING)
+	else if (s->state != SUPERVISOR_ENDING)
 		supervisor_replace_engine(s, r == HELD_VM_E_SLOT ? "keeps too much" : channel_str_error(r));
 	return false;
 }
