@@ -35,6 +35,7 @@ static const struct row {
 	[SUPERVISE_OVER]	= { CHANNEL_ENGINE, true, 0, 0 },
 	[SUPERVISE_REMOVED]	= { CHANNEL_ENGINE, true, 0, 0 },
 	[SUPERVISE_CONNECT]	= { CHANNEL_ENGINE, true, 0, 0 },
+	[SUPERVISE_CALL]	= { CHANNEL_ENGINE, true, 0, 0 },
 	[SUPERVISE_PONG]	= { CHANNEL_ENGINE, false, 0, 0 },
 	[SUPERVISE_STUCK]	= { CHANNEL_ENGINE, false, 0, 0 },
 	[SUPERVISE_PREPARE]	= { CHANNEL_SUPERVISOR, false, 0, 0 },

@@ -348,6 +348,8 @@ static int on_vm_message(struct supervisor *s, struct held_vm *h, struct channel
 		return 0;
 	case SUPERVISE_OVER:
 		return on_over(s, h);
+	case SUPERVISE_CALL:
+		return connects_call(&s->connects, h, s->channel, clock_ms());
 	default:
 		return connects_begin(&s->connects, h, s->channel, m->u.connect.port,
 				      m->u.connect.id, clock_ms());

@@ -65,6 +65,7 @@ static const struct {
 	{ "GONE", SUPERVISE_GONE, E, true, 0, 0 },
 	{ "OVER", SUPERVISE_OVER, E, true, 0, 0 },
 	{ "CONNECT", SUPERVISE_CONNECT, E, true, 0, 0 },
+	{ "CALL", SUPERVISE_CALL, E, true, 0, 0 },
 	{ "PONG", SUPERVISE_PONG, E, false, 0, 0 },
 	{ "STUCK", SUPERVISE_STUCK, E, false, 0, 0 },
 	{ "PREPARED", SUPERVISE_PREPARED, E, false, 0, 0 },

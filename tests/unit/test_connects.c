@@ -156,6 +156,25 @@ START_TEST(to_no_other_name)
 }
 END_TEST
 
+/* The VM's front-end, if it is one that listens. */
+START_TEST(calls_the_front_end)
+{
+	int listener = host_listen(path, PORT, 4), fd;
+
+	ck_assert_int_eq(connects_call(&connects, vm, ends[0], time_ms), 0);
+	ck_assert_int_eq(answer(0, UNIX_E_NO_NAME), -1);
+	vm->plan.connect = malloc(sizeof path + 16);
+	sprintf(vm->plan.connect, "%s_%d", path, PORT);
+	ck_assert_int_eq(connects_call(&connects, vm, ends[0], time_ms), 0);
+	fd = answer(0, 0);
+	ck_assert(!unix_refuses_rights(fd));
+	fd_close(&fd);
+	close(host_accept(listener));
+	reap();
+	host_unlisten(listener, path, PORT);
+}
+END_TEST
+
 START_TEST(only_so_many_at_a_time)
 {
 	for (uint32_t i = 0; i < CONNECTS_MAX; i++)
@@ -249,6 +268,7 @@ int main(void)
 	tcase_add_test(tc, connects_and_hands_over);
 	tcase_add_loop_test(tc, says_what_was_in_the_way, 0, COUNT(failures));
 	tcase_add_test(tc, to_no_other_name);
+	tcase_add_test(tc, calls_the_front_end);
 	tcase_add_test(tc, only_so_many_at_a_time);
 	tcase_add_test(tc, only_so_many_in_a_time);
 	tcase_add_test(tc, the_engine_has_gone);
