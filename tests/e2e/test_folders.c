@@ -240,6 +240,7 @@ START_TEST(front_end_behind_a_link)
 	char name[160], target[160];
 	int listener = -1;
 
+	snprintf(vhd.uds, sizeof vhd.uds, "%s", in_folder("f/u"));
 	snprintf(name, sizeof name, "%s", in_folder("f/fe"));
 	snprintf(target, sizeof target, "%s", in_folder("elsewhere/x_0"));
 	args[1] = name;
