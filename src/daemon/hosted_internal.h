@@ -28,6 +28,10 @@ extern struct hosted hosted;
 
 /* ---- hosted.c ---- */
 
+/* What the supervisor has said, which is not of those that begin or take over. 0;
+ * CHANNEL_E_END: it is to end; CHANNEL_E_GARBAGE; -errno. */
+int hosted_obey(struct channel_msg *msg);
+
 /* From any worker, which waits for the supervisor then: it is quick, or the end. */
 void hosted_tell(enum supervise_type type, uint64_t cid, uint64_t number);
 
@@ -46,6 +50,8 @@ void hosted_take_connected(struct channel_msg *msg);
  * is loaded next. */
 int hosted_prepare_engine(const struct engine_config *config);
 int hosted_open_vms(bool is_held);
+
+void hosted_tell_left_out(void);		/* which could not be opened; before workers begin */
 
 struct vm *hosted_vm(size_t i);			/* in the order in which they came, until one goes */
 

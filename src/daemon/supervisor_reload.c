@@ -64,6 +64,8 @@ static void add_vm(struct supervisor *s, struct vm_plan *row)
 		supervisor_check_told(s, supervisor_send_vm(s, h));
 	if (!r)
 		log_info("main", "vm %llu: added", cid_of(h));
+	else if (h && h->awaits_folder)
+		log_warn("main", "vm %llu: served once its folder is there", cid_of(h));
 	else if (!h)
 		log_err("main", "vm %llu is left out: %s", (unsigned long long)row->guest_cid,
 			error_str(r));

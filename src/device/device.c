@@ -463,6 +463,11 @@ void device_add_backend(struct device *dev, struct backend *backend)
 	mux_add_backend(dev->mux, backend);
 }
 
+void device_answer(struct device *dev, int outcome, int fd)
+{
+	frontend_answer(&dev->frontend, outcome, fd);
+}
+
 int device_exchange_socket(struct device *dev, int fd)
 {
 	return frontend_exchange_socket(&dev->frontend, fd);
