@@ -34,6 +34,7 @@ void supervisor_forget_engine(struct supervisor *s)
 	fd_close(&s->channel);
 	loop_timer_cancel(s->loop, &s->patience);
 	s->engine = 0;
+	supervisor_forget_leaving(s);
 }
 
 void supervisor_replace_engine(struct supervisor *s, const char *why)
@@ -143,6 +144,7 @@ static void on_engine_ended(struct supervisor *s, const siginfo_t *info)
 {
 	uint64_t now_ms = clock_ms();
 
+	s->is_killed = true;			/* it is no more, whatever cannot be told to it */
 	hear_all(s);				/* its last words */
 	supervisor_forget_engine(s);
 	if (s->state == SUPERVISOR_ENDING) {
@@ -200,6 +202,7 @@ void supervisor_adopt_engine(struct supervisor *s, pid_t pid, int channel)
 	s->channel = channel;
 	s->state = SUPERVISOR_SERVING;
 	s->started_ms = clock_ms();
+	s->is_killed = false;
 	if (loop_add(s->loop, &s->from_engine, channel, EPOLLIN) < 0)
 		supervisor_replace_engine(s, "cannot be listened to");
 }
@@ -337,8 +340,12 @@ static int on_message(struct supervisor *s, struct channel_msg *msg)
 {
 	struct held_vm *h = msg->m.cid ? supervisor_find(s, msg->m.cid) : NULL;
 
+	if (msg->m.type == SUPERVISE_REMOVED)
+		supervisor_on_removed(s, msg->m.cid);
+	else if (h)
+		return on_vm_message(s, h, msg);
 	if (msg->m.cid)
-		return h ? on_vm_message(s, h, msg) : 0;
+		return 0;
 	switch (msg->m.type) {
 	case SUPERVISE_READY:
 		on_ready(s);
