@@ -51,7 +51,7 @@ static int tell_to_remove(struct supervisor *s, uint64_t cid)
 		return -ENOMEM;
 	s->leaving = leaving;
 	s->leaving[s->n_leaving++] = cid;
-	return channel_send(s->channel, &m, NULL, 0, false);
+	return channel_send(s->channel, &m, NULL, 0, true);
 }
 
 static void remove_vm(struct supervisor *s, struct held_vm *h)

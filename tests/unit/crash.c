@@ -2,7 +2,9 @@
 /* A device in a process that dies at its Nth step, and one that takes its place. */
 #include "crash.h"
 
+#include <poll.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -58,6 +60,63 @@ static void drop(void *ctx, uint32_t slot)
 	send_msg(slot, -1);
 }
 
+/* ---- what is behind the device ---- */
+
+static bool serves(struct backend *b, uint64_t cid)
+{
+	(void)b;
+	return cid == VSOCK_CID_HOST;
+}
+
+static void stream_close(struct stream *s, bool reset)
+{
+	(void)reset;
+	free(s);
+}
+
+static void stream_wait_for(struct stream *s, unsigned events)
+{
+	(void)s;
+	(void)events;
+}
+
+static int connect_to(struct backend *b, const struct vsock_addr *src,
+		      const struct vsock_addr *dst, struct stream **out)
+{
+	static const struct stream_ops ops = {
+		.close = stream_close, .wait_for = stream_wait_for,
+	};
+
+	(void)b;
+	(void)src;
+	if (dst->port != CRASH_PENDING_PORT)
+		return BACKEND_E_NOBODY;
+	*out = calloc(1, sizeof **out);
+	must(*out);
+	(*out)->ops = &ops;
+	return BACKEND_E_PENDING;
+}
+
+static void explain(struct backend *b, const struct vsock_addr *dst, int error, char *text,
+		    size_t size)
+{
+	(void)b;
+	(void)dst;
+	(void)error;
+	snprintf(text, size, "a test");
+}
+
+static void backend_free(struct backend *b)
+{
+	(void)b;
+}
+
+static struct backend backend = {
+	.ops = &(const struct backend_ops){
+		.serves = serves, .connect = connect_to, .explain = explain, .free = backend_free,
+	},
+};
+
 static void on_front_end(uint64_t cid)
 {
 	must(cid == CRASH_CID);
@@ -86,6 +145,7 @@ static _Noreturn void run_engine(int listening, const struct journal_kept *kept,
 	raise(SIGSTOP);
 	must(gmem_catch_sigbus() == 0 && loop_new(&config.loop) == 0);
 	must(device_new(&dev, &config) == 0);
+	device_add_backend(dev, &backend);
 	loop_run(config.loop);
 	_exit(1);
 }
@@ -153,13 +213,24 @@ static bool trace(pid_t pid, int sock, unsigned last)
 		if (last && n == last)
 			break;
 		must(ptrace(PTRACE_SYSCALL, pid, NULL, NULL) == 0);
-		if (waitpid(pid, &status, 0) != pid || !WIFSTOPPED(status) ||
-		    WSTOPSIG(status) != (SIGTRAP | 0x80))
+		must(waitpid(pid, &status, 0) == pid);
+		if (WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL)
+			return true;
+		if (!WIFSTOPPED(status) || WSTOPSIG(status) != (SIGTRAP | 0x80))
 			return false;
 	}
 	kill(pid, SIGKILL);
 	must(waitpid(pid, &status, 0) == pid && WIFSIGNALED(status));
 	return true;
+}
+
+/* The facts that hold, whichever they are. */
+static void spoil(void)
+{
+	for (unsigned i = 0; i < n_kept; i++)
+		for (off_t at = JOURNAL_COPY_AT; kept[i].slot == JOURNAL_SLOT &&
+		     at < JOURNAL_NAMES_AT; at += JOURNAL_COPY_BYTES)
+			must(pwrite(kept[i].fd, "spoilt", 6, at + 60) == 6);
 }
 
 static bool run_one(int listening, unsigned last)
@@ -168,6 +239,8 @@ static bool run_one(int listening, unsigned last)
 	pid_t pid;
 	bool ok;
 
+	if (atomic_exchange(&report->is_spoilt, false))
+		spoil();
 	must(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, socks) == 0);
 	pid = fork();
 	must(pid >= 0);
@@ -177,6 +250,7 @@ static bool run_one(int listening, unsigned last)
 		run_engine(listening, kept, n_kept);
 	}
 	close(socks[1]);
+	atomic_store(&report->engine, pid);
 	atomic_fetch_add(&report->n_engines, 1);
 	ok = trace(pid, socks[0], last);
 	hear(socks[0]);
@@ -214,6 +288,15 @@ void crash_begin(struct crash *c, const char *path, const struct crash_plan *pla
 	if (c->keeper == 0)
 		run_keeper(listening, plan);
 	close(listening);
+}
+
+void crash_now(struct crash *c)
+{
+	unsigned n = atomic_load(&c->report->n_engines);
+
+	must(n && kill(atomic_load(&c->report->engine), SIGKILL) == 0);
+	while (atomic_load(&c->report->n_engines) == n)
+		poll(NULL, 0, 1);
 }
 
 void crash_end(struct crash *c)

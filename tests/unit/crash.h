@@ -27,6 +27,8 @@ struct crash_report {
 	atomic_uint n_engines;			/* that have been started */
 	atomic_uint n_kept;			/* descriptors, with the journal's */
 	atomic_bool has_failed;			/* an engine has ended by itself */
+	atomic_int engine;			/* the process */
+	atomic_bool is_spoilt;			/* the next engine finds a journal of garbage */
 };
 
 struct crash {
@@ -36,6 +38,10 @@ struct crash {
 
 enum { CRASH_CID = 3, CRASH_QUEUE_SIZE = 64, CRASH_MAX_CONNECTIONS = 32 };
 
+/* Of what is behind the device: a guest's connect to this port is never answered. */
+enum { CRASH_PENDING_PORT = 81 };
+
 /* The device listens at @path. */
 void crash_begin(struct crash *c, const char *path, const struct crash_plan *plan);
+void crash_now(struct crash *c);		/* returns when the next engine runs */
 void crash_end(struct crash *c);

@@ -5,13 +5,13 @@
  * ring comes back once and in order, a ring stops where its buffers end, and no wait is in
  * vain. CRASH=all: all steps; otherwise some of them.
  */
-#include <linux/sockios.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
+#include <linux/sockios.h>
 
 #include "crash.h"
 #include "support/deadline.h"
@@ -259,13 +259,13 @@ static void take_rx(void)
 	offer_rx();
 }
 
-static void send_packet(unsigned i)
+static void send_packet_to(unsigned i, uint32_t port)
 {
 	struct guest_ring *r = &rings[VSOCK_TXQ];
 	struct guest_ring_buf buf = { .len = sizeof(struct wire_vsock_hdr) };
 	const struct wire_vsock_hdr hdr = {
 		.src_cid = le64_of(CRASH_CID), .dst_cid = le64_of(VSOCK_CID_HOST),
-		.src_port = le32_of(FIRST_PORT + i), .dst_port = le32_of(80),
+		.src_port = le32_of(FIRST_PORT + i), .dst_port = le32_of(port),
 		.type = le16_of(VSOCK_TYPE_STREAM), .op = le16_of(VSOCK_OP_REQUEST),
 		.buf_alloc = le32_of(65536),
 	};
@@ -274,6 +274,11 @@ static void send_packet(unsigned i)
 	guest_write(&guest, buf.gpa, &hdr, sizeof hdr);
 	must(guest_ring_add(r, &buf, 1, i));
 	guest_ring_publish(r);
+}
+
+static void send_packet(unsigned i)
+{
+	send_packet_to(i, 80);
 }
 
 /* Nobody listens: each request is answered by an RST, or by more where it was made anew. */
@@ -360,6 +365,131 @@ START_TEST(again_and_again)
 }
 END_TEST
 
+/* ---- one crash at a time ---- */
+
+static void up(void)
+{
+	begin(0, 0, true);
+	negotiate(true);
+	share_memory();
+	start_rings();
+	exchange(0, 2);
+}
+
+static void wait_for_calls(void)
+{
+	int64_t deadline = deadline_in(DEADLINE_MS);
+
+	for (unsigned i = 0; i < RINGS; i++) {
+		ck_assert(deadline_poll(rings[i].call_fd, POLLIN, deadline));
+		guest_ring_take_call(&rings[i]);
+	}
+}
+
+/* Everything has been called for, and taken. */
+static void drain_calls(void)
+{
+	for (unsigned i = 0; i < RINGS; i++) {
+		while (deadline_poll(rings[i].call_fd, POLLIN, deadline_in(0)))
+			guest_ring_take_call(&rings[i]);
+		rings[i].n_calls = 0;
+	}
+}
+
+/* Each ring that runs is called once: whatever the crash came between, the guest looks. */
+START_TEST(calls_once)
+{
+	up();
+	for (int n = 0; n < 3; n++) {
+		expect_config(0, 8);
+		drain_calls();
+		crash_now(&crash);
+		wait_for_calls();
+		expect_config(0, 8);
+		for (unsigned i = 0; i < RINGS; i++) {
+			guest_ring_take_call(&rings[i]);
+			ck_assert_uint_eq(rings[i].n_calls, 1);
+		}
+	}
+	stop_rings();
+	crash_now(&crash);
+	expect_config(0, 8);
+	drain_calls();
+	crash_now(&crash);			/* and those that do not are not */
+	expect_config(0, 8);
+	for (unsigned i = 0; i < RINGS; i++)
+		ck_assert(!deadline_poll(rings[i].call_fd, POLLIN, deadline_in(0)));
+	leave();
+	end();
+}
+END_TEST
+
+/* A guest's connections are void, and it hears so at once, of each and once. */
+START_TEST(connections_are_reset)
+{
+	uint64_t token;
+	uint32_t len;
+
+	up();
+	for (unsigned i = 2; i < 6; i++)
+		send_packet_to(i, CRASH_PENDING_PORT);
+	for (unsigned i = 2; i < 6; i++) {
+		wait_for_used(&rings[VSOCK_TXQ]);
+		ck_assert(guest_ring_pop(&rings[VSOCK_TXQ], &token, &len));
+	}
+	expect_config(0, 8);
+	ck_assert(!guest_ring_has_used(&rings[VSOCK_RXQ]));
+	crash_now(&crash);
+	for (unsigned i = 2; i < 6; i++)
+		while (!n_resets[i])
+			take_rx();
+	crash_now(&crash);
+	exchange(6, 3);				/* new ones are not confused with them */
+	expect_config(0, 8);
+	for (unsigned i = 0; i < 9; i++)
+		ck_assert_uint_eq(n_resets[i], 1);
+	end();
+}
+END_TEST
+
+/* Whoever has connected and not said anything is kept, too, and is asked for its first byte
+ * as if nothing had been. */
+START_TEST(candidates_are_kept)
+{
+	struct vmm second;
+	uint64_t features;
+	int64_t deadline = deadline_in(DEADLINE_MS);
+
+	begin(0, 0, true);
+	ck_assert(vmm_connect(&f, path));
+	while (atomic_load(&crash.report->n_kept) < 2)
+		ck_assert(deadline_left(deadline));
+	ck_assert(vmm_connect(&second, path));
+	while (atomic_load(&crash.report->n_kept) < 3)
+		ck_assert(deadline_left(deadline));
+	crash_now(&crash);
+	ck_assert_int_eq(vmm_get_features(&second, &features), 0);
+	vmm_close(&second);
+	crash_now(&crash);
+	expect_config(0, 8);
+	end();
+}
+END_TEST
+
+/* What is no journal is none: the front-end sees the end, and another may come. */
+START_TEST(journal_is_spoilt)
+{
+	up();
+	atomic_store(&crash.report->is_spoilt, true);
+	crash_now(&crash);
+	ck_assert(vmm_is_closed(&f, DEADLINE_MS));
+	leave();
+	negotiate(true);
+	ck_assert_uint_eq(n_lost, 0);
+	end();
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("crash");
@@ -371,6 +501,10 @@ int main(void)
 	tcase_set_timeout(tc, 300);
 	tcase_add_loop_test(tc, at_each_step, 0, SHARES);
 	tcase_add_loop_test(tc, again_and_again, 0, 16);
+	tcase_add_test(tc, calls_once);
+	tcase_add_test(tc, connections_are_reset);
+	tcase_add_test(tc, candidates_are_kept);
+	tcase_add_test(tc, journal_is_spoilt);
 	suite_add_tcase(s, tc);
 	r = unit_main(s);
 	scratch_end();
