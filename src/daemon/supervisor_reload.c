@@ -11,7 +11,6 @@
 
 #include "config/compare.h"
 #include "config/config.h"
-#include "config/place.h"
 #include "daemon/engine.h"
 #include "daemon/notify.h"
 #include "daemon/prepare.h"
@@ -244,13 +243,6 @@ static void remove_old(struct supervisor *s, struct compare_row *row)
 	row->before = NULL;
 }
 
-static bool is_same_place(const struct vm_plan *a, const struct vm_plan *b)
-{
-	return a->uds_path && b->uds_path && (strcmp(a->uds_path, b->uds_path) == 0 ||
-		(a->uds_at.is_found && b->uds_at.is_found &&
-		 place_compare(&a->uds_at, &b->uds_at) == 0));
-}
-
 /* VMs may want what others have, and these what the first have. */
 static void release_names(struct supervisor *s, const struct compare_row *rows, size_t n)
 {
@@ -259,10 +251,10 @@ static void release_names(struct supervisor *s, const struct compare_row *rows, 
 		compare_set changes = h ? compare_vms(&h->plan, rows[i].after) : 0;
 
 		if (!changes || compare_vms_when(changes, COMPARE_ANEW) ||
-		    is_same_place(&h->plan, rows[i].after))
+		    compare_same_uds(&h->plan, rows[i].after))
 			continue;
 		for (size_t k = 0; k < n; k++)
-			if (k != i && rows[k].after && is_same_place(&h->plan, rows[k].after))
+			if (k != i && rows[k].after && compare_same_uds(&h->plan, rows[k].after))
 				vm_sockets_release_uds(&h->sockets);
 	}
 }
@@ -304,43 +296,41 @@ static void update_settings(struct supervisor *s, const struct plan *next)
 		supervisor_check_told(s, supervisor_send_settings(s));
 }
 
-static void update(struct supervisor *s, struct plan *next)
+static void update(struct supervisor *s, const struct plan *before, struct plan *next)
 {
 	struct compare_row *rows;
-	struct plan before;
 	size_t n;
-	int r = list_rows(s, &before);
+	int r = compare_plans(before, next, &rows, &n);
 
-	if (!r)
-		r = compare_plans(&before, next, &rows, &n);
 	if (r) {
 		log_err("main", "%s: %s: nothing has changed", s->plan->config, error_str(r));
-	} else {
-		update_settings(s, next);
-		apply(s, rows, n);
-		free(rows);
+		return;
 	}
-	free(before.vms);
+	update_settings(s, next);
+	apply(s, rows, n);
+	free(rows);
+	supervisor_watch_folders(s);
 }
 
 static void read_again(struct supervisor *s)
 {
 	const struct supervisor_config *config = &s->config;
-	struct config_error err;
-	struct plan next;
-	int r;
+	struct config_error err = { "no memory" };
+	struct plan before, next;
+	int r = list_rows(s, &before);
 
 	notify_reloading();
-	r = config_load(&next, config->umask, config->argc, config->argv, &err);
+	if (!r)
+		r = config_load(&next, &before, config->umask, config->argc, config->argv, &err);
 	if (r) {
 		log_err("main", "%s: nothing has changed", err.text);
 	} else {
 		log_info("main", "%s was read again", s->plan->config);
 		prepare_plan(&next, engine_count_workers(&next, next.n_vms));
-		update(s, &next);
-		supervisor_watch_folders(s);
+		update(s, &before, &next);
 		plan_deinit(&next);
 	}
+	free(before.vms);
 	notify_reloaded(supervisor_count_served(s));
 }
 
