@@ -276,12 +276,12 @@ void hosted_remove_vm(uint64_t cid)
 	struct hosted_vm *h = find(cid);
 	struct hosted_job *j = h ? job_new(h, on_removed) : NULL;
 
-	if (!j) {
-		if (h)
-			log_err("main", "vm %llu cannot be removed: no memory",
-				(unsigned long long)cid);
+	if (!h)					/* one that could not even be begun with */
+		hosted_tell(SUPERVISE_REMOVED, cid, 0);
+	if (h && !j)
+		log_err("main", "vm %llu cannot be removed: no memory", (unsigned long long)cid);
+	if (!j)
 		return;
-	}
 	forget(h);
 	engine_remove(&hosted.engine, &h->vm, &j->job);
 }

@@ -34,6 +34,7 @@ void supervisor_forget_engine(struct supervisor *s)
 	fd_close(&s->channel);
 	loop_timer_cancel(s->loop, &s->patience);
 	s->engine = 0;
+	supervisor_forget_leaving(s);
 }
 
 void supervisor_replace_engine(struct supervisor *s, const char *why)
@@ -364,8 +365,12 @@ static int on_message(struct supervisor *s, struct channel_msg *msg)
 {
 	struct held_vm *h = msg->m.cid ? supervisor_find(s, msg->m.cid) : NULL;
 
+	if (msg->m.type == SUPERVISE_REMOVED)
+		supervisor_on_removed(s, msg->m.cid);
+	else if (h)
+		return on_vm_message(s, h, msg);
 	if (msg->m.cid)
-		return h ? on_vm_message(s, h, msg) : 0;
+		return 0;
 	switch (msg->m.type) {
 	case SUPERVISE_READY:
 		return on_ready(s);

@@ -286,9 +286,14 @@ static void resume(struct device *dev)
 	schedule(dev);
 }
 
+/* A front-end that left when there was nobody to see it: who waits for that hears of it. */
 static void on_begun(void *ctx)
 {
-	resume(ctx);
+	struct device *dev = ctx;
+
+	if (!dev->recovery.has_come)
+		dev->config.hooks->gone(dev->config.guest_cid);
+	resume(dev);
 }
 
 /* Of one that had no front-end: there is nothing else to begin with. */

@@ -142,6 +142,22 @@ START_TEST(packets_sent_meanwhile_are_seen)
 }
 END_TEST
 
+/* A host program that has come meanwhile finds the guest that was there before. */
+START_TEST(host_connects_meanwhile_are_seen)
+{
+	pid_t engine = daemon_engine(&vhd);
+	struct pair p;
+
+	sock_listen(&vm, PORT);
+	stop(engine);
+	p.host = host_dial(vhd.uds, PORT);
+	must(kill(engine, SIGKILL) == 0);
+	p.guest = sock_accept(&vm, PORT);
+	ck_assert_uint_eq(host_read_ok(p.host), PORT);
+	e2e_check_talks(p);
+}
+END_TEST
+
 START_TEST(thousands_of_connections_end)
 {
 	enum { N = 2000 };
@@ -238,6 +254,7 @@ int main(void)
 	tcase_add_test(tc, in_the_middle_of_transfers);
 	tcase_add_test(tc, a_connect_on_its_way_ends);
 	tcase_add_test(tc, packets_sent_meanwhile_are_seen);
+	tcase_add_test(tc, host_connects_meanwhile_are_seen);
 	tcase_add_test(tc, thousands_of_connections_end);
 	tcase_add_test(tc, nothing_is_left_over);
 	tcase_add_test(tc, the_front_end_goes_on);

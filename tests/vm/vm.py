@@ -506,6 +506,7 @@ class VmTest(unittest.TestCase):
     """A daemon, a guest for each of its VMs, the host; shared by the tests of a class."""
 
     cids = (3,)
+    daemon_class = Daemon
     daemon_args = ()
     groups = {}                         # of a CID; else the default group
     next_port = 1000
@@ -514,7 +515,7 @@ class VmTest(unittest.TestCase):
     def setUpClass(cls):
         cls.scratch = Scratch()
         try:
-            cls.daemon = Daemon(cls.scratch, cls.cids, cls.daemon_args, cls.groups)
+            cls.daemon = cls.daemon_class(cls.scratch, cls.cids, cls.daemon_args, cls.groups)
             cls.host = Host(cls.scratch)
             cls.guests = [Guest(cls.daemon, i, wait=False) for i in range(len(cls.cids))]
             for guest in cls.guests:
