@@ -56,7 +56,8 @@ static void drop(void *ctx, uint32_t slot)
 		.type = SUPERVISE_DROP, .cid = vm->cid, .u.kept.slot = slot,
 	};
 
-	channel_send(hosted.channel, &m, NULL, 0, true);
+	if (hosted.may_serve)
+		channel_send(hosted.channel, &m, NULL, 0, true);
 }
 
 static int ask(void *ctx, uint32_t port, uint32_t id)
@@ -322,6 +323,13 @@ int hosted_open_vms(bool is_held)
 struct vm *hosted_vm(size_t i)
 {
 	return &hosted.vms[i]->vm;
+}
+
+struct vm *hosted_find_vm(uint64_t cid)
+{
+	struct hosted_vm *h = find(cid);
+
+	return h ? &h->vm : NULL;
 }
 
 void hosted_free_vms(void)
