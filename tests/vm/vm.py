@@ -115,6 +115,13 @@ def sandbox_mode(extra):
     return ["--sandbox", SANDBOX]
 
 
+def comm(pid):
+    """The name of a process; empty if it is gone."""
+    with contextlib.suppress(OSError), open(f"/proc/{pid}/comm") as f:
+        return f.read().strip()
+    return ""
+
+
 class Daemon:
     """The program under test; one VM per CID."""
 
@@ -152,6 +159,22 @@ class Daemon:
         if self.process.poll() is not None:
             raise AssertionError(f"the daemon ended: status {self.process.returncode}")
         return os.path.exists(self.front_socket(i))
+
+    # The process that serves, and the one that takes over from it.
+
+    def engines(self):
+        pid = self.process.pid
+        with open(f"/proc/{pid}/task/{pid}/children") as f:
+            children = f.read().split()
+        return [int(c) for c in children if comm(c) == "vsock-engine"]
+
+    def upgrade(self):
+        """Returns when another engine serves."""
+        old = wait_until(self.engines, "an engine")
+        self.process.send_signal(signal.SIGUSR2)
+        wait_until(lambda: not set(old) & set(self.engines()) and len(self.engines()) == 1,
+                   "another engine")
+        assert self.is_alive(), "the daemon has ended"
 
     # What it costs.
 
