@@ -20,7 +20,7 @@
  *                                                             <- PARKED
  *   KEPT, ..., TAKE_OVER       ->
  *   HAND_OVER                    --------------------------->
- *                                   <- pieces, DEVICE, ... --
+ *                                   <- pieces, DEVICE, ALL --
  *                                <- READY                         is ended
  *   START                      ->
  *
@@ -68,6 +68,7 @@ enum supervise_type {
 
 	/* From one engine to the other, after the pieces of its blob: a device. */
 	SUPERVISE_DEVICE,
+	SUPERVISE_ALL,				/* ... and that was all */
 
 	SUPERVISE_NUM_TYPES,
 };

@@ -47,6 +47,7 @@ static const struct row {
 	[SUPERVISE_PREPARED]	= { CHANNEL_ENGINE, false, 0, 0 },
 	[SUPERVISE_PARKED]	= { CHANNEL_ENGINE, false, 0, 0 },
 	[SUPERVISE_DEVICE]	= { CHANNEL_PREDECESSOR, true, 0, 0 },
+	[SUPERVISE_ALL]		= { CHANNEL_PREDECESSOR, false, 0, 0 },
 };
 
 int channel_pair(int out[2])

@@ -185,10 +185,31 @@ static int take_over(void)
 		return r;
 	r = hosted_take_over(&msg);
 	channel_msg_deinit(&msg);
+	if (!r)
+		r = engine_begin(&hosted.engine, true);
 	if (r)
 		return r;
 	hosted_tell(SUPERVISE_READY, 0, 0);
-	return learn(SUPERVISE_START, SUPERVISE_START, &msg);
+	r = learn(SUPERVISE_START, SUPERVISE_START, &msg);
+	if (r)
+		return r;
+	hosted.may_serve = true;
+	hosted_tell_left_out();
+	engine_go_on(&hosted.engine);
+	return 0;
+}
+
+/* 0; LISTENER_E_*, -errno. */
+static int begin(void)
+{
+	int r;
+
+	hosted.may_serve = true;
+	r = hosted_open_vms(false);
+	if (r)
+		return r;
+	hosted_tell_left_out();
+	return engine_begin(&hosted.engine, false);
 }
 
 /* @is_next: of another engine that serves. 0; the exit status. */
@@ -205,11 +226,8 @@ static int start(bool is_next)
 		return fail(error_str(r));
 	if (is_next && (r = take_over()))
 		return fail(channel_str_error(r));
-	if (!is_next && (r = hosted_open_vms(false)))
+	if (!is_next && (r = begin()))
 		return fail(listener_str_error(r));
-	hosted_tell_left_out();
-	if ((r = engine_begin(&hosted.engine)) < 0)
-		return fail(error_str(r));
 	hosted.has_started = true;
 	watchdog_set_limit(hosted.plan.watchdog_ms, on_hung);
 	if (!is_next)
@@ -252,7 +270,6 @@ static int serve(void)
 	r = start(msg.m.type == SUPERVISE_PREPARE);
 	if (!r)
 		r = listen_until_end(&ends) != CHANNEL_E_END;
-	go_on();
 	engine_deinit(&hosted.engine);
 	closer_deinit();
 	return r;

@@ -19,6 +19,7 @@ struct hosted {
 	struct supervise_shared *shared;	/* NULL: there is none */
 	struct channel_state state;		/* for the next message */
 	struct engine engine;
+	bool may_serve;				/* no other engine does: what is kept is ours */
 	bool has_started;			/* the engine runs */
 	bool is_parked;				/* ... but does nothing */
 };
@@ -53,7 +54,8 @@ int hosted_open_vms(bool is_held);
 
 void hosted_tell_left_out(void);		/* which could not be opened; before workers begin */
 
-struct vm *hosted_vm(size_t i);			/* in the order in which they came, until one goes */
+struct vm *hosted_vm(size_t i);
+struct vm *hosted_find_vm(uint64_t cid);	/* NULL: there is no such one */
 
 /* ---- hosted_handover.c: @msg has the socket between the two engines ---- */
 

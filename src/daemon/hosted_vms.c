@@ -56,7 +56,8 @@ static void drop(void *ctx, uint32_t slot)
 		.type = SUPERVISE_DROP, .cid = vm->cid, .u.kept.slot = slot,
 	};
 
-	channel_send(hosted.channel, &m, NULL, 0, true);
+	if (hosted.may_serve)
+		channel_send(hosted.channel, &m, NULL, 0, true);
 }
 
 static int send_question(const struct supervise_msg *m)
@@ -344,6 +345,13 @@ void hosted_tell_left_out(void)
 struct vm *hosted_vm(size_t i)
 {
 	return &hosted.vms[i]->vm;
+}
+
+struct vm *hosted_find_vm(uint64_t cid)
+{
+	struct hosted_vm *h = find(cid);
+
+	return h ? &h->vm : NULL;
 }
 
 void hosted_free_vms(void)

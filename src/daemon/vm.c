@@ -82,7 +82,7 @@ static struct frontend_address find_address(struct vm *vm)
 	return (struct frontend_address){
 		.connect = plan->connect, .ask = vm->call, .ask_ctx = vm->ask_ctx,
 		.fd = fd_take(&vm->sockets.vhost.fd),
-		.fd_listens = plan->socket || plan->vhost_socket.fd_listens,
+		.is_sole = !plan->connect && !plan->socket && !plan->vhost_socket.fd_listens,
 	};
 }
 

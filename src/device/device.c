@@ -341,6 +341,11 @@ int device_load(struct device *dev, struct blob_reader *in)
 {
 	int r = in ? load(dev, in) : 0;
 
+	if (!r) {
+		r = recovery_load(&dev->recovery);
+		if (r)
+			log_err(dev->tag, "its front-end would be lost: %s", journal_str_error(r));
+	}
 	if (r)
 		return r < 0 ? r : DEVICE_E_BAD_STATE;
 	dev->is_held = true;

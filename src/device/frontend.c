@@ -160,7 +160,7 @@ void frontend_on_lost(struct frontend *fe)
 	const struct frontend_address *address = &fe->config.address;
 
 	connector_again(&fe->connector);
-	if (address->fd < 0 || address->fd_listens || fe->is_over)
+	if (!address->is_sole || fe->is_over)
 		return;
 	fe->is_over = true;
 	fe->config.ops->over(fe->config.ctx);
@@ -413,9 +413,9 @@ static int start(struct frontend *fe)
 
 	if (address->connect)
 		return connector_start(&fe->connector, &connector);
-	if (address->fd < 0 || address->fd_listens)
+	if (!address->is_sole)
 		return start_listening(fe);
-	if (!fe->config.waits)
+	if (!fe->config.waits && address->fd >= 0)
 		return frontend_add_candidate(fe, address->fd);
 	fe->waiting_fd = address->fd;
 	return 0;
@@ -451,6 +451,7 @@ void frontend_deinit(struct frontend *fe)
 	for (unsigned i = 0; i < FRONTEND_CANDIDATES_MAX; i++)
 		candidate_drop(&fe->candidates[i]);
 	fd_close(&fe->waiting_fd);
+	frontend_forget_loaded(fe);
 	acceptor_stop(&fe->acceptor);
 	listener_deinit(&fe->listener);
 }

@@ -77,7 +77,8 @@ struct frontend_address {
 	int (*ask)(void *ask_ctx);		/* for that, see connector.h; or NULL */
 	void *ask_ctx;
 	int fd;					/* a socket that we were given, or -1; taken over */
-	bool fd_listens;			/* else it is connected */
+	bool is_sole;				/* that one is connected, and nobody can come after it;
+						   -1: it is to be loaded, or gone */
 };
 
 struct frontend_config {
@@ -89,8 +90,8 @@ struct frontend_config {
 	uint32_t queue_size, pause_grace_ms;
 	struct gmem_limits memory;
 	bool is_journalled;
-	/* It takes another's place: frontend_load() or frontend_begin() is due, by a work of the
-	 * loop's next batch. */
+	/* It takes another's place: frontend_go_on() or frontend_begin() is due, by a work of the
+	 * loop's first batch. */
 	bool waits;
 };
 
@@ -119,6 +120,7 @@ struct frontend {
 	struct frontend_kick kicks[VSOCK_NUM_QUEUES];
 	struct loop_timer pause;		/* until when a stopped guest may go on */
 	struct loop_timer no_memory;		/* until it is logged that none is shared */
+	struct frontend_loaded *loaded;		/* owned, until it goes on; or NULL */
 	int waiting_fd;				/* address.fd, connected: until it may begin; -1 */
 	bool is_over;				/* ops->over() was called, or is not to be */
 	bool was_held_up;			/* by an eventfd of an earlier front-end */
@@ -130,12 +132,14 @@ int frontend_init(struct frontend *fe, const struct frontend_config *config);
 void frontend_deinit(struct frontend *fe);	/* also after a failed or no init */
 
 /*
- * Who is there. Loads what another has saved, in place of frontend_begin(), and goes on where
- * that was; @is_settled: what it announces is done. All rings that run are called once. 0;
- * FRONTEND_E_STATE, -errno: nothing was loaded, and the descriptors are closed.
+ * Who is there. frontend_load() reads what another has saved, in any thread and without an
+ * effect on any peer; @is_settled: what it announces is done. 0; FRONTEND_E_STATE, -errno:
+ * nothing was loaded, and the descriptors are closed. frontend_go_on(), in place of
+ * frontend_begin(), goes on where that was, and calls all rings that run once.
  */
 void frontend_save(const struct frontend *fe, struct blob *out);
 int frontend_load(struct frontend *fe, struct blob_reader *in, bool is_settled);
+void frontend_go_on(struct frontend *fe);
 
 /* The outcome of address.ask(), see connector_answer(). */
 static inline void frontend_answer(struct frontend *fe, int outcome, int fd)

@@ -5,6 +5,8 @@
 
 #include "device/frontend.h"
 
+void frontend_forget_loaded(struct frontend *fe);	/* if there is any; no peer notices */
+
 struct session_config frontend_session_config(struct frontend *fe);
 
 /* Waits for the messages of a session that has begun. 0; -errno: it is gone again. */

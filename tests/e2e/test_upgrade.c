@@ -11,20 +11,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "e2e/e2e.h"
+#include "e2e/upgrade.h"
 
 enum { UPGRADES = 5 };
-
-/* Returns when the other one serves. */
-static void upgrade(void)
-{
-	pid_t engine = daemon_engine(&vhd);
-
-	must(kill(vhd.pid, SIGUSR2) == 0);
-	must(daemon_wait_gone(engine, DEADLINE_MS));
-	ck_assert_int_ne(daemon_engine(&vhd), engine);
-	ck_assert(daemon_is_running(&vhd));
-}
 
 START_TEST(connections_go_on)
 {

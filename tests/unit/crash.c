@@ -129,7 +129,7 @@ static _Noreturn void run_engine(int listening, const struct journal_kept *kept,
 	static const struct device_hooks hooks = { on_front_end, on_front_end, on_front_end };
 	static struct device_scratch scratch;
 	struct device_config config = {
-		.address = { .fd = listening, .fd_listens = true }, .hooks = &hooks,
+		.address = { .fd = listening }, .hooks = &hooks,
 		.guest_cid = CRASH_CID, .queue_size = CRASH_QUEUE_SIZE, .pause_grace_ms = 60000,
 		.limits = {
 			.tx_buffer_size = 1 << 16, .max_connections = CRASH_MAX_CONNECTIONS,

@@ -210,7 +210,7 @@ static void setup(void)
 	ck_assert_int_eq(sibling_dir_new(&dir), 0);
 	for (int i = 0; i < WORKERS; i++) {
 		ck_assert_int_eq(worker_new(&workers[i]), 0);
-		ck_assert_int_eq(worker_start(workers[i], on_failed), 0);
+		ck_assert_int_eq(worker_start(workers[i], false, on_failed), 0);
 	}
 	ck_assert_int_eq(vm_add(&stays, STAYS, workers[0]), 0);
 	guest_up(&stays);
