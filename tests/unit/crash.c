@@ -10,6 +10,7 @@
 #include <sys/mman.h>
 #include <sys/ptrace.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -199,6 +200,15 @@ static void hear(int sock)
 	}
 }
 
+static bool begins_to_wait(pid_t pid)
+{
+	struct __ptrace_syscall_info info;
+
+	must(ptrace(PTRACE_GET_SYSCALL_INFO, pid, sizeof info, &info) > 0);
+	return info.op == PTRACE_SYSCALL_INFO_ENTRY &&
+		(info.entry.nr == SYS_epoll_wait || info.entry.nr == SYS_epoll_pwait);
+}
+
 /* Traces it to its @last step; false: it ended before. */
 static bool trace(pid_t pid, int sock, unsigned last)
 {
@@ -208,8 +218,12 @@ static bool trace(pid_t pid, int sock, unsigned last)
 	must(ptrace(PTRACE_SETOPTIONS, pid, NULL,
 		    PTRACE_O_TRACESYSGOOD | PTRACE_O_EXITKILL) == 0);
 	for (unsigned n = 0; ; n++) {
+		bool is_idle = n && begins_to_wait(pid);
+
 		atomic_store(&report->steps, n);
+		atomic_store(&report->is_idle, false);
 		hear(sock);
+		atomic_store(&report->is_idle, is_idle);
 		if (last && n == last)
 			break;
 		must(ptrace(PTRACE_SYSCALL, pid, NULL, NULL) == 0);
