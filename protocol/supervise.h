@@ -56,6 +56,7 @@ enum supervise_type {
 	SUPERVISE_CAME,				/* a front-end is in session */
 	SUPERVISE_GONE,				/* it has left */
 	SUPERVISE_OVER,				/* ... and no other can come */
+	SUPERVISE_REMOVED,			/* nothing more comes from the VM of REMOVE */
 	SUPERVISE_CONNECT,			/* connect to a port at the VM's uds-path */
 	SUPERVISE_PONG,
 	SUPERVISE_STUCK,			/* a worker hangs, in this VM's turn */

@@ -2,12 +2,15 @@
 /* The channel between supervisor and engine. */
 #include "daemon/channel.h"
 
+#include <poll.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 
 #include "util/closer.h"
 #include "util/error.h"
 #include "util/fd.h"
+
+enum { SEND_MS = 5000 };			/* for the other side to read */
 
 static const struct row {
 	unsigned senders;			/* enum channel_sender; 0: there is no such type */
@@ -30,6 +33,7 @@ static const struct row {
 	[SUPERVISE_CAME]	= { CHANNEL_ENGINE, true, 0, 0 },
 	[SUPERVISE_GONE]	= { CHANNEL_ENGINE, true, 0, 0 },
 	[SUPERVISE_OVER]	= { CHANNEL_ENGINE, true, 0, 0 },
+	[SUPERVISE_REMOVED]	= { CHANNEL_ENGINE, true, 0, 0 },
 	[SUPERVISE_CONNECT]	= { CHANNEL_ENGINE, true, 0, 0 },
 	[SUPERVISE_PONG]	= { CHANNEL_ENGINE, false, 0, 0 },
 	[SUPERVISE_STUCK]	= { CHANNEL_ENGINE, false, 0, 0 },
@@ -46,6 +50,16 @@ static const struct row {
 int channel_pair(int out[2])
 {
 	return socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, out) < 0 ? error_last() : 0;
+}
+
+/* For a socket that does not block. False: the other side does not read; errno is EAGAIN. */
+static bool wait_for_room(int channel)
+{
+	struct pollfd p = { .fd = channel, .events = POLLOUT };
+	int r = poll(&p, 1, SEND_MS);
+
+	errno = EAGAIN;
+	return r != 0;
 }
 
 static int send_piece(int channel, const struct supervise_msg *m, const void *piece, size_t len,
@@ -74,7 +88,7 @@ static int send_piece(int channel, const struct supervise_msg *m, const void *pi
 	while (sendmsg(channel, &hdr, MSG_NOSIGNAL | (may_block ? 0 : MSG_DONTWAIT)) < 0) {
 		if (errno == EPIPE || errno == ECONNRESET)
 			return CHANNEL_E_END;
-		if (errno != EINTR)
+		if (errno != EINTR && !(errno == EAGAIN && may_block && wait_for_room(channel)))
 			return error_last();
 	}
 	return 0;

@@ -35,14 +35,17 @@ static bool may_connect(struct held_vm *h, uint64_t now_ms)
 	return true;
 }
 
+/* Who hears nothing runs into a timer. */
 static int say(int channel, uint64_t cid, uint32_t id, int result, const int *fd)
 {
 	const struct supervise_msg m = {
 		.type = SUPERVISE_CONNECTED, .cid = cid,
 		.u.connected = { .id = id, .result = result },
 	};
+	int r;
 
-	return channel_send(channel, &m, fd, result == 0, false);
+	r = channel_send(channel, &m, fd, result == 0, false);
+	return r == -EAGAIN ? 0 : r;		/* it has asked faster than it reads */
 }
 
 /* In the child: nothing but system calls. Of the parent's descriptors, whose peers wait for

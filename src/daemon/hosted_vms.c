@@ -116,10 +116,12 @@ static void on_changed(struct vm_job *job, int r)
 static void on_removed(struct vm_job *job, int r)
 {
 	struct hosted_job *j = job_of(job);
+	uint64_t cid = j->vm->vm.cid;
 
 	(void)r;
 	hosted_vm_free(j->vm);
 	free(j);
+	hosted_tell(SUPERVISE_REMOVED, cid, 0);
 }
 
 /* ---- which there are ---- */

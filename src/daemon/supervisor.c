@@ -12,7 +12,7 @@
 #include "config/plan.h"
 #include "daemon/engine_process.h"
 #include "daemon/notify.h"
-#include "daemon/supervisor_state.h"
+#include "daemon/supervisor_internal.h"
 #include "sandbox/guard.h"
 #include "sandbox/sandbox.h"
 #include "util/clock.h"

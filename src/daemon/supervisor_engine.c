@@ -45,12 +45,13 @@ void supervisor_replace_engine(struct supervisor *s, const char *why)
 
 static uint32_t restart_pause(struct supervisor *s, uint64_t now_ms)
 {
-	uint32_t pause = s->pause_ms;
+	uint32_t pause;
 
 	if (now_ms - s->started_ms >= STEADY_MS) {
 		s->n_restarts = 0;
 		s->pause_ms = RESTART_FIRST_MS;
 	}
+	pause = s->pause_ms;
 	if (++s->n_restarts <= RESTARTS && s->state == SUPERVISOR_SERVING)
 		return 0;
 	s->pause_ms = pause < RESTART_LAST_MS / 2 ? pause * 2 : RESTART_LAST_MS;
@@ -71,10 +72,15 @@ void supervisor_start_engine(struct supervisor *s)
 	if (!r)
 		return;
 	log_err("main", "cannot start an engine: %s", channel_str_error(r));
-	if (s->engine)
+	if (s->engine) {
 		supervisor_replace_engine(s, "cannot be told what to do");
-	else
+	} else if (!s->has_served) {
+		s->status = r < 0 ? r : -ECANCELED;
+		s->state = SUPERVISOR_ENDING;
+		loop_stop(s->loop);
+	} else {
 		loop_timer_set(s->loop, &s->restart, clock_ms() + restart_pause(s, s->started_ms));
+	}
 }
 
 static void on_restart(struct loop_timer *timer)
@@ -265,7 +271,6 @@ void supervisor_notify(struct supervisor *s)
 static void on_ready(struct supervisor *s)
 {
 	s->state = SUPERVISOR_SERVING;
-	s->pause_ms = RESTART_FIRST_MS;
 	if (s->has_served) {
 		log_info("main", "another engine serves, process %d", (int)s->engine);
 		ping(s);

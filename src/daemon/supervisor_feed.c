@@ -126,8 +126,9 @@ int supervisor_feed_kept(struct supervisor *s, int channel)
 int supervisor_say(struct supervisor *s, enum supervise_type type, uint64_t number)
 {
 	const struct supervise_msg m = { .type = type, .u.number = number };
+	bool is_urgent = type == SUPERVISE_PING || type == SUPERVISE_STOP;
 
-	return channel_send(s->channel, &m, NULL, 0, false);
+	return channel_send(s->channel, &m, NULL, 0, !is_urgent);
 }
 
 /* It reads nothing of a peer before START, so there is nothing that it can hang at; should it

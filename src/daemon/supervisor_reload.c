@@ -46,7 +46,7 @@ static void remove_vm(struct supervisor *s, struct held_vm *h)
 	size_t i = 0;
 
 	if (h->is_served && s->channel >= 0)
-		supervisor_check_told(s, channel_send(s->channel, &m, NULL, 0, false));
+		supervisor_check_told(s, channel_send(s->channel, &m, NULL, 0, true));
 	if (h->has_front_end)
 		notify_front_end(-1);
 	while (s->vms[i] != h)

@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* A supervisor as state. */
-#include "daemon/supervisor_state.h"
-
 #include <fcntl.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 
 #include "config/plan_state.h"
+#include "daemon/supervisor_internal.h"
 #include "util/error.h"
 #include "util/fd.h"
 #include "util/log.h"

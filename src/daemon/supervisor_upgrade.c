@@ -18,7 +18,7 @@
 #include <unistd.h>
 
 #include "daemon/engine_process.h"
-#include "daemon/supervisor_state.h"
+#include "daemon/supervisor_internal.h"
 #include "util/clock.h"
 #include "util/error.h"
 #include "util/fd.h"

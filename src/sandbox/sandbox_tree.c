@@ -6,7 +6,7 @@
  *
  * The folders stay those that they were at the start: one that is removed and
  * made anew is another, and a symbolic link that leads out of them leads
- * nowhere.
+ * nowhere. A supervisor, if there is one, sees them all.
  */
 #include <fcntl.h>
 #include <sched.h>

@@ -152,6 +152,22 @@ const char *confined_status(const char *task, const char *key)
 	die("no %s", key);
 }
 
+/* Others come and go, so one that is gone is none. */
+static bool is_worker(pid_t engine, const char *task)
+{
+	char path[64], name[16] = "";
+	FILE *f;
+
+	snprintf(path, sizeof path, "/proc/%d/task/%.20s/comm", (int)engine, task);
+	f = fopen(path, "re");
+	if (!f)
+		return false;
+	if (!fgets(name, sizeof name, f))
+		name[0] = '\0';
+	fclose(f);
+	return strcmp(name, "worker\n") == 0;
+}
+
 unsigned confined_for_each_thread(void (*check)(const char *task))
 {
 	pid_t engine = daemon_engine(&vhd);
@@ -165,7 +181,7 @@ unsigned confined_for_each_thread(void (*check)(const char *task))
 	must(dir);
 	while ((e = readdir(dir))) {
 		if (e->d_name[0] == '.' || (atoi(e->d_name) != engine &&
-					    strcmp(confined_status(e->d_name, "Name"), "worker") != 0))
+					    !is_worker(engine, e->d_name)))
 			continue;
 		check(e->d_name);
 		n++;

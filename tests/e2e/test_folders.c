@@ -29,7 +29,7 @@ struct place {					/* of a VM's sockets */
 /* "%s/..." below the test's folder. */
 static const char *in_folder(const char *name)
 {
-	static char paths[4][160];
+	static char paths[4][240];
 	static unsigned n;
 	char *path = paths[n++ % 4];
 

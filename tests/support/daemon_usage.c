@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -177,16 +178,15 @@ pid_t daemon_engine(const struct daemon *d)
 
 bool daemon_wait_gone(pid_t pid, int ms)
 {
-	int64_t deadline = deadline_in(ms);
-	pid_t parent;
-	char name[32], state;
+	/* Which tells of its last thread, where /proc tells of the main one. */
+	int fd = (int)syscall(SYS_pidfd_open, pid, 0);
+	bool is_gone;
 
-	while (read_stat(pid, name, &state, &parent) && state != 'Z') {
-		if (!deadline_left(deadline))
-			return false;
-		poll(NULL, 0, 1);
-	}
-	return true;
+	if (fd < 0)
+		return true;
+	is_gone = deadline_poll(fd, POLLIN, deadline_in(ms));
+	close(fd);
+	return is_gone;
 }
 
 /* ---- what they cost ---- */
