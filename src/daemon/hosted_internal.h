@@ -29,6 +29,10 @@ extern struct hosted hosted;
 
 /* ---- hosted.c ---- */
 
+/* What the supervisor has said, which is not of those that begin or take over. 0;
+ * CHANNEL_E_END: it is to end; CHANNEL_E_GARBAGE; -errno. */
+int hosted_obey(struct channel_msg *msg);
+
 /* From any worker, which waits for the supervisor then: it is quick, or the end. */
 void hosted_tell(enum supervise_type type, uint64_t cid, uint64_t number);
 
@@ -47,6 +51,8 @@ void hosted_take_connected(struct channel_msg *msg);
  * is loaded next. */
 int hosted_prepare_engine(const struct engine_config *config);
 int hosted_open_vms(bool is_held);
+
+void hosted_tell_left_out(void);		/* which could not be opened; while no worker runs */
 
 struct vm *hosted_vm(size_t i);
 struct vm *hosted_find_vm(uint64_t cid);	/* NULL: there is no such one */

@@ -97,6 +97,9 @@ struct device_change {
 	struct gmem_limits memory;
 };
 
+/* As frontend_answer(). */
+void device_answer(struct device *dev, int outcome, int fd);
+
 /* As frontend_exchange_socket(). */
 int device_exchange_socket(struct device *dev, int fd);
 

@@ -408,6 +408,7 @@ static int start(struct frontend *fe)
 	const struct connector_config connector = {
 		.loop = fe->config.loop, .path = address->connect, .tag = fe->config.tag,
 		.what = "socket-connect", .connected = on_connected, .ctx = fe,
+		.ask = address->ask, .ask_ctx = address->ask_ctx,
 	};
 
 	if (address->connect)
@@ -453,14 +454,6 @@ void frontend_deinit(struct frontend *fe)
 	frontend_forget_loaded(fe);
 	acceptor_stop(&fe->acceptor);
 	listener_deinit(&fe->listener);
-}
-
-int frontend_exchange_socket(struct frontend *fe, int fd)
-{
-	if (fe->listener.fd >= 0)
-		return acceptor_exchange(&fe->acceptor, fd);
-	fd_close(&fd);
-	return 0;
 }
 
 void frontend_set_limits(struct frontend *fe, uint32_t queue_size, uint32_t pause_grace_ms,

@@ -74,6 +74,8 @@ struct frontend_address {
 	const char *listen;			/* path of the socket that we make, or NULL */
 	struct listener_access access;		/* to it */
 	const char *connect;			/* path of a socket that a front-end makes, or NULL */
+	int (*ask)(void *ask_ctx);		/* for that, see connector.h; or NULL */
+	void *ask_ctx;
 	int fd;					/* a socket that we were given, or -1; taken over */
 	bool is_sole;				/* that one is connected, and nobody can come after it;
 						   -1: it is to be loaded, or gone */
@@ -139,9 +141,18 @@ void frontend_save(const struct frontend *fe, struct blob *out);
 int frontend_load(struct frontend *fe, struct blob_reader *in, bool is_settled);
 void frontend_go_on(struct frontend *fe);
 
+/* The outcome of address.ask(), see connector_answer(). */
+static inline void frontend_answer(struct frontend *fe, int outcome, int fd)
+{
+	connector_answer(&fe->connector, outcome, fd);
+}
+
 /* Of one that listens: front-ends come to @fd from now on; taken over in any case. 0 or -errno:
  * they come to the old socket. The front-end in session stays. */
-int frontend_exchange_socket(struct frontend *fe, int fd);
+static inline int frontend_exchange_socket(struct frontend *fe, int fd)
+{
+	return acceptor_exchange(&fe->acceptor, fd);
+}
 
 /* There is nothing to load. @is_lost: but there was a front-end, which cannot go on. */
 void frontend_begin(struct frontend *fe, bool is_lost);

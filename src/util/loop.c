@@ -334,8 +334,20 @@ int loop_step(struct loop *loop, int max_wait_ms)
 	return 0;
 }
 
+/* What was scheduled before the loop runs comes before the first event. */
+static void begin(struct loop *loop)
+{
+	tick(loop, -1);
+	if (loop->watched)
+		watchdog_begin(loop->watched);
+	run_work(loop);
+	if (loop->watched)
+		watchdog_end(loop->watched);
+}
+
 int loop_run(struct loop *loop)
 {
+	begin(loop);
 	while (!atomic_load_explicit(&loop->stop, memory_order_relaxed)) {
 		int r = loop_step(loop, -1);
 

@@ -135,6 +135,7 @@ int main(void)
 	Suite *s = suite_create("upgrade");
 	TCase *tc = e2e_case(s, "vm", e2e_setup_vm, 60);
 
+	setenv("TEST_SUPERVISE", "on", 1);	/* it is what all of this is about */
 	tcase_add_test(tc, connections_go_on);
 	tc = e2e_case(s, "installed", setup_installed, 60);
 	tcase_add_test(tc, another_program_takes_over);

@@ -150,7 +150,8 @@ pid_t daemon_find_other_engine(const struct daemon *d, pid_t engine)
 	DIR *dir;
 
 	dir = opendir("/proc");
-	must(dir);
+	if (!dir)				/* a test that has run out of descriptors */
+		return 0;
 	while (!found && (e = readdir(dir))) {
 		pid_t pid = atoi(e->d_name);
 
