@@ -256,7 +256,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	static struct device_scratch scratch;
 	struct journal_kept kept[SLOTS_MAX + 1];
 	struct device_config config = {
-		.address = { .fd_listens = true }, .hooks = &hooks, .guest_cid = CID,
+		.address = { .fd = 0 }, .hooks = &hooks, .guest_cid = CID,
 		.queue_size = 256, .pause_grace_ms = 60000,
 		.limits = { .tx_buffer_size = 4096, .max_connections = CONNECTIONS,
 			    .max_buffered = 65536, .linger_ms = 100 },

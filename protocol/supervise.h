@@ -8,7 +8,8 @@
  *   SETTINGS, VM and its KEPT, ..., START ->
  *                                         <- READY, or FAILED and the end
  *   PING, VM, REMOVE, CONNECTED, STOP     ->
- *                                         <- KEEP, DROP, CAME, GONE, OVER, CONNECT, PONG, STUCK
+ *                                         <- KEEP, DROP, CAME, GONE, OVER, CONNECT, CALL, PONG,
+ *                                            STUCK
  *
  * An upgrade: another engine takes over from the one that serves.
  *
@@ -19,7 +20,7 @@
  *                                                             <- PARKED
  *   KEPT, ..., TAKE_OVER       ->
  *   HAND_OVER                    --------------------------->
- *                                   <- pieces, DEVICE, ... --
+ *                                   <- pieces, DEVICE, ALL --
  *                                <- READY                         is ended
  *   START                      ->
  *
@@ -57,7 +58,9 @@ enum supervise_type {
 	SUPERVISE_GONE,				/* it has left */
 	SUPERVISE_OVER,				/* ... and no other can come */
 	SUPERVISE_REMOVED,			/* nothing more comes from the VM of REMOVE */
+	SUPERVISE_LEFT_OUT,			/* this VM cannot be served; it has logged why */
 	SUPERVISE_CONNECT,			/* connect to a port at the VM's uds-path */
+	SUPERVISE_CALL,				/* ... to its socket-connect; the answer's id is 0 */
 	SUPERVISE_PONG,
 	SUPERVISE_STUCK,			/* a worker hangs, in this VM's turn */
 	SUPERVISE_PREPARED,
@@ -65,6 +68,7 @@ enum supervise_type {
 
 	/* From one engine to the other, after the pieces of its blob: a device. */
 	SUPERVISE_DEVICE,
+	SUPERVISE_ALL,				/* ... and that was all */
 
 	SUPERVISE_NUM_TYPES,
 };
@@ -92,7 +96,7 @@ struct supervise_msg {
 			uint32_t slot, zero;
 		} kept;				/* KEPT, KEEP, DROP */
 		struct {
-			uint32_t port, id;
+			uint32_t port, id;	/* not 0 */
 		} connect;
 		struct {
 			uint32_t id;

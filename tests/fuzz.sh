@@ -50,6 +50,7 @@ layer_of() {
 	state)
 		echo vsock/conn_save.c vsock/mux_save.c vsock/mux_names.c vsock/conn_names.c \
 			vsock/replies.c util/blob.c ;;
+	supervise) echo daemon/channel.c daemon/held_vm.c daemon/supervisor_engine.c ;;
 	virtq) echo vhost/virtq.c ;;
 	yaml)
 		echo config/yaml.c config/keys.c config/number.c config/check.c config/finish.c \

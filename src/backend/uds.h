@@ -31,7 +31,7 @@ struct uds_config {
 	/*
 	 * Asks somebody who sees more of the file system, or may do more, to connect to
 	 * "<path>_@port", where this process cannot for want of a name or a right. 0: then
-	 * uds_answer() tells the outcome, if any, from the event loop. Else (-EAGAIN: too
+	 * uds_answer() tells the outcome, if any, from the event loop; @id is never 0. Else (-EAGAIN: too
 	 * many) what this process has seen is what the guest gets. NULL: there is nobody.
 	 */
 	int (*ask)(void *ctx, uint32_t port, uint32_t id);

@@ -175,8 +175,11 @@ static bool could_ask(const struct uds *u, int error)
 static int ask(struct pending *p)
 {
 	struct uds *u = p->owner;
-	int r = u->config.ask(u->config.ask_ctx, p->port, ++u->last_id);
+	int r;
 
+	if (!++u->last_id)
+		u->last_id = 1;
+	r = u->config.ask(u->config.ask_ctx, p->port, u->last_id);
 	if (r)
 		return r;
 	p->id = u->last_id;

@@ -2,7 +2,6 @@
 /* Two plans: what is new, gone, changed. */
 #include "config/compare.h"
 
-#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -209,6 +208,12 @@ static void put_names(const struct row *rows, int n, compare_set set, char *text
 compare_set compare_vms(const struct vm_plan *before, const struct vm_plan *after)
 {
 	return compare(vm_rows, VM_ROWS, before, after);
+}
+
+bool compare_same_uds(const struct vm_plan *a, const struct vm_plan *b)
+{
+	return a->uds_path && b->uds_path &&
+		!differs_path(a->uds_path, &a->uds_at, b->uds_path, &b->uds_at);
 }
 
 compare_set compare_settings(const struct plan *before, const struct plan *after)

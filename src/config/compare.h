@@ -9,6 +9,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -30,6 +31,9 @@ typedef uint32_t compare_set;			/* of keys; 0: nothing has changed */
  * have them at the end. Where it comes from (vm_plan::origin) is no change; nor is another
  * way to spell the path of the same place. */
 compare_set compare_vms(const struct vm_plan *before, const struct vm_plan *after);
+
+/* Is the uds-path of both one place, however it is spelled? */
+bool compare_same_uds(const struct vm_plan *a, const struct vm_plan *b);
 
 /* Of what was said for all, besides that. */
 compare_set compare_settings(const struct plan *before, const struct plan *after);

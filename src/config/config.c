@@ -20,7 +20,8 @@
 #include "config/yaml.h"
 
 /* Everything after the command line's own words. */
-static int complete(struct plan *plan, const struct options *o, struct config_error *err)
+static int complete(struct plan *plan, const struct plan *running, const struct options *o,
+		    struct config_error *err)
 {
 	const char *rust_log = getenv("RUST_LOG");
 	int r;
@@ -49,8 +50,8 @@ static int complete(struct plan *plan, const struct options *o, struct config_er
 	if (r == 0)
 		r = check_plan(plan, err);
 	if (r == 0)
-		r = passed_check(plan, err);
-	return r ? r : passed_activate(plan, err);
+		r = passed_check(plan, running, err);
+	return r ? r : passed_activate(plan, running, err);
 }
 
 static int print(const struct options *o)
@@ -67,7 +68,8 @@ static int print(const struct options *o)
 	return help_print();
 }
 
-int config_load(struct plan *plan, mode_t umask, int argc, char **argv, struct config_error *err)
+int config_load(struct plan *plan, const struct plan *running, mode_t umask, int argc, char **argv,
+		struct config_error *err)
 {
 	struct options o;
 	int r;
@@ -77,7 +79,7 @@ int config_load(struct plan *plan, mode_t umask, int argc, char **argv, struct c
 	plan->umask = umask;
 	r = options_parse(&o, plan, argc, argv, err);
 	if (r == 0)
-		r = complete(plan, &o, err);
+		r = complete(plan, running, &o, err);
 	else if (r == CONFIG_E_EXIT)
 		r = print(&o);
 	if (r == 0)
@@ -92,7 +94,7 @@ int config_load(struct plan *plan, mode_t umask, int argc, char **argv, struct c
 int config_read(struct plan *plan, mode_t umask, int argc, char **argv)
 {
 	struct config_error err;
-	int r = config_load(plan, umask, argc, argv, &err);
+	int r = config_load(plan, NULL, umask, argc, argv, &err);
 
 	if (r && r != CONFIG_E_EXIT)
 		config_error_print(&err, stderr);

@@ -32,5 +32,7 @@ struct plan;
  */
 int config_read(struct plan *plan, mode_t umask, int argc, char **argv);
 
-/* The same, but what is wrong is only in @err. */
-int config_load(struct plan *plan, mode_t umask, int argc, char **argv, struct config_error *err);
+/* The same, but what is wrong is only in @err. @running: NULL, or the VMs that are served
+ * already, with the sockets that were passed to them. */
+int config_load(struct plan *plan, const struct plan *running, mode_t umask, int argc, char **argv,
+		struct config_error *err);

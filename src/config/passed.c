@@ -51,11 +51,44 @@ static const char *find_fault(int fd, bool *listens)
 	return *listens || is_connected(fd) ? NULL : "a socket that neither listens nor is connected";
 }
 
-int passed_check(struct plan *plan, struct config_error *err)
+/* NULL: it does not run. */
+static const struct vm_plan *find_running(const struct plan *running, uint64_t cid)
+{
+	for (size_t i = 0; running && i < running->n_vms; i++)
+		if (running->vms[i].guest_cid == cid)
+			return &running->vms[i];
+	return NULL;
+}
+
+/* The VM that talks to its only front-end by this descriptor, which may be closed here. */
+static const struct vm_plan *find_user(const struct plan *running, int fd)
+{
+	for (size_t i = 0; running && i < running->n_vms; i++) {
+		const struct socket_plan *socket = &running->vms[i].vhost_socket;
+
+		if (socket->fd == fd && !socket->fd_listens)
+			return &running->vms[i];
+	}
+	return NULL;
+}
+
+static const char *check(struct vm_plan *vm, const struct plan *running)
+{
+	struct socket_plan *socket = &vm->vhost_socket;
+	const struct vm_plan *user = socket->fd < 0 ? NULL : find_user(running, socket->fd);
+
+	if (socket->fd < 0)
+		return NULL;
+	if (!user)
+		return find_fault(socket->fd, &socket->fd_listens);
+	return user->guest_cid == vm->guest_cid ? NULL : "another VM has used that descriptor";
+}
+
+int passed_check(struct plan *plan, const struct plan *running, struct config_error *err)
 {
 	for (struct vm_plan *vm = plan->vms; vm < plan->vms + plan->n_vms; vm++) {
 		struct socket_plan *socket = &vm->vhost_socket;
-		const char *fault = socket->fd < 0 ? NULL : find_fault(socket->fd, &socket->fd_listens);
+		const char *fault = check(vm, running);
 		int r;
 
 		if (!fault)
@@ -105,8 +138,28 @@ static bool is_meant(const struct vm_plan *vm, const char *path, const char *rol
 		strcmp(at->sun_path, path) == 0;
 }
 
+static bool is_same(const char *a, const char *b)
+{
+	return a && b && strcmp(a, b) == 0;
+}
+
+/* Who has it, and is to be found where it is. */
+static struct socket_plan *find_present_owner(struct plan *plan, const struct plan *running, int fd)
+{
+	for (struct vm_plan *vm = plan->vms; vm < plan->vms + plan->n_vms; vm++) {
+		const struct vm_plan *now = find_running(running, vm->guest_cid);
+
+		if (now && now->vhost_socket.fd == fd && is_same(now->socket, vm->socket))
+			return &vm->vhost_socket;
+		if (now && now->uds_socket.fd == fd && is_same(now->uds_path, vm->uds_path))
+			return &vm->uds_socket;
+	}
+	return NULL;
+}
+
 /* Whose socket @fd is; NULL: nobody's. */
-static struct socket_plan *find_owner(struct plan *plan, const char *name, int fd)
+static struct socket_plan *find_owner(struct plan *plan, const struct plan *running,
+				      const char *name, int fd)
 {
 	struct sockaddr_un at = { .sun_path = "" };
 	socklen_t len = sizeof at - 1;		/* so that a longest path has its end */
@@ -120,18 +173,23 @@ static struct socket_plan *find_owner(struct plan *plan, const char *name, int f
 		if (is_meant(vm, vm->uds_path, "uds", name, &at))
 			return &vm->uds_socket;
 	}
+	if (running)
+		return find_present_owner(plan, running, fd);
 	if (sole && sole->socket && sole->vhost_socket.fd < 0)
 		return &sole->vhost_socket;
 	return sole && sole->uds_path && sole->uds_socket.fd < 0 ? &sole->uds_socket : NULL;
 }
 
-static int give(struct plan *plan, int fd, const char *name, struct config_error *err)
+static int give(struct plan *plan, const struct plan *running, int fd, const char *name,
+		struct config_error *err)
 {
-	struct socket_plan *socket = find_owner(plan, name, fd);
+	struct socket_plan *socket = find_owner(plan, running, name, fd);
 	bool listens = false;
 	const char *fault = !socket ? "belongs to no VM of ours" :
 		socket->fd >= 0 ? "belongs to what has one already" : find_fault(fd, &listens);
 
+	if (!socket && running)
+		return 0;			/* until there is a VM again that it belongs to */
 	if (!fault && !listens)
 		fault = "does not listen";
 	if (fault)
@@ -141,7 +199,7 @@ static int give(struct plan *plan, int fd, const char *name, struct config_error
 	return 0;
 }
 
-int passed_activate(struct plan *plan, struct config_error *err)
+int passed_activate(struct plan *plan, const struct plan *running, struct config_error *err)
 {
 	int n = (int)number_of_env("LISTEN_FDS", LISTEN_FDS_MAX), r = 0;
 	const char *names = getenv("LISTEN_FDNAMES");
@@ -156,7 +214,7 @@ int passed_activate(struct plan *plan, struct config_error *err)
 		if (names)
 			names += len + (names[len] == ':');
 		if (!is_taken(plan, fd))
-			r = give(plan, fd, name, err);
+			r = give(plan, running, fd, name, err);
 	}
 	return r;
 }

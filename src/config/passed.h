@@ -15,8 +15,14 @@
 struct config_error;
 struct plan;
 
-/* Gives the sockets of a service manager to the VMs. 0 or CONFIG_E_USAGE. */
-int passed_activate(struct plan *plan, struct config_error *err);
+/*
+ * Gives the sockets of a service manager to the VMs. 0 or CONFIG_E_USAGE.
+ *
+ * @running NULL: we start. Otherwise they are ours already, and a VM that stays what it is
+ * keeps what it has. Those of VMs that have gone wait for one that comes again.
+ */
+int passed_activate(struct plan *plan, const struct plan *running, struct config_error *err);
 
-/* Looks at each socket that --fd names. 0 or CONFIG_E_USAGE. */
-int passed_check(struct plan *plan, struct config_error *err);
+/* Looks at each socket that --fd names. @running: NULL, or VMs that use theirs: one that is
+ * connected is used up by the VM that has it. 0 or CONFIG_E_USAGE. */
+int passed_check(struct plan *plan, const struct plan *running, struct config_error *err);

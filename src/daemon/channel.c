@@ -34,7 +34,9 @@ static const struct row {
 	[SUPERVISE_GONE]	= { CHANNEL_ENGINE, true, 0, 0 },
 	[SUPERVISE_OVER]	= { CHANNEL_ENGINE, true, 0, 0 },
 	[SUPERVISE_REMOVED]	= { CHANNEL_ENGINE, true, 0, 0 },
+	[SUPERVISE_LEFT_OUT]	= { CHANNEL_ENGINE, true, 0, 0 },
 	[SUPERVISE_CONNECT]	= { CHANNEL_ENGINE, true, 0, 0 },
+	[SUPERVISE_CALL]	= { CHANNEL_ENGINE, true, 0, 0 },
 	[SUPERVISE_PONG]	= { CHANNEL_ENGINE, false, 0, 0 },
 	[SUPERVISE_STUCK]	= { CHANNEL_ENGINE, false, 0, 0 },
 	[SUPERVISE_PREPARE]	= { CHANNEL_SUPERVISOR, false, 0, 0 },
@@ -45,6 +47,7 @@ static const struct row {
 	[SUPERVISE_PREPARED]	= { CHANNEL_ENGINE, false, 0, 0 },
 	[SUPERVISE_PARKED]	= { CHANNEL_ENGINE, false, 0, 0 },
 	[SUPERVISE_DEVICE]	= { CHANNEL_PREDECESSOR, true, 0, 0 },
+	[SUPERVISE_ALL]		= { CHANNEL_PREDECESSOR, false, 0, 0 },
 };
 
 int channel_pair(int out[2])

@@ -48,9 +48,18 @@ static int say(int channel, uint64_t cid, uint32_t id, int result, const int *fd
 	return r == -EAGAIN ? 0 : r;		/* it has asked faster than it reads */
 }
 
+struct attempt {				/* what a child is to do */
+	uint64_t cid;
+	uint32_t id;
+	int channel;
+	bool refuses_rights;			/* a front-end has to pass descriptors */
+	char path[UNIX_PATH_BYTES];		/* "": there is none */
+	bool is_too_long;
+};
+
 /* In the child: nothing but system calls. Of the parent's descriptors, whose peers wait for
  * them to be closed, it keeps one. */
-static void run(int channel, uint64_t cid, uint32_t id, const char *path, pid_t parent)
+static void run(const struct attempt *a, pid_t parent)
 {
 	sigset_t none;
 	int fd, r;
@@ -62,49 +71,73 @@ static void run(int channel, uint64_t cid, uint32_t id, const char *path, pid_t 
 	alarm(LIFE_S);
 	if (getppid() != parent)
 		_exit(1);
-	if (channel > 3)
-		syscall(SYS_close_range, 3, channel - 1, 0);
-	syscall(SYS_close_range, channel + 1, ~0U, 0);
+	if (a->channel > 3)
+		syscall(SYS_close_range, 3, a->channel - 1, 0);
+	syscall(SYS_close_range, a->channel + 1, ~0U, 0);
 	r = unix_socket(&fd);
 	if (!r) {
-		unix_refuse_rights(fd);
-		r = unix_connect(fd, path);
+		if (a->refuses_rights)
+			unix_refuse_rights(fd);
+		r = unix_connect(fd, a->path);
 	}
-	_exit(say(channel, cid, id, r, &fd) != 0);
+	_exit(say(a->channel, a->cid, a->id, r, &fd) != 0);
 }
 
-static int start(pid_t *child, const struct held_vm *h, int channel, uint32_t port, uint32_t id)
+static int start(pid_t *child, const struct attempt *a)
 {
-	char path[UNIX_PATH_BYTES];
 	pid_t parent = getpid();
-	int len = snprintf(path, sizeof path, "%s_%" PRIu32, h->plan.uds_path, port);
 
-	if (len >= (int)sizeof path)
+	if (!*a->path)
+		return UNIX_E_NO_NAME;
+	if (a->is_too_long)
 		return UNIX_E_NAME_LENGTH;
 	*child = fork();
 	if (*child == 0)
-		run(channel, h->plan.guest_cid, id, path, parent);
+		run(a, parent);
 	return *child < 0 ? -EAGAIN : 0;
+}
+
+static pid_t *find_place(struct connects *c)
+{
+	for (size_t i = 0; i < CONNECTS_MAX; i++)
+		if (!c->children[i])
+			return &c->children[i];
+	return NULL;
+}
+
+static int begin(struct connects *c, struct held_vm *h, const struct attempt *a, uint64_t now_ms)
+{
+	pid_t *place = find_place(c);
+	int r = place && may_connect(h, now_ms) ? start(place, a) : -EAGAIN;
+
+	if (!r)
+		return 0;
+	if (place)
+		*place = 0;
+	return say(a->channel, a->cid, a->id, r, NULL);
 }
 
 int connects_begin(struct connects *c, struct held_vm *h, int channel, uint32_t port,
 		   uint32_t id, uint64_t now_ms)
 {
-	int r = -EAGAIN;
+	struct attempt a = {
+		.cid = h->plan.guest_cid, .id = id, .channel = channel, .refuses_rights = true,
+	};
 
-	for (size_t i = 0; i < CONNECTS_MAX && r == -EAGAIN; i++) {
-		if (c->children[i])
-			continue;
-		if (!may_connect(h, now_ms))
-			break;
-		r = h->plan.uds_path ? start(&c->children[i], h, channel, port, id) :
-			UNIX_E_NO_NAME;
-		if (!r)
-			return 0;
-		c->children[i] = 0;
-		break;
-	}
-	return say(channel, h->plan.guest_cid, id, r, NULL);
+	if (h->plan.uds_path)
+		a.is_too_long = snprintf(a.path, sizeof a.path, "%s_%" PRIu32, h->plan.uds_path,
+					 port) >= (int)sizeof a.path;
+	return begin(c, h, &a, now_ms);
+}
+
+int connects_call(struct connects *c, struct held_vm *h, int channel, uint64_t now_ms)
+{
+	struct attempt a = { .cid = h->plan.guest_cid, .channel = channel };
+
+	if (h->plan.connect)
+		a.is_too_long = snprintf(a.path, sizeof a.path, "%s", h->plan.connect) >=
+			(int)sizeof a.path;
+	return begin(c, h, &a, now_ms);
 }
 
 bool connects_ended(struct connects *c, pid_t child)

@@ -29,5 +29,8 @@ struct connects {
 int connects_begin(struct connects *c, struct held_vm *h, int channel, uint32_t port,
 		   uint32_t id, uint64_t now_ms);
 
+/* The same to the socket-connect of @h, whose id is 0. */
+int connects_call(struct connects *c, struct held_vm *h, int channel, uint64_t now_ms);
+
 /* A child has ended. True: it was one of these. */
 bool connects_ended(struct connects *c, pid_t child);

@@ -186,12 +186,12 @@ int engine_prepare(struct engine *e, const struct engine_config *config)
 	return r;
 }
 
-int engine_begin(struct engine *e)
+int engine_begin(struct engine *e, bool is_parked)
 {
 	int r = 0;
 
 	for (size_t i = 0; !r && i < e->n_workers; i++)
-		r = worker_start(e->workers[i], e->config.failed);
+		r = worker_start(e->workers[i], is_parked, e->config.failed);
 	return r;
 }
 
@@ -203,7 +203,7 @@ int engine_init(struct engine *e, const struct engine_config *config)
 		return r;
 	r = engine_open_vms(e, config->vms, config->n_vms);
 	if (!r)
-		r = engine_begin(e);
+		r = engine_begin(e, false);
 	if (r)
 		engine_deinit(e);
 	return r;
@@ -235,7 +235,7 @@ static void grow(struct engine *e)
 {
 	if (e->n_workers >= engine_count_workers(e->config.plan, e->n_vms) || add_worker(e) < 0)
 		return;
-	if (worker_start(e->workers[e->n_workers - 1], e->config.failed) < 0)
+	if (worker_start(e->workers[e->n_workers - 1], false, e->config.failed) < 0)
 		worker_free(e->workers[--e->n_workers]);
 }
 

@@ -54,7 +54,7 @@ void engine_deinit(struct engine *e);		/* stops the workers; also when not start
  */
 int engine_prepare(struct engine *e, const struct engine_config *config);
 int engine_open_vms(struct engine *e, struct vm **vms, size_t n_vms);	/* 0, or as vm_open() */
-int engine_begin(struct engine *e);		/* 0 or -errno */
+int engine_begin(struct engine *e, bool is_parked);	/* 0 or -errno; parked: engine_go_on() is due */
 
 /*
  * From the return on nothing happens in it, and all its mail is delivered: its devices may be

@@ -63,6 +63,7 @@ static void run(int program, int channel, char *const argv[], pid_t parent)
 		_exit(1);
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
+	syscall(SYS_close_range, 3, ~0U, CLOSE_RANGE_CLOEXEC);	/* also what was passed to us */
 	if (fcntl(channel, F_SETFD, 0) == 0)
 		syscall(SYS_execveat, program, "", argv, environ, AT_EMPTY_PATH);
 	_exit(127);

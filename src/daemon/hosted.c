@@ -102,9 +102,17 @@ static void go_on(void)
 	hosted.is_parked = false;
 }
 
-/* 0; CHANNEL_E_END: it is to end; CHANNEL_E_GARBAGE; -errno. */
-static int obey(struct channel_msg *msg)
+/* Of an engine that has not started there is little to be asked. */
+static bool is_in_time(uint32_t type)
 {
+	return hosted.has_started || type == SUPERVISE_STATE || type == SUPERVISE_SETTINGS ||
+		type == SUPERVISE_VM || type == SUPERVISE_KEPT || type == SUPERVISE_STOP;
+}
+
+int hosted_obey(struct channel_msg *msg)
+{
+	if (!is_in_time(msg->m.type))
+		return CHANNEL_E_GARBAGE;
 	switch (msg->m.type) {
 	case SUPERVISE_STATE:
 		return channel_take_piece(msg, &hosted.state);
@@ -149,7 +157,7 @@ static int fail(const char *why)
 	return 1;
 }
 
-/* Obeys until one of @type comes, or of @or_type, which is left in *@msg. As obey(). */
+/* Obeys until one of @type comes, or of @or_type, which is left in *@msg. As hosted_obey(). */
 static int learn(uint32_t type, uint32_t or_type, struct channel_msg *msg)
 {
 	int r;
@@ -158,7 +166,7 @@ static int learn(uint32_t type, uint32_t or_type, struct channel_msg *msg)
 		r = channel_receive(hosted.channel, CHANNEL_SUPERVISOR, msg);
 		if (r || msg->m.type == type || msg->m.type == or_type)
 			return r;
-		r = obey(msg);
+		r = hosted_obey(msg);
 		channel_msg_deinit(msg);
 		if (r)
 			return r;
@@ -177,10 +185,31 @@ static int take_over(void)
 		return r;
 	r = hosted_take_over(&msg);
 	channel_msg_deinit(&msg);
+	if (!r)
+		r = engine_begin(&hosted.engine, true);
 	if (r)
 		return r;
 	hosted_tell(SUPERVISE_READY, 0, 0);
-	return learn(SUPERVISE_START, SUPERVISE_START, &msg);
+	r = learn(SUPERVISE_START, SUPERVISE_START, &msg);
+	if (r)
+		return r;
+	hosted.may_serve = true;
+	hosted_tell_left_out();
+	engine_go_on(&hosted.engine);
+	return 0;
+}
+
+/* 0; LISTENER_E_*, -errno. */
+static int begin(void)
+{
+	int r;
+
+	hosted.may_serve = true;
+	r = hosted_open_vms(false);
+	if (r)
+		return r;
+	hosted_tell_left_out();
+	return engine_begin(&hosted.engine, false);
 }
 
 /* @is_next: of another engine that serves. 0; the exit status. */
@@ -197,10 +226,8 @@ static int start(bool is_next)
 		return fail(error_str(r));
 	if (is_next && (r = take_over()))
 		return fail(channel_str_error(r));
-	if (!is_next && (r = hosted_open_vms(false)))
+	if (!is_next && (r = begin()))
 		return fail(listener_str_error(r));
-	if ((r = engine_begin(&hosted.engine)) < 0)
-		return fail(error_str(r));
 	hosted.has_started = true;
 	watchdog_set_limit(hosted.plan.watchdog_ms, on_hung);
 	if (!is_next)
@@ -208,7 +235,7 @@ static int start(bool is_next)
 	return 0;
 }
 
-/* As obey(); or a signal: a worker has failed. */
+/* As hosted_obey(); or a signal: a worker has failed. */
 static int listen_until_end(const sigset_t *ends)
 {
 	struct channel_msg msg;
@@ -219,7 +246,7 @@ static int listen_until_end(const sigset_t *ends)
 		if (!r)
 			r = channel_receive(hosted.channel, CHANNEL_SUPERVISOR, &msg);
 		if (!r) {
-			r = obey(&msg);
+			r = hosted_obey(&msg);
 			channel_msg_deinit(&msg);
 		}
 	} while (!r);
@@ -243,7 +270,6 @@ static int serve(void)
 	r = start(msg.m.type == SUPERVISE_PREPARE);
 	if (!r)
 		r = listen_until_end(&ends) != CHANNEL_E_END;
-	go_on();
 	engine_deinit(&hosted.engine);
 	closer_deinit();
 	return r;

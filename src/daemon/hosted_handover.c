@@ -17,22 +17,24 @@
 
 enum {
 	CONN_BYTES = 4096,			/* of a connection, besides what is buffered */
-	CONN_FDS = 3,
-	DEVICE_BYTES = 64 * 1024, DEVICE_FDS = 64,
+	DEVICE_BYTES = 64 * 1024,
+	BUFFERED_LEAST = 256 << 20,
 };
 
-/* How much a VM may have, what it has buffered twice: a pipe to a sibling is in neither's
- * budget alone. */
-static size_t most_bytes(const struct vm_plan *row)
+/* Of a device, or who has taken the other engine over could use up all memory. It may have
+ * more than its limits allow: they may have been greater. What is buffered counts twice, for
+ * a pipe to a sibling is in neither's budget alone. */
+static size_t most_fds(void)
 {
-	return 2 * (size_t)row->limits.max_buffered + DEVICE_BYTES +
-		(size_t)row->limits.max_connections * CONN_BYTES;
+	return (size_t)hosted.plan.n_files;
 }
 
-static size_t most_fds(const struct vm_plan *row)
+static size_t most_bytes(const struct vm_plan *row)
 {
-	return (size_t)row->limits.max_connections * CONN_FDS + DEVICE_FDS +
-		limits_handshakes(row->limits.max_connections);
+	uint64_t buffered = row->limits.max_buffered;
+
+	return 2 * (size_t)(buffered > BUFFERED_LEAST ? buffered : BUFFERED_LEAST) +
+		DEVICE_BYTES + most_fds() * CONN_BYTES;
 }
 
 /* ---- the one that gives ---- */
@@ -44,7 +46,7 @@ static int send_device(int to, const struct vm *vm)
 	struct blob b;
 	int r;
 
-	blob_init(&b, most_bytes(vm->plan), most_fds(vm->plan));
+	blob_init(&b, most_bytes(vm->plan), most_fds());
 	if (vm->device)
 		device_save(vm->device, &b);
 	r = channel_send_blob(to, &b);
@@ -56,10 +58,13 @@ static int send_device(int to, const struct vm *vm)
 
 void hosted_hand_over(struct channel_msg *msg)
 {
+	const struct supervise_msg end = { .type = SUPERVISE_ALL };
 	int to = channel_take_fd(msg, 0), r = 0;
 
 	for (size_t i = 0; !r && i < hosted.n_vms; i++)
 		r = send_device(to, hosted_vm(i));
+	if (!r)
+		r = channel_send(to, &end, NULL, 0, true);
 	if (r)
 		log_err("main", "cannot hand over: %s", channel_str_error(r));
 	fd_close(&to);
@@ -72,6 +77,7 @@ static int load_device(struct vm *vm, struct channel_state *state)
 	struct blob_reader in;
 	int r;
 
+	vm->is_held = false;
 	if (!vm->device)
 		return 0;			/* left out, here and now */
 	channel_state_read(state, &in);
@@ -79,37 +85,74 @@ static int load_device(struct vm *vm, struct channel_state *state)
 	return r == DEVICE_E_BAD_STATE ? CHANNEL_E_GARBAGE : r;
 }
 
-/* The pieces of one device, and that it is one. */
-static int receive_device(int from, struct vm *vm)
+static size_t most_bytes_of_any(void)
+{
+	size_t most = 0;
+
+	for (size_t i = 0; i < hosted.n_vms; i++)
+		if (most_bytes(hosted_vm(i)->plan) > most)
+			most = most_bytes(hosted_vm(i)->plan);
+	return most;
+}
+
+/* The VM may be one that is served no more, and has left nothing. */
+static int take_device(uint64_t cid, struct channel_state *state)
+{
+	struct vm *vm = hosted_find_vm(cid);
+
+	if (!vm)
+		return 0;
+	return vm->is_held ? load_device(vm, state) : CHANNEL_E_GARBAGE;
+}
+
+/* The pieces of one device, and whose they are. 0; CHANNEL_E_NONE: that was all. */
+static int receive_device(int from)
 {
 	struct channel_state state;
 	struct channel_msg msg;
 	bool is_whole = false;
 	int r = 0;
 
-	channel_state_init(&state, most_bytes(vm->plan), most_fds(vm->plan));
+	channel_state_init(&state, most_bytes_of_any(), most_fds());
 	while (!r && !is_whole) {
 		r = channel_receive(from, CHANNEL_PREDECESSOR, &msg);
 		if (r)
 			break;
-		is_whole = msg.m.type == SUPERVISE_DEVICE;
-		if (is_whole)
-			r = msg.m.cid == vm->cid ? load_device(vm, &state) : CHANNEL_E_GARBAGE;
-		else
+		is_whole = msg.m.type != SUPERVISE_STATE;
+		if (msg.m.type == SUPERVISE_STATE)
 			r = channel_take_piece(&msg, &state);
+		else if (msg.m.type == SUPERVISE_DEVICE)
+			r = take_device(msg.m.cid, &state);
+		else
+			r = CHANNEL_E_NONE;
 		channel_msg_deinit(&msg);
 	}
 	channel_state_deinit(&state);
 	return r;
 }
 
-/* They come in the order in which the supervisor has told both of the VMs. */
+/* A VM that the other one does not have, for want of something, is a new one. */
+static int load_others(void)
+{
+	struct channel_state nothing;
+	int r = 0;
+
+	channel_state_init(&nothing, 0, 0);
+	for (size_t i = 0; !r && i < hosted.n_vms; i++)
+		if (hosted_vm(i)->is_held)
+			r = load_device(hosted_vm(i), &nothing);
+	channel_state_deinit(&nothing);
+	return r;
+}
+
 int hosted_take_over(struct channel_msg *msg)
 {
 	int from = channel_take_fd(msg, 0), r = hosted_open_vms(true);
 
-	for (size_t i = 0; !r && i < hosted.n_vms; i++)
-		r = receive_device(from, hosted_vm(i));
+	while (!r)
+		r = receive_device(from);
+	if (r == CHANNEL_E_NONE)
+		r = load_others();
 	fd_close(&from);
 	return r;
 }

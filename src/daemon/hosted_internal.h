@@ -19,6 +19,7 @@ struct hosted {
 	struct supervise_shared *shared;	/* NULL: there is none */
 	struct channel_state state;		/* for the next message */
 	struct engine engine;
+	bool may_serve;				/* no other engine does: what is kept is ours */
 	bool has_started;			/* the engine runs */
 	bool is_parked;				/* ... but does nothing */
 };
@@ -27,6 +28,10 @@ struct hosted {
 extern struct hosted hosted;
 
 /* ---- hosted.c ---- */
+
+/* What the supervisor has said, which is not of those that begin or take over. 0;
+ * CHANNEL_E_END: it is to end; CHANNEL_E_GARBAGE; -errno. */
+int hosted_obey(struct channel_msg *msg);
 
 /* From any worker, which waits for the supervisor then: it is quick, or the end. */
 void hosted_tell(enum supervise_type type, uint64_t cid, uint64_t number);
@@ -47,7 +52,10 @@ void hosted_take_connected(struct channel_msg *msg);
 int hosted_prepare_engine(const struct engine_config *config);
 int hosted_open_vms(bool is_held);
 
-struct vm *hosted_vm(size_t i);			/* in the order in which they came, until one goes */
+void hosted_tell_left_out(void);		/* which could not be opened; before workers begin */
+
+struct vm *hosted_vm(size_t i);
+struct vm *hosted_find_vm(uint64_t cid);	/* NULL: there is no such one */
 
 /* ---- hosted_handover.c: @msg has the socket between the two engines ---- */
 

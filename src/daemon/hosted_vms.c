@@ -56,19 +56,32 @@ static void drop(void *ctx, uint32_t slot)
 		.type = SUPERVISE_DROP, .cid = vm->cid, .u.kept.slot = slot,
 	};
 
-	channel_send(hosted.channel, &m, NULL, 0, true);
+	if (hosted.may_serve)
+		channel_send(hosted.channel, &m, NULL, 0, true);
+}
+
+static int send_question(const struct supervise_msg *m)
+{
+	int r = channel_send(hosted.channel, m, NULL, 0, false);
+
+	return r > 0 ? -EPIPE : r;
 }
 
 static int ask(void *ctx, uint32_t port, uint32_t id)
 {
 	const struct vm *vm = ctx;
-	const struct supervise_msg m = {
+
+	return send_question(&(struct supervise_msg){
 		.type = SUPERVISE_CONNECT, .cid = vm->cid,
 		.u.connect = { .port = port, .id = id },
-	};
-	int r = channel_send(hosted.channel, &m, NULL, 0, false);
+	});
+}
 
-	return r > 0 ? -EPIPE : r;
+static int call(void *ctx)
+{
+	const struct vm *vm = ctx;
+
+	return send_question(&(struct supervise_msg){ .type = SUPERVISE_CALL, .cid = vm->cid });
 }
 
 /* ---- jobs ---- */
@@ -96,6 +109,8 @@ static void on_opened(struct vm_job *job, int r)
 	if (r && r != -ECANCELED)
 		log_err("main", "vm %llu is left out: %s", (unsigned long long)j->vm->vm.cid,
 			listener_str_error(r));
+	if (r && r != -ECANCELED)
+		hosted_tell(SUPERVISE_LEFT_OUT, j->vm->vm.cid, 0);
 	free(j);
 }
 
@@ -160,6 +175,7 @@ static struct hosted_vm *add(struct vm_plan *row)
 	vm_init(&h->vm, row);
 	h->vm.keeper = (struct journal_keeper){ .keep = keep, .drop = drop, .ctx = &h->vm };
 	h->vm.ask = ask;
+	h->vm.call = call;
 	h->vm.ask_ctx = &h->vm;
 	hosted.vms[hosted.n_vms++] = h;
 	return h;
@@ -261,12 +277,12 @@ void hosted_remove_vm(uint64_t cid)
 	struct hosted_vm *h = find(cid);
 	struct hosted_job *j = h ? job_new(h, on_removed) : NULL;
 
-	if (!j) {
-		if (h)
-			log_err("main", "vm %llu cannot be removed: no memory",
-				(unsigned long long)cid);
+	if (!h)					/* one that could not even be begun with */
+		hosted_tell(SUPERVISE_REMOVED, cid, 0);
+	if (h && !j)
+		log_err("main", "vm %llu cannot be removed: no memory", (unsigned long long)cid);
+	if (!j)
 		return;
-	}
 	forget(h);
 	engine_remove(&hosted.engine, &h->vm, &j->job);
 }
@@ -319,9 +335,23 @@ int hosted_open_vms(bool is_held)
 	return r;
 }
 
+void hosted_tell_left_out(void)
+{
+	for (size_t i = 0; i < hosted.n_vms; i++)
+		if (!hosted.vms[i]->vm.device)
+			hosted_tell(SUPERVISE_LEFT_OUT, hosted.vms[i]->vm.cid, 0);
+}
+
 struct vm *hosted_vm(size_t i)
 {
 	return &hosted.vms[i]->vm;
+}
+
+struct vm *hosted_find_vm(uint64_t cid)
+{
+	struct hosted_vm *h = find(cid);
+
+	return h ? &h->vm : NULL;
 }
 
 void hosted_free_vms(void)

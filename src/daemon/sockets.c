@@ -2,6 +2,7 @@
 /* The listening sockets of one VM. */
 #include "daemon/sockets.h"
 
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -37,13 +38,18 @@ static void log_unopened(const struct vm_plan *vm, const char *key, const char *
 	log_err("main", "vm %llu: %s %s: %s", (unsigned long long)vm->guest_cid, key, path, why);
 }
 
-/* @path NULL: there is nothing to make. A socket that was passed to us has no name of ours. */
+/* @path NULL: there is nothing to make. A socket that was passed to us has no name of ours;
+ * one that listens stays open where it is, for VMs that come later. */
 static int open_one(struct listener *l, const struct plan *plan, const struct vm_plan *vm,
 		    const char *key, const char *path, const struct socket_plan *socket)
 {
 	struct listener_access access = socket_access(plan, socket);
 	int r;
 
+	if (socket->fd >= 0 && socket->fd_listens) {
+		l->fd = fcntl(socket->fd, F_DUPFD_CLOEXEC, 3);
+		return l->fd < 0 ? error_last() : 0;
+	}
 	if (socket->fd >= 0) {
 		l->fd = socket->fd;
 		return 0;
@@ -173,6 +179,12 @@ int vm_sockets_renew(struct vm_sockets *s, const struct plan *plan, const struct
 	return vhost < 0 || !uds ? vhost : uds;
 }
 
+void vm_sockets_release_uds(struct vm_sockets *s)
+{
+	if (s->uds.path)
+		listener_deinit(&s->uds);
+}
+
 /* Where nothing but the mode is another, the name has to go first, and comes back at once. */
 int vm_sockets_move_uds(struct vm_sockets *s, const struct plan *plan, const struct vm_plan *now,
 			const struct vm_plan *next)
@@ -181,17 +193,21 @@ int vm_sockets_move_uds(struct vm_sockets *s, const struct plan *plan, const str
 		strcmp(now->uds_path, next->uds_path) != 0;
 	bool has_mode = now->uds_socket.mode == next->uds_socket.mode &&
 		now->uds_socket.gid == next->uds_socket.gid;
+	bool is_passed = next->uds_socket.fd >= 0;
 	struct listener fresh;
 	int r;
 
-	if (!s->uds.path || (!has_moved && has_mode))
+	if (!next->uds_path || (now->uds_socket.fd == next->uds_socket.fd &&
+				(is_passed || (!has_moved && has_mode))))
 		return 0;
 	listener_init(&fresh);
 	if (!has_moved)
 		listener_deinit(&s->uds);
 	r = open_one(&fresh, plan, next, "uds-path", next->uds_path, &next->uds_socket);
-	if (r && has_moved)
+	if (r && has_moved && s->uds.fd >= 0)
 		return r;
+	if (r && has_moved)			/* back to where it was */
+		open_one(&fresh, plan, now, "uds-path", now->uds_path, &now->uds_socket);
 	listener_deinit(&s->uds);
 	listener_move(&s->uds, &fresh);
 	s->uds_error = 0;

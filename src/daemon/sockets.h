@@ -25,9 +25,13 @@ void vm_sockets_init(struct vm_sockets *s);
  */
 int vm_sockets_open(struct vm_sockets *s, const struct plan *plan, const struct vm_plan *vm);
 
+/* Another VM is to have the name of its uds-path, which is to move: see below. */
+void vm_sockets_release_uds(struct vm_sockets *s);
+
 /*
  * The uds-path of @now becomes that of @next, or gets its mode: another socket, where the path
- * is another. 0; LISTENER_E_*, -errno, which has been logged: nothing has changed.
+ * is another. 0; LISTENER_E_*, -errno, which has been logged: nothing has changed,
+ * but where the name was released it may be gone.
  */
 int vm_sockets_move_uds(struct vm_sockets *s, const struct plan *plan, const struct vm_plan *now,
 			const struct vm_plan *next);

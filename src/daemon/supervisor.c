@@ -26,7 +26,7 @@ enum { STOP_MS = 1000 };			/* for an engine that is to end */
 struct held_vm *supervisor_find(struct supervisor *s, uint64_t cid)
 {
 	for (size_t i = 0; i < s->n_vms; i++)
-		if (s->vms[i]->plan.guest_cid == cid && s->vms[i]->is_served)
+		if (s->vms[i]->plan.guest_cid == cid && s->vms[i]->is_served && !s->vms[i]->waits)
 			return s->vms[i];
 	return NULL;
 }
@@ -182,6 +182,7 @@ static void supervisor_deinit(struct supervisor *s)
 	for (size_t i = 0; i < s->n_vms; i++)
 		held_vm_free(s->vms[i]);
 	free(s->vms);
+	free(s->leaving);
 	loop_forget(s->loop, &s->signals);
 	loop_forget(s->loop, &s->pings);
 	fd_close(&s->signal_fd);

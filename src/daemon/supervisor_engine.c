@@ -34,10 +34,13 @@ void supervisor_forget_engine(struct supervisor *s)
 	fd_close(&s->channel);
 	loop_timer_cancel(s->loop, &s->patience);
 	s->engine = 0;
+	supervisor_forget_leaving(s);
 }
 
 void supervisor_replace_engine(struct supervisor *s, const char *why)
 {
+	if (s->is_killed)
+		return;
 	log_err("main", "the engine %s: it is ended", why);
 	kill(s->engine, SIGKILL);		/* how it ends is told by SIGCHLD */
 	s->is_killed = true;
@@ -149,6 +152,7 @@ static void on_engine_ended(struct supervisor *s, const siginfo_t *info)
 {
 	uint64_t now_ms = clock_ms();
 
+	s->is_killed = true;			/* its number may be another's now */
 	hear_all(s);				/* its last words */
 	supervisor_forget_engine(s);
 	if (s->state == SUPERVISOR_ENDING) {
@@ -206,6 +210,7 @@ void supervisor_adopt_engine(struct supervisor *s, pid_t pid, int channel)
 	s->channel = channel;
 	s->state = SUPERVISOR_SERVING;
 	s->started_ms = clock_ms();
+	s->is_killed = false;
 	if (loop_add(s->loop, &s->from_engine, channel, EPOLLIN) < 0)
 		supervisor_replace_engine(s, "cannot be listened to");
 }
@@ -268,17 +273,21 @@ void supervisor_notify(struct supervisor *s)
 			notify_front_end(1);
 }
 
-static void on_ready(struct supervisor *s)
+/* Said once: 0; CHANNEL_E_GARBAGE. */
+static int on_ready(struct supervisor *s)
 {
+	if (s->state != SUPERVISOR_STARTING)
+		return CHANNEL_E_GARBAGE;
 	s->state = SUPERVISOR_SERVING;
 	if (s->has_served) {
 		log_info("main", "another engine serves, process %d", (int)s->engine);
 		ping(s);
-		return;
+		return 0;
 	}
 	s->has_served = true;
 	prepare_log_serving(s->plan, supervisor_count_served(s), s->n_vms);
 	supervisor_notify(s);
+	return 0;
 }
 
 static void on_session(struct supervisor *s, struct held_vm *h, bool has_come)
@@ -290,15 +299,24 @@ static void on_session(struct supervisor *s, struct held_vm *h, bool has_come)
 		supervisor_catch_up(s, h);
 }
 
-/* One whose only front-end has gone has nothing left to do. */
-static void on_over(struct supervisor *s, struct held_vm *h)
+/* Where sockets have paths, there is always a next front-end. */
+static bool may_be_over(const struct held_vm *h)
 {
+	return !h->plan.socket && !h->plan.connect;
+}
+
+/* One whose only front-end has gone has nothing left to do. 0; CHANNEL_E_GARBAGE. */
+static int on_over(struct supervisor *s, struct held_vm *h)
+{
+	if (!may_be_over(h))
+		return CHANNEL_E_GARBAGE;
 	h->is_over = true;
 	for (size_t i = 0; i < s->n_vms; i++)
 		if (s->vms[i]->awaits_folder || (s->vms[i]->is_served && !s->vms[i]->is_over))
-			return;
+			return 0;
 	log_info("main", "ends: the last front-end has gone, and no other can come");
 	supervisor_end(s, 0);
+	return 0;
 }
 
 static void on_hung(struct supervisor *s)
@@ -329,9 +347,14 @@ static int on_vm_message(struct supervisor *s, struct held_vm *h, struct channel
 	case SUPERVISE_GONE:
 		on_session(s, h, m->type == SUPERVISE_CAME);
 		return 0;
-	case SUPERVISE_OVER:
-		on_over(s, h);
+	case SUPERVISE_LEFT_OUT:
+		h->is_left_out = true;
+		held_vm_close(h);
 		return 0;
+	case SUPERVISE_OVER:
+		return on_over(s, h);
+	case SUPERVISE_CALL:
+		return connects_call(&s->connects, h, s->channel, clock_ms());
 	default:
 		return connects_begin(&s->connects, h, s->channel, m->u.connect.port,
 				      m->u.connect.id, clock_ms());
@@ -342,12 +365,15 @@ static int on_message(struct supervisor *s, struct channel_msg *msg)
 {
 	struct held_vm *h = msg->m.cid ? supervisor_find(s, msg->m.cid) : NULL;
 
+	if (msg->m.type == SUPERVISE_REMOVED)
+		supervisor_on_removed(s, msg->m.cid);
+	else if (h)
+		return on_vm_message(s, h, msg);
 	if (msg->m.cid)
-		return h ? on_vm_message(s, h, msg) : 0;
+		return 0;
 	switch (msg->m.type) {
 	case SUPERVISE_READY:
-		on_ready(s);
-		return 0;
+		return on_ready(s);
 	case SUPERVISE_FAILED:
 		s->has_failed = true;
 		return 0;
@@ -378,7 +404,11 @@ static bool hear_one(struct supervisor *s)
 	if (!r)
 		return true;
 	loop_remove(s->loop, &s->from_engine);
-	if (r != CHANNEL_E_END && !s->is_killed && s->state != SUPERVISOR_ENDING)
+	if (s->is_killed)
+		return false;
+	if (r == CHANNEL_E_END)			/* it ends, or is of no use any more */
+		kill(s->engine, SIGKILL);
+	else if (s->state != SUPERVISOR_ENDING)
 		supervisor_replace_engine(s, r == HELD_VM_E_SLOT ? "keeps too much" : channel_str_error(r));
 	return false;
 }

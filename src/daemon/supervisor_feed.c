@@ -108,9 +108,13 @@ static int send_vm(int channel, const struct held_vm *h)
 	return r;
 }
 
-int supervisor_send_vm(struct supervisor *s, const struct held_vm *h)
+/* Two of one CID are not told apart by what the engine says. */
+int supervisor_send_vm(struct supervisor *s, struct held_vm *h)
 {
-	return send_vm(s->channel, h);
+	h->waits = false;
+	for (size_t i = 0; i < s->n_leaving; i++)
+		h->waits |= s->leaving[i] == h->plan.guest_cid;
+	return h->waits ? 0 : send_vm(s->channel, h);
 }
 
 int supervisor_feed_kept(struct supervisor *s, int channel)

@@ -55,6 +55,9 @@ struct supervisor {
 	struct held_vm **vms;			/* owned */
 	size_t n_vms;
 	struct connects connects;
+	uint64_t *leaving;			/* owned: CIDs of VMs that the engine was told to
+						   remove, and has not yet */
+	size_t n_leaving;
 	struct {
 		struct loop_source source;
 		struct loop_timer timer;	/* set if anything may be missing */
@@ -63,6 +66,7 @@ struct supervisor {
 	} folders;
 	struct successor successor;
 	bool wants_reload;			/* once the successor has taken over, or not */
+	bool wants_upgrade;			/* once nothing is leaving */
 	struct loop_timer restart;
 	struct loop_timer patience;		/* with an engine that ends, or is stopped */
 	uint64_t started_ms;			/* the engine */
@@ -155,8 +159,13 @@ void supervisor_reload(struct supervisor *s);
 /* @r: how a message was sent. An engine that does not listen does not work either. */
 void supervisor_check_told(struct supervisor *s, int r);
 
-/* A front-end has left, so a VM may become what it is wanted to be. */
+/* A front-end has left, so a VM may become what it is wanted to be; or any may have. */
 void supervisor_catch_up(struct supervisor *s, struct held_vm *h);
+void supervisor_catch_up_all(struct supervisor *s);
+
+/* The engine has removed a VM; there is no engine that could. */
+void supervisor_on_removed(struct supervisor *s, uint64_t cid);
+void supervisor_forget_leaving(struct supervisor *s);
 
 /* ---- supervisor_folders.c ---- */
 
@@ -181,7 +190,7 @@ int supervisor_feed_kept(struct supervisor *s, int channel);
 
 /* What it serves: all VMs; one, which is new or another than it was. As channel_send(). */
 int supervisor_send_settings(struct supervisor *s);
-int supervisor_send_vm(struct supervisor *s, const struct held_vm *h);
+int supervisor_send_vm(struct supervisor *s, struct held_vm *h);
 
 /* A message without anything in it. 0, or as channel_send(). */
 int supervisor_say(struct supervisor *s, enum supervise_type type, uint64_t number);

@@ -34,19 +34,31 @@ static struct held_vm *find_any(struct supervisor *s, uint64_t cid)
 
 void supervisor_check_told(struct supervisor *s, int r)
 {
-	if (r && s->engine)
+	if (r && s->engine && !s->is_killed)
 		supervisor_replace_engine(s, channel_str_error(r));
 }
 
 /* ---- what happens to one VM ---- */
 
+/* What it says of this VM until it has removed it is about nobody. */
+static int tell_to_remove(struct supervisor *s, uint64_t cid)
+{
+	const struct supervise_msg m = { .type = SUPERVISE_REMOVE, .cid = cid };
+	uint64_t *leaving = realloc(s->leaving, (s->n_leaving + 1) * sizeof *leaving);
+
+	if (!leaving)
+		return -ENOMEM;
+	s->leaving = leaving;
+	s->leaving[s->n_leaving++] = cid;
+	return channel_send(s->channel, &m, NULL, 0, true);
+}
+
 static void remove_vm(struct supervisor *s, struct held_vm *h)
 {
-	const struct supervise_msg m = { .type = SUPERVISE_REMOVE, .cid = h->plan.guest_cid };
 	size_t i = 0;
 
-	if (h->is_served && s->channel >= 0)
-		supervisor_check_told(s, channel_send(s->channel, &m, NULL, 0, true));
+	if (h->is_served && !h->waits && s->channel >= 0)
+		supervisor_check_told(s, tell_to_remove(s, h->plan.guest_cid));
 	if (h->has_front_end)
 		notify_front_end(-1);
 	while (s->vms[i] != h)
@@ -64,6 +76,8 @@ static void add_vm(struct supervisor *s, struct vm_plan *row)
 		supervisor_check_told(s, supervisor_send_vm(s, h));
 	if (!r)
 		log_info("main", "vm %llu: added", cid_of(h));
+	else if (h && h->awaits_folder)
+		log_warn("main", "vm %llu: served once its folder is there", cid_of(h));
 	else if (!h)
 		log_err("main", "vm %llu is left out: %s", (unsigned long long)row->guest_cid,
 			error_str(r));
@@ -79,13 +93,64 @@ static void renew_vm(struct supervisor *s, struct held_vm *h, struct vm_plan *ro
 	vm_plan_deinit(&next);
 }
 
+void supervisor_on_removed(struct supervisor *s, uint64_t cid)
+{
+	struct held_vm *h = find_any(s, cid);
+	size_t i = 0;
+
+	while (i < s->n_leaving && s->leaving[i] != cid)
+		i++;
+	if (i == s->n_leaving)
+		return;
+	s->leaving[i] = s->leaving[--s->n_leaving];
+	if (h && h->waits)
+		supervisor_check_told(s, supervisor_send_vm(s, h));
+	if (s->wants_upgrade && !s->n_leaving)
+		supervisor_upgrade(s);
+}
+
+/* The next engine is told of all there are. */
+void supervisor_forget_leaving(struct supervisor *s)
+{
+	s->n_leaving = 0;
+	for (size_t i = 0; i < s->n_vms; i++)
+		s->vms[i]->waits = false;
+}
+
+void supervisor_catch_up_all(struct supervisor *s)
+{
+	for (size_t i = s->n_vms; i > 0; i--)	/* one that is made anew becomes the last */
+		supervisor_catch_up(s, s->vms[i - 1]);
+}
+
+/* By a front-end. One whose socket was passed to us comes and goes with it. */
+static bool is_held(const struct held_vm *h)
+{
+	const struct socket_plan *socket = &h->plan.vhost_socket;
+
+	return h->has_front_end || (socket->fd >= 0 && !socket->fd_listens);
+}
+
+/* While an engine hands over, both are to know of the same VMs. */
 void supervisor_catch_up(struct supervisor *s, struct held_vm *h)
 {
-	if (!h->wanted || h->has_front_end)
+	if (!h->wanted || is_held(h) || s->is_upgrading)
 		return;
 	log_info("main", "vm %llu: its front-end has left: it is made anew", cid_of(h));
 	renew_vm(s, h, h->wanted);
+	for (size_t i = s->n_vms; i > 0; i--)	/* names that it had may be wanted */
+		if (!s->vms[i - 1]->is_served && !s->vms[i - 1]->is_left_out)
+			renew_vm(s, s->vms[i - 1], &s->vms[i - 1]->plan);
 	supervisor_watch_folders(s);
+}
+
+static void forget_wanted(struct held_vm *h)
+{
+	if (!h->wanted)
+		return;
+	vm_plan_deinit(h->wanted);
+	free(h->wanted);
+	h->wanted = NULL;
 }
 
 /* Until its front-end leaves it stays what it is, also where it could be changed by half. */
@@ -109,10 +174,15 @@ static void change(struct supervisor *s, struct held_vm *h, struct vm_plan *row,
 {
 	struct vm_plan old = h->plan;
 
+	bool was_released = h->plan.uds_path && h->sockets.uds.fd < 0;
+
 	if (vm_sockets_move_uds(&h->sockets, s->plan, &h->plan, row)) {
 		log_err("main", "vm %llu: stays as it is", cid_of(h));
+		if (was_released && s->channel >= 0)
+			supervisor_check_told(s, supervisor_send_vm(s, h));
 		return;
 	}
+	forget_wanted(h);
 	h->plan = *row;
 	*row = old;				/* freed with the others */
 	log_info("main", "vm %llu: changed: %s", cid_of(h), keys);
@@ -126,13 +196,12 @@ static const struct vm_plan *wanted_row(const struct held_vm *h)
 	return h->wanted ? h->wanted : &h->plan;
 }
 
-static void forget_wanted(struct held_vm *h)
+/* It has to be made anew, and can be. */
+static bool is_to_be_renewed(const struct held_vm *h, const struct vm_plan *row)
 {
-	if (!h->wanted)
-		return;
-	vm_plan_deinit(h->wanted);
-	free(h->wanted);
-	h->wanted = NULL;
+	compare_set changes = compare_vms(&h->plan, row);
+
+	return !h->is_served || (compare_vms_when(changes, COMPARE_ANEW) && !is_held(h));
 }
 
 static void update_vm(struct supervisor *s, struct held_vm *h, struct vm_plan *row)
@@ -143,14 +212,10 @@ static void update_vm(struct supervisor *s, struct held_vm *h, struct vm_plan *r
 	compare_vms_text(changes, keys);
 	if (!changes)
 		forget_wanted(h);		/* it was changed back */
-	else if (!h->is_served || h->is_left_out)
-		renew_vm(s, h, row);
-	else if (!compare_vms_when(changes, COMPARE_ANEW))
-		change(s, h, row, keys);
-	else if (h->has_front_end)
+	else if (compare_vms_when(changes, COMPARE_ANEW))
 		postpone(h, row, keys);
 	else
-		renew_vm(s, h, row);
+		change(s, h, row, keys);
 }
 
 /* ---- all of them ---- */
@@ -168,23 +233,46 @@ static int list_rows(struct supervisor *s, struct plan *rows)
 	return 0;
 }
 
-/* Names that go may be wanted by those that come, so they go first. */
-static void apply(struct supervisor *s, const struct compare_row *rows, size_t n)
+static void remove_old(struct supervisor *s, struct compare_row *row)
+{
+	struct held_vm *h = row->before ? find_any(s, row->before->guest_cid) : NULL;
+
+	if (!h || (row->after && !is_to_be_renewed(h, row->after)))
+		return;
+	if (!row->after)
+		log_info("main", "vm %llu: removed", cid_of(h));
+	remove_vm(s, h);
+	row->before = NULL;
+}
+
+/* VMs may want what others have, and these what the first have. */
+static void release_names(struct supervisor *s, const struct compare_row *rows, size_t n)
 {
 	for (size_t i = 0; i < n; i++) {
 		struct held_vm *h = rows[i].before ? find_any(s, rows[i].before->guest_cid) : NULL;
+		compare_set changes = h ? compare_vms(&h->plan, rows[i].after) : 0;
 
-		if (h && !rows[i].after) {
-			log_info("main", "vm %llu: removed", cid_of(h));
-			remove_vm(s, h);
-		}
+		if (!changes || compare_vms_when(changes, COMPARE_ANEW) ||
+		    compare_same_uds(&h->plan, rows[i].after))
+			continue;
+		for (size_t k = 0; k < n; k++)
+			if (k != i && rows[k].after && compare_same_uds(&h->plan, rows[k].after))
+				vm_sockets_release_uds(&h->sockets);
 	}
+}
+
+/* Names that go may be wanted by those that come, so they go first. */
+static void apply(struct supervisor *s, struct compare_row *rows, size_t n)
+{
 	for (size_t i = 0; i < n; i++)
-		if (rows[i].before && rows[i].after)
-			update_vm(s, find_any(s, rows[i].after->guest_cid),
+		remove_old(s, &rows[i]);
+	release_names(s, rows, n);
+	for (size_t i = 0; i < n; i++)
+		if (rows[i].before)
+			update_vm(s, find_any(s, rows[i].before->guest_cid),
 				  (struct vm_plan *)(uintptr_t)rows[i].after);
 	for (size_t i = 0; i < n; i++)
-		if (!rows[i].before)
+		if (!rows[i].before && rows[i].after)
 			add_vm(s, (struct vm_plan *)(uintptr_t)rows[i].after);
 }
 
@@ -210,43 +298,41 @@ static void update_settings(struct supervisor *s, const struct plan *next)
 		supervisor_check_told(s, supervisor_send_settings(s));
 }
 
-static void update(struct supervisor *s, struct plan *next)
+static void update(struct supervisor *s, const struct plan *before, struct plan *next)
 {
 	struct compare_row *rows;
-	struct plan before;
 	size_t n;
-	int r = list_rows(s, &before);
+	int r = compare_plans(before, next, &rows, &n);
 
-	if (!r)
-		r = compare_plans(&before, next, &rows, &n);
 	if (r) {
 		log_err("main", "%s: %s: nothing has changed", s->plan->config, error_str(r));
-	} else {
-		update_settings(s, next);
-		apply(s, rows, n);
-		free(rows);
+		return;
 	}
-	free(before.vms);
+	update_settings(s, next);
+	apply(s, rows, n);
+	free(rows);
+	supervisor_watch_folders(s);
 }
 
 static void read_again(struct supervisor *s)
 {
 	const struct supervisor_config *config = &s->config;
-	struct config_error err;
-	struct plan next;
-	int r;
+	struct config_error err = { "no memory" };
+	struct plan before, next;
+	int r = list_rows(s, &before);
 
 	notify_reloading();
-	r = config_load(&next, config->umask, config->argc, config->argv, &err);
+	if (!r)
+		r = config_load(&next, &before, config->umask, config->argc, config->argv, &err);
 	if (r) {
 		log_err("main", "%s: nothing has changed", err.text);
 	} else {
 		log_info("main", "%s was read again", s->plan->config);
 		prepare_plan(&next, engine_count_workers(&next, next.n_vms));
-		update(s, &next);
-		supervisor_watch_folders(s);
+		update(s, &before, &next);
 		plan_deinit(&next);
 	}
+	free(before.vms);
 	notify_reloaded(supervisor_count_served(s));
 }
 

@@ -100,6 +100,9 @@ void supervisor_upgrade(struct supervisor *s)
 		log_warn("main", "SIGUSR2: not now: an engine is about to begin");
 		return;
 	}
+	s->wants_upgrade = s->n_leaving;	/* both engines are to know of the same VMs */
+	if (s->wants_upgrade)
+		return;
 	s->is_upgrading = true;
 	program = open(s->path, O_PATH | O_CLOEXEC);
 	if (program < 0)
@@ -170,6 +173,7 @@ void supervisor_upgraded(struct supervisor *s, bool has_worked)
 	if (has_worked)
 		log_info("main", "another engine has taken over, process %d", (int)s->engine);
 	s->is_upgrading = false;
+	supervisor_catch_up_all(s);
 	if (s->wants_reload)
 		supervisor_reload(s);
 }

@@ -80,8 +80,9 @@ static struct frontend_address find_address(struct vm *vm)
 	const struct vm_plan *plan = vm->plan;
 
 	return (struct frontend_address){
-		.connect = plan->connect, .fd = fd_take(&vm->sockets.vhost.fd),
-		.fd_listens = plan->socket || plan->vhost_socket.fd_listens,
+		.connect = plan->connect, .ask = vm->call, .ask_ctx = vm->ask_ctx,
+		.fd = fd_take(&vm->sockets.vhost.fd),
+		.is_sole = !plan->connect && !plan->socket && !plan->vhost_socket.fd_listens,
 	};
 }
 
@@ -135,7 +136,9 @@ static void on_answer(struct mail *mail)
 {
 	struct answer *a = container_of(mail, struct answer, mail);
 
-	if (a->vm->uds)
+	if (!a->id && a->vm->device)
+		device_answer(a->vm->device, a->result, fd_take(&a->fd));
+	else if (a->id && a->vm->uds)
 		uds_answer(a->vm->uds, a->id, a->result, fd_take(&a->fd));
 	fd_close(&a->fd);
 	free(a);

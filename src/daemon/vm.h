@@ -33,7 +33,8 @@ struct vm {
 	size_t n_kept;
 	bool is_held;				/* it takes another's place: device_load() follows */
 	int (*ask)(void *ctx, uint32_t port, uint32_t id);	/* see uds_config; or NULL */
-	void *ask_ctx;
+	int (*call)(void *ask_ctx);		/* see connector_config::ask; or NULL */
+	void *ask_ctx;				/* of both */
 
 	struct worker *worker;			/* borrowed, from vm_open() on */
 	struct device *device;			/* the worker's, and for its thread; NULL: none */
@@ -52,7 +53,7 @@ int vm_add_kept(struct vm *vm, uint32_t slot, int fd);
 int vm_open(struct vm *vm, const struct plan *plan, struct worker *w, struct sibling_dir *siblings,
 	    const struct device_hooks *hooks);
 
-/* The outcome of what was asked, see uds_answer(); takes @fd over. From any thread. */
+/* The outcome of what was asked, see uds_answer(), of a call with @id 0; takes @fd over. From any thread. */
 void vm_answer(struct vm *vm, uint32_t id, int result, int fd);
 
 /* After its worker has been stopped: removes the sockets' names. */

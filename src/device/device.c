@@ -286,9 +286,14 @@ static void resume(struct device *dev)
 	schedule(dev);
 }
 
+/* A front-end that left when there was nobody to see it: who waits for that hears of it. */
 static void on_begun(void *ctx)
 {
-	resume(ctx);
+	struct device *dev = ctx;
+
+	if (!dev->recovery.has_come)
+		dev->config.hooks->gone(dev->config.guest_cid);
+	resume(dev);
 }
 
 /* Of one that had no front-end: there is nothing else to begin with. */
@@ -336,6 +341,11 @@ int device_load(struct device *dev, struct blob_reader *in)
 {
 	int r = in ? load(dev, in) : 0;
 
+	if (!r) {
+		r = recovery_load(&dev->recovery);
+		if (r)
+			log_err(dev->tag, "its front-end would be lost: %s", journal_str_error(r));
+	}
 	if (r)
 		return r < 0 ? r : DEVICE_E_BAD_STATE;
 	dev->is_held = true;
@@ -461,6 +471,11 @@ void device_add_backend(struct device *dev, struct backend *backend)
 	assert(dev->n_backends < MUX_BACKENDS_MAX);
 	dev->backends[dev->n_backends++] = backend;
 	mux_add_backend(dev->mux, backend);
+}
+
+void device_answer(struct device *dev, int outcome, int fd)
+{
+	frontend_answer(&dev->frontend, outcome, fd);
 }
 
 int device_exchange_socket(struct device *dev, int fd)

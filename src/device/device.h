@@ -64,8 +64,8 @@ int device_new(struct device **out, const struct device_config *config);
 void device_free(struct device *dev);		/* and its backends; NULL: nothing */
 
 /*
- * Another process takes the device over. Its front-end goes the way of the keeper; this is the
- * rest: connections, clients of its backends. device_save: between two turns, and the device
+ * Another process takes the device over. Its front-end goes the way of the keeper, and is loaded
+ * with the rest: connections, clients of its backends. device_save: between two turns, and the device
  * does nothing after that, or goes on. device_load: into one that has the same backends, and
  * whose loop does not run yet; -errno, or DEVICE_E_BAD_STATE: it may only be freed, which no
  * peer notices. What was saved is hostile. @in NULL: the other one had nothing to save.
@@ -96,6 +96,9 @@ struct device_change {
 	uint32_t queue_size;			/* with the next front-end, as memory */
 	struct gmem_limits memory;
 };
+
+/* As frontend_answer(). */
+void device_answer(struct device *dev, int outcome, int fd);
 
 /* As frontend_exchange_socket(). */
 int device_exchange_socket(struct device *dev, int fd);

@@ -74,8 +74,11 @@ struct frontend_address {
 	const char *listen;			/* path of the socket that we make, or NULL */
 	struct listener_access access;		/* to it */
 	const char *connect;			/* path of a socket that a front-end makes, or NULL */
+	int (*ask)(void *ask_ctx);		/* for that, see connector.h; or NULL */
+	void *ask_ctx;
 	int fd;					/* a socket that we were given, or -1; taken over */
-	bool fd_listens;			/* else it is connected */
+	bool is_sole;				/* that one is connected, and nobody can come after it;
+						   -1: it is to be loaded, or gone */
 };
 
 struct frontend_config {
@@ -87,8 +90,8 @@ struct frontend_config {
 	uint32_t queue_size, pause_grace_ms;
 	struct gmem_limits memory;
 	bool is_journalled;
-	/* It takes another's place: frontend_load() or frontend_begin() is due, by a work of the
-	 * loop's next batch. */
+	/* It takes another's place: frontend_go_on() or frontend_begin() is due, by a work of the
+	 * loop's first batch. */
 	bool waits;
 };
 
@@ -117,6 +120,7 @@ struct frontend {
 	struct frontend_kick kicks[VSOCK_NUM_QUEUES];
 	struct loop_timer pause;		/* until when a stopped guest may go on */
 	struct loop_timer no_memory;		/* until it is logged that none is shared */
+	struct frontend_loaded *loaded;		/* owned, until it goes on; or NULL */
 	int waiting_fd;				/* address.fd, connected: until it may begin; -1 */
 	bool is_over;				/* ops->over() was called, or is not to be */
 	bool was_held_up;			/* by an eventfd of an earlier front-end */
@@ -128,16 +132,27 @@ int frontend_init(struct frontend *fe, const struct frontend_config *config);
 void frontend_deinit(struct frontend *fe);	/* also after a failed or no init */
 
 /*
- * Who is there. Loads what another has saved, in place of frontend_begin(), and goes on where
- * that was; @is_settled: what it announces is done. All rings that run are called once. 0;
- * FRONTEND_E_STATE, -errno: nothing was loaded, and the descriptors are closed.
+ * Who is there. frontend_load() reads what another has saved, in any thread and without an
+ * effect on any peer; @is_settled: what it announces is done. 0; FRONTEND_E_STATE, -errno:
+ * nothing was loaded, and the descriptors are closed. frontend_go_on(), in place of
+ * frontend_begin(), goes on where that was, and calls all rings that run once.
  */
 void frontend_save(const struct frontend *fe, struct blob *out);
 int frontend_load(struct frontend *fe, struct blob_reader *in, bool is_settled);
+void frontend_go_on(struct frontend *fe);
+
+/* The outcome of address.ask(), see connector_answer(). */
+static inline void frontend_answer(struct frontend *fe, int outcome, int fd)
+{
+	connector_answer(&fe->connector, outcome, fd);
+}
 
 /* Of one that listens: front-ends come to @fd from now on; taken over in any case. 0 or -errno:
  * they come to the old socket. The front-end in session stays. */
-int frontend_exchange_socket(struct frontend *fe, int fd);
+static inline int frontend_exchange_socket(struct frontend *fe, int fd)
+{
+	return acceptor_exchange(&fe->acceptor, fd);
+}
 
 /* There is nothing to load. @is_lost: but there was a front-end, which cannot go on. */
 void frontend_begin(struct frontend *fe, bool is_lost);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The other end of a device's vhost-user socket: one that takes another's place. */
 #include <fcntl.h>
+#include <stdlib.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 
@@ -12,7 +13,7 @@
 #include "util/unix_socket.h"
 
 /* What has been read, and not taken effect. */
-struct loaded {
+struct frontend_loaded {
 	int candidates[FRONTEND_CANDIDATES_MAX];	/* the oldest first; -1: no more */
 	struct session *session;
 	bool was_held_up;
@@ -20,18 +21,26 @@ struct loaded {
 	uint64_t pause_ms;			/* until when */
 };
 
-static void loaded_init(struct loaded *l)
+static struct frontend_loaded *loaded_new(void)
 {
-	*l = (struct loaded){ .session = NULL };
-	for (int i = 0; i < FRONTEND_CANDIDATES_MAX; i++)
+	struct frontend_loaded *l = calloc(1, sizeof *l);
+
+	for (int i = 0; l && i < FRONTEND_CANDIDATES_MAX; i++)
 		l->candidates[i] = -1;
+	return l;
 }
 
-static void loaded_deinit(struct loaded *l)
+void frontend_forget_loaded(struct frontend *fe)
 {
+	struct frontend_loaded *l = fe->loaded;
+
+	if (!l)
+		return;
+	fe->loaded = NULL;
 	for (int i = 0; i < FRONTEND_CANDIDATES_MAX; i++)
 		closer_close(&l->candidates[i]);
 	session_free(l->session);
+	free(l);
 }
 
 static const struct frontend_candidate *next_candidate(const struct frontend *fe, uint64_t from)
@@ -84,7 +93,7 @@ static bool is_socket(int fd)
 		S_ISSOCK(st.stx_mode);
 }
 
-static int load(struct frontend *fe, struct loaded *l, bool is_settled, struct blob_reader *in)
+static int load(struct frontend *fe, struct frontend_loaded *l, bool is_settled, struct blob_reader *in)
 {
 	struct session_config config;
 	uint32_t n;
@@ -107,7 +116,7 @@ static int load(struct frontend *fe, struct loaded *l, bool is_settled, struct b
 }
 
 /* The guest may have been about to be called, and about to kick. */
-static void go_on(struct frontend *fe, const struct loaded *l)
+static void go_on(struct frontend *fe, const struct frontend_loaded *l)
 {
 	if (frontend_session_wait(fe) < 0)
 		return;
@@ -123,12 +132,14 @@ static void go_on(struct frontend *fe, const struct loaded *l)
 }
 
 /* All of them are in place before any commit, which would forget those that are not. */
-static void take_over(struct frontend *fe, struct loaded *l)
+static void take_over(struct frontend *fe, struct frontend_loaded *l)
 {
 	fd_close(&fe->waiting_fd);		/* it is among them */
 	fe->was_held_up = l->was_held_up;
 	fe->session = l->session;
 	l->session = NULL;
+	if (fe->session)
+		session_enter_thread(fe->session);
 	for (int i = 0; i < FRONTEND_CANDIDATES_MAX && l->candidates[i] >= 0; i++) {
 		session_forget_peeks(l->candidates[i]);
 		fe->candidates[i].fd = fd_take(&l->candidates[i]);
@@ -150,23 +161,33 @@ static void take_over(struct frontend *fe, struct loaded *l)
 int frontend_load(struct frontend *fe, struct blob_reader *in, bool is_settled)
 {
 	struct blob_reader section;
-	struct loaded l;
 	uint32_t version;
 	int r = FRONTEND_E_STATE;
 
-	loaded_init(&l);
+	fe->loaded = loaded_new();
+	if (!fe->loaded)
+		return -ENOMEM;
 	if (blob_enter(in, &section, BLOB_TAG('F', 'R', 'N', 'T'), 1, &version))
-		r = load(fe, &l, is_settled, &section);
-	if (!r)
-		take_over(fe, &l);
-	loaded_deinit(&l);
+		r = load(fe, fe->loaded, is_settled, &section);
+	if (r)
+		frontend_forget_loaded(fe);
+	else if (fe->loaded->session)
+		session_leave_thread(fe->loaded->session);
 	return r;
+}
+
+void frontend_go_on(struct frontend *fe)
+{
+	take_over(fe, fe->loaded);
+	frontend_forget_loaded(fe);
 }
 
 void frontend_begin(struct frontend *fe, bool is_lost)
 {
-	if (fe->waiting_fd < 0)
+	if (fe->waiting_fd < 0) {
+		frontend_on_lost(fe);
 		return;
+	}
 	if (!is_lost) {
 		if (frontend_add_candidate(fe, fd_take(&fe->waiting_fd)) < 0)
 			frontend_on_lost(fe);

@@ -81,38 +81,52 @@ void recovery_end_turn(struct recovery *r)
 
 /* ---- in another's place ---- */
 
-static int load(struct recovery *r, struct journal_facts *facts)
+static int load_facts(struct recovery *r)
 {
 	struct blob_reader section;
-	bool is_reset_pending, had_names;
 	uint32_t version;
 	int e;
 
-	blob_enter(&facts->in, &section, BLOB_TAG('D', 'E', 'V', 'C'), 1, &version);
-	is_reset_pending = blob_get_bool(&section);
-	had_names = blob_get_bool(&section);
+	blob_enter(&r->facts.in, &section, BLOB_TAG('D', 'E', 'V', 'C'), 1, &version);
+	r->is_reset_pending = blob_get_bool(&section);
+	r->had_names = blob_get_bool(&section);
 	if (!blob_is_whole(&section))
 		return JOURNAL_E_STATE;
-	r->reset_noted = is_reset_pending;
-	r->config.events->reset_pending = is_reset_pending || !had_names;
-	e = frontend_load(r->config.frontend, &facts->in, facts->is_settled);
-	if (e)
-		r->config.events->reset_pending = false;
+	e = frontend_load(r->config.frontend, &r->facts.in, r->facts.is_settled);
 	return e > 0 ? JOURNAL_E_STATE : e;
 }
 
-static int load_journal(struct recovery *r)
+static int load(struct recovery *r)
 {
-	struct journal_facts facts;
-	int e = journal_load(r->journal, r->kept, r->n_kept, &facts);
+	int e = journal_load(r->journal, r->kept, r->n_kept, &r->facts);
 
 	if (e)
 		return e;
-	e = load(r, &facts);
-	journal_loaded(r->journal, &facts);
-	if (e)
+	e = load_facts(r);
+	if (e) {
+		journal_loaded(r->journal, &r->facts);
 		journal_forget(r->journal);
+	}
 	return e;
+}
+
+int recovery_load(struct recovery *r)
+{
+	if (!r->kept)
+		return 0;
+	r->outcome = load(r);
+	r->is_loaded = true;
+	return r->outcome == JOURNAL_E_NONE ? 0 : r->outcome;
+}
+
+static void go_on(struct recovery *r)
+{
+	r->reset_noted = r->is_reset_pending;
+	r->config.events->reset_pending = r->is_reset_pending || !r->had_names;
+	frontend_go_on(r->config.frontend);
+	journal_loaded(r->journal, &r->facts);
+	if (!r->has_come)
+		journal_clear_names(r->journal);	/* of a guest that had left */
 }
 
 /* In the device's thread, in which a fault of guest memory has to be caught. */
@@ -122,11 +136,13 @@ static void begin(struct loop_work *work)
 	int e;
 
 	r->is_loading = true;
-	e = load_journal(r);
+	if (!r->is_loaded)
+		recovery_load(r);
+	e = r->outcome;
 	free(r->kept);
 	r->kept = NULL;
-	if (!e && !r->has_come)
-		journal_clear_names(r->journal);	/* of a guest that had left */
+	if (!e)
+		go_on(r);
 	r->is_loading = false;
 	if (e)
 		frontend_begin(r->config.frontend, e != JOURNAL_E_NONE);
@@ -192,6 +208,8 @@ void recovery_deinit(struct recovery *r)
 	if (r->kept)
 		recovery_close_kept(r->kept, r->n_kept);
 	free(r->kept);
+	if (r->journal)
+		journal_loaded(r->journal, &r->facts);
 	journal_free(r->journal);
 	r->config.loop = NULL;
 }

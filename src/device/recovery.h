@@ -34,7 +34,11 @@ struct recovery {
 	struct journal *journal;		/* NULL: none */
 	struct journal_kept *kept;		/* owned, with the descriptors, until it has begun */
 	size_t n_kept;
+	struct journal_facts facts;		/* loaded, until it has begun */
 	struct loop_work work;			/* to begin */
+	bool is_loaded;				/* with this outcome: */
+	int outcome;				/* 0, JOURNAL_E_*, -errno */
+	bool is_reset_pending, had_names;	/* by the facts */
 	bool is_loading;
 	bool has_come;				/* a front-end, while loading */
 	bool has_names;				/* the mux keeps names in the journal */
@@ -47,6 +51,11 @@ void recovery_deinit(struct recovery *r);	/* also after a failed or no init */
 
 /* It takes somebody's place, and has not begun yet. */
 bool recovery_is_due(const struct recovery *r);
+
+/* Loads what it will begin with, without an effect on anybody; it does so itself if this is
+ * not called. In any thread, while the loop does not run. 0, also where there is nothing;
+ * JOURNAL_E_*, -errno: the front-end would be lost. */
+int recovery_load(struct recovery *r);
 
 /* Closes what was kept for a device that cannot be made. */
 void recovery_close_kept(const struct journal_kept *kept, size_t n);

@@ -19,6 +19,7 @@ struct worker {
 	struct list removals;			/* worker_removal::node */
 	pthread_t thread;
 	struct watchdog_entry watched;
+	struct loop_work begun;
 	struct mail park;
 	struct loop_work parked;
 	pthread_mutex_t lock;			/* of what follows */
@@ -28,6 +29,13 @@ struct worker {
 	void (*failed)(void);
 };
 
+/* Devices that take another's place have done so: they were scheduled first. One that a
+ * sibling asks before that would say that it runs no guest. */
+static void on_begun(struct loop_work *work)
+{
+	mailbox_release(container_of(work, struct worker, begun)->mailbox);
+}
+
 /* Once all the mail that came with it has been delivered. */
 static void on_park(struct mail *mail)
 {
@@ -36,12 +44,8 @@ static void on_park(struct mail *mail)
 	loop_work_schedule(w->loop, &w->parked);
 }
 
-/* Time that it waits here is not spent in a batch. */
-static void on_parked(struct loop_work *work)
+static void wait_while_parked(struct worker *w)
 {
-	struct worker *w = container_of(work, struct worker, parked);
-
-	watchdog_end(&w->watched);
 	pthread_mutex_lock(&w->lock);
 	w->is_parked = true;
 	pthread_cond_broadcast(&w->changed);
@@ -49,6 +53,15 @@ static void on_parked(struct loop_work *work)
 		pthread_cond_wait(&w->changed, &w->lock);
 	w->is_parked = false;
 	pthread_mutex_unlock(&w->lock);
+}
+
+/* Time that it waits here is not spent in a batch. */
+static void on_parked(struct loop_work *work)
+{
+	struct worker *w = container_of(work, struct worker, parked);
+
+	watchdog_end(&w->watched);
+	wait_while_parked(w);
 	watchdog_begin(&w->watched);
 }
 
@@ -78,6 +91,7 @@ int worker_new(struct worker **out)
 	if (!w)
 		return r;
 	list_init(&w->removals);
+	loop_work_init(&w->begun, on_begun);
 	w->park.deliver = on_park;
 	loop_work_init(&w->parked, on_parked);
 	pthread_mutex_init(&w->lock, NULL);
@@ -112,6 +126,7 @@ void worker_stop(struct worker *w)
 {
 	if (w->has_thread) {
 		loop_stop(w->loop);
+		worker_go_on(w);
 		pthread_join(w->thread, NULL);
 		w->has_thread = false;
 	}
@@ -205,6 +220,7 @@ static void *run(void *arg)
 	int r;
 
 	pthread_setname_np(pthread_self(), "worker");	/* from another thread that takes /proc */
+	wait_while_parked(w);
 	watchdog_add(&w->watched);
 	loop_set_watched(w->loop, &w->watched);
 	r = loop_run(w->loop);
@@ -217,11 +233,14 @@ static void *run(void *arg)
 	return NULL;
 }
 
-int worker_start(struct worker *w, void (*failed)(void))
+int worker_start(struct worker *w, bool is_parked, void (*failed)(void))
 {
 	int r;
 
 	w->failed = failed;
+	w->is_to_park = is_parked;
+	mailbox_hold(w->mailbox);
+	loop_work_schedule(w->loop, &w->begun);
 	r = pthread_create(&w->thread, NULL, run, w);
 	if (r)
 		return -r;

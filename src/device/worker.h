@@ -59,5 +59,6 @@ void worker_go_on(struct worker *w);
 /* Mail that is delivered after worker_stop() finds no device any more. */
 bool worker_is_stopped(const struct worker *w);
 
-/* Starts the thread; calls @failed in it if its loop ends by itself. 0 or -errno. */
-int worker_start(struct worker *w, void (*failed)(void));
+/* Starts the thread; calls @failed in it if its loop ends by itself. @is_parked: it does nothing
+ * before worker_go_on(). 0 or -errno. */
+int worker_start(struct worker *w, bool is_parked, void (*failed)(void));

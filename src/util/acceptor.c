@@ -5,6 +5,7 @@
 #include <sys/epoll.h>
 
 #include "util/error.h"
+#include "util/fd.h"
 #include "util/log_limit.h"
 
 enum { REST_MS = 100, LAST_MAX = 64 };
@@ -93,9 +94,13 @@ int acceptor_exchange(struct acceptor *a, int fd)
 {
 	const struct acceptor_config config = a->config;
 	struct listener fresh;
-	int r = listener_adopt(&fresh, fd);
+	int r = 0;
 
-	if (r < 0)
+	if (config.loop)
+		r = listener_adopt(&fresh, fd);
+	else
+		fd_close(&fd);
+	if (r < 0 || !config.loop)
 		return r;
 	acceptor_stop(a);
 	for (int i = 0; i < LAST_MAX && listener_accept(config.listener, &fd) == 0; i++)

@@ -41,7 +41,8 @@ void acceptor_start_late(struct acceptor *a, const struct acceptor_config *confi
 /*
  * From now on it takes connections from @fd, another socket that listens, which its listener
  * takes over; those that wait at the old one are taken first. Nobody is accepted before the
- * loop's next batch. 0; -errno: all is as before, @fd is closed.
+ * loop's next batch. 0; -errno: all is as before, @fd is closed. One that
+ * was not started has no use for it.
  */
 int acceptor_exchange(struct acceptor *a, int fd);
 void acceptor_stop(struct acceptor *a);		/* also when not started */

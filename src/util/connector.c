@@ -3,14 +3,13 @@
 #include "util/connector.h"
 
 #include <stdlib.h>
-#include <sys/stat.h>
 
 #include "util/error.h"
 #include "util/fd.h"
 #include "util/log_limit.h"
 #include "util/unix_socket.h"
 
-enum { WAIT_FIRST_MS = 100, WAIT_LAST_MS = 5000 };
+enum { WAIT_FIRST_MS = 100, WAIT_LAST_MS = 5000, ANSWER_MS = 5000 };
 
 void connector_init(struct connector *c)
 {
@@ -57,16 +56,12 @@ static void log_failure(struct connector *c, int outcome)
 		    str_outcome(outcome));
 }
 
-static void on_timer(struct loop_timer *timer)
+/* Takes @fd over, which is connected if @outcome is 0. */
+static void end_attempt(struct connector *c, int outcome, int fd)
 {
-	struct connector *c = container_of(timer, struct connector, timer);
-	int fd = -1, r = unix_socket(&fd);
-
-	if (!r)
-		r = unix_connect(fd, c->config.path);
-	if (r) {
+	if (outcome) {
 		fd_close(&fd);
-		log_failure(c, r);
+		log_failure(c, outcome);
 		try_later(c);
 		return;
 	}
@@ -74,26 +69,47 @@ static void on_timer(struct loop_timer *timer)
 	c->config.connected(c->config.ctx, fd);
 }
 
-/* It is what has to be there from the start: only what is in it may come later. */
-static int check_folder(const char *path)
+/* False: what has come of it is all that there will be. */
+static bool ask(struct connector *c, int outcome)
 {
-	char folder[UNIX_PATH_BYTES];
-	struct stat st;
+	const struct connector_config *config = &c->config;
 
-	unix_folder(folder, path);
-	if (stat(folder, &st) < 0)
-		return error_last();
-	return S_ISDIR(st.st_mode) ? 0 : -ENOTDIR;
+	if (!config->ask || !unix_is_unseen(outcome) || config->ask(config->ask_ctx))
+		return false;
+	c->is_asked = true;
+	loop_timer_set(config->loop, &c->timer, loop_now_ms(config->loop) + ANSWER_MS);
+	return true;
+}
+
+static void on_timer(struct loop_timer *timer)
+{
+	struct connector *c = container_of(timer, struct connector, timer);
+	int fd = -1, r = unix_socket(&fd);
+
+	c->is_asked = false;
+	if (!r)
+		r = unix_connect(fd, c->config.path);
+	if (ask(c, r))
+		fd_close(&fd);
+	else
+		end_attempt(c, r, fd);
+}
+
+void connector_answer(struct connector *c, int outcome, int fd)
+{
+	if (!c->is_asked) {
+		unix_close(&fd);
+		return;
+	}
+	c->is_asked = false;
+	loop_timer_cancel(c->config.loop, &c->timer);
+	end_attempt(c, outcome, fd);
 }
 
 int connector_start(struct connector *c, const struct connector_config *config)
 {
-	int r = check_folder(config->path);
-	char *path;
+	char *path = strdup(config->path);
 
-	if (r < 0)
-		return r;
-	path = strdup(config->path);
 	if (!path)
 		return -ENOMEM;
 	connector_init(c);
@@ -109,12 +125,14 @@ void connector_stop(struct connector *c)
 	if (c->config.loop)
 		loop_timer_cancel(c->config.loop, &c->timer);
 	c->config.loop = NULL;
+	c->is_asked = false;
 	free(c->path);
 	c->path = NULL;
 }
 
 void connector_hold(struct connector *c)
 {
+	c->is_asked = false;
 	if (c->config.loop)
 		loop_timer_cancel(c->config.loop, &c->timer);
 }

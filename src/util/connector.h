@@ -7,6 +7,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "util/loop.h"
@@ -19,6 +20,11 @@ struct connector_config {
 	 * is of no use any more. */
 	void (*connected)(void *ctx, int fd);
 	void *ctx;
+	/* Asks somebody who sees more of the file system to connect, where this process cannot
+	 * for want of a name or a right. 0: connector_answer() tells the outcome, if any; else
+	 * this one stands. NULL: there is nobody. */
+	int (*ask)(void *ask_ctx);
+	void *ask_ctx;
 };
 
 struct connector {
@@ -26,15 +32,20 @@ struct connector {
 	char *path;				/* owned */
 	struct loop_timer timer;		/* the next attempt */
 	uint32_t wait_ms;			/* the pause after it, should it fail */
+	bool is_asked;				/* and the timer is for want of an answer */
 	int last;				/* how the last one ended: UNIX_E_*, -errno */
 };
 
 /* The null state: connector_stop() is safe. */
 void connector_init(struct connector *c);
 
-/* The first attempt is the loop's. The folder of the path has to be there: 0 or -errno. */
+/* The first attempt is the loop's. 0 or -errno. */
 int connector_start(struct connector *c, const struct connector_config *config);
 void connector_stop(struct connector *c);	/* also when not started */
+
+/* What was asked has an outcome, as unix_connect()'s: 0 with @fd, which is taken over; else -1.
+ * Nobody may be waiting for it any more. */
+void connector_answer(struct connector *c, int outcome, int fd);
 
 /* There is a connection already: not before connector_again(). */
 void connector_hold(struct connector *c);

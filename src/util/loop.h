@@ -50,7 +50,8 @@ struct loop_work {
 int loop_new(struct loop **out);		/* 0 or -errno */
 void loop_free(struct loop *loop);
 
-/* Runs until loop_stop(). 0 or -errno of epoll_wait. */
+/* Runs until loop_stop(). Work that is scheduled already comes before the first event. 0 or
+ * -errno of epoll_wait. */
 int loop_run(struct loop *loop);
 
 /* In a batch: may deadlines be judged? False: there may be something that has not been

@@ -14,6 +14,7 @@ struct mailbox {
 	struct loop *loop;
 	_Atomic(struct mail *) head;		/* newest first */
 	int event_fd;
+	bool is_held;
 	struct loop_source source;
 	struct loop_work work;			/* for mail from the loop's own thread */
 };
@@ -48,6 +49,8 @@ static void on_event(struct loop_source *source, uint32_t events)
 	struct mailbox *box = container_of(source, struct mailbox, source);
 
 	(void)events;
+	if (box->is_held)
+		return;
 	own = box;
 	mailbox_deliver(box);
 }
@@ -89,6 +92,17 @@ void mailbox_free(struct mailbox *box)
 	loop_remove(box->loop, &box->source);
 	fd_close(&box->event_fd);
 	free(box);
+}
+
+void mailbox_hold(struct mailbox *box)
+{
+	box->is_held = true;
+}
+
+void mailbox_release(struct mailbox *box)
+{
+	box->is_held = false;
+	mailbox_deliver(box);
 }
 
 bool mailbox_post(struct mailbox *box, struct mail *mail)

@@ -30,6 +30,11 @@ void mailbox_free(struct mailbox *box);		/* it must be empty */
  * True if there was any mail. */
 bool mailbox_deliver(struct mailbox *box);
 
+/* In the loop's thread, or before there is one: mail waits from now on; until now, and what
+ * has come is delivered. */
+void mailbox_hold(struct mailbox *box);
+void mailbox_release(struct mailbox *box);
+
 /* From any thread, never blocks. True: it will be delivered once more; false: it had been
  * posted, and is not delivered yet. */
 bool mailbox_post(struct mailbox *box, struct mail *mail);

@@ -42,6 +42,18 @@ struct gmem {
 /* The memories that this thread accesses, for its SIGBUS handler. */
 static _Thread_local struct list of_thread;
 
+void gmem_leave_thread(struct gmem *mem)
+{
+	list_remove(&mem->node);
+}
+
+void gmem_enter_thread(struct gmem *mem)
+{
+	if (!of_thread.next)
+		list_init(&of_thread);
+	list_append(&of_thread, &mem->node);
+}
+
 int gmem_new(struct gmem **out, const struct gmem_limits *limits)
 {
 	struct gmem *mem = calloc(1, sizeof *mem);
@@ -55,9 +67,7 @@ int gmem_new(struct gmem **out, const struct gmem_limits *limits)
 		free(mem);
 		return -ENOMEM;
 	}
-	if (!of_thread.next)
-		list_init(&of_thread);
-	list_append(&of_thread, &mem->node);
+	gmem_enter_thread(mem);
 	*out = mem;
 	return 0;
 }

@@ -49,6 +49,11 @@ struct gmem_limits {
 int gmem_new(struct gmem **out, const struct gmem_limits *limits);
 void gmem_free(struct gmem *mem);
 
+/* It is handed to another thread: called in the one, then in the other. Between the two it
+ * is not accessed. */
+void gmem_leave_thread(struct gmem *mem);
+void gmem_enter_thread(struct gmem *mem);
+
 /*
  * Maps one region; @fd stays the caller's. 0; GMEM_E_INVALID, GMEM_E_OVERLAP,
  * GMEM_E_NO_SLOT, GMEM_E_TOO_MUCH; -errno of statx or mmap.

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "util/closer.h"
 #include "util/error.h"
 #include "util/log.h"
 #include "util/log_limit.h"
@@ -61,7 +62,10 @@ void session_free(struct session *s)
 	gmem_free(s->mem);
 	msg_reader_deinit(&s->reader);
 	session_journal_deinit(s);
-	unix_close(&s->sock);			/* unread messages may hold descriptors */
+	if (s->is_resumed)			/* another process may go on with it */
+		closer_close(&s->sock);
+	else
+		unix_close(&s->sock);		/* unread messages may hold descriptors */
 	free(s);
 }
 

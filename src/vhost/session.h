@@ -92,6 +92,10 @@ void session_save(const struct session *s, struct blob *out);
 int session_load(struct session **out, const struct session_config *config, bool is_settled,
 		 struct blob_reader *in);
 
+/* One that was loaded in another thread: called in the one, then in the other, as for gmem. */
+void session_leave_thread(struct session *s);
+void session_enter_thread(struct session *s);
+
 /* Commits if a ring has begun to run. To be called before anything of it is published. */
 void session_commit_rings(struct session *s);
 

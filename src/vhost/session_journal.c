@@ -259,6 +259,18 @@ static int load(struct session *s, struct blob_reader *in)
 	return blob_is_whole(in) && !(s->queued && s->reader.got) ? 0 : SESSION_E_STATE;
 }
 
+void session_leave_thread(struct session *s)
+{
+	if (s->mem)
+		gmem_leave_thread(s->mem);
+}
+
+void session_enter_thread(struct session *s)
+{
+	if (s->mem)
+		gmem_enter_thread(s->mem);
+}
+
 int session_load(struct session **out, const struct session_config *config, bool is_settled,
 		 struct blob_reader *in)
 {
@@ -269,6 +281,7 @@ int session_load(struct session **out, const struct session_config *config, bool
 
 	if (!s)
 		return -ENOMEM;
+	s->is_resumed = true;
 	if (blob_enter(in, &section, BLOB_TAG('S', 'E', 'S', 'S'), 1, &version))
 		r = load(s, &section);
 	if (r || s->has_held_up) {
@@ -279,7 +292,6 @@ int session_load(struct session **out, const struct session_config *config, bool
 		s->queued = 0;
 		s->reader.unread = 0;
 	}
-	s->is_resumed = true;
 	for (unsigned i = 0; i < config->n_rings; i++)
 		session_running(s, i);
 	*out = s;

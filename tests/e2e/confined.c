@@ -129,14 +129,19 @@ void confined_skip_without(const char *lack)
 
 const char *confined_status(const char *task, const char *key)
 {
+	return confined_status_of(daemon_engine(&vhd), task, key);
+}
+
+const char *confined_status_of(pid_t pid, const char *task, const char *key)
+{
 	static char line[256];
 	char path[64];
 	FILE *f;
 
 	if (task)
-		snprintf(path, sizeof path, "/proc/%d/task/%s/status", (int)daemon_engine(&vhd), task);
+		snprintf(path, sizeof path, "/proc/%d/task/%s/status", (int)pid, task);
 	else
-		snprintf(path, sizeof path, "/proc/%d/status", (int)daemon_engine(&vhd));
+		snprintf(path, sizeof path, "/proc/%d/status", (int)pid);
 	f = fopen(path, "re");
 	must(f);
 	while (fgets(line, sizeof line, f)) {

@@ -20,6 +20,8 @@ void confined_skip_without(const char *lack);
 /* Line @key of /proc's status of thread @task (NULL: the main one), behind the
  * blanks; valid until the next call. */
 const char *confined_status(const char *task, const char *key);
+/* The same of a thread of another process than the engine. */
+const char *confined_status_of(pid_t pid, const char *task, const char *key);
 /* Each thread that is ours: a sanitizer's own was there before the sandbox. How
  * many they were. */
 unsigned confined_for_each_thread(void (*check)(const char *task));

@@ -5,6 +5,7 @@
  */
 #include <poll.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 #include "e2e/e2e.h"
@@ -141,6 +142,22 @@ START_TEST(packets_sent_meanwhile_are_seen)
 }
 END_TEST
 
+/* A host program that has come meanwhile finds the guest that was there before. */
+START_TEST(host_connects_meanwhile_are_seen)
+{
+	pid_t engine = daemon_engine(&vhd);
+	struct pair p;
+
+	sock_listen(&vm, PORT);
+	stop(engine);
+	p.host = host_dial(vhd.uds, PORT);
+	must(kill(engine, SIGKILL) == 0);
+	p.guest = sock_accept(&vm, PORT);
+	ck_assert_uint_eq(host_read_ok(p.host), PORT);
+	e2e_check_talks(p);
+}
+END_TEST
+
 START_TEST(thousands_of_connections_end)
 {
 	enum { N = 2000 };
@@ -231,11 +248,13 @@ int main(void)
 	Suite *s = suite_create("crash");
 	TCase *tc = e2e_case(s, "vm", e2e_setup_vm, 60);
 
+	setenv("TEST_SUPERVISE", "on", 1);	/* it is what all of this is about */
 	tcase_add_test(tc, connections_end_and_new_ones_work);
 	tcase_add_loop_test(tc, any_signal_is_survived, 0, 4);
 	tcase_add_test(tc, in_the_middle_of_transfers);
 	tcase_add_test(tc, a_connect_on_its_way_ends);
 	tcase_add_test(tc, packets_sent_meanwhile_are_seen);
+	tcase_add_test(tc, host_connects_meanwhile_are_seen);
 	tcase_add_test(tc, thousands_of_connections_end);
 	tcase_add_test(tc, nothing_is_left_over);
 	tcase_add_test(tc, the_front_end_goes_on);

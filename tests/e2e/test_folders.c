@@ -233,6 +233,41 @@ START_TEST(host_program_behind_a_link)
 }
 END_TEST
 
+/* One that listens, where the engine does not see it: in time, and late. */
+START_TEST(front_end_behind_a_link)
+{
+	const char *args[] = { "--socket-connect", NULL, "--uds-path", vhd.uds, NULL };
+	char name[160], target[160];
+	int listener = -1;
+
+	snprintf(vhd.uds, sizeof vhd.uds, "%s", in_folder("f/u"));
+	snprintf(name, sizeof name, "%s", in_folder("f/fe"));
+	snprintf(target, sizeof target, "%s", in_folder("elsewhere/x_0"));
+	args[1] = name;
+	make_folder("f");
+	make_folder("elsewhere");
+	if (_i & 1)
+		listener = host_listen(in_folder("elsewhere/x"), 0, 16);
+	make_link("f/fe", target);
+	spawn(args);
+	ck_assert(daemon_wait_listening(&vhd, vhd.uds));
+	if (listener < 0) {
+		ck_assert(daemon_wait_log(&vhd, "there is no such socket yet"));
+		listener = host_listen(in_folder("elsewhere/x"), 0, 16);
+	}
+	for (int i = 0; i < 3; i++) {
+		driver_init(&vm, NULL);
+		ck_assert_int_eq(driver_attach_to(&vm, host_accept(listener)), 0);
+		e2e_check_alive();
+		if (i < 2)
+			driver_deinit(&vm);
+	}
+	crash();
+	e2e_check_alive();
+	close(listener);
+}
+END_TEST
+
 /* What only the user who has started us may connect to. */
 START_TEST(host_program_of_the_one_who_started_us)
 {
@@ -476,10 +511,12 @@ int main(void)
 	Suite *s = suite_create("folders");
 	TCase *tc = e2e_case(s, "folders", e2e_setup_bare, 60);
 
+	setenv("TEST_SUPERVISE", "on", 1);	/* it is what all of this is about */
 	setenv("TEST_SANDBOX", "", 1);		/* it is what it is by default */
 	tcase_add_loop_test(tc, as_they_are_spelled, 0, COUNT(spellings));
 	tcase_add_test(tc, without_a_working_directory);
 	tcase_add_loop_test(tc, host_program_behind_a_link, 0, 2);
+	tcase_add_loop_test(tc, front_end_behind_a_link, 0, 2);
 	tcase_add_test(tc, host_program_of_the_one_who_started_us);
 	tcase_add_loop_test(tc, names_come_back, 0, COUNT(losses));
 	tcase_add_test(tc, names_of_others_stay_theirs);

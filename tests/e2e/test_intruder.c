@@ -19,6 +19,8 @@
 
 static const char *const off[] = { "--sandbox=off", NULL };
 static const char *const only_log[] = { "--sandbox=log", NULL };
+static const char *const alone[] = { "--supervise=off", NULL };
+static const char *const with_supervisor[] = { "--supervise=on", NULL };
 
 /* A folder with a socket that somebody listens on, out of the daemon's way. */
 static struct daemon outside;
@@ -201,12 +203,11 @@ static const char *const reaching[] = { "kill %s", "ptrace %s", "peek %s", "pidf
 
 START_TEST(supervisor_is_out_of_reach)
 {
-	static const char *const supervised[] = { "--supervise=on", NULL };
 	pid_t engine;
 
 	if (IS_SANITIZED)
 		return;
-	start_with_intruder(supervised);
+	start_with_intruder(with_supervisor);
 	engine = daemon_engine(&vhd);
 	ck_assert_int_eq(order_against_supervisor(reaching[_i]), -1);
 	check_named_and_ended(NULL, engine);
@@ -229,11 +230,10 @@ static const struct {
 
 START_TEST(supervisor_believes_no_engine)
 {
-	static const char *const supervised[] = { "--supervise=on", NULL };
 	unsigned fds;
 	pid_t engine;
 
-	start_with_intruder(supervised);
+	start_with_intruder(with_supervisor);
 	engine = daemon_engine(&vhd);
 	fds = daemon_usage_supervisor(&vhd).fds;
 	order(sayings[_i].act);
@@ -287,8 +287,6 @@ END_TEST
 /* Process 1 of a container is spared a signal without a handler; not this one. */
 START_TEST(intruder_in_process_1_ends)
 {
-	static const char *const alone[] = { "--supervise=off", NULL };
-
 	if (!e2e_leave_pids())
 		return;
 	start_with_intruder(alone);
@@ -469,12 +467,15 @@ START_TEST(log_mode_names_and_lets_go_on)
 END_TEST
 
 static const struct hung {
+	const char *const *options;
 	const char *unlink;
 	int status;
 	bool leaves_names;
 } hung[] = {
-	{ NULL, 0, false },
-	{ "hangs", -SIGALRM, true },
+	{ alone, NULL, 0, false },
+	{ alone, "hangs", -SIGALRM, true },
+	{ with_supervisor, NULL, 0, false },
+	{ with_supervisor, "hangs", -SIGALRM, true },
 };
 
 /* A host client, which makes its worker hang. */
@@ -516,7 +517,7 @@ START_TEST(it_ends_whatever_hangs)
 
 	if (c->unlink)
 		setenv(INTRUDER_UNLINK, c->unlink, 1);
-	start_with_intruder(NULL);
+	start_with_intruder(c->options);
 	fd = hang();
 	result = daemon_stop(&vhd, 2000);
 	/* Thread sanitizer takes so long to end that the alarm is first. */

@@ -4,7 +4,6 @@
  * beside it under full load loses nothing.
  */
 #include <signal.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,54 +13,13 @@
 
 #include "e2e/e2e.h"
 #include "e2e/flow.h"
+#include "e2e/reloads.h"
 
 #define COUNT(array) ((int)(sizeof (array) / sizeof *(array)))
 
 enum { LOAD_PIECE = 512 * 1024 };		/* each way, between two looks */
 
-static char config[128];
 static struct driver other;			/* of VM 4; vm is that of VM 3 */
-
-/* "DIR/name"; valid until it has been called four times more. */
-static const char *in_dir(const char *name)
-{
-	static char paths[5][128];
-	static int i;
-
-	i = (i + 1) % COUNT(paths);
-	snprintf(paths[i], sizeof paths[i], "%s/%s", vhd.dir, name);
-	return paths[i];
-}
-
-/* In the whole file "$" is the folder. */
-static void write_config(const char *text)
-{
-	FILE *f = fopen(config, "we");
-
-	must(f);
-	for (; *text; text++)
-		if (*text == '$')
-			fputs(vhd.dir, f);
-		else
-			fputc(*text, f);
-	must(fclose(f) == 0);
-}
-
-#define VM3	"  - { guest-cid: 3, socket: $/vhost.sock, uds-path: $/vm.sock }\n"
-#define VM4(rest) "  - { guest-cid: 4, " rest " }\n"
-#define VM4_PATHS "socket: $/4.vhost, uds-path: $/4.sock"
-#define BOTH	"vms:\n" VM3 VM4(VM4_PATHS)
-
-static void spawn(const char *first, const char *const *extra)
-{
-	const char *args[16] = { "--config", config };
-
-	for (int i = 2; extra && *extra; i++)
-		args[i] = *extra++;
-	snprintf(config, sizeof config, "%s", in_dir("vms.yaml"));
-	write_config(first);
-	daemon_spawn(&vhd, args);
-}
 
 static const char *const at_info[] = { "--log-level=info", NULL };
 
@@ -69,14 +27,14 @@ static void bring_up(struct driver *d, const char *name, uint64_t cid)
 {
 	const struct driver_options opt = { .cid = cid };
 
-	ck_assert(daemon_wait_listening(&vhd, in_dir(name)));
-	driver_up(d, in_dir(name), &opt);
+	ck_assert(daemon_wait_listening(&vhd, reloads_path(name)));
+	driver_up(d, reloads_path(name), &opt);
 }
 
 /* Two VMs, each with a guest. */
 static void start_both(void)
 {
-	spawn(BOTH, at_info);
+	reloads_spawn(BOTH, at_info);
 	bring_up(&vm, "vhost.sock", 3);
 	bring_up(&other, "4.vhost", 4);
 }
@@ -85,32 +43,6 @@ static void teardown(void)
 {
 	driver_deinit(&other);
 	e2e_teardown();
-}
-
-/* The log begins anew, so that what is found in it is about this time. */
-static void ask_to_reload(const char *text)
-{
-	write_config(text);
-	must(truncate(vhd.log, 0) == 0);
-	must(kill(vhd.pid, SIGHUP) == 0);
-}
-
-static void reload(const char *text, const char *logged)
-{
-	ask_to_reload(text);
-	ck_assert_msg(daemon_wait_log(&vhd, logged), "%s: %s", logged, daemon_log(&vhd));
-}
-
-static bool wait_gone(const char *path)
-{
-	int64_t deadline = deadline_in(DEADLINE_MS);
-
-	while (access(path, F_OK) == 0) {
-		if (!deadline_left(deadline))
-			return false;
-		poll(NULL, 0, 1);
-	}
-	return true;
 }
 
 static void check_host_reaches(struct driver *d, const char *uds)
@@ -184,7 +116,7 @@ static void load_stop(void)
 static void reload_under_load(const char *text, const char *logged)
 {
 	load_start();
-	ask_to_reload(text);
+	reloads_ask(text);
 	load_until_logged(logged);
 	load_stop();
 }
@@ -193,18 +125,18 @@ static void reload_under_load(const char *text, const char *logged)
 
 static void uds_has_moved(void)
 {
-	ck_assert(wait_gone(in_dir("4.sock")));
-	check_host_reaches(&other, in_dir("moved"));
-	check_guest_reaches(&other, in_dir("moved"));
+	ck_assert(reloads_wait_gone(reloads_path("4.sock")));
+	check_host_reaches(&other, reloads_path("moved"));
+	check_guest_reaches(&other, reloads_path("moved"));
 }
 
 static void uds_has_mode(void)
 {
 	struct stat st;
 
-	ck_assert_int_eq(stat(in_dir("4.sock"), &st), 0);
+	ck_assert_int_eq(stat(reloads_path("4.sock"), &st), 0);
 	ck_assert_int_eq(st.st_mode & 07777, 0622);
-	check_host_reaches(&other, in_dir("4.sock"));
+	check_host_reaches(&other, reloads_path("4.sock"));
 }
 
 static struct sock *dial_until(uint64_t cid, bool (*is_so)(struct sock *s))
@@ -229,10 +161,10 @@ static bool is_open(struct sock *s)
 
 static void host_has_cid(void)
 {
-	int listener = host_listen(in_dir("4.sock"), PORT, 16);
+	int listener = host_listen(reloads_path("4.sock"), PORT, 16);
 
 	dial_until(77, is_open);
-	host_unlisten(listener, in_dir("4.sock"), PORT);
+	host_unlisten(listener, reloads_path("4.sock"), PORT);
 }
 
 static bool has_little_credit(struct sock *s)
@@ -242,10 +174,10 @@ static bool has_little_credit(struct sock *s)
 
 static void credit_is_less(void)
 {
-	int listener = host_listen(in_dir("4.sock"), PORT, 64);
+	int listener = host_listen(reloads_path("4.sock"), PORT, 64);
 
 	dial_until(VSOCK_CID_HOST, has_little_credit);
-	host_unlisten(listener, in_dir("4.sock"), PORT);
+	host_unlisten(listener, reloads_path("4.sock"), PORT);
 }
 
 static bool is_refused(struct sock *s)
@@ -255,10 +187,10 @@ static bool is_refused(struct sock *s)
 
 static void one_more_is_refused(void)
 {
-	int listener = host_listen(in_dir("4.sock"), PORT, 64);
+	int listener = host_listen(reloads_path("4.sock"), PORT, 64);
 
 	dial_until(VSOCK_CID_HOST, is_refused);
-	host_unlisten(listener, in_dir("4.sock"), PORT);
+	host_unlisten(listener, reloads_path("4.sock"), PORT);
 }
 
 /* Nobody listens in the sibling: as long as it is one, it is asked. */
@@ -280,7 +212,7 @@ static void sibling_is_a_stranger(void)
 
 static void nothing_to_see(void)
 {
-	check_host_reaches(&other, in_dir("4.sock"));
+	check_host_reaches(&other, reloads_path("4.sock"));
 }
 
 static const struct {
@@ -309,13 +241,13 @@ START_TEST(changed_under_its_guest)
 
 	start_both();
 	engine = daemon_engine(&vhd);
-	kept = e2e_guest_connects(&other, in_dir("4.sock"));
+	kept = e2e_guest_connects(&other, reloads_path("4.sock"));
 	snprintf(text, sizeof text, "vms:\n" VM3 "%s", changes[_i].row);
 	snprintf(logged, sizeof logged, "main: vm 4: changed: %s\n", changes[_i].keys);
 	reload_under_load(text, logged);
 	changes[_i].check();
 	e2e_check_talks(kept);
-	reload(BOTH, logged);			/* and back */
+	reloads_do(BOTH, logged);			/* and back */
 	e2e_check_talks(kept);
 	e2e_check_alive();
 	ck_assert(!daemon_has_logged(&vhd, "vm 3"));
@@ -327,7 +259,7 @@ END_TEST
 
 static void socket_has_moved(void)
 {
-	ck_assert(wait_gone(in_dir("4.vhost")));
+	ck_assert(reloads_wait_gone(reloads_path("4.vhost")));
 	bring_up(&other, "4.new", 4);
 }
 
@@ -336,7 +268,7 @@ static void socket_has_mode(void)
 	int64_t deadline = deadline_in(DEADLINE_MS);
 	struct stat st;
 
-	while (stat(in_dir("4.vhost"), &st) < 0 || (st.st_mode & 07777) != 0622) {
+	while (stat(reloads_path("4.vhost"), &st) < 0 || (st.st_mode & 07777) != 0622) {
 		ck_assert(deadline_left(deadline));
 		poll(NULL, 0, 1);
 	}
@@ -360,7 +292,7 @@ static void postpone(int i)
 	snprintf(logged, sizeof logged, "main: vm 4: %s: changed once its front-end has left\n",
 		 late_changes[i].keys);
 	reload_under_load(text, logged);
-	check_host_reaches(&other, in_dir("4.sock"));
+	check_host_reaches(&other, reloads_path("4.sock"));
 }
 
 START_TEST(changed_once_its_front_end_has_left)
@@ -368,13 +300,13 @@ START_TEST(changed_once_its_front_end_has_left)
 	struct pair kept;
 
 	start_both();
-	kept = e2e_guest_connects(&other, in_dir("4.sock"));
+	kept = e2e_guest_connects(&other, reloads_path("4.sock"));
 	postpone(_i);
 	e2e_check_talks(kept);
 	driver_deinit(&other);
 	late_changes[_i].check();
-	check_guest_reaches(&other, in_dir(late_changes[_i].uds));
-	check_host_reaches(&other, in_dir(late_changes[_i].uds));
+	check_guest_reaches(&other, reloads_path(late_changes[_i].uds));
+	check_host_reaches(&other, reloads_path(late_changes[_i].uds));
 	e2e_check_alive();
 }
 END_TEST
@@ -384,12 +316,12 @@ START_TEST(changed_back_before_its_front_end_has_left)
 {
 	start_both();
 	postpone(0);
-	reload(_i ? "vms:\n" VM3 VM4(VM4_PATHS ", max-buffered: 1000000") : BOTH,
+	reloads_do(_i ? "vms:\n" VM3 VM4(VM4_PATHS ", max-buffered: 1000000") : BOTH,
 	       _i ? "vm 4: changed: max-buffered" : "was read again");
 	driver_deinit(&other);
 	bring_up(&other, "4.vhost", 4);
-	check_host_reaches(&other, in_dir("4.sock"));
-	ck_assert_int_ne(access(in_dir("4.new"), F_OK), 0);
+	check_host_reaches(&other, reloads_path("4.sock"));
+	ck_assert_int_ne(access(reloads_path("4.new"), F_OK), 0);
 }
 END_TEST
 
@@ -405,7 +337,7 @@ START_TEST(changed_while_the_engine_is_replaced)
 	driver_deinit(&other);
 	must(kill(engine, SIGKILL) == 0);
 	socket_has_moved();
-	check_host_reaches(&other, in_dir("4.sock"));
+	check_host_reaches(&other, reloads_path("4.sock"));
 	e2e_check_alive();
 }
 END_TEST
@@ -419,9 +351,9 @@ START_TEST(changed_without_a_front_end)
 	driver_deinit(&other);
 	daemon_wait_log(&vhd, "vm4: ");
 	snprintf(text, sizeof text, "vms:\n" VM3 "%s", late_changes[_i].row);
-	ask_to_reload(text);
+	reloads_ask(text);
 	late_changes[_i].check();
-	check_host_reaches(&other, in_dir(late_changes[_i].uds));
+	check_host_reaches(&other, reloads_path(late_changes[_i].uds));
 }
 END_TEST
 
@@ -429,12 +361,12 @@ END_TEST
 
 START_TEST(added)
 {
-	spawn("vms:\n" VM3, at_info);
+	reloads_spawn("vms:\n" VM3, at_info);
 	bring_up(&vm, "vhost.sock", 3);
 	reload_under_load(BOTH, "main: vm 4: added\n");
 	bring_up(&other, "4.vhost", 4);
-	check_host_reaches(&other, in_dir("4.sock"));
-	check_guest_reaches(&other, in_dir("4.sock"));
+	check_host_reaches(&other, reloads_path("4.sock"));
+	check_guest_reaches(&other, reloads_path("4.sock"));
 	e2e_check_alive();
 }
 END_TEST
@@ -442,7 +374,7 @@ END_TEST
 static void check_is_gone(void)
 {
 	ck_assert(vmm_is_closed(&other.fe, DEADLINE_MS));
-	ck_assert(wait_gone(in_dir("4.vhost")) && wait_gone(in_dir("4.sock")));
+	ck_assert(reloads_wait_gone(reloads_path("4.vhost")) && reloads_wait_gone(reloads_path("4.sock")));
 }
 
 START_TEST(removed)
@@ -450,14 +382,14 @@ START_TEST(removed)
 	struct pair open;
 
 	start_both();
-	open = e2e_guest_connects(&other, in_dir("4.sock"));
+	open = e2e_guest_connects(&other, reloads_path("4.sock"));
 	reload_under_load("vms:\n" VM3, "main: vm 4: removed\n");
 	check_is_gone();
 	ck_assert(host_is_closed(open.host, DEADLINE_MS));
 	driver_deinit(&other);
 	reload_under_load(BOTH, "main: vm 4: added\n");
 	bring_up(&other, "4.vhost", 4);
-	check_host_reaches(&other, in_dir("4.sock"));
+	check_host_reaches(&other, reloads_path("4.sock"));
 }
 END_TEST
 
@@ -472,15 +404,15 @@ START_TEST(removed_while_the_engine_is_replaced)
 		must(kill(engine, SIGSTOP) == 0);
 	else
 		must(kill(engine, SIGKILL) == 0);
-	reload("vms:\n" VM3, "main: vm 4: removed\n");
+	reloads_do("vms:\n" VM3, "main: vm 4: removed\n");
 	if (_i)
 		must(kill(engine, SIGKILL) == 0);
 	check_is_gone();
 	driver_deinit(&other);
 	e2e_check_alive();
-	reload(BOTH, "main: vm 4: added\n");
+	reloads_do(BOTH, "main: vm 4: added\n");
 	bring_up(&other, "4.vhost", 4);
-	check_host_reaches(&other, in_dir("4.sock"));
+	check_host_reaches(&other, reloads_path("4.sock"));
 }
 END_TEST
 
@@ -491,44 +423,44 @@ START_TEST(removed_and_added_at_once)
 
 	start_both();
 	for (int i = 0; i < 20; i++) {
-		reload("vms:\n" VM3, "main: vm 4: removed\n");
-		reload(BOTH, again);
+		reloads_do("vms:\n" VM3, "main: vm 4: removed\n");
+		reloads_do(BOTH, again);
 		ck_assert(vmm_is_closed(&other.fe, DEADLINE_MS));
 		driver_deinit(&other);
 		bring_up(&other, "4.vhost", 4);
-		check_host_reaches(&other, in_dir("4.sock"));
+		check_host_reaches(&other, reloads_path("4.sock"));
 		if (i % 5 == 4)			/* the supervisor has what the new one needs */
 			must(kill(daemon_engine(&vhd), SIGKILL) == 0);
-		check_host_reaches(&other, in_dir("4.sock"));
+		check_host_reaches(&other, reloads_path("4.sock"));
 	}
 	e2e_check_alive();
 }
 END_TEST
 
-static const char *const swaps[][2] = {
-	{ "vms:\n"
+static const char *const swaps[] = {
+	"vms:\n"
 	  "  - { guest-cid: 3, socket: $/vhost.sock, uds-path: $/4.sock }\n"
-	  "  - { guest-cid: 4, socket: $/4.vhost, uds-path: $/vm.sock }\n", "uds-path" },
-	{ "vms:\n"
+	  "  - { guest-cid: 4, socket: $/4.vhost, uds-path: $/vm.sock }\n",
+	"vms:\n"
 	  "  - { guest-cid: 3, socket: $/4.vhost, uds-path: $/vm.sock }\n"
-	  "  - { guest-cid: 4, socket: $/vhost.sock, uds-path: $/4.sock }\n", "socket" },
-	{ "vms:\n"
+	  "  - { guest-cid: 4, socket: $/vhost.sock, uds-path: $/4.sock }\n",
+	"vms:\n"
 	  "  - { guest-cid: 3, socket: $/vm.sock, uds-path: $/vhost.sock }\n"
-	  "  - { guest-cid: 4, socket: $/4.sock, uds-path: $/4.vhost }\n", "all" },
+	  "  - { guest-cid: 4, socket: $/4.sock, uds-path: $/4.vhost }\n",
 };
 
 START_TEST(paths_are_swapped)
 {
 	struct driver *third = &vm, *fourth = &other;
 
-	spawn(BOTH, at_info);
+	reloads_spawn(BOTH, at_info);
 	if (_i == 0) {				/* under their guests */
 		bring_up(&vm, "vhost.sock", 3);
 		bring_up(&other, "4.vhost", 4);
 	} else {
-		ck_assert(daemon_wait_listening(&vhd, in_dir("4.sock")));
+		ck_assert(daemon_wait_listening(&vhd, reloads_path("4.sock")));
 	}
-	reload(swaps[_i][0], "was read again");
+	reloads_do(swaps[_i], _i ? "main: vm 4: added\n" : "main: vm 4: changed: uds-path\n");
 	if (_i == 1) {
 		bring_up(&vm, "4.vhost", 3);
 		bring_up(&other, "vhost.sock", 4);
@@ -536,9 +468,9 @@ START_TEST(paths_are_swapped)
 		bring_up(&vm, "vm.sock", 3);
 		bring_up(&other, "4.sock", 4);
 	}
-	check_host_reaches(third, in_dir(_i == 0 ? "4.sock" : _i == 1 ? "vm.sock" : "vhost.sock"));
-	check_host_reaches(fourth, in_dir(_i == 0 ? "vm.sock" : _i == 1 ? "4.sock" : "4.vhost"));
-	check_guest_reaches(third, in_dir(_i == 0 ? "4.sock" : _i == 1 ? "vm.sock" : "vhost.sock"));
+	check_host_reaches(third, reloads_path(_i == 0 ? "4.sock" : _i == 1 ? "vm.sock" : "vhost.sock"));
+	check_host_reaches(fourth, reloads_path(_i == 0 ? "vm.sock" : _i == 1 ? "4.sock" : "4.vhost"));
+	check_guest_reaches(third, reloads_path(_i == 0 ? "4.sock" : _i == 1 ? "vm.sock" : "vhost.sock"));
 	ck_assert(!daemon_has_logged(&vhd, "error"));
 }
 END_TEST

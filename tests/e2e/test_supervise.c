@@ -370,8 +370,9 @@ static void leave_orphan(int hold)
 	ns = open(path, O_RDONLY | O_CLOEXEC);
 	if (ns < 0 || setns(ns, CLONE_NEWPID) < 0)
 		_exit(1);
-	/* One whose parent has gone, there; which it survives, since it is not on a leash. */
-	if (fork() == 0 && syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0) == 0)
+	/* One whose parent has gone, there; which they survive, since they are on no leash. */
+	if (syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0) == 0 &&
+	    syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0) == 0)
 		while (read(hold, &c, 1) > 0)
 			;
 	_exit(0);

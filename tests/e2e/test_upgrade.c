@@ -11,20 +11,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "e2e/e2e.h"
+#include "e2e/upgrade.h"
 
 enum { UPGRADES = 5 };
-
-/* Returns when the other one serves. */
-static void upgrade(void)
-{
-	pid_t engine = daemon_engine(&vhd);
-
-	must(kill(vhd.pid, SIGUSR2) == 0);
-	must(daemon_wait_gone(engine, DEADLINE_MS));
-	ck_assert_int_ne(daemon_engine(&vhd), engine);
-	ck_assert(daemon_is_running(&vhd));
-}
 
 START_TEST(connections_go_on)
 {
@@ -146,6 +135,7 @@ int main(void)
 	Suite *s = suite_create("upgrade");
 	TCase *tc = e2e_case(s, "vm", e2e_setup_vm, 60);
 
+	setenv("TEST_SUPERVISE", "on", 1);	/* it is what all of this is about */
 	tcase_add_test(tc, connections_go_on);
 	tc = e2e_case(s, "installed", setup_installed, 60);
 	tcase_add_test(tc, another_program_takes_over);

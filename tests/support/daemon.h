@@ -63,6 +63,8 @@ bool daemon_is_running(struct daemon *d);
 pid_t daemon_engine(const struct daemon *d);
 /* Does not wait: one that may not serve yet; 0: there is none now. */
 pid_t daemon_find_engine(const struct daemon *d);
+/* The one that is to take over from @engine; 0: there is none now. */
+pid_t daemon_find_other_engine(const struct daemon *d, pid_t engine);
 /* Are all of its threads stopped (SIGSTOP)? */
 bool daemon_is_stopped(pid_t pid);
 /* Waits until the process @pid, not ours to reap, is gone; false at the deadline. */

@@ -118,6 +118,44 @@ START_TEST(rests_without_descriptors)
 }
 END_TEST
 
+/* Another socket takes the place of the one; who waits there has not come for nothing. */
+START_TEST(another_socket)
+{
+	struct sockaddr_un name = { .sun_family = AF_UNIX };
+	int early[CLIENTS], fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0), late;
+
+	for (int i = 0; i < CLIENTS; i++)
+		early[i] = dial();
+	ck_assert_int_eq(bind(fd, (struct sockaddr *)&name, sizeof name.sun_family), 0);
+	ck_assert_int_eq(listen(fd, CLIENTS), 0);
+	ck_assert_int_eq(acceptor_exchange(&acceptor, fd), 0);
+	ck_assert_int_eq(n_accepted, CLIENTS);
+	ck_assert_int_eq(listener.fd, fd);
+	late = dial();
+	for (int steps = 0; n_accepted == CLIENTS && steps < 10; steps++)
+		ck_assert_int_eq(loop_step(loop, WAIT_MS), 0);
+	ck_assert_int_eq(n_accepted, CLIENTS + 1);
+	for (int i = 0; i < CLIENTS; i++)
+		close(early[i]);
+	close(late);
+}
+END_TEST
+
+START_TEST(no_other_socket)
+{
+	struct acceptor idle;
+	int client = dial(), fds = unit_count_fds();
+
+	ck_assert_int_lt(acceptor_exchange(&acceptor, -1), 0);
+	ck_assert_int_eq(loop_step(loop, WAIT_MS), 0);
+	ck_assert_int_eq(n_accepted, 1);	/* as if nothing had been */
+	acceptor_init(&idle);
+	ck_assert_int_eq(acceptor_exchange(&idle, dup(client)), 0);
+	ck_assert_int_eq(unit_count_fds(), fds);
+	close(client);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("acceptor");
@@ -127,6 +165,8 @@ int main(void)
 	tcase_add_test(tc, takes_more_while_they_come);
 	tcase_add_test(tc, may_be_stopped_by_the_one_it_calls);
 	tcase_add_test(tc, rests_without_descriptors);
+	tcase_add_test(tc, another_socket);
+	tcase_add_test(tc, no_other_socket);
 	suite_add_tcase(suite, tc);
 	return unit_main(suite);
 }

@@ -175,6 +175,23 @@ START_TEST(delivered_by_hand)
 }
 END_TEST
 
+/* What comes meanwhile is not lost, and no edge is. */
+START_TEST(held)
+{
+	mailbox_hold(box);
+	ck_assert(mailbox_post(box, &letters[0].mail));
+	expect_calls(0);
+	ck_assert(mailbox_post(box, &letters[1].mail));
+	expect_calls(0);
+	n_calls = 0;
+	mailbox_release(box);
+	ck_assert_int_eq(n_calls, 2);
+	ck_assert_int_eq(order[0], 0);
+	ck_assert(mailbox_post(box, &letters[0].mail));
+	expect_calls(1);
+}
+END_TEST
+
 START_TEST(leaves_no_descriptors)
 {
 	int before = unit_count_fds();
@@ -308,6 +325,7 @@ int main(void)
 	tcase_add_test(tc, a_delivery_posts_itself);
 	tcase_add_test(tc, from_its_own_thread);
 	tcase_add_test(tc, delivered_by_hand);
+	tcase_add_test(tc, held);
 	tcase_add_test(tc, leaves_no_descriptors);
 	tcase_add_test(tc, from_many_threads);
 	tcase_add_test(tc, to_and_fro);

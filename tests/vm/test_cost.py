@@ -85,13 +85,14 @@ class Traced(Quiet):
         guest, host = self.open_some()
         self.wait_for_rest()
         trace = self.scratch.path("strace.txt")
-        strace = subprocess.Popen([*vm.LEASH, "strace", "-f", "-o", trace, "-p",
-                                   str(self.daemon.process.pid)],
+        pids = self.daemon.pids()
+        strace = subprocess.Popen([*vm.LEASH, "strace", "-f", "-o", trace,
+                                   *(f"--attach={pid}" for pid in pids)],
                                   stdin=subprocess.DEVNULL, stderr=subprocess.PIPE)
         try:
-            line = strace.stderr.readline()
-            if b"attached" not in line:
-                self.skipTest("strace may not attach here")
+            for _ in pids:
+                if b"attached" not in strace.stderr.readline():
+                    self.skipTest("strace may not attach here")
             time.sleep(SECONDS)
         finally:
             strace.send_signal(signal.SIGINT)
@@ -133,11 +134,11 @@ class Growth(VmTest):
                           "seed 5; send 3000; recv 3000; shut wr; eof", threads=100)
 
     def resident_kib(self):
-        with open(f"/proc/{self.daemon.process.pid}/status") as f:
-            for line in f:
-                if line.startswith("RssAnon"):
-                    return int(line.split()[1])
-        return 0
+        kib = 0
+        for pid in self.daemon.pids():
+            with open(f"/proc/{pid}/status") as f:
+                kib += sum(int(line.split()[1]) for line in f if line.startswith("RssAnon"))
+        return kib
 
     def test_2000_connections(self):
         self.round()

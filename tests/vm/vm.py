@@ -55,6 +55,7 @@ def may_look_into_sandbox():
 MAY_LOOK = may_look_into_sandbox()
 CAN_COUNT = MAY_LOOK or os.stat("/proc/self/fd").st_size > 0
 SANDBOX = os.environ.get("TEST_SANDBOX", "" if CAN_COUNT else "off")
+SUPERVISE = os.environ.get("TEST_SUPERVISE", "on")
 
 
 class Timeout(AssertionError):
@@ -115,6 +116,22 @@ def sandbox_mode(extra):
     return ["--sandbox", SANDBOX]
 
 
+def supervise_mode(extra):
+    if SUPERVISE == "on" or any(arg.startswith("--supervise") for arg in extra):
+        return []
+    return [f"--supervise={SUPERVISE}"]
+
+
+def children_of(pid):
+    with open(f"/proc/{pid}/task/{pid}/children") as f:
+        return [int(child) for child in f.read().split()]
+def comm(pid):
+    """The name of a process; empty if it is gone."""
+    with contextlib.suppress(OSError), open(f"/proc/{pid}/comm") as f:
+        return f.read().strip()
+    return ""
+
+
 class Daemon:
     """The program under test; one VM per CID."""
 
@@ -122,9 +139,11 @@ class Daemon:
         self.scratch = scratch
         self.cids = list(cids)
         self.log = scratch.path("daemon.log")
+        self.is_supervised = "--supervise=off" not in [*supervise_mode(extra), *extra]
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(
-                [*LEASH, daemon_path, *self.arguments(groups or {}), *sandbox_mode(extra), *extra],
+                [*LEASH, daemon_path, *self.arguments(groups or {}), *sandbox_mode(extra),
+                 *supervise_mode(extra), *extra],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         scratch.parties.append(self)
         for i in range(len(self.cids)):
@@ -153,29 +172,56 @@ class Daemon:
             raise AssertionError(f"the daemon ended: status {self.process.returncode}")
         return os.path.exists(self.front_socket(i))
 
-    # What it costs.
+    # Its processes: what was started, and where that is a supervisor, the engine.
+
+    def engines(self):
+        """The process that serves, and maybe the one that takes over from it."""
+        return [pid for pid in children_of(self.process.pid) if comm(pid) == "vsock-engine"]
+
+    def engine(self):
+        """The process that serves."""
+        if not self.is_supervised:
+            return self.process.pid
+        return wait_until(self.engines, "an engine")[0]
+
+    def pids(self):
+        return [self.process.pid] + ([self.engine()] if self.is_supervised else [])
+
+    def upgrade(self):
+        """Returns when another engine serves."""
+        old = wait_until(self.engines, "an engine")
+        self.process.send_signal(signal.SIGUSR2)
+        wait_until(lambda: not set(old) & set(self.engines()) and len(self.engines()) == 1,
+                   "another engine")
+        assert self.is_alive(), "the daemon has ended"
+
+    # What they cost: descriptors are the engine's, the rest is the sum.
 
     def fds(self):
-        folder = f"/proc/{self.process.pid}/fd"
+        folder = f"/proc/{self.engine()}/fd"
         return os.stat(folder).st_size or len(os.listdir(folder))
 
     def tasks(self):
-        return os.listdir(f"/proc/{self.process.pid}/task")
+        return [f"/proc/{pid}/task/{task}" for pid in self.pids()
+                for task in os.listdir(f"/proc/{pid}/task")]
 
     def wakeups(self):
-        """How often its threads went to sleep."""
+        """How often their threads went to sleep."""
         n = 0
         for task in self.tasks():
-            with open(f"/proc/{self.process.pid}/task/{task}/status") as f:
+            with open(f"{task}/status") as f:
                 for line in f:
                     if line.startswith("voluntary_ctxt_switches"):
                         n += int(line.split()[1])
         return n
 
     def cpu_seconds(self):
-        with open(f"/proc/{self.process.pid}/stat") as f:
-            fields = f.read().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        ticks = 0
+        for pid in self.pids():
+            with open(f"/proc/{pid}/stat") as f:
+                fields = f.read().rpartition(")")[2].split()
+            ticks += int(fields[11]) + int(fields[12])
+        return ticks / os.sysconf("SC_CLK_TCK")
 
     def is_alive(self):
         return self.process.poll() is None
@@ -470,6 +516,7 @@ class VmTest(unittest.TestCase):
     """A daemon, a guest for each of its VMs, the host; shared by the tests of a class."""
 
     cids = (3,)
+    daemon_class = Daemon
     daemon_args = ()
     groups = {}                         # of a CID; else the default group
     next_port = 1000
@@ -478,7 +525,7 @@ class VmTest(unittest.TestCase):
     def setUpClass(cls):
         cls.scratch = Scratch()
         try:
-            cls.daemon = Daemon(cls.scratch, cls.cids, cls.daemon_args, cls.groups)
+            cls.daemon = cls.daemon_class(cls.scratch, cls.cids, cls.daemon_args, cls.groups)
             cls.host = Host(cls.scratch)
             cls.guests = [Guest(cls.daemon, i, wait=False) for i in range(len(cls.cids))]
             for guest in cls.guests:

@@ -1,0 +1,474 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The channel between supervisor and engine, from both sides: what either makes of the other
+ * when somebody has taken that over. There are no processes: to end one and to fork are
+ * functions of this file.
+ *
+ * Input: what is attacked (1 byte: bit 0 the engine, before it has started, else the
+ * supervisor; bit 1 one VM instead of three; bit 2 another engine is about to take over; bit
+ * 3 the engine is ready already), then steps of 8 bytes: type, VM and speaker, descriptors,
+ * how long, and 4 bytes of what is said. A type beyond the last is no message: the engine
+ * ends, and another begins; or a child for a connect ends. To the engine, a STATE is a piece
+ * of a real row or of real settings, changed at one place.
+ *
+ * Asserted, after each step: the supervisor keeps no more than SUPERVISE_SLOTS_MAX
+ * descriptors of a VM, each in its slot, in order; it has ended nobody but engines, none
+ * after its end; one to which it does not listen is ended; it says nothing that an engine
+ * may not hear. At the end, on either side, no descriptor is left.
+ */
+#include <assert.h>
+#include <errno.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <sys/epoll.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+
+#include "config/plan.h"
+#include "config/plan_state.h"
+#include "daemon/hosted_internal.h"
+#include "daemon/supervisor_internal.h"
+#include "input.h"
+#include "sandbox/guard.h"
+#include "util/closer.h"
+#include "util/fd.h"
+#include "util/log.h"
+
+enum {
+	FIRST_CID = 3, VMS = 3, STEPS_MAX = 400, FDS = 600, SEND_FDS_MAX = 70,
+	FIRST_PID = 10000, LEN_STEP = 4000, LEN_MAX = 6 * LEN_STEP,
+};
+
+/* ---- what there is none of here ---- */
+
+static pid_t next_pid = FIRST_PID;
+static pid_t alive[2];				/* the engine, the next one; 0: ended */
+static bool is_killed[2];
+
+int kill(pid_t pid, int sig)
+{
+	int i = pid == alive[1];
+
+	assert(pid > 0 && pid == alive[i] && sig == SIGKILL);
+	is_killed[i] = true;
+	return 0;
+}
+
+pid_t fork(void)
+{
+	return next_pid++;
+}
+
+void guard_start(int status)
+{
+	(void)status;
+}
+
+int closer_init(void)
+{
+	return 0;
+}
+
+void closer_deinit(void)
+{
+}
+
+void closer_close(int *fd)
+{
+	fd_close(fd);
+}
+
+void closer_unmap(struct closer_map *m)
+{
+	munmap(m->at, m->len);
+	free(m);
+}
+
+/* ---- what is said ---- */
+
+struct step {
+	uint8_t type, who, n_fds, len;
+	uint32_t what;
+};
+
+static struct step take_step(struct input *in)
+{
+	struct step step;
+
+	input_take(in, &step, sizeof step);
+	return step;
+}
+
+static int count_fds(void)
+{
+	int n = 0;
+
+	for (int fd = 0; fd < FDS; fd++)
+		n += fcntl(fd, F_GETFD) >= 0;
+	return n;
+}
+
+static uint64_t cid_of(uint8_t who)
+{
+	if (who % 8 <= VMS)
+		return FIRST_CID + (uint64_t)who % 8;
+	return who % 8 == 7 ? UINT64_MAX : 0;
+}
+
+/* Of one size, mostly. */
+static size_t length(const struct step *step)
+{
+	return step->len < 200 ? sizeof(struct supervise_msg) :
+		step->len < 250 ? step->len - 200u : (size_t)(step->len - 249) * LEN_STEP;
+}
+
+static void send_bytes(int to, const void *bytes, size_t len, unsigned n_fds)
+{
+	static int null = -1;
+	union {
+		char bytes[CMSG_SPACE(SEND_FDS_MAX * sizeof(int))];
+		struct cmsghdr align;
+	} control = { .bytes = "" };
+	struct iovec iov = { (void *)(uintptr_t)bytes, len };
+	struct msghdr hdr = { .msg_iov = &iov, .msg_iovlen = 1 };
+
+	if (null < 0)
+		null = open("/dev/null", O_RDWR | O_CLOEXEC);
+	if (n_fds > SEND_FDS_MAX)
+		n_fds = SEND_FDS_MAX;
+	if (n_fds) {
+		control.align = (struct cmsghdr){
+			.cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS,
+			.cmsg_len = CMSG_LEN(n_fds * sizeof(int)),
+		};
+		for (size_t i = 0; i < n_fds; i++)
+			memcpy(CMSG_DATA(&control.align) + i * sizeof(int), &null, sizeof(int));
+		hdr.msg_control = &control;
+		hdr.msg_controllen = CMSG_SPACE(n_fds * sizeof(int));
+	}
+	sendmsg(to, &hdr, MSG_DONTWAIT | MSG_NOSIGNAL);	/* or nobody listens */
+}
+
+/* @step->n_fds: as many as the type wants, or so many. */
+static void send_step(int to, const struct step *step)
+{
+	static uint8_t bytes[LEN_MAX];
+	struct supervise_msg m = {
+		.type = step->type, .cid = cid_of(step->who),
+		.u.kept.slot = step->what >> 16 & 1 ? step->what : step->what % 2048,
+	};
+
+	if (step->who & 0x20)
+		m.u.connect.id = step->what;
+	memcpy(bytes, &m, sizeof m);
+	send_bytes(to, bytes, length(step), step->n_fds);
+}
+
+/* ---- the supervisor ---- */
+
+static struct supervisor s;
+static struct plan plan;
+static int peers[2];				/* of the engine, of the next one */
+
+static void hear_supervisor(int peer)
+{
+	struct channel_msg msg;
+	int r;
+
+	while (peer >= 0 && !(r = channel_receive(peer, CHANNEL_SUPERVISOR, &msg)))
+		channel_msg_deinit(&msg);
+	assert(peer < 0 || r == CHANNEL_E_NONE || r == CHANNEL_E_END);
+}
+
+static void make_channel(int *ours, int *theirs)
+{
+	int pair[2];
+
+	if (channel_pair(pair) < 0 || fcntl(pair[0], F_SETFL, O_NONBLOCK) < 0 ||
+	    fcntl(pair[1], F_SETFL, O_NONBLOCK) < 0)
+		abort();
+	*ours = pair[0];
+	fd_close(theirs);
+	*theirs = pair[1];
+}
+
+static void begin_engine(bool is_ready)
+{
+	int channel;
+
+	make_channel(&channel, &peers[0]);
+	loop_timer_cancel(s.loop, &s.restart);
+	alive[0] = next_pid++;
+	is_killed[0] = false;
+	supervisor_adopt_engine(&s, alive[0], channel);
+	s.state = is_ready ? SUPERVISOR_SERVING : SUPERVISOR_STARTING;
+	s.has_served |= is_ready;
+}
+
+static void begin_successor(void)
+{
+	struct successor *next = &s.successor;
+
+	make_channel(&next->channel, &peers[1]);
+	next->pid = alive[1] = next_pid++;
+	is_killed[1] = false;
+	next->state = SUCCESSOR_PREPARING;
+	s.is_upgrading = true;
+	if (loop_add(s.loop, &next->source, next->channel, EPOLLIN) < 0)
+		abort();
+}
+
+static void child_ends(pid_t pid, int code, int status)
+{
+	siginfo_t info = { .si_code = code };
+
+	info.si_pid = pid;
+	info.si_status = status;
+	supervisor_on_child(&s, &info);
+}
+
+/* One that takes over is the engine from then on. */
+static void engine_ends(const struct step *step)
+{
+	pid_t next = s.successor.pid;
+
+	if (!alive[0])
+		return;
+	alive[0] = 0;
+	child_ends(s.engine, step->who & 1 ? CLD_EXITED : CLD_KILLED, step->what % 32);
+	if (s.engine && s.engine == next) {
+		alive[0] = alive[1];
+		is_killed[0] = is_killed[1];
+		alive[1] = 0;
+		fd_close(&peers[0]);
+		peers[0] = fd_take(&peers[1]);
+	} else if (s.state != SUPERVISOR_ENDING) {
+		begin_engine(step->who & 2);
+	}
+}
+
+static void happen(const struct step *step)
+{
+	pid_t child = s.connects.children[step->what % CONNECTS_MAX];
+
+	switch (step->type % 4) {
+	case 0:
+		engine_ends(step);
+		return;
+	case 1:
+		if (child)
+			child_ends(child, CLD_EXITED, 0);
+		return;
+	case 2:
+		if (alive[1] && (pid_t)alive[1] == s.successor.pid) {
+			alive[1] = 0;
+			child_ends(s.successor.pid, CLD_KILLED, SIGSEGV);
+		}
+		return;
+	default:
+		if (alive[0])
+			child_ends(s.engine, step->who & 1 ? CLD_STOPPED : CLD_CONTINUED, 0);
+	}
+}
+
+static void check_vm(const struct held_vm *h)
+{
+	assert(h->n_kept <= SUPERVISE_SLOTS_MAX);
+	for (size_t i = 0; i < h->n_kept; i++) {
+		assert(h->kept[i].slot < SUPERVISE_SLOTS_MAX);
+		assert(!i || h->kept[i - 1].slot < h->kept[i].slot);
+		assert(fcntl(h->kept[i].fd, F_GETFD) >= 0);
+	}
+}
+
+static void check_supervisor(void)
+{
+	for (size_t i = 0; i < s.n_vms; i++)
+		check_vm(s.vms[i]);
+	assert(s.from_engine.fd >= 0 || !alive[0] || is_killed[0] ||
+	       s.state == SUPERVISOR_ENDING);	/* which does not wait for long */
+	assert(s.successor.source.fd >= 0 || !alive[1] || is_killed[1]);
+	assert(s.n_vms == 1 || s.state != SUPERVISOR_ENDING || !s.has_served);
+}
+
+static void supervisor_begin(uint8_t how)
+{
+	static char uds[] = "/nowhere/uds", socket[] = "/nowhere/socket";
+	size_t n = how & 2 ? 1 : VMS;
+
+	plan_init(&plan);
+	s = (struct supervisor){ .plan = &plan, .shared_fd = -1, .ping_fd = -1, .program = -1 };
+	supervisor_engine_init(&s);
+	supervisor_folders_init(&s);
+	s.vms = calloc(n, sizeof *s.vms);
+	if (!s.vms || loop_new(&s.loop) < 0)
+		abort();
+	for (size_t i = 0; i < n; i++) {
+		struct vm_plan row;
+
+		vm_plan_init(&row);
+		row.guest_cid = FIRST_CID + i;
+		row.uds_path = strdup(uds);
+		row.socket = i ? strdup(socket) : NULL;	/* the first was passed */
+		s.vms[i] = held_vm_new(&row);
+		if (!s.vms[i])
+			abort();
+		s.vms[i]->is_served = true;
+		s.n_vms++;
+	}
+	peers[0] = peers[1] = -1;
+	alive[0] = alive[1] = 0;
+	begin_engine(how & 8);
+	if (how & 4)
+		begin_successor();
+}
+
+static void supervisor_end_all(void)
+{
+	alive[0] = alive[1] = 0;
+	s.successor.pid = 0;
+	s.is_killed = true;
+	supervisor_give_up_successor(&s, "the test ends");
+	supervisor_forget_engine(&s);
+	supervisor_folders_deinit(&s);
+	for (size_t i = 0; i < s.n_vms; i++)
+		held_vm_free(s.vms[i]);
+	free(s.vms);
+	loop_free(s.loop);
+	plan_deinit(&plan);
+	fd_close(&peers[0]);
+	fd_close(&peers[1]);
+}
+
+static void attack_supervisor(struct input *in, uint8_t how)
+{
+	supervisor_begin(how);
+	for (int i = 0; i < STEPS_MAX && in->left; i++) {
+		const struct step step = take_step(in);
+
+		if (step.type >= SUPERVISE_NUM_TYPES + 4)
+			happen(&step);
+		else
+			send_step(peers[step.who >> 7], &step);
+		for (int batch = 0; batch < 2; batch++)
+			if (loop_step(s.loop, 0) < 0)
+				abort();
+		hear_supervisor(peers[0]);
+		hear_supervisor(peers[1]);
+		check_supervisor();
+	}
+	supervisor_end_all();
+}
+
+/* ---- the engine ---- */
+
+/* Settings, or a VM's row, as a supervisor sends them; but for one byte, maybe. */
+static void send_state(int to, const struct step *step)
+{
+	static uint8_t bytes[sizeof(struct supervise_msg) + SUPERVISE_PIECE_MAX];
+	struct supervise_msg m = { .type = SUPERVISE_STATE };
+	struct vm_plan row;
+	struct blob b;
+
+	vm_plan_init(&row);
+	row.guest_cid = cid_of(step->who);
+	blob_init(&b, SUPERVISE_PIECE_MAX, 0);
+	if (step->who & 0x40)
+		plan_state_save(&plan, &b);
+	else
+		plan_state_save_vm(&row, &b);
+	if (blob_error(&b))
+		abort();
+	if (step->what & 1)
+		b.bytes[(step->what >> 16) % b.len] ^= (uint8_t)(step->what >> 8);
+	m.u.number = b.len;
+	memcpy(bytes, &m, sizeof m);
+	memcpy(bytes + sizeof m, b.bytes, b.len);
+	send_bytes(to, bytes, sizeof m + b.len, step->n_fds);
+	blob_deinit(&b);
+	vm_plan_deinit(&row);
+}
+
+static void hear_engine(int peer)
+{
+	struct channel_msg msg;
+
+	while (!channel_receive(peer, CHANNEL_ENGINE, &msg))
+		channel_msg_deinit(&msg);
+}
+
+static int obey_once(void)
+{
+	struct channel_msg msg;
+	int r = channel_receive(hosted.channel, CHANNEL_SUPERVISOR, &msg);
+
+	if (r)
+		return r == CHANNEL_E_NONE ? 0 : r;
+	if (msg.m.type == SUPERVISE_START || msg.m.type == SUPERVISE_PREPARE)
+		r = CHANNEL_E_END;		/* from here on there are processes */
+	else
+		r = hosted_obey(&msg);
+	channel_msg_deinit(&msg);
+	return r;
+}
+
+static void attack_engine(struct input *in)
+{
+	int peer = -1, r = 0;
+
+	plan_init(&plan);
+	hosted = (struct hosted){ .channel = -1 };
+	make_channel(&hosted.channel, &peer);
+	channel_state_init(&hosted.state, SUPERVISE_BLOB_MAX, 0);
+	plan_init(&hosted.plan);
+	for (int i = 0; !r && i < STEPS_MAX && in->left; i++) {
+		const struct step step = take_step(in);
+
+		if (step.type == SUPERVISE_STATE && step.len < 200)
+			send_state(peer, &step);
+		else
+			send_step(peer, &step);
+		r = obey_once();
+		hear_engine(peer);
+	}
+	hosted_free_vms();
+	if (hosted.shared)
+		munmap(hosted.shared, sizeof *hosted.shared);
+	plan_deinit(&hosted.plan);
+	channel_state_deinit(&hosted.state);
+	fd_close(&hosted.channel);
+	fd_close(&peer);
+	plan_deinit(&plan);
+}
+
+/* Log lines go nowhere, also after settings have said where. */
+static void silence(void)
+{
+	log_adopt(LEVEL_ERR, open("/dev/null", O_WRONLY | O_CLOEXEC));
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	static bool has_begun;
+	uint8_t *copy = input_copy(data, size);
+	struct input in = { copy, size };
+	uint8_t how = input_u8(&in);
+	int before;
+
+	if (!has_begun) {
+		signal(SIGPIPE, SIG_IGN);
+		send_bytes(-1, "", 0, 0);	/* it opens what it sends */
+		has_begun = true;
+	}
+	silence();
+	before = count_fds();
+	if (how & 1)
+		attack_engine(&in);
+	else
+		attack_supervisor(&in, how);
+	silence();
+	assert(count_fds() == before);
+	free(copy);
+	return 0;
+}
