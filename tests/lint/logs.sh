@@ -17,7 +17,6 @@ once() {
 	case $1 in
 	backend/afvsock.c)	echo 4 ;;	# it begins to listen
 	backend/afvsock_none.c)	echo 1 ;;
-	device/device.c)	echo 1 ;;	# it cannot be taken over from another process
 	device/worker.c)	echo 1 ;;	# a thread ends
 	util/log_limit.c)	echo 1 ;;	# a limit changes hands, its window being over
 	*)			echo 0 ;;
