@@ -454,9 +454,10 @@ END_TEST
 
 /* Whoever has connected and not said anything is kept, too, and is asked for its first byte
  * as if nothing had been. */
+/* What is kept is committed once the next is kept. */
 START_TEST(candidates_are_kept)
 {
-	struct vmm second;
+	struct vmm second, third;
 	uint64_t features;
 	int64_t deadline = deadline_in(DEADLINE_MS);
 
@@ -467,9 +468,13 @@ START_TEST(candidates_are_kept)
 	ck_assert(vmm_connect(&second, path));
 	while (atomic_load(&crash.report->n_kept) < 3)
 		ck_assert(deadline_left(deadline));
+	ck_assert(vmm_connect(&third, path));
+	while (atomic_load(&crash.report->n_kept) < 4)
+		ck_assert(deadline_left(deadline));
 	crash_now(&crash);
 	ck_assert_int_eq(vmm_get_features(&second, &features), 0);
 	vmm_close(&second);
+	vmm_close(&third);
 	crash_now(&crash);
 	expect_config(0, 8);
 	end();
