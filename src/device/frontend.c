@@ -110,7 +110,7 @@ static void on_read_config(void *ctx, uint32_t offset, void *out, size_t len)
 }
 
 /* For a process that comes after a crash of this one. */
-static void commit(struct frontend *fe)
+void frontend_commit(struct frontend *fe)
 {
 	if (fe->config.is_journalled)
 		fe->config.ops->commit(fe->config.ctx);
@@ -118,7 +118,7 @@ static void commit(struct frontend *fe)
 
 static void on_commit(void *ctx)
 {
-	commit(ctx);
+	frontend_commit(ctx);
 }
 
 static void on_settle(void *ctx)
@@ -173,7 +173,7 @@ static void session_end(struct frontend *fe)
 
 	fe->session = NULL;
 	if (fe->config.is_journalled) {
-		commit(fe);
+		frontend_commit(fe);
 		shutdown(session_sock(s), SHUT_RDWR);
 	}
 	session_free(s);
@@ -212,11 +212,7 @@ static void on_session(struct loop_source *source, uint32_t events)
 	frontend_session_turn(container_of(source, struct frontend, session_source));
 }
 
-enum place { PLACE_FREE, PLACE_TAKEN, PLACE_UNKNOWN };
-
-/* Is the front-end in session still alive? Not known while it has sent more than one turn
- * handles. */
-static enum place look_at_place(struct frontend *fe)
+enum place frontend_look_at_place(struct frontend *fe)
 {
 	if (fe->session) {
 		int r = session_input(fe->session);
@@ -254,13 +250,13 @@ int frontend_session_wait(struct frontend *fe)
 	return r;
 }
 
-static int session_begin(struct frontend *fe, int sock)
+int frontend_session_begin(struct frontend *fe, int sock)
 {
 	struct session_config config = frontend_session_config(fe);
 	int r = session_new(&fe->session, &config, sock);
 
 	if (r < 0) {
-		commit(fe);
+		frontend_commit(fe);
 		return r;
 	}
 	log_limited(LEVEL_INFO, fe->config.tag, "front-end connected");
@@ -270,104 +266,11 @@ static int session_begin(struct frontend *fe, int sock)
 	return 0;
 }
 
-static void candidate_drop(struct frontend_candidate *c)
-{
-	int fd = fd_take(&c->fd);
-
-	if (fd < 0)
-		return;
-	loop_remove(c->fe->config.loop, &c->source);
-	commit(c->fe);
-	unix_close(&fd);
-}
-
-static void candidate_promote(struct frontend_candidate *c)
-{
-	struct frontend *fe = c->fe;
-	int r;
-
-	loop_remove(fe->config.loop, &c->source);
-	r = session_begin(fe, fd_take(&c->fd));
-	if (r < 0) {
-		log_limited(LEVEL_WARN, fe->config.tag, "cannot begin a session: %s", error_str(r));
-		frontend_on_lost(fe);
-	}
-}
-
-/* The candidate has sent its first byte, or is gone. */
-static void on_candidate(struct loop_source *source, uint32_t events)
-{
-	struct frontend_candidate *c = container_of(source, struct frontend_candidate, source);
-	char byte;
-	ssize_t n = recv(c->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
-
-	(void)events;
-	if (n <= 0) {
-		if (n < 0 && errno != ECONNRESET)
-			log_limited(LEVEL_WARN, c->fe->config.tag, "front-end: %s; disconnected",
-				    error_str(error_last()));
-		candidate_drop(c);
-		frontend_on_lost(c->fe);
-		return;
-	}
-	switch (look_at_place(c->fe)) {
-	case PLACE_FREE:
-		candidate_promote(c);
-		return;
-	case PLACE_TAKEN:
-		log_limited(LEVEL_WARN, c->fe->config.tag, "a second front-end was refused");
-		candidate_drop(c);
-		return;
-	case PLACE_UNKNOWN:
-		return;				/* it stays readable: the next batch asks again */
-	}
-}
-
-/* A free place, else the one of the oldest candidate. */
-static struct frontend_candidate *find_place(struct frontend *fe)
-{
-	struct frontend_candidate *found = fe->candidates;
-
-	for (int i = 0; i < FRONTEND_CANDIDATES_MAX; i++) {
-		struct frontend_candidate *c = &fe->candidates[i];
-
-		if (c->fd < 0)
-			return c;
-		if (c->number < found->number)
-			found = c;
-	}
-	return found;
-}
-
-int frontend_wait_for_candidate(struct frontend_candidate *c)
-{
-	struct frontend *fe = c->fe;
-	int r = loop_add(fe->config.loop, &c->source, c->fd, EPOLLIN | EPOLLRDHUP);
-
-	if (r < 0) {
-		log_limited(LEVEL_WARN, fe->config.tag, "cannot wait for a front-end: %s",
-			    error_str(r));
-		candidate_drop(c);
-	}
-	return r;
-}
-
-int frontend_add_candidate(struct frontend *fe, int fd)
-{
-	struct frontend_candidate *c = find_place(fe);
-
-	candidate_drop(c);
-	c->fd = fd;
-	c->number = fe->n_candidates++;
-	commit(fe);
-	return frontend_wait_for_candidate(c);
-}
-
 static void on_accepted(void *ctx, int fd)
 {
 	struct frontend *fe = ctx;
 
-	switch (look_at_place(fe)) {
+	switch (frontend_look_at_place(fe)) {
 	case PLACE_TAKEN:
 		log_limited(LEVEL_WARN, fe->config.tag, "a second front-end was refused");
 		unix_close(&fd);
@@ -430,7 +333,7 @@ int frontend_init(struct frontend *fe, const struct frontend_config *config)
 		};
 	for (unsigned i = 0; i < FRONTEND_CANDIDATES_MAX; i++)
 		fe->candidates[i] = (struct frontend_candidate){
-			.fe = fe, .fd = -1, .source = { .dispatch = on_candidate, .fd = -1 },
+			.fe = fe, .fd = -1, .source = { .dispatch = frontend_on_candidate, .fd = -1 },
 		};
 	fe->session_source = (struct loop_source){ .dispatch = on_session, .fd = -1 };
 	fe->pause.expire = on_pause_over;
@@ -449,7 +352,7 @@ void frontend_deinit(struct frontend *fe)
 	connector_stop(&fe->connector);
 	frontend_drop(fe);
 	for (unsigned i = 0; i < FRONTEND_CANDIDATES_MAX; i++)
-		candidate_drop(&fe->candidates[i]);
+		frontend_drop_candidate(&fe->candidates[i]);
 	fd_close(&fe->waiting_fd);
 	frontend_forget_loaded(fe);
 	acceptor_stop(&fe->acceptor);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* What frontend.c and frontend_state.c share: the second is about one that takes another's
- * place. */
+/* What frontend.c shares with frontend_candidates.c, and with frontend_state.c, which is about
+ * one that takes another's place. */
 #pragma once
 
 #include "device/frontend.h"
@@ -8,6 +8,18 @@
 void frontend_forget_loaded(struct frontend *fe);	/* if there is any; no peer notices */
 
 struct session_config frontend_session_config(struct frontend *fe);
+
+/* For a process that comes after a crash of this one; nothing where it is not journalled. */
+void frontend_commit(struct frontend *fe);
+
+enum place { PLACE_FREE, PLACE_TAKEN, PLACE_UNKNOWN };
+
+/* Is the front-end in session still alive? Not known while it has sent more than one turn
+ * handles. */
+enum place frontend_look_at_place(struct frontend *fe);
+
+/* Takes @sock over. 0 or -errno. */
+int frontend_session_begin(struct frontend *fe, int sock);
 
 /* Waits for the messages of a session that has begun. 0; -errno: it is gone again. */
 int frontend_session_wait(struct frontend *fe);
@@ -21,6 +33,10 @@ void frontend_wait_for_kicks(struct frontend *fe, unsigned ring, int fd);
 /* Takes @fd over. When all places are taken, the oldest candidate loses its own. 0 or -errno,
  * which has been logged. */
 int frontend_add_candidate(struct frontend *fe, int fd);
+
+/* The candidate has sent its first byte, or is gone. */
+void frontend_on_candidate(struct loop_source *source, uint32_t events);
+void frontend_drop_candidate(struct frontend_candidate *c);	/* if there is one */
 
 /* Waits for the first byte of a candidate. 0; -errno, which has been logged: it is gone. */
 int frontend_wait_for_candidate(struct frontend_candidate *c);

@@ -17,9 +17,6 @@ struct list {
 #define container_of_const(ptr, type, member) \
 	((const type *)((const char *)(ptr) - offsetof(type, member)))
 
-#define container_of_const(ptr, type, member) \
-	((const type *)((const char *)(ptr) - offsetof(type, member)))
-
 static inline void list_init(struct list *l)
 {
 	l->next = l->prev = l;

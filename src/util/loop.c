@@ -29,6 +29,7 @@ struct loop {
 	int n_events, at;			/* of the batch being dispatched */
 	struct loop_timer *timers;		/* a pairing heap: the next to expire */
 	struct list work;
+	struct list marker;			/* in it while it runs: those before it are due */
 	unsigned full_batches;			/* in a row */
 	uint64_t judges_ms;			/* after a pause: when deadlines count again */
 	bool may_expire;			/* timers, in this batch */
@@ -237,18 +238,16 @@ static void run_timers(struct loop *loop)
 /* Each once: what is scheduled meanwhile lands after the marker. */
 static void run_work(struct loop *loop)
 {
-	struct list marker;
-
 	if (list_is_empty(&loop->work))
 		return;
-	list_append(&loop->work, &marker);
-	while (loop->work.next != &marker) {
+	list_append(&loop->work, &loop->marker);
+	while (loop->work.next != &loop->marker) {
 		struct list *node = list_take_first(&loop->work);
 		struct loop_work *work = container_of(node, struct loop_work, node);
 
 		work->run(work);
 	}
-	list_remove(&marker);
+	list_remove(&loop->marker);
 }
 
 /* Milliseconds until there is something to do without an event; -1: never. */

@@ -2,6 +2,7 @@
 /* A device in a process that dies at its Nth step, and one that takes its place. */
 #include "crash.h"
 
+#include <errno.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -10,11 +11,13 @@
 #include <sys/mman.h>
 #include <sys/ptrace.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "protocol/journal.h"
+#include "support/deadline.h"
 #include "support/must.h"
 #include "util/log.h"
 #include "vhost/gmem.h"
@@ -199,20 +202,37 @@ static void hear(int sock)
 	}
 }
 
-/* Traces it to its @last step; false: it ended before. */
+static bool begins_to_wait(pid_t pid)
+{
+	struct __ptrace_syscall_info info;
+
+	return ptrace(PTRACE_GET_SYSCALL_INFO, pid, sizeof info, &info) > 0 &&
+		info.op == PTRACE_SYSCALL_INFO_ENTRY &&
+		(info.entry.nr == SYS_epoll_wait || info.entry.nr == SYS_epoll_pwait);
+}
+
+/* Traces it to its @last step, or until it is killed, at any moment, when it is stopped too.
+ * False: it ended before. */
 static bool trace(pid_t pid, int sock, unsigned last)
 {
 	int status;
 
-	must(waitpid(pid, &status, 0) == pid && WIFSTOPPED(status));
+	must(waitpid(pid, &status, 0) == pid);
+	if (WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL)
+		return true;
+	must(WIFSTOPPED(status));
 	must(ptrace(PTRACE_SETOPTIONS, pid, NULL,
-		    PTRACE_O_TRACESYSGOOD | PTRACE_O_EXITKILL) == 0);
+		    PTRACE_O_TRACESYSGOOD | PTRACE_O_EXITKILL) == 0 || errno == ESRCH);
 	for (unsigned n = 0; ; n++) {
+		bool is_idle = n && begins_to_wait(pid);
+
 		atomic_store(&report->steps, n);
+		atomic_store(&report->is_idle, false);
 		hear(sock);
+		atomic_store(&report->is_idle, is_idle);
 		if (last && n == last)
 			break;
-		must(ptrace(PTRACE_SYSCALL, pid, NULL, NULL) == 0);
+		must(ptrace(PTRACE_SYSCALL, pid, NULL, NULL) == 0 || errno == ESRCH);
 		must(waitpid(pid, &status, 0) == pid);
 		if (WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL)
 			return true;
@@ -292,11 +312,14 @@ void crash_begin(struct crash *c, const char *path, const struct crash_plan *pla
 
 void crash_now(struct crash *c)
 {
+	int64_t deadline = deadline_in(DEADLINE_MS);
 	unsigned n = atomic_load(&c->report->n_engines);
 
 	must(n && kill(atomic_load(&c->report->engine), SIGKILL) == 0);
-	while (atomic_load(&c->report->n_engines) == n)
+	while (atomic_load(&c->report->n_engines) == n) {
+		must(deadline_left(deadline));
 		poll(NULL, 0, 1);
+	}
 }
 
 void crash_end(struct crash *c)

@@ -28,6 +28,7 @@ struct crash_report {
 	atomic_uint n_kept;			/* descriptors, with the journal's */
 	atomic_bool has_failed;			/* an engine has ended by itself */
 	atomic_int engine;			/* the process */
+	atomic_bool is_idle;			/* it has begun to wait for events */
 	atomic_bool is_spoilt;			/* the next engine finds a journal of garbage */
 };
 

@@ -4,6 +4,7 @@
 
 #include "queue.h"
 #include "unit.h"
+#include "util/blob.h"
 #include "virtq_cases.h"
 
 #define BIT(n) (UINT64_C(1) << (n))
@@ -228,6 +229,61 @@ START_TEST(another_chance)
 }
 END_TEST
 
+/* What another process that loads what is saved now has. */
+static struct virtq reload(void)
+{
+	struct virtq other;
+	struct blob_reader in;
+	struct blob saved;
+
+	blob_init(&saved, 4096, 0);
+	virtq_save(&q, &saved);
+	ck_assert_int_eq(blob_error(&saved), 0);
+	for (size_t n = 0; n < saved.len; n++) {	/* cut anywhere: none */
+		blob_read(&in, saved.bytes, n, NULL);
+		ck_assert_int_eq(virtq_load(&other, &in), VIRTQ_E_STATE);
+	}
+	blob_read(&in, saved.bytes, saved.len, NULL);
+	ck_assert_int_eq(virtq_load(&other, &in), 0);
+	ck_assert(blob_is_whole(&in));
+	blob_deinit(&saved);
+	return other;
+}
+
+/* Saved before the last entries were used, or even resolved: where it stands is where the
+ * used index stands, at the distance that it had from the start. */
+START_TEST(goes_on_elsewhere)
+{
+	struct virtq other;
+
+	start(0);
+	g.ring.used->idx = le16_of(65534);
+	guest_ring_raw_avail_idx(&g.ring, 1000);
+	virtq_set_base(&q, 1000);
+	ck_assert_uint_eq(reload().last_avail, 1000);
+	ck_assert(!reload().has_distance);
+	ck_assert_int_eq(virtq_resolve(&q, g.gmem, 0), 0);
+	other = reload();
+	work(5);
+	virtq_publish(&q);
+	work(2);				/* not published: not seen, so not done */
+	q = other;
+	q = reload();				/* and once more, before it is resolved */
+	ck_assert_int_eq(virtq_resolve(&q, g.gmem, 0), 0);
+	ck_assert_uint_eq(q.last_avail, 1005);
+	ck_assert_uint_eq(q.used_idx, 3);
+	g.ring.avail_idx = 1005;
+	work(1);
+	virtq_publish(&q);
+	ck_assert_uint_eq(guest_ring_used_idx(&g.ring), 4);
+	ck_assert_uint_eq(reload().distance, (uint16_t)(1006 - 4));
+	virtq_set_base(&q, 77);			/* a new start is a new distance */
+	ck_assert(!reload().has_distance);
+	ck_assert_uint_eq(reload().last_avail, 77);
+	queue_deinit(&g);
+}
+END_TEST
+
 void add_used_cases(Suite *suite)
 {
 	TCase *tc = tcase_create("used");
@@ -239,5 +295,6 @@ void add_used_cases(Suite *suite)
 	tcase_add_loop_test(tc, kicks, 0, 2);
 	tcase_add_loop_test(tc, resolves, 0, COUNT(resolve_cases));
 	tcase_add_test(tc, another_chance);
+	tcase_add_test(tc, goes_on_elsewhere);
 	suite_add_tcase(suite, tc);
 }
