@@ -38,7 +38,11 @@ static int complete(struct plan *plan, const struct plan *running, const struct 
 	if (r)
 		return r;
 	if (o->config) {
+		int level = plan->log_level;
+
 		r = yaml_load(o->config, plan, err);
+		if (o->has_log_level)
+			plan->log_level = level;
 		if (r)
 			return r;
 	}

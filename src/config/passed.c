@@ -213,7 +213,7 @@ int passed_activate(struct plan *plan, const struct plan *running, struct config
 		snprintf(name, sizeof name, "%.*s", len, names ? names : "");
 		if (names)
 			names += len + (names[len] == ':');
-		if (!is_taken(plan, fd))
+		if (!is_taken(plan, fd) && strncmp(name, "vdv-", 4) != 0)
 			r = give(plan, running, fd, name, err);
 	}
 	return r;

@@ -13,6 +13,7 @@
 
 #include "config/error.h"
 #include "config/keys.h"
+#include "config/level.h"
 #include "config/plan.h"
 #include "util/fd.h"
 
@@ -156,10 +157,55 @@ static int read_vms(struct reader *rd, const yaml_node_t *node)
 	return r;
 }
 
+/* Of the settings for all VMs that which may be another while they run. */
+static int read_level(struct reader *rd, const yaml_node_t *node)
+{
+	const char *text = NULL;
+	int r = take_scalar(rd, node, &text);
+
+	if (r == 0 && !level_parse(&rd->plan->log_level, text))
+		r = config_fail(rd->err, SHOWN " is none of error, warn, info, debug, trace", text);
+	return locate(rd, node, config_prefix(rd->err, r, "log-level"));
+}
+
+enum { GIVEN_VMS = 1, GIVEN_LEVEL = 2 };
+
+static const struct root_key {
+	const char *name;
+	unsigned given;
+	int (*read)(struct reader *rd, const yaml_node_t *node);
+} root_keys[] = {
+	{ "vms", GIVEN_VMS, read_vms },
+	{ "log-level", GIVEN_LEVEL, read_level },
+	{ "log_level", GIVEN_LEVEL, read_level },
+	{ .name = NULL },
+};
+
+/* Which one it is, for the first time. */
+static int read_root_key(struct reader *rd, const yaml_node_t *node, unsigned *given,
+			 const struct root_key **out)
+{
+	const struct root_key *key = root_keys;
+	const char *name = NULL;
+	int r = take_scalar(rd, node, &name);
+
+	while (r == 0 && key->name && strcmp(name, key->name) != 0)
+		key++;
+	if (r == 0 && !key->name)
+		r = config_fail(rd->err, "unknown key " SHOWN, name);
+	else if (r == 0 && *given & key->given)
+		r = config_fail(rd->err, "%s: given twice", key->name);
+	if (r)
+		return locate(rd, node, r);
+	*given |= key->given;
+	*out = key;
+	return 0;
+}
+
 static int read_root(struct reader *rd)
 {
 	const yaml_node_t *root = yaml_document_get_root_node(rd->doc);
-	bool has_vms = false;
+	unsigned given = 0;
 	int r = 0;
 
 	if (!root)
@@ -170,20 +216,13 @@ static int read_root(struct reader *rd)
 						    "'vms' is wanted"));
 	for (yaml_node_pair_t *pair = root->data.mapping.pairs.start;
 	     r == 0 && pair < root->data.mapping.pairs.top; pair++) {
-		const yaml_node_t *key = yaml_document_get_node(rd->doc, pair->key);
-		const char *name = NULL;
+		const struct root_key *key = NULL;
 
-		r = take_scalar(rd, key, &name);
-		if (r == 0 && strcmp(name, "vms") != 0)
-			r = config_fail(rd->err, "unknown key " SHOWN, name);
-		else if (r == 0 && has_vms)
-			r = config_fail(rd->err, "vms: given twice");
-		if (r)
-			return locate(rd, key, r);
-		has_vms = true;
-		r = read_vms(rd, yaml_document_get_node(rd->doc, pair->value));
+		r = read_root_key(rd, yaml_document_get_node(rd->doc, pair->key), &given, &key);
+		if (r == 0)
+			r = key->read(rd, yaml_document_get_node(rd->doc, pair->value));
 	}
-	if (r == 0 && !has_vms)
+	if (r == 0 && !(given & GIVEN_VMS))
 		r = locate(rd, root, config_fail(rd->err, "no list 'vms'"));
 	return r;
 }

@@ -4,6 +4,7 @@
 
 #include <stdlib.h>
 
+#include "daemon/fd_store.h"
 #include "protocol/supervise.h"
 #include "util/closer.h"
 #include "util/error.h"
@@ -36,6 +37,8 @@ void held_vm_close(struct held_vm *h)
 {
 	held_vm_drop_all(h);
 	vm_sockets_deinit(&h->sockets);
+	fd_store_drop(h->plan.guest_cid, "socket");
+	fd_store_drop(h->plan.guest_cid, "uds");
 	h->is_served = false;
 }
 
@@ -60,7 +63,7 @@ static bool has(const struct held_vm *h, size_t at, uint32_t slot)
 	return at < h->n_kept && h->kept[at].slot == slot;
 }
 
-int held_vm_keep(struct held_vm *h, uint32_t slot, int fd)
+int held_vm_restore(struct held_vm *h, uint32_t slot, int fd)
 {
 	size_t at = find(h, slot);
 
@@ -85,12 +88,32 @@ int held_vm_keep(struct held_vm *h, uint32_t slot, int fd)
 	return 0;
 }
 
+int held_vm_keep(struct held_vm *h, uint32_t slot, int fd)
+{
+	int r = held_vm_restore(h, slot, fd);
+
+	if (!r)
+		fd_store_put_slot(h->plan.guest_cid, slot, fd);
+	return r;
+}
+
+void held_vm_put_all(const struct held_vm *h)
+{
+	if (h->sockets.vhost.path)
+		fd_store_put(h->plan.guest_cid, "socket", h->sockets.vhost.fd);
+	if (h->sockets.uds.path)
+		fd_store_put(h->plan.guest_cid, "uds", h->sockets.uds.fd);
+	for (size_t i = 0; i < h->n_kept; i++)
+		fd_store_put_slot(h->plan.guest_cid, h->kept[i].slot, h->kept[i].fd);
+}
+
 void held_vm_drop(struct held_vm *h, uint32_t slot)
 {
 	size_t at = find(h, slot);
 
 	if (!has(h, at, slot))
 		return;
+	fd_store_drop_slot(h->plan.guest_cid, slot);
 	closer_close(&h->kept[at].fd);
 	h->n_kept--;
 	memmove(h->kept + at, h->kept + at + 1, (h->n_kept - at) * sizeof *h->kept);
@@ -98,8 +121,10 @@ void held_vm_drop(struct held_vm *h, uint32_t slot)
 
 void held_vm_drop_all(struct held_vm *h)
 {
-	for (size_t i = 0; i < h->n_kept; i++)
+	for (size_t i = 0; i < h->n_kept; i++) {
+		fd_store_drop_slot(h->plan.guest_cid, h->kept[i].slot);
 		closer_close(&h->kept[i].fd);
+	}
 	free(h->kept);
 	h->kept = NULL;
 	h->n_kept = 0;

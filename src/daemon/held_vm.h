@@ -50,5 +50,9 @@ void held_vm_close(struct held_vm *h);
 /* Takes @fd over, also on failure; what was in @slot goes. 0; HELD_VM_E_*; -ENOMEM. */
 enum { HELD_VM_E_SLOT = 1 };			/* no such slot: SUPERVISE_SLOTS_MAX */
 int held_vm_keep(struct held_vm *h, uint32_t slot, int fd);
+/* The same, of what the service manager has already (fd_store.h). */
+int held_vm_restore(struct held_vm *h, uint32_t slot, int fd);
+/* The service manager keeps all that it has: of two that are the same it keeps one. */
+void held_vm_put_all(const struct held_vm *h);
 void held_vm_drop(struct held_vm *h, uint32_t slot);
 void held_vm_drop_all(struct held_vm *h);

@@ -2,6 +2,7 @@
 /* Tells a service manager how we are. */
 #include "daemon/notify.h"
 
+#include <poll.h>
 #include <pthread.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -11,6 +12,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "daemon/fd_store.h"
 #include "util/clock.h"
 #include "util/error.h"
 #include "util/fd.h"
@@ -19,6 +21,7 @@
 enum {
 	STATUS_MS = 1000,			/* between two of them, at least */
 	RETRY_MS = 100,				/* where the manager's queue is full */
+	END_MS = 200,				/* to have it forget what it keeps for us */
 	TEXT_MAX = 256,
 };
 
@@ -130,7 +133,7 @@ static uint64_t next_ms(const struct agenda *a)
 {
 	uint64_t next = UINT64_MAX;
 
-	if (!notify.is_ready_sent || notify.is_reloading || a->is_pinged)
+	if (!notify.is_ready_sent || notify.is_reloading || a->is_pinged || fd_store_is_due())
 		next = 0;
 	else if (notify.status != notify.status_sent)
 		next = a->status_ms;
@@ -151,6 +154,17 @@ static void look_at_workers(struct agenda *a, uint64_t now)
 	a->was_stuck = is_stuck;
 }
 
+/* There may be thousands to be sent, ten at a time. */
+static void wait_for_room(struct agenda *a)
+{
+	struct pollfd p = { .fd = notify.fd, .events = POLLOUT };
+
+	pthread_mutex_unlock(&notify.lock);
+	poll(&p, 1, RETRY_MS);
+	pthread_mutex_lock(&notify.lock);
+	a->retry_ms = clock_ms() + 1;
+}
+
 /* All that is due, in one message; with the lock, which is let go of to send it. */
 static void send_due(struct agenda *a, uint64_t now)
 {
@@ -159,6 +173,10 @@ static void send_due(struct agenda *a, uint64_t now)
 	char text[TEXT_MAX];
 	int len = 0;
 
+	if (!fd_store_send(notify.fd)) {	/* before READY */
+		wait_for_room(a);
+		return;
+	}
 	if (is_reloading)
 		len += snprintf(text + len, sizeof text - (size_t)len,
 				"RELOADING=1\nMONOTONIC_USEC=%llu\n",
@@ -221,8 +239,16 @@ static void *run(void *arg)
 		send_due(&agenda, now);
 	}
 	pthread_mutex_unlock(&notify.lock);
+	fd_store_end(notify.fd, END_MS);
 	tell("STOPPING=1\nSTATUS=ending\n", &agenda.had_error);
 	return NULL;
+}
+
+static void wake(void)
+{
+	pthread_mutex_lock(&notify.lock);
+	pthread_cond_signal(&notify.changed);
+	pthread_mutex_unlock(&notify.lock);
 }
 
 int notify_start(size_t n_vms, bool (*is_held_up)(void))
@@ -236,6 +262,7 @@ int notify_start(size_t n_vms, bool (*is_held_up)(void))
 	notify.is_held_up = is_held_up;
 	notify.status++;
 	pthread_mutex_unlock(&notify.lock);
+	fd_store_set_sender(wake);
 	r = pthread_create(&notify.thread, NULL, run, NULL);
 	if (r)
 		return -r;
@@ -274,6 +301,14 @@ void notify_front_end(int n)
 	notify.status++;
 	pthread_cond_signal(&notify.changed);
 	pthread_mutex_unlock(&notify.lock);
+}
+
+void notify_flush(int ms)
+{
+	uint64_t until = clock_ms() + (uint64_t)ms;
+
+	while (notify.has_thread && fd_store_is_due() && clock_ms() < until)
+		clock_rest(1);
 }
 
 void notify_stop(void)

@@ -28,5 +28,8 @@ void notify_reloaded(size_t n_vms);
 
 void notify_front_end(int n);			/* 1: one has come; -1: has gone. From any thread */
 
+/* Waits until what the manager is to keep (fd_store.h) is sent, and no longer than @ms. */
+void notify_flush(int ms);
+
 /* STOPPING=1. Does not wait for long. After a notify_start() or none. */
 void notify_stop(void);

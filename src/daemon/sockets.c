@@ -4,11 +4,16 @@
 
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 
 #include "config/plan.h"
+#include "daemon/fd_store.h"
 #include "util/error.h"
+#include "util/fd.h"
 #include "util/log.h"
 #include "util/unix_socket.h"
 
@@ -38,6 +43,32 @@ static void log_unopened(const struct vm_plan *vm, const char *key, const char *
 	log_err("main", "vm %llu: %s %s: %s", (unsigned long long)vm->guest_cid, key, path, why);
 }
 
+static const char *role_of(const char *key)
+{
+	return strcmp(key, "socket") == 0 ? "socket" : "uds";
+}
+
+/* One that listens at @path already: a supervisor before us made it. */
+static bool restore_one(struct listener *l, const struct vm_plan *vm, const char *key,
+			const char *path)
+{
+	int fd = fd_store_take(vm->guest_cid, role_of(key));
+	struct sockaddr_un at = { .sun_path = "" };
+	socklen_t len = sizeof at - 1;
+	char *copy = NULL;
+	struct stat st;
+
+	if (fd < 0)
+		return false;
+	if (getsockname(fd, (struct sockaddr *)&at, &len) == 0 && strcmp(at.sun_path, path) == 0 &&
+	    lstat(path, &st) == 0 && S_ISSOCK(st.st_mode) && (copy = strdup(path))) {
+		listener_restore(l, fd, copy, st.st_dev, st.st_ino);
+		return true;
+	}
+	fd_close(&fd);
+	return false;
+}
+
 /* @path NULL: there is nothing to make. A socket that was passed to us has no name of ours;
  * one that listens stays open where it is, for VMs that come later. */
 static int open_one(struct listener *l, const struct plan *plan, const struct vm_plan *vm,
@@ -54,9 +85,13 @@ static int open_one(struct listener *l, const struct plan *plan, const struct vm
 		l->fd = socket->fd;
 		return 0;
 	}
-	r = path ? listener_open(l, path, &access) : 0;
+	if (!path || restore_one(l, vm, key, path))
+		return 0;
+	r = listener_open(l, path, &access);
 	if (r)
 		log_unopened(vm, key, path, r);
+	else
+		fd_store_put(vm->guest_cid, role_of(key), l->fd);
 	return r;
 }
 
@@ -162,6 +197,7 @@ static int renew_logged(struct listener *l, const struct plan *plan, const struc
 	if (is_there) {
 		snprintf(tag, sizeof tag, "vm %llu", (unsigned long long)vm->guest_cid);
 		log_info(tag, "%s %s had lost its name, and is there again", key, l->path);
+		fd_store_put(vm->guest_cid, role_of(key), l->fd);
 		*is_new = true;
 	}
 	*error = r;

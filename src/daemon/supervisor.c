@@ -11,6 +11,7 @@
 
 #include "config/plan.h"
 #include "daemon/engine_process.h"
+#include "daemon/fd_store.h"
 #include "daemon/notify.h"
 #include "daemon/supervisor_internal.h"
 #include "sandbox/guard.h"
@@ -156,6 +157,16 @@ int supervisor_add_vm(struct supervisor *s, struct vm_plan *row, struct held_vm 
 	return r;
 }
 
+/* What a supervisor that was killed held for it. */
+static void take_back(struct held_vm *h)
+{
+	uint32_t slot;
+	int fd;
+
+	while ((fd = fd_store_take_slot(h->plan.guest_cid, &slot)) >= 0)
+		held_vm_restore(h, slot, fd);
+}
+
 /* What one VM lacks is no reason to refuse the others: 0 if any is there. */
 static int open_vms(struct supervisor *s)
 {
@@ -166,8 +177,11 @@ static int open_vms(struct supervisor *s)
 	for (size_t i = 0; i < s->plan->n_vms; i++) {
 		opened = supervisor_add_vm(s, &s->plan->vms[i], &h);
 		n_served += !opened;
+		if (!opened)
+			take_back(h);
 		r = opened ? opened : r;
 	}
+	fd_store_drop_untaken();
 	for (size_t i = 0; n_served && i < s->n_vms; i++)
 		if (s->vms[i]->awaits_folder)
 			log_warn("main", "vm %llu: served once its folder is there",
@@ -243,6 +257,7 @@ int supervisor_run(const struct supervisor_config *config)
 	struct supervisor s;
 	int r = supervisor_init(&s, config);
 
+	fd_store_init();
 	if (!r)
 		r = open_vms(&s);
 	if (!r)
@@ -274,6 +289,9 @@ int supervisor_resume(const struct supervisor_config *config, int state)
 		log_err("main", "cannot go on from the program before: %s",
 			r > 0 ? "its state is not as it has to be" : error_str(r));
 	} else {
+		fd_store_resume();
+		for (size_t i = 0; i < s.n_vms; i++)
+			held_vm_put_all(s.vms[i]);
 		supervisor_go_on(&s);
 		r = run(&s);
 	}

@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "daemon/engine_process.h"
+#include "daemon/notify.h"
 #include "daemon/supervisor_internal.h"
 #include "util/clock.h"
 #include "util/error.h"
@@ -25,7 +26,7 @@
 #include "util/log.h"
 
 enum {
-	CHECK_MS = 10 * 1000, OPTION_MAX = 48,
+	CHECK_MS = 10 * 1000, OPTION_MAX = 48, FLUSH_MS = 1000,
 	CHECK_OK = 42,				/* a status that another program hardly has */
 };
 
@@ -136,6 +137,7 @@ static int execute(struct supervisor *s)
 	r = supervisor_state_pass(s, state, true);
 	if (!r) {
 		log_info("main", "%s takes over", s->path);
+		notify_flush(FLUSH_MS);
 		log_stop_thread();
 		execv(s->path, argv);
 		r = error_last();

@@ -41,6 +41,7 @@ static const struct {
 	{ "vms: [\n", "vms.yaml:" },
 	{ "vms:\n" VM5 "vms:\n" VM5, "vms: given twice" },
 	{ "vms:\n" VM5 "---\nvms:\n" VM5, "a second document" },
+	{ "log-level: loud\nvms:\n" VM5, "'loud' is none of error" },
 	{ "machines:\n" VM5, "unknown key 'machines'" },
 	{ "vms:\n" VM5 "  - { guest-cid: 6, sockets: $/6.vhost }\n", "unknown key 'sockets'" },
 	{ "vms:\n" VM5 "  - { guest-cid: 2, socket: $/6.vhost, uds-path: $/6.sock }\n", "guest-cid" },
@@ -101,6 +102,28 @@ START_TEST(a_mistake_changes_nothing)
 	e2e_check_alive();
 	reloads_do("vms:\n" VM3 VM5, "main: vm 5: added\n");
 	e2e_check_talks(kept);
+}
+END_TEST
+
+/* ---- the log level ---- */
+
+/* Of both processes. An option has the last word. */
+START_TEST(the_log_level)
+{
+	static const char engine_says[] = "debug vm 3";
+	const char *const by_option[] = { "--log-level=info", NULL };
+
+	start("log-level: info\nvms:\n" VM3, _i ? by_option : NULL);
+	ck_assert(daemon_wait_log(&vhd, " info main: serving "));
+	if (_i) {
+		reloads_do("log-level: debug\nvms:\n" VM3 VM4(VM4_PATHS), "main: vm 4: added\n");
+		ck_assert(!daemon_has_logged(&vhd, "changed: log-level"));
+		return;
+	}
+	reloads_do("log-level: debug\nvms:\n" VM3, " info main: changed: log-level\n");
+	for (int i = 0; i < 100 && !daemon_has_logged(&vhd, engine_says); i++)
+		e2e_check_alive();
+	ck_assert_msg(daemon_has_logged(&vhd, engine_says), "%s", daemon_log(&vhd));
 }
 END_TEST
 
@@ -344,6 +367,7 @@ int main(void)
 	TCase *tc = e2e_case(s, "files", e2e_setup_bare, 120);
 
 	tcase_add_loop_test(tc, a_mistake_changes_nothing, 0, COUNT(mistakes) + 1);
+	tcase_add_loop_test(tc, the_log_level, 0, 2);
 	tcase_add_test(tc, with_passed_sockets);
 	tcase_add_test(tc, with_sockets_of_a_manager);
 	tcase_add_test(tc, a_thousand_leave_nothing);
