@@ -150,9 +150,11 @@ int hosted_obey(struct channel_msg *msg)
 
 /* ---- a life ---- */
 
+/* A successor is ended as soon as the supervisor hears that it has failed. */
 static int fail(const char *why)
 {
 	log_err("main", "cannot start: %s", why);
+	log_stop_thread();
 	hosted_tell(SUPERVISE_FAILED, 0, 0);
 	return 1;
 }
