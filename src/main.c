@@ -3,7 +3,7 @@
  * vhost-device-vsock: options -> plan -> daemon -> exit status. The engine, which is this
  * program, too, is told by its supervisor what to do.
  *
- * Exit status: 0 after SIGTERM, SIGINT or SIGHUP; 2: your command line or
+ * Exit status: 0 after a signal to end; 2: your command line or
  * configuration; 1: the system.
  */
 #include <sys/stat.h>

@@ -245,11 +245,12 @@ const struct option_row options_rows[] = {
 	{ .setting = { .name = "supervise", .value = "MODE", .set = set_supervise,
 		.at = SETTING_AT(bool, struct plan, is_supervised), .default_value = "on",
 		.help = "on: a second process does the work, and is replaced when it crashes or "
-			"hangs; off: all in one" } },
+			"hangs, and by SIGUSR2; off: all in one process" } },
 
 	{ .setting = { .name = "watchdog", .value = "SECONDS",
 		SETTING_SECONDS(struct plan, watchdog_ms), .default_value = "10",
-		.help = "how long a worker may hang before it is replaced; 0: for ever" } },
+		.help = "how long a worker may hang before the process that does the work is "
+			"replaced; 0: for ever" } },
 
 	{ .setting = { .name = "linger", .value = "SECONDS",
 		SETTING_SECONDS(struct plan, linger_ms), .default_value = "30",
@@ -275,7 +276,7 @@ const struct option_row options_rows[] = {
 	{ .heading = "Logging and help:",
 	  .setting = { .name = "log-level", .value = "LEVEL", .set = set_level,
 		.at = SETTING_AT(int, struct plan, log_level), .default_value = "warn",
-		.default_text = "warn, or what RUST_LOG says",
+		.default_text = "what the file says, or RUST_LOG, or warn",
 		.help = "error, warn, info, debug or trace" },
 	  .act = claim_level },
 

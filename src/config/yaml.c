@@ -216,7 +216,7 @@ static int read_root(struct reader *rd)
 						    "'vms' is wanted"));
 	for (yaml_node_pair_t *pair = root->data.mapping.pairs.start;
 	     r == 0 && pair < root->data.mapping.pairs.top; pair++) {
-		const struct root_key *key;
+		const struct root_key *key = NULL;
 
 		r = read_root_key(rd, yaml_document_get_node(rd->doc, pair->key), &given, &key);
 		if (r == 0)

@@ -52,7 +52,7 @@ void hosted_take_connected(struct channel_msg *msg);
 int hosted_prepare_engine(const struct engine_config *config);
 int hosted_open_vms(bool is_held);
 
-void hosted_tell_left_out(void);		/* which could not be opened; before workers begin */
+void hosted_tell_left_out(void);		/* which could not be opened; while no worker runs */
 
 struct vm *hosted_vm(size_t i);
 struct vm *hosted_find_vm(uint64_t cid);	/* NULL: there is no such one */

@@ -344,7 +344,8 @@ int device_load(struct device *dev, struct blob_reader *in)
 	if (!r) {
 		r = recovery_load(&dev->recovery);
 		if (r)
-			log_err(dev->tag, "its front-end would be lost: %s", journal_str_error(r));
+			log_limited(LEVEL_ERR, dev->tag, "its front-end would be lost: %s",
+				    journal_str_error(r));
 	}
 	if (r)
 		return r < 0 ? r : DEVICE_E_BAD_STATE;

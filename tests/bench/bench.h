@@ -86,6 +86,7 @@ void run_crr_host(struct run *r);
 void run_sibling(struct run *r);		/* sibling.c */
 void run_sibling_rr(struct run *r);
 void run_idle(struct run *r);			/* idle.c */
+void run_pause(struct run *r);			/* pause.c */
 
 void run_uds(struct run *r);			/* limit_flow.c */
 void run_uds_both(struct run *r);

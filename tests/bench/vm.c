@@ -16,7 +16,7 @@
 #include "support/host.h"
 #include "support/must.h"
 
-enum { ARGS_MAX = 160, ARG_LEN = 256, CLOCK_EVERY = 16 * 1024 };
+enum { ARGS_MAX = 2048, ARG_LEN = 256, CLOCK_EVERY = 16 * 1024 };
 
 /* "PROGRAM OPTION...": the name goes where daemon_spawn() looks for it. */
 static unsigned split_program(const char *program, char *copy, size_t size,

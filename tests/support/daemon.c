@@ -24,7 +24,7 @@
 #include "support/deadline.h"
 #include "support/must.h"
 
-enum { ARGS_MAX = 160 };
+enum { ARGS_MAX = 2048 };
 
 void daemon_init(struct daemon *d)
 {

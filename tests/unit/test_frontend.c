@@ -4,6 +4,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "support/deadline.h"
@@ -11,7 +12,9 @@
 #include "support/start.h"
 #include "support/vmm.h"
 #include "unit.h"
+#include "util/blob.h"
 #include "util/error.h"
+#include "util/fd.h"
 
 enum { NUM = 16, GRACE_MS = 60000, RINGS = VSOCK_NUM_QUEUES };
 
@@ -21,7 +24,8 @@ static struct frontend fe;
 static struct vmm vmm;				/* the first, if there are several */
 static struct guest guest;
 static struct guest_ring rings[RINGS];
-static unsigned n_kicked, n_changed, n_reset, n_gone, n_overdue;
+static unsigned n_kicked, n_changed, n_reset, n_gone, n_overdue, n_commits;
+static bool is_journalled, waits;
 
 static void on_kicked(void *ctx)
 {
@@ -78,10 +82,24 @@ static void on_handles(void *ctx, bool is_begun)
 	(void)is_begun;
 }
 
+/* Nobody outlives us here. */
+static void on_commit(void *ctx)
+{
+	ck_assert_ptr_eq(ctx, &fe);
+	n_commits++;
+}
+
+static struct msghdr *on_receipt(void *ctx)
+{
+	ck_assert_ptr_eq(ctx, &fe);
+	return NULL;
+}
+
 static const struct frontend_ops ops = {
 	.handles = on_handles, .kicked = on_kicked, .rings_changed = on_rings_changed, .guest_reset = on_guest_reset,
 	.came = on_came, .gone = on_gone, .over = on_over, .guest_overdue = on_guest_overdue,
-	.read_config = on_read_config,
+	.read_config = on_read_config, .commit = on_commit, .settle = on_commit,
+	.receipt = on_receipt,
 };
 
 static int listen_as(struct frontend *f)
@@ -94,6 +112,7 @@ static int listen_as(struct frontend *f)
 		},
 		.queue_size = 256, .pause_grace_ms = GRACE_MS,
 		.memory = { .max_memory = 1 << 30, .mem_slots = VHOST_USER_MEM_SLOTS_MAX },
+		.is_journalled = is_journalled, .waits = waits,
 	};
 
 	return frontend_init(f, &config);
@@ -253,6 +272,57 @@ START_TEST(comes_again)
 		ck_assert(!frontend_has_guest(&fe));
 	}
 	ck_assert_uint_eq(n_gone, 3);
+}
+END_TEST
+
+/* A front-end sees the end of its session, whoever else keeps the socket for a crash; and
+ * nothing is committed where nobody does. _i: is it kept? */
+START_TEST(end_is_seen)
+{
+	int kept;
+
+	is_journalled = _i;
+	frontend_deinit(&fe);
+	ck_assert_int_eq(listen_as(&fe), 0);
+	start();
+	ck_assert_int_eq(n_commits > 0, is_journalled);
+	kept = is_journalled ? dup(session_sock(fe.session)) : -1;
+	frontend_drop(&fe);
+	ck_assert(is_closed(&vmm));
+	fd_close(&kept);
+}
+END_TEST
+
+/* A crash when a session was about to begin leaves a candidate whose socket counts peeks
+ * already: its first byte could be looked at only once. */
+START_TEST(candidate_goes_on)
+{
+	int offset = 0, fd;
+	socklen_t len = sizeof offset;
+	struct blob_reader in;
+	struct blob saved;
+
+	vmm = arrive();
+	look();
+	fd = fe.candidates[0].fd;
+	ck_assert_int_eq(setsockopt(fd, SOL_SOCKET, SO_PEEK_OFF, &offset, sizeof offset), 0);
+	blob_init(&saved, 4096, 8);
+	frontend_save(&fe, &saved);
+	ck_assert(blob_error(&saved) == 0 && saved.n_fds == 1);
+	fd = dup(fd);
+	acceptor_stop(&fe.acceptor);		/* as if its process had gone */
+	loop_remove(loop, &fe.candidates[0].source);
+	fd_close(&fe.candidates[0].fd);
+	frontend_deinit(&fe);
+	waits = true;
+	ck_assert_int_eq(listen_as(&fe), 0);
+	blob_read(&in, saved.bytes, saved.len, &(struct blob_fds){ &fd, 1 });
+	ck_assert_int_eq(frontend_load(&fe, &in, false), 0);
+	ck_assert_int_eq(fd, -1);
+	ck_assert_int_eq(getsockopt(fe.candidates[0].fd, SOL_SOCKET, SO_PEEK_OFF, &offset, &len), 0);
+	ck_assert_int_eq(offset, -1);
+	ck_assert(is_served(&vmm));
+	blob_deinit(&saved);
 }
 END_TEST
 
@@ -549,6 +619,8 @@ int main(void)
 	tcase_add_test(tc, nobody);
 	tcase_add_test(tc, socket_is_taken);
 	tcase_add_test(tc, comes_again);
+	tcase_add_loop_test(tc, end_is_seen, 0, 2);
+	tcase_add_test(tc, candidate_goes_on);
 	tcase_add_test(tc, silent_one);
 	tcase_add_test(tc, probe_is_no_front_end);
 	tcase_add_test(tc, many_silent_ones);

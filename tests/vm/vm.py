@@ -125,11 +125,6 @@ def supervise_mode(extra):
 def children_of(pid):
     with open(f"/proc/{pid}/task/{pid}/children") as f:
         return [int(child) for child in f.read().split()]
-def comm(pid):
-    """The name of a process; empty if it is gone."""
-    with contextlib.suppress(OSError), open(f"/proc/{pid}/comm") as f:
-        return f.read().strip()
-    return ""
 
 
 class Daemon:
@@ -174,26 +169,28 @@ class Daemon:
 
     # Its processes: what was started, and where that is a supervisor, the engine.
 
-    def engines(self):
-        """The process that serves, and maybe the one that takes over from it."""
-        return [pid for pid in children_of(self.process.pid) if comm(pid) == "vsock-engine"]
+    def find_engine(self):
+        for pid in children_of(self.process.pid):
+            with contextlib.suppress(OSError), open(f"/proc/{pid}/comm") as f:
+                if f.read() == "vsock-engine\n":
+                    return pid
+        return None
 
     def engine(self):
         """The process that serves."""
         if not self.is_supervised:
             return self.process.pid
-        return wait_until(self.engines, "an engine")[0]
+        return wait_until(self.find_engine, "an engine")
 
     def pids(self):
         return [self.process.pid] + ([self.engine()] if self.is_supervised else [])
 
     def upgrade(self):
         """Returns when another engine serves."""
-        old = wait_until(self.engines, "an engine")
+        old = self.engine()
         self.process.send_signal(signal.SIGUSR2)
-        wait_until(lambda: not set(old) & set(self.engines()) and len(self.engines()) == 1,
-                   "another engine")
-        assert self.is_alive(), "the daemon has ended"
+        wait_until(lambda: old not in children_of(self.process.pid), "the old engine's end")
+        assert self.engine() != old and self.is_alive(), "the daemon has ended"
 
     # What they cost: descriptors are the engine's, the rest is the sum.
 
