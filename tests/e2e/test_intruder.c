@@ -15,6 +15,7 @@
 
 #include "e2e/confined.h"
 #include "e2e/intruder.h"
+#include "e2e/sibs.h"
 #include "support/sanitized.h"
 
 static const char *const off[] = { "--sandbox=off", NULL };
@@ -509,6 +510,35 @@ START_TEST(worker_that_hangs_is_replaced)
 }
 END_TEST
 
+/* A front-end says something that no engine survives, again and again: the order is taken from
+ * the socket, so the message's payload is still to come for the next one. The VM is named and
+ * left out, and its neighbour goes on. */
+START_TEST(vm_that_ends_engines_is_left_out)
+{
+	static const char *const patience[] = { "--supervise=on", "--watchdog=1", NULL };
+	static const char order[] = INTRUDER_ORDER "hang\n";
+	struct vmm fe;
+	pid_t engine;
+
+	load_intruder();
+	sibs_spawn_with(2, NULL, patience);
+	unload_intruder();
+	sib_up(&sibs[1], NULL);
+	ck_assert(vmm_connect(&fe, sibs[0].socket));
+	ck_assert(vmm_send(&fe, VHOST_USER_SET_CONFIG, 0, order, sizeof order - 1, NULL, 0));
+	for (int i = 0; i < 2; i++) {
+		engine = daemon_engine(&vhd);
+		ck_assert(daemon_wait_gone(engine, DEADLINE_MS));
+		ck_assert(vmm_send_bytes(&fe, order, sizeof order - 1, NULL, 0));
+	}
+	confined_check_log("error main: the engine hangs, busy with vm 3: it is ended");
+	confined_check_log("error main: vm 3 is left out: 3 engines in a row have died of it");
+	ck_assert(vmm_is_closed(&fe, DEADLINE_MS));
+	sib_check_host(&sibs[1]);
+	ck_assert(!vmm_connect(&fe, sibs[0].socket));
+}
+END_TEST
+
 /* A worker that hangs, and a folder besides, do not keep the daemon from its end. */
 START_TEST(it_ends_whatever_hangs)
 {
@@ -552,5 +582,7 @@ int main(void)
 	tc = e2e_case(s, "hung", e2e_setup_bare, 60);
 	tcase_add_test(tc, worker_that_hangs_is_replaced);
 	tcase_add_loop_test(tc, it_ends_whatever_hangs, 0, COUNT(hung));
+	tc = e2e_case_with(s, "two VMs", e2e_setup_bare, sibs_teardown, 60);
+	tcase_add_test(tc, vm_that_ends_engines_is_left_out);
 	return e2e_run(s);
 }
