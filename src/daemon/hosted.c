@@ -264,7 +264,7 @@ static int serve(void)
 
 	launch_ignore_ends(&ends);
 	if ((r = gmem_catch_sigbus()) < 0 || (r = closer_init()) < 0 ||
-	    (r = watchdog_init()) < 0)
+	    (r = watchdog_init()) < 0 || (r = watchdog_open(&ends)) < 0)
 		return fail(error_str(r));
 	r = learn(SUPERVISE_START, SUPERVISE_PREPARE, &msg);
 	if (r)

@@ -45,16 +45,28 @@ static void save(struct recovery *r, struct blob *out)
 	frontend_save(r->config.frontend, out);
 }
 
+/* A VM without a front-end costs nothing, here or at the keeper. */
+static void forget_if_idle(struct recovery *r)
+{
+	if (!r->is_idle || r->is_loading || (r->has_names && !mux_forget_names(r->config.mux)))
+		return;
+	journal_forget(r->journal);
+	r->has_names = false;
+	r->is_idle = false;
+}
+
 void recovery_commit(struct recovery *r)
 {
 	struct blob facts;
 
 	journal_begin(&facts);
 	save(r, &facts);
+	r->is_idle = !facts.n_fds && !blob_error(&facts);
 	journal_commit(r->journal, &facts);
 	r->reset_noted = r->config.events->reset_pending;
-	if (!r->is_loading)
+	if (!r->is_loading && !r->is_idle)
 		load_names(r);			/* there is a place for them now */
+	forget_if_idle(r);
 }
 
 void recovery_settle(struct recovery *r)
@@ -77,6 +89,7 @@ void recovery_end_turn(struct recovery *r)
 {
 	if (r->journal && r->reset_noted != r->config.events->reset_pending)
 		recovery_commit(r);
+	forget_if_idle(r);
 }
 
 /* ---- in another's place ---- */

@@ -80,7 +80,7 @@ static const struct row name_rows[] = {
 
 /* What a supervisor tells; what is left behind for another process: memory, and replies. */
 static const struct row hosted_rows[] = {
-	ANY(signalfd4), ANY(memfd_create), ANY(ftruncate),
+	ANY(memfd_create), ANY(ftruncate),
 	ARG(fcntl, 1, F_ADD_SEALS), ARG(pipe2, 1, O_CLOEXEC | O_NONBLOCK), ANY(splice),
 	ARGS(setsockopt, 1, SOL_SOCKET, 2, SO_PEEK_OFF),
 	/* Another worker. */

@@ -126,9 +126,18 @@ static void arm(void)
 		timer_settime(watchdog.timer, 0, &once, NULL);
 }
 
-/* The next signal of @set; 0: @fd can be read; WAKE_SIGNAL also where there is no timer and
+int watchdog_open(const sigset_t *ends)
+{
+	sigset_t set = *ends;
+
+	sigaddset(&set, WAKE_SIGNAL);
+	watchdog.signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+	return watchdog.signal_fd < 0 ? error_last() : 0;
+}
+
+/* The next signal; 0: @fd can be read; WAKE_SIGNAL also where there is no timer and
  * it is time; -errno. */
-static int wait_for_either(const sigset_t *set, int fd, bool has_timer)
+static int wait_for_either(int fd, bool has_timer)
 {
 	struct pollfd p[] = {
 		{ .fd = watchdog.signal_fd, .events = POLLIN }, { .fd = fd, .events = POLLIN },
@@ -136,10 +145,6 @@ static int wait_for_either(const sigset_t *set, int fd, bool has_timer)
 	struct signalfd_siginfo info;
 	int r;
 
-	if (p[0].fd < 0)
-		p[0].fd = watchdog.signal_fd = signalfd(-1, set, SFD_CLOEXEC | SFD_NONBLOCK);
-	if (p[0].fd < 0)
-		return error_last();
 	r = poll(p, 2, has_timer ? -1 : WATCHDOG_MS);
 	if (r < 0 && errno != EINTR)
 		return error_last();
@@ -164,7 +169,7 @@ int watchdog_wait(const sigset_t *ends, int fd)
 	sigaddset(&set, WAKE_SIGNAL);
 	for (;;) {
 		bool has_timer = atomic_load(&watchdog.has_timer);
-		int sig = fd >= 0 ? wait_for_either(&set, fd, has_timer) :
+		int sig = fd >= 0 ? wait_for_either(fd, has_timer) :
 			wait_for_signal(&set, has_timer);
 
 		if (sig != WAKE_SIGNAL)

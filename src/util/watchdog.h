@@ -37,10 +37,14 @@ struct watchdog_entry {				/* of one thread; of watchdog.c alone */
 /* Once, in the main thread, before the others are made: 0 or -errno. */
 int watchdog_init(void);
 
+/* For who waits for a descriptor besides @ends, which the calling thread has blocked. Once,
+ * after watchdog_init(): 0 or -errno. */
+int watchdog_open(const sigset_t *ends);
+
 /*
  * Watches until one of the signals @ends comes, which the calling thread has blocked, or
- * there is something to read from @fd (-1: none). The signal; 0: @fd; or -errno. In the
- * thread that called watchdog_init(), and with the same @fd each time.
+ * there is something to read from @fd (-1: none; else after watchdog_open()). The signal; 0:
+ * @fd; or -errno. In the thread that called watchdog_init().
  */
 int watchdog_wait(const sigset_t *ends, int fd);
 

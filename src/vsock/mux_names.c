@@ -80,3 +80,11 @@ int mux_load_names(struct mux *mux, struct conn_names_area *area, size_t size, u
 		mux->config.wake(mux->config.ctx);
 	return n_lost ? MUX_E_NAMES_LOST : 0;
 }
+
+bool mux_forget_names(struct mux *mux)
+{
+	if (mux->n_conns || mux->replies.n)
+		return false;
+	conn_names_deinit(&mux->names);
+	return true;
+}

@@ -180,6 +180,15 @@ START_TEST(thousands_of_connections_end)
 }
 END_TEST
 
+static void check_holds_at_most(unsigned fds)
+{
+	int64_t deadline = deadline_in(DEADLINE_MS);
+
+	while (deadline_left(deadline) && daemon_usage_supervisor(&vhd).fds > fds)
+		poll(NULL, 0, 1);		/* another thread closes them */
+	ck_assert_uint_le(daemon_usage_supervisor(&vhd).fds, fds);
+}
+
 /* The supervisor holds what the device needs, and no more, however often it has to. */
 START_TEST(nothing_is_left_over)
 {
@@ -198,10 +207,22 @@ START_TEST(nothing_is_left_over)
 	driver_deinit(&vm);
 	driver_up(&vm, vhd.socket, NULL);
 	e2e_check_alive();
-	for (int64_t deadline = deadline_in(DEADLINE_MS); deadline_left(deadline) &&
-	     daemon_usage_supervisor(&vhd).fds > fds; )
-		poll(NULL, 0, 1);		/* another thread closes them */
-	ck_assert_uint_le(daemon_usage_supervisor(&vhd).fds, fds);
+	check_holds_at_most(fds);
+}
+END_TEST
+
+/* What has had a front-end is held no more than what has had none. */
+START_TEST(a_vm_without_a_front_end_costs_nothing)
+{
+	unsigned fds = daemon_usage_supervisor(&vhd).fds;
+
+	for (int i = 0; i < 2; i++) {
+		driver_up(&vm, vhd.socket, NULL);
+		e2e_check_alive();
+		ck_assert_uint_gt(daemon_usage_supervisor(&vhd).fds, fds);
+		driver_deinit(&vm);
+		check_holds_at_most(fds);
+	}
 }
 END_TEST
 
@@ -260,5 +281,6 @@ int main(void)
 	tcase_add_test(tc, the_front_end_goes_on);
 	tc = e2e_case(s, "daemon", e2e_setup_daemon, 60);
 	tcase_add_test(tc, half_a_request_is_answered_once);
+	tcase_add_test(tc, a_vm_without_a_front_end_costs_nothing);
 	return e2e_run(s);
 }
