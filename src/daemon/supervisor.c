@@ -219,10 +219,9 @@ static int supervisor_init(struct supervisor *s, const struct supervisor_config 
 	return closer_init();
 }
 
-/* What is the same for one that begins and one that goes on. */
+/* What is the same for one that begins and one that goes on: descriptors, ... */
 static int set_up(struct supervisor *s)
 {
-	bool is_strict = s->plan->sandbox == SANDBOX_STRICT;
 	int r;
 
 	s->path = engine_process_path();
@@ -233,10 +232,18 @@ static int set_up(struct supervisor *s)
 	if (r < 0)				/* a limit of files' sizes, maybe */
 		log_warn("main", "no memory to share with an engine: %s: if one dies, it is not "
 			 "known which VM it was busy with", error_str(r));
-	r = log_start_thread();
+	supervisor_watch_folders(s);
+	return 0;
+}
+
+/* ... and what is given up, once the sockets are there. */
+static int confine(const struct supervisor *s)
+{
+	int r = log_start_thread();
+
 	if (r < 0 || s->plan->sandbox < SANDBOX_ON)
 		return r;
-	return sandbox_enter_supervisor(is_strict);
+	return sandbox_enter_supervisor(s->plan->sandbox == SANDBOX_STRICT);
 }
 
 static int run(struct supervisor *s)
@@ -259,9 +266,11 @@ int supervisor_run(const struct supervisor_config *config)
 
 	fd_store_init();
 	if (!r)
+		r = set_up(&s);
+	if (!r)
 		r = open_vms(&s);
 	if (!r)
-		r = set_up(&s);
+		r = confine(&s);
 	if (r) {
 		log_err("main", "cannot start: %s", listener_str_error(r));
 	} else {
@@ -285,6 +294,8 @@ int supervisor_resume(const struct supervisor_config *config, int state)
 		log_adopt((enum log_level)s.plan->log_level, fd_take(&s.log_fd));
 	if (!r)
 		r = set_up(&s);
+	if (!r)
+		r = confine(&s);
 	if (r) {
 		log_err("main", "cannot go on from the program before: %s",
 			r > 0 ? "its state is not as it has to be" : error_str(r));

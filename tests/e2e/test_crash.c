@@ -214,8 +214,10 @@ END_TEST
 /* What has had a front-end is held no more than what has had none. */
 START_TEST(a_vm_without_a_front_end_costs_nothing)
 {
+	pid_t engine = daemon_engine(&vhd);	/* it serves, so all is there */
 	unsigned fds = daemon_usage_supervisor(&vhd).fds;
 
+	ck_assert_int_gt(engine, 0);
 	for (int i = 0; i < 2; i++) {
 		driver_up(&vm, vhd.socket, NULL);
 		e2e_check_alive();
