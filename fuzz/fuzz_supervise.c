@@ -14,7 +14,8 @@
  * Asserted, after each step: the supervisor keeps no more than SUPERVISE_SLOTS_MAX
  * descriptors of a VM, each in its slot, in order; it has ended nobody but engines, none
  * after its end; one to which it does not listen is ended; it says nothing that an engine
- * may not hear. At the end, on either side, no descriptor is left.
+ * may not hear; once it ends, that stays so. The engine that obeys until it has to begin has
+ * the VMs that it was told of, each once. At the end, on either side, no descriptor is left.
  */
 #include <assert.h>
 #include <errno.h>
@@ -29,6 +30,7 @@
 #include "config/plan_state.h"
 #include "daemon/hosted_internal.h"
 #include "daemon/supervisor_internal.h"
+#include "daemon/vm.h"
 #include "input.h"
 #include "sandbox/guard.h"
 #include "util/closer.h"
@@ -169,6 +171,7 @@ static void send_step(int to, const struct step *step)
 
 static struct supervisor s;
 static struct plan plan;
+static bool is_ending;
 static int peers[2];				/* of the engine, of the next one */
 
 static void hear_supervisor(int peer)
@@ -228,20 +231,23 @@ static void child_ends(pid_t pid, int code, int status)
 	supervisor_on_child(&s, &info);
 }
 
-/* One that takes over is the engine from then on. */
+/* With a last word, maybe. One that takes over is the engine from then on. */
 static void engine_ends(const struct step *step)
 {
+	const struct step last = { .type = step->n_fds, .who = step->len, .n_fds = step->who >> 3 & 1 };
 	pid_t next = s.successor.pid;
 
 	if (!alive[0])
 		return;
+	if (step->who & 4)
+		send_step(peers[0], &last);
+	fd_close(&peers[0]);
 	alive[0] = 0;
 	child_ends(s.engine, step->who & 1 ? CLD_EXITED : CLD_KILLED, step->what % 32);
 	if (s.engine && s.engine == next) {
 		alive[0] = alive[1];
 		is_killed[0] = is_killed[1];
 		alive[1] = 0;
-		fd_close(&peers[0]);
 		peers[0] = fd_take(&peers[1]);
 	} else if (s.state != SUPERVISOR_ENDING) {
 		begin_engine(step->who & 2);
@@ -289,6 +295,8 @@ static void check_supervisor(void)
 	assert(s.from_engine.fd >= 0 || !alive[0] || is_killed[0] ||
 	       s.state == SUPERVISOR_ENDING);	/* which does not wait for long */
 	assert(s.successor.source.fd >= 0 || !alive[1] || is_killed[1]);
+	assert(!is_ending || s.state == SUPERVISOR_ENDING);
+	is_ending = s.state == SUPERVISOR_ENDING;
 	assert(s.n_vms == 1 || s.state != SUPERVISOR_ENDING || !s.has_served);
 }
 
@@ -318,6 +326,7 @@ static void supervisor_begin(uint8_t how)
 		s.n_vms++;
 	}
 	peers[0] = peers[1] = -1;
+	is_ending = false;
 	alive[0] = alive[1] = 0;
 	begin_engine(how & 8);
 	if (how & 4)
@@ -363,6 +372,22 @@ static void attack_supervisor(struct input *in, uint8_t how)
 
 /* ---- the engine ---- */
 
+static void make_row(struct vm_plan *row, uint64_t cid)
+{
+	vm_plan_init(row);
+	row->guest_cid = cid;
+	row->has_forward_cid = true;
+	row->forward_cid = 1;
+	row->queue_size = 256;
+	row->limits = (struct vsock_limits){
+		.tx_buffer_size = 65536, .max_connections = 100, .max_buffered = 1 << 20,
+	};
+	row->groups = calloc(1, sizeof *row->groups);
+	if (!row->groups || !(row->groups[0] = strdup(PLAN_GROUP)))
+		abort();
+	row->n_groups = 1;
+}
+
 /* Settings, or a VM's row, as a supervisor sends them; but for one byte, maybe. */
 static void send_state(int to, const struct step *step)
 {
@@ -371,8 +396,7 @@ static void send_state(int to, const struct step *step)
 	struct vm_plan row;
 	struct blob b;
 
-	vm_plan_init(&row);
-	row.guest_cid = cid_of(step->who);
+	make_row(&row, cid_of(step->who));
 	blob_init(&b, SUPERVISE_PIECE_MAX, 0);
 	if (step->who & 0x40)
 		plan_state_save(&plan, &b);
@@ -413,11 +437,19 @@ static int obey_once(void)
 	return r;
 }
 
+static void check_engine(void)
+{
+	for (size_t i = 0; i < hosted.n_vms; i++)
+		for (size_t j = 0; j < i; j++)
+			assert(hosted_vm(i)->cid != hosted_vm(j)->cid);
+}
+
 static void attack_engine(struct input *in)
 {
 	int peer = -1, r = 0;
 
 	plan_init(&plan);
+	plan.handshake_ms = 1;
 	hosted = (struct hosted){ .channel = -1 };
 	make_channel(&hosted.channel, &peer);
 	channel_state_init(&hosted.state, SUPERVISE_BLOB_MAX, 0);
@@ -431,6 +463,7 @@ static void attack_engine(struct input *in)
 			send_step(peer, &step);
 		r = obey_once();
 		hear_engine(peer);
+		check_engine();
 	}
 	hosted_free_vms();
 	if (hosted.shared)

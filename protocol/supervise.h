@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * What supervisor and engine say to each other, over a pair of SOCK_SEQPACKET sockets: one
- * message each, of fixed layout for its type, with its descriptors. Both are the same
- * build, so numbers are the machine's own.
+ * message each, of fixed layout for its type, with its descriptors. Both are of this machine,
+ * so numbers are its own; and but for an upgrade both are of the same build, so a type, once
+ * released, keeps its number and its layout.
  *
  *   supervisor                               engine
  *   SETTINGS, VM and its KEPT, ..., START ->

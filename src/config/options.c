@@ -276,7 +276,7 @@ const struct option_row options_rows[] = {
 	{ .heading = "Logging and help:",
 	  .setting = { .name = "log-level", .value = "LEVEL", .set = set_level,
 		.at = SETTING_AT(int, struct plan, log_level), .default_value = "warn",
-		.default_text = "warn, or what RUST_LOG says",
+		.default_text = "what the file says, or RUST_LOG, or warn",
 		.help = "error, warn, info, debug or trace" },
 	  .act = claim_level },
 

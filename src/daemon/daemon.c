@@ -121,7 +121,12 @@ static void count_served(const struct alone *a)
 static int run_alone(const struct plan *plan, const sigset_t *ends)
 {
 	struct alone a;
-	int sig, r = alone_init(&a, plan);
+	sigset_t set = *ends;
+	int sig, r;
+
+	sigaddset(&set, SIGUSR2);
+	pthread_sigmask(SIG_BLOCK, &set, NULL);
+	r = alone_init(&a, plan);
 
 	if (r) {
 		log_err("main", "cannot start: %s", listener_str_error(r));
@@ -132,7 +137,8 @@ static int run_alone(const struct plan *plan, const sigset_t *ends)
 	prepare_log_serving(plan, a.engine.n_vms, plan->n_vms);
 	if ((r = notify_start(a.engine.n_vms, watchdog_has_stuck)) < 0)
 		log_err("main", "no thread to tell the service manager: %s", error_str(r));
-	sig = watchdog_wait(ends, -1);
+	while ((sig = watchdog_wait(&set, -1)) == SIGUSR2)
+		log_warn("main", "SIGUSR2: without a supervisor nobody can take over");
 	if (!atomic_load(&n_vms_left))
 		log_info("main", "ends: the last front-end has gone, and no other can come");
 	else

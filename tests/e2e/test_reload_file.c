@@ -290,8 +290,10 @@ static void reload_to_and_fro(int i)
 /* The engine has done what it was told last: it serves VM 5, which has no guest. */
 static void wait_for_engine(void)
 {
-	int host = host_dial(reloads_path("5.sock"), PORT);
+	int host;
 
+	wait_named(reloads_path("5.sock"));
+	host = host_dial(reloads_path("5.sock"), PORT);
 	ck_assert(host_is_closed(host, DEADLINE_MS));
 	close(host);
 	e2e_check_alive();

@@ -59,6 +59,7 @@ class Live(VmTest):
     """One guest, which runs all the while."""
 
     daemon_class = FileDaemon
+    daemon_args = ("--threads", "1")       # one that is made for more VMs would stay
 
     def traffic(self):
         """Connections of all kinds, in the middle of what they do."""
