@@ -219,9 +219,10 @@ static int supervisor_init(struct supervisor *s, const struct supervisor_config 
 	return closer_init();
 }
 
-/* What is the same for one that begins and one that goes on: descriptors, ... */
+/* What is the same for one that begins and one that goes on. */
 static int set_up(struct supervisor *s)
 {
+	bool is_strict = s->plan->sandbox == SANDBOX_STRICT;
 	int r;
 
 	s->path = engine_process_path();
@@ -232,18 +233,10 @@ static int set_up(struct supervisor *s)
 	if (r < 0)				/* a limit of files' sizes, maybe */
 		log_warn("main", "no memory to share with an engine: %s: if one dies, it is not "
 			 "known which VM it was busy with", error_str(r));
-	supervisor_watch_folders(s);
-	return 0;
-}
-
-/* ... and what is given up, once the sockets are there. */
-static int confine(const struct supervisor *s)
-{
-	int r = log_start_thread();
-
+	r = log_start_thread();
 	if (r < 0 || s->plan->sandbox < SANDBOX_ON)
 		return r;
-	return sandbox_enter_supervisor(s->plan->sandbox == SANDBOX_STRICT);
+	return sandbox_enter_supervisor(is_strict);
 }
 
 static int run(struct supervisor *s)
@@ -266,11 +259,9 @@ int supervisor_run(const struct supervisor_config *config)
 
 	fd_store_init();
 	if (!r)
-		r = set_up(&s);
-	if (!r)
 		r = open_vms(&s);
 	if (!r)
-		r = confine(&s);
+		r = set_up(&s);
 	if (r) {
 		log_err("main", "cannot start: %s", listener_str_error(r));
 	} else {
@@ -294,8 +285,6 @@ int supervisor_resume(const struct supervisor_config *config, int state)
 		log_adopt((enum log_level)s.plan->log_level, fd_take(&s.log_fd));
 	if (!r)
 		r = set_up(&s);
-	if (!r)
-		r = confine(&s);
 	if (r) {
 		log_err("main", "cannot go on from the program before: %s",
 			r > 0 ? "its state is not as it has to be" : error_str(r));

@@ -3,6 +3,7 @@
  * Another engine takes over under a guest (SIGUSR2): nobody notices, no byte is lost, none
  * comes twice or in another order.
  */
+#include <errno.h>
 #include <limits.h>
 #include <signal.h>
 #include <stdio.h>
@@ -72,7 +73,9 @@ static bool runs_another(pid_t pid)
 	char path[64], to[200] = "";
 
 	snprintf(path, sizeof path, "/proc/%d/exe", (int)pid);
-	must(readlink(path, to, sizeof to - 1) > 0);
+	if (readlink(path, to, sizeof to - 1) < 0 && errno == EACCES)
+		return true;			/* an engine, which only root may look at */
+	must(*to);
 	return strcmp(to, installed) == 0;	/* else that one is deleted */
 }
 
