@@ -328,9 +328,10 @@ START_TEST(passed_and_no_name_at_all)
 	uint64_t features;
 
 	daemon_start(&vhd, NULL);
+	must(daemon_engine(&vhd) > 0);
+	ck_assert_int_eq(daemon_stop(&vhd, DEADLINE_MS), 0);	/* all is written */
 	if (daemon_has_logged(&vhd, lack))
 		return;				/* nor has it one with folders here */
-	ck_assert_int_eq(daemon_stop(&vhd, DEADLINE_MS), 0);
 	daemon_spawn(&vhd, args);
 	close(passed[0]);
 	vm.fe = (struct vmm){ .sock = ours, .reply_ms = DEADLINE_MS };

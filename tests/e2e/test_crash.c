@@ -234,7 +234,6 @@ START_TEST(half_a_request_is_answered_once)
 	const struct vhost_user_hdr hdr = { VHOST_USER_GET_FEATURES, VHOST_USER_VERSION, 0 };
 	struct vmm_msg answer;
 	struct vmm fe;
-
 	unsigned n_lost = 0;
 
 	for (size_t cut = 0; cut <= sizeof hdr; cut++) {
