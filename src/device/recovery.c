@@ -10,8 +10,6 @@
 #include "util/error.h"
 #include "util/log_limit.h"
 
-enum { FORGET_MS = 1000 };
-
 /* Names are kept from now on. Those that are there are of connections that are void. */
 static void load_names(struct recovery *r)
 {
@@ -47,25 +45,12 @@ static void save(struct recovery *r, struct blob *out)
 	frontend_save(r->config.frontend, out);
 }
 
-/* Soon, but not at once: whoever looks whether we are there comes and goes. */
-static void forget_soon(struct recovery *r)
+/* A VM without a front-end costs nothing, here or at the keeper, once its connections have
+ * drained to the host. */
+static void forget_if_idle(struct recovery *r)
 {
-	if (r->is_idle)
-		loop_timer_set(r->config.loop, &r->forget,
-			       loop_now_ms(r->config.loop) + FORGET_MS);
-	else
-		loop_timer_cancel(r->config.loop, &r->forget);
-}
-
-/* A VM without a front-end costs nothing, here or at the keeper. */
-static void on_forget(struct loop_timer *timer)
-{
-	struct recovery *r = container_of(timer, struct recovery, forget);
-
-	if (r->has_names && !mux_forget_names(r->config.mux)) {
-		forget_soon(r);			/* connections still drain to the host */
+	if (!r->is_idle || r->is_loading || (r->has_names && !mux_forget_names(r->config.mux)))
 		return;
-	}
 	journal_forget(r->journal);
 	r->has_names = false;
 	r->is_idle = false;
@@ -82,7 +67,7 @@ void recovery_commit(struct recovery *r)
 	r->reset_noted = r->config.events->reset_pending;
 	if (!r->is_loading && !r->is_idle)
 		load_names(r);			/* there is a place for them now */
-	forget_soon(r);
+	forget_if_idle(r);
 }
 
 void recovery_settle(struct recovery *r)
@@ -105,6 +90,7 @@ void recovery_end_turn(struct recovery *r)
 {
 	if (r->journal && r->reset_noted != r->config.events->reset_pending)
 		recovery_commit(r);
+	forget_if_idle(r);
 }
 
 /* ---- in another's place ---- */
@@ -217,7 +203,6 @@ int recovery_init(struct recovery *r, const struct recovery_config *config)
 
 	*r = (struct recovery){ .config = *config };
 	loop_work_init(&r->work, begin);
-	r->forget.expire = on_forget;
 	if (config->keeper)
 		e = journal_new(&r->journal, &journal);
 	if (!e && r->journal && config->kept)
@@ -234,7 +219,6 @@ void recovery_deinit(struct recovery *r)
 	if (!r->config.loop)			/* no init */
 		return;
 	loop_work_cancel(&r->work);
-	loop_timer_cancel(r->config.loop, &r->forget);
 	if (r->kept)
 		recovery_close_kept(r->kept, r->n_kept);
 	free(r->kept);

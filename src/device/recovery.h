@@ -42,8 +42,7 @@ struct recovery {
 	bool is_loading;
 	bool has_come;				/* a front-end, while loading */
 	bool has_names;				/* the mux keeps names in the journal */
-	bool is_idle;				/* there is nobody to go on with, ... */
-	struct loop_timer forget;		/* ... and what there is of them goes then */
+	bool is_idle;				/* there is nobody to go on with */
 	bool reset_noted;			/* guest_events::reset_pending, as committed */
 };
 
