@@ -14,7 +14,7 @@
 #include "vhost/session_internal.h"
 #include "vhost/session_requests.h"
 
-enum { MESSAGES_PER_TURN = 16 };		/* or pieces of long ones */
+enum { MESSAGES_PER_TURN = 32 };		/* or pieces of long ones: three rings are set up in one */
 
 static const uint64_t protocol_features =
 	FEATURE_BIT(VHOST_USER_PROTOCOL_F_MQ) |

@@ -612,7 +612,7 @@ END_TEST
 /* More than is heard in one turn, and nobody has to wait until all of it was. */
 START_TEST(says_more_than_is_heard)
 {
-	enum { N = 200, PER_TURN = 16 };
+	enum { N = 200, PER_TURN = 32 };
 	static struct vhost_user_hdr owner[N];
 	int turns = 0, before = -1;		/* the first SET_OWNER resets nothing */
 
@@ -633,7 +633,7 @@ END_TEST
 /* The pieces in which a payload is heard that nobody wants count as messages do. */
 START_TEST(says_something_long)
 {
-	enum { SHORT = 10, PIECES = 8, LEN = PIECES * 16 * 1024 };
+	enum { SHORT = 26, PIECES = 8, LEN = PIECES * 16 * 1024 };
 	static struct {
 		struct vhost_user_hdr owner[SHORT], hdr;
 		uint8_t junk[LEN];
