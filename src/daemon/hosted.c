@@ -201,7 +201,8 @@ static int take_over(void)
 	return 0;
 }
 
-/* 0; LISTENER_E_*, -errno. */
+/* Nothing that a peer sends can end it before the supervisor has heard that it serves. 0;
+ * LISTENER_E_*, -errno. */
 static int begin(void)
 {
 	int r;
@@ -211,7 +212,12 @@ static int begin(void)
 	if (r)
 		return r;
 	hosted_tell_left_out();
-	return engine_begin(&hosted.engine, false);
+	r = engine_begin(&hosted.engine, true);
+	if (r)
+		return r;
+	hosted_tell(SUPERVISE_READY, 0, 0);
+	engine_go_on(&hosted.engine);
+	return 0;
 }
 
 /* @is_next: of another engine that serves. 0; the exit status. */
@@ -232,8 +238,6 @@ static int start(bool is_next)
 		return fail(listener_str_error(r));
 	hosted.has_started = true;
 	watchdog_set_limit(hosted.plan.watchdog_ms, on_hung);
-	if (!is_next)
-		hosted_tell(SUPERVISE_READY, 0, 0);
 	return 0;
 }
 

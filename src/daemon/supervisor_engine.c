@@ -129,24 +129,52 @@ static void judge(struct supervisor *s, int sig, uint64_t now_ms)
 		leave_out(culprit);
 }
 
-static void log_death(struct supervisor *s, const siginfo_t *info)
+struct with {
+	char text[48];				/* ", busy with vm N", or nothing */
+};
+
+static struct with busy_with(struct supervisor *s)
 {
 	const struct held_vm *culprit = find_culprit(s);
-	char with[64] = "";
+	struct with with = { "" };
 
 	if (culprit)
-		snprintf(with, sizeof with, ", busy with vm %llu",
+		snprintf(with.text, sizeof with.text, ", busy with vm %llu",
 			 (unsigned long long)culprit->plan.guest_cid);
+	return with;
+}
+
+static void log_death(struct supervisor *s, const siginfo_t *info)
+{
+	const char *then = s->has_served ? "; another takes over" : "";
+	const struct with with = busy_with(s);
+
 	if (info->si_code == CLD_EXITED)
-		log_err("main", "the engine (process %d) ended with status %d%s; another takes "
-			"over", (int)info->si_pid, info->si_status, with);
+		log_err("main", "the engine (process %d) ended with status %d%s%s",
+			(int)info->si_pid, info->si_status, with.text, then);
 	else
-		log_err("main", "the engine (process %d) was ended by signal %d (%s)%s; another "
-			"takes over", (int)info->si_pid, info->si_status,
-			strsignal(info->si_status), with);
+		log_err("main", "the engine (process %d) was ended by signal %d (%s)%s%s",
+			(int)info->si_pid, info->si_status, strsignal(info->si_status),
+			with.text, then);
 }
 
 static void hear_all(struct supervisor *s);
+
+static void note_session(struct held_vm *h, bool has_come)
+{
+	if (h->has_front_end != has_come)
+		notify_front_end(has_come ? 1 : -1);
+	h->has_front_end = has_come;
+}
+
+/* What it had to say of those that left in its last moment: nothing is kept of them. */
+static void forget_front_ends(struct supervisor *s)
+{
+	for (size_t i = 0; i < s->n_vms; i++)
+		if (!s->vms[i]->n_kept)
+			note_session(s->vms[i], false);
+	supervisor_catch_up_all(s);
+}
 
 static void on_engine_ended(struct supervisor *s, const siginfo_t *info)
 {
@@ -174,6 +202,7 @@ static void on_engine_ended(struct supervisor *s, const siginfo_t *info)
 	}
 	log_death(s, info);
 	judge(s, info->si_code == CLD_EXITED ? 0 : info->si_status, now_ms);
+	forget_front_ends(s);
 	s->is_hung = false;
 	if (s->shared)
 		memset(s->shared, 0, sizeof *s->shared);
@@ -292,9 +321,7 @@ static int on_ready(struct supervisor *s)
 
 static void on_session(struct supervisor *s, struct held_vm *h, bool has_come)
 {
-	if (h->has_front_end != has_come)
-		notify_front_end(has_come ? 1 : -1);
-	h->has_front_end = has_come;
+	note_session(h, has_come);
 	if (!has_come)
 		supervisor_catch_up(s, h);
 }
@@ -321,12 +348,9 @@ static int on_over(struct supervisor *s, struct held_vm *h)
 
 static void on_hung(struct supervisor *s)
 {
-	const struct held_vm *culprit = find_culprit(s);
-	char why[80] = "hangs";
+	char why[64];
 
-	if (culprit)
-		snprintf(why, sizeof why, "hangs, busy with vm %llu",
-			 (unsigned long long)culprit->plan.guest_cid);
+	snprintf(why, sizeof why, "hangs%s", busy_with(s).text);
 	s->is_hung = true;
 	supervisor_replace_engine(s, why);
 }
@@ -409,7 +433,8 @@ static bool hear_one(struct supervisor *s)
 	if (r == CHANNEL_E_END)			/* it ends, or is of no use any more */
 		kill(s->engine, SIGKILL);
 	else if (s->state != SUPERVISOR_ENDING)
-		supervisor_replace_engine(s, r == HELD_VM_E_SLOT ? "keeps too much" : channel_str_error(r));
+		supervisor_replace_engine(s, r == HELD_VM_E_SLOT ? "keeps too much" :
+					  channel_str_error(r));
 	return false;
 }
 

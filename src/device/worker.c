@@ -219,8 +219,8 @@ static void *run(void *arg)
 	struct worker *w = arg;
 	int r;
 
-	pthread_setname_np(pthread_self(), "worker");	/* from another thread that takes /proc */
 	wait_while_parked(w);
+	pthread_setname_np(pthread_self(), "worker");	/* from another thread that takes /proc */
 	watchdog_add(&w->watched);
 	loop_set_watched(w->loop, &w->watched);
 	r = loop_run(w->loop);

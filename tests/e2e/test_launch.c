@@ -105,9 +105,13 @@ START_TEST(no_pending_signals)
 }
 END_TEST
 
+/* That whose handler it is. */
+static const char *const alone[] = { "--supervise=off", NULL };
+
 /* SIGBUS by kill(2): not ours to survive, nor to be disarmed by. */
 START_TEST(foreign_sigbus_ends_the_process)
 {
+	e2e_start(alone, NULL);
 	e2e_check_alive();
 	must(kill(vhd.pid, SIGBUS) == 0);
 	ck_assert_int_eq(daemon_wait_exit(&vhd, DEADLINE_MS), -SIGBUS);
@@ -119,7 +123,7 @@ START_TEST(foreign_sigbus_as_process_1)
 {
 	if (!e2e_leave_pids())
 		return;
-	e2e_start(NULL, NULL);
+	e2e_start(alone, NULL);
 	e2e_return_to_pids();
 	must(kill(vhd.pid, SIGBUS) == 0);
 	check_lost_memory_is_survived();
@@ -327,7 +331,7 @@ int main(void)
 	tcase_add_test(tc, blocked_signals_are_unblocked);
 	tcase_add_test(tc, blocked_signals_do_what_they_do);
 	tcase_add_test(tc, no_pending_signals);
-	tc = e2e_case(s, "SIGBUS", e2e_setup_vm, 60);
+	tc = e2e_case(s, "SIGBUS", e2e_setup_bare, 60);
 	tcase_add_test(tc, foreign_sigbus_ends_the_process);
 	tc = e2e_case(s, "process 1", e2e_setup_bare, 60);
 	tcase_add_test(tc, foreign_sigbus_as_process_1);

@@ -114,7 +114,7 @@ static bool read_stat(pid_t pid, char name[32], char *state, pid_t *parent)
 	return sscanf(end + 2, "%c %d", state, parent) == 2;
 }
 
-/* It makes them when it has all that they need. */
+/* They have that name once they serve. */
 static bool has_workers(pid_t pid)
 {
 	char path[300], name[32];
