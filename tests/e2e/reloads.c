@@ -55,6 +55,14 @@ void reloads_do(const char *text, const char *logged)
 	ck_assert_msg(daemon_wait_log(&vhd, logged), "%s: %s", logged, daemon_log(&vhd));
 }
 
+void reloads_wait_guest(uint64_t cid)
+{
+	char logged[64];
+
+	snprintf(logged, sizeof logged, " vm %llu: guest is running\n", (unsigned long long)cid);
+	ck_assert_msg(daemon_wait_log(&vhd, logged), "%s", daemon_log(&vhd));
+}
+
 bool reloads_wait_gone(const char *path)
 {
 	int64_t deadline = deadline_in(DEADLINE_MS);

@@ -21,4 +21,8 @@ void reloads_spawn(const char *first, const char *const *extra);
 void reloads_ask(const char *text);
 void reloads_do(const char *text, const char *logged);	/* ... and waits for that line */
 
+/* That the guest of VM @cid runs has been logged, at info: what a log that begins anew has to say
+ * of that VM is about something else. */
+void reloads_wait_guest(uint64_t cid);
+
 bool reloads_wait_gone(const char *path);	/* false at the deadline */

@@ -29,6 +29,7 @@ static void bring_up(struct driver *d, const char *name, uint64_t cid)
 
 	ck_assert(daemon_wait_listening(&vhd, reloads_path(name)));
 	driver_up(d, reloads_path(name), &opt);
+	reloads_wait_guest(cid);
 }
 
 /* Two VMs, each with a guest. */
