@@ -72,6 +72,10 @@ int closer_init(void)
 	return 0;
 }
 
+void closer_start(void)
+{
+}
+
 void closer_deinit(void)
 {
 }

@@ -12,6 +12,7 @@
 #include "device/worker.h"
 #include "sandbox/launch.h"
 #include "sandbox/sandbox.h"
+#include "util/closer.h"
 #include "util/error.h"
 #include "util/listener.h"
 #include "util/log.h"
@@ -183,6 +184,8 @@ int engine_prepare(struct engine *e, const struct engine_config *config)
 	if ((r = make_workers(e)) < 0 || (r = make_siblings(e)) < 0 ||
 	    (r = enter_sandbox(config)) < 0 || (r = log_start_thread()) < 0)
 		engine_deinit(e);
+	else
+		closer_start();
 	return r;
 }
 

@@ -219,10 +219,23 @@ static int supervisor_init(struct supervisor *s, const struct supervisor_config 
 	return closer_init();
 }
 
+/* Its threads begin as what it is to be. */
+static int become_supervisor(const struct supervisor *s)
+{
+	int r = 0;
+
+	if (s->plan->sandbox >= SANDBOX_ON)
+		r = sandbox_enter_supervisor(s->plan->sandbox == SANDBOX_STRICT);
+	if (!r)
+		r = log_start_thread();
+	if (!r)
+		closer_start();
+	return r;
+}
+
 /* What is the same for one that begins and one that goes on. */
 static int set_up(struct supervisor *s)
 {
-	bool is_strict = s->plan->sandbox == SANDBOX_STRICT;
 	int r;
 
 	s->path = engine_process_path();
@@ -233,10 +246,7 @@ static int set_up(struct supervisor *s)
 	if (r < 0)				/* a limit of files' sizes, maybe */
 		log_warn("main", "no memory to share with an engine: %s: if one dies, it is not "
 			 "known which VM it was busy with", error_str(r));
-	r = log_start_thread();
-	if (r < 0 || s->plan->sandbox < SANDBOX_ON)
-		return r;
-	return sandbox_enter_supervisor(is_strict);
+	return become_supervisor(s);
 }
 
 static int run(struct supervisor *s)

@@ -43,6 +43,7 @@ static struct {
 	int first, last;			/* -1: none */
 	struct closer_map *maps, **maps_end;
 	uint64_t map_bytes, map_bytes_max;	/* of those that wait */
+	bool may_start;				/* threads */
 } closer = {
 	.lock = PTHREAD_MUTEX_INITIALIZER, .first = -1, .last = -1, .maps_end = &closer.maps,
 };
@@ -210,10 +211,12 @@ static void *watch(void *arg)
 	return NULL;
 }
 
-/* True: there is a thread that will come to one more soon; it is made if need be. A thread
- * that has nothing else to do needs no watcher. */
+/* True: there is a thread that will come to one more soon, or will be: it is made if need be.
+ * A thread that has nothing else to do needs no watcher. */
 static bool provide_thread(struct pool *p)
 {
+	if (!closer.may_start)
+		return true;
 	if (!p->n_threads)
 		p->n_threads += start_thread(p, run);
 	else
@@ -255,6 +258,23 @@ int closer_init(void)
 	closer.n_fds = (int)n;
 	closer.map_bytes_max = find_map_bytes_max();
 	return 0;
+}
+
+static void start(struct pool *p)
+{
+	if (!p->has_any() || provide_thread(p))
+		return;
+	while (p->has_any())
+		p->do_first();
+}
+
+void closer_start(void)
+{
+	pthread_mutex_lock(&closer.lock);
+	closer.may_start = true;
+	start(&closers);
+	start(&unmappers);
+	pthread_mutex_unlock(&closer.lock);
 }
 
 void closer_deinit(void)

@@ -38,6 +38,11 @@ struct closer_map {
  */
 int closer_init(void);
 
+/* From now on there may be threads; what was to be closed before has waited. A process that is
+ * to become less than it was does that first: the kernel may demand that it has one thread, and
+ * others would stay what it was. */
+void closer_start(void);
+
 /* Leaves what has not been closed or unmapped to the end of the process. */
 void closer_deinit(void);
 

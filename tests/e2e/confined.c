@@ -157,42 +157,47 @@ const char *confined_status_of(pid_t pid, const char *task, const char *key)
 	die("no %s", key);
 }
 
-/* Others come and go, so one that is gone is none. */
-static bool is_worker(pid_t engine, const char *task)
+/* Others come and go, and one that is gone has no name. */
+static bool has_name(pid_t pid, const char *task, const char *wanted)
 {
-	char path[64], name[16] = "";
+	char path[64], name[20] = "";
 	FILE *f;
 
-	snprintf(path, sizeof path, "/proc/%d/task/%.20s/comm", (int)engine, task);
+	snprintf(path, sizeof path, "/proc/%d/task/%.20s/comm", (int)pid, task);
 	f = fopen(path, "re");
 	if (!f)
 		return false;
 	if (!fgets(name, sizeof name, f))
 		name[0] = '\0';
 	fclose(f);
-	return strcmp(name, "worker\n") == 0;
+	name[strcspn(name, "\n")] = '\0';
+	return strcmp(name, wanted) == 0;
 }
 
-unsigned confined_for_each_thread(void (*check)(const char *task))
+unsigned confined_for_each_thread_of(pid_t pid, const char *name, void (*check)(const char *task))
 {
-	pid_t engine = daemon_engine(&vhd);
 	char path[64];
 	struct dirent *e;
 	unsigned n = 0;
 	DIR *dir;
 
-	snprintf(path, sizeof path, "/proc/%d/task", (int)engine);
+	snprintf(path, sizeof path, "/proc/%d/task", (int)pid);
 	dir = opendir(path);
 	must(dir);
 	while ((e = readdir(dir))) {
-		if (e->d_name[0] == '.' || (atoi(e->d_name) != engine &&
-					    !is_worker(engine, e->d_name)))
+		if (e->d_name[0] == '.' || (atoi(e->d_name) != pid &&
+					    !has_name(pid, e->d_name, name)))
 			continue;
 		check(e->d_name);
 		n++;
 	}
 	closedir(dir);
 	return n;
+}
+
+unsigned confined_for_each_thread(void (*check)(const char *task))
+{
+	return confined_for_each_thread_of(daemon_engine(&vhd), "worker", check);
 }
 
 bool confined_can_look(void)

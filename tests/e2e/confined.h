@@ -22,9 +22,11 @@ void confined_skip_without(const char *lack);
 const char *confined_status(const char *task, const char *key);
 /* The same of a thread of another process than the engine. */
 const char *confined_status_of(pid_t pid, const char *task, const char *key);
-/* Each thread that is ours: a sanitizer's own was there before the sandbox. How
+/* The engine's main thread and its workers: a sanitizer's own was there before the sandbox. How
  * many they were. */
 unsigned confined_for_each_thread(void (*check)(const char *task));
+/* The main thread of a process, and those that are named @name. */
+unsigned confined_for_each_thread_of(pid_t pid, const char *name, void (*check)(const char *task));
 /* Is @path, absolute, there for the daemon? Who may not look over its shoulder, as
  * ordinary users may not once it is in the sandbox, cannot tell. */
 bool confined_can_look(void);

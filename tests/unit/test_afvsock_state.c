@@ -81,6 +81,7 @@ static int add_backend(const uint32_t *listen, size_t n, bool is_held)
 static void setup(void)
 {
 	ck_assert_int_eq(closer_init(), 0);
+	closer_start();
 	fds_before = unit_count_fds();
 	choose_ports();
 	core_begin();

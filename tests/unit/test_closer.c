@@ -36,10 +36,39 @@ static bool is_closed(int pipe_read, int64_t deadline_ms)
 	return true;
 }
 
-static void setup(void)
+static void setup_held(void)
 {
 	ck_assert_int_eq(closer_init(), 0);
 }
+
+static void setup(void)
+{
+	setup_held();
+	closer_start();
+}
+
+/* A process with a user namespace of its own to make must have no other thread. */
+START_TEST(nothing_is_done_before_the_start)
+{
+	struct closer_map *m = malloc(sizeof *m);
+	struct pollfd read_end = { .events = POLLIN };
+	int n_threads = unit_count_threads(), p[2];
+
+	ck_assert_ptr_nonnull(m);
+	*m = (struct closer_map){ .len = 4096, .granule = 4096 };
+	m->at = mmap(NULL, m->len, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	ck_assert_ptr_ne(m->at, MAP_FAILED);
+	ck_assert_int_eq(pipe2(p, O_CLOEXEC), 0);
+	closer_close(&p[1]);
+	closer_unmap(m);
+	ck_assert_int_eq(unit_count_threads(), n_threads);
+	read_end.fd = p[0];
+	ck_assert_int_eq(poll(&read_end, 1, 20), 0);
+	closer_start();
+	ck_assert(is_closed(p[0], now_ms() + DEADLINE_MS));
+	fd_close(&p[0]);
+}
+END_TEST
 
 START_TEST(closes)
 {
@@ -207,6 +236,10 @@ int main(void)
 	tcase_add_loop_test(tc, slow_ones_hold_up_nobody_at_once, 0, 2);
 	tcase_add_loop_test(tc, unmaps, 0, COUNT(map_cases));
 	tcase_add_test(tc, slow_ones_do_not_hold_memory);
+	suite_add_tcase(suite, tc);
+	tc = tcase_create("held");
+	tcase_add_checked_fixture(tc, setup_held, NULL);
+	tcase_add_test(tc, nothing_is_done_before_the_start);
 	suite_add_tcase(suite, tc);
 	tc = tcase_create("no threads");
 	tcase_add_loop_test(tc, unmaps_at_once_where_there_are_no_threads, 0, COUNT(map_cases));

@@ -37,6 +37,7 @@ static void setup(void)
 
 	threads_before = unit_count_threads();
 	ck_assert_int_eq(closer_init(), 0);
+	closer_start();
 	ck_assert_int_eq(loop_new(&loop), 0);
 	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fds), 0);
 	theirs = fds[1];

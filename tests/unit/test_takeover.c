@@ -421,6 +421,7 @@ static int listen_at(const char *at)
 static void setup(void)
 {
 	ck_assert_int_eq(closer_init(), 0);
+	closer_start();
 	fds_before = unit_count_fds();
 	for (int v = 0; v < VMS; v++) {
 		char at[108];

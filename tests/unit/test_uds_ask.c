@@ -55,6 +55,7 @@ static void begin(bool has_asker)
 static void setup(void)
 {
 	ck_assert_int_eq(closer_init(), 0);
+	closer_start();
 	fds_before = unit_count_fds();
 	snprintf(path, sizeof path, "%s/uds", scratch_path());
 	snprintf(port_path, sizeof port_path, "%s_%d", path, PORT);

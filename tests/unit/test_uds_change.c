@@ -45,6 +45,7 @@ static void setup(void)
 	};
 
 	ck_assert_int_eq(closer_init(), 0);
+	closer_start();
 	for (int i = 0; i < COUNT(paths); i++) {
 		snprintf(paths[i], sizeof paths[i], "%s/uds%d", scratch_path(), i);
 		listener_init(&sockets[i]);

@@ -20,6 +20,7 @@ static void setup(void)
 	int fds[2];
 
 	ck_assert_int_eq(closer_init(), 0);
+	closer_start();
 	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fds), 0);
 	ours = fds[0];
 	theirs = fds[1];

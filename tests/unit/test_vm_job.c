@@ -202,6 +202,7 @@ static int vm_change(struct served *s, const struct vm_plan *row, int uds_fd)
 static void setup(void)
 {
 	ck_assert_int_eq(closer_init(), 0);
+	closer_start();
 	ck_assert_int_eq(gmem_catch_sigbus(), 0);
 	plan_init(&plan);
 	plan.mem_slots = 8;
