@@ -14,8 +14,9 @@
  * Asserted, after each step: the supervisor keeps no more than SUPERVISE_SLOTS_MAX
  * descriptors of a VM, each in its slot, in order; it has ended nobody but engines, none
  * after its end; one to which it does not listen is ended; it says nothing that an engine
- * may not hear; once it ends, that stays so. The engine that obeys until it has to begin has
- * the VMs that it was told of, each once. At the end, on either side, no descriptor is left.
+ * may not hear; without an engine no front-end is in session of which nothing is kept; once
+ * it ends, that stays so. The engine that obeys until it has to begin has the VMs that it was
+ * told of, each once. At the end, on either side, no descriptor is left.
  */
 #include <assert.h>
 #include <errno.h>
@@ -235,6 +236,13 @@ static void child_ends(pid_t pid, int code, int status)
 	supervisor_on_child(&s, &info);
 }
 
+/* Who is in session has something that is kept of it, or it has ended with the engine. */
+static void check_sessions(void)
+{
+	for (size_t i = 0; i < s.n_vms; i++)
+		assert(!s.vms[i]->has_front_end || s.vms[i]->n_kept);
+}
+
 /* With a last word, maybe. One that takes over is the engine from then on. */
 static void engine_ends(const struct step *step)
 {
@@ -254,6 +262,7 @@ static void engine_ends(const struct step *step)
 		alive[1] = 0;
 		peers[0] = fd_take(&peers[1]);
 	} else if (s.state != SUPERVISOR_ENDING) {
+		check_sessions();
 		begin_engine(step->who & 2);
 	}
 }
