@@ -107,18 +107,23 @@ static int enter_sandbox(const struct engine_config *config)
 	return r;
 }
 
-/* Links between siblings end in mail from one worker to another, and back. */
-static void stop_workers(struct engine *e)
+/* Links between siblings end in mail from one worker to another, and back. No worker runs. */
+static void deliver_mail(struct engine *e)
 {
 	bool had_mail;
 
-	for (size_t i = 0; i < e->n_workers; i++)
-		worker_stop(e->workers[i]);
 	do {
 		had_mail = false;
 		for (size_t i = 0; i < e->n_workers; i++)
 			had_mail |= worker_deliver_mail(e->workers[i]);
 	} while (had_mail);
+}
+
+static void stop_workers(struct engine *e)
+{
+	for (size_t i = 0; i < e->n_workers; i++)
+		worker_stop(e->workers[i]);
+	deliver_mail(e);
 }
 
 /* Entries of the directory have to do with the mailboxes. */
@@ -216,15 +221,9 @@ int engine_init(struct engine *e, const struct engine_config *config)
 
 void engine_park(struct engine *e)
 {
-	bool had_mail;
-
 	for (size_t i = 0; i < e->n_workers; i++)
 		worker_park(e->workers[i]);
-	do {
-		had_mail = false;
-		for (size_t i = 0; i < e->n_workers; i++)
-			had_mail |= worker_deliver_mail(e->workers[i]);
-	} while (had_mail);
+	deliver_mail(e);
 }
 
 void engine_go_on(struct engine *e)

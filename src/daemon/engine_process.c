@@ -54,7 +54,7 @@ char *engine_process_path(void)
 }
 
 /* In the child of a process with threads: system calls alone. */
-static void run(int program, int channel, char *const argv[], pid_t parent)
+static void run(int program, char *const argv[], int passed, pid_t parent)
 {
 	sigset_t none;
 
@@ -64,9 +64,21 @@ static void run(int program, int channel, char *const argv[], pid_t parent)
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	syscall(SYS_close_range, 3, ~0U, CLOSE_RANGE_CLOEXEC);	/* also what was passed to us */
-	if (fcntl(channel, F_SETFD, 0) == 0)
+	if (fcntl(passed, F_SETFD, 0) == 0)
 		syscall(SYS_execveat, program, "", argv, environ, AT_EMPTY_PATH);
 	_exit(127);
+}
+
+int engine_process_spawn(int program, char *const argv[], int passed, pid_t *pid)
+{
+	pid_t parent = getpid(), child = fork();
+
+	if (child == 0)
+		run(program, argv, passed, parent);
+	if (child < 0)
+		return error_last();
+	*pid = child;
+	return 0;
 }
 
 int engine_process_start(int program, pid_t *pid, int *channel)
@@ -74,15 +86,11 @@ int engine_process_start(int program, pid_t *pid, int *channel)
 	char option[32], name[] = NAME;
 	char *argv[] = { name, option, NULL };
 	int pair[2], r = channel_pair(pair);
-	pid_t parent = getpid();
 
 	if (r < 0)
 		return r;
 	snprintf(option, sizeof option, OPTION "%d", pair[1]);
-	*pid = fork();
-	if (*pid == 0)
-		run(program, pair[1], argv, parent);
-	r = *pid < 0 ? error_last() : 0;
+	r = engine_process_spawn(program, argv, pair[1], pid);
 	fd_close(&pair[1]);
 	if (r < 0)
 		fd_close(&pair[0]);

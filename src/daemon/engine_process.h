@@ -15,6 +15,12 @@ int engine_process_open(int *program);
 char *engine_process_path(void);
 
 /*
+ * Starts @program as a child that dies with us. Of our descriptors it has 0 to 2, and @passed. 0
+ * or -errno; what goes wrong in the child shows in its end, with status 127.
+ */
+int engine_process_spawn(int program, char *const argv[], int passed, pid_t *pid);
+
+/*
  * Starts an engine: a child that dies with us. @channel: our end, blocking. 0 or -errno; what
  * goes wrong in the child shows in its end.
  */

@@ -13,6 +13,7 @@
 
 #include "util/clock.h"
 #include "util/closer.h"
+#include "util/env.h"
 #include "util/error.h"
 #include "util/fd.h"
 #include "util/list.h"
@@ -105,13 +106,6 @@ static void wake(void)
 
 /* ---- what has come back ---- */
 
-static uint64_t number_of_env(const char *name)
-{
-	const char *text = getenv(name);
-
-	return text ? strtoull(text, NULL, 10) : 0;
-}
-
 static void take_back(int fd, const char *name)
 {
 	struct entry *e;
@@ -130,12 +124,12 @@ static void take_back(int fd, const char *name)
 
 void fd_store_init(void)
 {
-	uint64_t n = number_of_env("LISTEN_FDS");
+	uint64_t n = env_number("LISTEN_FDS");
 	const char *names = getenv("LISTEN_FDNAMES");
 
-	store.max = number_of_env("FDSTORE");
+	store.max = env_number("FDSTORE");
 	if (!store.max || !names || n > LISTEN_FDS_MAX ||
-	    number_of_env("LISTEN_PID") != (uint64_t)getpid())
+	    env_number("LISTEN_PID") != (uint64_t)getpid())
 		return;
 	for (int i = 0; i < (int)n && *names; i++) {
 		int len = (int)strcspn(names, ":");
@@ -149,7 +143,7 @@ void fd_store_init(void)
 
 void fd_store_resume(void)
 {
-	store.max = number_of_env("FDSTORE");
+	store.max = env_number("FDSTORE");
 }
 
 static int take(struct entry *e)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* What the files of a hosted engine share: hosted.c (its life), hosted_vms.c (the VMs that the
- * supervisor tells it of). */
+ * supervisor tells it of), hosted_handover.c (from one engine to another). */
 #pragma once
 
 #include "config/plan.h"
@@ -43,7 +43,7 @@ int hosted_read_plan(struct plan *plan, struct vm_plan *row);
 
 /* A VM is new, or has another row. 0; CHANNEL_E_GARBAGE; -errno. */
 int hosted_take_vm(struct channel_msg *msg);
-int hosted_take_kept(struct channel_msg *msg);	/* of the VM that came last */
+int hosted_take_kept(struct channel_msg *msg);
 void hosted_remove_vm(uint64_t cid);
 void hosted_take_connected(struct channel_msg *msg);
 
@@ -57,10 +57,10 @@ void hosted_tell_left_out(void);		/* which could not be opened; while no worker 
 struct vm *hosted_vm(size_t i);
 struct vm *hosted_find_vm(uint64_t cid);	/* NULL: there is no such one */
 
+/* After the workers have been stopped. */
+void hosted_free_vms(void);
+
 /* ---- hosted_handover.c: @msg has the socket between the two engines ---- */
 
 void hosted_hand_over(struct channel_msg *msg);	/* the engine is parked */
 int hosted_take_over(struct channel_msg *msg);	/* 0; LISTENER_E_*, CHANNEL_E_*, -errno */
-
-/* After the workers have been stopped. */
-void hosted_free_vms(void);

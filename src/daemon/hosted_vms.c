@@ -106,11 +106,11 @@ static void on_opened(struct vm_job *job, int r)
 {
 	struct hosted_job *j = job_of(job);
 
-	if (r && r != -ECANCELED)
+	if (r && r != -ECANCELED) {
 		log_err("main", "vm %llu is left out: %s", (unsigned long long)j->vm->vm.cid,
 			listener_str_error(r));
-	if (r && r != -ECANCELED)
 		hosted_tell(SUPERVISE_LEFT_OUT, j->vm->vm.cid, 0);
+	}
 	free(j);
 }
 

@@ -14,6 +14,7 @@
 
 #include "daemon/fd_store.h"
 #include "util/clock.h"
+#include "util/env.h"
 #include "util/error.h"
 #include "util/fd.h"
 #include "util/log.h"
@@ -69,17 +70,10 @@ static int make_addr(struct sockaddr_un *sa, socklen_t *len, const char *path)
 	return 0;
 }
 
-static uint64_t number_of_env(const char *name)
-{
-	const char *text = getenv(name);
-
-	return text ? strtoull(text, NULL, 10) : 0;
-}
-
 /* Twice in the time that the manager waits; not for who started us. */
 static uint32_t find_watchdog_ms(void)
 {
-	uint64_t pid = number_of_env("WATCHDOG_PID"), ms = number_of_env("WATCHDOG_USEC") / 2000;
+	uint64_t pid = env_number("WATCHDOG_PID"), ms = env_number("WATCHDOG_USEC") / 2000;
 
 	if (pid && pid != (uint64_t)getpid())
 		return 0;

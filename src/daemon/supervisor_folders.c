@@ -105,12 +105,6 @@ static int watch_all(struct supervisor *s)
 
 /* ---- what is missing ---- */
 
-static void tell_engine(struct supervisor *s, struct held_vm *h)
-{
-	if (s->channel >= 0)
-		supervisor_check_told(s, supervisor_send_vm(s, h));
-}
-
 /* True: it has to be tried again. What somebody else has put there is theirs. */
 static bool renew(struct supervisor *s, struct held_vm *h)
 {
@@ -118,7 +112,7 @@ static bool renew(struct supervisor *s, struct held_vm *h)
 	int r = vm_sockets_renew(&h->sockets, s->plan, &h->plan, &is_new);
 
 	if (is_new)
-		tell_engine(s, h);
+		supervisor_tell_vm(s, h);
 	return r < 0;
 }
 
@@ -134,7 +128,7 @@ static bool try_to_serve(struct supervisor *s, struct held_vm *h)
 	}
 	h->is_served = true;
 	notify_reloaded(supervisor_count_served(s));
-	tell_engine(s, h);
+	supervisor_tell_vm(s, h);
 	return false;
 }
 

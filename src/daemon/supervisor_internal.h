@@ -156,8 +156,9 @@ bool supervisor_on_checker(struct supervisor *s, const siginfo_t *info);	/* is i
 /* Reads the file again, and has done what can be done at once. */
 void supervisor_reload(struct supervisor *s);
 
-/* @r: how a message was sent. An engine that does not listen does not work either. */
-void supervisor_check_told(struct supervisor *s, int r);
+/* Tells the engine, if there is one, of a VM that is new or has changed. One that does not
+ * listen does not work either: it is replaced. */
+void supervisor_tell_vm(struct supervisor *s, struct held_vm *h);
 
 /* A front-end has left, so a VM may become what it is wanted to be; or any may have. */
 void supervisor_catch_up(struct supervisor *s, struct held_vm *h);

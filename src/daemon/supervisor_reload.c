@@ -32,10 +32,16 @@ static struct held_vm *find_any(struct supervisor *s, uint64_t cid)
 	return NULL;
 }
 
-void supervisor_check_told(struct supervisor *s, int r)
+static void check_told(struct supervisor *s, int r)
 {
 	if (r && s->engine && !s->is_killed)
 		supervisor_replace_engine(s, channel_str_error(r));
+}
+
+void supervisor_tell_vm(struct supervisor *s, struct held_vm *h)
+{
+	if (s->channel >= 0)
+		check_told(s, supervisor_send_vm(s, h));
 }
 
 /* ---- what happens to one VM ---- */
@@ -58,7 +64,7 @@ static void remove_vm(struct supervisor *s, struct held_vm *h)
 	size_t i = 0;
 
 	if (h->is_served && !h->waits && s->channel >= 0)
-		supervisor_check_told(s, tell_to_remove(s, h->plan.guest_cid));
+		check_told(s, tell_to_remove(s, h->plan.guest_cid));
 	if (h->has_front_end)
 		notify_front_end(-1);
 	while (s->vms[i] != h)
@@ -72,15 +78,15 @@ static void add_vm(struct supervisor *s, struct vm_plan *row)
 	struct held_vm *h = NULL;
 	int r = supervisor_add_vm(s, row, &h);
 
-	if (!r && s->channel >= 0)
-		supervisor_check_told(s, supervisor_send_vm(s, h));
-	if (!r)
+	if (!r) {
+		supervisor_tell_vm(s, h);
 		log_info("main", "vm %llu: added", cid_of(h));
-	else if (h && h->awaits_folder)
+	} else if (h && h->awaits_folder) {
 		log_warn("main", "vm %llu: served once its folder is there", cid_of(h));
-	else if (!h)
+	} else if (!h) {
 		log_err("main", "vm %llu is left out: %s", (unsigned long long)row->guest_cid,
 			error_str(r));
+	}
 }
 
 static void renew_vm(struct supervisor *s, struct held_vm *h, struct vm_plan *row)
@@ -104,7 +110,7 @@ void supervisor_on_removed(struct supervisor *s, uint64_t cid)
 		return;
 	s->leaving[i] = s->leaving[--s->n_leaving];
 	if (h && h->waits)
-		supervisor_check_told(s, supervisor_send_vm(s, h));
+		supervisor_tell_vm(s, h);
 	if (s->wants_upgrade && !s->n_leaving)
 		supervisor_upgrade(s);
 }
@@ -173,21 +179,19 @@ static void postpone(struct held_vm *h, struct vm_plan *row, const char *keys)
 static void change(struct supervisor *s, struct held_vm *h, struct vm_plan *row, const char *keys)
 {
 	struct vm_plan old = h->plan;
-
 	bool was_released = h->plan.uds_path && h->sockets.uds.fd < 0;
 
 	if (vm_sockets_move_uds(&h->sockets, s->plan, &h->plan, row)) {
 		log_err("main", "vm %llu: stays as it is", cid_of(h));
-		if (was_released && s->channel >= 0)
-			supervisor_check_told(s, supervisor_send_vm(s, h));
+		if (was_released)
+			supervisor_tell_vm(s, h);
 		return;
 	}
 	forget_wanted(h);
 	h->plan = *row;
 	*row = old;				/* freed with the others */
 	log_info("main", "vm %llu: changed: %s", cid_of(h), keys);
-	if (s->channel >= 0)
-		supervisor_check_told(s, supervisor_send_vm(s, h));
+	supervisor_tell_vm(s, h);
 }
 
 /* The row that it has, or waits for. */
@@ -295,7 +299,7 @@ static void update_settings(struct supervisor *s, const struct plan *next)
 	log_level = (enum log_level)next->log_level;
 	log_info("main", "changed: %s", keys);
 	if (s->channel >= 0)
-		supervisor_check_told(s, supervisor_send_settings(s));
+		check_told(s, supervisor_send_settings(s));
 }
 
 static void update(struct supervisor *s, const struct plan *before, struct plan *next)

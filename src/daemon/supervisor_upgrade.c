@@ -11,9 +11,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/prctl.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -55,22 +53,9 @@ static int start_check(struct supervisor *s, int program, int state)
 {
 	char option[OPTION_MAX];
 	char *argv[] = { s->config.argv[0], option, NULL };
-	sigset_t none;
 
 	snprintf(option, sizeof option, CHECK "%d", state);
-	s->checker = fork();
-	if (s->checker < 0) {
-		s->checker = 0;
-		return error_last();
-	}
-	if (s->checker)
-		return 0;
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	sigemptyset(&none);
-	sigprocmask(SIG_SETMASK, &none, NULL);
-	if (fcntl(state, F_SETFD, 0) == 0)
-		syscall(SYS_execveat, program, "", argv, environ, AT_EMPTY_PATH);
-	_exit(127);
+	return engine_process_spawn(program, argv, state, &s->checker);
 }
 
 static void on_impatient(struct loop_timer *timer)
