@@ -8,9 +8,11 @@
  * as if it had ended.
  */
 #include <fcntl.h>
+#include <inttypes.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 
@@ -28,6 +30,7 @@
 enum {
 	VMS = 2, CONNS = 8, RX_BUFS = 64, RX_SIZE = 1500, GUEST_BUF = 20000, CHUNK = 7000,
 	TOTAL = 1000000, MOVES = 100,
+	WRITTEN_AT = 46,			/* steps: there is something in each buffer */
 	HOST_PORT = 80, CALLED_PORT = 90, SIBLING_PORT = 70,
 };
 
@@ -183,17 +186,21 @@ static void load_vm(struct vm *vm, const struct blob *blob)
 		ck_assert_int_eq(fds[i], -1);
 }
 
+static void save_vm(const struct vm *vm, struct blob *blob)
+{
+	blob_init(blob, 1 << 24, 64);
+	mux_save(vm->mux, blob);
+	vm->uds->ops->save(vm->uds, blob);
+	ck_assert_int_eq(blob_error(blob), 0);
+}
+
 static void move(void)
 {
 	struct process old = proc;
 	struct blob blobs[VMS];
 
-	for (int v = 0; v < VMS; v++) {
-		blob_init(&blobs[v], 1 << 24, 64);
-		mux_save(proc.vms[v].mux, &blobs[v]);
-		proc.vms[v].uds->ops->save(proc.vms[v].uds, &blobs[v]);
-		ck_assert_int_eq(blob_error(&blobs[v]), 0);
-	}
+	for (int v = 0; v < VMS; v++)
+		save_vm(&proc.vms[v], &blobs[v]);
 	n_moves++;
 	begin_process(true);
 	for (int v = 0; v < VMS; v++)
@@ -404,6 +411,148 @@ static void step_once(size_t step)
 			host_turn(&ends[i], step);
 }
 
+/* ---- streams of released versions ---- */
+
+/*
+ * A file of tests/unit/streams has what a process of that version has saved, and how far the
+ * others were. What was in their sockets is in no stream, so to a program that reads it has
+ * arrived, and of one that writes it was not sent.
+ */
+#define END_FORMAT	"end %d %d %u %" SCNu64 " %u %d %d %d %u %u %u %zu %zu %zu %zu %d %d\n"
+
+static size_t count_waiting(int fd)
+{
+	int n = 0;
+
+	ck_assert_int_eq(ioctl(fd, FIONREAD, &n), 0);
+	return (size_t)n;
+}
+
+/* The end whose host program is behind a socket of @v's; by the names of both. */
+static size_t find_end_of(int v, int fd)
+{
+	struct sockaddr_un ours = { .sun_family = 0 }, theirs = { .sun_family = 0 };
+	socklen_t len = sizeof ours;
+	size_t i = 0;
+
+	ck_assert_int_eq(getsockname(fd, (struct sockaddr *)&ours, &len), 0);
+	len = sizeof theirs;
+	ck_assert_int_eq(getpeername(fd, (struct sockaddr *)&theirs, &len), 0);
+	while (i < n_ends && (ends[i].vm != v ||
+			      ends[i].kind != (theirs.sun_path[0] ? TO_HOST : FROM_HOST)))
+		i++;
+	ck_assert_uint_lt(i, n_ends);
+	return i;
+}
+
+static void write_blob(FILE *f, int v, const struct blob *b)
+{
+	fprintf(f, "vm %d %zu %zu\n", v, b->n_fds, b->len);
+	for (size_t i = 0; i < b->n_fds; i++) {
+		size_t end = find_end_of(v, b->fds[i]);
+
+		fprintf(f, "fd %zu\n", end);
+		ends[end].host_sent -= count_waiting(b->fds[i]);
+		ends[end].host_received += count_waiting(ends[end].fd);
+	}
+	for (size_t i = 0; i < b->len; i++)
+		fprintf(f, "%02x%s", b->bytes[i], i % 48 == 47 || i == b->len - 1 ? "\n" : "");
+}
+
+static void write_end(FILE *f, const struct talk *e)
+{
+	fprintf(f, END_FORMAT, e->vm, e->kind, e->guest.port, e->peer.cid, e->peer.port,
+		e->is_open, e->answers, e->tells, e->shut, e->buf_alloc, e->fwd_cnt, e->sent,
+		e->received, e->host_sent, e->host_received, e->sends_as, e->gets);
+}
+
+static void write_stream(const char *path)
+{
+	FILE *f = fopen(path, "we");
+
+	ck_assert_ptr_nonnull(f);
+	for (int v = 0; v < VMS; v++) {
+		struct blob b;
+
+		save_vm(&proc.vms[v], &b);
+		write_blob(f, v, &b);
+		blob_deinit(&b);
+	}
+	for (size_t i = 0; i < n_ends; i++)
+		write_end(f, &ends[i]);
+	ck_assert_int_eq(fclose(f), 0);
+}
+
+/* Its host programs are other ones. */
+static void read_blob(FILE *f, int expected, int programs[CONNS])
+{
+	struct blob b;
+	size_t n_fds, len;
+	int v;
+
+	blob_init(&b, 1 << 24, CONNS);
+	ck_assert_int_eq(fscanf(f, "vm %d %zu %zu\n", &v, &n_fds, &len), 3);
+	ck_assert(v == expected && n_fds <= CONNS);
+	for (size_t i = 0; i < n_fds; i++) {
+		size_t end;
+		int pair[2];
+
+		ck_assert_int_eq(fscanf(f, "fd %zu\n", &end), 1);
+		ck_assert_uint_lt(end, CONNS);
+		ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+		ck_assert_int_eq(fcntl(pair[1], F_SETFL, O_NONBLOCK), 0);
+		programs[end] = pair[0];
+		blob_put_fd(&b, pair[1]);
+	}
+	b.len = 0;				/* where they are is said by the stream */
+	for (size_t i = 0; i < len; i++) {
+		unsigned byte;
+
+		ck_assert_int_eq(fscanf(f, "%2x", &byte), 1);
+		blob_put_u8(&b, (uint8_t)byte);
+	}
+	ck_assert_int_eq(fscanf(f, "\n"), 0);
+	load_vm(&proc.vms[v], &b);
+	for (size_t i = 0; i < n_fds; i++)
+		close(b.fds[i]);
+	blob_deinit(&b);
+}
+
+static bool read_end(FILE *f, struct talk *e)
+{
+	int is_open, answers, tells;
+
+	*e = (struct talk){ .guest.cid = 0 };
+	if (fscanf(f, END_FORMAT, &e->vm, &e->kind, &e->guest.port, &e->peer.cid, &e->peer.port,
+		   &is_open, &answers, &tells, &e->shut, &e->buf_alloc, &e->fwd_cnt, &e->sent,
+		   &e->received, &e->host_sent, &e->host_received, &e->sends_as, &e->gets) != 17)
+		return false;
+	e->guest.cid = 3 + (uint64_t)e->vm;
+	e->is_open = is_open;
+	e->answers = answers;
+	e->tells = tells;
+	return true;
+}
+
+static void read_stream(const char *path)
+{
+	int programs[CONNS];
+	FILE *f = fopen(path, "re");
+
+	ck_assert_msg(f, "%s", path);
+	memset(programs, -1, sizeof programs);
+	end_process(&proc);
+	begin_process(true);
+	for (int v = 0; v < VMS; v++)
+		read_blob(f, v, programs);
+	for (n_ends = 0; n_ends < CONNS && read_end(f, &ends[n_ends]); n_ends++)
+		ends[n_ends].fd = programs[n_ends];
+	ck_assert(feof(f));
+	fclose(f);
+	for (int v = 0; v < VMS; v++)
+		mux_resume(proc.vms[v].mux, loop_now_ms(proc.loop));
+}
+
 /* ---- the tests ---- */
 
 static int listen_at(const char *at)
@@ -542,21 +691,19 @@ static void finish(struct talk *e)
 	}
 }
 
-/* _i: a process's life, in steps; 0: there is but one. */
-static const size_t lives[] = { 0, 40, 7, 1 };
-
-START_TEST(in_the_middle_of_traffic)
+static void call_all(void)
 {
-	int64_t deadline = deadline_in(2 * DEADLINE_MS);
-	size_t life = lives[_i];
-
 	guest_calls(0, 1024, VSOCK_CID_HOST, HOST_PORT);
 	guest_calls(1, 1024, VSOCK_CID_HOST, HOST_PORT);
 	guest_calls(0, 2000, 4, SIBLING_PORT);
 	guest_calls(1, 2000, 3, SIBLING_PORT);
-	if (life)
-		move();
-	host_calls();
+}
+
+/* @life: of a process, in steps; 0: there is but one. */
+static void talk_to_the_end(size_t life)
+{
+	int64_t deadline = deadline_in(2 * DEADLINE_MS);
+
 	ck_assert_uint_eq(n_ends, 7);
 	for (size_t step = 0; !are_complete(); step++) {
 		ck_assert_int_gt(deadline_left(deadline), 0);
@@ -567,6 +714,48 @@ START_TEST(in_the_middle_of_traffic)
 	for (size_t i = 0; i < n_ends; i++)
 		if (ends[i].fd >= 0)
 			finish(&ends[i]);
+}
+
+static const size_t lives[] = { 0, 40, 7, 1 };
+
+START_TEST(in_the_middle_of_traffic)
+{
+	call_all();
+	if (lives[_i])
+		move();
+	host_calls();
+	talk_to_the_end(lives[_i]);
+}
+END_TEST
+
+/* Each release adds its own: TAKEOVER_WRITES=FILE, and this program, which is of that version. */
+static const char *const streams[] = { "0.1.0" };
+
+START_TEST(from_another_version)
+{
+	char path[512];
+
+	snprintf(path, sizeof path, STREAMS "/%s.devices", streams[_i]);
+	read_stream(path);
+	talk_to_the_end(40);
+}
+END_TEST
+
+START_TEST(from_this_version)
+{
+	const char *path = getenv("TAKEOVER_WRITES");
+	char ours[128];
+
+	snprintf(ours, sizeof ours, "%s/stream", scratch_path());
+	call_all();
+	host_calls();
+	for (size_t step = 0; step < WRITTEN_AT; step++)
+		step_once(1);			/* in which the programs do not read */
+	write_stream(path ? path : ours);
+	for (size_t i = 0; i < n_ends; i++)
+		fd_close(&ends[i].fd);
+	read_stream(path ? path : ours);
+	talk_to_the_end(0);
 }
 END_TEST
 
@@ -579,6 +768,8 @@ int main(void)
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_set_timeout(tc, 120);
 	tcase_add_loop_test(tc, in_the_middle_of_traffic, 0, COUNT(lives));
+	tcase_add_test(tc, from_this_version);
+	tcase_add_loop_test(tc, from_another_version, 0, COUNT(streams));
 	suite_add_tcase(suite, tc);
 	return unit_main(suite);
 }
