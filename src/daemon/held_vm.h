@@ -29,7 +29,8 @@ struct held_vm {
 	struct vm_sockets sockets;
 	bool is_served;				/* its sockets are there */
 	bool awaits_folder;			/* it will be, once their folders are */
-	bool waits;				/* for the VM that had its CID to leave the engine */
+	bool waits;				/* for the VM that had its CID to leave the engine,
+						   or for another engine */
 	bool is_left_out;			/* it has ended too many engines */
 	bool has_front_end;			/* in session */
 	bool is_over;				/* ... and no other can come */

@@ -102,6 +102,7 @@ static void supervisor_go_on(struct supervisor *s)
 {
 	supervisor_adopt_engine(s, s->engine, s->channel);
 	s->has_served = true;
+	s->has_vsock = supervisor_needs_vsock(s);	/* it was told of the same VMs */
 	s->is_upgrading = true;
 	supervisor_notify(s);
 	reap(s);

@@ -68,6 +68,7 @@ void supervisor_start_engine(struct supervisor *s)
 	s->state = SUPERVISOR_STARTING;
 	s->started_ms = clock_ms();
 	s->is_killed = false;
+	s->has_vsock = supervisor_needs_vsock(s);
 	if (!r)
 		r = supervisor_feed(s, s->channel, SUPERVISE_START);
 	if (!r)

@@ -111,7 +111,7 @@ static int send_vm(int channel, const struct held_vm *h)
 /* Two of one CID are not told apart by what the engine says. */
 int supervisor_send_vm(struct supervisor *s, struct held_vm *h)
 {
-	h->waits = false;
+	h->waits = supervisor_outgrows(s, h);
 	for (size_t i = 0; i < s->n_leaving; i++)
 		h->waits |= s->leaving[i] == h->plan.guest_cid;
 	return h->waits ? 0 : send_vm(s->channel, h);

@@ -15,7 +15,10 @@
 #include "util/fd.h"
 #include "util/log.h"
 
-enum { PATIENCE_MS = 10 * 1000 };		/* with both of them, for each step */
+enum {
+	PATIENCE_MS = 10 * 1000,		/* with both of them, for each step */
+	RETRY_MS = 100,
+};
 
 static void wait_for(struct supervisor *s, enum successor_state state)
 {
@@ -57,6 +60,41 @@ static void on_impatient(struct loop_timer *timer)
 	struct supervisor *s = container_of(timer, struct supervisor, successor.patience);
 
 	supervisor_give_up_successor(s, "it takes too long");
+}
+
+/* ---- one that may do more ---- */
+
+bool supervisor_needs_vsock(const struct supervisor *s)
+{
+	for (size_t i = 0; i < s->n_vms; i++)
+		if (s->vms[i]->is_served && s->vms[i]->plan.has_forward_cid)
+			return true;
+	return false;
+}
+
+bool supervisor_outgrows(struct supervisor *s, const struct held_vm *h)
+{
+	bool is_outgrown = h->plan.has_forward_cid && !s->has_vsock;
+
+	if (is_outgrown && !s->outgrown.is_set)
+		loop_timer_set(s->loop, &s->outgrown, clock_ms());
+	return is_outgrown;
+}
+
+/* Once all that is being done is done; an engine that begins meanwhile knows of it. */
+static void on_outgrown(struct loop_timer *timer)
+{
+	struct supervisor *s = container_of(timer, struct supervisor, outgrown);
+
+	if (s->state == SUPERVISOR_ENDING || s->has_vsock || !supervisor_needs_vsock(s))
+		return;
+	if (s->state != SUPERVISOR_SERVING || s->is_upgrading || s->n_leaving) {
+		loop_timer_set(s->loop, timer, clock_ms() + RETRY_MS);
+		return;
+	}
+	log_info("main", "a VM needs AF_VSOCK, and none did before: another engine is made");
+	s->is_upgrading = true;
+	supervisor_hand_over(s);
 }
 
 /* ---- step by step ---- */
@@ -123,6 +161,7 @@ void supervisor_succeed(struct supervisor *s)
 	pid_t pid = next->pid;
 	int channel;
 
+	s->has_vsock = next->has_vsock;
 	loop_remove(s->loop, &next->source);
 	channel = fd_take(&next->channel);
 	forget(s);
@@ -185,6 +224,7 @@ void supervisor_handover_init(struct supervisor *s)
 		.channel = -1, .source = { .dispatch = on_channel, .fd = -1 },
 		.patience = { .expire = on_impatient },
 	};
+	s->outgrown.expire = on_outgrown;
 }
 
 void supervisor_hand_over(struct supervisor *s)
@@ -193,6 +233,7 @@ void supervisor_hand_over(struct supervisor *s)
 	int r = engine_process_start(s->program, &next->pid, &next->channel);
 
 	wait_for(s, SUCCESSOR_PREPARING);
+	next->has_vsock = supervisor_needs_vsock(s);
 	if (!r)
 		r = supervisor_feed(s, next->channel, SUPERVISE_PREPARE);
 	if (!r)

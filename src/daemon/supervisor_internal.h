@@ -33,6 +33,7 @@ struct successor {				/* an engine that is to take over */
 	enum successor_state state;
 	pid_t pid;
 	int channel;
+	bool has_vsock;				/* as supervisor::has_vsock */
 	struct loop_source source;
 	struct loop_timer patience;
 };
@@ -65,6 +66,8 @@ struct supervisor {
 		bool has_failed;		/* and that was logged */
 	} folders;
 	struct successor successor;
+	bool has_vsock;				/* the engine's sandbox lets it use AF_VSOCK */
+	struct loop_timer outgrown;		/* set: it needs more than it may */
 	bool wants_reload;			/* once the successor has taken over, or not */
 	bool wants_upgrade;			/* once nothing is leaving */
 	struct loop_timer restart;
@@ -112,6 +115,12 @@ void supervisor_handover_init(struct supervisor *s);
 /* Another engine is made and takes over, in its time; supervisor_upgraded() follows. */
 void supervisor_hand_over(struct supervisor *s);
 void supervisor_give_up_successor(struct supervisor *s, const char *why);	/* if there is one */
+
+/* One may do what the VMs that it is told of at its start need, and no more. Is that so little
+ * that it cannot serve @h? Then another one takes over soon. */
+bool supervisor_outgrows(struct supervisor *s, const struct held_vm *h);
+/* Does any VM that is served need AF_VSOCK? */
+bool supervisor_needs_vsock(const struct supervisor *s);
 
 void supervisor_on_parked(struct supervisor *s);	/* the engine */
 bool supervisor_on_successor(struct supervisor *s, const siginfo_t *info);	/* is it that child? */

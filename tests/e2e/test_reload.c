@@ -3,6 +3,7 @@
  * The file is read again: what has changed is changed, also under a running guest, and a VM
  * beside it under full load loses nothing.
  */
+#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -372,6 +373,36 @@ START_TEST(added)
 }
 END_TEST
 
+static bool has_vsock(void)
+{
+	int fd = socket(AF_VSOCK, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	if (fd < 0)
+		printf("# added_with_a_new_need: no AF_VSOCK: %s\n", strerror(errno));
+	else
+		close(fd);
+	return fd >= 0;
+}
+
+/* The sandbox of the engine that serves has no AF_VSOCK in it. */
+START_TEST(added_with_a_new_need)
+{
+	char text[256];
+
+	if (!has_vsock())
+		return;
+	snprintf(text, sizeof text, "vms:\n" VM3
+		 VM4("socket: $/4.vhost, forward-cid: 1, forward-listen: %d"), 100000 + getpid());
+	reloads_spawn("vms:\n" VM3, at_info);
+	bring_up(&vm, "vhost.sock", 3);
+	reload_under_load(text, "main: another engine has taken over");
+	bring_up(&other, "4.vhost", 4);
+	ck_assert_msg(!daemon_has_logged(&vhd, " error "), "%s", daemon_log(&vhd));
+	reload_under_load("vms:\n" VM3, "main: vm 4: removed\n");
+	e2e_check_alive();
+}
+END_TEST
+
 static void check_is_gone(void)
 {
 	ck_assert(vmm_is_closed(&other.fe, DEADLINE_MS));
@@ -488,6 +519,7 @@ int main(void)
 	tcase_add_loop_test(tc, changed_without_a_front_end, 0, COUNT(late_changes));
 	tc = e2e_case_with(s, "sets", e2e_setup_bare, teardown, 120);
 	tcase_add_test(tc, added);
+	tcase_add_test(tc, added_with_a_new_need);
 	tcase_add_test(tc, removed);
 	tcase_add_loop_test(tc, removed_while_the_engine_is_replaced, 0, 2);
 	tcase_add_test(tc, removed_and_added_at_once);
