@@ -38,7 +38,8 @@ enum supervise_type {
 	SUPERVISE_STATE = 1,			/* a piece of the blob that the next message needs */
 	SUPERVISE_SETTINGS,			/* what is the same for all VMs; a blob */
 	SUPERVISE_VM,				/* a VM to serve: a blob, and its listening sockets */
-	SUPERVISE_KEPT,				/* a descriptor that an earlier engine has kept */
+	SUPERVISE_KEPT,				/* what earlier engines have kept of a VM: a blob of
+						   slots and descriptors */
 	SUPERVISE_START,			/* that is all: into the sandbox, and begin */
 	SUPERVISE_REMOVE,			/* serve this VM no more */
 	SUPERVISE_CONNECTED,			/* the outcome of CONNECT, and the socket */
@@ -95,7 +96,7 @@ struct supervise_msg {
 		} vm;
 		struct {
 			uint32_t slot, zero;
-		} kept;				/* KEPT, KEEP, DROP */
+		} kept;				/* KEEP, DROP */
 		struct {
 			uint32_t port, id;	/* not 0 */
 		} connect;

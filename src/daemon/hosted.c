@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The engine as a process of its own. */
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include "config/plan_state.h"
 #include "daemon/hosted_internal.h"
@@ -45,6 +46,27 @@ static void on_hung(void)
 
 /* ---- what it is told ---- */
 
+void hosted_vanish(void)
+{
+	_exit(1);
+}
+
+/* As channel_receive(). */
+static int receive(struct channel_msg *msg)
+{
+	int r = channel_receive(hosted.channel, CHANNEL_SUPERVISOR, msg);
+
+	if (r == CHANNEL_E_END)
+		hosted_vanish();
+	return r;
+}
+
+void hosted_forget_state(void)
+{
+	channel_state_deinit(&hosted.state);
+	channel_state_init(&hosted.state, SUPERVISE_BLOB_MAX, SUPERVISE_SLOTS_MAX);
+}
+
 int hosted_read_plan(struct plan *plan, struct vm_plan *row)
 {
 	struct blob_reader in;
@@ -52,8 +74,7 @@ int hosted_read_plan(struct plan *plan, struct vm_plan *row)
 
 	channel_state_read(&hosted.state, &in);
 	r = row ? plan_state_load_vm(row, &in) : plan_state_load(plan, &in);
-	channel_state_deinit(&hosted.state);
-	channel_state_init(&hosted.state, SUPERVISE_BLOB_MAX, 0);
+	hosted_forget_state();
 	return r == PLAN_STATE_E_BAD ? CHANNEL_E_GARBAGE : r;
 }
 
@@ -165,7 +186,7 @@ static int learn(uint32_t type, uint32_t or_type, struct channel_msg *msg)
 	int r;
 
 	for (;;) {
-		r = channel_receive(hosted.channel, CHANNEL_SUPERVISOR, msg);
+		r = receive(msg);
 		if (r || msg->m.type == type || msg->m.type == or_type)
 			return r;
 		r = hosted_obey(msg);
@@ -250,7 +271,7 @@ static int listen_until_end(const sigset_t *ends)
 	do {
 		r = watchdog_wait(ends, hosted.channel);
 		if (!r)
-			r = channel_receive(hosted.channel, CHANNEL_SUPERVISOR, &msg);
+			r = receive(&msg);
 		if (!r) {
 			r = hosted_obey(&msg);
 			channel_msg_deinit(&msg);
@@ -286,7 +307,7 @@ int hosted_run(int channel)
 	int status;
 
 	hosted.channel = channel;
-	channel_state_init(&hosted.state, SUPERVISE_BLOB_MAX, 0);
+	channel_state_init(&hosted.state, SUPERVISE_BLOB_MAX, SUPERVISE_SLOTS_MAX);
 	plan_init(&hosted.plan);
 	status = serve();
 	hosted_free_vms();

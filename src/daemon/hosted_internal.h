@@ -3,6 +3,8 @@
  * supervisor tells it of), hosted_handover.c (from one engine to another). */
 #pragma once
 
+#include <stdnoreturn.h>
+
 #include "config/plan.h"
 #include "daemon/channel.h"
 #include "daemon/engine.h"
@@ -33,8 +35,17 @@ extern struct hosted hosted;
  * CHANNEL_E_END: it is to end; CHANNEL_E_GARBAGE; -errno. */
 int hosted_obey(struct channel_msg *msg);
 
+/*
+ * The supervisor is gone, and so are we: at once, since the service manager may keep the devices
+ * for another one, which is to find them as they are and not as an end in good order leaves them.
+ */
+noreturn void hosted_vanish(void);
+
 /* From any worker, which waits for the supervisor then: it is quick, or the end. */
 void hosted_tell(enum supervise_type type, uint64_t cid, uint64_t number);
+
+/* What has come for a message has been read. */
+void hosted_forget_state(void);
 
 /* What has come for the next message: 0; CHANNEL_E_GARBAGE: it is no plan's; -ENOMEM. */
 int hosted_read_plan(struct plan *plan, struct vm_plan *row);

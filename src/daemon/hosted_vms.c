@@ -46,7 +46,9 @@ static int keep(void *ctx, uint32_t slot, int fd)
 	};
 	int r = channel_send(hosted.channel, &m, &fd, 1, true);
 
-	return r > 0 ? -EPIPE : r;
+	if (r == CHANNEL_E_END)
+		hosted_vanish();
+	return r;
 }
 
 static void drop(void *ctx, uint32_t slot)
@@ -266,10 +268,18 @@ int hosted_take_vm(struct channel_msg *msg)
 int hosted_take_kept(struct channel_msg *msg)
 {
 	struct hosted_vm *h = find(msg->m.cid);
+	int r = h && !hosted.has_started ? 0 : CHANNEL_E_GARBAGE;
+	struct blob_reader in;
 
-	if (!h || hosted.has_started)
-		return CHANNEL_E_GARBAGE;
-	return vm_add_kept(&h->vm, msg->m.u.kept.slot, channel_take_fd(msg, 0));
+	channel_state_read(&hosted.state, &in);
+	while (!r && blob_has_more(&in)) {
+		uint32_t slot = blob_get_u32(&in);
+		int fd = blob_get_fd(&in);
+
+		r = fd < 0 ? CHANNEL_E_GARBAGE : vm_add_kept(&h->vm, slot, fd);
+	}
+	hosted_forget_state();
+	return r;
 }
 
 void hosted_remove_vm(uint64_t cid)

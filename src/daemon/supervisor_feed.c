@@ -67,19 +67,25 @@ int supervisor_send_settings(struct supervisor *s)
 	return send_settings(s, s->channel);
 }
 
+/* All of it at once: guests wait for it in an upgrade. */
 static int send_kept(int channel, const struct held_vm *h)
 {
-	for (size_t i = 0; i < h->n_kept; i++) {
-		const struct supervise_msg m = {
-			.type = SUPERVISE_KEPT, .cid = h->plan.guest_cid,
-			.u.kept.slot = h->kept[i].slot,
-		};
-		int r = channel_send(channel, &m, &h->kept[i].fd, 1, true);
+	const struct supervise_msg m = { .type = SUPERVISE_KEPT, .cid = h->plan.guest_cid };
+	struct blob b;
+	int r;
 
-		if (r)
-			return r;
+	if (!h->n_kept)
+		return 0;
+	blob_init(&b, SUPERVISE_BLOB_MAX, SUPERVISE_SLOTS_MAX);
+	for (size_t i = 0; i < h->n_kept; i++) {
+		blob_put_u32(&b, h->kept[i].slot);
+		blob_put_fd(&b, h->kept[i].fd);
 	}
-	return 0;
+	r = channel_send_blob(channel, &b);
+	if (!r)
+		r = channel_send(channel, &m, NULL, 0, true);
+	blob_deinit(&b);
+	return r;
 }
 
 static int send_vm(int channel, const struct held_vm *h)

@@ -67,6 +67,8 @@ pid_t daemon_find_engine(const struct daemon *d);
 pid_t daemon_find_other_engine(const struct daemon *d, pid_t engine);
 /* Are all of its threads stopped (SIGSTOP)? */
 bool daemon_is_stopped(pid_t pid);
+/* Has it done all that it had to do, but for what waits for time, or for others? */
+bool daemon_is_asleep(const struct daemon *d);
 /* Waits until the process @pid, not ours to reap, is gone; false at the deadline. */
 bool daemon_wait_gone(pid_t pid, int ms);
 

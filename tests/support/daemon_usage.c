@@ -281,23 +281,36 @@ bool daemon_wait_fds(const struct daemon *d, unsigned fds, int ms)
 	return true;
 }
 
-bool daemon_is_stopped(pid_t pid)
+/* A process that is gone has none. */
+static bool are_all(pid_t pid, char state)
 {
 	char path[64], text[1024], *end;
-	bool is_stopped = true;
+	bool are = true;
 	struct dirent *e;
 	DIR *dir;
 
 	snprintf(path, sizeof path, "/proc/%d/task", (int)pid);
 	dir = opendir(path);
-	must(dir);
-	while ((e = readdir(dir))) {
+	while (dir && (e = readdir(dir))) {
 		if (e->d_name[0] == '.')
 			continue;
 		snprintf(path, sizeof path, "task/%.20s/stat", e->d_name);
 		end = read_proc(pid, path, text, sizeof text) ? strrchr(text, ')') : NULL;
-		is_stopped &= end && end[1] == ' ' && end[2] == 'T';
+		are &= !end || (end[1] == ' ' && end[2] == state);
 	}
-	closedir(dir);
-	return is_stopped;
+	if (dir)
+		closedir(dir);
+	return dir && are;
+}
+
+bool daemon_is_stopped(pid_t pid)
+{
+	return are_all(pid, 'T');
+}
+
+/* Whoever is told something can be run from that moment on, so nothing is on its way from one
+ * that sleeps to the next. */
+bool daemon_is_asleep(const struct daemon *d)
+{
+	return are_all(daemon_engine(d), 'S') && (!d->is_supervised || are_all(d->pid, 'S'));
 }

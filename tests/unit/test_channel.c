@@ -46,7 +46,7 @@ static const struct {
 	{ "STATE", SUPERVISE_STATE, S | P, false, 0, SUPERVISE_FDS_MAX },
 	{ "SETTINGS", SUPERVISE_SETTINGS, S, false, 1, 2 },
 	{ "VM", SUPERVISE_VM, S, true, 0, 2 },
-	{ "KEPT", SUPERVISE_KEPT, S, true, 1, 1 },
+	{ "KEPT", SUPERVISE_KEPT, S, true, 0, 0 },
 	{ "START", SUPERVISE_START, S, false, 0, 0 },
 	{ "REMOVE", SUPERVISE_REMOVE, S, true, 0, 0 },
 	{ "CONNECTED", SUPERVISE_CONNECTED, S, true, 0, 1 },
