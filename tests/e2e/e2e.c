@@ -201,6 +201,24 @@ static void show_logs(const char *root)
 		closedir(dir);
 }
 
+void e2e_check_growth(struct daemon_usage (*usage)(const struct daemon *d),
+		      const struct daemon_usage *before, const struct e2e_growth *allowed)
+{
+	uint64_t fds = (uint64_t)before->fds + allowed->fds;
+	uint64_t rss = before->rss_bytes + allowed->rss_bytes + SANITIZER_RSS_SLACK;
+	int64_t deadline = deadline_in(DEADLINE_MS);
+	struct daemon_usage now;
+
+	while (now = usage(&vhd), now.fds > fds || now.threads > before->threads ||
+	       now.rss_bytes > rss) {
+		ck_assert_msg(deadline_left(deadline),
+			      "%u descriptors, %u threads, %llu bytes; before: %u, %u, %llu",
+			      now.fds, now.threads, (unsigned long long)now.rss_bytes,
+			      before->fds, before->threads, (unsigned long long)before->rss_bytes);
+		poll(NULL, 0, 5);
+	}
+}
+
 bool e2e_may_open(unsigned files, const char *what)
 {
 	struct rlimit limit;

@@ -68,6 +68,19 @@ void e2e_check_alive(void);
  * and lsof are asked for. */
 unsigned e2e_count_listed(const char *path);
 
+/*
+ * A process has grown by no more than this since @before was measured, in threads not at all; or
+ * will have, once others have closed and freed what is left: a thread that has just been started
+ * still has the name of who has started it.
+ */
+struct e2e_growth {
+	unsigned fds;
+	uint64_t rss_bytes;			/* a sanitizer's slack is added */
+};
+
+void e2e_check_growth(struct daemon_usage (*usage)(const struct daemon *d),
+		      const struct daemon_usage *before, const struct e2e_growth *allowed);
+
 /* May so many files be open, here and in the daemon? Raises the limit if it can; if not,
  * says that @what is left out. */
 bool e2e_may_open(unsigned files, const char *what);

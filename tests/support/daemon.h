@@ -69,6 +69,7 @@ pid_t daemon_find_other_engine(const struct daemon *d, pid_t engine);
 bool daemon_is_stopped(pid_t pid);
 /* Has it done all that it had to do, but for what waits for time, or for others? */
 bool daemon_is_asleep(const struct daemon *d);
+bool daemon_wait_asleep(const struct daemon *d, int ms);
 /* Waits until the process @pid, not ours to reap, is gone; false at the deadline. */
 bool daemon_wait_gone(pid_t pid, int ms);
 

@@ -314,3 +314,15 @@ bool daemon_is_asleep(const struct daemon *d)
 {
 	return are_all(daemon_engine(d), 'S') && (!d->is_supervised || are_all(d->pid, 'S'));
 }
+
+bool daemon_wait_asleep(const struct daemon *d, int ms)
+{
+	int64_t deadline = deadline_in(ms);
+
+	while (!daemon_is_asleep(d)) {
+		if (!deadline_left(deadline))
+			return false;
+		poll(NULL, 0, 1);
+	}
+	return true;
+}
