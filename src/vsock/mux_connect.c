@@ -18,25 +18,34 @@ static bool is_full(const struct mux *mux)
 	return mux->n_conns >= mux->config.limits.max_connections;
 }
 
-/* The guest's connect failed: logs why, and the first time for each reason, what to do. */
+struct reason {
+	char text[320];
+};
+
+/* Why the guest's connect failed, and what to do. May look at the file system. */
+static struct reason explain(const struct mux *mux, const struct vsock_addr *dst, int error)
+{
+	struct backend *b = mux_route(mux, dst->cid);
+	struct reason why;
+
+	if (!b)
+		snprintf(why.text, sizeof why.text, "nobody has CID %llu: the host is CID 2, "
+			 "siblings are VMs of this process", (unsigned long long)dst->cid);
+	else if (error == BACKEND_E_FULL)
+		snprintf(why.text, sizeof why.text, "the guest has %zu connections, as many as "
+			 "max-connections lets it have", mux->n_conns);
+	else
+		b->ops->explain(b, dst, error, why.text, sizeof why.text);
+	return why;
+}
+
+/* The guest's connect failed: logs why. log_first() evaluates what it prints after the level
+ * and the limit, so that a guest makes nobody look at files for lines that are not logged. */
 void mux_log_refused(struct mux *mux, const struct vsock_addr *src, const struct vsock_addr *dst,
 		     int error)
 {
-	bool is_first = log_once_pass(&mux->from_guest, error_kind(error));
-	struct backend *b = mux_route(mux, dst->cid);
-	char why[320];
-
-	if (!is_first)
-		snprintf(why, sizeof why, "%s", backend_str_error(error));
-	else if (!b)
-		snprintf(why, sizeof why, "nobody has CID %llu: the host is CID 2, siblings "
-			 "are VMs of this process", (unsigned long long)dst->cid);
-	else if (error == BACKEND_E_FULL)
-		snprintf(why, sizeof why, "the guest has %zu connections, as many as "
-			 "max-connections lets it have", mux->n_conns);
-	else
-		b->ops->explain(b, dst, error, why, sizeof why);
-	log_noted(is_first, mux->config.tag, "%s refused: %s", vsock_route(src, dst).text, why);
+	log_first(&mux->from_guest, error_kind(error), mux->config.tag, "%s refused: %s",
+		  vsock_route(src, dst).text, explain(mux, dst, error).text);
 }
 
 int mux_on_request(struct mux *mux, const struct pkt *pkt, uint64_t now_ms)

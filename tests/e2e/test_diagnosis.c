@@ -143,6 +143,28 @@ START_TEST(guest_to_host)
 }
 END_TEST
 
+/* Of the same error, each time for another cause: at level info all of them are told. */
+START_TEST(later_times_are_explained_too)
+{
+	static const char *const info[] = { "--log-level=info", NULL };
+	char text[512];
+
+	e2e_start(info, NULL);
+	snprintf(path, sizeof path, "%s_%d", vhd.uds, PORT);
+	for (size_t i = 0; i < 4; i++) {
+		listeners[i].make();
+		guest_connects(VSOCK_CID_HOST, PORT);
+		snprintf(text, sizeof text, ">2:%d refused: %s: %s", PORT, path, listeners[i].text);
+		ck_assert_msg(daemon_wait_log(&vhd, text), "not in the log: %s", text);
+		unlink(path);
+	}
+	for (int i = 0; i < 2; i++)
+		guest_connects(77, PORT);
+	ck_assert_int_eq(daemon_stop(&vhd, DEADLINE_MS), 0);
+	ck_assert_uint_eq(count(">77:1234 refused: nobody has CID 77: the host is CID 2"), 2);
+}
+END_TEST
+
 START_TEST(cid_of_nobody)
 {
 	driver_up(&vm, vhd.socket, NULL);
@@ -373,6 +395,7 @@ int main(void)
 	TCase *bare = e2e_case(s, "bare", e2e_setup_bare, 60), *sib = tcase_create("siblings");
 
 	tcase_add_loop_test(tc, guest_to_host, 0, N(listeners));
+	tcase_add_test(bare, later_times_are_explained_too);
 	tcase_add_test(tc, cid_of_nobody);
 	tcase_add_test(tc, no_guest);
 	tcase_add_test(tc, guest_refuses);
