@@ -1,7 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-3-Clause
 #
-# systemd has nothing to complain about in the units, and they start the program.
+# systemd has nothing to complain about in the units, they start the program, and none has its
+# folder in another's.
 # tests/lint/units.sh BINARY DAEMON UNIT...; TAP.
 
 set -euo pipefail
@@ -46,10 +47,29 @@ for unit; do
 	fi
 done
 
+# Prints the RuntimeDirectory= of UNITs that are in the folder of another: its end removes them.
+nested() {
+	local folders folder
+
+	folders=$(sed -n 's/^RuntimeDirectory=//p' "$@" | sort)
+	for folder in $folders; do
+		grep "^$folder/" <<<"$folders" || true
+	done
+}
+
+if [ -z "$(nested "$@")" ]; then
+	result ok "no unit's folder is in another's"
+else
+	result "not ok" "no unit's folder is in another's"
+	nested "$@" >&2
+fi
+
 # What nothing can fail proves nothing.
 mkdir "$scratch/planted"
 sed 's/^Type=.*/Type=nothing/' "$1" >"$scratch/planted/planted.service"
-if [ -n "$(complaints "$scratch/planted/planted.service")" ]; then
+sed 's,^RuntimeDirectory=.*,&/nested,' "$1" >"$scratch/planted/nested.service"
+if [ -n "$(complaints "$scratch/planted/planted.service")" ] &&
+	[ -n "$(nested "$1" "$scratch/planted/nested.service")" ]; then
 	result ok "a wrong line is found"
 else
 	result "not ok" "a wrong line is found"
