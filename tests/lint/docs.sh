@@ -103,6 +103,13 @@ folder=${mkdir##* }
 "$daemon" --config <(sed "s|$folder|$scratch/none|" "$sample") >"$scratch/log" 2>&1 || true
 same "the sample is read to its end" "" "$(grep -v 'No such file or directory\|left out' "$scratch/log")"
 
+# Whoever puts the sample, the socket unit beside it and the manual together uses the same paths.
+paths=$(sed -n 's/^ListenStream=//p' "$root/src/data/vhost-device-vsock.socket" | sort)
+for text in "$sample" "$root/src/data/operation.md"; do
+	same "${text##*/} has the paths of the socket unit" "$paths" \
+		"$(sed -nE 's/^ +(socket|uds_path): //p' "$text" | grep -Fxe "$paths" | sort)"
+done
+
 if command -v mandoc >/dev/null; then
 	same "mandoc finds nothing wrong" "" "$(mandoc -T lint "$man" 2>&1 || true)"
 else
