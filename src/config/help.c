@@ -109,7 +109,7 @@ static void print_usage(void)
 "  vhost-device-vsock --config FILE [OPTION]...\n"
 "\n"
 "Values follow as --option VALUE or --option=VALUE. Numbers are decimal, or\n"
-"hexadecimal with 0x in front.\n", stdout);
+"start with 0x (hexadecimal), 0o (octal) or 0b (binary).\n", stdout);
 }
 
 int help_print(void)
