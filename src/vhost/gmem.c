@@ -154,6 +154,12 @@ static int map_region(struct region *r, uint64_t offset, int fd, uint64_t room)
 	return 0;
 }
 
+/* What is mapped may be more than the limit, which was another when it was. */
+static uint64_t room(const struct gmem *mem)
+{
+	return mem->limits.max_memory > mem->mapped ? mem->limits.max_memory - mem->mapped : 0;
+}
+
 int gmem_add_region(struct gmem *mem, const struct vhost_user_mem_region *region, int fd)
 {
 	struct region r = {
@@ -165,7 +171,7 @@ int gmem_add_region(struct gmem *mem, const struct vhost_user_mem_region *region
 
 	if (!r.size || r.gpa > UINT64_MAX - r.size || r.uaddr > UINT64_MAX - r.size)
 		return GMEM_E_INVALID;
-	if (mem->n_regions == mem->limits.mem_slots)
+	if (mem->n_regions >= mem->limits.mem_slots)
 		return GMEM_E_NO_SLOT;
 	while (at < mem->n_regions && mem->regions[at].gpa < r.gpa)
 		at++;
@@ -173,7 +179,7 @@ int gmem_add_region(struct gmem *mem, const struct vhost_user_mem_region *region
 		return GMEM_E_OVERLAP;
 	if (at < mem->n_regions && mem->regions[at].gpa - r.gpa < r.size)
 		return GMEM_E_OVERLAP;
-	if ((e = map_region(&r, region->mmap_offset, fd, mem->limits.max_memory - mem->mapped)))
+	if ((e = map_region(&r, region->mmap_offset, fd, room(mem))))
 		return e;
 	mem->mapped += r.map_len;
 	memmove(&mem->regions[at + 1], &mem->regions[at],
@@ -283,6 +289,8 @@ void gmem_keep_file(struct gmem *mem, uint64_t gpa, int *fd)
 	r->fd = fd_take(fd);
 }
 
+enum { REGION_BYTES = 4 * sizeof(uint64_t) + sizeof(uint32_t) };	/* saved */
+
 void gmem_save(const struct gmem *mem, struct blob *out)
 {
 	size_t section = blob_open(out, BLOB_TAG('G', 'M', 'E', 'M'), 1);
@@ -321,14 +329,20 @@ static int load_region(struct gmem *mem, struct blob_reader *in)
 
 int gmem_load(struct gmem **out, const struct gmem_limits *limits, struct blob_reader *in)
 {
+	struct gmem_limits then = { .max_memory = UINT64_MAX, .mem_slots = limits->mem_slots };
 	struct blob_reader section;
 	struct gmem *mem;
 	uint32_t version;
+	size_t n;
 	int r;
 
 	if (!blob_enter(in, &section, BLOB_TAG('G', 'M', 'E', 'M'), 1, &version))
 		return GMEM_E_STATE;
-	if ((r = gmem_new(&mem, limits)))
+	n = (size_t)(section.end - section.at) / REGION_BYTES;
+	if (n > VHOST_USER_MEM_SLOTS_MAX)
+		return GMEM_E_STATE;
+	then.mem_slots = n > then.mem_slots ? n : then.mem_slots;
+	if ((r = gmem_new(&mem, &then)))
 		return r;
 	while (!r && blob_has_more(&section))
 		r = load_region(mem, &section);
@@ -338,6 +352,7 @@ int gmem_load(struct gmem **out, const struct gmem_limits *limits, struct blob_r
 		gmem_free(mem);
 		return r;
 	}
+	mem->limits = *limits;
 	*out = mem;
 	return 0;
 }

@@ -70,7 +70,8 @@ void gmem_close_file(int *fd);
 /* Takes *@fd over instead, the file of the region at @gpa, so that gmem_save() can tell it. */
 void gmem_keep_file(struct gmem *mem, uint64_t gpa, int *fd);
 
-/* The regions, whose files were all kept. gmem_load() maps them anew: 0; GMEM_E_*, -errno. */
+/* The regions, whose files were all kept. gmem_load() maps them anew, also where they are more
+ * than the limits allow, which are for what is added then: 0; GMEM_E_*, -errno. */
 void gmem_save(const struct gmem *mem, struct blob *out);
 int gmem_load(struct gmem **out, const struct gmem_limits *limits, struct blob_reader *in);
 
