@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "daemon/channel.h"
+#include "sandbox/launch.h"
 #include "util/error.h"
 #include "util/fd.h"
 
@@ -58,6 +59,7 @@ static void run(int program, char *const argv[], int passed, pid_t parent)
 {
 	sigset_t none;
 
+	launch_limit_engine();
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (getppid() != parent)
 		_exit(1);

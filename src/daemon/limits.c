@@ -20,6 +20,7 @@ enum {
 	FDS_OF_DAEMON = 64,			/* standard streams, log, a message's, spare */
 	FDS_OF_WORKER = 4,			/* epoll, eventfds */
 	FDS_OF_VM = 16,				/* two listeners, front-ends, three rings */
+	SHARE_OF_MEMORY = 8,			/* one part of so many */
 };
 
 /* Enough for any VM of today, and little of what 47 bits of address can name. */
@@ -54,6 +55,13 @@ static uint32_t connections_in(uint64_t n_fds)
 	return n < 1 ? 1 : n > UINT32_MAX ? UINT32_MAX : (uint32_t)n;
 }
 
+/* Of each VM's memory: where it is kept for the next engine, each region is a descriptor. */
+static uint64_t memory_fds(const struct plan *plan)
+{
+	return plan->is_supervised && plan->mem_slots > VHOST_USER_MEM_TABLE_REGIONS ?
+		plan->mem_slots - VHOST_USER_MEM_TABLE_REGIONS : 0;
+}
+
 /* Returns what connections and handshakes want; the rest is *@fixed. */
 static uint64_t count_wanted(const struct plan *plan, size_t n_workers, uint64_t *fixed)
 {
@@ -63,7 +71,7 @@ static uint64_t count_wanted(const struct plan *plan, size_t n_workers, uint64_t
 	for (size_t i = 0; i < plan->n_vms; i++) {
 		const struct vm_plan *vm = &plan->vms[i];
 
-		*fixed += fixed_fds(vm);
+		*fixed += fixed_fds(vm) + memory_fds(plan);
 		wanted += vm->limits.max_connections + limits_handshakes(vm->limits.max_connections);
 	}
 	return wanted;
@@ -76,10 +84,24 @@ uint64_t limits_files(const struct plan *plan, size_t n_workers)
 	return fixed + wanted;
 }
 
+/* All VMs together get so much of @n_fds for their memory. */
+static void fit_slots(struct plan *plan, uint64_t n_fds)
+{
+	uint64_t n = n_fds / SHARE_OF_MEMORY / plan->n_vms;
+
+	if (n < VHOST_USER_MEM_TABLE_REGIONS)
+		n = VHOST_USER_MEM_TABLE_REGIONS;
+	if (plan->is_supervised && plan->mem_slots > n)
+		plan->mem_slots = (uint32_t)n;
+}
+
 uint32_t limits_fit(struct plan *plan, uint64_t n_fds, size_t n_workers)
 {
-	uint64_t fixed, wanted = count_wanted(plan, n_workers, &fixed);
+	uint64_t fixed, wanted;
 	uint32_t share;
+
+	fit_slots(plan, n_fds);
+	wanted = count_wanted(plan, n_workers, &fixed);
 
 	if (fixed < n_fds && wanted <= n_fds - fixed)
 		return 0;

@@ -53,7 +53,8 @@ static void warn_of_unseen_folders(const struct plan *plan)
 static void share_descriptors(struct plan *plan, size_t n_workers)
 {
 	uint64_t n_fds = launch_raise_files();
-	uint32_t share = limits_fit(plan, n_fds, n_workers);
+	uint64_t ours = plan->is_supervised ? launch_engine_files(n_fds) : n_fds;
+	uint32_t share = limits_fit(plan, ours, n_workers);
 
 	if (share)
 		log_warn("main", "only %llu files may be open: max-connections is at most %u "
@@ -81,8 +82,8 @@ void prepare_log_serving(const struct plan *plan, size_t n_served, size_t n_vms)
 
 void prepare_plan(struct plan *plan, size_t n_workers)
 {
-	share_descriptors(plan, n_workers);
 	share_memory(plan, n_workers);
+	share_descriptors(plan, n_workers);
 	plan->n_files = limits_files(plan, n_workers);
 	warn_of_long_paths(plan);
 	warn_of_unseen_folders(plan);

@@ -15,6 +15,7 @@
 enum {
 	CPUS_MAX = 1 << 20,			/* no kernel is built for more */
 	FILES_MAX = 1 << 18,			/* to make room for: 2 MiB of kernel memory */
+	SUPERVISOR_FILES = 32,			/* more than it has of its own */
 };
 
 int launch_open_streams(void)
@@ -96,6 +97,23 @@ uint64_t launch_raise_files(void)
 		}
 	}
 	return limit.rlim_cur;
+}
+
+uint64_t launch_engine_files(uint64_t n)
+{
+	return n - (n / 4 < SUPERVISOR_FILES ? n / 4 : SUPERVISOR_FILES);
+}
+
+void launch_limit_engine(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+		return;
+	limit.rlim_max = launch_engine_files(limit.rlim_max);
+	if (limit.rlim_cur > limit.rlim_max)
+		limit.rlim_cur = limit.rlim_max;
+	setrlimit(RLIMIT_NOFILE, &limit);
 }
 
 void launch_grow_files(uint64_t n)

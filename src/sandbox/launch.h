@@ -46,6 +46,14 @@ void launch_end(void);
 uint64_t launch_raise_files(void);
 
 /*
+ * How many of @n descriptors an engine may have: less than its supervisor, which keeps nothing
+ * that the engine does not have open. So it is always the engine that runs out of them, and
+ * refuses what needs more. launch_limit_engine() sets that limit, in the child that becomes one.
+ */
+uint64_t launch_engine_files(uint64_t n);
+void launch_limit_engine(void);
+
+/*
  * Makes room for @n descriptors, or a great many, while there is only one thread. The
  * kernel enlarges its table of them when that is full. With more than one thread each time
  * takes an RCU grace period, 10 ms and more, during which the worker that has just opened
