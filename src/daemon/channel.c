@@ -2,6 +2,7 @@
 /* The channel between supervisor and engine. */
 #include "daemon/channel.h"
 
+#include <fcntl.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <sys/socket.h>
@@ -55,11 +56,12 @@ int channel_pair(int out[2])
 	return socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, out) < 0 ? error_last() : 0;
 }
 
-/* For a socket that does not block. False: the other side does not read; errno is EAGAIN. */
+/* For a socket that does not block; another has waited as long as it is to. False: the other
+ * side does not read; errno is EAGAIN. */
 static bool wait_for_room(int channel)
 {
 	struct pollfd p = { .fd = channel, .events = POLLOUT };
-	int r = poll(&p, 1, SEND_MS);
+	int r = fcntl(channel, F_GETFL) & O_NONBLOCK ? poll(&p, 1, SEND_MS) : 0;
 
 	errno = EAGAIN;
 	return r != 0;
@@ -183,6 +185,8 @@ const char *channel_str_error(int error)
 		return "is gone";
 	case CHANNEL_E_GARBAGE:
 		return "says what it may not say";
+	case -EAGAIN:
+		return "does not read what it is told";
 	default:
 		return error_str(error);
 	}

@@ -312,6 +312,8 @@ static int on_ready(struct supervisor *s)
 	if (s->has_served) {
 		log_info("main", "another engine serves, process %d", (int)s->engine);
 		ping(s);
+		if (s->wants_upgrade)		/* what was leaving has left with the other */
+			supervisor_upgrade(s);
 		return 0;
 	}
 	s->has_served = true;

@@ -17,7 +17,8 @@
 
 enum {
 	PATIENCE_MS = 10 * 1000,		/* with both of them, for each step */
-	RETRY_MS = 100,
+	RETRY_MS = 100,				/* while something else is under way */
+	AGAIN_MS = 2000,			/* after one that has failed */
 };
 
 static void wait_for(struct supervisor *s, enum successor_state state)
@@ -46,7 +47,9 @@ void supervisor_give_up_successor(struct supervisor *s, const char *why)
 
 	if (next->state == SUCCESSOR_NONE)
 		return;
-	log_err("main", "no other engine takes over: %s; the present one goes on", why);
+	if (s->state != SUPERVISOR_ENDING)
+		log_err("main", "no other engine takes over: %s%s", why,
+			s->engine ? "; the present one goes on" : "");
 	if (next->pid)
 		kill(next->pid, SIGKILL);
 	forget(s);
@@ -79,6 +82,12 @@ bool supervisor_outgrows(struct supervisor *s, const struct held_vm *h)
 	if (is_outgrown && !s->outgrown.is_set)
 		loop_timer_set(s->loop, &s->outgrown, clock_ms());
 	return is_outgrown;
+}
+
+void supervisor_outgrown(struct supervisor *s)
+{
+	if (!s->has_vsock && supervisor_needs_vsock(s))
+		loop_timer_set(s->loop, &s->outgrown, clock_ms() + AGAIN_MS);
 }
 
 /* Once all that is being done is done; an engine that begins meanwhile knows of it. */

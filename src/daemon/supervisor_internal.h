@@ -119,6 +119,7 @@ void supervisor_give_up_successor(struct supervisor *s, const char *why);	/* if 
 /* One may do what the VMs that it is told of at its start need, and no more. Is that so little
  * that it cannot serve @h? Then another one takes over soon. */
 bool supervisor_outgrows(struct supervisor *s, const struct held_vm *h);
+void supervisor_outgrown(struct supervisor *s);	/* it came to nothing: again, if there is need */
 /* Does any VM that is served need AF_VSOCK? */
 bool supervisor_needs_vsock(const struct supervisor *s);
 

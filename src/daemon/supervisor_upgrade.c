@@ -82,8 +82,14 @@ void supervisor_upgrade(struct supervisor *s)
 {
 	int program = -1, r = 0;
 
+	if (s->state == SUPERVISOR_ENDING)
+		return;
 	if (s->state != SUPERVISOR_SERVING || s->successor.state != SUCCESSOR_NONE || s->checker) {
 		log_warn("main", "SIGUSR2: not now: an engine is about to begin");
+		return;
+	}
+	if (s->patience.is_set) {
+		log_warn("main", "SIGUSR2: not now: the engine is stopped");
 		return;
 	}
 	s->wants_upgrade = s->n_leaving;	/* both engines are to know of the same VMs */
@@ -122,6 +128,8 @@ static int execute(struct supervisor *s)
 	r = supervisor_state_pass(s, state, true);
 	if (!r) {
 		log_info("main", "%s takes over", s->path);
+		if (s->wants_reload)		/* it waits, blocked, for who takes over */
+			raise(SIGHUP);
 		notify_flush(FLUSH_MS);
 		log_stop_thread();
 		execv(s->path, argv);
@@ -160,6 +168,10 @@ void supervisor_upgraded(struct supervisor *s, bool has_worked)
 	if (has_worked)
 		log_info("main", "another engine has taken over, process %d", (int)s->engine);
 	s->is_upgrading = false;
+	if (s->state == SUPERVISOR_ENDING)
+		return;
+	if (!has_worked)
+		supervisor_outgrown(s);
 	supervisor_catch_up_all(s);
 	if (s->wants_reload)
 		supervisor_reload(s);

@@ -3,7 +3,6 @@
 #include "daemon/vm_job.h"
 
 #include "backend/uds.h"
-#include "config/plan.h"
 #include "daemon/limits.h"
 #include "daemon/vm.h"
 #include "device/device.h"
@@ -31,7 +30,7 @@ static void on_open(struct mail *mail)
 	int r = -ECANCELED;
 
 	if (!worker_is_stopped(vm->worker))
-		r = vm_open(vm, job->plan, vm->worker, job->siblings, job->hooks);
+		r = vm_open(vm, &job->plan, vm->worker, job->siblings, job->hooks);
 	else
 		vm_deinit(vm);
 	job->done(job, r);
@@ -40,7 +39,7 @@ static void on_open(struct mail *mail)
 void vm_post_open(struct vm_job *job, struct vm *vm, const struct plan *plan, struct worker *w,
 		  struct sibling_dir *siblings, const struct device_hooks *hooks)
 {
-	job->plan = plan;
+	job->plan = *plan;
 	job->siblings = siblings;
 	job->hooks = hooks;
 	vm->worker = w;
@@ -68,10 +67,10 @@ static int change(struct vm_job *job)
 {
 	const struct vm_plan *row = job->row;
 	const struct device_change change = {
-		.limits = row->limits, .pause_grace_ms = job->plan->pause_grace_ms,
+		.limits = row->limits, .pause_grace_ms = job->plan.pause_grace_ms,
 		.queue_size = row->queue_size,
 		.memory = {
-			.max_memory = row->max_memory, .mem_slots = job->plan->mem_slots,
+			.max_memory = row->max_memory, .mem_slots = job->plan.mem_slots,
 		},
 	};
 	struct vm *vm = job->vm;
@@ -82,7 +81,7 @@ static int change(struct vm_job *job)
 	if (job->vhost_fd >= 0)
 		r = device_exchange_socket(vm->device, fd_take(&job->vhost_fd));
 	if (!r && vm->uds && row->uds_path)
-		r = change_uds(vm, job->plan, row, fd_take(&job->uds_fd));
+		r = change_uds(vm, &job->plan, row, fd_take(&job->uds_fd));
 	if (r)
 		return r;
 	device_reconfigure(vm->device, &change);
@@ -103,7 +102,7 @@ static void on_change(struct mail *mail)
 void vm_post_change(struct vm_job *job, struct vm *vm, const struct plan *plan,
 		    const struct vm_plan *row, int vhost_fd, int uds_fd)
 {
-	job->plan = plan;
+	job->plan = *plan;
 	job->row = row;
 	job->vhost_fd = vhost_fd;
 	job->uds_fd = uds_fd;

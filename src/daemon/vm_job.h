@@ -10,14 +10,13 @@
  */
 #pragma once
 
+#include "config/plan.h"
 #include "device/worker.h"
 #include "util/mailbox.h"
 
 struct device_hooks;
-struct plan;
 struct sibling_dir;
 struct vm;
-struct vm_plan;
 
 /*
  * The caller's memory until it is done, and all that it points to as well. What there is to
@@ -31,7 +30,7 @@ struct vm_job {
 
 	struct vm *vm;				/* the rest is vm_job.c's */
 	struct mail mail;
-	const struct plan *plan;
+	struct plan plan;			/* but for its rows; as it was when this was posted */
 	const struct vm_plan *row;
 	struct sibling_dir *siblings;
 	const struct device_hooks *hooks;

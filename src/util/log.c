@@ -20,7 +20,7 @@ enum {
 	FLUSH_MS = 1000,			/* at the end, for what is queued */
 };
 
-enum log_level log_level = LEVEL_WARN;
+_Atomic(enum log_level) log_level = LEVEL_WARN;
 
 static int log_fd = STDERR_FILENO;
 

@@ -43,7 +43,7 @@ bool log_stop_thread(void);
 /* The same, and closes the file. */
 void log_deinit(void);
 
-extern enum log_level log_level;		/* read by the macros; set by log_init() */
+extern _Atomic(enum log_level) log_level;	/* read by the macros; set by any thread */
 
 /* No malloc, and no lock that is held during a system call but futex and write:
  * the handler of a signal that a refused call raised (the sandbox's) may log too. */

@@ -327,6 +327,51 @@ START_TEST(changed_back_before_its_front_end_has_left)
 }
 END_TEST
 
+/* Puts another file in the place of the program, which asks it then. False: it was asked, and has
+ * taken over, before anybody could see that. */
+static bool is_being_asked(const char *installed, const char *original)
+{
+	char command[512];
+
+	snprintf(command, sizeof command, "rm -f '%s' && cp '%s' '%s'", installed, original, installed);
+	must(system(command) == 0);
+	must(truncate(vhd.log, 0) == 0);
+	must(kill(vhd.pid, SIGUSR2) == 0);
+	while (!daemon_has_child(&vhd))
+		if (daemon_has_logged(&vhd, "another engine has taken over"))
+			return false;
+	return true;
+}
+
+/* While another program is asked whether it can take over: that one reads the file. */
+START_TEST(asked_for_in_an_upgrade)
+{
+	const char *original = getenv("VHOST_DEVICE_VSOCK");
+	char installed[128], command[512];
+	int n = 0;
+
+	snprintf(installed, sizeof installed, "%s/daemon", vhd.dir);
+	snprintf(command, sizeof command, "cp '%s' '%s'", original, installed);
+	must(system(command) == 0);
+	setenv("VHOST_DEVICE_VSOCK", installed, 1);
+	reloads_spawn("vms:\n" VM3, at_info);
+	bring_up(&vm, "vhost.sock", 3);
+	for (int i = 0; i < 20 && n < 3; i++) {
+		reloads_write(n % 2 ? "vms:\n" VM3 : BOTH);
+		if (!is_being_asked(installed, original))
+			continue;
+		must(kill(vhd.pid, SIGHUP) == 0);
+		ck_assert_msg(daemon_wait_log(&vhd, "another engine has taken over"), "%s",
+			      daemon_log(&vhd));
+		ck_assert_msg(daemon_wait_log(&vhd, n % 2 ? "vm 4: removed" : "vm 4: added"), "%s",
+			      daemon_log(&vhd));
+		n++;
+	}
+	printf("# asked_for_in_an_upgrade: %d times\n", n);
+	e2e_check_alive();
+}
+END_TEST
+
 /* Its front-end leaves when there is nobody to see it. */
 START_TEST(changed_while_the_engine_is_replaced)
 {
@@ -340,6 +385,25 @@ START_TEST(changed_while_the_engine_is_replaced)
 	must(kill(engine, SIGKILL) == 0);
 	socket_has_moved();
 	check_host_reaches(&other, reloads_path("4.sock"));
+	e2e_check_alive();
+}
+END_TEST
+
+/* What it has mapped is more than it may from now on: it stays, in each engine to come. */
+START_TEST(limits_are_below_what_is_mapped)
+{
+	pid_t engine;
+
+	start_both();
+	reloads_do("vms:\n" VM3 VM4(VM4_PATHS ", max-memory: 4096"), "vm 4: changed: max-memory\n");
+	must(kill(vhd.pid, SIGUSR2) == 0);
+	ck_assert_msg(daemon_wait_log(&vhd, "another engine has taken over"), "%s", daemon_log(&vhd));
+	check_host_reaches(&other, reloads_path("4.sock"));
+	engine = daemon_engine(&vhd);
+	must(kill(engine, SIGKILL) == 0);
+	ck_assert(daemon_wait_gone(engine, DEADLINE_MS));
+	check_host_reaches(&other, reloads_path("4.sock"));
+	ck_assert(!daemon_has_logged(&vhd, "lost"));
 	e2e_check_alive();
 }
 END_TEST
@@ -516,8 +580,10 @@ int main(void)
 	tcase_add_loop_test(tc, changed_once_its_front_end_has_left, 0, COUNT(late_changes));
 	tcase_add_loop_test(tc, changed_back_before_its_front_end_has_left, 0, 2);
 	tcase_add_test(tc, changed_while_the_engine_is_replaced);
+	tcase_add_test(tc, limits_are_below_what_is_mapped);
 	tcase_add_loop_test(tc, changed_without_a_front_end, 0, COUNT(late_changes));
 	tc = e2e_case_with(s, "sets", e2e_setup_bare, teardown, 120);
+	tcase_add_test(tc, asked_for_in_an_upgrade);
 	tcase_add_test(tc, added);
 	tcase_add_test(tc, added_with_a_new_need);
 	tcase_add_test(tc, removed);

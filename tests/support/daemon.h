@@ -65,6 +65,8 @@ pid_t daemon_engine(const struct daemon *d);
 pid_t daemon_find_engine(const struct daemon *d);
 /* The one that is to take over from @engine; 0: there is none now. */
 pid_t daemon_find_other_engine(const struct daemon *d, pid_t engine);
+/* The supervisor has a child that is no engine: a program that it asks, or one that connects. */
+bool daemon_has_child(const struct daemon *d);
 /* Are all of its threads stopped (SIGSTOP)? */
 bool daemon_is_stopped(pid_t pid);
 /* Has it done all that it had to do, but for what waits for time, or for others? */

@@ -134,16 +134,17 @@ static bool has_workers(pid_t pid)
 	return has;
 }
 
-static bool is_engine_of(pid_t pid, pid_t supervisor)
+static bool is_child_of(pid_t pid, pid_t supervisor, bool is_engine)
 {
 	pid_t parent;
 	char name[32], state;
 
 	return read_stat(pid, name, &state, &parent) && parent == supervisor && state != 'Z' &&
-		strcmp(name, "vsock-engine") == 0;
+		(strcmp(name, "vsock-engine") == 0) == is_engine;
 }
 
-pid_t daemon_find_other_engine(const struct daemon *d, pid_t engine)
+/* A child that is an engine, or none, but not @other. 0: there is no such one. */
+static pid_t find_child(const struct daemon *d, bool is_engine, pid_t other)
 {
 	pid_t found = 0;
 	struct dirent *e;
@@ -155,11 +156,21 @@ pid_t daemon_find_other_engine(const struct daemon *d, pid_t engine)
 	while (!found && (e = readdir(dir))) {
 		pid_t pid = atoi(e->d_name);
 
-		if (pid > 0 && pid != engine && is_engine_of(pid, d->pid))
+		if (pid > 0 && pid != other && is_child_of(pid, d->pid, is_engine))
 			found = pid;
 	}
 	closedir(dir);
 	return found;
+}
+
+pid_t daemon_find_other_engine(const struct daemon *d, pid_t engine)
+{
+	return find_child(d, true, engine);
+}
+
+bool daemon_has_child(const struct daemon *d)
+{
+	return find_child(d, false, 0) != 0;
 }
 
 pid_t daemon_find_engine(const struct daemon *d)
