@@ -101,7 +101,7 @@ uint64_t launch_raise_files(void)
 
 uint64_t launch_engine_files(uint64_t n)
 {
-	return n - (n / 4 < SUPERVISOR_FILES ? n / 4 : SUPERVISOR_FILES);
+	return n - (n / 2 < SUPERVISOR_FILES ? n / 2 : SUPERVISOR_FILES);
 }
 
 void launch_limit_engine(void)

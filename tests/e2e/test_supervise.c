@@ -221,6 +221,22 @@ static void limit_files(void)
 	must(setrlimit(RLIMIT_NOFILE, &limit) == 0);
 }
 
+/* A front-end may get as far as the engine's descriptors go: the supervisor has more. */
+static void use_up_descriptors(void)
+{
+	uint64_t features;
+
+	driver_init(&vm, NULL);
+	if (!vmm_connect(&vm.fe, vhd.socket))
+		return;
+	vm.fe.reply_ms = QUIET_MS;		/* it may not even be accepted */
+	if (vmm_get_features(&vm.fe, &features) == 0)
+		vmm_set_mem_table(&vm.fe, &vm.guest);
+	ck_assert(daemon_wait_asleep(&vhd, DEADLINE_MS));
+	ck_assert(daemon_is_running(&vhd));
+	ck_assert_uint_eq(count_logged("another takes over"), 0);
+}
+
 /* Too few descriptors for it: that is said, once, and it is the end. _i: how many. */
 START_TEST(first_engine_that_cannot_begin_is_the_end)
 {
@@ -238,8 +254,10 @@ START_TEST(first_engine_that_cannot_begin_is_the_end)
 		poll(NULL, 0, 5);
 	}
 	ck_assert_uint_eq(count_logged("another takes over"), 0);
-	if (daemon_is_running(&vhd))
-		return;				/* enough; e2e_teardown() ends it */
+	if (daemon_is_running(&vhd)) {		/* enough; e2e_teardown() ends it */
+		use_up_descriptors();
+		return;
+	}
 	ck_assert_int_eq(daemon_wait_exit(&vhd, DEADLINE_MS), 1);
 	ck_assert_uint_ge(count_logged(" error "), 1);
 	ck_assert_uint_le(count_logged("cannot start: "), 1);
@@ -460,7 +478,7 @@ int main(void)
 	tcase_add_test(tc, stopped_engine_is_replaced);
 	tcase_add_loop_test(tc, stopped_engine_goes_on, 0, 2);
 	tcase_add_test(tc, engines_that_die_are_replaced_more_slowly);
-	tcase_add_loop_test(tc, first_engine_that_cannot_begin_is_the_end, 6, 26);
+	tcase_add_loop_test(tc, first_engine_that_cannot_begin_is_the_end, 6, 40);
 	tc = e2e_case(s, "supervisor", e2e_setup_bare, 60);
 	tcase_add_test(tc, killed_supervisor_takes_the_engine_with_it);
 	tcase_add_loop_test(tc, signal_ends_both, 0, 3);
