@@ -102,7 +102,6 @@ uint32_t limits_fit(struct plan *plan, uint64_t n_fds, size_t n_workers)
 
 	fit_slots(plan, n_fds);
 	wanted = count_wanted(plan, n_workers, &fixed);
-
 	if (fixed < n_fds && wanted <= n_fds - fixed)
 		return 0;
 	share = connections_in(fixed < n_fds ? (n_fds - fixed) / plan->n_vms : 0);

@@ -108,13 +108,19 @@ static struct held_vm *find_culprit(struct supervisor *s)
 	return found;
 }
 
+static void note_session(struct held_vm *h, bool has_come)
+{
+	if (h->has_front_end != has_come)
+		notify_front_end(has_come ? 1 : -1);
+	h->has_front_end = has_come;
+}
+
 static void leave_out(struct held_vm *h)
 {
 	log_err("main", "vm %llu is left out: %u engines in a row have died of it",
 		(unsigned long long)h->plan.guest_cid, h->faults);
 	h->is_left_out = true;
-	if (h->has_front_end)
-		notify_front_end(-1);
+	note_session(h, false);
 	held_vm_close(h);
 }
 
@@ -160,13 +166,6 @@ static void log_death(struct supervisor *s, const siginfo_t *info)
 }
 
 static void hear_all(struct supervisor *s);
-
-static void note_session(struct held_vm *h, bool has_come)
-{
-	if (h->has_front_end != has_come)
-		notify_front_end(has_come ? 1 : -1);
-	h->has_front_end = has_come;
-}
 
 /* What it had to say of those that left in its last moment: nothing is kept of them. */
 static void forget_front_ends(struct supervisor *s)
