@@ -201,6 +201,15 @@ static void show_logs(const char *root)
 		closedir(dir);
 }
 
+void e2e_stay_on_this_cpu(void)
+{
+	cpu_set_t one;
+
+	CPU_ZERO(&one);
+	CPU_SET((size_t)sched_getcpu(), &one);
+	must(sched_setaffinity(0, sizeof one, &one) == 0);
+}
+
 void e2e_check_growth(struct daemon_usage (*usage)(const struct daemon *d),
 		      const struct daemon_usage *before, const struct e2e_growth *allowed)
 {

@@ -81,6 +81,9 @@ struct e2e_growth {
 void e2e_check_growth(struct daemon_usage (*usage)(const struct daemon *d),
 		      const struct daemon_usage *before, const struct e2e_growth *allowed);
 
+/* From now on we are on one CPU, and so is a daemon that is started then. */
+void e2e_stay_on_this_cpu(void);
+
 /* May so many files be open, here and in the daemon? Raises the limit if it can; if not,
  * says that @what is left out. */
 bool e2e_may_open(unsigned files, const char *what);

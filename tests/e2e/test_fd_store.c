@@ -176,16 +176,6 @@ static void start_with(const char *uds)
 	hear_until_ready();
 }
 
-/* From now on all are on one CPU. */
-static void stay_on_this_cpu(void)
-{
-	cpu_set_t one;
-
-	CPU_ZERO(&one);
-	CPU_SET((size_t)sched_getcpu(), &one);
-	must(sched_setaffinity(0, sizeof one, &one) == 0);
-}
-
 /* Where an engine runs before its supervisor does: it is awake when that is about to be gone. */
 static void yield_to_engine(void)
 {
@@ -200,7 +190,7 @@ START_TEST(killed_supervisor)
 	struct pair there, back;
 
 	if (_i)
-		stay_on_this_cpu();
+		e2e_stay_on_this_cpu();
 	start_with(vhd.uds);
 	driver_up(&vm, vhd.socket, NULL);
 	for (int i = 0; i < 5; i++) {

@@ -141,17 +141,6 @@ static struct pair connect_one(int listener, int who)
 	return p;
 }
 
-/* All on one CPU, from which the daemon starts: whether two of them share the work
- * or wake each other up is the kernel's mood, and doubles the cost. */
-static void stay_on_this_cpu(void)
-{
-	cpu_set_t one;
-
-	CPU_ZERO(&one);
-	CPU_SET((size_t)sched_getcpu(), &one);
-	must(sched_setaffinity(0, sizeof one, &one) == 0);
-}
-
 /* Of the engine. */
 static int64_t daemon_cpu_us(void)
 {
@@ -181,7 +170,9 @@ START_TEST(many_connections)
 	struct daemon_usage before, after;
 	int listener;
 
-	stay_on_this_cpu();
+	/* Whether two of them share the work or wake each other up is the kernel's mood, and
+	 * doubles the cost. */
+	e2e_stay_on_this_cpu();
 	e2e_start(limit, NULL);
 	vm.next_port = 10000;
 	listener = host_listen(vhd.uds, PORT, 128);
