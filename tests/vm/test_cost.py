@@ -32,13 +32,22 @@ class Quiet(VmTest):
             return before == self.daemon.wakeups()
         vm.wait_until(sleeps, "the daemon came to rest", 20)
 
-    def quiet(self, wakeups_allowed=0):
-        """Wait until it sleeps, then watch."""
+    def watch(self):
         self.wait_for_rest()
         wakeups, cpu = self.daemon.wakeups(), self.daemon.cpu_seconds()
         time.sleep(SECONDS)
-        self.assertLessEqual(self.daemon.wakeups() - wakeups, wakeups_allowed)
-        self.assertLessEqual(self.daemon.cpu_seconds() - cpu, 0.01)
+        return self.daemon.wakeups() - wakeups, self.daemon.cpu_seconds() - cpu
+
+    def quiet(self, wakeups_allowed=0):
+        """Wait until it sleeps, then watch; again, if a guest had something to do all the same.
+        What wakes up by itself does it each time."""
+        for _ in range(3):
+            wakeups, cpu = self.watch()
+            if wakeups <= wakeups_allowed and cpu <= 0.01:
+                return
+            vm.note(f"{wakeups} wake-ups, {cpu} s")
+        self.assertLessEqual(wakeups, wakeups_allowed)
+        self.assertLessEqual(cpu, 0.01)
 
 
 class Idle(Quiet):
@@ -148,7 +157,8 @@ class Growth(VmTest):
             self.round()
             vm.wait_until(lambda: self.daemon.fds() <= self.quiet_fds,
                           "as many descriptors as before")
-        self.assertEqual(len(self.daemon.tasks()), tasks)
+        # One that closes descriptors may be there for a moment.
+        vm.wait_until(lambda: len(self.daemon.tasks()) <= tasks, "as many threads as before")
         grown = self.resident_kib() - memory
         vm.note(f"resident memory: {memory} KiB, grown by {grown} KiB")
         if not self.is_sanitized():
