@@ -40,6 +40,19 @@ static void forget(struct supervisor *s)
 	next->state = SUCCESSOR_NONE;
 }
 
+bool supervisor_needs_vsock(const struct supervisor *s)
+{
+	for (size_t i = 0; i < s->n_vms; i++)
+		if (s->vms[i]->is_served && s->vms[i]->plan.has_forward_cid)
+			return true;
+	return false;
+}
+
+static bool is_outgrown(const struct supervisor *s)
+{
+	return !s->has_vsock && supervisor_needs_vsock(s);
+}
+
 void supervisor_give_up_successor(struct supervisor *s, const char *why)
 {
 	struct successor *next = &s->successor;
@@ -55,6 +68,8 @@ void supervisor_give_up_successor(struct supervisor *s, const char *why)
 	forget(s);
 	if (was_parked && s->engine)
 		supervisor_say(s, SUPERVISE_GO_ON, 0);
+	if (is_outgrown(s))
+		loop_timer_set(s->loop, &s->outgrown, clock_ms() + AGAIN_MS);
 	supervisor_upgraded(s, false);
 }
 
@@ -67,27 +82,13 @@ static void on_impatient(struct loop_timer *timer)
 
 /* ---- one that may do more ---- */
 
-bool supervisor_needs_vsock(const struct supervisor *s)
-{
-	for (size_t i = 0; i < s->n_vms; i++)
-		if (s->vms[i]->is_served && s->vms[i]->plan.has_forward_cid)
-			return true;
-	return false;
-}
-
 bool supervisor_outgrows(struct supervisor *s, const struct held_vm *h)
 {
-	bool is_outgrown = h->plan.has_forward_cid && !s->has_vsock;
+	bool needs_more = h->plan.has_forward_cid && !s->has_vsock;
 
-	if (is_outgrown && !s->outgrown.is_set)
+	if (needs_more && !s->outgrown.is_set)
 		loop_timer_set(s->loop, &s->outgrown, clock_ms());
-	return is_outgrown;
-}
-
-void supervisor_outgrown(struct supervisor *s)
-{
-	if (!s->has_vsock && supervisor_needs_vsock(s))
-		loop_timer_set(s->loop, &s->outgrown, clock_ms() + AGAIN_MS);
+	return needs_more;
 }
 
 /* Once all that is being done is done; an engine that begins meanwhile knows of it. */
@@ -95,7 +96,7 @@ static void on_outgrown(struct loop_timer *timer)
 {
 	struct supervisor *s = container_of(timer, struct supervisor, outgrown);
 
-	if (s->state == SUPERVISOR_ENDING || s->has_vsock || !supervisor_needs_vsock(s))
+	if (s->state == SUPERVISOR_ENDING || !is_outgrown(s))
 		return;
 	if (s->state != SUPERVISOR_SERVING || s->is_upgrading || s->n_leaving) {
 		loop_timer_set(s->loop, timer, clock_ms() + RETRY_MS);

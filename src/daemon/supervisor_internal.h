@@ -66,7 +66,7 @@ struct supervisor {
 		bool has_failed;		/* and that was logged */
 	} folders;
 	struct successor successor;
-	bool has_vsock;				/* the engine's sandbox lets it use AF_VSOCK */
+	bool has_vsock;				/* the engine's sandbox has AF_VSOCK in it */
 	struct loop_timer outgrown;		/* set: it needs more than it may */
 	bool wants_reload;			/* once the successor has taken over, or not */
 	bool wants_upgrade;			/* once nothing is leaving */
@@ -117,9 +117,8 @@ void supervisor_hand_over(struct supervisor *s);
 void supervisor_give_up_successor(struct supervisor *s, const char *why);	/* if there is one */
 
 /* One may do what the VMs that it is told of at its start need, and no more. Is that so little
- * that it cannot serve @h? Then another one takes over soon. */
+ * that it cannot serve @h? Then another one takes over soon; what fails is tried again. */
 bool supervisor_outgrows(struct supervisor *s, const struct held_vm *h);
-void supervisor_outgrown(struct supervisor *s);	/* it came to nothing: again, if there is need */
 /* Does any VM that is served need AF_VSOCK? */
 bool supervisor_needs_vsock(const struct supervisor *s);
 

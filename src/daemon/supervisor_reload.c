@@ -343,7 +343,9 @@ static void read_again(struct supervisor *s)
 /* Not while one engine hands over to another, which would have to hear of it as well. */
 void supervisor_reload(struct supervisor *s)
 {
-	s->wants_reload = s->is_upgrading && s->state != SUPERVISOR_ENDING;
-	if (!s->wants_reload && s->state != SUPERVISOR_ENDING)
+	if (s->state == SUPERVISOR_ENDING)
+		return;
+	s->wants_reload = s->is_upgrading;
+	if (!s->wants_reload)
 		read_again(s);
 }

@@ -170,8 +170,6 @@ void supervisor_upgraded(struct supervisor *s, bool has_worked)
 	s->is_upgrading = false;
 	if (s->state == SUPERVISOR_ENDING)
 		return;
-	if (!has_worked)
-		supervisor_outgrown(s);
 	supervisor_catch_up_all(s);
 	if (s->wants_reload)
 		supervisor_reload(s);
