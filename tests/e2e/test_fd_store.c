@@ -14,7 +14,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#include "e2e/e2e.h"
+#include "e2e/upgrade.h"
 
 enum { STORED_MAX = 256, TEXT_MAX = 512, SOON_MS = 2000 };
 
@@ -306,21 +306,15 @@ END_TEST
 /* Another program in its place is kept for, too: it knows what it has. */
 START_TEST(upgraded)
 {
-	char installed[128], command[512];
-	const char *original = getenv("VHOST_DEVICE_VSOCK");
 	int n;
 
-	snprintf(installed, sizeof installed, "%s/daemon", vhd.dir);
-	snprintf(command, sizeof command, "cp '%s' '%s'", original, installed);
-	must(system(command) == 0);
-	setenv("VHOST_DEVICE_VSOCK", installed, 1);
+	upgrade_install();
 	start_with(vhd.uds);
 	driver_up(&vm, vhd.socket, NULL);
 	e2e_check_alive();
 	hear_all();
 	n = manager.n;
-	snprintf(command, sizeof command, "rm '%s' && cp '%s' '%s'", installed, original, installed);
-	must(system(command) == 0);
+	upgrade_install_another();
 	must(kill(vhd.pid, SIGUSR2) == 0);
 	ck_assert(daemon_wait_log(&vhd, "another engine has taken over"));
 	ck_assert(daemon_has_logged(&vhd, "daemon takes over"));

@@ -15,6 +15,7 @@
 #include "e2e/e2e.h"
 #include "e2e/flow.h"
 #include "e2e/reloads.h"
+#include "e2e/upgrade.h"
 
 #define COUNT(array) ((int)(sizeof (array) / sizeof *(array)))
 
@@ -327,14 +328,11 @@ START_TEST(changed_back_before_its_front_end_has_left)
 }
 END_TEST
 
-/* Puts another file in the place of the program, which asks it then. False: it was asked, and has
+/* Puts another program in the place of the present one, which asks it then. False: it was asked, and has
  * taken over, before anybody could see that. */
-static bool is_being_asked(const char *installed, const char *original)
+static bool is_being_asked(void)
 {
-	char command[512];
-
-	snprintf(command, sizeof command, "rm -f '%s' && cp '%s' '%s'", installed, original, installed);
-	must(system(command) == 0);
+	upgrade_install_another();
 	must(truncate(vhd.log, 0) == 0);
 	must(kill(vhd.pid, SIGUSR2) == 0);
 	while (!daemon_has_child(&vhd))
@@ -346,19 +344,14 @@ static bool is_being_asked(const char *installed, const char *original)
 /* While another program is asked whether it can take over: that one reads the file. */
 START_TEST(asked_for_in_an_upgrade)
 {
-	const char *original = getenv("VHOST_DEVICE_VSOCK");
-	char installed[128], command[512];
 	int n = 0;
 
-	snprintf(installed, sizeof installed, "%s/daemon", vhd.dir);
-	snprintf(command, sizeof command, "cp '%s' '%s'", original, installed);
-	must(system(command) == 0);
-	setenv("VHOST_DEVICE_VSOCK", installed, 1);
+	upgrade_install();
 	reloads_spawn("vms:\n" VM3, at_info);
 	bring_up(&vm, "vhost.sock", 3);
 	for (int i = 0; i < 20 && n < 3; i++) {
 		reloads_write(n % 2 ? "vms:\n" VM3 : BOTH);
-		if (!is_being_asked(installed, original))
+		if (!is_being_asked())
 			continue;
 		must(kill(vhd.pid, SIGHUP) == 0);
 		ck_assert_msg(daemon_wait_log(&vhd, "another engine has taken over"), "%s",
@@ -396,8 +389,7 @@ START_TEST(limits_are_below_what_is_mapped)
 
 	start_both();
 	reloads_do("vms:\n" VM3 VM4(VM4_PATHS ", max-memory: 4096"), "vm 4: changed: max-memory\n");
-	must(kill(vhd.pid, SIGUSR2) == 0);
-	ck_assert_msg(daemon_wait_log(&vhd, "another engine has taken over"), "%s", daemon_log(&vhd));
+	upgrade();
 	check_host_reaches(&other, reloads_path("4.sock"));
 	engine = daemon_engine(&vhd);
 	must(kill(engine, SIGKILL) == 0);

@@ -4,7 +4,6 @@
  * comes twice or in another order.
  */
 #include <errno.h>
-#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -36,36 +35,13 @@ END_TEST
 
 /* ---- another program ---- */
 
-static char installed[160];
-
-static void copy_file(const char *from, const char *to)
-{
-	char command[PATH_MAX + 256];
-
-	/* Under another name first: a program that runs cannot be written to. */
-	snprintf(command, sizeof command, "cp '%s' '%s.new' && mv '%s.new' '%s'", from, to, to, to);
-	must(system(command) == 0);
-}
-
-/* Some bytes more make it another build of the same program. */
-static void install_another(void)
-{
-	FILE *f;
-
-	copy_file(getenv("VHOST_DEVICE_VSOCK"), installed);
-	f = fopen(installed, "a");
-	must(f && fputs("another", f) >= 0 && fclose(f) == 0);
-}
+static const char *installed;
 
 static void setup_installed(void)
 {
 	e2e_setup_bare();
-	snprintf(installed, sizeof installed, "%s/daemon", vhd.dir);
-	copy_file(getenv("VHOST_DEVICE_VSOCK"), installed);
-	setenv("VHOST_DEVICE_VSOCK_ORIGINAL", getenv("VHOST_DEVICE_VSOCK"), 1);
-	setenv("VHOST_DEVICE_VSOCK", installed, 1);
+	installed = upgrade_install();
 	e2e_start(NULL, NULL);
-	setenv("VHOST_DEVICE_VSOCK", getenv("VHOST_DEVICE_VSOCK_ORIGINAL"), 1);
 }
 
 static bool runs_another(pid_t pid)
@@ -86,7 +62,7 @@ START_TEST(another_program_takes_over)
 
 	for (int i = 0; i < UPGRADES; i++) {
 		e2e_check_talks(there);
-		install_another();
+		upgrade_install_another();
 		ck_assert(!runs_another(vhd.pid));
 		upgrade();
 		ck_assert(runs_another(vhd.pid));

@@ -206,10 +206,10 @@ START_TEST(nothing_is_left_over)
 			e2e_check_talks(pairs[k]);
 		e2e_check_alive();
 		ck_assert(daemon_wait_asleep(&vhd, DEADLINE_MS));
-		if (i)
-			continue;
-		engine = daemon_usage(&vhd);
-		supervisor = daemon_usage_supervisor(&vhd);
+		if (i == 0) {
+			engine = daemon_usage(&vhd);
+			supervisor = daemon_usage_supervisor(&vhd);
+		}
 	}
 	e2e_check_growth(daemon_usage, &engine, &of_engine);
 	e2e_check_growth(daemon_usage_supervisor, &supervisor, &of_supervisor);

@@ -302,26 +302,34 @@ START_TEST(buffers_beyond_the_limit_are_refused)
 }
 END_TEST
 
+/* VM 3, which gets its guest, and VM 4, which is at @socket and @uds. */
+static void start_two(char socket[128], char uds[128])
+{
+	char a[384], b[384];
+	const char *const args[] = { "--vm", a, "--vm", b, NULL };
+
+	path_in(socket, 128, "vm4.sock");
+	path_in(uds, 128, "vm4.vsock");
+	snprintf(a, sizeof a, "guest-cid=3,socket=%s,uds-path=%s", vhd.socket, vhd.uds);
+	snprintf(b, sizeof b, "guest-cid=4,socket=%s,uds-path=%s", socket, uds);
+	daemon_spawn(&vhd, args);
+	ck_assert(daemon_wait_listening(&vhd, vhd.socket));
+	ck_assert(daemon_wait_listening(&vhd, socket));
+	driver_up(&vm, vhd.socket, NULL);
+}
+
 /* With few descriptors, one guest takes what it can get; the other still gets its own. */
 START_TEST(one_guest_does_not_take_anothers_descriptors)
 {
 	struct rlimit limit = { 300, 300 };
 	struct driver_options options = { .cid = 4 };
 	struct driver other = { 0 };
-	char a[384], b[384], socket[128], uds[128], *log;
-	const char *const args[] = { "--vm", a, "--vm", b, NULL };
+	char socket[128], uds[128], *log;
 	static struct pair ours[300], theirs[300];
 	unsigned n;
 
-	path_in(socket, sizeof socket, "vm4.sock");
-	path_in(uds, sizeof uds, "vm4.vsock");
-	snprintf(a, sizeof a, "guest-cid=3,socket=%s,uds-path=%s", vhd.socket, vhd.uds);
-	snprintf(b, sizeof b, "guest-cid=4,socket=%s,uds-path=%s", socket, uds);
 	must(setrlimit(RLIMIT_NOFILE, &limit) == 0);
-	daemon_spawn(&vhd, args);
-	ck_assert(daemon_wait_listening(&vhd, vhd.socket));
-	ck_assert(daemon_wait_listening(&vhd, socket));
-	driver_up(&vm, vhd.socket, NULL);
+	start_two(socket, uds);
 	driver_up(&other, socket, &options);
 	n = connect_some(&vm, vhd.uds, ours, 300);
 	ck_assert_uint_ge(n, 50);
@@ -350,19 +358,11 @@ START_TEST(one_front_end_does_not_take_all_descriptors)
 {
 	struct driver_options options = { .cid = 4 };
 	struct driver other = { 0 };
-	char a[384], b[384], socket[128], uds[128];
-	const char *const args[] = { "--vm", a, "--vm", b, NULL };
+	char socket[128], uds[128];
 	pid_t engine;
 
-	path_in(socket, sizeof socket, "vm4.sock");
-	path_in(uds, sizeof uds, "vm4.vsock");
-	snprintf(a, sizeof a, "guest-cid=3,socket=%s,uds-path=%s", vhd.socket, vhd.uds);
-	snprintf(b, sizeof b, "guest-cid=4,socket=%s,uds-path=%s", socket, uds);
 	vhd.prepare = limit_files_to_512;
-	daemon_spawn(&vhd, args);
-	ck_assert(daemon_wait_listening(&vhd, vhd.socket));
-	ck_assert(daemon_wait_listening(&vhd, socket));
-	driver_up(&vm, vhd.socket, NULL);
+	start_two(socket, uds);
 	engine = daemon_engine(&vhd);
 	driver_init(&other, &options);
 	while (other.guest.n_regions < 509)

@@ -10,6 +10,11 @@
 
 #include "e2e/e2e.h"
 
+/* The daemon that is started next is a copy of the program, in the test's folder: its path. */
+const char *upgrade_install(void);
+/* Puts another build of it in its place. */
+void upgrade_install_another(void);
+
 /* Returns when the other one serves. */
 void upgrade(void);
 
