@@ -38,8 +38,8 @@ enum supervise_type {
 	SUPERVISE_STATE = 1,			/* a piece of the blob that the next message needs */
 	SUPERVISE_SETTINGS,			/* what is the same for all VMs; a blob */
 	SUPERVISE_VM,				/* a VM to serve: a blob, and its listening sockets */
-	SUPERVISE_KEPT,				/* what earlier engines have kept of a VM: a blob of
-						   slots and descriptors */
+	SUPERVISE_KEPT,				/* what has been kept of a VM: a blob, of slots and
+						   descriptors */
 	SUPERVISE_START,			/* that is all: into the sandbox, and begin */
 	SUPERVISE_REMOVE,			/* serve this VM no more */
 	SUPERVISE_CONNECTED,			/* the outcome of CONNECT, and the socket */

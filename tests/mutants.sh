@@ -91,7 +91,9 @@ if [ "${1:-}" = --in ]; then
 	place=$2/$MUTANTS_SLOT
 	read -r what rest <<<"$3"
 	# Whole lines: others write as well.
-	if [ "$what" = fault ]; then said=$(try_fault "$rest"); else
+	if [ "$what" = fault ]; then
+		said=$(try_fault "$rest")
+	else
 		read -r kind name rest <<<"$rest"
 		said=$(try_test "$kind" "$name" "$rest")
 	fi

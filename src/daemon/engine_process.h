@@ -15,8 +15,9 @@ int engine_process_open(int *program);
 char *engine_process_path(void);
 
 /*
- * Starts @program as a child that dies with us. Of our descriptors it has 0 to 2, and @passed. 0
- * or -errno; what goes wrong in the child shows in its end, with status 127.
+ * Starts @program as a child that dies with us. Of our descriptors it has 0 to 2, and @passed, and
+ * may have fewer than we, see launch_engine_files(). 0 or -errno; what goes wrong in the child
+ * shows in its end, with status 127.
  */
 int engine_process_spawn(int program, char *const argv[], int passed, pid_t *pid);
 

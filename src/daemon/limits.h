@@ -19,9 +19,9 @@ uint32_t limits_handshakes(uint32_t max_connections);
 
 /*
  * Lowers max_connections so that all VMs fit into @n_fds descriptors, beside
- * @n_workers threads, and mem_slots where regions are kept, a descriptor each. Whoever
- * wants more than an equal share gets that. Returns the share, in connections; 0: all
- * fit as they are.
+ * @n_workers threads, and, where regions are kept, a descriptor each, the mem_slots of
+ * limits_share_memory(), which comes before. Whoever wants more than an equal share gets
+ * that. Returns the share, in connections; 0: all fit as they are.
  */
 uint32_t limits_fit(struct plan *plan, uint64_t n_fds, size_t n_workers);
 

@@ -30,7 +30,7 @@ struct vm_job {
 
 	struct vm *vm;				/* the rest is vm_job.c's */
 	struct mail mail;
-	struct plan plan;			/* but for its rows; as it was when this was posted */
+	struct plan plan;			/* but for its rows; of when this was posted */
 	const struct vm_plan *row;
 	struct sibling_dir *siblings;
 	const struct device_hooks *hooks;

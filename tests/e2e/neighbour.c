@@ -20,7 +20,7 @@ enum {
 	WINDOW_US = 500 * 1000,
 	ATTEMPTS = 3,
 	HONEST_BYTES = 8 << 20,
-	BUSY_SHARE = 12,				/* waiting for one part of so many is too much */
+	BUSY_SHARE = 12,			/* waiting for one part of so many is too much */
 };
 
 static struct {
