@@ -14,6 +14,7 @@
 #include "daemon/engine_process.h"
 #include "daemon/hosted.h"
 #include "daemon/supervisor.h"
+#include "sandbox/guard.h"
 #include "sandbox/launch.h"
 #include "util/error.h"
 #include "util/log.h"
@@ -27,6 +28,7 @@ static int resume(int argc, char **argv, int state)
 	plan_init(&plan);
 	r = daemon_resume(&plan, argc, argv, state);
 	log_stop_thread();
+	guard_stop();
 	plan_deinit(&plan);
 	return r ? 1 : 0;
 }
@@ -59,6 +61,7 @@ int main(int argc, char **argv)
 	else
 		r = daemon_run(&plan, argc, argv);
 	log_stop_thread();			/* but --sandbox=log may still have lines */
+	guard_stop();
 	plan_deinit(&plan);
 	return r ? 1 : 0;
 }

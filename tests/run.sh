@@ -47,7 +47,8 @@ export VM_CACHE=$out/vm-image		# one guest image for all builds
 total_passed=0 total_failed=0 total_skipped=0
 summary=()
 
-# Reads what meson wrote: "passed failed skipped subtests", then the names that did not pass.
+# Reads what meson wrote: "passed failed skipped subtests", then the names that did not pass,
+# and those of failed cases.
 count() {
 	python3 - "$1/meson-logs" <<-'EOP'
 		import json, sys
@@ -71,7 +72,10 @@ count() {
 		            if kind:
 		                bad.append(f"{test['result']}: {test['name']}{reason(test) if kind == 2 else ''}")
 		    for suite in xml.parse(sys.argv[1] + "/testlog.junit.xml").getroot():
-		        subtests += len(suite.findall("testcase"))
+		        cases = suite.findall("testcase")
+		        subtests += len(cases)
+		        bad += [f"\t{case.get('name')[:300]}" for case in cases
+		                if case.find("failure") is not None or case.find("error") is not None]
 		except (OSError, ValueError, xml.ParseError) as e:
 		    print("0 1 0 0")
 		    print(f"no test log: {e}")

@@ -4,6 +4,7 @@
 
 #include <pthread.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/time.h>
 #include <unistd.h>
@@ -15,13 +16,38 @@
 
 enum { UNLINK_MS = 300, SAY_MS = 50 };
 
+static struct {
+	pthread_mutex_t lock;
+	bool is_over;				/* nothing that hangs is left */
+} guard = { .lock = PTHREAD_MUTEX_INITIALIZER };
+
+/* An alarm after @ms, which ends us; 0: none any more. */
+static void set_alarm(uint32_t ms)
+{
+	const struct itimerval once = { .it_value.tv_usec = ms * 1000 };
+
+	signal(SIGALRM, SIG_DFL);
+	setitimer(ITIMER_REAL, &once, NULL);
+}
+
+/* False: there is no need. */
+static bool take_over(void)
+{
+	bool is_needed;
+
+	pthread_mutex_lock(&guard.lock);
+	is_needed = !guard.is_over;
+	if (is_needed)
+		set_alarm(UNLINK_MS);		/* unlink(2) may never return */
+	pthread_mutex_unlock(&guard.lock);
+	return is_needed;
+}
+
 static void *run(void *arg)
 {
-	static const struct itimerval last = { .it_value.tv_usec = UNLINK_MS * 1000 };
-
 	clock_rest(GUARD_MS);
-	signal(SIGALRM, SIG_DFL);		/* it ends us, where unlink(2) never returns */
-	setitimer(ITIMER_REAL, &last, NULL);
+	if (!take_over())
+		return NULL;
 	log_warn("main", "something hangs: the daemon ends without it");
 	listener_unlink_all();
 	clock_rest(SAY_MS);			/* another thread writes the log */
@@ -37,4 +63,12 @@ void guard_start(int status)
 		log_warn("main", "no thread to see to the end: %s", error_str(-r));
 	else
 		pthread_detach(thread);
+}
+
+void guard_stop(void)
+{
+	pthread_mutex_lock(&guard.lock);
+	guard.is_over = true;
+	set_alarm(0);
+	pthread_mutex_unlock(&guard.lock);
 }

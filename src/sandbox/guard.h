@@ -12,3 +12,6 @@ enum { GUARD_MS = 1200 };
  * any case. Does not block. Called once, when the end begins.
  */
 void guard_start(int status);
+/* The end has come to exit(3), which may take its time (a sanitizer looks for leaks). Without
+ * guard_start(), to no effect. Does not block. */
+void guard_stop(void);

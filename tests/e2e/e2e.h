@@ -32,6 +32,9 @@ enum { PORT = 1234 };				/* where somebody listens */
 #define E2E_WAKEUPS(seconds)	UINT64_C(0)
 #endif
 
+/* SIGTERM ends the daemon within 2 s (see guard.h); a sanitizer takes its time besides. */
+enum { END_MS = IS_SANITIZED ? DEADLINE_MS : 2000 };
+
 struct pair {
 	struct sock *guest;
 	int host;

@@ -363,12 +363,17 @@ static const struct abstract {
 
 enum { LANDLOCK_SCOPES = 6 };			/* the ABI that brought it */
 
+/* All programs that run share these names. */
 static int listen_abstract(void)
 {
-	struct sockaddr_un at = { .sun_family = AF_UNIX, .sun_path = "\0abstract" };
+	struct sockaddr_un at = { .sun_family = AF_UNIX };
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	size_t len = strlen(vhd.dir);
 
-	must(bind(fd, (struct sockaddr *)&at, offsetof(struct sockaddr_un, sun_path) + 9) == 0);
+	must(len < sizeof at.sun_path);
+	memcpy(at.sun_path + 1, vhd.dir, len);
+	must(bind(fd, (struct sockaddr *)&at,
+		  (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + len)) == 0);
 	must(listen(fd, 1) == 0);
 	return fd;
 }
@@ -405,7 +410,7 @@ START_TEST(intruder_finds_no_abstract_socket)
 	daemon_spawn(&vhd, args);
 	unload_intruder();
 	must(daemon_wait_listening(&vhd, vhd.uds));
-	ck_assert_msg(order("connect @abstract") == (c->result < 0 ? EPERM : c->result), "%s",
+	ck_assert_msg(order_at("connect @%s", vhd.dir) == (c->result < 0 ? EPERM : c->result), "%s",
 		      c->name);
 	if (c->warning)
 		confined_check_log(c->warning);
@@ -549,7 +554,7 @@ START_TEST(it_ends_whatever_hangs)
 		setenv(INTRUDER_UNLINK, c->unlink, 1);
 	start_with_intruder(c->options);
 	fd = hang();
-	result = daemon_stop(&vhd, 2000);
+	result = daemon_stop(&vhd, END_MS);
 	/* Thread sanitizer takes so long to end that the alarm is first. */
 	ck_assert(result == c->status || (IS_SANITIZED && result == -SIGALRM));
 	ck_assert(daemon_has_logged(&vhd, "something hangs"));

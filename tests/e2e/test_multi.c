@@ -203,7 +203,7 @@ END_TEST
 
 START_TEST(sigterm_removes_all_sockets)
 {
-	ck_assert_int_eq(daemon_stop(&vhd, 2000), 0);
+	ck_assert_int_eq(daemon_stop(&vhd, END_MS), 0);
 	ck_assert_int_ne(access(vhd.socket, F_OK), 0);
 	ck_assert_int_ne(access(vhd.uds, F_OK), 0);
 	ck_assert_int_ne(access(other_socket, F_OK), 0);

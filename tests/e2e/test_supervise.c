@@ -20,7 +20,6 @@
 
 enum {
 	GONE_MS = 100,				/* an engine whose supervisor is killed */
-	END_MS = 2000,
 	TRIES = 5,
 	SUPERVISOR_KIB = 1024,			/* of memory of its own */
 	RESTARTS = 20,				/* without a pause; see supervisor_engine.c */

@@ -23,7 +23,7 @@ LAYERS="main daemon device backend config sandbox vsock vhost util protocol"
 # What FOLDER may include besides itself and libc: folders (with /) and single headers.
 allowed() {
 	case $1 in
-	main)			echo "config/ daemon/ sandbox/launch.h util/" ;;
+	main)			echo "config/ daemon/ sandbox/guard.h sandbox/launch.h util/" ;;
 	daemon)			echo "config/plan.h config/plan_state.h config/compare.h config/config.h backend/ device/ sandbox/ protocol/ util/ vhost/gmem.h" ;;
 	device)			echo "vhost/ vsock/ util/ protocol/" ;;
 	backend)		echo "vsock/backend.h util/ protocol/hybrid.h" ;;

@@ -82,6 +82,10 @@ bool daemon_can_count_fds(void);
 struct daemon_usage daemon_usage(const struct daemon *d);
 struct daemon_usage daemon_usage_supervisor(const struct daemon *d);
 struct daemon_usage daemon_usage_both(const struct daemon *d);
+/* Wake-ups between the two. A thread that a worker makes has its maker's name for a moment, so
+ * that it may be one of @before only: never less than 0. */
+uint64_t daemon_wakeups_between(const struct daemon_usage *before,
+				const struct daemon_usage *after);
 /* Waits until the engine has no more than @fds descriptors open; false at the deadline. */
 bool daemon_wait_fds(const struct daemon *d, unsigned fds, int ms);
 /* RLIMIT_NOFILE of the running engine, soft limit. */

@@ -278,6 +278,12 @@ struct daemon_usage daemon_usage_both(const struct daemon *d)
 	};
 }
 
+uint64_t daemon_wakeups_between(const struct daemon_usage *before,
+				const struct daemon_usage *after)
+{
+	return after->wakeups > before->wakeups ? after->wakeups - before->wakeups : 0;
+}
+
 bool daemon_wait_fds(const struct daemon *d, unsigned fds, int ms)
 {
 	int64_t deadline = deadline_in(ms);

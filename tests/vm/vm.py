@@ -206,7 +206,9 @@ class Daemon:
         """How often their threads went to sleep."""
         n = 0
         for task in self.tasks():
-            with open(f"{task}/status") as f:
+            # One that closes descriptors may have ended meanwhile.
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError), \
+                    open(f"{task}/status") as f:
                 for line in f:
                     if line.startswith("voluntary_ctxt_switches"):
                         n += int(line.split()[1])
