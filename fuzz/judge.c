@@ -174,7 +174,7 @@ static int load_stream(struct backend *b, const struct vsock_addr *guest,
 	if (!p)
 		abort();
 	*p = (struct puppet){
-		.base.ops = &puppet_ops, .base.ready = STREAM_IN | STREAM_OUT, .number = number,
+		.base.ops = &puppet_ops, .base.type = VSOCK_TYPE_STREAM, .base.ready = STREAM_IN | STREAM_OUT, .number = number,
 		.is_pending = is_pending, .consumed = number >> 16,
 	};
 	if (number & OF_SIBLING) {

@@ -72,6 +72,8 @@ enum supervise_type {
 	SUPERVISE_DEVICE,
 	SUPERVISE_ALL,				/* ... and that was all */
 
+	SUPERVISE_CONNECT_SEQPACKET,		/* from the engine: as CONNECT, another type */
+
 	SUPERVISE_NUM_TYPES,
 };
 
@@ -84,7 +86,7 @@ enum {
 };
 
 /* Which sockets come with SUPERVISE_VM, in this order. */
-enum { SUPERVISE_HAS_SOCKET = 1, SUPERVISE_HAS_UDS = 2 };
+enum { SUPERVISE_HAS_SOCKET = 1, SUPERVISE_HAS_UDS = 2, SUPERVISE_HAS_SEQPACKET = 4 };
 
 struct supervise_msg {
 	uint32_t type;				/* enum supervise_type */
@@ -99,7 +101,7 @@ struct supervise_msg {
 		} kept;				/* KEEP, DROP */
 		struct {
 			uint32_t port, id;	/* not 0 */
-		} connect;
+		} connect;			/* CONNECT, CONNECT_SEQPACKET */
 		struct {
 			uint32_t id;
 			int32_t result;		/* as unix_connect(); 0: the socket is here */

@@ -23,6 +23,12 @@ enum {
 
 enum { VSOCK_BODY_MAX = 64 * 1024 };		/* what Linux sends and takes at most */
 
+enum {						/* feature bits: 1.3, 5.10.3 */
+	VIRTIO_VSOCK_F_STREAM,
+	VIRTIO_VSOCK_F_SEQPACKET,
+	VIRTIO_VSOCK_F_NO_IMPLIED_STREAM,
+};
+
 enum vsock_type {
 	VSOCK_TYPE_STREAM = 1,
 	VSOCK_TYPE_SEQPACKET = 2,
@@ -43,6 +49,11 @@ enum {						/* flags of SHUTDOWN: 5.10.6.6 */
 	VSOCK_SHUTDOWN_RCV = 1,			/* the sender will not receive more */
 	VSOCK_SHUTDOWN_SEND = 2,		/* the sender will not send more */
 	VSOCK_SHUTDOWN_BOTH = 3,
+};
+
+enum {						/* flags of RW, SEQPACKET: 1.3, 5.10.6.6.2 */
+	VSOCK_SEQ_EOM = 1,			/* the last packet of a message */
+	VSOCK_SEQ_EOR = 2,			/* ... and of a record, as MSG_EOR */
 };
 
 struct wire_vsock_hdr {				/* 5.10.6 */

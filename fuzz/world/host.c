@@ -145,7 +145,7 @@ static void new_stream(struct side *side, unsigned ready)
 	if (!side->stream)
 		abort();
 	*side->stream = (struct fuzz_stream){
-		.base.ops = &fuzz_ops, .base.ready = ready, .book = side->vm->book, .side = side,
+		.base.ops = &fuzz_ops, .base.ready = ready, .base.type = VSOCK_TYPE_STREAM, .book = side->vm->book, .side = side,
 	};
 }
 
@@ -165,12 +165,14 @@ static bool host_serves(struct backend *b, uint64_t cid)
 	return cid == VSOCK_CID_HOST;
 }
 
-static int host_connect(struct backend *b, const struct vsock_addr *src,
-			const struct vsock_addr *dst, struct stream **out)
+static int host_connect(struct backend *b, enum vsock_type type,
+			const struct vsock_addr *src, const struct vsock_addr *dst,
+			struct stream **out)
 {
 	struct vm *vm = container_of(b, struct vm, host);
 	struct side *side;
 
+	assert(type == VSOCK_TYPE_STREAM);	/* the guest knows no others */
 	if (vm->connect_result && vm->connect_result != BACKEND_E_PENDING)
 		return vm->connect_result;
 	side = open_stream(vm, src->port, dst);

@@ -148,8 +148,8 @@ static bool door_serves(struct backend *b, uint64_t cid)
 }
 
 /* Nobody but those who may reach each other comes in. */
-static int door_connect(struct backend *b, const struct vsock_addr *src,
-			const struct vsock_addr *dst, struct stream **out)
+static int door_connect(struct backend *b, enum vsock_type type,
+			const struct vsock_addr *src, const struct vsock_addr *dst, struct stream **out)
 {
 	struct vm *vm = container_of(b, struct vm, door);
 	struct ledger *book = vm->book;
@@ -158,7 +158,7 @@ static int door_connect(struct backend *b, const struct vsock_addr *src,
 
 	if (book->n_sides + 2 * VMS * MAX_CONNS > SIDES)
 		return -EMFILE;
-	r = vm->siblings->ops->connect(vm->siblings, src, dst, out);
+	r = vm->siblings->ops->connect(vm->siblings, type, src, dst, out);
 	assert((r == BACKEND_E_PENDING) == may_reach(vm, dst->cid));
 	if (r != BACKEND_E_PENDING)
 		return r;

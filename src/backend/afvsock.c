@@ -66,7 +66,7 @@ static struct sock_stream *stream_new(struct afvsock *a, int fd)
 	struct sock_stream *s = malloc(sizeof *s);
 
 	if (s)
-		sock_stream_init(s, &afvsock_kind, a->config.loop, a->config.mux, fd);
+		sock_stream_init(s, &afvsock_kind, VSOCK_TYPE_STREAM, a->config.loop, a->config.mux, fd);
 	else
 		fd_close(&fd);
 	return s;
@@ -226,7 +226,7 @@ static int begin_connect(int fd, uint32_t cid, uint32_t port)
 	return errno == EINPROGRESS ? BACKEND_E_PENDING : connect_error(errno);
 }
 
-static int afvsock_connect(struct backend *b, const struct vsock_addr *src,
+static int afvsock_connect(struct backend *b, enum vsock_type type, const struct vsock_addr *src,
 			   const struct vsock_addr *dst, struct stream **out)
 {
 	struct afvsock *a = afvsock_of(b);
@@ -234,6 +234,8 @@ static int afvsock_connect(struct backend *b, const struct vsock_addr *src,
 	int fd, r, result;
 
 	(void)src;
+	if (type != VSOCK_TYPE_STREAM)
+		return BACKEND_E_OTHER_TYPE;
 	if ((r = open_socket(&fd)) < 0)
 		return r;
 	result = begin_connect(fd, a->config.cid, dst->port);
@@ -334,8 +336,8 @@ static int afvsock_load_stream(struct backend *b, const struct vsock_addr *guest
 	s = malloc(sizeof *s);
 	if (!s)
 		return -ENOMEM;
-	r = sock_stream_load(s, &afvsock_kind, a->config.loop, a->config.mux, AF_VSOCK, NULL, 0,
-			     &section);
+	r = sock_stream_load(s, &afvsock_kind, VSOCK_TYPE_STREAM, a->config.loop, a->config.mux,
+			     AF_VSOCK, NULL, 0, &section);
 	if (r) {
 		free(s);
 		return r;
@@ -373,7 +375,7 @@ static int load_port(struct afvsock *a, uint32_t number, int fd)
 		closer_close(&fd);
 		return 0;
 	}
-	if (!socket_listens(fd, AF_VSOCK)) {
+	if (!socket_listens(fd, AF_VSOCK, SOCK_STREAM)) {
 		closer_close(&fd);
 		return BACKEND_E_BAD_STATE;
 	}

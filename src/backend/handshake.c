@@ -117,9 +117,44 @@ static void finish(struct handshake *h, size_t len)
 	free(h);
 }
 
+/* A read has given @r, which is not 0, after the first byte or before. */
+static void on_no_line(struct handshake *h, int r)
+{
+	if (r == UNIX_E_TOO_LONG)
+		fail(h, LINE_TOO_LONG);
+	else if (r == UNIX_E_EOF && h->len)
+		fail(h, LINE_CUT);
+	else if (r == UNIX_E_EOF || r == UNIX_E_RESET)
+		drop(h, "left without a word");
+	else
+		fail_error(h, r);
+}
+
+/* As read_line(): the first message is the line, with its newline or without. */
+static bool read_message(struct handshake *h)
+{
+	struct iovec room = { h->line, sizeof h->line };
+	size_t got;
+	int r = unix_recv_message(h->fd, &room, 1, &got);
+
+	if (r == UNIX_E_AGAIN)
+		return true;
+	if (r) {
+		on_no_line(h, r);
+		return false;
+	}
+	if (got && h->line[got - 1] == '\n')
+		got--;
+	h->len = (uint8_t)(got + 1);
+	finish(h, got);
+	return false;
+}
+
 /* Reads on. False: the client is gone, closed or handed on. */
 static bool read_line(struct handshake *h)
 {
+	if (h->all->config.socket_type == SOCK_SEQPACKET)
+		return read_message(h);
 	for (;;) {
 		char *at = h->line + h->len, *newline;
 		struct iovec room = { at, sizeof h->line - h->len };
@@ -134,14 +169,10 @@ static bool read_line(struct handshake *h)
 		r = unix_recv(h->fd, &room, 1, h->all->config.may_have_rights, &got, &cut);
 		if (r == UNIX_E_AGAIN)
 			return true;
-		if (r == UNIX_E_EOF && h->len)
-			fail(h, LINE_CUT);
-		else if (r == UNIX_E_EOF || r == UNIX_E_RESET)
-			drop(h, "left without a word");
-		else if (r)
-			fail_error(h, r);
-		if (r)
+		if (r) {
+			on_no_line(h, r);
 			return false;
+		}
 		h->len = (uint8_t)(h->len + got);
 		newline = memchr(at, '\n', got);
 		if (newline) {
@@ -216,6 +247,10 @@ void handshakes_add(struct handshakes *hs, int fd)
 		return;
 	}
 	unix_keep_urgent_inline(fd);
+	if (hs->config.socket_type == SOCK_SEQPACKET && (r = unix_tell_empty(fd)) < 0) {
+		fail_error(h, r);
+		return;
+	}
 	if (!read_line(h))
 		return;
 	loop_timer_set(hs->config.loop, &h->timer,
@@ -251,7 +286,7 @@ static int load_client(struct handshakes *hs, struct blob_reader *in)
 	struct handshake *h;
 
 	if (!line || len >= HYBRID_LINE_MAX || memchr(line, '\n', len) ||
-	    !socket_is_stream(fd, AF_UNIX)) {
+	    !socket_is(fd, AF_UNIX, hs->config.socket_type)) {
 		closer_close(&fd);
 		return HANDSHAKES_E_BAD_STATE;
 	}

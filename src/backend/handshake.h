@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Host clients until they have said their line, "CONNECT <port>\n" (protocol/hybrid.h).
+ * Host clients until they have said their line, "CONNECT <port>\n" (protocol/hybrid.h); of
+ * SOCK_SEQPACKET it is a message.
  *
  * The attackers are host programs: they connect and say nothing, little or too much, and
  * leave at any moment. A client that says nothing costs one descriptor for a bounded time,
@@ -24,11 +25,12 @@ struct handshake_result {
 	int fd;					/* to be taken over */
 	uint32_t port;				/* of the guest */
 	const char *early;			/* what came after the line; valid in the call */
-	size_t n_early;				/* bytes, less than HYBRID_LINE_MAX */
+	size_t n_early;				/* bytes, less than HYBRID_LINE_MAX; 0 if not SOCK_STREAM */
 };
 
 struct handshakes_config {
 	struct loop *loop;			/* borrowed, as all here */
+	int socket_type;			/* SOCK_STREAM, SOCK_SEQPACKET */
 	const char *tag, *path;			/* for log lines; where the clients connect */
 	uint32_t max;				/* one more, and the oldest is closed; may be
 						   changed, as the next: */

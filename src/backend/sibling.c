@@ -21,8 +21,8 @@ static bool sibling_serves(struct backend *b, uint64_t cid)
 	return sibling_dir_find(sibling_of(b)->config.dir, cid);
 }
 
-static int sibling_connect(struct backend *b, const struct vsock_addr *src,
-			   const struct vsock_addr *dst, struct stream **out)
+static int sibling_connect(struct backend *b, enum vsock_type type,
+			   const struct vsock_addr *src, const struct vsock_addr *dst, struct stream **out)
 {
 	struct sibling *s = sibling_of(b);
 	struct sibling_entry *to = sibling_dir_reach(s->config.dir, s->config.self->cid, dst->cid);
@@ -30,7 +30,7 @@ static int sibling_connect(struct backend *b, const struct vsock_addr *src,
 
 	if (!to)
 		return BACKEND_E_DENIED;
-	r = sibling_conn_open(s, to, src, dst, out);
+	r = sibling_conn_open(s, to, type, src, dst, out);
 	return r < 0 ? r : BACKEND_E_PENDING;
 }
 

@@ -19,7 +19,7 @@
 
 static struct end *end_of(struct stream *base)
 {
-	assert(base->ops == &sibling_stream_ops);
+	assert(base->ops == &sibling_stream_ops || base->ops == &sibling_message_ops);
 	return container_of(base, struct end, base);
 }
 
@@ -152,7 +152,8 @@ void sibling_end_init(struct sibling_conn *c, int i, enum phase phase, struct ma
 {
 	struct end *e = &c->ends[i];
 
-	e->base.ops = &sibling_stream_ops;
+	e->base.type = (uint16_t)c->type;
+	e->base.ops = c->type == VSOCK_TYPE_SEQPACKET ? &sibling_message_ops : &sibling_stream_ops;
 	e->base.consumed = &e->consumed;
 	e->phase = phase;
 	e->conn = c;
@@ -164,13 +165,15 @@ void sibling_end_init(struct sibling_conn *c, int i, enum phase phase, struct ma
 	atomic_store(&e->in.reader_waits, true);
 }
 
-struct sibling_conn *sibling_conn_new(const struct vsock_addr *src, const struct vsock_addr *dst)
+struct sibling_conn *sibling_conn_new(enum vsock_type type, const struct vsock_addr *src,
+				      const struct vsock_addr *dst)
 {
 	static _Atomic uint64_t last_id;
 	struct sibling_conn *c = calloc(1, sizeof *c);
 
 	if (!c)
 		return NULL;
+	c->type = type;
 	c->src = *src;
 	c->dst = *dst;
 	c->id = 1 + atomic_fetch_add(&last_id, 1);
@@ -178,11 +181,11 @@ struct sibling_conn *sibling_conn_new(const struct vsock_addr *src, const struct
 	return c;
 }
 
-int sibling_conn_open(struct sibling *from, struct sibling_entry *to,
+int sibling_conn_open(struct sibling *from, struct sibling_entry *to, enum vsock_type type,
 		      const struct vsock_addr *src, const struct vsock_addr *dst,
 		      struct stream **out)
 {
-	struct sibling_conn *c = sibling_conn_new(src, dst);
+	struct sibling_conn *c = sibling_conn_new(type, src, dst);
 
 	if (!c)
 		return -ENOMEM;
@@ -197,6 +200,17 @@ int sibling_conn_open(struct sibling *from, struct sibling_entry *to,
 	return 0;
 }
 
+/* The pipe is empty: what that means depends on the other end's @flags, which were there before. */
+static int read_nothing(struct end *e, unsigned flags)
+{
+	e->base.ready &= ~(unsigned)STREAM_IN;
+	if (flags & END_ABORTED)
+		return STREAM_E_RESET;
+	if (flags & END_CLOSED)			/* what we wrote meanwhile is lost */
+		return spsc_pipe_is_empty(&e->other->in) ? STREAM_E_CLOSED : STREAM_E_RESET;
+	return flags & END_WRITE_CLOSED ? STREAM_E_EOF : STREAM_E_AGAIN;
+}
+
 static int sibling_read(struct stream *base, const struct iovec *v, int nv, size_t *n)
 {
 	struct end *e = end_of(base);
@@ -209,12 +223,22 @@ static int sibling_read(struct stream *base, const struct iovec *v, int nv, size
 			sibling_end_notify(e->other);
 		return 0;
 	}
-	base->ready &= ~(unsigned)STREAM_IN;
-	if (flags & END_ABORTED)
-		return STREAM_E_RESET;
-	if (flags & END_CLOSED)			/* what we wrote meanwhile is lost */
-		return spsc_pipe_is_empty(&e->other->in) ? STREAM_E_CLOSED : STREAM_E_RESET;
-	return flags & END_WRITE_CLOSED ? STREAM_E_EOF : STREAM_E_AGAIN;
+	return read_nothing(e, flags);
+}
+
+static int sibling_read_message(struct stream *base, const struct iovec *v, int nv, size_t *n,
+				uint32_t *flags)
+{
+	struct end *e = end_of(base);
+	unsigned other_flags = atomic_load(&e->other->flags);	/* before the pipe, as above */
+	bool wake;
+	int r = spsc_pipe_read_message(&e->in, v, nv, n, flags, &wake);
+
+	if (r == SPSC_PIPE_E_WAIT)
+		return read_nothing(e, other_flags);
+	if (wake)
+		sibling_end_notify(e->other);
+	return r == SPSC_PIPE_E_TOO_LONG ? STREAM_E_TOO_LONG : 0;
 }
 
 /* Gives the empty pipe that this end writes to @size bytes of its own VM's budget. */
@@ -272,17 +296,73 @@ static int out_pipe_fit(struct end *e, const struct iovec *v, int nv)
 	return e->out_size ? 0 : sibling_end_resize_out(e, PIPE_SMALL);
 }
 
-static int sibling_write(struct stream *base, const struct iovec *v, int nv, size_t *n)
+uint32_t sibling_pipe_size(size_t n)
 {
-	struct end *e = end_of(base);
+	uint32_t size = PIPE_SMALL;
+
+	if (n > size)
+		size = PIPE_LARGE;
+	while (size < n)
+		size *= 2;
+	return size;
+}
+
+/* Room for a message of @len bytes in the pipe, though maybe not now. 0; SPSC_PIPE_E_WAIT: it has
+ * to be empty first; -errno. */
+static int out_pipe_fit_message(struct end *e, size_t len)
+{
+	size_t need = len + SPSC_PIPE_MESSAGE_BYTES;
+	struct spsc_pipe *out = &e->other->in;
+
+	if (need <= e->out_size)
+		return 0;
+	if (spsc_pipe_wait_empty(out))
+		return SPSC_PIPE_E_WAIT;
+	atomic_store(&out->writer_waits, false);
+	return sibling_end_resize_out(e, sibling_pipe_size(need));
+}
+
+/* Why nothing can be written, by the other end's flags; 0: it can. */
+static int write_closed(const struct end *e)
+{
 	unsigned flags = atomic_load(&e->other->flags);
-	bool wake;
-	int r;
 
 	if (flags & (END_CLOSED | END_ABORTED))
 		return STREAM_E_RESET;
-	if (flags & END_READ_CLOSED)
-		return STREAM_E_NO_READER;
+	return flags & END_READ_CLOSED ? STREAM_E_NO_READER : 0;
+}
+
+static int sibling_write_message(struct stream *base, const struct iovec *v, int nv, uint32_t flags)
+{
+	struct end *e = end_of(base);
+	bool wake = false;
+	size_t len = 0;
+	int r = write_closed(e);
+
+	if (r)
+		return r;
+	for (int i = 0; i < nv; i++)
+		len += v[i].iov_len;
+	r = out_pipe_fit_message(e, len);
+	if (!r)
+		r = spsc_pipe_write_message(&e->other->in, v, nv, flags, &wake);
+	if (r == SPSC_PIPE_E_WAIT) {
+		base->ready &= ~(unsigned)STREAM_OUT;
+		return STREAM_E_AGAIN;
+	}
+	if (wake)
+		sibling_end_notify(e->other);
+	return r;
+}
+
+static int sibling_write(struct stream *base, const struct iovec *v, int nv, size_t *n)
+{
+	struct end *e = end_of(base);
+	bool wake;
+	int r = write_closed(e);
+
+	if (r)
+		return r;
 	if ((r = out_pipe_fit(e, v, nv)) < 0)
 		return r;
 	r = spsc_pipe_write(&e->other->in, v, nv, n, &wake);
@@ -327,7 +407,7 @@ static void sibling_wait_for(struct stream *base, unsigned events)
 	if (events & STREAM_OUT && base->ready & STREAM_OUT &&
 	    !spsc_pipe_wait_writable(&e->other->in))
 		sibling_end_notify(e);
-	else if (e->out_size == PIPE_LARGE && !spsc_pipe_wait_empty(&e->other->in))
+	else if (e->out_size >= PIPE_LARGE && !spsc_pipe_wait_empty(&e->other->in))
 		sibling_end_resize_out(e, 0);
 }
 
@@ -342,6 +422,17 @@ static void sibling_close(struct stream *base, bool is_orderly)
 const struct stream_ops sibling_stream_ops = {
 	.read = sibling_read,
 	.write = sibling_write,
+	.shutdown = sibling_shutdown,
+	.consumed = sibling_consumed,
+	.accepted = sibling_accepted,
+	.wait_for = sibling_wait_for,
+	.close = sibling_close,
+	.save = sibling_end_save,
+};
+
+const struct stream_ops sibling_message_ops = {
+	.read_message = sibling_read_message,
+	.write_message = sibling_write_message,
 	.shutdown = sibling_shutdown,
 	.consumed = sibling_consumed,
 	.accepted = sibling_accepted,

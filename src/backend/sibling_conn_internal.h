@@ -7,7 +7,8 @@
 #include "backend/spsc_pipe.h"
 
 /* A pipe is small for small messages, and large from the first long write until
- * it has been read empty: an idle connection holds little. */
+ * it has been read empty: an idle connection holds little. One of messages is as large as the
+ * longest has asked for. */
 enum { PIPE_SMALL = 4 * 1024, PIPE_LARGE = 128 * 1024 };
 
 enum {						/* end::flags, added up */
@@ -47,6 +48,7 @@ struct sibling_conn {
 	atomic_int refs;			/* ends not closed, mails on their way */
 	struct end ends[2];			/* [0]: the opener's */
 	struct sibling_entry *to;		/* a reference; NULL: the other end is there */
+	enum vsock_type type;
 	struct vsock_addr src, dst;
 	uint64_t id;				/* no other of this process has it */
 	uint64_t saved_id;			/* that another process knew it by; 0: none */
@@ -54,18 +56,22 @@ struct sibling_conn {
 	uint32_t window[2];			/* bytes each end's guest may have on the way */
 };
 
-extern const struct stream_ops sibling_stream_ops;
+extern const struct stream_ops sibling_stream_ops, sibling_message_ops;
 
 /* ---- sibling_conn.c ---- */
 
 /* Without ends, which it lives as long as. NULL: no memory. */
-struct sibling_conn *sibling_conn_new(const struct vsock_addr *src, const struct vsock_addr *dst);
+struct sibling_conn *sibling_conn_new(enum vsock_type type, const struct vsock_addr *src,
+				      const struct vsock_addr *dst);
 
 void sibling_end_init(struct sibling_conn *c, int i, enum phase phase, struct mailbox *mailbox);
 void sibling_end_belong(struct end *e, struct sibling *to);
 
 /* Posts mail to @e. */
 void sibling_end_notify(struct end *e);
+
+/* Bytes of a pipe that is to hold @n. */
+uint32_t sibling_pipe_size(size_t n);
 
 /* Gives the empty pipe that this end writes to @size bytes of its own VM's budget. 0; -ENOBUFS,
  * -ENOMEM. */

@@ -35,10 +35,10 @@ struct sibling_entry *sibling_dir_reach(const struct sibling_dir *dir, uint64_t 
 size_t sibling_dir_count(const struct sibling_dir *dir, uint64_t cid);
 
 /*
- * Opens a connection from @from's guest at @src to @to's guest at @dst. The stream is
+ * Opens a connection of that type from @from's guest at @src to @to's guest at @dst. The stream is
  * @from's end; its outcome comes by mux_stream_connected(). 0 or -ENOMEM.
  */
-int sibling_conn_open(struct sibling *from, struct sibling_entry *to,
+int sibling_conn_open(struct sibling *from, struct sibling_entry *to, enum vsock_type type,
 		      const struct vsock_addr *src, const struct vsock_addr *dst,
 		      struct stream **out);
 

@@ -18,7 +18,10 @@
 #include "util/byte_ring.h"
 #include "util/error.h"
 
-enum { STREAM_VERSION = 1 };
+enum {
+	STREAM_VERSION = 1,
+	STREAM_SEQPACKET_VERSION,		/* the same for VSOCK_TYPE_SEQPACKET */
+};
 
 enum {						/* who saves the other end */
 	OTHER_ITSELF,
@@ -32,6 +35,7 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct list halves = { &halves, &halves };	/* struct sibling_conn */
 
 struct saved {
+	enum vsock_type type;
 	uint64_t id;
 	bool is_opener;
 	enum phase phase;
@@ -61,7 +65,8 @@ void sibling_end_save(const struct stream *base, struct blob *out)
 	const struct end *e = container_of_const(base, struct end, base), *other = e->other;
 	const struct sibling_conn *c = e->conn;
 	unsigned other_flags = atomic_load(&other->flags);
-	size_t section = blob_open(out, SIBLING_STREAM_TAG, STREAM_VERSION);
+	size_t section = blob_open(out, SIBLING_STREAM_TAG, c->type == VSOCK_TYPE_SEQPACKET ?
+				   STREAM_SEQPACKET_VERSION : STREAM_VERSION);
 
 	blob_put_u64(out, c->id);
 	blob_put_u8(out, e == &c->ends[0]);
@@ -108,13 +113,20 @@ static void parse(struct saved *s, struct blob_reader *in)
 	parse_pipe(in, &s->n_in, &s->in);
 }
 
+static bool are_sound_bytes(const struct saved *s, const void *bytes, uint32_t n)
+{
+	return s->type == VSOCK_TYPE_SEQPACKET ?
+		spsc_pipe_are_messages(bytes, n, VSOCK_SEQ_EOR) : n <= PIPE_LARGE;
+}
+
 static bool is_sound(const struct saved *s)
 {
 	const unsigned live = END_ACCEPTED | END_WRITE_CLOSED | END_READ_CLOSED;
 	const unsigned closed = END_CLOSED | END_ABORTED;
 	bool is_young = s->is_opener && !s->flags && !s->n_out && !s->n_in;
 
-	return s->id && s->n_out <= PIPE_LARGE && s->n_in <= PIPE_LARGE && !(s->flags & ~live) &&
+	return s->id && are_sound_bytes(s, s->out, s->n_out) &&
+		are_sound_bytes(s, s->in, s->n_in) && !(s->flags & ~live) &&
 		(s->phase == PHASE_LIVE || (s->phase == PHASE_PENDING && is_young)) &&
 		s->other < NUM_OTHERS && !(s->other_flags & ~(live | closed)) &&
 		(s->other != OTHER_CLOSED || s->other_flags & END_CLOSED) &&
@@ -133,7 +145,7 @@ static struct sibling_conn *find_half(const struct saved *s, const struct vsock_
 	list_for_each(node, &halves) {
 		struct sibling_conn *c = container_of(node, struct sibling_conn, node);
 
-		if (c->saved_id == s->id && is_same(&c->src, src) && is_same(&c->dst, dst) &&
+		if (c->saved_id == s->id && c->type == s->type && is_same(&c->src, src) && is_same(&c->dst, dst) &&
 		    c->ends[i].phase == PHASE_CLOSED)
 			return c;
 	}
@@ -144,7 +156,7 @@ static struct sibling_conn *find_half(const struct saved *s, const struct vsock_
 static struct sibling_conn *new_half(const struct saved *s, const struct vsock_addr *src,
 				     const struct vsock_addr *dst, struct mailbox *mailbox)
 {
-	struct sibling_conn *c = sibling_conn_new(src, dst);
+	struct sibling_conn *c = sibling_conn_new(s->type, src, dst);
 
 	if (!c)
 		return NULL;
@@ -200,7 +212,7 @@ static int fill(struct end *e, const void *bytes, uint32_t n)
 
 	if (!n)
 		return 0;
-	r = sibling_end_resize_out(e, n <= PIPE_SMALL ? PIPE_SMALL : PIPE_LARGE);
+	r = sibling_end_resize_out(e, sibling_pipe_size(n));
 	if (!r)
 		r = spsc_pipe_write(&e->other->in, &iov, 1, &written, &wake);
 	spsc_pipe_wait_empty(&e->other->in);	/* whatever it waited for */
@@ -253,8 +265,9 @@ int sibling_conn_load(struct sibling *s, const struct vsock_addr *guest,
 	uint32_t version;
 	int r;
 
-	if (!blob_enter(in, &section, SIBLING_STREAM_TAG, STREAM_VERSION, &version))
+	if (!blob_enter(in, &section, SIBLING_STREAM_TAG, STREAM_SEQPACKET_VERSION, &version))
 		return BACKEND_E_BAD_STATE;
+	saved.type = version == STREAM_SEQPACKET_VERSION ? VSOCK_TYPE_SEQPACKET : VSOCK_TYPE_STREAM;
 	parse(&saved, &section);
 	if (!blob_is_whole(&section) || !is_sound(&saved))
 		return BACKEND_E_BAD_STATE;

@@ -19,11 +19,11 @@ enum { IDLE_OUTS_MAX = 16, SOCK_VERSION = 1, ERRNO_MAX = 4095 };
 
 #define EVENTS_IN (EPOLLIN | EPOLLPRI | EPOLLRDHUP | EPOLLET)
 
-static const struct stream_ops sock_stream_ops;
+static const struct stream_ops sock_stream_ops, sock_message_ops;
 
 struct sock_stream *sock_stream_of(struct stream *base)
 {
-	assert(base->ops == &sock_stream_ops);
+	assert(base->ops == &sock_stream_ops || base->ops == &sock_message_ops);
 	return container_of(base, struct sock_stream, base);
 }
 
@@ -67,11 +67,21 @@ static void on_events(struct loop_source *source, uint32_t events)
 		s->kind->early_event(s, events);
 }
 
-void sock_stream_init(struct sock_stream *s, const struct sock_kind *kind, struct loop *loop,
-		      struct mux *mux, int fd)
+int sock_stream_socket_type(enum vsock_type type)
+{
+	return type == VSOCK_TYPE_SEQPACKET ? SOCK_SEQPACKET : SOCK_STREAM;
+}
+
+void sock_stream_init(struct sock_stream *s, const struct sock_kind *kind,
+		      enum vsock_type type, struct loop *loop, struct mux *mux, int fd)
 {
 	*s = (struct sock_stream){
-		.base.ops = &sock_stream_ops, .kind = kind, .fd = fd, .loop = loop, .mux = mux,
+		.base = {
+			.type = (uint16_t)type,
+			.ops = type == VSOCK_TYPE_SEQPACKET ? &sock_message_ops :
+				&sock_stream_ops,
+		},
+		.kind = kind, .fd = fd, .loop = loop, .mux = mux,
 		.source = { .dispatch = on_events, .fd = -1 },
 	};
 }
@@ -180,9 +190,33 @@ static int sock_read(struct stream *base, const struct iovec *v, int nv, size_t 
 	}
 }
 
-static int sock_write(struct stream *base, const struct iovec *v, int nv, size_t *out)
+static int sock_read_message(struct stream *base, const struct iovec *v, int nv, size_t *out,
+			     uint32_t *flags)
 {
 	struct sock_stream *s = sock_stream_of(base);
+	int r;
+
+	*flags = 0;				/* AF_UNIX knows no records */
+	if (s->error)
+		return s->error;
+	r = unix_recv_message(s->fd, v, (size_t)nv, out);
+	switch (r) {
+	case UNIX_E_AGAIN:
+		base->ready &= ~(unsigned)STREAM_IN;
+		return STREAM_E_AGAIN;
+	case UNIX_E_EOF:
+		return end_of_stream(s);
+	case UNIX_E_RESET:
+		return STREAM_E_RESET;
+	case UNIX_E_TOO_LONG:
+		return STREAM_E_TOO_LONG;
+	default:
+		return r;
+	}
+}
+
+static ssize_t send_all(int fd, const struct iovec *v, int nv, int flags)
+{
 	union {
 		const struct iovec *c;
 		struct iovec *v;
@@ -191,13 +225,14 @@ static int sock_write(struct stream *base, const struct iovec *v, int nv, size_t
 	ssize_t n;
 
 	do
-		n = nv == 1 ? send(s->fd, v->iov_base, v->iov_len, MSG_DONTWAIT | MSG_NOSIGNAL) :
-			sendmsg(s->fd, &mh, MSG_DONTWAIT | MSG_NOSIGNAL);
+		n = nv == 1 ? send(fd, v->iov_base, v->iov_len, flags) : sendmsg(fd, &mh, flags);
 	while (n < 0 && errno == EINTR);
-	if (n >= 0) {
-		*out = (size_t)n;
-		return 0;
-	}
+	return n;
+}
+
+/* What errno says of a write. */
+static int write_error(struct stream *base)
+{
 	switch (errno) {
 	case EAGAIN:
 		base->ready &= ~(unsigned)STREAM_OUT;
@@ -206,9 +241,44 @@ static int sock_write(struct stream *base, const struct iovec *v, int nv, size_t
 		return STREAM_E_NO_READER;
 	case ECONNRESET:
 		return STREAM_E_RESET;
+	case EMSGSIZE:
+		return STREAM_E_TOO_LONG;
 	default:
 		return error_last();
 	}
+}
+
+/* Makes room for a message of @len bytes, as far as the system's limit lets us. */
+static void grow_send_buffer(int fd, size_t len)
+{
+	const int size = len < INT32_MAX ? (int)len : INT32_MAX;
+
+	if (setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof size) < 0) {
+		/* The next attempt says what is wrong. */
+	}
+}
+
+static int sock_write_message(struct stream *base, const struct iovec *v, int nv, uint32_t flags)
+{
+	const int how = MSG_DONTWAIT | MSG_NOSIGNAL | (flags & VSOCK_SEQ_EOR ? MSG_EOR : 0);
+	struct sock_stream *s = sock_stream_of(base);
+	ssize_t n = send_all(s->fd, v, nv, how);
+
+	if (n < 0 && errno == EMSGSIZE) {
+		grow_send_buffer(s->fd, iov_total(v, nv));
+		n = send_all(s->fd, v, nv, how);
+	}
+	return n < 0 ? write_error(base) : 0;
+}
+
+static int sock_write(struct stream *base, const struct iovec *v, int nv, size_t *out)
+{
+	ssize_t n = send_all(sock_stream_of(base)->fd, v, nv, MSG_DONTWAIT | MSG_NOSIGNAL);
+
+	if (n < 0)
+		return write_error(base);
+	*out = (size_t)n;
+	return 0;
 }
 
 static int sock_shutdown(struct stream *base, int how)
@@ -270,7 +340,8 @@ static int load(struct sock_stream *s, char *early, size_t early_max, struct blo
 	const void *bytes = blob_get_bytes(in, n_early);
 
 	if (!blob_is_whole(in) || flags & ~SAVED_FLAGS || error > ERRNO_MAX ||
-	    n_early > early_max || (n_early && !(flags & SAVED_LIVE)))
+	    n_early > early_max ||
+	    (n_early && !(flags & SAVED_LIVE && s->base.type == VSOCK_TYPE_STREAM)))
 		return BACKEND_E_BAD_STATE;
 	if (n_early)
 		sock_stream_read_early(s, memcpy(early, bytes, n_early), n_early);
@@ -282,8 +353,8 @@ static int load(struct sock_stream *s, char *early, size_t early_max, struct blo
 	return loop_add(s->loop, &s->source, s->fd, 0);
 }
 
-int sock_stream_load(struct sock_stream *s, const struct sock_kind *kind, struct loop *loop,
-		     struct mux *mux, int domain, char *early, size_t early_max,
+int sock_stream_load(struct sock_stream *s, const struct sock_kind *kind, enum vsock_type type,
+		     struct loop *loop, struct mux *mux, int domain, char *early, size_t early_max,
 		     struct blob_reader *in)
 {
 	struct blob_reader section;
@@ -293,10 +364,10 @@ int sock_stream_load(struct sock_stream *s, const struct sock_kind *kind, struct
 	if (!blob_enter(in, &section, SOCK_TAG, SOCK_VERSION, &version))
 		return BACKEND_E_BAD_STATE;
 	fd = blob_get_fd(&section);
-	sock_stream_init(s, kind, loop, mux, fd);
+	sock_stream_init(s, kind, type, loop, mux, fd);
 	s->is_shared = s->is_held = true;
-	r = socket_is_stream(fd, domain) ? load(s, early, early_max, &section) :
-		BACKEND_E_BAD_STATE;
+	r = socket_is(fd, domain, sock_stream_socket_type(type)) ?
+		load(s, early, early_max, &section) : BACKEND_E_BAD_STATE;
 	if (r)
 		closer_close(&s->fd);		/* whatever it is */
 	return r;
@@ -321,6 +392,16 @@ static void sock_save(const struct stream *base, struct blob *out)
 static const struct stream_ops sock_stream_ops = {
 	.read = sock_read,
 	.write = sock_write,
+	.shutdown = sock_shutdown,
+	.accepted = sock_accepted,
+	.wait_for = sock_wait_for,
+	.close = sock_close,
+	.save = sock_save,
+};
+
+static const struct stream_ops sock_message_ops = {
+	.read_message = sock_read_message,
+	.write_message = sock_write_message,
 	.shutdown = sock_shutdown,
 	.accepted = sock_accepted,
 	.wait_for = sock_wait_for,

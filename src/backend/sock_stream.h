@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * A stream socket, connected or connecting, as a stream of the packet core: what
+ * A socket, connected or connecting, as a stream of the packet core: what
  * the backends with sockets share. A backend embeds it and says in a table what
  * is particular to its kind.
  *
@@ -64,9 +64,10 @@ struct sock_stream {
 
 struct sock_stream *sock_stream_of(struct stream *base);
 
-/* Takes @fd over. */
-void sock_stream_init(struct sock_stream *s, const struct sock_kind *kind, struct loop *loop,
-		      struct mux *mux, int fd);
+/* Takes @fd over, a socket of @type: SOCK_STREAM, or SOCK_SEQPACKET. */
+void sock_stream_init(struct sock_stream *s, const struct sock_kind *kind,
+		      enum vsock_type type, struct loop *loop, struct mux *mux, int fd);
+int sock_stream_socket_type(enum vsock_type type);	/* SOCK_* */
 void sock_stream_deinit(struct sock_stream *s);
 
 /* Events come from now on; @connecting: those of output too. 0 or -errno. */
@@ -82,8 +83,8 @@ void sock_stream_read_early(struct sock_stream *s, const char *bytes, size_t n);
  * there is nothing to deinit, and nothing left open.
  */
 void sock_stream_save(const struct sock_stream *s, struct blob *out);
-int sock_stream_load(struct sock_stream *s, const struct sock_kind *kind, struct loop *loop,
-		     struct mux *mux, int domain, char *early, size_t early_max,
+int sock_stream_load(struct sock_stream *s, const struct sock_kind *kind, enum vsock_type type,
+		     struct loop *loop, struct mux *mux, int domain, char *early, size_t early_max,
 		     struct blob_reader *in);
 
 /* Handshake or connect is over: from now on events go to the core. stream::ready

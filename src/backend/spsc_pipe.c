@@ -135,3 +135,103 @@ int spsc_pipe_read(struct spsc_pipe *p, const struct iovec *v, int nv, size_t *n
 {
 	return move(p, read_some, v, nv, &p->reader_waits, &p->writer_waits, n, wake);
 }
+
+/* ---- messages ---- */
+
+struct head {					/* before each message */
+	uint32_t len, flags;
+};
+static_assert(sizeof(struct head) == SPSC_PIPE_MESSAGE_BYTES, "as its users reckon");
+
+static bool has_room(struct spsc_pipe *p, size_t len)
+{
+	return p->size - (atomic_load_explicit(&p->written, memory_order_relaxed) -
+			  atomic_load(&p->read)) >= len;
+}
+
+static size_t total(const struct iovec *v, int nv)
+{
+	size_t len = 0;
+
+	for (int i = 0; i < nv; i++)
+		len += v[i].iov_len;
+	return len;
+}
+
+int spsc_pipe_write_message(struct spsc_pipe *p, const struct iovec *v, int nv, uint32_t flags,
+			    bool *wake)
+{
+	uint32_t at = atomic_load_explicit(&p->written, memory_order_relaxed);
+	struct head head = { (uint32_t)total(v, nv), flags };
+
+	assert(head.len <= p->size - sizeof head);
+	if (!has_room(p, sizeof head + head.len)) {
+		atomic_store(&p->writer_waits, true);
+		if (!has_room(p, sizeof head + head.len))
+			return SPSC_PIPE_E_WAIT;
+		atomic_store(&p->writer_waits, false);
+	}
+	copy_in(p, at, (const uint8_t *)&head, sizeof head);
+	at += (uint32_t)sizeof head;
+	for (int i = 0; i < nv; i++) {
+		copy_in(p, at, v[i].iov_base, v[i].iov_len);
+		at += (uint32_t)v[i].iov_len;
+	}
+	atomic_store(&p->written, at);		/* the reader sees all of it, or nothing */
+	*wake = atomic_load(&p->reader_waits) && atomic_exchange(&p->reader_waits, false);
+	return 0;
+}
+
+/* Copies out what fits of the @len bytes at @at. False: not all. */
+static bool copy_message(const struct spsc_pipe *p, uint32_t at, size_t len, const struct iovec *v,
+			 int nv)
+{
+	for (int i = 0; i < nv && len; i++) {
+		size_t here = v[i].iov_len < len ? v[i].iov_len : len;
+
+		copy_out(p, at, v[i].iov_base, here);
+		at += (uint32_t)here;
+		len -= here;
+	}
+	return len == 0;
+}
+
+int spsc_pipe_read_message(struct spsc_pipe *p, const struct iovec *v, int nv, size_t *n,
+			   uint32_t *flags, bool *wake)
+{
+	uint32_t at = atomic_load_explicit(&p->read, memory_order_relaxed);
+	struct head head;
+	bool is_whole;
+
+	if (spsc_pipe_is_empty(p)) {
+		atomic_store(&p->reader_waits, true);
+		if (spsc_pipe_is_empty(p))
+			return SPSC_PIPE_E_WAIT;
+		atomic_store(&p->reader_waits, false);
+	}
+	copy_out(p, at, (uint8_t *)&head, sizeof head);
+	at += (uint32_t)sizeof head;
+	is_whole = copy_message(p, at, head.len, v, nv);
+	atomic_store(&p->read, at + head.len);
+	*n = head.len;
+	*flags = head.flags;
+	*wake = atomic_load(&p->writer_waits) && atomic_exchange(&p->writer_waits, false);
+	return is_whole ? 0 : SPSC_PIPE_E_TOO_LONG;
+}
+
+bool spsc_pipe_are_messages(const void *bytes, size_t n, uint32_t flags)
+{
+	const uint8_t *at = bytes;
+	struct head head;
+
+	while (n >= sizeof head) {
+		memcpy(&head, at, sizeof head);
+		at += sizeof head;
+		n -= sizeof head;
+		if (head.len > n || head.flags & ~flags)
+			return false;
+		at += head.len;
+		n -= head.len;
+	}
+	return n == 0;
+}

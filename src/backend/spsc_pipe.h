@@ -39,6 +39,20 @@ enum { SPSC_PIPE_E_WAIT = 1 };
 int spsc_pipe_write(struct spsc_pipe *p, const struct iovec *v, int nv, size_t *n, bool *wake);
 int spsc_pipe_read(struct spsc_pipe *p, const struct iovec *v, int nv, size_t *n, bool *wake);
 
+/*
+ * The same in messages, in a pipe that has nothing else: one whole, or none. The writer first
+ * gives it memory of SPSC_PIPE_MESSAGE_BYTES more than the message. Reading: *@n bytes, maybe
+ * 0; SPSC_PIPE_E_TOO_LONG: @v is too small, and the message is lost.
+ */
+enum { SPSC_PIPE_E_TOO_LONG = 2, SPSC_PIPE_MESSAGE_BYTES = 8 };
+int spsc_pipe_write_message(struct spsc_pipe *p, const struct iovec *v, int nv, uint32_t flags,
+			    bool *wake);
+int spsc_pipe_read_message(struct spsc_pipe *p, const struct iovec *v, int nv, size_t *n,
+			   uint32_t *flags, bool *wake);
+
+/* May @n bytes be the content of a pipe of messages, with no other flags than @flags? */
+bool spsc_pipe_are_messages(const void *bytes, size_t n, uint32_t flags);
+
 /* Notes the writer as waiting; false: there is room already. */
 bool spsc_pipe_wait_writable(struct spsc_pipe *p);
 /* Notes the writer as waiting until the pipe is empty; false: it is already. */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The unix-socket backend: host programs that connect, and connects to them. */
 #include <stdlib.h>
+#include <sys/socket.h>
 
 #include "backend/uds_internal.h"
 #include "backend/uds_stream.h"
@@ -13,7 +14,8 @@
 #define UDS_TAG BLOB_TAG('U', 'D', 'S', ' ')
 
 enum {
-	UDS_VERSION = 1,
+	UDS_VERSION_STREAMS = 1,		/* without clients of SOCK_SEQPACKET */
+	UDS_VERSION,
 	ACCEPTS_PER_EVENT = 64,
 	ACCEPTS_LAST = 4096,			/* as many as a backlog holds */
 };
@@ -36,10 +38,12 @@ static uint64_t host_cid(const struct uds *u)
 
 static void on_handshake(void *ctx, const struct handshake_result *result)
 {
-	struct uds *u = ctx;
+	const struct uds_entrance *entrance = ctx;
+	struct uds *u = entrance->owner;
 	const struct uds_stream_config config = {
 		.loop = u->config.loop, .mux = u->config.mux, .fd = result->fd, .from_host = true,
-		.may_have_rights = u->handshakes.config.may_have_rights,
+		.type = entrance->type,
+		.may_have_rights = entrance->handshakes.config.may_have_rights,
 		.early = result->early, .n_early = result->n_early,
 	};
 	struct stream *s;
@@ -55,9 +59,9 @@ static void on_handshake(void *ctx, const struct handshake_result *result)
 
 static void on_accepted(void *ctx, int fd)
 {
-	struct uds *u = ctx;
+	struct uds_door *door = ctx;
 
-	handshakes_add(&u->handshakes, fd);	/* also where no guest runs: it gets an answer */
+	handshakes_add(&door->entrance->handshakes, fd);	/* also where no guest runs: it gets an answer */
 }
 
 /* ---- guest to host ---- */
@@ -108,14 +112,16 @@ static void set_names(struct uds *u, const struct names *names)
 {
 	struct names before = { u->path, u->host_cids, 0 };
 
-	u->config.path = u->handshakes.config.path = u->path = names->path;
+	u->config.path = u->path = names->path;
+	u->streams.handshakes.config.path = u->seqpackets.handshakes.config.path = u->path;
 	u->config.host_cids = u->host_cids = names->host_cids;
 	u->config.n_host_cids = names->n_host_cids;
 	names_deinit(&before);
 }
 
-static void door_init(struct uds_door *door)
+static void door_init(struct uds_door *door, struct uds_entrance *entrance)
 {
+	door->entrance = entrance;
 	listener_init(&door->listener);
 	acceptor_init(&door->acceptor);
 }
@@ -124,17 +130,19 @@ static void door_deinit(struct uds_door *door)
 {
 	acceptor_stop(&door->acceptor);
 	listener_deinit(&door->listener);
-	door_init(door);
+	door_init(door, door->entrance);
 }
 
 /* @r: how its listener was opened, 0 or as listener_open(), which is returned. 0: it is the
  * one from now on; else it is closed. */
-static int door_open(struct uds *u, struct uds_door *door, int r)
+static int door_open(struct uds_door *door, int r)
 {
+	struct uds_entrance *entrance = door->entrance;
+	const struct uds *u = entrance->owner;
 	const struct acceptor_config config = {
 		.loop = u->config.loop, .listener = &door->listener, .tag = u->config.tag,
 		.what = "a host client", .per_event = ACCEPTS_PER_EVENT,
-		.is_held = u->config.is_held, .accepted = on_accepted, .ctx = u,
+		.is_held = u->config.is_held, .accepted = on_accepted, .ctx = door,
 	};
 
 	if (!r)
@@ -143,20 +151,26 @@ static int door_open(struct uds *u, struct uds_door *door, int r)
 		door_deinit(door);
 		return r;
 	}
-	u->door = door;
+	entrance->door = door;
 	if (!unix_refuse_rights(door->listener.fd))
-		u->handshakes.config.may_have_rights = true;	/* some of the clients */
+		entrance->handshakes.config.may_have_rights = true;	/* some of the clients */
 	return 0;
+}
+
+static void entrance_deinit(struct uds_entrance *entrance)
+{
+	handshakes_deinit(&entrance->handshakes);
+	door_deinit(&entrance->doors[0]);
+	door_deinit(&entrance->doors[1]);
 }
 
 static void uds_free(struct backend *b)
 {
 	struct uds *u = uds_of(b);
 
-	handshakes_deinit(&u->handshakes);
+	entrance_deinit(&u->streams);
+	entrance_deinit(&u->seqpackets);
 	dialer_deinit(&u->dialer);
-	door_deinit(&u->doors[0]);
-	door_deinit(&u->doors[1]);
 	free(u->host_cids);
 	free(u->path);
 	free(u);
@@ -167,7 +181,8 @@ static void uds_save(const struct backend *b, struct blob *out)
 	const struct uds *u = container_of_const(b, struct uds, base);
 	size_t section = blob_open(out, UDS_TAG, UDS_VERSION);
 
-	handshakes_save(&u->handshakes, out);
+	handshakes_save(&u->streams.handshakes, out);
+	handshakes_save(&u->seqpackets.handshakes, out);
 	blob_close(out, section);
 }
 
@@ -180,23 +195,30 @@ static int uds_load(struct backend *b, struct blob_reader *in)
 
 	if (!blob_enter(in, &section, UDS_TAG, UDS_VERSION, &version))
 		return BACKEND_E_BAD_STATE;
-	r = handshakes_load(&u->handshakes, &section);
-	if (r)
-		return r < 0 ? r : BACKEND_E_BAD_STATE;
-	if (blob_is_whole(&section))
+	r = handshakes_load(&u->streams.handshakes, &section);
+	if (!r && version > UDS_VERSION_STREAMS)
+		r = handshakes_load(&u->seqpackets.handshakes, &section);
+	if (!r && blob_is_whole(&section))
 		return 0;
-	handshakes_deinit(&u->handshakes);
-	return BACKEND_E_BAD_STATE;
+	handshakes_deinit(&u->streams.handshakes);
+	handshakes_deinit(&u->seqpackets.handshakes);
+	return r < 0 ? r : BACKEND_E_BAD_STATE;
+}
+
+static void entrance_resume(struct uds_entrance *entrance)
+{
+	handshakes_resume(&entrance->handshakes);
+	for (size_t i = 0; i < sizeof entrance->doors / sizeof *entrance->doors; i++)
+		acceptor_resume(&entrance->doors[i].acceptor);
 }
 
 static void uds_resume(struct backend *b)
 {
 	struct uds *u = uds_of(b);
 
-	handshakes_resume(&u->handshakes);
+	entrance_resume(&u->streams);
+	entrance_resume(&u->seqpackets);
 	dialer_resume(&u->dialer);
-	for (size_t i = 0; i < sizeof u->doors / sizeof *u->doors; i++)
-		acceptor_resume(&u->doors[i].acceptor);
 	u->config.is_held = false;
 }
 
@@ -212,13 +234,35 @@ static const struct backend_ops uds_ops = {
 	.resume = uds_resume,
 };
 
-/* The first door. */
-static int listen_first(struct uds *u, int fd)
+static void entrance_init(struct uds_entrance *entrance, struct uds *u, enum vsock_type type)
 {
-	struct uds_door *door = &u->doors[0];
+	const struct handshakes_config handshakes = {
+		.loop = u->config.loop, .tag = u->config.tag, .max = u->config.max_handshakes,
+		.timeout_ms = u->config.handshake_ms, .is_held = u->config.is_held,
+		.socket_type = sock_stream_socket_type(type),
+		.done = on_handshake, .ctx = entrance,
+	};
 
-	return door_open(u, door, fd >= 0 ? listener_adopt(&door->listener, fd) :
-			 listener_open(&door->listener, u->config.path, &u->config.access));
+	entrance->owner = u;
+	entrance->type = type;
+	door_init(&entrance->doors[0], entrance);
+	door_init(&entrance->doors[1], entrance);
+	handshakes_init(&entrance->handshakes, &handshakes);
+}
+
+/* The first doors. */
+static int listen_first(struct uds *u)
+{
+	struct uds_door *streams = &u->streams.doors[0], *seqpackets = &u->seqpackets.doors[0];
+	int fd = u->config.fd, seqpacket_fd = u->config.seqpacket_fd;
+	int r = door_open(streams, fd >= 0 ? listener_adopt(&streams->listener, fd) :
+			  listener_open(&streams->listener, u->config.path, SOCK_STREAM,
+					&u->config.access));
+
+	if (!r && seqpacket_fd >= 0)
+		return door_open(seqpackets, listener_adopt(&seqpackets->listener, seqpacket_fd));
+	fd_close(&seqpacket_fd);
+	return r;
 }
 
 int uds_new(struct backend **out, const struct uds_config *config)
@@ -228,30 +272,25 @@ int uds_new(struct backend **out, const struct uds_config *config)
 		.loop = config->loop, .connect = uds_try_again, .ctx = u,
 		.is_held = config->is_held,
 	};
-	const struct handshakes_config handshakes = {
-		.loop = config->loop, .tag = config->tag, .max = config->max_handshakes,
-		.timeout_ms = config->handshake_ms, .is_held = config->is_held,
-		.done = on_handshake, .ctx = u,
-	};
 	struct names names;
-	int fd = config->fd;
+	int fd = config->fd, seqpacket_fd = config->seqpacket_fd;
 	int r = u ? names_init(&names, config->path, config->host_cids, config->n_host_cids) :
 		-ENOMEM;
 
 	if (r) {
 		fd_close(&fd);
+		fd_close(&seqpacket_fd);
 		free(u);
 		return r;
 	}
 	u->base.ops = &uds_ops;
 	u->config = *config;
 	list_init(&u->asked);
-	door_init(&u->doors[0]);
-	door_init(&u->doors[1]);
+	entrance_init(&u->streams, u, VSOCK_TYPE_STREAM);
+	entrance_init(&u->seqpackets, u, VSOCK_TYPE_SEQPACKET);
 	dialer_init(&u->dialer, &dialer);
-	handshakes_init(&u->handshakes, &handshakes);
 	set_names(u, &names);
-	r = listen_first(u, fd);
+	r = listen_first(u);
 	if (r) {
 		uds_free(&u->base);
 		return r;
@@ -261,43 +300,52 @@ int uds_new(struct backend **out, const struct uds_config *config)
 }
 
 /* Clients in its backlog have connected, too. */
-static void door_close(struct uds *u, struct uds_door *door)
+static void door_close(struct uds_door *door)
 {
 	int fd;
 
 	for (int n = 0; n < ACCEPTS_LAST && listener_accept(&door->listener, &fd) == 0; n++)
-		on_accepted(u, fd);
+		on_accepted(door, fd);
 	door_deinit(door);
 }
 
 /* Takes @fd over. 0; -errno: the one there is stays open. */
-static int exchange_door(struct uds *u, int fd)
+static int exchange_door(struct uds_entrance *entrance, int fd)
 {
-	struct uds_door *old = u->door, *new = &u->doors[old == &u->doors[0]];
-	int r = door_open(u, new, listener_adopt(&new->listener, fd));
+	struct uds_door *old = entrance->door;
+	struct uds_door *new = &entrance->doors[old == &entrance->doors[0]];
+	int r = door_open(new, listener_adopt(&new->listener, fd));
 
-	if (!r)
-		door_close(u, old);
+	if (!r && old)
+		door_close(old);
 	return r;
+}
+
+static void set_handshakes(struct uds_entrance *entrance, const struct uds_change *change)
+{
+	entrance->handshakes.config.max = change->max_handshakes;
+	entrance->handshakes.config.timeout_ms = change->handshake_ms;
 }
 
 int uds_change(struct backend *b, const struct uds_change *change)
 {
 	struct uds *u = uds_of(b);
-	int fd = change->fd;
+	int fd = change->fd, seqpacket_fd = change->seqpacket_fd;
 	struct names names;
 	int r = names_init(&names, change->path, change->host_cids, change->n_host_cids);
 
+	if (!r && fd >= 0 && (r = exchange_door(&u->streams, fd_take(&fd))) < 0)
+		names_deinit(&names);
 	if (r) {
 		fd_close(&fd);
-		return r;
-	}
-	if (fd >= 0 && (r = exchange_door(u, fd)) < 0) {
-		names_deinit(&names);
+		fd_close(&seqpacket_fd);
 		return r;
 	}
 	set_names(u, &names);
-	u->handshakes.config.max = change->max_handshakes;
-	u->handshakes.config.timeout_ms = change->handshake_ms;
+	set_handshakes(&u->streams, change);
+	set_handshakes(&u->seqpackets, change);
+	if (seqpacket_fd >= 0 && (r = exchange_door(&u->seqpackets, seqpacket_fd)) < 0)
+		log_limited(LEVEL_WARN, u->config.tag, "host programs with SOCK_SEQPACKET: %s",
+			    error_str(r));
 	return 0;
 }

@@ -2,7 +2,8 @@
 /*
  * The unix-socket backend, Firecracker's hybrid vsock: the guest's connection
  * to the host's port P goes to the unix socket "<path>_P"; a host program that
- * connects to <path> and says "CONNECT P\n" reaches the guest's port P.
+ * connects to <path> and says "CONNECT P\n" reaches the guest's port P. Sockets of
+ * SOCK_SEQPACKET connect to "<path>_seqpacket", and their first message is that line.
  *
  * Where this process cannot see or use the name "<path>_P", somebody else is asked to
  * connect, if there is one who may see more.
@@ -25,6 +26,7 @@ struct uds_config {
 	const char *path;			/* copied */
 	struct listener_access access;		/* of the listening socket */
 	int fd;					/* one that we were given for it, or -1; taken over */
+	int seqpacket_fd;			/* the other socket; -1: there is none; taken over */
 	const uint64_t *host_cids;		/* answered for besides CID 2; the host's programs
 						   call from the first; copied */
 	size_t n_host_cids;
@@ -34,7 +36,7 @@ struct uds_config {
 	 * uds_answer() tells the outcome, if any, from the event loop; @id is never 0. Else (-EAGAIN: too
 	 * many) what this process has seen is what the guest gets. NULL: there is nobody.
 	 */
-	int (*ask)(void *ctx, uint32_t port, uint32_t id);
+	int (*ask)(void *ctx, enum vsock_type type, uint32_t port, uint32_t id);
 	void *ask_ctx;
 	bool is_held;				/* nothing happens before mux_resume() */
 	uint32_t max_handshakes;		/* one more, and the oldest is closed */
@@ -58,6 +60,7 @@ struct uds_change {
 	const char *path;			/* copied */
 	int fd;					/* a socket that listens there, taken over in any
 						   case; -1: the one that listens stays */
+	int seqpacket_fd;			/* likewise */
 	const uint64_t *host_cids;		/* copied */
 	size_t n_host_cids;
 	uint32_t max_handshakes, handshake_ms;

@@ -112,7 +112,7 @@ static int pending_new(struct pending **out, struct uds *u, uint32_t port,
 		return -ENOMEM;
 	}
 	*p = (struct pending){
-		.base.ops = &pending_ops, .owner = u, .port = port, .stream = *config,
+		.base = { .ops = &pending_ops, .type = (uint16_t)config->type }, .owner = u, .port = port, .stream = *config,
 		.give_up_ms = loop_now_ms(u->config.loop) + CONNECT_GIVE_UP_MS,
 	};
 	dial_init(&p->dial, on_dialed);
@@ -147,7 +147,8 @@ static void pending_save(const struct stream *base, struct blob *out)
 	const struct pending *p = container_of_const(base, struct pending, base);
 	size_t section = blob_open(out, UDS_STREAM_TAG, UDS_STREAM_VERSION);
 
-	blob_put_u8(out, UDS_STREAM_PENDING);
+	blob_put_u8(out, p->base.type == VSOCK_TYPE_SEQPACKET ?
+		    UDS_STREAM_SEQPACKET_PENDING : UDS_STREAM_PENDING);
 	blob_put_u64(out, p->give_up_ms);
 	blob_close(out, section);
 }
@@ -179,7 +180,7 @@ static int ask(struct pending *p)
 
 	if (!++u->last_id)
 		u->last_id = 1;
-	r = u->config.ask(u->config.ask_ctx, p->port, u->last_id);
+	r = u->config.ask(u->config.ask_ctx, p->base.type, p->port, u->last_id);
 	if (r)
 		return r;
 	p->id = u->last_id;
@@ -264,7 +265,7 @@ void uds_answer(struct backend *b, uint32_t id, int result, int fd)
 /* 0 or -errno. */
 static int open_socket(struct uds_stream_config *config)
 {
-	int r = unix_socket(&config->fd);
+	int r = unix_socket(&config->fd, sock_stream_socket_type(config->type));
 
 	if (r < 0)
 		return r;
@@ -295,11 +296,13 @@ static int connect_later(struct uds *u, const struct uds_stream_config *config, 
 	return BACKEND_E_PENDING;
 }
 
-int uds_connect(struct backend *b, const struct vsock_addr *src, const struct vsock_addr *dst,
-		struct stream **out)
+int uds_connect(struct backend *b, enum vsock_type type, const struct vsock_addr *src,
+		const struct vsock_addr *dst, struct stream **out)
 {
 	struct uds *u = uds_of(b);
-	struct uds_stream_config config = { .loop = u->config.loop, .mux = u->config.mux };
+	struct uds_stream_config config = {
+		.loop = u->config.loop, .mux = u->config.mux, .type = type,
+	};
 	int r;
 
 	(void)src;
@@ -316,10 +319,12 @@ int uds_connect(struct backend *b, const struct vsock_addr *src, const struct vs
 }
 
 /* What waited for an answer, or for a backlog, tries again from the beginning. */
-static int load_pending(struct uds *u, uint32_t port, struct blob_reader *in,
-			struct stream **out)
+static int load_pending(struct uds *u, enum vsock_type type, uint32_t port,
+			struct blob_reader *in, struct stream **out)
 {
-	struct uds_stream_config config = { .loop = u->config.loop, .mux = u->config.mux };
+	struct uds_stream_config config = {
+		.loop = u->config.loop, .mux = u->config.mux, .type = type,
+	};
 	uint64_t give_up_ms = blob_get_u64(in);
 	struct pending *p;
 	int r;
@@ -347,16 +352,23 @@ int uds_load_stream(struct backend *b, const struct vsock_addr *guest,
 {
 	struct uds *u = uds_of(b);
 	struct blob_reader section;
+	enum vsock_type type;
 	uint32_t version;
+	uint8_t kind;
 
 	(void)guest;
 	if (!blob_enter(in, &section, UDS_STREAM_TAG, UDS_STREAM_VERSION, &version))
 		return BACKEND_E_BAD_STATE;
-	switch (blob_get_u8(&section)) {
+	kind = blob_get_u8(&section);
+	type = kind == UDS_STREAM_SEQPACKET_CONNECTED || kind == UDS_STREAM_SEQPACKET_PENDING ?
+		VSOCK_TYPE_SEQPACKET : VSOCK_TYPE_STREAM;
+	switch (kind) {
 	case UDS_STREAM_CONNECTED:
-		return uds_stream_load(out, u->config.loop, u->config.mux, &section);
+	case UDS_STREAM_SEQPACKET_CONNECTED:
+		return uds_stream_load(out, type, u->config.loop, u->config.mux, &section);
 	case UDS_STREAM_PENDING:
-		return load_pending(u, peer->port, &section, out);
+	case UDS_STREAM_SEQPACKET_PENDING:
+		return load_pending(u, type, peer->port, &section, out);
 	default:
 		return BACKEND_E_BAD_STATE;
 	}
@@ -410,7 +422,8 @@ void uds_explain(struct backend *b, const struct vsock_addr *dst, int error, cha
 		why = u->told ? DENIED "for this daemon" :
 			DENIED "for the user that this process runs as, which has no privileges left";
 	else if (error == BACKEND_E_OTHER_TYPE)
-		why = "Protocol wrong type for socket; not a stream socket";
+		why = "Protocol wrong type for socket; a socket of another type listens there, "
+			"SOCK_STREAM or SOCK_SEQPACKET";
 	else if (error == BACKEND_E_BUSY && u->could_not_ask)
 		why = "Resource temporarily unavailable; too many connects wait for the "
 			"supervisor, which connects where this process cannot";

@@ -9,8 +9,16 @@
 #include "util/acceptor.h"
 
 struct uds_door {				/* where host programs come in */
+	struct uds_entrance *entrance;
 	struct listener listener;
 	struct acceptor acceptor;
+};
+
+struct uds_entrance {				/* for one type of sockets */
+	struct uds *owner;
+	enum vsock_type type;
+	struct uds_door doors[2], *door;	/* the one that is open; both, for a moment; or none */
+	struct handshakes handshakes;
 };
 
 struct uds {
@@ -18,8 +26,7 @@ struct uds {
 	struct uds_config config;		/* with copies: */
 	char *path;				/* owned, as host_cids */
 	uint64_t *host_cids;
-	struct uds_door doors[2], *door;	/* the one that is open; both, for a moment */
-	struct handshakes handshakes;
+	struct uds_entrance streams, seqpackets;
 	struct dialer dialer;
 	struct list asked;			/* struct pending, in the order of their ids */
 	uint32_t last_id;
@@ -32,8 +39,8 @@ struct uds *uds_of(struct backend *b);
 /* ---- uds_connect.c ---- */
 
 /* As in backend_ops. */
-int uds_connect(struct backend *b, const struct vsock_addr *src, const struct vsock_addr *dst,
-		struct stream **out);
+int uds_connect(struct backend *b, enum vsock_type type, const struct vsock_addr *src,
+		const struct vsock_addr *dst, struct stream **out);
 void uds_explain(struct backend *b, const struct vsock_addr *dst, int error, char *text,
 		 size_t size);
 

@@ -43,12 +43,15 @@ int uds_stream_new(struct stream **out, const struct uds_stream_config *config)
 		return -ENOMEM;
 	}
 	s->from_host = config->from_host;
-	sock_stream_init(&s->sock, &uds_kind, config->loop, config->mux, fd);
+	sock_stream_init(&s->sock, &uds_kind, config->type, config->loop, config->mux, fd);
 	s->sock.may_have_rights = config->may_have_rights;
 	s->sock.is_shared = config->is_shared;
 	memcpy(s->early, config->early ? config->early : "", config->n_early);
 	sock_stream_read_early(&s->sock, s->early, config->n_early);
-	r = sock_stream_register(&s->sock, false);
+	/* A host client's socket tells already. */
+	r = config->type == VSOCK_TYPE_SEQPACKET && !config->from_host ? unix_tell_empty(fd) : 0;
+	if (!r)
+		r = sock_stream_register(&s->sock, false);
 	if (r < 0) {
 		uds_stream_free(s);
 		return r;
@@ -94,8 +97,8 @@ static bool is_closed(struct sock_stream *sock, uint32_t events)
 	return poll(&p, 1, 0) == 1 && p.revents & POLLHUP;
 }
 
-int uds_stream_load(struct stream **out, struct loop *loop, struct mux *mux,
-		    struct blob_reader *in)
+int uds_stream_load(struct stream **out, enum vsock_type type, struct loop *loop,
+		    struct mux *mux, struct blob_reader *in)
 {
 	struct uds_stream *s = malloc(sizeof *s);
 	int r;
@@ -103,7 +106,8 @@ int uds_stream_load(struct stream **out, struct loop *loop, struct mux *mux,
 	if (!s)
 		return -ENOMEM;
 	s->from_host = blob_get_bool(in);
-	r = sock_stream_load(&s->sock, &uds_kind, loop, mux, AF_UNIX, s->early, sizeof s->early, in);
+	r = sock_stream_load(&s->sock, &uds_kind, type, loop, mux, AF_UNIX, s->early,
+			     sizeof s->early, in);
 	if (r) {
 		free(s);
 		return r;
@@ -127,7 +131,8 @@ static void on_save(const struct sock_stream *sock, struct blob *out)
 	const struct uds_stream *s = container_of_const(sock, struct uds_stream, sock);
 	size_t section = blob_open(out, UDS_STREAM_TAG, UDS_STREAM_VERSION);
 
-	blob_put_u8(out, UDS_STREAM_CONNECTED);
+	blob_put_u8(out, sock->base.type == VSOCK_TYPE_SEQPACKET ?
+		    UDS_STREAM_SEQPACKET_CONNECTED : UDS_STREAM_CONNECTED);
 	blob_put_u8(out, s->from_host);
 	sock_stream_save(sock, out);
 	blob_close(out, section);

@@ -11,6 +11,7 @@
 struct uds_stream_config {
 	struct loop *loop;			/* borrowed, as the mux is */
 	struct mux *mux;
+	enum vsock_type type;			/* of the socket: */
 	int fd;					/* taken over, also on failure */
 	bool is_shared;				/* somebody else has opened it, and may have it still */
 	bool may_have_rights;			/* descriptors may come with the bytes */
@@ -25,11 +26,16 @@ int uds_stream_new(struct stream **out, const struct uds_stream_config *config);
 /* The section of a stream of this backend begins with its kind, a byte. */
 #define UDS_STREAM_TAG BLOB_TAG('U', 'D', 'S', 'S')
 enum { UDS_STREAM_VERSION = 1 };
-enum { UDS_STREAM_CONNECTED, UDS_STREAM_PENDING };
+enum {
+	UDS_STREAM_CONNECTED,
+	UDS_STREAM_PENDING,
+	UDS_STREAM_SEQPACKET_CONNECTED,		/* the same for VSOCK_TYPE_SEQPACKET */
+	UDS_STREAM_SEQPACKET_PENDING,
+};
 
 /* @in: what follows the kind. Makes the stream again, as backend_ops::load_stream(). */
-int uds_stream_load(struct stream **out, struct loop *loop, struct mux *mux,
-		    struct blob_reader *in);
+int uds_stream_load(struct stream **out, enum vsock_type type, struct loop *loop,
+		    struct mux *mux, struct blob_reader *in);
 
 /* Closes one that the core has not taken; its peer reads an end. */
 void uds_stream_hang_up(struct stream *base);

@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -51,7 +52,7 @@ static int say(int channel, uint64_t cid, uint32_t id, int result, const int *fd
 struct attempt {				/* what a child is to do */
 	uint64_t cid;
 	uint32_t id;
-	int channel;
+	int channel, type;			/* type: SOCK_* */
 	bool refuses_rights;			/* a front-end has to pass descriptors */
 	char path[UNIX_PATH_BYTES];		/* "": there is none */
 	bool is_too_long;
@@ -74,7 +75,7 @@ static void run(const struct attempt *a, pid_t parent)
 	if (a->channel > 3)
 		syscall(SYS_close_range, 3, a->channel - 1, 0);
 	syscall(SYS_close_range, a->channel + 1, ~0U, 0);
-	r = unix_socket(&fd);
+	r = unix_socket(&fd, a->type);
 	if (!r) {
 		if (a->refuses_rights)
 			unix_refuse_rights(fd);
@@ -117,11 +118,12 @@ static int begin(struct connects *c, struct held_vm *h, const struct attempt *a,
 	return say(a->channel, a->cid, a->id, r, NULL);
 }
 
-int connects_begin(struct connects *c, struct held_vm *h, int channel, uint32_t port,
+int connects_begin(struct connects *c, struct held_vm *h, int channel, int type, uint32_t port,
 		   uint32_t id, uint64_t now_ms)
 {
 	struct attempt a = {
-		.cid = h->plan.guest_cid, .id = id, .channel = channel, .refuses_rights = true,
+		.cid = h->plan.guest_cid, .id = id, .channel = channel, .type = type,
+		.refuses_rights = true,
 	};
 
 	if (h->plan.uds_path)
@@ -132,7 +134,9 @@ int connects_begin(struct connects *c, struct held_vm *h, int channel, uint32_t 
 
 int connects_call(struct connects *c, struct held_vm *h, int channel, uint64_t now_ms)
 {
-	struct attempt a = { .cid = h->plan.guest_cid, .channel = channel };
+	struct attempt a = {
+		.cid = h->plan.guest_cid, .channel = channel, .type = SOCK_STREAM,
+	};
 
 	if (h->plan.connect)
 		a.is_too_long = snprintf(a.path, sizeof a.path, "%s", h->plan.connect) >=

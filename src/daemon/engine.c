@@ -264,14 +264,14 @@ int engine_add(struct engine *e, struct vm *vm, struct vm_job *job)
 }
 
 int engine_change(struct engine *e, struct vm *vm, struct vm_job *job, const struct vm_plan *row,
-		  int vhost_fd, int uds_fd)
+		  const struct vm_fds *fds)
 {
 	int r = sibling_dir_set_groups(e->siblings, vm->sibling, row->groups, row->n_groups);
 
 	if (!r)
 		r = sibling_dir_publish(e->siblings);
 	if (!r)
-		vm_post_change(job, vm, e->config.plan, row, vhost_fd, uds_fd);
+		vm_post_change(job, vm, e->config.plan, row, fds);
 	return r;
 }
 

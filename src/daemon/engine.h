@@ -15,6 +15,7 @@ struct device_hooks;
 struct plan;
 struct sibling_dir;
 struct vm;
+struct vm_fds;
 struct vm_job;
 struct vm_plan;
 struct worker;
@@ -70,5 +71,5 @@ void engine_go_on(struct engine *e);
  */
 int engine_add(struct engine *e, struct vm *vm, struct vm_job *job);
 int engine_change(struct engine *e, struct vm *vm, struct vm_job *job, const struct vm_plan *row,
-		  int vhost_fd, int uds_fd);
+		  const struct vm_fds *fds);
 void engine_remove(struct engine *e, struct vm *vm, struct vm_job *job);

@@ -103,6 +103,8 @@ void held_vm_put_all(const struct held_vm *h)
 		fd_store_put(h->plan.guest_cid, "socket", h->sockets.vhost.fd);
 	if (h->sockets.uds.path)
 		fd_store_put(h->plan.guest_cid, "uds", h->sockets.uds.fd);
+	if (h->sockets.seqpacket.path)
+		fd_store_put(h->plan.guest_cid, "seqpacket", h->sockets.seqpacket.fd);
 	for (size_t i = 0; i < h->n_kept; i++)
 		fd_store_put_slot(h->plan.guest_cid, h->kept[i].slot, h->kept[i].fd);
 }

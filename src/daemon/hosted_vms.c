@@ -69,12 +69,14 @@ static int send_question(const struct supervise_msg *m)
 	return r > 0 ? -EPIPE : r;
 }
 
-static int ask(void *ctx, uint32_t port, uint32_t id)
+static int ask(void *ctx, enum vsock_type type, uint32_t port, uint32_t id)
 {
 	const struct vm *vm = ctx;
 
 	return send_question(&(struct supervise_msg){
-		.type = SUPERVISE_CONNECT, .cid = vm->cid,
+		.type = type == VSOCK_TYPE_SEQPACKET ? SUPERVISE_CONNECT_SEQPACKET :
+			SUPERVISE_CONNECT,
+		.cid = vm->cid,
 		.u.connect = { .port = port, .id = id },
 	});
 }
@@ -192,23 +194,31 @@ static bool is_listening(int fd)
 }
 
 /* The sockets that came with it, in their order. */
-static void take_sockets(struct channel_msg *msg, int *vhost, int *uds)
+static struct vm_fds take_sockets(struct channel_msg *msg)
 {
-	bool has_vhost = msg->m.u.vm.sockets & SUPERVISE_HAS_SOCKET;
+	uint32_t has = msg->m.u.vm.sockets;
+	size_t n = 0;
+	struct vm_fds fds;
 
-	*vhost = has_vhost ? channel_take_fd(msg, 0) : -1;
-	*uds = msg->m.u.vm.sockets & SUPERVISE_HAS_UDS ? channel_take_fd(msg, has_vhost) : -1;
+	fds.vhost = has & SUPERVISE_HAS_SOCKET ? channel_take_fd(msg, n++) : -1;
+	fds.uds = has & SUPERVISE_HAS_UDS ? channel_take_fd(msg, n++) : -1;
+	fds.seqpacket = has & SUPERVISE_HAS_SEQPACKET ? channel_take_fd(msg, n++) : -1;
+	return fds;
 }
 
 static int take_new(struct channel_msg *msg, struct vm_plan *row)
 {
 	struct hosted_vm *h = add(row);
 	struct hosted_job *j;
+	struct vm_fds fds;
 	int r;
 
 	if (!h)
 		return -ENOMEM;
-	take_sockets(msg, &h->vm.sockets.vhost.fd, &h->vm.sockets.uds.fd);
+	fds = take_sockets(msg);
+	h->vm.sockets.vhost.fd = fds.vhost;
+	h->vm.sockets.uds.fd = fds.uds;
+	h->vm.sockets.seqpacket.fd = fds.seqpacket;
 	if (h->vm.sockets.vhost.fd >= 0)
 		row->vhost_socket.fd_listens = is_listening(h->vm.sockets.vhost.fd);
 	if (!hosted.has_started)
@@ -228,19 +238,18 @@ static int take_new(struct channel_msg *msg, struct vm_plan *row)
 static int take_changed(struct hosted_vm *h, struct channel_msg *msg, struct vm_plan *row)
 {
 	struct hosted_job *j = job_new(h, on_changed);
-	int vhost, uds, r = -ENOMEM;
+	struct vm_fds fds = take_sockets(msg);
+	int r = -ENOMEM;
 
-	take_sockets(msg, &vhost, &uds);
 	if (j) {
 		j->row = row;
-		r = engine_change(&hosted.engine, &h->vm, &j->job, row, vhost, uds);
+		r = engine_change(&hosted.engine, &h->vm, &j->job, row, &fds);
 	}
 	if (!r)
 		return 0;
 	log_err("main", "vm %llu stays as it was: %s", (unsigned long long)h->vm.cid,
 		error_str(r));
-	fd_close(&vhost);
-	fd_close(&uds);
+	vm_fds_close(&fds);
 	row_free(row);
 	free(j);
 	return 0;

@@ -12,16 +12,20 @@
 
 #include "config/plan.h"
 #include "daemon/fd_store.h"
+#include "protocol/hybrid.h"
 #include "util/error.h"
 #include "util/fd.h"
 #include "util/log.h"
 #include "util/unix_socket.h"
 
+#define SEQPACKET	"seqpacket"		/* as key, and as role */
+
 void vm_sockets_init(struct vm_sockets *s)
 {
 	listener_init(&s->vhost);
 	listener_init(&s->uds);
-	s->vhost_error = s->uds_error = 0;
+	listener_init(&s->seqpacket);
+	s->vhost_error = s->uds_error = s->seqpacket_error = 0;
 }
 
 /* Whoever we become owns the sockets, as if it had made them. */
@@ -45,7 +49,7 @@ static void log_unopened(const struct vm_plan *vm, const char *key, const char *
 
 static const char *role_of(const char *key)
 {
-	return strcmp(key, "socket") == 0 ? "socket" : "uds";
+	return strcmp(key, "uds-path") == 0 ? "uds" : key;
 }
 
 /* One that listens at @path already: a supervisor before us made it. */
@@ -87,12 +91,45 @@ static int open_one(struct listener *l, const struct plan *plan, const struct vm
 	}
 	if (!path || restore_one(l, vm, key, path))
 		return 0;
-	r = listener_open(l, path, &access);
+	r = listener_open(l, path, SOCK_STREAM, &access);
 	if (r)
 		log_unopened(vm, key, path, r);
 	else
 		fd_store_put(vm->guest_cid, role_of(key), l->fd);
 	return r;
+}
+
+/* "<uds-path>_seqpacket". False: no socket has such a long name. */
+static bool seqpacket_path(const struct vm_plan *vm, char path[UNIX_PATH_BYTES])
+{
+	return snprintf(path, UNIX_PATH_BYTES, "%s" HYBRID_SEQPACKET, vm->uds_path) <
+		UNIX_PATH_BYTES;
+}
+
+/* Where the socket of the uds-path was passed to us, its name is another's. */
+static void open_seqpacket(struct vm_sockets *s, const struct plan *plan,
+			   const struct vm_plan *vm)
+{
+	struct listener_access access = socket_access(plan, &vm->uds_socket);
+	char path[UNIX_PATH_BYTES], why[LISTENER_TEXT_MAX];
+	int r;
+
+	if (!vm->uds_path || vm->uds_socket.fd >= 0 || s->seqpacket.fd >= 0)
+		return;
+	if (!seqpacket_path(vm, path))
+		r = LISTENER_E_NAME_LENGTH;
+	else if (restore_one(&s->seqpacket, vm, SEQPACKET, path))
+		r = 0;
+	else
+		r = listener_open(&s->seqpacket, path, SOCK_SEQPACKET, &access);
+	if (!r) {
+		fd_store_put(vm->guest_cid, SEQPACKET, s->seqpacket.fd);
+		return;
+	}
+	listener_explain(path, r, why);
+	log_warn("main", "vm %llu: host programs have no SOCK_SEQPACKET socket to connect to: "
+		 "%s" HYBRID_SEQPACKET ": %s", (unsigned long long)vm->guest_cid, vm->uds_path,
+		 why);
 }
 
 /* 0 or -errno. */
@@ -144,6 +181,8 @@ int vm_sockets_open(struct vm_sockets *s, const struct plan *plan, const struct 
 		r = open_one(&s->vhost, plan, vm, "socket", vm->socket, &vm->vhost_socket);
 	if (!r)
 		r = open_one(&s->uds, plan, vm, "uds-path", vm->uds_path, &vm->uds_socket);
+	if (!r)
+		open_seqpacket(s, plan, vm);
 	if (r) {
 		vm_sockets_deinit(s);
 		log_err("main", "vm %llu is left out: %s", (unsigned long long)vm->guest_cid,
@@ -162,11 +201,12 @@ static bool lacks_name(const struct listener *l)
 bool vm_sockets_lack_name(const struct vm_sockets *s)
 {
 	return (s->vhost_error <= 0 && lacks_name(&s->vhost)) ||
-		(s->uds_error <= 0 && lacks_name(&s->uds));
+		(s->uds_error <= 0 && lacks_name(&s->uds)) ||
+		(s->seqpacket_error <= 0 && lacks_name(&s->seqpacket));
 }
 
 /* The old one serves whoever has connected to it, until it is closed. */
-static int renew_one(struct listener *l, const struct plan *plan,
+static int renew_one(struct listener *l, const struct plan *plan, int type,
 		     const struct socket_plan *socket, bool *is_new)
 {
 	struct listener_access access = socket_access(plan, socket);
@@ -175,7 +215,7 @@ static int renew_one(struct listener *l, const struct plan *plan,
 
 	if (!lacks_name(l))
 		return 0;
-	r = listener_open(&fresh, l->path, &access);
+	r = listener_open(&fresh, l->path, type, &access);
 	if (r)
 		return r;
 	listener_deinit(l);
@@ -190,7 +230,8 @@ static int renew_logged(struct listener *l, const struct plan *plan, const struc
 {
 	bool is_there = false;
 	char tag[32];
-	int r = renew_one(l, plan, socket, &is_there);
+	int type = strcmp(key, SEQPACKET) == 0 ? SOCK_SEQPACKET : SOCK_STREAM;
+	int r = renew_one(l, plan, type, socket, &is_there);
 
 	if (r && r != *error)
 		log_unopened(vm, key, l->path, r);
@@ -212,13 +253,19 @@ int vm_sockets_renew(struct vm_sockets *s, const struct plan *plan, const struct
 	int vhost = renew_logged(&s->vhost, plan, vm, "socket", &vm->vhost_socket,
 				 &s->vhost_error, is_new);
 
-	return vhost < 0 || !uds ? vhost : uds;
+	int seqpacket = renew_logged(&s->seqpacket, plan, vm, SEQPACKET, &vm->uds_socket,
+				     &s->seqpacket_error, is_new);
+
+	if (vhost < 0 || uds < 0)
+		return vhost < 0 ? vhost : uds;
+	return vhost ? vhost : uds ? uds : seqpacket;
 }
 
 void vm_sockets_release_uds(struct vm_sockets *s)
 {
 	if (s->uds.path)
 		listener_deinit(&s->uds);
+	listener_deinit(&s->seqpacket);
 }
 
 /* Where nothing but the mode is another, the name has to go first, and comes back at once. */
@@ -246,7 +293,9 @@ int vm_sockets_move_uds(struct vm_sockets *s, const struct plan *plan, const str
 		open_one(&fresh, plan, now, "uds-path", now->uds_path, &now->uds_socket);
 	listener_deinit(&s->uds);
 	listener_move(&s->uds, &fresh);
-	s->uds_error = 0;
+	listener_deinit(&s->seqpacket);
+	open_seqpacket(s, plan, r ? now : next);
+	s->uds_error = s->seqpacket_error = 0;
 	return r;
 }
 
@@ -254,6 +303,7 @@ void vm_sockets_deinit(struct vm_sockets *s)
 {
 	listener_deinit(&s->vhost);
 	listener_deinit(&s->uds);
+	listener_deinit(&s->seqpacket);
 }
 
 void vm_sockets_explain(const struct vm_plan *vm, int error)

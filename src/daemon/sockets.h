@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The listening sockets of one VM: that of its vhost-user device, and that of its uds-path.
- * Made here, or passed to us, when it is taken over. Those that were made have names, which go
+ * The listening sockets of one VM: that of its vhost-user device, that of its uds-path, and for
+ * host programs with SOCK_SEQPACKET another beside it, "<uds-path>_seqpacket", which a VM is
+ * served without if it cannot be had. Made here, or passed to us, when it is taken over. Those that were made have names, which go
  * when this does.
  */
 #pragma once
@@ -12,8 +13,9 @@ struct plan;
 struct vm_plan;
 
 struct vm_sockets {
-	struct listener vhost, uds;		/* fd -1: there is none, or it is another's */
-	int vhost_error, uds_error;		/* why it has no name any more, if it is known */
+	struct listener vhost, uds, seqpacket;	/* fd -1: there is none, or it is another's */
+	int vhost_error, uds_error, seqpacket_error;	/* why it has no name any more, if it is
+							   known */
 };
 
 void vm_sockets_init(struct vm_sockets *s);

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 
 #include "daemon/engine_process.h"
@@ -382,8 +383,9 @@ static int on_vm_message(struct supervisor *s, struct held_vm *h, struct channel
 	case SUPERVISE_CALL:
 		return connects_call(&s->connects, h, s->channel, clock_ms());
 	default:
-		return connects_begin(&s->connects, h, s->channel, m->u.connect.port,
-				      m->u.connect.id, clock_ms());
+		return connects_begin(&s->connects, h, s->channel,
+				      m->type == SUPERVISE_CONNECT ? SOCK_STREAM : SOCK_SEQPACKET,
+				      m->u.connect.port, m->u.connect.id, clock_ms());
 	}
 }
 

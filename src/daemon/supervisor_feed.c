@@ -93,7 +93,7 @@ static int send_vm(int channel, const struct held_vm *h)
 	struct supervise_msg m = {
 		.type = SUPERVISE_VM, .cid = h->plan.guest_cid,
 	};
-	int fds[2], r;
+	int fds[3], r;
 	size_t n_fds = 0;
 	struct blob b;
 
@@ -107,6 +107,10 @@ static int send_vm(int channel, const struct held_vm *h)
 	if (h->sockets.uds.fd >= 0) {
 		m.u.vm.sockets |= SUPERVISE_HAS_UDS;
 		fds[n_fds++] = h->sockets.uds.fd;
+	}
+	if (h->sockets.seqpacket.fd >= 0) {
+		m.u.vm.sockets |= SUPERVISE_HAS_SEQPACKET;
+		fds[n_fds++] = h->sockets.seqpacket.fd;
 	}
 	if (!r)
 		r = channel_send(channel, &m, fds, n_fds, true);

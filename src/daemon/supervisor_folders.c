@@ -99,6 +99,8 @@ static int watch_all(struct supervisor *s)
 		r = watch_name(s, &h->sockets.vhost);
 		if (!r)
 			r = watch_name(s, &h->sockets.uds);
+		if (!r)
+			r = watch_name(s, &h->sockets.seqpacket);
 	}
 	return r ? r : loop_add(s->loop, &s->folders.source, s->folders.fd, EPOLLIN);
 }

@@ -15,7 +15,11 @@
 #define TAG	BLOB_TAG('S', 'U', 'P', 'V')
 #define VM_TAG	BLOB_TAG('H', 'E', 'L', 'D')
 
-enum { STATE_VERSION = 1, BYTES_MAX = 256 * 1024 * 1024, FDS_MAX = 1 << 20 };
+enum {
+	STATE_VERSION = 1,
+	VM_VERSION_SEQPACKET = 2,		/* with the socket for SOCK_SEQPACKET */
+	BYTES_MAX = 256 * 1024 * 1024, FDS_MAX = 1 << 20,
+};
 
 /* ---- what belongs to it ---- */
 
@@ -29,7 +33,7 @@ static void save_listener(const struct listener *l, struct blob *out)
 
 static void save_vm(const struct held_vm *h, struct blob *out)
 {
-	size_t section = blob_open(out, VM_TAG, STATE_VERSION);
+	size_t section = blob_open(out, VM_TAG, VM_VERSION_SEQPACKET);
 
 	plan_state_save_vm(&h->plan, out);
 	blob_put_u8(out, h->wanted != NULL);
@@ -42,6 +46,7 @@ static void save_vm(const struct held_vm *h, struct blob *out)
 	blob_put_u8(out, h->is_over);
 	save_listener(&h->sockets.vhost, out);
 	save_listener(&h->sockets.uds, out);
+	save_listener(&h->sockets.seqpacket, out);
 	blob_put_u32(out, (uint32_t)h->n_kept);
 	for (size_t i = 0; i < h->n_kept; i++) {
 		blob_put_u32(out, h->kept[i].slot);
@@ -121,6 +126,8 @@ static int pass_vm(const struct held_vm *h, bool is_passed)
 
 	if (!r)
 		r = pass(h->sockets.uds.fd, is_passed);
+	if (!r)
+		r = pass(h->sockets.seqpacket.fd, is_passed);
 	for (size_t i = 0; !r && i < h->n_kept; i++)
 		r = pass(h->kept[i].fd, is_passed);
 	return r;
@@ -180,7 +187,7 @@ static int load_wanted(struct held_vm *h, struct blob_reader *in)
 	return plan_state_load_vm(h->wanted, in);
 }
 
-static int load_held(struct held_vm *h, struct blob_reader *in)
+static int load_held(struct held_vm *h, struct blob_reader *in, uint32_t version)
 {
 	int r = load_wanted(h, in);
 
@@ -191,8 +198,13 @@ static int load_held(struct held_vm *h, struct blob_reader *in)
 	h->is_left_out = blob_get_bool(in);
 	h->has_front_end = blob_get_bool(in);
 	h->is_over = blob_get_bool(in);
-	if ((r = load_listener(&h->sockets.vhost, in)) || (r = load_listener(&h->sockets.uds, in)) ||
-	    (r = load_kept(h, in)))
+	if ((r = load_listener(&h->sockets.vhost, in)) || (r = load_listener(&h->sockets.uds, in)))
+		return r;
+	if (version >= VM_VERSION_SEQPACKET &&
+	    (r = load_listener(&h->sockets.seqpacket, in)))
+		return r;
+	r = load_kept(h, in);
+	if (r)
 		return r;
 	return blob_is_whole(in) ? 0 : SUPERVISOR_STATE_E_BAD;
 }
@@ -205,7 +217,7 @@ static int load_vm(struct supervisor *s, struct blob_reader *in)
 	uint32_t version;
 	int r;
 
-	if (!blob_enter(in, &section, VM_TAG, STATE_VERSION, &version))
+	if (!blob_enter(in, &section, VM_TAG, VM_VERSION_SEQPACKET, &version))
 		return SUPERVISOR_STATE_E_BAD;
 	vm_plan_init(&row);
 	r = plan_state_load_vm(&row, &section);
@@ -217,7 +229,7 @@ static int load_vm(struct supervisor *s, struct blob_reader *in)
 		return -ENOMEM;
 	}
 	s->vms[s->n_vms++] = h;
-	return load_held(h, &section);
+	return load_held(h, &section, version);
 }
 
 static int load_vms(struct supervisor *s, struct blob_reader *in)
@@ -316,7 +328,9 @@ bool supervisor_state_check(int fd)
 	for (size_t i = 0; i < s.n_vms; i++) {
 		free(s.vms[i]->sockets.vhost.path);	/* their names are another's */
 		free(s.vms[i]->sockets.uds.path);
+		free(s.vms[i]->sockets.seqpacket.path);
 		s.vms[i]->sockets.vhost.path = s.vms[i]->sockets.uds.path = NULL;
+		s.vms[i]->sockets.seqpacket.path = NULL;
 		held_vm_free(s.vms[i]);
 	}
 	free(s.vms);

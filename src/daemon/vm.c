@@ -32,6 +32,7 @@ static int add_uds(struct device *dev, const struct plan *plan, struct vm *v, st
 	const struct vm_plan *vm = v->plan;
 	struct uds_config config = {
 		.path = vm->uds_path, .fd = fd_take(&v->sockets.uds.fd),
+		.seqpacket_fd = fd_take(&v->sockets.seqpacket.fd),
 		.ask = v->ask, .ask_ctx = v->ask_ctx, .is_held = v->is_held,
 		.host_cids = vm->host_cids, .n_host_cids = vm->n_host_cids,
 		.max_handshakes = limits_handshakes(vm->limits.max_connections),

@@ -11,6 +11,7 @@
 
 #include "daemon/sockets.h"
 #include "device/journal.h"
+#include "protocol/virtio_vsock.h"
 
 struct backend;
 struct device;
@@ -32,7 +33,8 @@ struct vm {
 	struct journal_kept *kept;		/* owned */
 	size_t n_kept;
 	bool is_held;				/* it takes another's place: device_load() follows */
-	int (*ask)(void *ctx, uint32_t port, uint32_t id);	/* see uds_config; or NULL */
+	int (*ask)(void *ctx, enum vsock_type type, uint32_t port,
+		   uint32_t id);		/* see uds_config; or NULL */
 	int (*call)(void *ask_ctx);		/* see connector_config::ask; or NULL */
 	void *ask_ctx;				/* of both */
 

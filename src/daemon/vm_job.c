@@ -48,12 +48,20 @@ void vm_post_open(struct vm_job *job, struct vm *vm, const struct plan *plan, st
 
 /* ---- it changes ---- */
 
-/* Takes @uds_fd over. 0 or -errno: it is as it was. */
+void vm_fds_close(struct vm_fds *fds)
+{
+	fd_close(&fds->vhost);
+	fd_close(&fds->uds);
+	fd_close(&fds->seqpacket);
+}
+
+/* Takes two of @fds over. 0 or -errno: it is as it was. */
 static int change_uds(struct vm *vm, const struct plan *plan, const struct vm_plan *row,
-		      int uds_fd)
+		      struct vm_fds *fds)
 {
 	const struct uds_change change = {
-		.path = row->uds_path, .fd = uds_fd,
+		.path = row->uds_path, .fd = fd_take(&fds->uds),
+		.seqpacket_fd = fd_take(&fds->seqpacket),
 		.host_cids = row->host_cids, .n_host_cids = row->n_host_cids,
 		.max_handshakes = limits_handshakes(row->limits.max_connections),
 		.handshake_ms = plan->handshake_ms,
@@ -78,10 +86,10 @@ static int change(struct vm_job *job)
 
 	if (worker_is_stopped(vm->worker) || !vm->device)
 		return -ECANCELED;
-	if (job->vhost_fd >= 0)
-		r = device_exchange_socket(vm->device, fd_take(&job->vhost_fd));
+	if (job->fds.vhost >= 0)
+		r = device_exchange_socket(vm->device, fd_take(&job->fds.vhost));
 	if (!r && vm->uds && row->uds_path)
-		r = change_uds(vm, &job->plan, row, fd_take(&job->uds_fd));
+		r = change_uds(vm, &job->plan, row, &job->fds);
 	if (r)
 		return r;
 	device_reconfigure(vm->device, &change);
@@ -94,18 +102,16 @@ static void on_change(struct mail *mail)
 	struct vm_job *job = job_of(mail);
 	int r = change(job);
 
-	fd_close(&job->vhost_fd);
-	fd_close(&job->uds_fd);
+	vm_fds_close(&job->fds);
 	job->done(job, r);
 }
 
 void vm_post_change(struct vm_job *job, struct vm *vm, const struct plan *plan,
-		    const struct vm_plan *row, int vhost_fd, int uds_fd)
+		    const struct vm_plan *row, const struct vm_fds *fds)
 {
 	job->plan = *plan;
 	job->row = row;
-	job->vhost_fd = vhost_fd;
-	job->uds_fd = uds_fd;
+	job->fds = *fds;
 	post(job, vm, on_change);
 }
 

@@ -22,6 +22,13 @@ struct vm;
  * The caller's memory until it is done, and all that it points to as well. What there is to
  * say is filled in by vm_post_*().
  */
+/* Listening sockets; -1: none. */
+struct vm_fds {
+	int vhost, uds, seqpacket;
+};
+
+void vm_fds_close(struct vm_fds *fds);
+
 struct vm_job {
 	/* It is done: 0, or what it was that did not work. In the worker's thread; or
 	 * -ECANCELED, in that which delivers the last mail, where the worker was stopped
@@ -34,7 +41,7 @@ struct vm_job {
 	const struct vm_plan *row;
 	struct sibling_dir *siblings;
 	const struct device_hooks *hooks;
-	int vhost_fd, uds_fd;
+	struct vm_fds fds;
 	struct worker_removal removal;
 };
 
@@ -45,14 +52,13 @@ void vm_post_open(struct vm_job *job, struct vm *vm, const struct plan *plan, st
 
 /*
  * @row is another one for the same guest; what is different in it is of the kinds that
- * compare.h calls COMPARE_NOW or COMPARE_NEXT, and nothing else is looked at. @vhost_fd
- * and @uds_fd, taken over: sockets that listen at its socket and its uds-path, whose old names
- * have been removed; -1: the one that listens stays. 0: @row is the VM's from now on, and the
+ * compare.h calls COMPARE_NOW or COMPARE_NEXT, and nothing else is looked at. @fds,
+ * taken over: sockets that listen in place of those whose names have been removed. 0: @row is the VM's from now on, and the
  * one before it is not used any more. -errno: nothing has changed, but the first socket may
  * have.
  */
 void vm_post_change(struct vm_job *job, struct vm *vm, const struct plan *plan,
-		    const struct vm_plan *row, int vhost_fd, int uds_fd);
+		    const struct vm_plan *row, const struct vm_fds *fds);
 
 /* Never fails: all its descriptors are closed when it is done, and vm_deinit() is what is
  * left. Nothing else may be posted for @vm any more. One without a device is fine. */

@@ -70,6 +70,8 @@ static void look_at_guest(struct device *dev)
 	if (is_running == mux_is_running(dev->mux))
 		return;
 	mux_set_running(dev->mux, is_running);
+	if (is_running)
+		mux_set_types(dev->mux, device_guest_types(dev));
 	log_limited(LEVEL_INFO, dev->tag, "guest is %s", is_running ? "running" : "not running");
 	if (is_running && vring_take_adopted(device_vring(dev, VSOCK_TXQ)))
 		dev->events.reset_pending = true;

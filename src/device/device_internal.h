@@ -35,3 +35,5 @@ static inline struct vring *device_vring(struct device *dev, unsigned ring)
 
 enum turn device_drain_tx(struct device *dev, struct virtq *q);	/* a batch of it */
 enum turn device_fill_rx(struct device *dev, struct virtq *q);	/* lets the core send */
+
+unsigned device_guest_types(const struct device *dev);	/* of sockets that it knows: MUX_* */

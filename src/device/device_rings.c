@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* One VM's vsock device: what a turn does on its rings. */
+/* One VM's vsock device: what a turn does on its rings; what the guest knows. */
 #include "device/device_internal.h"
 #include "device/rx_window.h"
 #include "util/log_limit.h"
@@ -74,4 +74,18 @@ enum turn device_fill_rx(struct device *dev, struct virtq *q)
 	if (r == MUX_E_STARVED && !virtq_enable_notify(q))
 		return TURN_DONE;		/* the next buffer comes with a kick */
 	return r ? TURN_MORE : TURN_DONE;
+}
+
+/* Virtio 1.3, 5.10.3: streams go without saying, unless that has been ruled out. */
+unsigned device_guest_types(const struct device *dev)
+{
+	uint64_t features = frontend_features(&dev->frontend);
+	unsigned types = 0;
+
+	if (features & FEATURE_BIT(VIRTIO_VSOCK_F_STREAM) ||
+	    !(features & FEATURE_BIT(VIRTIO_VSOCK_F_NO_IMPLIED_STREAM)))
+		types |= MUX_STREAMS;
+	if (features & FEATURE_BIT(VIRTIO_VSOCK_F_SEQPACKET))
+		types |= MUX_SEQPACKETS;
+	return types;
 }

@@ -230,7 +230,10 @@ struct session_config frontend_session_config(struct frontend *fe)
 		.ops = &session_ops, .ctx = fe, .tag = fe->config.tag,
 		.features = FEATURE_BIT(VIRTIO_F_VERSION_1) | FEATURE_BIT(VIRTIO_F_EVENT_IDX) |
 			FEATURE_BIT(VIRTIO_F_INDIRECT_DESC) | FEATURE_BIT(VIRTIO_F_IN_ORDER) |
-			FEATURE_BIT(VIRTIO_F_NOTIFY_ON_EMPTY),
+			FEATURE_BIT(VIRTIO_F_NOTIFY_ON_EMPTY) |
+			FEATURE_BIT(VIRTIO_VSOCK_F_STREAM) |
+			FEATURE_BIT(VIRTIO_VSOCK_F_SEQPACKET) |
+			FEATURE_BIT(VIRTIO_VSOCK_F_NO_IMPLIED_STREAM),
 		.n_rings = VSOCK_NUM_QUEUES, .queue_size = fe->config.queue_size,
 		.memory = fe->config.memory, .distrusts_eventfds = fe->was_held_up,
 		.is_journalled = fe->config.is_journalled,
@@ -297,7 +300,7 @@ static int start_listening(struct frontend *fe)
 		.what = "a front-end", .per_event = 1, .accepted = on_accepted, .ctx = fe,
 	};
 	int r = address->fd >= 0 ? listener_adopt(&fe->listener, address->fd) :
-		listener_open(&fe->listener, address->listen, &address->access);
+		listener_open(&fe->listener, address->listen, SOCK_STREAM, &address->access);
 
 	if (r || !fe->config.waits)
 		return r ? r : acceptor_start(&fe->acceptor, &acceptor);
@@ -375,6 +378,11 @@ struct virtq *frontend_running(struct frontend *fe, unsigned ring)
 bool frontend_has_guest(struct frontend *fe)
 {
 	return frontend_running(fe, VSOCK_TXQ) && frontend_running(fe, VSOCK_RXQ);
+}
+
+uint64_t frontend_features(const struct frontend *fe)
+{
+	return fe->session ? session_features(fe->session) : 0;
 }
 
 bool frontend_is_polled(struct frontend *fe)

@@ -167,6 +167,7 @@ void frontend_set_limits(struct frontend *fe, uint32_t queue_size, uint32_t paus
 /* The queue if the ring runs, else NULL. Never blocks. */
 struct virtq *frontend_running(struct frontend *fe, unsigned ring);
 bool frontend_has_guest(struct frontend *fe);	/* RX and TX run */
+uint64_t frontend_features(const struct frontend *fe);	/* of virtio, acknowledged */
 
 /* A ring runs that has no kick descriptor, or one that we cannot wait for. */
 bool frontend_is_polled(struct frontend *fe);

@@ -4,6 +4,7 @@
 
 #include <pthread.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 
 #include "util/error.h"
 #include "util/log.h"
@@ -83,6 +84,36 @@ void worker_go_on(struct worker *w)
 	pthread_mutex_unlock(&w->lock);
 }
 
+/* No socket's message is longer: AF_UNIX takes what it can allocate at once, 4 MiB and some.
+ * As much memory is there only once such a message has been seen. */
+enum { SPILL_BYTES = 8 * 1024 * 1024 };
+
+static void scratch_free(struct device_scratch *scratch)
+{
+	if (scratch)
+		munmap(scratch->mux.spill.bytes, scratch->mux.spill.size);
+	free(scratch);
+}
+
+/* 0 or -errno. */
+static int scratch_new(struct device_scratch **out)
+{
+	struct device_scratch *scratch = malloc(sizeof *scratch);
+	void *spill;
+
+	if (!scratch)
+		return -ENOMEM;
+	spill = mmap(NULL, SPILL_BYTES, PROT_READ | PROT_WRITE,
+		     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (spill == MAP_FAILED) {
+		free(scratch);
+		return error_last();
+	}
+	scratch->mux.spill = (struct conn_spill){ spill, SPILL_BYTES };
+	*out = scratch;
+	return 0;
+}
+
 int worker_new(struct worker **out)
 {
 	struct worker *w = calloc(1, sizeof *w);
@@ -96,8 +127,8 @@ int worker_new(struct worker **out)
 	loop_work_init(&w->parked, on_parked);
 	pthread_mutex_init(&w->lock, NULL);
 	pthread_cond_init(&w->changed, NULL);
-	w->scratch = malloc(sizeof *w->scratch);
-	if (w->scratch)
+	r = scratch_new(&w->scratch);
+	if (!r)
 		r = loop_new(&w->loop);
 	if (!r)
 		r = mailbox_new(&w->mailbox, w->loop);
@@ -152,7 +183,7 @@ void worker_free(struct worker *w)
 	free(w->devices);
 	mailbox_free(w->mailbox);
 	loop_free(w->loop);
-	free(w->scratch);
+	scratch_free(w->scratch);
 	free(w);
 }
 

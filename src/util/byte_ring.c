@@ -148,3 +148,11 @@ void byte_ring_drop(struct byte_ring *ring, size_t n)
 	if (!ring->len)
 		byte_ring_deinit(ring);
 }
+
+void byte_ring_cut(struct byte_ring *ring, size_t n)
+{
+	assert(n <= ring->len);
+	ring->len -= (uint32_t)n;
+	if (!ring->len)
+		byte_ring_deinit(ring);
+}

@@ -64,5 +64,6 @@ int byte_ring_fill(struct byte_ring *ring, const void *bytes, uint32_t n);
 /* Describes the bytes in order in one or two iovecs; returns how many. */
 size_t byte_ring_peek(const struct byte_ring *ring, struct iovec out[2]);
 
-/* Removes the first @n bytes; memory goes with the last of them. */
+/* Removes the first, or the last, @n bytes; memory goes with the last of all. */
 void byte_ring_drop(struct byte_ring *ring, size_t n);
+void byte_ring_cut(struct byte_ring *ring, size_t n);

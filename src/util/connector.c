@@ -3,6 +3,7 @@
 #include "util/connector.h"
 
 #include <stdlib.h>
+#include <sys/socket.h>
 
 #include "util/error.h"
 #include "util/fd.h"
@@ -84,7 +85,7 @@ static bool ask(struct connector *c, int outcome)
 static void on_timer(struct loop_timer *timer)
 {
 	struct connector *c = container_of(timer, struct connector, timer);
-	int fd = -1, r = unix_socket(&fd);
+	int fd = -1, r = unix_socket(&fd, SOCK_STREAM);
 
 	c->is_asked = false;
 	if (!r)

@@ -93,9 +93,9 @@ static int check_name(const char *path)
 		return errno == ENOENT ? 0 : error_last();
 	if (!S_ISSOCK(st.st_mode))
 		return LISTENER_E_OTHER_FILE;
-	if ((r = unix_socket(&fd)) < 0)
+	if ((r = unix_socket(&fd, SOCK_STREAM)) < 0)
 		return r;
-	r = unix_connect(fd, path);
+	r = unix_connect(fd, path);		/* another type listens, too */
 	fd_close(&fd);
 	if (r == UNIX_E_NOBODY || r == UNIX_E_NO_NAME)
 		return 0;
@@ -141,7 +141,7 @@ static int bind_with_mode(int fd, const struct sockaddr_un *sa, mode_t mode)
 }
 
 /* Does whoever connects to the inode reach this process, at this name? */
-static bool leads_to_us(const char *inode, const char *path)
+static bool leads_to_us(const char *inode, const char *path, int type)
 {
 	struct sockaddr_un peer = { .sun_path = "" };
 	socklen_t size = sizeof peer - 1, cred_size = sizeof(struct ucred);
@@ -149,7 +149,7 @@ static bool leads_to_us(const char *inode, const char *path)
 	bool is_ours = false;
 	int fd;
 
-	if (unix_socket(&fd) < 0)
+	if (unix_socket(&fd, type) < 0)
 		return false;
 	if (unix_connect(fd, inode) == 0 &&
 	    getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &cred_size) == 0 &&
@@ -160,12 +160,12 @@ static bool leads_to_us(const char *inode, const char *path)
 }
 
 /* @handle: of what has the name. */
-static int give(int handle, const char *path, const struct listener_access *access)
+static int give(int handle, const char *path, int type, const struct listener_access *access)
 {
 	char inode[32];
 
 	snprintf(inode, sizeof inode, "/proc/self/fd/%d", handle);
-	if (!leads_to_us(inode, path))
+	if (!leads_to_us(inode, path, type))
 		return LISTENER_E_EXCHANGED;
 	if (fchownat(handle, "", access->uid, access->gid, AT_EMPTY_PATH) < 0 ||
 	    chmod(inode, access->mode) < 0)
@@ -179,7 +179,8 @@ static bool has_owner(const struct listener_access *access)
 }
 
 /* It listens: whose it is, and what will be removed at the end. */
-static int settle(struct listener *l, const char *path, const struct listener_access *access)
+static int settle(struct listener *l, const char *path, int type,
+		  const struct listener_access *access)
 {
 	int handle = open(path, O_PATH | O_NOFOLLOW | O_CLOEXEC), r = 0;
 	struct stat st;
@@ -187,7 +188,7 @@ static int settle(struct listener *l, const char *path, const struct listener_ac
 	if (handle < 0 || fstat(handle, &st) < 0)
 		r = error_last();
 	else if (has_owner(access) || (st.st_mode & MODE_BITS) != access->mode)
-		r = give(handle, path, access);
+		r = give(handle, path, type, access);
 	fd_close(&handle);
 	if (r)
 		return r;
@@ -197,7 +198,8 @@ static int settle(struct listener *l, const char *path, const struct listener_ac
 }
 
 /* With the lock. */
-static int open_locked(struct listener *l, const char *path, const struct listener_access *access)
+static int open_locked(struct listener *l, const char *path, int type,
+		       const struct listener_access *access)
 {
 	/* Before it has its owner nobody else is let in, and we are. */
 	mode_t mode = has_owner(access) ? 0600 : access->mode;
@@ -208,18 +210,19 @@ static int open_locked(struct listener *l, const char *path, const struct listen
 		return r;
 	if (unlink(path) < 0 && errno != ENOENT)
 		return error_last();
-	if ((r = unix_socket(&l->fd)) < 0 || (r = bind_with_mode(l->fd, &sa, mode)))
+	if ((r = unix_socket(&l->fd, type)) < 0 || (r = bind_with_mode(l->fd, &sa, mode)))
 		return r;
 	if (listen(l->fd, BACKLOG) < 0)
 		r = error_last();
 	else
-		r = settle(l, path, access);
+		r = settle(l, path, type, access);
 	if (r && r != LISTENER_E_EXCHANGED)
 		unlink(path);
 	return r;
 }
 
-int listener_open(struct listener *l, const char *path, const struct listener_access *access)
+int listener_open(struct listener *l, const char *path, int type,
+		  const struct listener_access *access)
 {
 	struct sockaddr_un sa;
 	char *copy;
@@ -232,7 +235,7 @@ int listener_open(struct listener *l, const char *path, const struct listener_ac
 	if (!copy)
 		return -ENOMEM;
 	lock = lock_folder(path);
-	r = open_locked(l, path, access);
+	r = open_locked(l, path, type, access);
 	fd_close(&lock);
 	if (r) {
 		free(copy);
@@ -300,7 +303,7 @@ static void name_listener(const char *path, char *text, size_t size)
 	int fd;
 
 	*text = '\0';
-	if (unix_socket(&fd) < 0)
+	if (unix_socket(&fd, SOCK_STREAM) < 0)
 		return;
 	if (unix_connect(fd, path) == 0)
 		getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &cred_size);

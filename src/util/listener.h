@@ -41,10 +41,11 @@ enum {
 	LISTENER_E_NONE,			/* nobody has come */
 };
 
-/* 0; LISTENER_E_BUSY, _OTHER_FILE, _NAME_LENGTH, _EXCHANGED; -errno. Blocks no longer than a
+/* @type: SOCK_STREAM, SOCK_SEQPACKET. 0; LISTENER_E_BUSY, _OTHER_FILE, _NAME_LENGTH, _EXCHANGED; -errno. Blocks no longer than a
  * file system does, and a second where others hold the folder's lock. For a moment the
  * process has another umask: not while other threads make files. */
-int listener_open(struct listener *l, const char *path, const struct listener_access *access);
+int listener_open(struct listener *l, const char *path, int type,
+		  const struct listener_access *access);
 
 /* Of one with a path: does that still lead to it? False: somebody has removed or moved its name. */
 bool listener_has_name(const struct listener *l);

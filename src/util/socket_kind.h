@@ -16,13 +16,12 @@ static inline int socket_option(int fd, int option)	/* of SOL_SOCKET; -1: it is 
 	return getsockopt(fd, SOL_SOCKET, option, &v, &len) == 0 ? v : -1;
 }
 
-static inline bool socket_is_stream(int fd, int domain)
+static inline bool socket_is(int fd, int domain, int type)
 {
-	return socket_option(fd, SO_DOMAIN) == domain &&
-		socket_option(fd, SO_TYPE) == SOCK_STREAM;
+	return socket_option(fd, SO_DOMAIN) == domain && socket_option(fd, SO_TYPE) == type;
 }
 
-static inline bool socket_listens(int fd, int domain)
+static inline bool socket_listens(int fd, int domain, int type)
 {
-	return socket_is_stream(fd, domain) && socket_option(fd, SO_ACCEPTCONN) == 1;
+	return socket_is(fd, domain, type) && socket_option(fd, SO_ACCEPTCONN) == 1;
 }

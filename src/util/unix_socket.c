@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Unix stream sockets. */
+/* Unix sockets. */
 #include "util/unix_socket.h"
 
 #include <stdio.h>
@@ -28,9 +28,9 @@ void unix_folder(char folder[UNIX_PATH_BYTES], const char *path)
 		strcpy(folder, ".");
 }
 
-int unix_socket(int *out)
+int unix_socket(int *out, int type)
 {
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	int fd = socket(AF_UNIX, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 
 	if (fd < 0)
 		return error_last();
@@ -128,6 +128,14 @@ static bool close_rights(struct msghdr *mh)
 	return had_any;
 }
 
+static bool has_creds(struct msghdr *mh)
+{
+	for (struct cmsghdr *c = CMSG_FIRSTHDR(mh); c; c = CMSG_NXTHDR(mh, c))
+		if (c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_CREDENTIALS)
+			return true;
+	return false;
+}
+
 /* What recv() and recvmsg() have returned. */
 static int received(ssize_t n, size_t *got)
 {
@@ -150,12 +158,19 @@ static int recv_bytes(int fd, const struct iovec *iov, size_t *got)
 	return received(n, got);
 }
 
-int unix_recv(int fd, const struct iovec *iov, size_t n, bool may_have_rights, size_t *got,
-	      bool *cut)
+/* As recvmsg(), and what has come along: */
+struct came {
+	int flags;				/* MSG_* */
+	bool has_rights;			/* closed meanwhile */
+	bool has_creds;
+};
+
+static ssize_t recv_all(int fd, const struct iovec *iov, size_t n, bool wants_control,
+			struct came *came)
 {
 	union {
 		struct cmsghdr align;
-		char bytes[CMSG_SPACE(RIGHTS_MAX * sizeof(int))];
+		char bytes[CMSG_SPACE(RIGHTS_MAX * sizeof(int)) + CMSG_SPACE(sizeof(struct ucred))];
 	} control;
 	union {
 		const struct iovec *c;
@@ -164,23 +179,57 @@ int unix_recv(int fd, const struct iovec *iov, size_t n, bool may_have_rights, s
 	struct msghdr mh;
 	ssize_t r;
 
-	*cut = false;
-	if (n == 1 && !may_have_rights)
-		return recv_bytes(fd, iov, got);
 	do {
 		mh = (struct msghdr){ .msg_iov = to.v, .msg_iovlen = n };
-		if (may_have_rights) {
+		if (wants_control) {
 			mh.msg_control = control.bytes;
 			mh.msg_controllen = sizeof control.bytes;
 		}
 		r = recvmsg(fd, &mh, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
 	} while (r < 0 && errno == EINTR);
-	if (r >= 0) {
-		*cut = mh.msg_flags & MSG_CTRUNC;
-		if (may_have_rights && mh.msg_controllen && close_rights(&mh))
-			*cut = true;
+	*came = (struct came){ .flags = 0 };
+	if (r < 0)
+		return r;
+	came->flags = mh.msg_flags;
+	if (wants_control && mh.msg_controllen) {
+		came->has_rights = close_rights(&mh);
+		came->has_creds = has_creds(&mh);
 	}
+	return r;
+}
+
+int unix_recv(int fd, const struct iovec *iov, size_t n, bool may_have_rights, size_t *got,
+	      bool *cut)
+{
+	struct came came;
+	ssize_t r;
+
+	*cut = false;
+	if (n == 1 && !may_have_rights)
+		return recv_bytes(fd, iov, got);
+	r = recv_all(fd, iov, n, may_have_rights, &came);
+	*cut = came.flags & MSG_CTRUNC || came.has_rights;
 	return received(r, got);
+}
+
+int unix_tell_empty(int fd)
+{
+	const int yes = 1;
+
+	return setsockopt(fd, SOL_SOCKET, SO_PASSCRED, &yes, sizeof yes) < 0 ? error_last() : 0;
+}
+
+int unix_recv_message(int fd, const struct iovec *iov, size_t n, size_t *got)
+{
+	struct came came;
+	ssize_t r = recv_all(fd, iov, n, true, &came);
+
+	if (r < 0)
+		return received(r, got);
+	if (came.flags & MSG_TRUNC)
+		return UNIX_E_TOO_LONG;
+	*got = (size_t)r;
+	return r == 0 && !came.has_creds ? UNIX_E_EOF : 0;
 }
 
 bool unix_drained(int fd)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Unix stream sockets, as both ends of hybrid vsock and of vhost-user use them.
+ * Unix sockets, as both ends of hybrid vsock and of vhost-user use them.
  *
  * The attacker is the peer, which may pass descriptors along with its bytes. We want none,
  * except a front-end's: where the kernel can refuse them (Linux 6.16), unix_refuse_rights()
@@ -25,9 +25,10 @@ enum {
 	UNIX_E_RESET,				/* the peer closed without having read all */
 	UNIX_E_NO_NAME,				/* there is no such file */
 	UNIX_E_NOBODY,				/* nobody listens at it */
-	UNIX_E_OTHER_TYPE,			/* not at a stream socket */
+	UNIX_E_OTHER_TYPE,			/* not at a socket of this type */
 	UNIX_E_DENIED,				/* its mode, or that of a folder, says no */
 	UNIX_E_NAME_LENGTH,			/* no socket has such a long name */
+	UNIX_E_TOO_LONG,			/* a message, for who is to take it */
 };
 
 enum { UNIX_PATH_BYTES = sizeof ((struct sockaddr_un *)0)->sun_path };
@@ -35,8 +36,8 @@ enum { UNIX_PATH_BYTES = sizeof ((struct sockaddr_un *)0)->sun_path };
 /* The folder of the socket @path, which is no longer than its name can be. */
 void unix_folder(char folder[UNIX_PATH_BYTES], const char *path);
 
-/* A non-blocking stream socket. 0 or -errno. */
-int unix_socket(int *out);
+/* A non-blocking socket, SOCK_STREAM or SOCK_SEQPACKET. 0 or -errno. */
+int unix_socket(int *out, int type);
 
 /* Connects to a named unix socket without blocking. 0; UNIX_E_AGAIN: try again on the same
  * socket; one of the UNIX_E_* that follow UNIX_E_RESET; -errno. */
@@ -63,6 +64,15 @@ void unix_keep_urgent_inline(int fd);
  */
 int unix_recv(int fd, const struct iovec *iov, size_t n, bool may_have_rights, size_t *got,
 	      bool *cut);
+
+/*
+ * The same for a message of SOCK_SEQPACKET: 0 and all of it, *@got bytes or none; UNIX_E_TOO_LONG:
+ * it was longer than @iov, and is lost; the others as above. Descriptors are always closed
+ * elsewhere. unix_tell_empty() before it: an empty message comes with its sender's
+ * credentials then, and an end without. 0 or -errno.
+ */
+int unix_tell_empty(int fd);
+int unix_recv_message(int fd, const struct iovec *iov, size_t n, size_t *got);
 
 /*
  * Ends what comes from the peer. True: nothing of it is left unread. What is unread may hold

@@ -144,6 +144,11 @@ const char *session_refusal(struct session *s, const char *fmt, ...)
 	return s->refusal;
 }
 
+uint64_t session_features(const struct session *s)
+{
+	return s->features;
+}
+
 static uint64_t offered_features(const struct session *s)
 {
 	return s->config.features | FEATURE_BIT(VHOST_USER_F_PROTOCOL_FEATURES);

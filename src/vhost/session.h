@@ -114,6 +114,8 @@ int session_sock(const struct session *s);
 /* Borrowed; there whether the ring runs or not. */
 struct vring *session_vring(struct session *s, unsigned ring);
 
+uint64_t session_features(const struct session *s);	/* that the front-end has acknowledged */
+
 /* The queue if the ring runs, else NULL. Never blocks. */
 struct virtq *session_running(struct session *s, unsigned ring);
 

@@ -18,6 +18,7 @@ const char *backend_str_error(int error)
 			"full",
 		[BACKEND_E_TIMEOUT] = "no answer",
 		[BACKEND_E_BAD_NAME] = "no socket has such a name",
+		[BACKEND_E_NO_TYPE] = "the guest's driver knows no sockets of that type",
 		[BACKEND_E_BAD_STATE] = "its saved state is not to be believed",
 	};
 	static_assert(sizeof text / sizeof *text == BACKEND_NUM_E, "each has a text");

@@ -31,6 +31,7 @@ enum {
 	BACKEND_E_TIMEOUT,			/* no answer */
 	BACKEND_E_BAD_NAME,			/* no socket can have such a name */
 	BACKEND_E_BAD_STATE,			/* what was saved cannot be believed */
+	BACKEND_E_NO_TYPE,			/* the guest knows no sockets of this type */
 	BACKEND_NUM_E,
 };
 
@@ -39,10 +40,10 @@ const char *backend_str_error(int error);	/* BACKEND_E_* or -errno, for people *
 struct backend_ops {
 	/* Does this backend answer for @cid? */
 	bool (*serves)(struct backend *b, uint64_t cid);
-	/* Opens a stream from the guest's @src to @dst. 0; BACKEND_E_PENDING: *out
-	 * is there, mux_stream_connected() tells the outcome; BACKEND_E_* or -errno:
+	/* Opens a stream of that type from the guest's @src to @dst. 0; BACKEND_E_PENDING:
+	 * *out is there, mux_stream_connected() tells the outcome; BACKEND_E_* or -errno:
 	 * refused. Never blocks. */
-	int (*connect)(struct backend *b, const struct vsock_addr *src,
+	int (*connect)(struct backend *b, enum vsock_type type, const struct vsock_addr *src,
 		       const struct vsock_addr *dst, struct stream **out);
 	/* Says, for an operator, what is wrong and what to do where connecting to @dst
 	 * ended in @error. May look at the file system. */
@@ -105,8 +106,9 @@ uint32_t mux_window(const struct mux *mux);
 /*
  * A stream that wants to talk to the guest's @port: of a host program, whose port at
  * the CID @host_cid is chosen here; or of a sibling's guest at @from. 0: @stream is
- * taken over. Otherwise the caller keeps it: BACKEND_E_NO_GUEST; BACKEND_E_FULL (siblings
- * get half of the connections, see shares.h); BACKEND_E_NAME_TAKEN; -ENOMEM.
+ * taken over. Otherwise the caller keeps it: BACKEND_E_NO_GUEST; BACKEND_E_NO_TYPE;
+ * BACKEND_E_FULL (siblings get half of the connections, see shares.h);
+ * BACKEND_E_NAME_TAKEN; -ENOMEM.
  */
 int mux_connect_from_host(struct mux *mux, struct stream *stream, uint64_t host_cid,
 			  uint32_t port, uint64_t now_ms);

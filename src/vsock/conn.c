@@ -34,23 +34,41 @@ void conn_set_stream(struct conn *c, struct stream *stream)
 	stream->conn = c;
 }
 
+/* False: no memory. */
+static bool conn_set_type(struct conn *c, enum vsock_type type)
+{
+	if (type == VSOCK_TYPE_SEQPACKET)
+		c->messages = conn_messages_new(c->credit.buf_alloc, c->to_host.budget);
+	return type == VSOCK_TYPE_STREAM || c->messages;
+}
+
+enum vsock_type conn_type(const struct conn *c)
+{
+	return c->messages ? VSOCK_TYPE_SEQPACKET : VSOCK_TYPE_STREAM;
+}
+
 struct conn *conn_new(const struct vsock_addr *guest, const struct vsock_addr *peer,
 		      struct stream *stream, uint32_t buf_alloc, struct byte_budget *budget)
 {
 	struct conn *c = conn_alloc(guest, peer, buf_alloc, budget);
 
-	if (c)
-		conn_set_stream(c, stream);
+	if (!c || !conn_set_type(c, stream->type)) {
+		free(c);
+		return NULL;
+	}
+	conn_set_stream(c, stream);
 	return c;
 }
 
-struct conn *conn_new_lost(const struct vsock_addr *guest, const struct vsock_addr *peer,
+struct conn *conn_new_lost(enum vsock_type type, const struct vsock_addr *guest, const struct vsock_addr *peer,
 			   struct byte_budget *budget)
 {
 	struct conn *c = conn_alloc(guest, peer, 0, budget);
 
-	if (!c)
+	if (!c || !conn_set_type(c, type)) {
+		free(c);
 		return NULL;
+	}
 	c->state = CONN_RESET;
 	c->end = CONN_END_LOST;
 	return c;
@@ -58,18 +76,23 @@ struct conn *conn_new_lost(const struct vsock_addr *guest, const struct vsock_ad
 
 void conn_close_stream(struct conn *c)
 {
-	bool is_orderly = c->guest_shutdown & VSOCK_SHUTDOWN_SEND && !c->to_host.len &&
+	bool is_orderly = c->guest_shutdown & VSOCK_SHUTDOWN_SEND && !conn_holds_any(c) &&
 		!c->host_lost_data;
 
 	if (c->stream)
 		c->stream->ops->close(c->stream, is_orderly);
 	c->stream = NULL;
 	byte_ring_deinit(&c->to_host);
+	if (c->messages) {
+		conn_clear_messages(c);
+		byte_ring_deinit(&c->messages->to_guest);
+	}
 }
 
 void conn_free(struct conn *c)
 {
 	conn_close_stream(c);
+	conn_messages_free(c->messages);
 	free(c);
 }
 
@@ -99,7 +122,8 @@ void conn_reset(struct conn *c, enum conn_end why)
 
 void conn_abort(struct conn *c, enum conn_end why)
 {
-	if (c->state == CONN_OPEN && c->to_host.len) {
+	conn_drop_begun(c);
+	if (c->state == CONN_OPEN && conn_has_for_host(c)) {
 		note_end(c, why);
 		c->state = CONN_LINGERING;
 	} else if (c->state != CONN_LINGERING) {
@@ -138,7 +162,8 @@ void conn_connected(struct conn *c, struct stream *live)
 
 void conn_guest_gone(struct conn *c, enum conn_end why)
 {
-	if ((c->state == CONN_OPEN || c->state == CONN_LINGERING) && c->to_host.len) {
+	conn_drop_begun(c);
+	if ((c->state == CONN_OPEN || c->state == CONN_LINGERING) && conn_has_for_host(c)) {
 		note_end(c, why);
 		c->state = CONN_LINGERING;
 		c->orphaned = true;
@@ -153,23 +178,26 @@ static void on_shutdown(struct conn *c, uint32_t flags)
 	uint8_t news = (uint8_t)(flags & VSOCK_SHUTDOWN_BOTH & ~(uint32_t)c->guest_shutdown);
 
 	c->guest_shutdown |= news;
+	if (c->guest_shutdown & VSOCK_SHUTDOWN_SEND)
+		conn_drop_begun(c);
 	if (c->guest_shutdown == VSOCK_SHUTDOWN_BOTH)
 		c->state = CONN_LINGERING;
-	if (!c->to_host.len)
+	if (!conn_has_for_host(c))
 		conn_host_has_all(c);
 	if (news & VSOCK_SHUTDOWN_RCV && c->stream)
 		c->stream->ops->shutdown(c->stream, SHUT_RD);
 	conn_stream_ready(c);			/* where the host has closed, this is the end */
 }
 
-static void on_rw(struct conn *c, uint32_t len, struct iov_cur *payload, struct gather *gather)
+static void on_rw(struct conn *c, uint32_t len, uint32_t flags, struct iov_cur *payload,
+		  struct gather *gather)
 {
 	if (c->guest_shutdown & VSOCK_SHUTDOWN_SEND)
 		conn_reset(c, CONN_END_PROTOCOL);
 	else if (!credit_receive(&c->credit, len))
 		conn_reset(c, CONN_END_CREDIT);
 	else
-		gather_add(gather, c, payload, len);
+		gather_add(gather, c, payload, len, c->messages && flags & VSOCK_SEQ_EOM ? flags : 0);
 }
 
 static void on_response(struct conn *c)
@@ -183,7 +211,7 @@ static void input_open(struct conn *c, const struct pkt *pkt, struct iov_cur *pa
 {
 	switch (pkt->op) {
 	case VSOCK_OP_RW:
-		on_rw(c, pkt->len, payload, gather);
+		on_rw(c, pkt->len, pkt->flags, payload, gather);
 		return;
 	case VSOCK_OP_SHUTDOWN:
 		on_shutdown(c, pkt->flags);
@@ -245,7 +273,7 @@ void conn_input(struct conn *c, const struct pkt *pkt, struct iov_cur *payload,
 		conn_guest_gone(c, why_rst(c));
 		return;
 	}
-	if (pkt->type != VSOCK_TYPE_STREAM) {
+	if (pkt->type != conn_type(c)) {
 		conn_reset(c, CONN_END_PROTOCOL);
 		return;
 	}
@@ -369,6 +397,12 @@ const char *conn_str_end(enum conn_end why)
 		[CONN_END_LINGER_TIMEOUT] = "the host did not read the rest in time",
 		[CONN_END_CLOSING_TIMEOUT] = "the guest did not answer SHUTDOWN",
 		[CONN_END_LOST] = "lost with the process that had it",
+		[CONN_END_TOO_LONG] = "a message from the guest is longer than what is buffered "
+			"for it (tx-buffer-size)",
+		[CONN_END_TOO_LONG_FOR_HOST] = "a message from the guest is longer than the "
+			"host's socket can take (net.core.wmem_max)",
+		[CONN_END_TOO_LONG_FOR_GUEST] = "a message from the host is longer than what the "
+			"guest buffers (SO_VM_SOCKETS_BUFFER_SIZE of its socket)",
 	};
 	static_assert(sizeof text / sizeof *text == CONN_NUM_ENDS, "each has a text");
 

@@ -61,6 +61,7 @@
 
 struct blob;
 struct blob_reader;
+struct conn_messages;
 struct gather;
 
 enum conn_state {				/* saved: another goes at the end */
@@ -96,10 +97,20 @@ enum conn_end {					/* why a connection ends; saved, as states are */
 	CONN_END_LINGER_TIMEOUT,
 	CONN_END_CLOSING_TIMEOUT,
 	CONN_END_LOST,				/* with the process that had it */
+	/* A message of SEQPACKET is longer than ... */
+	CONN_END_TOO_LONG,			/* what we buffer for the guest */
+	CONN_END_TOO_LONG_FOR_HOST,		/* the host's socket takes */
+	CONN_END_TOO_LONG_FOR_GUEST,		/* the guest buffers */
 	CONN_NUM_ENDS,
 };
 
 const char *conn_str_end(enum conn_end why);	/* for people */
+
+/* Room for a message that the guest's buffers do not hold, until it is kept. */
+struct conn_spill {
+	char *bytes;
+	size_t size;
+};
 
 enum conn_timer {
 	CONN_TIMER_NONE,
@@ -130,6 +141,7 @@ struct conn {
 	struct vsock_addr guest, peer;
 	struct credit credit;
 	struct byte_ring to_host;		/* taken from the guest, not by the stream */
+	struct conn_messages *messages;		/* owned; NULL: of type STREAM */
 	uint32_t read_hint;			/* bytes that the next read may find */
 	int error;				/* -errno that ended it; 0: none, or logged */
 	uint8_t state;				/* enum conn_state */
@@ -174,9 +186,10 @@ struct conn {
 struct conn *conn_new(const struct vsock_addr *guest, const struct vsock_addr *peer,
 		      struct stream *stream, uint32_t buf_alloc, struct byte_budget *budget);
 void conn_free(struct conn *c);			/* closes the stream */
+enum vsock_type conn_type(const struct conn *c);
 
 /* One in CONN_RESET, of another process that is gone. NULL: no memory. */
-struct conn *conn_new_lost(const struct vsock_addr *guest, const struct vsock_addr *peer,
+struct conn *conn_new_lost(enum vsock_type type, const struct vsock_addr *guest, const struct vsock_addr *peer,
 			   struct byte_budget *budget);
 
 /* Set-up. A guest-initiated one begins by the guest's REQUEST. */
@@ -189,8 +202,10 @@ void conn_connected(struct conn *c, struct stream *live);	/* NULL: it could not 
 void conn_input(struct conn *c, const struct pkt *pkt, struct iov_cur *payload,
 		struct gather *gather);
 
-/* Bytes from the guest: to the stream what it takes, the rest is buffered. */
-void conn_forward(struct conn *c, const struct iovec *iov, size_t n, size_t len);
+/* Bytes from the guest: to the stream what it takes, the rest is buffered. @flags of the last
+ * packet: VSOCK_SEQ_EOM ends a message. */
+void conn_forward(struct conn *c, const struct iovec *iov, size_t n, size_t len,
+		  uint32_t flags);
 
 /* The stream's `ready` has changed. */
 void conn_stream_ready(struct conn *c);
@@ -222,7 +237,7 @@ bool conn_has_output(const struct conn *c);
  * the bytes of data, with headers. 0: all sent; CONN_E_STARVED; CONN_E_MORE.
  */
 int conn_output(struct conn *c, const struct rx_sink *rx, struct iovec *scratch,
-		size_t n_scratch, size_t *moved);
+		size_t n_scratch, const struct conn_spill *spill, size_t *moved);
 
 /*
  * One section, without the stream and what is the mux's own. conn_load: 0, and with

@@ -9,7 +9,10 @@
 
 #define CONN_TAG BLOB_TAG('C', 'O', 'N', 'N')
 
-enum { CONN_VERSION = 1 };
+enum {
+	CONN_VERSION = 1,
+	CONN_MESSAGES_VERSION,			/* with conn_messages_save() behind it */
+};
 
 /* Beyond it the protocol's counters cannot tell ahead from behind; no setting allows it. */
 #define BUF_ALLOC_MAX (UINT32_C(1) << 31)
@@ -72,7 +75,8 @@ static void load_credit(struct credit *c, struct blob_reader *in)
 
 void conn_save(const struct conn *c, struct blob *out)
 {
-	size_t section = blob_open(out, CONN_TAG, CONN_VERSION);
+	size_t section = blob_open(out, CONN_TAG,
+				   c->messages ? CONN_MESSAGES_VERSION : CONN_VERSION);
 	struct iovec iov[2];
 	size_t n = byte_ring_peek(&c->to_host, iov);
 
@@ -90,6 +94,8 @@ void conn_save(const struct conn *c, struct blob *out)
 	blob_put_u32(out, c->to_host.len);
 	for (size_t i = 0; i < n; i++)
 		blob_put_bytes(out, iov[i].iov_base, iov[i].iov_len);
+	if (c->messages)
+		conn_messages_save(c, out);
 	blob_close(out, section);
 }
 
@@ -112,14 +118,28 @@ bool conn_needs_stream(const struct conn *c)
 /* Nothing but the connect itself has happened. */
 static bool is_young(const struct conn *c, uint32_t buffered)
 {
-	return !buffered && !c->credit.received && !c->credit.sent_to_guest &&
+	return !buffered && !conn_has_for_host(c) && !conn_has_rest(c) &&
+		!c->credit.received && !c->credit.sent_to_guest &&
 		!c->guest_shutdown && !c->shutdown_pending && !c->response_pending &&
 		!c->host_write_closed && !c->host_read_closed && !c->host_failed &&
 		!c->host_lost_data && !c->host_shut && !c->orphaned;
 }
 
+/* As conn_has_for_host(), and nothing more will come of what has begun. */
+static bool conn_waits(const struct conn *c, uint32_t buffered)
+{
+	return c->messages ? c->messages->ends.len && !c->messages->begun : buffered;
+}
+
+static bool has_begun(const struct conn *c)
+{
+	return c->messages && c->messages->begun;
+}
+
 static bool fits_state(const struct conn *c, uint32_t buffered)
 {
+	bool holds = buffered || conn_has_for_host(c);
+
 	switch ((enum conn_state)c->state) {
 	case CONN_CONNECTING:
 		return is_young(c, buffered) && !c->from_peer && !c->request_pending;
@@ -128,15 +148,17 @@ static bool fits_state(const struct conn *c, uint32_t buffered)
 	case CONN_OPEN:
 		return !c->orphaned && !c->request_pending &&
 			c->guest_shutdown != VSOCK_SHUTDOWN_BOTH &&
-			!(c->host_read_closed && (buffered || c->host_write_closed)) &&
-			!(c->host_shut && (buffered || c->host_write_closed));
+			!(c->guest_shutdown & VSOCK_SHUTDOWN_SEND && has_begun(c)) &&
+			!(c->host_write_closed && conn_has_rest(c)) &&
+			!(c->host_read_closed && (holds || c->host_write_closed)) &&
+			!(c->host_shut && (holds || c->host_write_closed));
 	case CONN_LINGERING:
-		return buffered && !c->request_pending && !c->host_read_closed && !c->host_shut;
+		return conn_waits(c, buffered) && !c->request_pending && !c->host_read_closed && !c->host_shut;
 	case CONN_CLOSING:
-		return !buffered && !c->orphaned && !c->request_pending &&
+		return !holds && !conn_has_rest(c) && !c->orphaned && !c->request_pending &&
 			c->shutdown_pending == VSOCK_SHUTDOWN_BOTH;
 	case CONN_RESET:
-		return !buffered && !c->orphaned && !c->request_pending && c->end;
+		return !holds && !conn_has_rest(c) && !c->orphaned && !c->request_pending && c->end;
 	case CONN_DEAD:
 		return false;
 	}
@@ -171,7 +193,7 @@ static bool load_fields(struct conn *c, struct blob_reader *in, const void **byt
 	load_credit(&c->credit, in);
 	*len = blob_get_u32(in);
 	*bytes = blob_get_bytes(in, *len);
-	return is_known && blob_is_whole(in) && is_sound(c, *len);
+	return is_known;
 }
 
 int conn_load(struct conn **out, struct blob_reader *in, uint64_t guest_cid,
@@ -184,12 +206,17 @@ int conn_load(struct conn **out, struct blob_reader *in, uint64_t guest_cid,
 	struct conn *c;
 	int r;
 
-	if (!blob_enter(in, &section, CONN_TAG, CONN_VERSION, &version))
+	if (!blob_enter(in, &section, CONN_TAG, CONN_MESSAGES_VERSION, &version))
 		return CONN_E_BAD_STATE;
 	c = conn_alloc(&guest, &peer, 0, budget);
 	if (!c)
 		return -ENOMEM;
 	r = load_fields(c, &section, &bytes, &len) ? 0 : CONN_E_BAD_STATE;
+	if (r == 0 && version == CONN_MESSAGES_VERSION &&
+	    !conn_messages_load(c, &section, len, &r))
+		r = CONN_E_BAD_STATE;
+	if (r == 0 && !(blob_is_whole(&section) && is_sound(c, len)))
+		r = CONN_E_BAD_STATE;
 	if (r == 0) {
 		c->to_host.size = c->credit.buf_alloc;
 		r = byte_ring_fill(&c->to_host, bytes, len);

@@ -2,6 +2,8 @@
 /* One connection, towards the guest: what there is to send, and sending it. */
 #include "vsock/conn_internal.h"
 
+enum { READS_MAX = 512 };			/* in one turn of a connection */
+
 static bool has_room(const struct conn *c)
 {
 	return credit_room(&c->credit) && credit_packets(&c->credit);
@@ -9,13 +11,13 @@ static bool has_room(const struct conn *c)
 
 static bool can_read(const struct conn *c)
 {
-	return conn_wants_to_read(c) && c->stream->ready & STREAM_IN && has_room(c);
+	return conn_wants_to_read(c) && conn_may_read(c) && has_room(c);
 }
 
 /* There is something for the guest, but it has no room. */
 static bool lacks_credit(const struct conn *c)
 {
-	return conn_wants_to_read(c) && c->stream->ready & STREAM_IN && !credit_room(&c->credit);
+	return conn_wants_to_read(c) && conn_may_read(c) && !credit_room(&c->credit);
 }
 
 static bool must_ask(const struct conn *c)
@@ -56,7 +58,7 @@ unsigned conn_interest(const struct conn *c)
 
 	if (conn_wants_to_read(c) && has_room(c))
 		events |= STREAM_IN;
-	if ((c->state == CONN_OPEN || c->state == CONN_LINGERING) && c->to_host.len)
+	if ((c->state == CONN_OPEN || c->state == CONN_LINGERING) && conn_has_for_host(c))
 		events |= STREAM_OUT;
 	return events;
 }
@@ -66,7 +68,7 @@ static struct pkt make_pkt(struct conn *c, uint16_t op, uint32_t flags)
 {
 	conn_count_consumed(c);
 	return (struct pkt){
-		.src = c->peer, .dst = c->guest, .type = VSOCK_TYPE_STREAM, .op = op,
+		.src = c->peer, .dst = c->guest, .type = conn_type(c), .op = op,
 		.flags = flags, .buf_alloc = c->credit.buf_alloc, .fwd_cnt = c->credit.fwd_cnt,
 	};
 }
@@ -86,6 +88,12 @@ static bool send(struct conn *c, const struct rx_sink *rx, uint16_t op, uint32_t
 		return false;
 	credit_was_sent(c);
 	return true;
+}
+
+bool conn_send_credit_update(struct conn *c, const struct rx_sink *rx, size_t *moved)
+{
+	*moved += PKT_HDR_SIZE;
+	return send(c, rx, VSOCK_OP_CREDIT_UPDATE, 0);
 }
 
 /* Where the @len bytes after a buffer's header lie: at most @max iovecs, which
@@ -109,9 +117,8 @@ static size_t slice_body(const struct rx_buf *buf, size_t len, struct iovec *out
 	return iov_cur_slice(&cur, len, out, max, described);
 }
 
-/* Where to read @limit bytes to: the body parts of @n_bufs buffers. */
-static size_t slice_bodies(const struct rx_buf *bufs, size_t n_bufs, size_t limit,
-			   struct iovec *scratch, size_t n_scratch, size_t *described)
+size_t conn_slice_bodies(const struct rx_buf *bufs, size_t n_bufs, size_t limit,
+			 struct iovec *scratch, size_t n_scratch, size_t *described)
 {
 	size_t n = 0, total = 0;
 
@@ -131,10 +138,8 @@ static size_t slice_bodies(const struct rx_buf *bufs, size_t n_bufs, size_t limi
 	return n;
 }
 
-/* Puts headers before @got bytes that lie in the bodies of the first buffers.
- * Returns how many packets that makes. */
-static size_t fill_headers(struct conn *c, const struct rx_sink *rx, const struct rx_buf *bufs,
-			 size_t got)
+size_t conn_fill_headers(struct conn *c, const struct rx_sink *rx, const struct rx_buf *bufs,
+			 size_t got, uint32_t flags)
 {
 	struct pkt pkt = make_pkt(c, VSOCK_OP_RW, 0);
 	uint32_t lens[RX_BORROW_MAX];
@@ -142,7 +147,7 @@ static size_t fill_headers(struct conn *c, const struct rx_sink *rx, const struc
 	size_t n = 0, total = got;
 
 	pkt_build(&pkt, &hdr);
-	for (; got; n++) {
+	for (; got || (flags && !n); n++) {
 		size_t body = bufs[n].len - PKT_HDR_SIZE;
 
 		if (body > VSOCK_BODY_MAX)
@@ -150,9 +155,12 @@ static size_t fill_headers(struct conn *c, const struct rx_sink *rx, const struc
 		if (body > got)
 			body = got;
 		hdr.len = le32_of((uint32_t)body);
+		if (body == got)
+			hdr.flags = le32_of(flags);
 		iov_copy_to(bufs[n].iov, bufs[n].n, &hdr, sizeof hdr);
 		if (rx->trace) {
 			pkt.len = (uint32_t)body;
+			pkt.flags = body == got ? flags : 0;
 			rx->trace(rx->trace_ctx, &pkt);
 		}
 		lens[n] = (uint32_t)(PKT_HDR_SIZE + body);
@@ -185,10 +193,8 @@ static bool read_to_guest(struct conn *c, const struct rx_sink *rx, struct iovec
 
 	if (!rx->borrow(rx->ctx, 1, &bufs))
 		return false;
-	if (bufs[0].len == PKT_HDR_SIZE) {	/* no room for data: use it up all the same */
-		*moved += PKT_HDR_SIZE;
-		return send(c, rx, VSOCK_OP_CREDIT_UPDATE, 0);
-	}
+	if (bufs[0].len == PKT_HDR_SIZE)	/* no room for data: use it up all the same */
+		return conn_send_credit_update(c, rx, moved);
 	body = bufs[0].len - PKT_HDR_SIZE;
 	hint = c->read_hint > body ? c->read_hint : body;	/* one buffer, all of it */
 	if (limit > hint)
@@ -197,11 +203,11 @@ static bool read_to_guest(struct conn *c, const struct rx_sink *rx, struct iovec
 	if (want > credit_packets(&c->credit))
 		want = credit_packets(&c->credit);
 	n = rx->borrow(rx->ctx, want < RX_BORROW_MAX ? want : RX_BORROW_MAX, &bufs);
-	n = slice_bodies(bufs, n, limit, scratch, n_scratch, &asked);
+	n = conn_slice_bodies(bufs, n, limit, scratch, n_scratch, &asked);
 	r = c->stream->ops->read(c->stream, scratch, (int)n, &got);
 	if (r == 0) {
 		adapt_hint(c, asked, got);
-		*moved += got + fill_headers(c, rx, bufs, got) * PKT_HDR_SIZE;
+		*moved += got + conn_fill_headers(c, rx, bufs, got, 0) * PKT_HDR_SIZE;
 	} else if (r == STREAM_E_AGAIN) {
 		c->stream->ready &= ~(unsigned)STREAM_IN;
 	} else {
@@ -211,14 +217,19 @@ static bool read_to_guest(struct conn *c, const struct rx_sink *rx, struct iovec
 }
 
 static int output_data(struct conn *c, const struct rx_sink *rx, struct iovec *scratch,
-		       size_t n_scratch, size_t *moved)
+		       size_t n_scratch, const struct conn_spill *spill, size_t *moved)
 {
 	size_t begin = *moved;
 
-	while (can_read(c)) {
-		if (*moved - begin >= CONN_TURN_MAX)
+	for (int n = 0; can_read(c); n++) {
+		bool is_sent;
+
+		if (*moved - begin >= CONN_TURN_MAX || n == READS_MAX)
 			return CONN_E_MORE;
-		if (!read_to_guest(c, rx, scratch, n_scratch, moved))
+		is_sent = c->messages ?
+			conn_message_to_guest(c, rx, scratch, n_scratch, spill, moved) :
+			read_to_guest(c, rx, scratch, n_scratch, moved);
+		if (!is_sent)
 			return CONN_E_STARVED;
 	}
 	return 0;
@@ -247,7 +258,7 @@ static int output_control(struct conn *c, const struct rx_sink *rx)
 }
 
 int conn_output(struct conn *c, const struct rx_sink *rx, struct iovec *scratch,
-		size_t n_scratch, size_t *moved)
+		size_t n_scratch, const struct conn_spill *spill, size_t *moved)
 {
 	int r;
 
@@ -267,7 +278,7 @@ int conn_output(struct conn *c, const struct rx_sink *rx, struct iovec *scratch,
 			return CONN_E_STARVED;
 		c->request_pending = false;
 	}
-	if ((r = output_data(c, rx, scratch, n_scratch, moved)))
+	if ((r = output_data(c, rx, scratch, n_scratch, spill, moved)))
 		return r;
 	return output_control(c, rx);
 }

@@ -8,7 +8,7 @@
 /* The host neither reads nor writes any more: tells the guest, and waits for its RST. */
 static void host_is_closed(struct conn *c)
 {
-	if (c->host_failed || c->to_host.len) {
+	if (c->host_failed || conn_holds_any(c)) {
 		conn_reset(c, CONN_END_HOST_LEFT);
 		return;
 	}
@@ -30,13 +30,14 @@ void conn_host_has_all(struct conn *c)
 	}
 }
 
-/* Writing to the stream has failed with @r; the host may still have something to say. What
- * it has not taken is lost: fwd_cnt never covers it, and the connection ends in a reset. */
-static void host_stops_reading(struct conn *c, int r)
+/* What it has not taken is lost: fwd_cnt never covers it, and the connection ends in a reset. */
+void conn_host_stops_reading(struct conn *c, int r)
 {
-	c->host_lost_data |= c->to_host.len && r != STREAM_E_NO_READER;
-	c->host_failed |= c->to_host.len || r == STREAM_E_RESET;
+	c->host_lost_data |= conn_holds_any(c) && r != STREAM_E_NO_READER;
+	c->host_failed |= conn_holds_any(c) || r == STREAM_E_RESET;
 	byte_ring_deinit(&c->to_host);
+	if (c->messages)
+		conn_clear_messages(c);
 	c->host_read_closed = true;
 	if (r < 0) {
 		c->error = r;
@@ -60,7 +61,7 @@ static bool write_some(struct conn *c, const struct iovec *iov, size_t n, size_t
 	if (r == STREAM_E_AGAIN)
 		c->stream->ready &= ~(unsigned)STREAM_OUT;
 	else if (r)
-		host_stops_reading(c, r);
+		conn_host_stops_reading(c, r);
 	if (r)
 		return false;
 	if (!c->stream->consumed)
@@ -68,11 +69,15 @@ static bool write_some(struct conn *c, const struct iovec *iov, size_t n, size_t
 	return true;
 }
 
-void conn_forward(struct conn *c, const struct iovec *iov, size_t n, size_t len)
+void conn_forward(struct conn *c, const struct iovec *iov, size_t n, size_t len, uint32_t flags)
 {
 	size_t taken = 0;
 	int r;
 
+	if (c->messages) {
+		conn_forward_message(c, iov, n, len, flags);
+		return;
+	}
 	if (c->state != CONN_OPEN)
 		return;
 	if (!c->to_host.len && !c->host_read_closed && c->stream->ready & STREAM_OUT)
@@ -113,8 +118,10 @@ void conn_stream_ready(struct conn *c)
 	if (c->state == CONN_LINGERING)
 		c->stream->ready |= STREAM_OUT;
 	if (c->stream->ready & STREAM_READ_CLOSED && !c->host_read_closed)
-		host_stops_reading(c, STREAM_E_NO_READER);
-	else if (c->to_host.len)
+		conn_host_stops_reading(c, STREAM_E_NO_READER);
+	else if (conn_has_for_host(c) && c->messages)
+		conn_drain_messages(c);
+	else if (conn_has_for_host(c))
 		drain(c);
 	if (c->state == CONN_OPEN && c->stream->ready & STREAM_HUP &&
 	    (c->host_write_closed || c->guest_shutdown & VSOCK_SHUTDOWN_RCV))

@@ -33,7 +33,24 @@ static bool add_small(struct gather *g, struct iov_cur *payload, size_t len)
 	return true;
 }
 
-void gather_add(struct gather *g, struct conn *c, struct iov_cur *payload, size_t len)
+static struct conn *flush(struct gather *g, uint32_t flags)
+{
+	struct conn *c = g->conn;
+
+	if (c && !(g->is_lost && g->is_lost(g->ctx)))
+		conn_forward(c, g->scratch->iov, g->n, g->len, flags);
+	gather_clear(g);
+	return c;
+}
+
+/* A message is not to be cut where that can be helped. */
+static bool is_full(const struct gather *g)
+{
+	return g->n == GATHER_IOVS || (g->len >= WRITE_MAX && !g->conn->messages);
+}
+
+void gather_add(struct gather *g, struct conn *c, struct iov_cur *payload, size_t len,
+		uint32_t flags)
 {
 	size_t here;
 
@@ -46,18 +63,18 @@ void gather_add(struct gather *g, struct conn *c, struct iov_cur *payload, size_
 					      GATHER_IOVS - g->n, &here);
 		g->len += here;
 		len -= here;
-		if (!len && g->len < WRITE_MAX && g->n < GATHER_IOVS)
-			return;
-		gather_flush(g);
+		if (is_full(g) && !(flags && !len))
+			flush(g, 0);
+		else if (!len)
+			break;
+	}
+	if (flags & VSOCK_SEQ_EOM && c->state == CONN_OPEN) {
+		g->conn = c;
+		flush(g, flags);
 	}
 }
 
 struct conn *gather_flush(struct gather *g)
 {
-	struct conn *c = g->conn;
-
-	if (c && !(g->is_lost && g->is_lost(g->ctx)))
-		conn_forward(c, g->scratch->iov, g->n, g->len);
-	gather_clear(g);
-	return c;
+	return flush(g, 0);
 }

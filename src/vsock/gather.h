@@ -13,6 +13,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/uio.h>
 
 #include "util/iov.h"
@@ -40,9 +41,11 @@ struct gather {
 
 void gather_clear(struct gather *g);
 
-/* Adds @len bytes of @payload for @c, the only connection since the last flush.
- * Writes when it is full, which may change the state of @c. */
-void gather_add(struct gather *g, struct conn *c, struct iov_cur *payload, size_t len);
+/* Adds @len bytes of @payload for @c, the only connection since the last flush. Writes when it
+ * is full, or when @flags, of the packet, say that a message ends: which may change the
+ * state of @c. */
+void gather_add(struct gather *g, struct conn *c, struct iov_cur *payload, size_t len,
+		uint32_t flags);
 
 /* Writes what there is. Returns its connection, which is to be finished, or NULL. */
 struct conn *gather_flush(struct gather *g);

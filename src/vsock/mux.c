@@ -22,6 +22,7 @@ int mux_new(struct mux **out, const struct mux_config *config)
 	if (!mux)
 		return -ENOMEM;
 	mux->config = *config;
+	mux->types = MUX_STREAMS;
 	mux->buffered = byte_budget_new(config->limits.max_buffered);
 	mux->gather = (struct gather){
 		.scratch = &config->scratch->to_host, .is_lost = config->is_lost,
@@ -71,6 +72,11 @@ void mux_set_running(struct mux *mux, bool is_running)
 	mux->is_running = is_running;
 }
 
+void mux_set_types(struct mux *mux, unsigned types)
+{
+	mux->types = (uint8_t)types;
+}
+
 uint32_t mux_window(const struct mux *mux)
 {
 	uint32_t size = mux->config.limits.tx_buffer_size;
@@ -114,7 +120,7 @@ void mux_get_stats(const struct mux *mux, struct mux_stats *out)
 
 void mux_conn_enter(struct mux *mux, struct conn *c)
 {
-	c->mux.name = conn_names_add(&mux->names, VSOCK_TYPE_STREAM, c->guest.port, &c->peer);
+	c->mux.name = conn_names_add(&mux->names, conn_type(c), c->guest.port, &c->peer);
 	conn_table_add(&mux->table, c);
 }
 
@@ -243,7 +249,7 @@ static void on_stray(struct mux *mux, const struct pkt *pkt, uint64_t now_ms)
 
 	if (pkt->op == VSOCK_OP_RST)
 		return;
-	if (pkt->op != VSOCK_OP_REQUEST || pkt->type != VSOCK_TYPE_STREAM) {
+	if (pkt->op != VSOCK_OP_REQUEST || !mux_knows_type(mux, pkt->type)) {
 		mux->stats.stray++;
 		reply_rst(mux, pkt);
 		return;
@@ -351,7 +357,8 @@ int mux_output(struct mux *mux, const struct rx_sink *rx, uint64_t now_ms)
 		if (node == &mux->ready)
 			return 0;
 		c = container_of(node, struct conn, mux.ready_node);
-		r = conn_output(c, rx, mux->config.scratch->to_guest, MUX_IOVS, &moved);
+		r = conn_output(c, rx, mux->config.scratch->to_guest, MUX_IOVS,
+				&mux->config.scratch->spill, &moved);
 		if (r)
 			list_remove(node);	/* mux_finish() puts it after the others */
 		mux_finish(mux, c, now_ms);

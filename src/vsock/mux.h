@@ -43,6 +43,7 @@ enum { MUX_IOVS = 1024 };			/* as many as recvmsg takes: UIO_MAXIOV */
 struct mux_scratch {
 	struct gather_scratch to_host;
 	struct iovec to_guest[MUX_IOVS];
+	struct conn_spill spill;
 };
 
 struct mux_config {
@@ -68,6 +69,9 @@ struct mux_stats {
 	uint64_t stray;				/* packets of no connection, answered by RST */
 	uint64_t conns;				/* open now */
 };
+
+/* Types of sockets, added up: 1 << enum vsock_type. */
+enum { MUX_STREAMS = 1 << VSOCK_TYPE_STREAM, MUX_SEQPACKETS = 1 << VSOCK_TYPE_SEQPACKET };
 
 int mux_new(struct mux **out, const struct mux_config *config);	/* 0 or -ENOMEM */
 void mux_free(struct mux *mux);			/* closes all streams; not the backends */
@@ -102,8 +106,10 @@ bool mux_has_output(const struct mux *mux);
 void mux_expire(struct mux *mux, uint64_t now_ms);
 uint64_t mux_next_deadline(const struct mux *mux);	/* UINT64_MAX: none */
 
-/* The device says whether a guest is there that can take connections. */
+/* The device says whether a guest is there that can take connections; and which types of
+ * sockets it knows: MUX_*, at first MUX_STREAMS. Connections that are there stay. */
 void mux_set_running(struct mux *mux, bool is_running);
+void mux_set_types(struct mux *mux, unsigned types);
 
 /*
  * The next three end every connection. Each costs system calls, so a turn ends a portion

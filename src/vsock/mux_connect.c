@@ -13,6 +13,12 @@ struct backend *mux_route(const struct mux *mux, uint64_t cid)
 	return NULL;
 }
 
+bool mux_knows_type(const struct mux *mux, unsigned type)
+{
+	return (type == VSOCK_TYPE_STREAM || type == VSOCK_TYPE_SEQPACKET) &&
+		mux->types & 1U << type;
+}
+
 static bool is_full(const struct mux *mux)
 {
 	return mux->n_conns >= mux->config.limits.max_connections;
@@ -59,7 +65,7 @@ int mux_on_request(struct mux *mux, const struct pkt *pkt, uint64_t now_ms)
 		return BACKEND_E_NO_ROUTE;
 	if (is_full(mux))
 		return BACKEND_E_FULL;
-	r = b->ops->connect(b, &pkt->src, &pkt->dst, &stream);
+	r = b->ops->connect(b, pkt->type, &pkt->src, &pkt->dst, &stream);
 	if (r && r != BACKEND_E_PENDING)
 		return r;
 	c = mux_conn_new(mux, &pkt->src, &pkt->dst, stream);
@@ -113,10 +119,12 @@ static int connect_guest(struct mux *mux, struct stream *stream, const struct vs
 	return 0;
 }
 
-static int can_be_called(const struct mux *mux)
+static int can_be_called(const struct mux *mux, const struct stream *stream)
 {
 	if (!mux->is_running)
 		return BACKEND_E_NO_GUEST;
+	if (!mux_knows_type(mux, stream->type))
+		return BACKEND_E_NO_TYPE;
 	return is_full(mux) ? BACKEND_E_FULL : 0;
 }
 
@@ -139,7 +147,7 @@ int mux_connect_from_host(struct mux *mux, struct stream *stream, uint64_t host_
 			  uint32_t port, uint64_t now_ms)
 {
 	struct vsock_addr peer = { .cid = host_cid };
-	int r = can_be_called(mux);
+	int r = can_be_called(mux, stream);
 
 	if (!r) {
 		peer.port = host_ports_take(&mux->ports, &mux->table, host_cid, port);
@@ -154,7 +162,7 @@ int mux_connect_from_sibling(struct mux *mux, struct stream *stream,
 			     const struct vsock_addr *from, uint32_t port, uint64_t now_ms)
 {
 	enum share share = shares_find(&mux->shares, from->cid);
-	int r = can_be_called(mux);
+	int r = can_be_called(mux, stream);
 
 	if (!r && share == SHARE_NONE)
 		r = BACKEND_E_FULL;

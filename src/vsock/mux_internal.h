@@ -25,6 +25,7 @@ struct mux {
 	struct backend *backends[MUX_BACKENDS_MAX];
 	size_t n_backends;
 	bool is_running;
+	uint8_t types;				/* of sockets that the guest knows: MUX_* */
 	bool is_held;				/* loaded, and not resumed yet */
 
 	struct byte_budget *buffered;		/* for all connections together */
@@ -74,6 +75,9 @@ void mux_unload(struct mux *mux);
 bool mux_end_pending(struct conn *c);
 
 /* ---- mux_connect.c ---- */
+
+/* Does the guest know sockets of that type, enum vsock_type or anything? */
+bool mux_knows_type(const struct mux *mux, unsigned type);
 
 /* Who answers for the CID; NULL: nobody. */
 struct backend *mux_route(const struct mux *mux, uint64_t cid);

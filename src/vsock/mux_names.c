@@ -14,7 +14,7 @@ static bool add_lost_conn(struct mux *mux, const struct conn_name *name, uint32_
 
 	if (mux->n_conns >= mux->config.limits.max_connections)
 		return false;
-	c = conn_new_lost(&guest, &peer, mux->buffered);
+	c = conn_new_lost(name->type, &guest, &peer, mux->buffered);
 	if (!c)
 		return false;
 	c->mux.logged_state = CONN_NUM_STATES;
@@ -29,10 +29,10 @@ static enum fate load_name(struct mux *mux, const struct conn_name *name, uint32
 			   uint64_t now_ms)
 {
 	const struct vsock_addr peer = { name->peer_cid, name->peer_port };
-	bool is_stream = name->type == VSOCK_TYPE_STREAM;
+	bool is_known = name->type == VSOCK_TYPE_STREAM || name->type == VSOCK_TYPE_SEQPACKET;
 	struct conn *c = NULL;
 
-	if (is_stream)
+	if (is_known)
 		c = conn_table_find(&mux->table, name->guest_port, &peer);
 	if (c && c->mux.name != CONN_NO_NAME)
 		return FATE_NOBODYS;		/* there twice */
@@ -40,7 +40,7 @@ static enum fate load_name(struct mux *mux, const struct conn_name *name, uint32
 		c->mux.name = row;
 	if (c || replies_take_row(&mux->replies, name, row))
 		return FATE_KEPT;
-	if ((is_stream && add_lost_conn(mux, name, row, now_ms)) ||
+	if ((is_known && add_lost_conn(mux, name, row, now_ms)) ||
 	    replies_add_lost(&mux->replies, name, mux->config.guest_cid, row))
 		return FATE_KEPT;
 	return FATE_LOST;
@@ -72,8 +72,8 @@ int mux_load_names(struct mux *mux, struct conn_names_area *area, size_t size, u
 	for (struct conn *c = conn_table_next(&mux->table, NULL); c;
 	     c = conn_table_next(&mux->table, c))
 		if (c->mux.name == CONN_NO_NAME)
-			c->mux.name = conn_names_add(&mux->names, VSOCK_TYPE_STREAM,
-						     c->guest.port, &c->peer);
+			c->mux.name = conn_names_add(&mux->names, conn_type(c), c->guest.port,
+						     &c->peer);
 	replies_add_rows(&mux->replies);
 	conn_names_settle(&mux->names);
 	if (mux_has_output(mux))

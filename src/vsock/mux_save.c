@@ -114,6 +114,10 @@ static int load_stream(struct mux *mux, struct conn *c, struct blob_reader *in)
 		conn_reset(c, CONN_END_HOST_RST);
 		return 0;
 	}
+	if (stream->type != conn_type(c)) {
+		stream->ops->close(stream, false);
+		return MUX_E_BAD_STATE;
+	}
 	conn_set_stream(c, stream);
 	return is_pending == (c->state == CONN_CONNECTING) ? 0 : MUX_E_BAD_STATE;
 }

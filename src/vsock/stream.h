@@ -24,6 +24,7 @@ enum {
 	STREAM_E_CLOSED,			/* the peer neither writes nor reads any more */
 	STREAM_E_NO_READER,			/* the peer reads no more, but may write */
 	STREAM_E_RESET,				/* it is gone, and may not have taken all */
+	STREAM_E_TOO_LONG,			/* no such long message can be passed on */
 };
 
 enum {						/* stream::ready, interest */
@@ -42,6 +43,15 @@ struct stream_ops {
 	 * can be written any more, reading may go on; -errno: stream dead. Clears
 	 * STREAM_OUT in s->ready likewise. Never blocks. */
 	int (*write)(struct stream *s, const struct iovec *v, int nv, size_t *n);
+	/*
+	 * The same in messages, for streams of VSOCK_TYPE_SEQPACKET, which have these instead:
+	 * one whole message, of *n bytes or none at all, with its VSOCK_SEQ_EOR in *flags.
+	 * STREAM_E_TOO_LONG: it is longer than @v, and lost, or longer than the peer can ever
+	 * take. The rest as above.
+	 */
+	int (*read_message)(struct stream *s, const struct iovec *v, int nv, size_t *n,
+			    uint32_t *flags);
+	int (*write_message)(struct stream *s, const struct iovec *v, int nv, uint32_t flags);
 	/* @how as for shutdown(2). 0 or -errno. */
 	int (*shutdown)(struct stream *s, int how);
 	/* Of all that was read the guest has consumed @total bytes, modulo 2^32. Only for
@@ -66,6 +76,7 @@ struct stream {
 	const struct stream_ops *ops;
 	struct conn *conn;			/* set by the core; NULL before */
 	unsigned ready;				/* STREAM_*: kept by the backend */
+	uint16_t type;				/* enum vsock_type: which of the above it has */
 
 	/*
 	 * Where the peer is a guest too: how many of the bytes written it has consumed,

@@ -83,7 +83,7 @@ static void stream_wait_for(struct stream *s, unsigned events)
 	(void)events;
 }
 
-static int connect_to(struct backend *b, const struct vsock_addr *src,
+static int connect_to(struct backend *b, enum vsock_type type, const struct vsock_addr *src,
 		      const struct vsock_addr *dst, struct stream **out)
 {
 	static const struct stream_ops ops = {
@@ -91,11 +91,13 @@ static int connect_to(struct backend *b, const struct vsock_addr *src,
 	};
 
 	(void)b;
+	(void)type;
 	(void)src;
 	if (dst->port != CRASH_PENDING_PORT)
 		return BACKEND_E_NOBODY;
 	*out = calloc(1, sizeof **out);
 	must(*out);
+	(*out)->type = VSOCK_TYPE_STREAM;
 	(*out)->ops = &ops;
 	return BACKEND_E_PENDING;
 }

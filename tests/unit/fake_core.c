@@ -175,7 +175,7 @@ int core_connect(size_t i, uint32_t port)
 {
 	struct vsock_addr guest = { 3, 1024 + (uint32_t)i }, dst = { 2, port };
 	struct stream *s = NULL;
-	int r = core.backend->ops->connect(core.backend, &guest, &dst, &s);
+	int r = core.backend->ops->connect(core.backend, VSOCK_TYPE_STREAM, &guest, &dst, &s);
 
 	ck_assert_uint_eq(i, core.n_streams);
 	core.guests[core.n_streams++] = guest;

@@ -31,7 +31,7 @@ void trace_add(struct trace *trace, const char *fmt, ...)
 void fake_stream_init(struct fake_stream *f, struct trace *trace, const char *prefix)
 {
 	*f = (struct fake_stream){
-		.base.ops = &fake_ops, .base.ready = STREAM_OUT,
+		.base.ops = &fake_ops, .base.ready = STREAM_OUT, .base.type = VSOCK_TYPE_STREAM,
 		.trace = trace, .prefix = prefix, .takes = SIZE_MAX,
 	};
 }
@@ -194,11 +194,12 @@ static bool fake_serves(struct backend *base, uint64_t cid)
 	return backend_of(base)->cid == cid;
 }
 
-static int fake_connect(struct backend *base, const struct vsock_addr *src,
+static int fake_connect(struct backend *base, enum vsock_type type, const struct vsock_addr *src,
 			const struct vsock_addr *dst, struct stream **out)
 {
 	struct fake_backend *b = backend_of(base);
 
+	(void)type;				/* they are what they were made */
 	(void)src;
 	(void)dst;
 	if (b->result && b->result != BACKEND_E_PENDING)

@@ -223,7 +223,7 @@ START_TEST(garbage)
 		((uint8_t *)left)[i] = (uint8_t)(seed >> 16);
 	}
 	leave_row(7, VSOCK_TYPE_STREAM, 1024, 2);
-	leave_row(8, VSOCK_TYPE_SEQPACKET, 1024, 2);
+	leave_row(8, VSOCK_TYPE_SEQPACKET, 1026, 2);
 	leave_row(9, 77, 1025, UINT64_MAX);
 	ck_assert_int_eq(mux_load_names(next, left, left_size, s.now_ms), MUX_E_NAMES_LOST);
 	ck_assert_uint_eq(count_used(), 3);

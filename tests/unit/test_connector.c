@@ -75,7 +75,7 @@ static int new_socket(void)
 {
 	int fd;
 
-	ck_assert_int_eq(unix_socket(&fd), 0);
+	ck_assert_int_eq(unix_socket(&fd, SOCK_STREAM), 0);
 	return fd;
 }
 

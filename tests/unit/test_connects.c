@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -52,7 +53,8 @@ static void teardown(void)
 
 static void ask(uint32_t port, uint32_t id)
 {
-	ck_assert_int_eq(connects_begin(&connects, vm, ends[0], port, id, time_ms), 0);
+	ck_assert_int_eq(connects_begin(&connects, vm, ends[0], SOCK_STREAM, port, id,
+					time_ms), 0);
 }
 
 /* What the engine gets; the socket, or -1. */
@@ -241,7 +243,8 @@ START_TEST(the_engine_has_gone)
 {
 	fd_close(&ends[1]);
 	signal(SIGPIPE, SIG_IGN);
-	ck_assert_int_eq(connects_begin(&connects, vm, ends[0], PORT, 1, time_ms), 0);
+	ck_assert_int_eq(connects_begin(&connects, vm, ends[0], SOCK_STREAM, PORT, 1,
+					time_ms), 0);
 	ck_assert_int_gt(wait(NULL), 0);
 }
 END_TEST

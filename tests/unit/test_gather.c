@@ -81,7 +81,8 @@ static void setup(void)
 		.buf_alloc = 65536,
 	};
 
-	sink = (struct sink){ .base = { .ops = &sink_ops, .ready = STREAM_OUT } };
+	sink = (struct sink){ .base = { .ops = &sink_ops, .ready = STREAM_OUT,
+				  .type = VSOCK_TYPE_STREAM } };
 	gather = (struct gather){
 		.scratch = &scratch, .is_lost = ask_whether_lost, .ctx = &gather,
 	};
@@ -116,7 +117,7 @@ static void add_cut(size_t len, size_t piece)
 			source + n_added + at, len - at < piece ? len - at : piece,
 		};
 	iov_cur_init(&cur, iov, n);
-	gather_add(&gather, conn, &cur, len);
+	gather_add(&gather, conn, &cur, len, 0);
 	ck_assert_uint_eq(cur.left, 0);
 	n_added += len;
 }
@@ -271,7 +272,7 @@ START_TEST(connection_has_ended)
 
 	conn_reset(conn, CONN_END_PROTOCOL);
 	iov_cur_init(&cur, &(struct iovec){ source, LARGE }, 1);
-	gather_add(&gather, conn, &cur, LARGE);
+	gather_add(&gather, conn, &cur, LARGE, 0);
 	ck_assert_ptr_null(gather_flush(&gather));
 	ck_assert_uint_eq(sink.n_writes, 0);
 }

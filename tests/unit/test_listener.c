@@ -97,7 +97,7 @@ START_TEST(opens_and_accepts)
 {
 	int fds = unit_count_fds(), fd = -1;
 
-	ck_assert_int_eq(listener_open(&l, "s", &PRIVATE), 0);
+	ck_assert_int_eq(listener_open(&l, "s", SOCK_STREAM, &PRIVATE), 0);
 	ck_assert_int_eq(listener_accept(&l, &fd), LISTENER_E_NONE);
 	ck_assert_int_eq(fd, -1);
 	ck_assert_int_eq(try_connect("s"), 0);
@@ -124,7 +124,7 @@ START_TEST(bound_by_its_path)
 	ssize_t len;
 
 	ck_assert_int_ge(inotify_add_watch(ifd, ".", IN_CREATE | IN_MOVED_TO | IN_DELETE), 0);
-	ck_assert_int_eq(listener_open(&l, "./s", &PRIVATE), 0);
+	ck_assert_int_eq(listener_open(&l, "./s", SOCK_STREAM, &PRIVATE), 0);
 	len = read(ifd, buf, sizeof buf);
 	for (char *at = buf; at < buf + len; n++) {
 		const struct inotify_event *e = (void *)at;
@@ -146,7 +146,7 @@ static struct listener living;
 
 static void leave_listener(const char *path)
 {
-	ck_assert_int_eq(listener_open(&living, path, &PRIVATE), 0);
+	ck_assert_int_eq(listener_open(&living, path, SOCK_STREAM, &PRIVATE), 0);
 }
 
 struct in_the_way_case {
@@ -170,7 +170,7 @@ START_TEST(in_the_way)
 
 	listener_init(&living);
 	c->leave(c->path);
-	ck_assert_msg(listener_open(&l, "s", &PRIVATE) == c->result, "%s", c->name);
+	ck_assert_msg(listener_open(&l, "s", SOCK_STREAM, &PRIVATE) == c->result, "%s", c->name);
 	if (c->result) {
 		listener_explain("s", c->result, why);
 		ck_assert_msg(strncmp(why, c->why, strlen(c->why)) == 0, "%s", why);
@@ -195,8 +195,8 @@ START_TEST(live_one_is_left_alone)
 {
 	struct listener second;
 
-	ck_assert_int_eq(listener_open(&l, "s", &PRIVATE), 0);
-	ck_assert_int_eq(listener_open(&second, "s", &PRIVATE), LISTENER_E_BUSY);
+	ck_assert_int_eq(listener_open(&l, "s", SOCK_STREAM, &PRIVATE), 0);
+	ck_assert_int_eq(listener_open(&second, "s", SOCK_STREAM, &PRIVATE), LISTENER_E_BUSY);
 	listener_deinit(&second);
 	ck_assert_int_eq(try_connect("s"), 0);
 	listener_deinit(&l);
@@ -206,7 +206,7 @@ END_TEST
 START_TEST(symlink_is_another_kind_of_file)
 {
 	ck_assert_int_eq(symlink("elsewhere", "s"), 0);
-	ck_assert_int_eq(listener_open(&l, "s", &PRIVATE), LISTENER_E_OTHER_FILE);
+	ck_assert_int_eq(listener_open(&l, "s", SOCK_STREAM, &PRIVATE), LISTENER_E_OTHER_FILE);
 	ck_assert_int_eq(unlink("s"), 0);
 	listener_deinit(&l);
 }
@@ -217,14 +217,14 @@ START_TEST(successor_is_not_removed)
 {
 	struct listener second;
 
-	ck_assert_int_eq(listener_open(&l, "s", &PRIVATE), 0);
+	ck_assert_int_eq(listener_open(&l, "s", SOCK_STREAM, &PRIVATE), 0);
 	ck_assert_int_eq(unlink("s"), 0);
-	ck_assert_int_eq(listener_open(&second, "s", &PRIVATE), 0);
+	ck_assert_int_eq(listener_open(&second, "s", SOCK_STREAM, &PRIVATE), 0);
 	listener_deinit(&l);
 	ck_assert_int_eq(try_connect("s"), 0);
 	listener_deinit(&second);
 
-	ck_assert_int_eq(listener_open(&l, "s", &PRIVATE), 0);
+	ck_assert_int_eq(listener_open(&l, "s", SOCK_STREAM, &PRIVATE), 0);
 	ck_assert_int_eq(unlink("s"), 0);
 	leave_file("s");
 	listener_deinit(&l);
@@ -253,7 +253,7 @@ static void run_racer(int me)
 		if (me == 0)
 			leave_socket("s");
 		meet();
-		race->results[me] = listener_open(&l, "s", &PRIVATE);
+		race->results[me] = listener_open(&l, "s", SOCK_STREAM, &PRIVATE);
 		meet();
 		if (me == 0) {
 			ck_assert_int_eq(race->results[0] + race->results[1], LISTENER_E_BUSY);
@@ -298,7 +298,7 @@ START_TEST(lock_that_is_held)
 	int fd = open(".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
 	ck_assert_int_eq(flock(fd, LOCK_EX), 0);
-	ck_assert_int_eq(listener_open(&l, "s", &PRIVATE), 0);
+	ck_assert_int_eq(listener_open(&l, "s", SOCK_STREAM, &PRIVATE), 0);
 	ck_assert_int_eq(try_connect("s"), 0);
 	listener_deinit(&l);
 	close(fd);
@@ -354,7 +354,7 @@ START_TEST(exchanged_name_is_left_alone)
 	listener_init(&living);
 	leave_listener("t");
 	at_listen = exchanges[_i];
-	ck_assert_int_eq(listener_open(&l, "s", &open_to_all), LISTENER_E_EXCHANGED);
+	ck_assert_int_eq(listener_open(&l, "s", SOCK_STREAM, &open_to_all), LISTENER_E_EXCHANGED);
 	ck_assert_int_eq(l.fd, -1);
 	ck_assert_int_eq(lstat("s", &st), 0);
 	ck_assert(S_ISLNK(st.st_mode) || (st.st_mode & 0777) != 0666);
@@ -385,7 +385,7 @@ START_TEST(mode_whatever_the_umask)
 	umask(c->umask);
 	access.uid = _i & 4 ? (uid_t)-1 : access.uid;
 	access.gid = _i & 4 ? (gid_t)-1 : access.gid;
-	ck_assert_int_eq(listener_open(&l, "s", &access), 0);
+	ck_assert_int_eq(listener_open(&l, "s", SOCK_STREAM, &access), 0);
 	ck_assert_int_eq(stat("s", &st), 0);
 	ck_assert_uint_eq(st.st_mode & 07777, c->mode);
 	ck_assert_uint_eq(st.st_uid, getuid());
@@ -403,10 +403,10 @@ START_TEST(long_paths)
 	memset(path, 'p', sizeof path);
 	path[_i] = '\0';
 	if (_i <= 107) {
-		ck_assert_int_eq(listener_open(&l, path, &PRIVATE), 0);
+		ck_assert_int_eq(listener_open(&l, path, SOCK_STREAM, &PRIVATE), 0);
 		ck_assert_int_eq(try_connect(path), 0);
 	} else {
-		ck_assert_int_eq(listener_open(&l, path, &PRIVATE), LISTENER_E_NAME_LENGTH);
+		ck_assert_int_eq(listener_open(&l, path, SOCK_STREAM, &PRIVATE), LISTENER_E_NAME_LENGTH);
 		ck_assert_int_eq(try_connect(path), UNIX_E_NAME_LENGTH);
 	}
 	listener_deinit(&l);
@@ -417,8 +417,8 @@ START_TEST(no_path)
 {
 	char why[LISTENER_TEXT_MAX];
 
-	ck_assert_int_eq(listener_open(&l, "", &PRIVATE), -ENOENT);
-	ck_assert_int_eq(listener_open(&l, "no/folder", &PRIVATE), -ENOENT);
+	ck_assert_int_eq(listener_open(&l, "", SOCK_STREAM, &PRIVATE), -ENOENT);
+	ck_assert_int_eq(listener_open(&l, "no/folder", SOCK_STREAM, &PRIVATE), -ENOENT);
 	listener_explain("no/folder", -ENOENT, why);
 	ck_assert_str_eq(why, "No such file or directory");
 	ck_assert_int_eq(try_connect("s"), UNIX_E_NO_NAME);

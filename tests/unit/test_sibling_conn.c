@@ -145,7 +145,7 @@ static void begin(void)
 {
 	struct backend *b = backends[OPENER];
 
-	ck_assert_int_eq(b->ops->connect(b, &src, &dst, &muxes[OPENER].stream), BACKEND_E_PENDING);
+	ck_assert_int_eq(b->ops->connect(b, VSOCK_TYPE_STREAM, &src, &dst, &muxes[OPENER].stream), BACKEND_E_PENDING);
 	ck_assert_uint_eq(muxes[OTHER].n_asked, 0);	/* it is the other worker's to ask */
 }
 

@@ -244,7 +244,7 @@ static void begin(void)
 	struct mux *mux = &muxes[OPENER];
 	struct backend *b = backends[OPENER];
 
-	ck_assert_int_eq(b->ops->connect(b, &src, &dst, &mux->streams[mux->n_streams]),
+	ck_assert_int_eq(b->ops->connect(b, VSOCK_TYPE_STREAM, &src, &dst, &mux->streams[mux->n_streams]),
 			 BACKEND_E_PENDING);
 	mux->n_streams++;
 }

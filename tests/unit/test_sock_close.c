@@ -41,7 +41,7 @@ static void setup(void)
 	ck_assert_int_eq(loop_new(&loop), 0);
 	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fds), 0);
 	theirs = fds[1];
-	sock_stream_init(&stream, &kind, loop, NULL, fds[0]);
+	sock_stream_init(&stream, &kind, VSOCK_TYPE_STREAM, loop, NULL, fds[0]);
 	stream.may_have_rights = true;
 	ck_assert_int_eq(sock_stream_register(&stream, false), 0);
 }

@@ -71,7 +71,7 @@ static void begin(const struct sock_kind *of, bool connecting)
 
 	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, socks), 0);
 	peer = socks[1];
-	sock_stream_init(&s, of, loop, &mux, socks[0]);
+	sock_stream_init(&s, of, VSOCK_TYPE_STREAM, loop, &mux, socks[0]);
 	ck_assert_int_eq(sock_stream_register(&s, connecting), 0);
 }
 

@@ -105,6 +105,7 @@ static void add_vm(int v, struct sibling_entry *entry, bool is_held)
 		.hash_seed = n_moves, .tag = tags[v], .scratch = &scratch, .wake = wake,
 	};
 	struct uds_config uds = {
+		.seqpacket_fd = -1,
 		.path = paths[v], .fd = dup(listeners[v]), .is_held = is_held,
 		.max_handshakes = 4, .handshake_ms = 20000, .tag = tags[v], .loop = proc.loop,
 	};

@@ -29,8 +29,9 @@ static size_t n_asked;
 static int ask_result, fds_before;
 static char path[108], port_path[200];
 
-static int on_ask(void *ctx, uint32_t port, uint32_t id)
+static int on_ask(void *ctx, enum vsock_type type, uint32_t port, uint32_t id)
 {
+	ck_assert_int_eq(type, VSOCK_TYPE_STREAM);
 	ck_assert_ptr_eq(ctx, &asked);
 	ck_assert_uint_lt(n_asked, QUESTIONS);
 	if (ask_result)
@@ -43,6 +44,7 @@ static int on_ask(void *ctx, uint32_t port, uint32_t id)
 static void begin(bool has_asker)
 {
 	struct uds_config config = {
+		.seqpacket_fd = -1,
 		.path = path, .access = { .mode = 0600, .uid = (uid_t)-1, .gid = (gid_t)-1 },
 		.fd = -1, .ask = has_asker ? on_ask : NULL, .ask_ctx = &asked,
 		.max_handshakes = 4, .handshake_ms = 10000, .tag = "vm 3", .loop = core.loop,

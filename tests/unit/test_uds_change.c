@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "fake_core.h"
@@ -28,7 +29,7 @@ static int fds_before;
 /* Somebody else's work: binds, and keeps the name. */
 static int make_socket(int i)
 {
-	ck_assert_int_eq(listener_open(&sockets[i], paths[i], &ours), 0);
+	ck_assert_int_eq(listener_open(&sockets[i], paths[i], SOCK_STREAM, &ours), 0);
 	return fd_take(&sockets[i].fd);
 }
 
@@ -40,6 +41,7 @@ static void remove_name(int i)
 static void setup(void)
 {
 	struct uds_config config = {
+		.seqpacket_fd = -1,
 		.path = paths[0], .max_handshakes = HANDSHAKES, .handshake_ms = 10000,
 		.tag = "vm 3",
 	};
@@ -72,7 +74,7 @@ static void teardown(void)
 static struct uds_change change_to(int i, int fd)
 {
 	return (struct uds_change){
-		.path = paths[i], .fd = fd, .max_handshakes = HANDSHAKES, .handshake_ms = 10000,
+		.path = paths[i], .fd = fd, .seqpacket_fd = -1, .max_handshakes = HANDSHAKES, .handshake_ms = 10000,
 	};
 }
 

@@ -29,9 +29,10 @@ static int listener, port_listener, fds_before;
 static unsigned n_asked, last_id;
 static uint32_t max_handshakes, handshake_ms;
 
-static int on_ask(void *ctx, uint32_t port, uint32_t id)
+static int on_ask(void *ctx, enum vsock_type type, uint32_t port, uint32_t id)
 {
 	(void)ctx;
+	ck_assert_int_eq(type, VSOCK_TYPE_STREAM);
 	ck_assert_uint_eq(port, PORT);
 	n_asked++;
 	last_id = id;
@@ -41,6 +42,7 @@ static int on_ask(void *ctx, uint32_t port, uint32_t id)
 static void add_backend(bool is_held)
 {
 	struct uds_config config = {
+		.seqpacket_fd = -1,
 		.path = path, .fd = dup(listener), .ask = on_ask, .is_held = is_held,
 		.max_handshakes = max_handshakes, .handshake_ms = handshake_ms, .tag = "vm 3",
 		.loop = core.loop, .mux = &core,
@@ -669,11 +671,15 @@ END_TEST
 START_TEST(impossible_lines)
 {
 	int theirs = client(_i ? "0123456789012345678901234567890" : "CONN");
-	uint8_t *end;
+	uint8_t *end, *uds;
 
 	core_hand_over();
 	add_backend(true);
+	core_blob.len -= BLOB_SECTION_BYTES;	/* as before there were clients of SOCK_SEQPACKET */
 	end = core_blob.bytes + core_blob.len;
+	uds = end - (_i ? 31 : 4) - 13 - 2 * BLOB_SECTION_BYTES;
+	uds[4] = 1;
+	uds[8] -= BLOB_SECTION_BYTES;
 	if (_i) {
 		blob_put_u8(&core_blob, 'x');
 		end = core_blob.bytes + core_blob.len;

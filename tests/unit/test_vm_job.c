@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "backend/sibling.h"
@@ -190,10 +191,11 @@ static void guest_up(struct served *s)
 
 static int vm_change(struct served *s, const struct vm_plan *row, int uds_fd)
 {
+	const struct vm_fds fds = { -1, uds_fd, -1 };
 	struct wait wait;
 
 	wait_init(&wait);
-	vm_post_change(&wait.job, &s->vm, &plan, row, -1, uds_fd);
+	vm_post_change(&wait.job, &s->vm, &plan, row, &fds);
 	return wait_for(&wait);
 }
 
@@ -448,7 +450,7 @@ START_TEST(another_uds_path)
 	int fds, late;
 
 	make_row(&row, STAYS, "moved");
-	ck_assert_int_eq(listener_open(&new, row.uds_path, &access), 0);
+	ck_assert_int_eq(listener_open(&new, row.uds_path, SOCK_STREAM, &access), 0);
 	fds = unit_count_fds();
 	late = host_connect(stays.row.uds_path);	/* and has not said its line yet */
 	ck_assert_int_ge(late, 0);
@@ -559,7 +561,7 @@ START_TEST(connects_on)
 	vm_plan_deinit(&goes.row);
 	goes.row = row;
 	goes.vm.plan = &goes.row;
-	ck_assert_int_eq(listener_open(&listener, row.connect, &access), 0);
+	ck_assert_int_eq(listener_open(&listener, row.connect, SOCK_STREAM, &access), 0);
 	ck_assert(deadline_poll(listener.fd, POLLIN, deadline_in(DEADLINE_MS)));
 	ck_assert_int_eq(listener_accept(&listener, &fd), 0);
 	vm_remove(&goes);
@@ -599,6 +601,7 @@ END_TEST
 /* Jobs in a row, none of which is waited for: they are done in order. */
 START_TEST(in_order)
 {
+	const struct vm_fds none = { -1, -1, -1 };
 	struct wait waits[3];
 	struct vm_plan row;
 
@@ -614,7 +617,7 @@ START_TEST(in_order)
 	for (int i = 0; i < COUNT(waits); i++)
 		wait_init(&waits[i]);
 	vm_post_open(&waits[0].job, &goes.vm, &plan, workers[1], dir, &hooks);
-	vm_post_change(&waits[1].job, &goes.vm, &plan, &row, -1, -1);
+	vm_post_change(&waits[1].job, &goes.vm, &plan, &row, &none);
 	sibling_dir_remove(dir, goes.entry);
 	publish();
 	vm_post_close(&waits[2].job, &goes.vm);
@@ -628,6 +631,7 @@ END_TEST
 /* Workers that have been stopped do no more: each job ends nevertheless, and nothing leaks. */
 START_TEST(stopped)
 {
+	struct vm_fds fds = { -1, -1, -1 };
 	struct wait waits[3];
 	int pipe_fds[2];
 
@@ -638,7 +642,8 @@ START_TEST(stopped)
 	for (int i = 0; i < COUNT(waits); i++)
 		wait_init(&waits[i]);
 	ck_assert_int_eq(pipe(pipe_fds), 0);
-	vm_post_change(&waits[0].job, &goes.vm, &plan, &goes.row, -1, pipe_fds[0]);
+	fds.uds = pipe_fds[0];
+	vm_post_change(&waits[0].job, &goes.vm, &plan, &goes.row, &fds);
 	vm_post_close(&waits[1].job, &goes.vm);
 	stop_workers();
 	ck_assert_int_eq(wait_for(&waits[0]), -ECANCELED);
