@@ -45,6 +45,11 @@ enum vsock_op {					/* 5.10.6 */
 	VSOCK_OP_CREDIT_REQUEST,
 };
 
+enum {						/* flags of RW in SEQPACKET: 5.10.6.6.2 */
+	VSOCK_SEQ_EOM = 1,			/* the message ends with this packet */
+	VSOCK_SEQ_EOR = 2,			/* and so does the record: MSG_EOR */
+};
+
 enum {						/* flags of SHUTDOWN: 5.10.6.6 */
 	VSOCK_SHUTDOWN_RCV = 1,			/* the sender will not receive more */
 	VSOCK_SHUTDOWN_SEND = 2,		/* the sender will not send more */

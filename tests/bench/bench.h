@@ -90,6 +90,7 @@ void run_pause(struct run *r);			/* pause.c */
 
 void run_uds(struct run *r);			/* limit_flow.c */
 void run_uds_both(struct run *r);
+void run_uds_messages(struct run *r);
 void run_memcpy(struct run *r);
 void run_relay_rr(struct run *r);		/* limit_rr.c */
 void run_relay_sibling_rr(struct run *r);

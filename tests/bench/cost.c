@@ -174,3 +174,12 @@ void cost_of_thread(const struct run *r, const char *who, double cpu_s,
 	snprintf(name, sizeof name, "%.12s cpu s/GiB", who);
 	figure_add(r->out, name, cpu_s / ((double)bytes / GIB));
 }
+
+void cost_of_thread_ops(const struct run *r, const char *who, double cpu_s,
+			uint64_t ops)
+{
+	char name[28];
+
+	snprintf(name, sizeof name, "%.12s cpu s/100k", who);
+	figure_add(r->out, name, cpu_s / ((double)ops / 1e5));
+}

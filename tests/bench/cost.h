@@ -25,9 +25,11 @@ void cost_stop_bytes(struct cost *c, const struct run *r, uint64_t bytes);
 /* Adds figures per 100,000 operations and per operation. */
 void cost_stop_ops(struct cost *c, const struct run *r, uint64_t ops);
 
-/* What one thread of a limit spent. */
+/* What one thread of a limit spent, per GiB or per 100,000 operations. */
 void cost_of_thread(const struct run *r, const char *who, double cpu_s,
 		    uint64_t bytes);
+void cost_of_thread_ops(const struct run *r, const char *who, double cpu_s,
+			uint64_t ops);
 
 /* The daemon's own memory in use, of both processes: resident, not shared with guests. */
 uint64_t cost_anon_bytes(const struct daemon *d);

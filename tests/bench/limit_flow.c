@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The limits of throughput: a raw AF_UNIX stream between two threads, with the
- * write sizes and the way of waiting of the scenarios; and what memory gives to
- * one copy of blocks that no cache holds.
+ * The limits of throughput: a raw AF_UNIX stream between two threads, or messages
+ * on a raw AF_UNIX seqpacket socket, with the write sizes and the way of waiting
+ * of the scenarios; and what memory gives to one copy of blocks that no cache
+ * holds.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -17,19 +18,36 @@
 
 static const double MIB = 1024.0 * 1024;
 
-/* One way, or also back. Writers first, then their readers. */
-static void pump(struct run *r, double seconds, unsigned ways, bool is_timed)
+/* Writers first, then their readers. */
+static void add_costs(struct run *r, const struct stream *end, bool is_messages)
 {
+	uint64_t n = end[0].bytes / r->what->size;
+
+	if (is_messages) {
+		cost_of_thread_ops(r, "writer", end[0].cpu_s, n);
+		cost_of_thread_ops(r, "reader", end[1].cpu_s, n);
+	} else {
+		cost_of_thread(r, "writer", end[0].cpu_s, end[0].bytes);
+		cost_of_thread(r, "reader", end[1].cpu_s, end[1].bytes);
+	}
+}
+
+/* One way, or also back: MiB/s, or messages per second. */
+static void pump(struct run *r, double seconds, unsigned ways, int type, bool is_timed)
+{
+	bool is_messages = type == SOCK_SEQPACKET;
+	double unit = is_messages ? (double)r->what->size : MIB;
 	struct stream end[4];
 	uint64_t bytes = 0;
 	int64_t start = now_ns();
 	int fds[2];
 
-	must(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) == 0);
+	must(socketpair(AF_UNIX, type | SOCK_CLOEXEC, 0, fds) == 0);
 	for (unsigned i = 0; i < 2 * ways; i++)
 		end[i] = (struct stream){
 			.fd = fds[i == 1 || i == 2], .size = r->what->size,
 			.seconds = seconds, .check_all = r->is_quick,
+			.is_messages = is_messages,
 		};
 	for (unsigned i = 0; i < ways; i++) {
 		stream_start_reader(&end[2 * i + 1]);
@@ -45,21 +63,26 @@ static void pump(struct run *r, double seconds, unsigned ways, bool is_timed)
 	close(fds[1]);
 	if (!is_timed)
 		return;
-	r->out->value = (double)bytes / MIB / ((double)(now_ns() - start) / 1e9);
-	cost_of_thread(r, "writer", end[0].cpu_s, end[0].bytes);
-	cost_of_thread(r, "reader", end[1].cpu_s, end[1].bytes);
+	r->out->value = (double)bytes / unit / ((double)(now_ns() - start) / 1e9);
+	add_costs(r, end, is_messages);
 }
 
 void run_uds(struct run *r)
 {
-	pump(r, r->seconds / 10, 1, false);
-	pump(r, r->seconds, 1, true);
+	pump(r, r->seconds / 10, 1, SOCK_STREAM, false);
+	pump(r, r->seconds, 1, SOCK_STREAM, true);
 }
 
 void run_uds_both(struct run *r)
 {
-	pump(r, r->seconds / 10, 2, false);
-	pump(r, r->seconds, 2, true);
+	pump(r, r->seconds / 10, 2, SOCK_STREAM, false);
+	pump(r, r->seconds, 2, SOCK_STREAM, true);
+}
+
+void run_uds_messages(struct run *r)
+{
+	pump(r, r->seconds / 10, 1, SOCK_SEQPACKET, false);
+	pump(r, r->seconds, 1, SOCK_SEQPACKET, true);
 }
 
 void run_memcpy(struct run *r)

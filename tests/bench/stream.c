@@ -52,8 +52,11 @@ static void *read_all(void *arg)
 	ssize_t n;
 
 	must(buffer);
-	while ((n = read(s->fd, buffer, STREAM_READ_MAX)) > 0)
+	while ((n = read(s->fd, buffer, STREAM_READ_MAX)) > 0) {
+		if (s->is_messages && (size_t)n != s->size)
+			die("a message of %zd bytes, not %zu", n, s->size);
 		check_take(&s->check, buffer, (size_t)n);
+	}
 	must(n == 0);
 	s->bytes = s->check.offset;
 	s->end_ns = now_ns();

@@ -17,6 +17,7 @@ struct stream {
 	size_t size;				/* of a message, of a write */
 	double seconds;				/* writer: then SHUT_WR */
 	bool check_all;
+	bool is_messages;			/* seqpacket: each read is one of @size */
 
 	uint64_t bytes;
 	int64_t end_ns;				/* reader: of its last byte */

@@ -31,6 +31,7 @@ static void set_defaults(struct driver_options *o)
 	o->queue_size = pick(o->queue_size, 128);
 	o->rx_buf_len = pick(o->rx_buf_len, 4096);
 	o->buf_alloc = pick(o->buf_alloc, 256 * 1024);
+	o->type = o->type ? o->type : VSOCK_TYPE_STREAM;
 }
 
 static void build_memory(struct driver *d)

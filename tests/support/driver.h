@@ -43,6 +43,7 @@ struct driver_options {				/* zero: the default in brackets */
 	uint32_t rx_buf_len;			/* [4096] */
 	uint32_t n_rx_bufs;			/* [as many as the ring takes] */
 	uint32_t buf_alloc;			/* of each socket [256 KiB] */
+	uint16_t type;				/* of each, if nobody says otherwise [stream] */
 	enum tx_shape tx_shape;
 	enum rx_shape rx_shape;
 	uint16_t base;				/* where ring indices start */
@@ -92,7 +93,7 @@ struct driver {
 
 	struct sock **socks;			/* sock.c's hash table */
 	struct sock *backlog;			/* accepted, not yet taken */
-	uint32_t listening[128];
+	struct { uint32_t port; uint16_t type; } listening[128];
 	unsigned n_listening;
 	/* The sink of sockets that come in; NULL: their queue. */
 	void (*accept_sink)(struct sock *s, const uint8_t *data, size_t len);

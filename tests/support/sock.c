@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Stream sockets of the scripted guest: see sock.h.
+ * Sockets of the scripted guest: see sock.h.
  */
 #include "support/sock.h"
 
@@ -9,8 +9,9 @@
 
 #include "support/deadline.h"
 #include "support/must.h"
+#include "support/sock_internal.h"
 
-enum { BUCKETS = 4096, PACKET_MAX = 64 * 1024 };
+enum { BUCKETS = 4096 };
 
 static struct sock **bucket(struct driver *d, uint32_t port, uint32_t peer_port)
 {
@@ -28,6 +29,7 @@ void sock_init(struct driver *d)
 static void destroy(struct sock *s)
 {
 	free(s->queue);
+	marks_deinit(&s->marks);
 	free(s);
 }
 
@@ -61,14 +63,15 @@ static struct sock *find(struct driver *d, uint64_t peer_cid, uint32_t port,
 	return s;
 }
 
-static struct sock *new(struct driver *d, uint32_t port, uint32_t peer_port)
+static struct sock *new(struct driver *d, uint16_t type, uint32_t port, uint32_t peer_port)
 {
 	struct sock *s = calloc(1, sizeof *s), **b = bucket(d, port, peer_port);
 
 	must(s);
 	*s = (struct sock){
-		.d = d, .next = *b, .port = port, .peer_port = peer_port,
+		.d = d, .next = *b, .type = type, .port = port, .peer_port = peer_port,
 		.peer_cid = VSOCK_CID_HOST, .buf_alloc = d->opt.buf_alloc,
+		.packet_max = SOCK_PACKET_MAX,
 	};
 	return *b = s;
 }
@@ -83,12 +86,13 @@ void sock_free(struct sock *s)
 	destroy(s);
 }
 
-static void send_op(struct sock *s, uint16_t op, uint32_t flags,
-		    const void *data, uint32_t len)
+void sock_send_op(struct sock *s, uint16_t op, uint32_t flags, const void *data,
+		  uint32_t len)
 {
 	struct driver_pkt p = driver_pkt(s->d, op, s->port, s->peer_port);
 
 	p.dst_cid = s->peer_cid;
+	p.type = s->type;
 	p.flags = flags;
 	p.len = len;
 	p.buf_alloc = s->buf_alloc;
@@ -124,18 +128,19 @@ static void on_request(struct driver *d, const struct driver_pkt *p)
 	struct sock *s, **tail = &d->backlog;
 	unsigned i = 0;
 
-	while (i < d->n_listening && d->listening[i] != p->dst_port)
+	while (i < d->n_listening && (d->listening[i].port != p->dst_port ||
+				      d->listening[i].type != p->type))
 		i++;
 	if (i == d->n_listening) {
 		answer_stranger(d, p);
 		return;
 	}
-	s = new(d, p->dst_port, p->src_port);
+	s = new(d, p->type, p->dst_port, p->src_port);
 	s->peer_cid = p->src_cid;
 	s->sink = d->accept_sink;
 	s->state = SOCK_OPEN;
 	take_credit(s, p);
-	send_op(s, VSOCK_OP_RESPONSE, 0, NULL, 0);
+	sock_send_op(s, VSOCK_OP_RESPONSE, 0, NULL, 0);
 	while (*tail)
 		tail = &(*tail)->backlog_next;
 	*tail = s;
@@ -153,10 +158,47 @@ static void enqueue(struct sock *s, const uint8_t *data, uint32_t len)
 	s->n_queue += len;
 }
 
+static bool ends_message(const struct sock *s, const struct driver_pkt *p)
+{
+	if (s->type != VSOCK_TYPE_SEQPACKET)
+		return false;
+	if (p->flags & ~(uint32_t)(VSOCK_SEQ_EOM | VSOCK_SEQ_EOR) || p->flags == VSOCK_SEQ_EOR)
+		die("data packet with flags %#x", (unsigned)p->flags);
+	return p->flags & VSOCK_SEQ_EOM;
+}
+
+static void give_sink(struct sock *s, const struct driver_pkt *p, const uint8_t *data)
+{
+	s->flags = p->flags;
+	s->sink(s, data, p->len);
+	s->total += p->len;
+}
+
+/* Behind the messages that are there; @ends: it is one more. */
+static void on_part(struct sock *s, const struct driver_pkt *p, const uint8_t *data, bool ends)
+{
+	s->part += p->len;
+	if (s->sink)
+		give_sink(s, p, data);
+	else if (p->len)
+		enqueue(s, data, p->len);
+	if (!ends)
+		return;
+	if (s->sink) {
+		s->fwd_cnt += s->part;
+		sock_tell_credit(s);
+	} else {
+		marks_add(&s->marks, s->part, p->flags);
+	}
+	s->part = 0;
+}
+
 static void on_data(struct sock *s, const struct driver_pkt *p,
 		    const uint8_t *data)
 {
-	if (!p->len)
+	bool ends = ends_message(s, p);
+
+	if (!p->len && !ends)
 		die("data packet without data");
 	s->arrived += p->len;
 	if ((uint32_t)(s->arrived - s->reported_fwd_cnt) > s->buf_alloc)
@@ -164,14 +206,17 @@ static void on_data(struct sock *s, const struct driver_pkt *p,
 		    (unsigned)(s->arrived - s->reported_fwd_cnt), (unsigned)s->buf_alloc);
 	if (s->peer_shutdown & VSOCK_SHUTDOWN_SEND)
 		die("data behind SHUTDOWN");
+	if (s->type == VSOCK_TYPE_SEQPACKET) {
+		on_part(s, p, data, ends);
+		return;
+	}
 	if (!s->sink) {
 		enqueue(s, data, p->len);
 		return;
 	}
-	s->sink(s, data, p->len);
-	s->total += p->len;
+	give_sink(s, p, data);
 	s->fwd_cnt += p->len;
-	if (s->buf_alloc - (s->fwd_cnt - s->reported_fwd_cnt) < PACKET_MAX)
+	if (s->buf_alloc - (s->fwd_cnt - s->reported_fwd_cnt) < SOCK_PACKET_MAX)
 		sock_tell_credit(s);
 }
 
@@ -179,8 +224,10 @@ static void on_shutdown(struct sock *s, uint32_t flags)
 {
 	if (!flags || flags & ~(uint32_t)VSOCK_SHUTDOWN_BOTH)
 		die("SHUTDOWN with flags %#x", (unsigned)flags);
+	if (flags & VSOCK_SHUTDOWN_SEND && s->part)
+		die("SHUTDOWN behind %u bytes of a message", (unsigned)s->part);
 	s->peer_shutdown |= flags;
-	if (s->peer_shutdown == VSOCK_SHUTDOWN_BOTH && !s->n_queue) {
+	if (s->peer_shutdown == VSOCK_SHUTDOWN_BOTH && !s->n_queue && !s->marks.n) {
 		sock_send_rst(s);
 		s->state = SOCK_RESET;
 	}
@@ -217,7 +264,10 @@ void sock_input(struct driver *d, const struct driver_pkt *p, const uint8_t *dat
 {
 	struct sock *s = find(d, p->src_cid, p->dst_port, p->src_port);
 
-	if (p->type != VSOCK_TYPE_STREAM && (s || p->op != VSOCK_OP_RST))
+	if (s && p->type != s->type)
+		die("op %u of type %u for a socket of type %u", p->op, p->type, s->type);
+	if (!s && p->op != VSOCK_OP_RST && p->type != VSOCK_TYPE_STREAM &&
+	    p->type != VSOCK_TYPE_SEQPACKET)
 		die("packet of type %u", p->type);
 	if (!s && p->op == VSOCK_OP_REQUEST) {
 		on_request(d, p);
@@ -244,11 +294,16 @@ struct sock *sock_dial(struct driver *d, uint32_t port)
 
 struct sock *sock_dial_to(struct driver *d, uint64_t cid, uint32_t port)
 {
-	struct sock *s = new(d, d->next_port++, port);
+	return sock_dial_as(d, d->opt.type, cid, port);
+}
+
+struct sock *sock_dial_as(struct driver *d, uint16_t type, uint64_t cid, uint32_t port)
+{
+	struct sock *s = new(d, type, d->next_port++, port);
 
 	s->peer_cid = cid;
 	s->state = SOCK_CONNECTING;
-	send_op(s, VSOCK_OP_REQUEST, 0, NULL, 0);
+	sock_send_op(s, VSOCK_OP_REQUEST, 0, NULL, 0);
 	return s;
 }
 
@@ -273,17 +328,23 @@ struct sock *sock_connect(struct driver *d, uint32_t port)
 
 void sock_listen(struct driver *d, uint32_t port)
 {
+	sock_listen_as(d, d->opt.type, port);
+}
+
+void sock_listen_as(struct driver *d, uint16_t type, uint32_t port)
+{
 	for (unsigned i = 0; i < d->n_listening; i++)
-		if (d->listening[i] == port)
+		if (d->listening[i].port == port && d->listening[i].type == type)
 			return;
 	must(d->n_listening < sizeof d->listening / sizeof d->listening[0]);
-	d->listening[d->n_listening++] = port;
+	d->listening[d->n_listening].port = port;
+	d->listening[d->n_listening++].type = type;
 }
 
 void sock_unlisten(struct driver *d, uint32_t port)
 {
 	for (unsigned i = 0; i < d->n_listening; i++)
-		if (d->listening[i] == port)
+		if (d->listening[i].port == port)
 			d->listening[i--] = d->listening[--d->n_listening];
 }
 
@@ -305,106 +366,20 @@ struct sock *sock_accept(struct driver *d, uint32_t port)
 	}
 }
 
-uint32_t sock_room(const struct sock *s)
-{
-	uint32_t in_flight = s->sent - s->peer_fwd_cnt;
-
-	return in_flight < s->peer_buf_alloc ? s->peer_buf_alloc - in_flight : 0;
-}
-
-size_t sock_send_some(struct sock *s, const void *bytes, size_t len)
-{
-	const uint8_t *p = bytes;
-	size_t done = 0;
-	uint32_t n;
-
-	while (done < len && s->state == SOCK_OPEN && driver_can_send(s->d)) {
-		n = sock_room(s);
-		n = n < PACKET_MAX ? n : PACKET_MAX;
-		n = n < len - done ? n : (uint32_t)(len - done);
-		if (!n)
-			break;
-		s->sent += n;
-		send_op(s, VSOCK_OP_RW, 0, p ? p + done : NULL, n);
-		done += n;
-	}
-	return done;
-}
-
-bool sock_send(struct sock *s, const void *bytes, size_t len)
-{
-	int64_t deadline = deadline_in(DEADLINE_MS);
-	const uint8_t *p = bytes;
-	size_t n;
-
-	while (len) {
-		n = sock_send_some(s, p, len);
-		p = p ? p + n : NULL;
-		len -= n;
-		if (n || !len)
-			continue;
-		if (s->state != SOCK_OPEN || !driver_wait(s->d, deadline, !driver_can_send(s->d)))
-			return false;
-	}
-	return true;
-}
-
 void sock_tell_credit(struct sock *s)
 {
-	send_op(s, VSOCK_OP_CREDIT_UPDATE, 0, NULL, 0);
-}
-
-static size_t dequeue(struct sock *s, uint8_t *to, size_t len)
-{
-	uint32_t n = s->n_queue < len ? s->n_queue : (uint32_t)len;
-	uint32_t first = s->buf_alloc - s->queue_first;
-
-	first = first < n ? first : n;
-	memcpy(to, s->queue + s->queue_first, first);
-	memcpy(to + first, s->queue, n - first);
-	s->queue_first = (s->queue_first + n) % s->buf_alloc;
-	s->n_queue -= n;
-	s->fwd_cnt += n;
-	if (s->state == SOCK_OPEN && !(s->peer_shutdown & VSOCK_SHUTDOWN_SEND) &&
-	    (!s->n_queue ||
-	     s->buf_alloc - (s->fwd_cnt - s->reported_fwd_cnt) < PACKET_MAX))
-		sock_tell_credit(s);
-	return n;
-}
-
-ssize_t sock_recv(struct sock *s, void *bytes, size_t len, int ms)
-{
-	int64_t deadline = deadline_in(ms);
-
-	while (!s->n_queue) {
-		if (s->state == SOCK_RESET || s->peer_shutdown & VSOCK_SHUTDOWN_SEND)
-			return 0;
-		if (!driver_wait(s->d, deadline, false))
-			return -1;
-	}
-	return (ssize_t)dequeue(s, bytes, len);
-}
-
-size_t sock_recv_full(struct sock *s, void *bytes, size_t len)
-{
-	uint8_t *p = bytes;
-	size_t done = 0;
-	ssize_t n;
-
-	while (done < len && (n = sock_recv(s, p + done, len - done, DEADLINE_MS)) > 0)
-		done += (size_t)n;
-	return done;
+	sock_send_op(s, VSOCK_OP_CREDIT_UPDATE, 0, NULL, 0);
 }
 
 void sock_shutdown(struct sock *s, unsigned flags)
 {
 	s->our_shutdown |= flags;
-	send_op(s, VSOCK_OP_SHUTDOWN, flags, NULL, 0);
+	sock_send_op(s, VSOCK_OP_SHUTDOWN, flags, NULL, 0);
 }
 
 void sock_send_rst(struct sock *s)
 {
-	send_op(s, VSOCK_OP_RST, 0, NULL, 0);
+	sock_send_op(s, VSOCK_OP_RST, 0, NULL, 0);
 }
 
 bool sock_wait_reset(struct sock *s, int ms)
