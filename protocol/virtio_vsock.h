@@ -56,11 +56,6 @@ enum {						/* flags of SHUTDOWN: 5.10.6.6 */
 	VSOCK_SHUTDOWN_BOTH = 3,
 };
 
-enum {						/* flags of RW, SEQPACKET: 1.3, 5.10.6.6.2 */
-	VSOCK_SEQ_EOM = 1,			/* the last packet of a message */
-	VSOCK_SEQ_EOR = 2,			/* ... and of a record, as MSG_EOR */
-};
-
 struct wire_vsock_hdr {				/* 5.10.6 */
 	le64 src_cid, dst_cid;
 	le32 src_port, dst_port, len;

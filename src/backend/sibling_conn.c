@@ -381,13 +381,15 @@ static int sibling_shutdown(struct stream *base, int how)
 	return 0;
 }
 
-/* The other end tells its guest when a quarter of its window is new. */
+/* The other end tells its guest when a quarter of its window is new; or, for a message that needs
+ * all of the window, when no more can become new. */
 static void sibling_consumed(struct stream *base, uint32_t total)
 {
 	struct end *e = end_of(base);
+	bool is_all = base->type == VSOCK_TYPE_SEQPACKET && spsc_pipe_is_empty(&e->in);
 
 	atomic_store(&e->other->consumed, total);
-	if (total - e->reported_consumed < base->peer_window / 4)
+	if (total - e->reported_consumed < base->peer_window / 4 && !is_all)
 		return;
 	e->reported_consumed = total;
 	sibling_end_notify(e->other);

@@ -52,6 +52,8 @@ static const struct row rows[] = {
 	ARG(getsockopt, 1, SOL_SOCKET), ARG(ioctl, 1, SIOCINQ),
 	ARGS(setsockopt, 1, SOL_SOCKET, 2, SO_OOBINLINE),
 	ARGS(setsockopt, 1, SOL_SOCKET, 2, SO_PASSRIGHTS),
+	ARGS(setsockopt, 1, SOL_SOCKET, 2, SO_PASSCRED),
+	ARGS(setsockopt, 1, SOL_SOCKET, 2, SO_SNDBUF),
 	ARG(fcntl, 1, F_GETFL), ARG(fcntl, 1, F_SETFL), ARG(fcntl, 1, F_GETFD),
 	ARG(fcntl, 1, F_GET_SEALS),
 	/* Guest memory: what kind of file it is, how large. */

@@ -30,6 +30,7 @@ struct conn_messages {
 	uint32_t begun;				/* bytes at the end of to_host, of one that is not */
 	struct byte_ring to_guest;		/* the rest of one whose beginning has been sent */
 	uint32_t to_guest_flags;		/* VSOCK_SEQ_*, of its last packet */
+	uint32_t to_guest_sent;			/* bytes of it that have been sent */
 };
 
 struct conn_message {				/* in conn_messages::ends */
@@ -55,6 +56,20 @@ static inline bool conn_has_rest(const struct conn *c)
 	return c->messages && c->messages->to_guest.len;
 }
 
+/* The guest can consume nothing before the rest has come: so it comes in as many packets as it
+ * takes. */
+static inline bool conn_must_finish(const struct conn *c)
+{
+	return conn_has_rest(c) &&
+		credit_unconsumed(&c->credit) <= c->messages->to_guest_sent;
+}
+
+/* How many packets may be sent now. */
+static inline uint32_t conn_packets(const struct conn *c)
+{
+	return conn_must_finish(c) ? RX_BORROW_MAX : credit_packets(&c->credit);
+}
+
 /* The host may have something for the guest, which wants it. */
 static inline bool conn_wants_to_read(const struct conn *c)
 {
@@ -72,7 +87,7 @@ static inline bool conn_may_read(const struct conn *c)
 static inline bool conn_has_too_many_packets(const struct conn *c)
 {
 	return conn_wants_to_read(c) && conn_may_read(c) &&
-		credit_room(&c->credit) && !credit_packets(&c->credit);
+		credit_room(&c->credit) && !conn_packets(c);
 }
 
 /* The same, or the peer is a guest that will soon lack credit. */

@@ -193,13 +193,14 @@ static size_t borrow(struct conn *c, const struct rx_sink *rx, size_t hint,
 	if (limit <= body)			/* most often: no more than one is asked for */
 		return 1;
 	want = body ? (limit + body - 1) / body : 1;
-	if (want > credit_packets(&c->credit))
-		want = credit_packets(&c->credit);
+	if (want > conn_packets(c))
+		want = conn_packets(c);
 	return rx->borrow(rx->ctx, want < RX_BORROW_MAX ? want : RX_BORROW_MAX, bufs);
 }
 
-/* What of a message of @len bytes is not in the guest's buffers has to wait. False: no memory. */
-static bool keep_rest(struct conn *c, const char *rest, size_t len, uint32_t flags)
+/* The last @len bytes of a message have to wait, until the guest has buffers for them; @sent are
+ * in those that it has given. False: no memory. */
+static bool keep_rest(struct conn *c, const char *rest, size_t len, size_t sent, uint32_t flags)
 {
 	struct conn_messages *m = c->messages;
 	struct iovec iov = { .iov_len = len };
@@ -208,6 +209,7 @@ static bool keep_rest(struct conn *c, const char *rest, size_t len, uint32_t fla
 	memcpy(&iov.iov_base, &rest, sizeof rest);
 	m->to_guest.size = (uint32_t)len;
 	m->to_guest_flags = flags;
+	m->to_guest_sent = (uint32_t)sent;
 	r = byte_ring_append(&m->to_guest, &iov, 1, 0);
 	if (r < 0)
 		no_memory(c, r);
@@ -237,7 +239,7 @@ static void read_next(struct conn *c, const struct rx_sink *rx, const struct rx_
 
 		c->read_hint = (uint32_t)got;
 		flags = VSOCK_SEQ_EOM | (flags & VSOCK_SEQ_EOR);
-		if (!is_whole && !keep_rest(c, spill->bytes, got - asked, flags))
+		if (!is_whole && !keep_rest(c, spill->bytes, got - asked, asked, flags))
 			return;
 		got = is_whole ? got : asked;
 		*moved += got + PKT_HDR_SIZE *
@@ -267,6 +269,7 @@ static void send_rest(struct conn *c, const struct rx_sink *rx, const struct rx_
 
 	n = conn_slice_bodies(bufs, n_bufs, room < len ? room : len, scratch, n_scratch, &here);
 	copy_rest(&m->to_guest, scratch, n, here);
+	m->to_guest_sent += (uint32_t)here;
 	*moved += here + PKT_HDR_SIZE *
 		conn_fill_headers(c, rx, bufs, here, here == len ? m->to_guest_flags : 0);
 }
@@ -310,6 +313,7 @@ void conn_messages_save(const struct conn *c, struct blob *out)
 	blob_put_u32(out, m->begun);
 	save_ring(&m->to_guest, out);
 	blob_put_u32(out, m->to_guest_flags);
+	blob_put_u32(out, m->to_guest_sent);
 }
 
 /* Do the messages make up the bytes that wait? */
@@ -330,7 +334,7 @@ static bool add_up(const uint8_t *ends, uint32_t len, uint32_t begun, uint32_t b
 
 bool conn_messages_load(struct conn *c, struct blob_reader *in, uint32_t buffered, int *r)
 {
-	uint32_t n_ends = blob_get_u32(in), begun, n_rest, flags;
+	uint32_t n_ends = blob_get_u32(in), begun, n_rest, flags, sent;
 	const void *ends = blob_get_bytes(in, n_ends), *rest;
 	struct conn_messages *m;
 
@@ -338,6 +342,7 @@ bool conn_messages_load(struct conn *c, struct blob_reader *in, uint32_t buffere
 	n_rest = blob_get_u32(in);
 	rest = blob_get_bytes(in, n_rest);
 	flags = blob_get_u32(in);
+	sent = blob_get_u32(in);
 	*r = 0;
 	if (!blob_is_whole(in) || n_ends % sizeof(struct conn_message) ||
 	    flags & ~(uint32_t)(VSOCK_SEQ_EOM | VSOCK_SEQ_EOR) ||
@@ -352,6 +357,7 @@ bool conn_messages_load(struct conn *c, struct blob_reader *in, uint32_t buffere
 		return false;
 	m->begun = begun;
 	m->to_guest_flags = flags;
+	m->to_guest_sent = sent;
 	m->to_guest.size = n_rest;
 	*r = byte_ring_fill(&m->ends, ends, n_ends);
 	if (!*r)

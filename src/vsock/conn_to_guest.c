@@ -6,7 +6,7 @@ enum { READS_MAX = 512 };			/* in one turn of a connection */
 
 static bool has_room(const struct conn *c)
 {
-	return credit_room(&c->credit) && credit_packets(&c->credit);
+	return credit_room(&c->credit) && conn_packets(c);
 }
 
 static bool can_read(const struct conn *c)
@@ -27,8 +27,11 @@ static bool must_ask(const struct conn *c)
 
 static bool must_send_credit(const struct conn *c)
 {
+	bool has_begun = c->messages && c->messages->begun;
+
 	return c->state == CONN_OPEN && !(c->guest_shutdown & VSOCK_SHUTDOWN_SEND) &&
-		(c->credit_update_pending || credit_is_due(&c->credit));
+		(c->credit_update_pending || credit_is_due(&c->credit) ||
+		 (has_begun && credit_is_due_to_finish(&c->credit)));
 }
 
 bool conn_has_output(const struct conn *c)

@@ -128,3 +128,10 @@ static inline bool credit_is_due(const struct credit *c)
 
 	return untold && untold >= c->buf_alloc / 4;
 }
+
+/* The same, where it waits for all of what it has room for: a message passes only whole. */
+static inline bool credit_is_due_to_finish(const struct credit *c)
+{
+	return c->fwd_cnt != c->reported_fwd_cnt &&
+		c->received - c->reported_fwd_cnt >= c->buf_alloc / 2;
+}

@@ -178,6 +178,12 @@ struct vsock_route mux_path(const struct conn *c)
 		vsock_route(&c->guest, &c->peer);
 }
 
+static bool is_too_long(enum conn_end why)
+{
+	return why == CONN_END_TOO_LONG || why == CONN_END_TOO_LONG_FOR_HOST ||
+		why == CONN_END_TOO_LONG_FOR_GUEST;
+}
+
 static void log_state(struct mux *mux, struct conn *c)
 {
 	if (c->error)
@@ -188,6 +194,9 @@ static void log_state(struct mux *mux, struct conn *c)
 	if (c->state == c->mux.logged_state)
 		return;
 	c->mux.logged_state = c->state;
+	if (c->state == CONN_RESET && is_too_long(c->end))
+		log_limited(LEVEL_WARN, mux->config.tag, "%s reset: %s", mux_path(c).text,
+			    conn_str_end(c->end));
 	if (c->state == CONN_DEAD)
 		log_debug(mux->config.tag, "%s has ended: %s", mux_path(c).text,
 			  conn_str_end(c->end));

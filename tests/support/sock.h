@@ -84,6 +84,9 @@ bool sock_send(struct sock *s, const void *bytes, size_t len);
 uint32_t sock_room(const struct sock *s);
 /* A whole message, of which the last packet has also @flags: 0 or VSOCK_SEQ_EOR. */
 bool sock_send_msg(struct sock *s, const void *bytes, size_t len, uint32_t flags);
+/* A part of one, within credit and ring; never waits. The bytes that went; its last packet has
+ * @flags if that is all of them, VSOCK_SEQ_EOM where the message ends. */
+size_t sock_send_part(struct sock *s, const void *bytes, size_t len, uint32_t flags);
 /* > 0 bytes, 0 at the end (SHUTDOWN or RST), -1 at the deadline. Of a seqpacket
  * socket a message as below, and an empty one looks like the end. */
 ssize_t sock_recv(struct sock *s, void *bytes, size_t len, int ms);

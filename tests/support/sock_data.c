@@ -79,6 +79,14 @@ bool sock_send_msg(struct sock *s, const void *bytes, size_t len, uint32_t flags
 	return true;
 }
 
+size_t sock_send_part(struct sock *s, const void *bytes, size_t len, uint32_t flags)
+{
+	must(s->type == VSOCK_TYPE_SEQPACKET);
+	if (!len && s->state == SOCK_OPEN && driver_can_send(s->d))
+		sock_send_op(s, VSOCK_OP_RW, flags, NULL, 0);
+	return send_some(s, bytes, len, flags);
+}
+
 static void dequeue(struct sock *s, uint8_t *to, uint32_t n)
 {
 	uint32_t first = s->buf_alloc - s->queue_first;

@@ -1,0 +1,633 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * SOCK_SEQPACKET between guest and host: each message arrives whole and alone, or the connection
+ * is reset and the log says which limit it was.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "e2e/upgrade.h"
+#include "protocol/virtio_ring.h"
+#include "support/host_messages.h"
+
+#define COUNT(array) ((int)(sizeof (array) / sizeof *(array)))
+
+enum {
+	ALL = 256 * 1024,			/* bytes: buf_alloc of the guest's sockets */
+	TX_BUFFER = 64 * 1024,			/* of those that are started small */
+	TRAILER = 7,
+};
+
+static uint8_t bytes[4 * ALL];
+
+static const struct driver_options guests[] = {
+	{ .rx_buf_len = 0 },
+	{ .rx_buf_len = 45 },			/* a byte in each */
+	{ .rx_buf_len = 100, .rx_shape = RX_SPLIT_HEADER, .tx_shape = TX_TWO },
+	{ .rx_buf_len = 65536 + 44, .tx_shape = TX_MANY },
+	{ .queue_size = 4, .rx_buf_len = 256 },
+	{ .rx_buf_len = 300, .rx_shape = RX_INDIRECT, .tx_shape = TX_INDIRECT },
+};
+
+static void start(const char *const *extra, const struct driver_options *opt)
+{
+	e2e_start(extra, opt);
+}
+
+static struct pair guest_connects(void)
+{
+	int listener = host_messages_listen(vhd.uds, PORT, 16);
+	struct pair p = { .guest = sock_dial_as(&vm, VSOCK_TYPE_SEQPACKET, 2, PORT) };
+
+	ck_assert(sock_wait_open(p.guest));
+	p.host = host_messages_accept(listener);
+	host_unlisten(listener, vhd.uds, PORT);
+	return p;
+}
+
+static struct pair host_connects(void)
+{
+	struct pair p;
+
+	sock_listen_as(&vm, VSOCK_TYPE_SEQPACKET, PORT);
+	p.host = host_messages_dial(vhd.uds, PORT);
+	p.guest = sock_accept(&vm, PORT);
+	ck_assert_int_eq(p.guest->type, VSOCK_TYPE_SEQPACKET);
+	ck_assert_uint_eq(host_messages_read_ok(p.host), PORT);
+	return p;
+}
+
+static struct pair connects(bool from_guest)
+{
+	return from_guest ? guest_connects() : host_connects();
+}
+
+static void guest_sends(struct pair p, size_t len, uint32_t seed)
+{
+	pattern_fill(bytes, len, 0, seed);
+	ck_assert(sock_send_msg(p.guest, bytes, len, 0));
+}
+
+static void host_gets(struct pair p, size_t len, uint32_t seed)
+{
+	ck_assert_int_eq(host_recv_message(p.host, bytes, sizeof bytes, DEADLINE_MS), (ssize_t)len);
+	ck_assert_uint_eq(pattern_check(bytes, len, 0, seed), len);
+}
+
+static void host_sends(struct pair p, size_t len, uint32_t seed)
+{
+	pattern_fill(bytes, len, 0, seed);
+	ck_assert(host_send_message(p.host, bytes, len));
+}
+
+static void guest_gets(struct pair p, size_t len, uint32_t seed)
+{
+	uint32_t flags;
+
+	ck_assert_int_eq(sock_recv_msg(p.guest, bytes, sizeof bytes, &flags, DEADLINE_MS),
+			 (ssize_t)len);
+	ck_assert_uint_eq(pattern_check(bytes, len, 0, seed), len);
+	ck_assert_uint_eq(flags, VSOCK_SEQ_EOM);
+}
+
+static void check_talks(struct pair p)
+{
+	guest_sends(p, 1000, 1);
+	host_gets(p, 1000, 1);
+	host_sends(p, 5000, 2);
+	guest_gets(p, 5000, 2);
+}
+
+static void check_reset(struct pair p, const char *why)
+{
+	ck_assert(sock_wait_reset(p.guest, DEADLINE_MS));
+	while (host_recv_message(p.host, bytes, sizeof bytes, DEADLINE_MS) >= 0)
+		;
+	ck_assert(host_is_closed(p.host, DEADLINE_MS));
+	ck_assert(daemon_wait_log(&vhd, why));
+	close(p.host);
+}
+
+/* ---- messages ---- */
+
+static const size_t sizes[] = {
+	1, 2, 44, 55, 56, 4051, 4052, 4053, 8104, 8105, 65535, TX_BUFFER, 100000, 200000,
+};
+
+START_TEST(one_of_each_size)
+{
+	struct pair p;
+
+	start(small_buffer, &guests[_i % COUNT(guests)]);
+	p = connects(_i < COUNT(guests));
+	for (int i = 0; i < COUNT(sizes); i++) {
+		if (sizes[i] <= TX_BUFFER) {
+			guest_sends(p, sizes[i], 7);
+			host_gets(p, sizes[i], 7);
+		}
+		host_sends(p, sizes[i], 8);
+		guest_gets(p, sizes[i], 8);
+	}
+	close(p.host);
+	ck_assert(sock_wait_shutdown(p.guest, VSOCK_SHUTDOWN_BOTH, DEADLINE_MS));
+	ck_assert(sock_close(p.guest));
+}
+END_TEST
+
+static size_t size_of(uint32_t i)
+{
+	static const size_t some[] = { 64, 1, 5000, 0, 300, 20000, 64, 64, 0, 4052, 17 };
+
+	return some[i % COUNT(some)];
+}
+
+/* Many are under way at once; empty ones pass, and are no end. */
+START_TEST(many_in_a_row)
+{
+	const uint32_t n = 2000;
+	uint32_t sent = 0, got = 0;
+	int64_t deadline = deadline_in(DEADLINE_MS);
+	struct pair p;
+
+	start(NULL, &guests[_i % COUNT(guests)]);
+	p = connects(_i < COUNT(guests));
+	for (uint32_t i = 0; i < n; i++) {	/* the host's socket holds some, the daemon more */
+		guest_sends(p, size_of(i), i);
+		if (i >= 8)
+			host_gets(p, size_of(i - 8), i - 8);
+	}
+	for (uint32_t i = n - 8; i < n; i++)
+		host_gets(p, size_of(i), i);
+	while (got < n) {
+		uint32_t flags;
+
+		pattern_fill(bytes, size_of(sent), 0, sent);
+		while (sent < n && host_send_message_now(p.host, bytes, size_of(sent))) {
+			sent++;
+			pattern_fill(bytes, size_of(sent), 0, sent);
+		}
+		ck_assert(deadline_left(deadline));
+		ck_assert_int_eq(sock_recv_msg(p.guest, bytes, sizeof bytes, &flags, DEADLINE_MS),
+				 (ssize_t)size_of(got));
+		ck_assert_uint_eq(pattern_check(bytes, size_of(got), 0, got), size_of(got));
+		got++;
+	}
+	close(p.host);
+}
+END_TEST
+
+/* Nobody reads; then all is there. */
+START_TEST(slow_readers)
+{
+	struct pair p;
+	uint32_t sent = 0, got = 0;
+
+	start(NULL, NULL);
+	p = connects(_i);
+	pattern_fill(bytes, size_of(0), 0, 0);
+	while (sock_room(p.guest) > 20000 || driver_wait(&vm, deadline_in(QUIET_MS), false)) {
+		if (sock_room(p.guest) <= 20000)
+			continue;
+		guest_sends(p, size_of(sent), sent);
+		sent++;
+	}
+	ck_assert_uint_gt(sent, 20);
+	for (; got < sent; got++)
+		host_gets(p, size_of(got), got);
+	check_talks(p);
+	for (sent = 0; ; sent++) {
+		pattern_fill(bytes, size_of(sent), 0, sent);
+		if (!host_send_message_now(p.host, bytes, size_of(sent)) &&
+		    !driver_wait(&vm, deadline_in(QUIET_MS), false))
+			break;
+	}
+	ck_assert_uint_gt(sent, 20);
+	check_talks(p);
+	close(p.host);
+}
+END_TEST
+
+/* The packets of two messages, of two connections, come in turns. */
+START_TEST(fragments_of_two)
+{
+	struct pair p[2];
+	size_t done[2] = { 0, 0 };
+
+	start(NULL, NULL);
+	for (int i = 0; i < 2; i++) {
+		p[i] = guest_connects();
+		p[i].guest->packet_max = 100;
+	}
+	pattern_fill(bytes, 10000, 0, 5);
+	while (done[0] < 10000 || done[1] < 10000)
+		for (int i = 0; i < 2; i++) {
+			size_t here = 10000 - done[i] < 100 ? 10000 - done[i] : 100;
+
+			if (here)
+				done[i] += sock_send_part(p[i].guest, bytes + done[i], here,
+							  done[i] + here == 10000 ?
+							  VSOCK_SEQ_EOM : 0);
+			driver_turn(&vm);
+		}
+	for (int i = 0; i < 2; i++) {
+		host_gets(p[i], 10000, 5);
+		ck_assert(host_is_quiet(p[i].host, 10));
+		close(p[i].host);
+	}
+}
+END_TEST
+
+/* ---- ends ---- */
+
+START_TEST(half_close)
+{
+	struct pair p;
+
+	start(NULL, NULL);
+	p = connects(_i & 1);
+	if (_i & 2) {
+		guest_sends(p, 100, 1);
+		guest_sends(p, 0, 1);
+		sock_shutdown(p.guest, VSOCK_SHUTDOWN_SEND);
+		host_gets(p, 100, 1);
+		host_gets(p, 0, 1);
+		ck_assert_int_eq(host_recv_message(p.host, bytes, 1, DEADLINE_MS), HOST_END);
+		host_sends(p, 50000, 2);
+		guest_gets(p, 50000, 2);
+	} else {
+		host_sends(p, 100, 1);
+		host_sends(p, 0, 1);
+		ck_assert_int_eq(shutdown(p.host, SHUT_WR), 0);
+		guest_gets(p, 100, 1);
+		guest_gets(p, 0, 1);
+		ck_assert_int_eq(sock_recv_msg(p.guest, bytes, 1, NULL, DEADLINE_MS), SOCK_END);
+		ck_assert_uint_eq(p.guest->peer_shutdown, VSOCK_SHUTDOWN_SEND);
+		guest_sends(p, 50000, 2);
+		host_gets(p, 50000, 2);
+	}
+	close(p.host);
+	ck_assert(sock_close(p.guest));
+}
+END_TEST
+
+/* The host is slow: it gets all messages of a guest that has closed. */
+START_TEST(lingering)
+{
+	struct pair p;
+	uint32_t sent = 0;
+
+	start(NULL, NULL);
+	p = connects(_i);
+	while (sock_room(p.guest) > 20000 || driver_wait(&vm, deadline_in(QUIET_MS), false))
+		if (sock_room(p.guest) > 20000) {
+			guest_sends(p, size_of(sent), sent);
+			sent++;
+		}
+	sock_shutdown(p.guest, VSOCK_SHUTDOWN_BOTH);
+	driver_is_quiet(&vm, QUIET_MS);
+	for (uint32_t i = 0; i < sent; i++)
+		host_gets(p, size_of(i), i);
+	ck_assert_int_eq(host_recv_message(p.host, bytes, 1, DEADLINE_MS), HOST_END);
+	ck_assert(sock_wait_reset(p.guest, DEADLINE_MS));
+	close(p.host);
+}
+END_TEST
+
+/* Of a message that has begun nothing arrives, whatever ends the connection. */
+START_TEST(begun_and_never_ended)
+{
+	struct pair p;
+
+	start(NULL, NULL);
+	p = guest_connects();
+	guest_sends(p, 10, 1);
+	ck_assert_uint_eq(sock_send_part(p.guest, bytes, 1000, 0), 1000);
+	if (_i == 0)
+		sock_shutdown(p.guest, VSOCK_SHUTDOWN_SEND);
+	else if (_i == 1)
+		sock_shutdown(p.guest, VSOCK_SHUTDOWN_BOTH);
+	else
+		sock_send_rst(p.guest);
+	host_gets(p, 10, 1);
+	ck_assert_int_eq(host_recv_message(p.host, bytes, 1, DEADLINE_MS), HOST_END);
+	close(p.host);
+	e2e_check_alive();
+}
+END_TEST
+
+/* ---- limits ---- */
+
+static size_t read_wmem_max(void)
+{
+	FILE *f = fopen("/proc/sys/net/core/wmem_max", "re");
+	size_t n = 0;
+
+	ck_assert(f && fscanf(f, "%zu", &n) == 1);
+	fclose(f);
+	return n;
+}
+
+static const char *const small_buffer[] = { "--tx-buffer-size", "65536", NULL };
+
+/* As large as the host's socket can be made. */
+START_TEST(longer_than_the_host_takes)
+{
+	size_t wmem_max = read_wmem_max(), too_long = 2 * wmem_max + 1;
+	char size[32];
+	const char *const large[] = { "--tx-buffer-size", size, NULL };
+	uint8_t *message = calloc(1, too_long);
+	struct pair p;
+
+	snprintf(size, sizeof size, "%zu", 2 * too_long);
+	start(large, NULL);
+	p = guest_connects();
+	guest_sends(p, 100, 3);
+	host_gets(p, 100, 3);
+	guest_sends(p, 200000, 3);
+	host_gets(p, 200000, 3);
+	sock_send(p.guest, message, too_long);
+	check_reset(p, "net.core.wmem_max");
+	e2e_check_alive();
+	free(message);
+}
+END_TEST
+
+START_TEST(longer_than_the_buffer)
+{
+	struct pair p;
+
+	start(small_buffer, NULL);
+	p = guest_connects();
+	for (size_t sent = 0; sent < TX_BUFFER; )
+		sent += sock_send_part(p.guest, bytes, 1024, 0);
+	check_reset(p, "tx-buffer-size");
+	e2e_check_alive();
+}
+END_TEST
+
+START_TEST(longer_than_the_guest_takes)
+{
+	struct driver_options opt = { .buf_alloc = 10000 };
+	struct pair p;
+
+	start(NULL, &opt);
+	p = connects(_i);
+	host_sends(p, 10000, 1);
+	guest_gets(p, 10000, 1);
+	host_sends(p, 10001, 1);
+	check_reset(p, "SO_VM_SOCKETS_BUFFER_SIZE");
+	e2e_check_alive();
+}
+END_TEST
+
+/* A guest that sends nothing, again and again, uses up no more memory than another. */
+START_TEST(empty_for_ever)
+{
+	struct daemon_usage before, after;
+	struct pair p;
+
+	start(NULL, NULL);
+	p = guest_connects();
+	before = daemon_usage(&vhd);
+	for (int i = 0; i < 200000 && p.guest->state == SOCK_OPEN; i++)
+		if (!sock_send_part(p.guest, bytes, 0, VSOCK_SEQ_EOM))
+			driver_turn(&vm);
+	after = daemon_usage(&vhd);
+	ck_assert_uint_le(after.rss_bytes, before.rss_bytes + (8 << 20) + SANITIZER_RSS_SLACK);
+	close(p.host);
+	e2e_check_alive();
+}
+END_TEST
+
+/* ---- types ---- */
+
+START_TEST(another_type_listens)
+{
+	int streams = host_listen(vhd.uds, PORT, 4);
+	int messages = host_messages_listen(vhd.uds, PORT + 1, 4);
+	struct sock *s;
+
+	start(NULL, NULL);
+	s = sock_dial_as(&vm, VSOCK_TYPE_SEQPACKET, 2, PORT);
+	ck_assert(!sock_wait_open(s) && s->was_refused);
+	s = sock_dial_as(&vm, VSOCK_TYPE_STREAM, 2, PORT + 1);
+	ck_assert(!sock_wait_open(s) && s->was_refused);
+	ck_assert(daemon_wait_log(&vhd, "a socket of another type listens there"));
+	ck_assert(host_is_quiet(streams, 10) && host_is_quiet(messages, 10));
+	s = sock_dial_as(&vm, 3, 2, PORT);
+	ck_assert(!sock_wait_open(s) && s->was_refused);
+	host_unlisten(streams, vhd.uds, PORT);
+	host_unlisten(messages, vhd.uds, PORT + 1);
+	e2e_check_alive();
+}
+END_TEST
+
+/* What a guest has not acknowledged it does not get. */
+static const struct known {
+	uint64_t without;
+	bool streams, messages;
+} known[] = {
+	{ 0, true, true },
+	{ 1 << VIRTIO_VSOCK_F_SEQPACKET, true, false },
+	{ 1 << VIRTIO_VSOCK_F_STREAM, false, true },
+	{ 1 << VIRTIO_VSOCK_F_STREAM | 1 << VIRTIO_VSOCK_F_NO_IMPLIED_STREAM, true, true },
+	{ 7, true, false },			/* as before there were these bits */
+};
+
+START_TEST(what_the_guest_knows)
+{
+	const struct known *k = &known[_i];
+	struct driver_options opt = { .without = k->without };
+	int streams = host_listen(vhd.uds, PORT, 4);
+	int messages = host_messages_listen(vhd.uds, PORT + 1, 4), fd;
+
+	start(NULL, &opt);
+	ck_assert(sock_wait_open(sock_dial(&vm, PORT)) == k->streams);
+	ck_assert(sock_wait_open(sock_dial_as(&vm, VSOCK_TYPE_SEQPACKET, 2, PORT + 1)) ==
+		  k->messages);
+	sock_listen(&vm, PORT);
+	sock_listen_as(&vm, VSOCK_TYPE_SEQPACKET, PORT + 1);
+	fd = host_dial(vhd.uds, PORT);
+	ck_assert(k->streams ? sock_accept(&vm, PORT) && host_read_ok(fd) == PORT :
+		  host_is_closed(fd, DEADLINE_MS));
+	close(fd);
+	fd = host_messages_dial(vhd.uds, PORT + 1);
+	ck_assert(k->messages ?
+		  sock_accept(&vm, PORT + 1) && host_messages_read_ok(fd) == PORT + 1 :
+		  host_is_closed(fd, DEADLINE_MS));
+	close(fd);
+	host_unlisten(streams, vhd.uds, PORT);
+	host_unlisten(messages, vhd.uds, PORT + 1);
+}
+END_TEST
+
+/* ---- the handshake ---- */
+
+static const struct opening {
+	const char *line;
+	size_t len;
+	bool is_good;
+} openings[] = {
+	{ "CONNECT 1234\n", 13, true }, { "connect 1234", 12, true },
+	{ "CONNECT 1234\r\n", 14, true },
+	{ "", 0, false }, { "\n", 1, false }, { "CONNECT\n", 8, false }, { "HELLO 1234\n", 11, false },
+	{ "CONNECT 1234\nmore", 17, false },
+	{ "CONNECT 1234                           \n", 40, false },
+};
+
+START_TEST(first_messages)
+{
+	const struct opening *o = &openings[_i];
+	int fd;
+
+	start(NULL, NULL);
+	sock_listen_as(&vm, VSOCK_TYPE_SEQPACKET, PORT);
+	fd = host_messages_connect(vhd.uds);
+	ck_assert(host_send_message(fd, o->line, o->len));
+	if (o->is_good) {
+		struct pair p = { .host = fd };
+
+		host_sends(p, 5, 1);		/* waits for nobody */
+		p.guest = sock_accept(&vm, PORT);
+		ck_assert_uint_eq(host_messages_read_ok(fd), PORT);
+		guest_gets(p, 5, 1);
+	} else {
+		ck_assert(host_is_closed(fd, DEADLINE_MS));
+		ck_assert_uint_eq(vm.n_rx_pkts, 0);
+	}
+	close(fd);
+	e2e_check_alive();
+}
+END_TEST
+
+static struct stat stat_of(const char *suffix)
+{
+	struct stat st = { .st_mode = 0 };
+	char path[128];
+
+	snprintf(path, sizeof path, "%s%s", vhd.uds, suffix);
+	if (lstat(path, &st) < 0)
+		ck_assert_int_eq(errno, ENOENT);
+	return st;
+}
+
+START_TEST(the_name)
+{
+	static const char *const open_to_all[] = { "--socket-mode", "0666", NULL };
+	char path[128];
+	int fd;
+
+	start(open_to_all, NULL);
+	ck_assert(S_ISSOCK(stat_of("_seqpacket").st_mode));
+	ck_assert_uint_eq(stat_of("_seqpacket").st_mode, stat_of("").st_mode);
+	ck_assert_int_eq(daemon_stop(&vhd, END_MS), 0);
+	ck_assert_uint_eq(stat_of("_seqpacket").st_mode, 0);
+	driver_deinit(&vm);
+
+	snprintf(path, sizeof path, "%s_seqpacket", vhd.uds);
+	fd = open(path, O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0600);
+	ck_assert_int_ge(fd, 0);
+	close(fd);
+	start(NULL, NULL);			/* without it, and says so */
+	ck_assert(daemon_wait_log(&vhd, "have no SOCK_SEQPACKET socket to connect to"));
+	check_talks(guest_connects());
+	e2e_check_alive();
+	ck_assert(S_ISREG(stat_of("_seqpacket").st_mode));
+	unlink(path);
+}
+END_TEST
+
+/* ---- another engine ---- */
+
+START_TEST(upgrade_in_the_middle)
+{
+	struct pair p;
+	uint32_t sent = 0;
+	int waiting;
+
+	start(NULL, &guests[_i]);
+	if (!vhd.is_supervised)
+		return;
+	p = connects(_i & 1);
+	waiting = host_messages_connect(vhd.uds);	/* has not said its line */
+	while (sock_room(p.guest) > 24000 || driver_wait(&vm, deadline_in(QUIET_MS), false))
+		if (sock_room(p.guest) > 24000) {
+			guest_sends(p, size_of(sent), sent);
+			sent++;
+		}
+	pattern_fill(bytes, 3000, 0, 9);
+	ck_assert_uint_eq(sock_send_part(p.guest, bytes, 3000, 0), 3000);
+	host_sends(p, 100000, 4);		/* more than the rings hold */
+	host_sends(p, 0, 5);
+	upgrade();
+	pattern_fill(bytes, 5000, 0, 9);
+	ck_assert_uint_eq(sock_send_part(p.guest, bytes + 3000, 2000, VSOCK_SEQ_EOM), 2000);
+	for (uint32_t i = 0; i < sent; i++)
+		host_gets(p, size_of(i), i);
+	host_gets(p, 5000, 9);
+	guest_gets(p, 100000, 4);
+	guest_gets(p, 0, 5);
+	check_talks(p);
+	sock_listen_as(&vm, VSOCK_TYPE_SEQPACKET, PORT);
+	ck_assert(host_send_message(waiting, "CONNECT 1234\n", 13));
+	sock_accept(&vm, PORT);
+	ck_assert_uint_eq(host_messages_read_ok(waiting), PORT);
+	close(waiting);
+	close(p.host);
+}
+END_TEST
+
+/* The engine crashes: both sides hear of it, and new connections work. */
+START_TEST(crash)
+{
+	struct pair p;
+
+	start(NULL, NULL);
+	if (!vhd.is_supervised)
+		return;
+	p = guest_connects();
+	check_talks(p);
+	kill(daemon_engine(&vhd), SIGKILL);
+	ck_assert(sock_wait_reset(p.guest, DEADLINE_MS));
+	ck_assert_int_eq(host_recv_message(p.host, bytes, 1, DEADLINE_MS), HOST_END);
+	close(p.host);
+	check_talks(host_connects());
+}
+END_TEST
+
+int main(void)
+{
+	Suite *s = suite_create("seqpacket");
+	TCase *tc = e2e_case(s, "messages", e2e_setup_bare, 60);
+
+	tcase_add_loop_test(tc, one_of_each_size, 0, 2 * COUNT(guests));
+	tcase_add_loop_test(tc, many_in_a_row, 0, 2 * COUNT(guests));
+	tcase_add_loop_test(tc, slow_readers, 0, 2);
+	tcase_add_test(tc, fragments_of_two);
+	tc = e2e_case(s, "ends", e2e_setup_bare, 60);
+	tcase_add_loop_test(tc, half_close, 0, 4);
+	tcase_add_loop_test(tc, lingering, 0, 2);
+	tcase_add_loop_test(tc, begun_and_never_ended, 0, 3);
+	tc = e2e_case(s, "limits", e2e_setup_bare, 60);
+	tcase_add_test(tc, longer_than_the_host_takes);
+	tcase_add_test(tc, longer_than_the_buffer);
+	tcase_add_loop_test(tc, longer_than_the_guest_takes, 0, 2);
+	tcase_add_test(tc, empty_for_ever);
+	tc = e2e_case(s, "types", e2e_setup_bare, 60);
+	tcase_add_test(tc, another_type_listens);
+	tcase_add_loop_test(tc, what_the_guest_knows, 0, COUNT(known));
+	tc = e2e_case(s, "handshake", e2e_setup_bare, 60);
+	tcase_add_loop_test(tc, first_messages, 0, COUNT(openings));
+	tcase_add_test(tc, the_name);
+	tc = e2e_case(s, "another engine", e2e_setup_bare, 60);
+	tcase_add_loop_test(tc, upgrade_in_the_middle, 0, COUNT(guests));
+	tcase_add_test(tc, crash);
+	return e2e_run(s);
+}
