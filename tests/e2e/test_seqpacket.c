@@ -27,6 +27,8 @@ enum {
 
 static uint8_t bytes[4 * ALL];
 
+static const char *const small_buffer[] = { "--tx-buffer-size", "65536", NULL };
+
 static const struct driver_options guests[] = {
 	{ .rx_buf_len = 0 },
 	{ .rx_buf_len = 45 },			/* a byte in each */
@@ -202,13 +204,17 @@ START_TEST(slow_readers)
 	for (; got < sent; got++)
 		host_gets(p, size_of(got), got);
 	check_talks(p);
-	for (sent = 0; ; sent++) {
+	sent = 0;
+	do {
 		pattern_fill(bytes, size_of(sent), 0, sent);
-		if (!host_send_message_now(p.host, bytes, size_of(sent)) &&
-		    !driver_wait(&vm, deadline_in(QUIET_MS), false))
-			break;
-	}
+		while (host_send_message_now(p.host, bytes, size_of(sent))) {
+			sent++;
+			pattern_fill(bytes, size_of(sent), 0, sent);
+		}
+	} while (driver_wait(&vm, deadline_in(QUIET_MS), false));
 	ck_assert_uint_gt(sent, 20);
+	for (got = 0; got < sent; got++)
+		guest_gets(p, size_of(got), got);
 	check_talks(p);
 	close(p.host);
 }
@@ -333,8 +339,6 @@ static size_t read_wmem_max(void)
 	fclose(f);
 	return n;
 }
-
-static const char *const small_buffer[] = { "--tx-buffer-size", "65536", NULL };
 
 /* As large as the host's socket can be made. */
 START_TEST(longer_than_the_host_takes)
