@@ -13,6 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "e2e/sibs.h"
 #include "e2e/upgrade.h"
 #include "protocol/virtio_ring.h"
 #include "support/host_messages.h"
@@ -606,6 +607,167 @@ START_TEST(crash)
 }
 END_TEST
 
+/* ---- between two guests ---- */
+
+static struct sib_pair siblings_connect(int opener)
+{
+	struct sib *from = &sibs[opener], *to = &sibs[!opener];
+	struct sib_pair p;
+
+	sock_listen_as(&to->d, VSOCK_TYPE_SEQPACKET, PORT);
+	p.from = sock_dial_as(&from->d, VSOCK_TYPE_SEQPACKET, to->cid, PORT);
+	p.to = sock_accept(&to->d, PORT);
+	ck_assert(sock_wait_open(p.from));
+	return p;
+}
+
+static void siblings_up(const char *const *extra, const struct driver_options *one,
+			const struct driver_options *other)
+{
+	sibs_spawn_with(2, NULL, extra);
+	sib_up(&sibs[0], one);
+	sib_up(&sibs[1], other);
+}
+
+/* Sends what there is credit for while the other reads. */
+static void pass_message(struct sock *from, struct sock *to, size_t len, uint32_t flags,
+			 uint32_t seed)
+{
+	int64_t deadline = deadline_in(DEADLINE_MS);
+	uint32_t seen;
+	size_t sent = 0;
+
+	pattern_fill(bytes, len, 0, seed);
+	do {
+		sent += sock_send_part(from, bytes + sent, len - sent, VSOCK_SEQ_EOM | flags);
+		driver_turn(to->d);
+		driver_turn(from->d);
+		ck_assert(deadline_left(deadline));
+	} while (sent < len);
+	ck_assert_int_eq(sock_recv_msg(to, bytes, sizeof bytes, &seen, DEADLINE_MS), (ssize_t)len);
+	ck_assert_uint_eq(seen, VSOCK_SEQ_EOM | flags);
+	ck_assert_uint_eq(pattern_check(bytes, len, 0, seed), len);
+}
+
+/* All sizes up to what the receiver buffers, records too; in both directions. */
+START_TEST(siblings_of_each_size)
+{
+	static const size_t more[] = { 0, 1, 52, 4052, 4096, 5000, 65536, 131064, 131072, 200000, ALL };
+	struct sib_pair p;
+
+	siblings_up(NULL, &guests[_i % COUNT(guests)], &guests[(_i + 2) % COUNT(guests)]);
+	p = siblings_connect(_i & 1);
+	for (int i = 0; i < COUNT(more); i++) {
+		pass_message(p.from, p.to, more[i], i & 1 ? VSOCK_SEQ_EOR : 0, 3);
+		pass_message(p.to, p.from, more[i], i & 1 ? 0 : VSOCK_SEQ_EOR, 4);
+	}
+	sibs_close(p);
+	sibs_check_alive(&sibs[0], &sibs[1]);
+}
+END_TEST
+
+/* Many wait in the daemon: each comes out as it went in. */
+START_TEST(siblings_many_wait)
+{
+	uint32_t sent = 0, got = 0;
+	struct sib_pair p;
+
+	siblings_up(NULL, NULL, NULL);
+	p = siblings_connect(_i);
+	do {
+		pattern_fill(bytes, size_of(sent), 0, sent);
+		while (sock_room(p.from) >= 20000 &&
+		       sock_send_msg(p.from, bytes, size_of(sent), 0)) {
+			sent++;
+			pattern_fill(bytes, size_of(sent), 0, sent);
+		}
+	} while (driver_wait(p.from->d, deadline_in(QUIET_MS), false));
+	ck_assert_uint_gt(sent, 100);
+	for (; got < sent; got++) {
+		ck_assert_int_eq(sock_recv_msg(p.to, bytes, sizeof bytes, NULL, DEADLINE_MS),
+				 (ssize_t)size_of(got));
+		ck_assert_uint_eq(pattern_check(bytes, size_of(got), 0, got), size_of(got));
+	}
+	pass_message(p.from, p.to, 100, 0, 1);
+	sibs_close(p);
+}
+END_TEST
+
+/* The receiver's buffer is too small: both see a reset. */
+START_TEST(siblings_too_long)
+{
+	struct driver_options small = { .buf_alloc = 10000 };
+	struct sib_pair p;
+
+	siblings_up(NULL, NULL, &small);
+	p = siblings_connect(0);
+	pass_message(p.from, p.to, 10000, 0, 1);
+	ck_assert(sock_send_msg(p.from, bytes, 10001, 0));
+	while (p.to->state != SOCK_RESET)
+		ck_assert(driver_wait(p.to->d, deadline_in(DEADLINE_MS), false));
+	ck_assert(sock_wait_reset(p.from, DEADLINE_MS));
+	ck_assert(daemon_wait_log(&vhd, "SO_VM_SOCKETS_BUFFER_SIZE"));
+	sibs_check_alive(&sibs[0], &sibs[1]);
+}
+END_TEST
+
+static void expect_refused(struct sib *from, uint16_t type, struct sib *to)
+{
+	struct sock *s = sock_dial_as(&from->d, type, to->cid, PORT + 9);
+
+	ck_assert(!sock_wait_open(s) && s->was_refused);
+}
+
+/* Where the other knows no messages, there is nobody to talk to. */
+START_TEST(siblings_of_two_kinds)
+{
+	struct driver_options plain = { .without = 1 << VIRTIO_VSOCK_F_SEQPACKET };
+
+	siblings_up(NULL, NULL, &plain);
+	expect_refused(&sibs[0], VSOCK_TYPE_SEQPACKET, &sibs[1]);
+	expect_refused(&sibs[1], VSOCK_TYPE_SEQPACKET, &sibs[0]);
+	sibs_check_alive(&sibs[0], &sibs[1]);
+}
+END_TEST
+
+START_TEST(siblings_upgrade)
+{
+	uint32_t sent = 0, got = 0;
+	struct sib_pair p;
+
+	siblings_up(NULL, NULL, NULL);
+	if (!vhd.is_supervised)
+		return;
+	p = siblings_connect(_i);
+	sibs[!_i].d.holds_rx = true;
+	do {
+		pattern_fill(bytes, size_of(sent), 0, sent);
+		while (sock_room(p.from) >= 24000 &&
+		       sock_send_msg(p.from, bytes, size_of(sent), VSOCK_SEQ_EOR)) {
+			sent++;
+			pattern_fill(bytes, size_of(sent), 0, sent);
+		}
+	} while (driver_wait(p.from->d, deadline_in(QUIET_MS), false));
+	pattern_fill(bytes, 3000, 0, 77);
+	ck_assert_uint_eq(sock_send_part(p.from, bytes, 1000, 0), 1000);
+	upgrade();
+	ck_assert_uint_eq(sock_send_part(p.from, bytes + 1000, 2000, VSOCK_SEQ_EOM), 2000);
+	driver_release_rx(&sibs[!_i].d);
+	for (; got < sent; got++) {
+		uint32_t flags;
+
+		ck_assert_int_eq(sock_recv_msg(p.to, bytes, sizeof bytes, &flags, DEADLINE_MS),
+				 (ssize_t)size_of(got));
+		ck_assert_uint_eq(flags, VSOCK_SEQ_EOM | VSOCK_SEQ_EOR);
+		ck_assert_uint_eq(pattern_check(bytes, size_of(got), 0, got), size_of(got));
+	}
+	ck_assert_int_eq(sock_recv_msg(p.to, bytes, sizeof bytes, NULL, DEADLINE_MS), 3000);
+	ck_assert_uint_eq(pattern_check(bytes, 3000, 0, 77), 3000);
+	pass_message(p.to, p.from, 10, 0, 2);
+	sibs_close(p);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("seqpacket");
@@ -633,5 +795,11 @@ int main(void)
 	tc = e2e_case(s, "another engine", e2e_setup_bare, 60);
 	tcase_add_loop_test(tc, upgrade_in_the_middle, 0, COUNT(guests));
 	tcase_add_test(tc, crash);
+	tc = e2e_case_with(s, "siblings", e2e_setup_bare, sibs_teardown, 60);
+	tcase_add_loop_test(tc, siblings_of_each_size, 0, COUNT(guests));
+	tcase_add_loop_test(tc, siblings_many_wait, 0, 2);
+	tcase_add_test(tc, siblings_too_long);
+	tcase_add_test(tc, siblings_of_two_kinds);
+	tcase_add_loop_test(tc, siblings_upgrade, 0, 2);
 	return e2e_run(s);
 }
