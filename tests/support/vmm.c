@@ -159,7 +159,9 @@ int vmm_send_acked(struct vmm *f, uint32_t request, const void *body,
 int vmm_ask(struct vmm *f, uint32_t request, const void *body,
 	    size_t size, void *reply, size_t reply_size)
 {
-	if (!vmm_send(f, request, 0, body, size, NULL, 0))
+	uint32_t flags = f->flags_gets ? VHOST_USER_F_NEED_REPLY : 0;
+
+	if (!vmm_send(f, request, flags, body, size, NULL, 0))
 		return VMM_GONE;
 	return recv_reply(f, request, reply, reply_size);
 }

@@ -27,6 +27,7 @@ enum { VMM_BODY_MAX = 8192, VMM_FDS_MAX = 64 };
 struct vmm {
 	int sock;
 	bool ack_all;
+	bool flags_gets;			/* NEED_REPLY also where there is a reply anyhow */
 	int reply_ms;				/* how long to wait for a reply */
 	uint64_t features, protocol_features;	/* acknowledged by us */
 };
