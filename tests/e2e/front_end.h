@@ -35,8 +35,9 @@ struct front_end_step {
 	 */
 	uint64_t value;
 	enum front_end_base base;
-	uint32_t offset, size, flags;		/* of GET_CONFIG */
+	uint32_t offset, size, flags;		/* of GET_CONFIG and SET_CONFIG */
 	uint32_t padding;			/* bytes behind the data, though not in @size */
+	bool is_refused;			/* the acknowledgement is not 0 */
 };
 
 struct front_end {
@@ -48,6 +49,7 @@ struct front_end {
 	/* The device is made; its driver reads the CID; its driver is ready. */
 	struct front_end_step meet[FRONT_END_STEPS], config[4], start[FRONT_END_STEPS];
 	/* Empty: nothing is said. */
+	struct front_end_step config_write[2];	/* by the driver, of its CID */
 	struct front_end_step pause[8], resume[FRONT_END_STEPS];
 	struct front_end_step reset[8], restart[FRONT_END_STEPS];
 	bool reconnects;

@@ -82,6 +82,8 @@
 		{ ASK(QUEUE_NUM), ACKED, .value = VSOCK_NUM_QUEUES }, \
 	}, \
 	.config = CID_READS(0, ACKED), \
+	/* Ends then, as after any access that fails. */ \
+	.config_write = { { TELL(CONFIG), ACKED, .size = 4, .flags = 1, .is_refused = true } }, \
 	.start = { CH_SET_UP(BASE_AVAIL) }, \
 	.pause = { { TELL(VRING_ENABLE), ACKED, .round = 1 } }, \
 	.resume = { { TELL(VRING_ENABLE), ACKED, .round = 1, .value = 1 } }, \
@@ -132,6 +134,7 @@ static const struct front_end cloud_hypervisor_53 = CLOUD_HYPERVISOR(BASE_AVAIL)
 		{ ASK(QUEUE_NUM), .value = VSOCK_NUM_QUEUES }, \
 	}, \
 	.config = CID_READS(1, .need_reply = false), \
+	.config_write = { { TELL(CONFIG), .size = 4 } }, \
 	.start = { \
 		{ TELL(FEATURES), .value = PROTOCOL_FEATURES }, \
 		CROSVM_RINGS(BASE_ZERO), \
@@ -172,6 +175,7 @@ static const struct front_end libkrun = {
 		{ TELL(PROTOCOL_FEATURES), .value = MQ | CONFIG },
 	},
 	.config = CID_READS(0, .need_reply = false),
+	.config_write = { { TELL(CONFIG), .size = 4 } },
 	.start = { LIBKRUN_SET_UP },
 	.reset = { { TELL(VRING_ENABLE), .round = 1 } },
 	.restart = { LIBKRUN_SET_UP },
@@ -278,6 +282,23 @@ START_TEST(start_and_shutdown)
 	}
 	ck_assert(daemon_wait_fds(&vhd, fds, DEADLINE_MS));
 	start_vm(fe, features_of(_i));
+	check_alive(fe);
+}
+END_TEST
+
+/* A driver that writes to its CID changes nothing, and does not lose its device. */
+START_TEST(configuration_written)
+{
+	const struct front_end *fe = fe_of(_i);
+	struct pair p;
+
+	start_vm(fe, features_of(_i));
+	p = e2e_host_connects(&vm, vhd.uds);
+	for (int i = 0; i < 3; i++) {
+		front_end_say(&vm, fe, fe->config_write);
+		front_end_say(&vm, fe, fe->config);
+		e2e_check_talks(p);
+	}
 	check_alive(fe);
 }
 END_TEST
@@ -527,6 +548,7 @@ int main(void)
 	TCase *bare = e2e_case(s, "bare", e2e_setup_bare, 60);
 
 	tcase_add_loop_test(tc, start_and_shutdown, 0, 2 * N_ALL);
+	tcase_add_loop_test(tc, configuration_written, 0, N_ALL);
 	for (int i = 0; i < 2 * N_ALL; i++) {
 		if (!fe_of(i)->pause[0].request)
 			continue;
