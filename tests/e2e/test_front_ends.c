@@ -491,7 +491,12 @@ START_TEST(reconnect_that_skips_the_buffers)
 }
 END_TEST
 
-/* cloud-hypervisor: `resize` adds a region; the next start shares all of them at once. */
+/*
+ * cloud-hypervisor: `resize` adds a region; the next start shares all of them at once. That may
+ * be more than the eight that the specification has; its library lets 32 through.
+ */
+static const uint64_t regions_added[] = { 1, 6, 7, 30 };
+
 START_TEST(memory_added)
 {
 	static const struct front_end_step add[] = {
@@ -502,7 +507,7 @@ START_TEST(memory_added)
 
 	start_vm(fe, LINUX_IN_ORDER);
 	p = e2e_guest_connects(&vm, vhd.uds);
-	for (uint64_t i = 0; i < 4; i++) {
+	for (uint64_t i = 0; i < regions_added[_i]; i++) {
 		guest_add_region(&vm.guest, (i + 2) << 32, 1 << 16, 0);
 		front_end_say(&vm, fe, add);
 		e2e_check_talks(p);
@@ -560,7 +565,8 @@ int main(void)
 	tcase_add_test(tc, reconnect);
 	tcase_add_test(tc, reconnect_without_a_kick);
 	tcase_add_test(tc, reconnect_that_skips_the_buffers);
-	tcase_add_test(tc, memory_added);
+	tcase_add_loop_test(tc, memory_added, 0,
+			    (int)(sizeof regions_added / sizeof *regions_added));
 	tcase_add_test(tc, crosvm_queues_too_large);
 	tcase_add_test(bare, crosvm_queues_of_its_default_size);
 	return e2e_run(s);

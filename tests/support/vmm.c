@@ -276,11 +276,11 @@ int vmm_set_mem_table(struct vmm *f, const struct guest *g)
 {
 	struct {
 		uint32_t n, padding;
-		struct vhost_user_mem_region r[VHOST_USER_MEM_TABLE_REGIONS];
+		struct vhost_user_mem_region r[VMM_REGIONS_MAX];
 	} m = { .n = g->n_regions };
-	int fds[VHOST_USER_MEM_TABLE_REGIONS];
+	int fds[VMM_REGIONS_MAX];
 
-	must(g->n_regions <= VHOST_USER_MEM_TABLE_REGIONS);
+	must(g->n_regions <= VMM_REGIONS_MAX);
 	for (unsigned i = 0; i < g->n_regions; i++) {
 		m.r[i] = wire_region(&g->regions[i]);
 		fds[i] = g->regions[i].fd;

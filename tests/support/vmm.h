@@ -22,7 +22,7 @@
 #include "support/guest_ring.h"
 
 enum { VMM_GONE = -1, VMM_SILENT = -2, VMM_ODD = -3 };
-enum { VMM_BODY_MAX = 8192, VMM_FDS_MAX = 64 };
+enum { VMM_BODY_MAX = 8192, VMM_FDS_MAX = 64, VMM_REGIONS_MAX = 64 };
 
 struct vmm {
 	int sock;
