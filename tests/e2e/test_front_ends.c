@@ -12,13 +12,14 @@
  *
  * Their guests run the scripted driver, and talk both ways after each step.
  */
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include "e2e/e2e.h"
 #include "e2e/front_end.h"
+#include "e2e/upgrade.h"
 
 #define BIT(n)	(UINT64_C(1) << (n))
 
@@ -491,6 +492,63 @@ START_TEST(reconnect_that_skips_the_buffers)
 }
 END_TEST
 
+/* What another engine has found of a VM is what this VMM goes on with. */
+static void check_goes_on(const struct front_end *fe)
+{
+	check_alive(fe);
+	front_end_say(&vm, fe, fe->pause);
+	front_end_say(&vm, fe, fe->resume);
+	check_alive(fe);
+	front_end_say(&vm, fe, fe->reset);
+	driver_rewind(&vm, 0);
+	start_driver(fe, fe->restart);
+	check_alive(fe);
+}
+
+/* The front-end hears nothing of it. */
+START_TEST(engine_dies)
+{
+	const struct front_end *fe = fe_of(_i);
+	struct pair a, b;
+
+	start_vm(fe, features_of(_i));
+	for (int i = 0; i < 3; i++) {
+		pid_t engine = daemon_engine(&vhd);
+
+		a = e2e_host_connects(&vm, vhd.uds);
+		b = e2e_guest_connects(&vm, vhd.uds);
+		e2e_check_talks(a);
+		ck_assert_int_eq(kill(engine, SIGKILL), 0);
+		ck_assert(daemon_wait_gone(engine, DEADLINE_MS));
+		ck_assert(sock_wait_reset(a.guest, DEADLINE_MS));
+		ck_assert(sock_wait_reset(b.guest, DEADLINE_MS));
+		ck_assert(host_is_closed(a.host, DEADLINE_MS));
+		close(a.host);
+		close(b.host);
+		check_goes_on(fe);
+	}
+}
+END_TEST
+
+START_TEST(engine_is_replaced)
+{
+	const struct front_end *fe = fe_of(_i);
+	struct pair a, b;
+
+	start_vm(fe, features_of(_i));
+	for (int i = 0; i < 3; i++) {
+		a = e2e_host_connects(&vm, vhd.uds);
+		b = e2e_guest_connects(&vm, vhd.uds);
+		upgrade();
+		e2e_check_talks(a);
+		e2e_check_talks(b);
+		e2e_close(a);
+		e2e_close(b);
+		check_goes_on(fe);
+	}
+}
+END_TEST
+
 /*
  * cloud-hypervisor: `resize` adds a region; the next start shares all of them at once. That may
  * be more than the eight that the specification has; its library lets 32 through.
@@ -548,6 +606,7 @@ END_TEST
 
 int main(void)
 {
+	const char *supervise = getenv("TEST_SUPERVISE");
 	Suite *s = suite_create("front_ends");
 	TCase *tc = e2e_case(s, "front_ends", e2e_setup_daemon, 60);
 	TCase *bare = e2e_case(s, "bare", e2e_setup_bare, 60);
@@ -562,6 +621,10 @@ int main(void)
 	}
 	tcase_add_loop_test(tc, reset_and_start, 0, 2 * N_ALL);
 	tcase_add_loop_test(tc, reset_while_hosts_connect, 0, 2 * N_ALL);
+	if (!supervise || strcmp(supervise, "off") != 0) {
+		tcase_add_loop_test(tc, engine_dies, 0, 2 * N_ALL);
+		tcase_add_loop_test(tc, engine_is_replaced, 0, 2 * N_ALL);
+	}
 	tcase_add_test(tc, reconnect);
 	tcase_add_test(tc, reconnect_without_a_kick);
 	tcase_add_test(tc, reconnect_that_skips_the_buffers);
