@@ -6,7 +6,8 @@
  *   cloud-hypervisor  53.0 and ae44c2971 (2026-08-22), generic vhost-user device, with the
  *                     vhost crate 0.16 and 0.17
  *   crosvm            f1e797a68 (2026-08-21), devices/src/virtio/vhost_user_frontend
- *   libkrun           1.19.0 and 6ed74facc (2026-06-12), with the vhost crate 0.15
+ *   libkrun           6ed74facc (2026-06-12, after 1.19.0, which has no vhost-user), with the
+ *                     vhost crate 0.15
  *   StratoVirt        vhost-user-vsock as proposed in 2026 (210cffb71), which no release has,
  *                     over the client of d5b320371 (2026-04-24, after 2.5.0)
  *
