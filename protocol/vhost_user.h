@@ -99,7 +99,7 @@ enum {						/* SET_VRING_KICK/CALL/ERR payload */
 enum { VHOST_VRING_F_LOG = 0 };			/* bit of vhost_user_vring_addr.flags */
 
 enum {
-	VHOST_USER_MEM_TABLE_REGIONS = 8,	/* regions in one SET_MEM_TABLE */
+	VHOST_USER_MEM_TABLE_REGIONS = 32,	/* in one SET_MEM_TABLE: as rust-vmm, the spec has 8 */
 	VHOST_USER_MEM_SLOTS_MAX = 509,		/* ... with ADD_MEM_REG: as vhost-kernel and QEMU */
 };
 

@@ -15,6 +15,7 @@ static_assert(LIMITS_ALL_PORTS_FIT + sizeof "_" + LIMITS_PORT_DIGITS ==
 static_assert((int)PLAN_MEM_SLOTS_MAX == (int)VHOST_USER_MEM_SLOTS_MAX, "one number");
 
 enum {
+	MEM_SLOTS_MIN = 8,			/* what a SET_MEM_TABLE of the spec has */
 	HANDSHAKES_MIN = 4,
 	HANDSHAKES_MAX = 1024,
 	FDS_OF_DAEMON = 64,			/* standard streams, log, a message's, spare */
@@ -58,8 +59,8 @@ static uint32_t connections_in(uint64_t n_fds)
 /* Of each VM's memory: where it is kept for the next engine, each region is a descriptor. */
 static uint64_t memory_fds(const struct plan *plan)
 {
-	return plan->is_supervised && plan->mem_slots > VHOST_USER_MEM_TABLE_REGIONS ?
-		plan->mem_slots - VHOST_USER_MEM_TABLE_REGIONS : 0;
+	return plan->is_supervised && plan->mem_slots > MEM_SLOTS_MIN ?
+		plan->mem_slots - MEM_SLOTS_MIN : 0;
 }
 
 /* Returns what connections and handshakes want; the rest is *@fixed. */
@@ -89,8 +90,8 @@ static void fit_slots(struct plan *plan, uint64_t n_fds)
 {
 	uint64_t n = n_fds / SHARE_OF_MEMORY / plan->n_vms;
 
-	if (n < VHOST_USER_MEM_TABLE_REGIONS)
-		n = VHOST_USER_MEM_TABLE_REGIONS;
+	if (n < MEM_SLOTS_MIN)
+		n = MEM_SLOTS_MIN;
 	if (plan->is_supervised && plan->mem_slots > n)
 		plan->mem_slots = (uint32_t)n;
 }
@@ -121,7 +122,7 @@ static uint32_t fair_slots(uint64_t max_maps, size_t n_vms, size_t n_workers)
 	uint64_t others = MAPS_OF_DAEMON + MAPS_OF_WORKER * (uint64_t)n_workers;
 	uint64_t n = max_maps > others ? (max_maps - others) / n_vms : 0;
 
-	return n < VHOST_USER_MEM_TABLE_REGIONS ? VHOST_USER_MEM_TABLE_REGIONS :
+	return n < MEM_SLOTS_MIN ? MEM_SLOTS_MIN :
 		n > VHOST_USER_MEM_SLOTS_MAX ? VHOST_USER_MEM_SLOTS_MAX : (uint32_t)n;
 }
 

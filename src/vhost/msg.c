@@ -14,7 +14,10 @@
 #include "util/error.h"
 #include "util/fd.h"
 
-enum { CONTROL_FDS = 32 };			/* more are closed by the kernel (MSG_CTRUNC) */
+/* More than any request has; what is beyond is closed by the kernel (MSG_CTRUNC). An even
+ * number, as CMSG_SPACE() has room for that. */
+enum { CONTROL_FDS = VU_MSG_FDS_MAX + 2 };
+static_assert(CONTROL_FDS % 2 == 0, "or it has room for one more");
 
 const char *msg_str_error(int error)
 {
@@ -247,6 +250,8 @@ int msg_recount_unread(struct msg_reader *reader, int sock)
 
 /* ---- state ---- */
 
+enum { STATE_VERSION = 2, FDS_MAX_OF_1 = 8 };		/* version 1 kept no more of them */
+
 /* Bytes of the payload that are kept. */
 static size_t payload_kept(const struct msg_reader *reader)
 {
@@ -260,15 +265,15 @@ static size_t header_kept(const struct msg_reader *reader)
 	return reader->got < sizeof reader->msg.hdr ? reader->got : sizeof reader->msg.hdr;
 }
 
-static unsigned fds_kept(const struct msg *msg)
+static unsigned fds_kept(const struct msg *msg, unsigned max)
 {
-	return msg->n_fds < VU_MSG_FDS_MAX ? msg->n_fds : VU_MSG_FDS_MAX;
+	return msg->n_fds < max ? msg->n_fds : max;
 }
 
 void msg_reader_save(const struct msg_reader *reader, struct blob *out)
 {
 	const struct msg *msg = &reader->msg;
-	size_t section = blob_open(out, BLOB_TAG('M', 'E', 'S', 'G'), 1);
+	size_t section = blob_open(out, BLOB_TAG('M', 'E', 'S', 'G'), STATE_VERSION);
 
 	blob_put_u32(out, (uint32_t)reader->got);
 	blob_put_u32(out, (uint32_t)reader->unread);
@@ -276,7 +281,7 @@ void msg_reader_save(const struct msg_reader *reader, struct blob *out)
 	blob_put_bytes(out, &msg->hdr, header_kept(reader));
 	blob_put_bytes(out, msg->payload.bytes, payload_kept(reader));
 	blob_put_u32(out, msg->n_fds);
-	for (unsigned i = 0; i < fds_kept(msg); i++)
+	for (unsigned i = 0; i < fds_kept(msg, VU_MSG_FDS_MAX); i++)
 		blob_put_fd(out, msg->fds[i]);
 	blob_close(out, section);
 }
@@ -289,7 +294,7 @@ static void get_bytes(struct blob_reader *in, void *to, size_t n)
 		memcpy(to, bytes, n);
 }
 
-static bool load(struct msg_reader *reader, struct blob_reader *in)
+static bool load(struct msg_reader *reader, unsigned fds_max, struct blob_reader *in)
 {
 	struct msg *msg = &reader->msg;
 
@@ -307,7 +312,7 @@ static bool load(struct msg_reader *reader, struct blob_reader *in)
 	msg->n_fds = blob_get_u32(in);
 	if (msg->n_fds > VU_MSG_FDS_COUNT_MAX || reader->doubtful > msg->n_fds)
 		return false;
-	for (unsigned i = 0; i < fds_kept(msg); i++)
+	for (unsigned i = 0; i < fds_kept(msg, fds_max); i++)
 		if ((msg->fds[i] = blob_get_fd(in)) < 0)
 			return false;
 	return blob_is_whole(in);
@@ -319,8 +324,8 @@ int msg_reader_load(struct msg_reader *reader, struct blob_reader *in)
 	uint32_t version;
 
 	msg_reader_init(reader);
-	if (blob_enter(in, &section, BLOB_TAG('M', 'E', 'S', 'G'), 1, &version) &&
-	    load(reader, &section))
+	if (blob_enter(in, &section, BLOB_TAG('M', 'E', 'S', 'G'), STATE_VERSION, &version) &&
+	    load(reader, version == 1 ? FDS_MAX_OF_1 : VU_MSG_FDS_MAX, &section))
 		return 0;
 	msg_reader_deinit(reader);
 	return VU_MSG_E_GARBAGE;

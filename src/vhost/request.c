@@ -55,6 +55,7 @@ static const struct request requests[VHOST_USER_REQUEST_END] = {
 		.handle = session_get_config, .has_reply = true,
 		.size = sizeof(struct vhost_user_config), .size_max = VU_MSG_PAYLOAD_MAX },
 	[VHOST_USER_SET_CONFIG] = { .name = "SET_CONFIG", .handle = session_set_config,
+		.by_guest = true,
 		.size = sizeof(struct vhost_user_config), .size_max = VU_MSG_PAYLOAD_MAX },
 	[VHOST_USER_CREATE_CRYPTO_SESSION] = { .name = "CREATE_CRYPTO_SESSION", .has_reply = true },
 	[VHOST_USER_CLOSE_CRYPTO_SESSION] = { .name = "CLOSE_CRYPTO_SESSION" },
@@ -99,6 +100,13 @@ bool request_has_reply(uint32_t number)
 	const struct request *request = request_find(number);
 
 	return request && request->has_reply;
+}
+
+bool request_is_by_guest(uint32_t number)
+{
+	const struct request *request = request_find(number);
+
+	return request && request->by_guest;
 }
 
 /* A table has the bytes that its region count asks for, or more: some front-ends

@@ -38,6 +38,7 @@ struct request {
 	const char *name;
 	request_handler *handle;		/* NULL: refused */
 	bool has_reply;				/* of its own, with or without REPLY_ACK */
+	bool by_guest;				/* what it says is the driver's, passed on */
 	uint16_t size, size_max;		/* bytes of payload; size_max 0: exactly size */
 	enum request_fds fds;
 	enum request_ring ring;
@@ -46,6 +47,7 @@ struct request {
 const struct request *request_find(uint32_t number);	/* NULL: there is none */
 const char *request_name(uint32_t number);	/* "SET_VRING_NUM", "unknown request" */
 bool request_has_reply(uint32_t number);
+bool request_is_by_guest(uint32_t number);
 
 enum {
 	REQUEST_E_UNKNOWN = 1,			/* not one that we serve */

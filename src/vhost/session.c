@@ -305,7 +305,8 @@ static bool refuse(struct session *s, const struct msg *msg, int error, const ch
 	}
 	s->reply.len = 0;			/* an empty one, lest it waits for ever */
 	s->reply.is_due = request_has_reply(msg->hdr.request);
-	return s->reply.is_due || error == REQUEST_E_UNKNOWN;
+	return s->reply.is_due || error == REQUEST_E_UNKNOWN ||
+		(!error && request_is_by_guest(msg->hdr.request));
 }
 
 /* Says in s->reply what is to be answered. False: the session cannot go on. */

@@ -7,7 +7,8 @@
  * then it vanishes. Before its first effect a handler checks what the table of requests
  * cannot, and says done or refused. session_input() alone answers: by a reply where the
  * request has one, by an acknowledgement where REPLY_ACK asks for it. Where no answer
- * is wanted, a refused request ends the session, but an unknown one is ignored.
+ * is wanted, a refused request ends the session, but an unknown one is ignored, and so is one
+ * that only passes on what the guest's driver did: SET_CONFIG.
  *
  * Some front-ends say RESET_DEVICE when the guest is reset (QEMU from 10 on), others
  * nothing. Then it shows in a ring that has run and is set up again from another base

@@ -57,7 +57,9 @@ START_TEST(get_features_offers_what_is_implemented)
 	ck_assert(has_feature(f, VIRTIO_F_IN_ORDER));
 	ck_assert(has_feature(f, VIRTIO_F_NOTIFY_ON_EMPTY));
 	ck_assert(has_feature(f, VHOST_USER_F_PROTOCOL_FEATURES));
-	ck_assert(!has_feature(f, 0));		/* SEQPACKET */
+	ck_assert(has_feature(f, VIRTIO_VSOCK_F_STREAM));
+	ck_assert(has_feature(f, VIRTIO_VSOCK_F_SEQPACKET));
+	ck_assert(has_feature(f, VIRTIO_VSOCK_F_NO_IMPLIED_STREAM));
 	ck_assert(!has_feature(f, 33));		/* ACCESS_PLATFORM */
 	ck_assert(!has_feature(f, 34));		/* RING_PACKED */
 	ck_assert(!has_feature(f, 40));		/* RING_RESET */
@@ -78,6 +80,26 @@ START_TEST(get_protocol_features_offers_nothing_half_done)
 	ck_assert_uint_eq(f & BIT(VHOST_USER_PROTOCOL_F_CRYPTO_SESSION), 0);
 	ck_assert_uint_eq(f & BIT(VHOST_USER_PROTOCOL_F_MTU), 0);
 	ck_assert_uint_eq(f >> 20, 0);
+}
+END_TEST
+
+/* Bit by bit: taken if it is offered, else refused. */
+START_TEST(only_offered_bits_are_taken)
+{
+	uint64_t features, protocol, kept;
+
+	negotiate_fe();
+	kept = fe.features;
+	ck_assert_int_eq(vmm_get_features(&fe, &features), 0);
+	ck_assert_int_eq(vmm_get_protocol_features(&fe, &protocol), 0);
+	for (unsigned bit = 0; bit < 64; bit++) {
+		ck_assert_msg(vmm_set_features(&fe, kept | BIT(bit)) == !has_feature(features, bit),
+			      "feature bit %u", bit);
+		ck_assert_msg(vmm_set_protocol_features(&fe, BIT(VHOST_USER_PROTOCOL_F_REPLY_ACK) |
+							BIT(bit)) == !has_feature(protocol, bit),
+			      "protocol feature bit %u", bit);
+	}
+	check_next_front_end();
 }
 END_TEST
 
@@ -381,6 +403,7 @@ static void add_messages(TCase *tc)
 {
 	tcase_add_test(tc, get_features_offers_what_is_implemented);
 	tcase_add_test(tc, get_protocol_features_offers_nothing_half_done);
+	tcase_add_test(tc, only_offered_bits_are_taken);
 	tcase_add_test(tc, get_queue_num_3);
 	tcase_add_test(tc, get_max_mem_slots_509);
 	tcase_add_test(tc, get_config_any_offset_and_size_padded_with_zeroes);

@@ -83,7 +83,7 @@ static const struct {
 	{ "the program has ended", stale_socket, "Connection refused; nobody listens there any more" },
 	{ "a plain file", plain_file, "Connection refused; a file that is no socket is in the way" },
 	{ "a link to nowhere", dangling_link, "No such file or directory; a symbolic link that leads nowhere" },
-	{ "another type", other_type, "Protocol wrong type for socket; not a stream socket" },
+	{ "another type", other_type, "Protocol wrong type for socket; a socket of another type listens there" },
 	{ "no permission", not_ours, "Permission denied; the socket has to be writable" },
 	{ "nobody accepts", full_backlog, "Resource temporarily unavailable; the program that listens" },
 };

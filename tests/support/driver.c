@@ -113,7 +113,7 @@ void driver_rewind(struct driver *d, uint16_t base)
 	sock_forget_all(d);
 }
 
-static void fill_rings(struct driver *d)
+void driver_fill_rings(struct driver *d)
 {
 	struct guest_ring *events = &d->vq[VSOCK_EVENTQ];
 	struct guest_ring_buf b = { .len = sizeof(struct wire_vsock_event), .writable = true };
@@ -138,7 +138,7 @@ static int start(struct driver *d)
 			  DRIVER_ALL_FEATURES & ~d->opt.without);
 
 	if (r == 0 && !guest_ring_in_flight(&d->vq[VSOCK_RXQ]))
-		fill_rings(d);
+		driver_fill_rings(d);
 	return r;
 }
 
@@ -175,7 +175,7 @@ int driver_program(struct driver *d)
 	for (uint32_t q = 0; q < d->opt.habits->n_queues; q++)
 		if ((r = vmm_start_ring(&d->fe, q, &d->vq[q])))
 			return r;
-	fill_rings(d);
+	driver_fill_rings(d);
 	return 0;
 }
 

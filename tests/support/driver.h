@@ -114,7 +114,9 @@ void driver_detach(struct driver *d);
 /* Puts the rings at @base with nothing in flight and forgets all sockets: what
  * a booting guest finds. driver_program() then tells the device. */
 void driver_rewind(struct driver *d, uint16_t base);
-/* Programs and enables the rings again, fills RX and the event ring, kicks. */
+/* Fills RX and the event ring, and kicks: what a driver does once its device has started. */
+void driver_fill_rings(struct driver *d);
+/* Programs and enables the rings again, and fills them. */
 int driver_program(struct driver *d);
 /* The guest reboots: GET_VRING_BASE on all rings, then both of the above. */
 void driver_reboot(struct driver *d);

@@ -159,7 +159,9 @@ int vmm_send_acked(struct vmm *f, uint32_t request, const void *body,
 int vmm_ask(struct vmm *f, uint32_t request, const void *body,
 	    size_t size, void *reply, size_t reply_size)
 {
-	if (!vmm_send(f, request, 0, body, size, NULL, 0))
+	uint32_t flags = f->flags_gets ? VHOST_USER_F_NEED_REPLY : 0;
+
+	if (!vmm_send(f, request, flags, body, size, NULL, 0))
 		return VMM_GONE;
 	return recv_reply(f, request, reply, reply_size);
 }
@@ -274,11 +276,11 @@ int vmm_set_mem_table(struct vmm *f, const struct guest *g)
 {
 	struct {
 		uint32_t n, padding;
-		struct vhost_user_mem_region r[VHOST_USER_MEM_TABLE_REGIONS];
+		struct vhost_user_mem_region r[VMM_REGIONS_MAX];
 	} m = { .n = g->n_regions };
-	int fds[VHOST_USER_MEM_TABLE_REGIONS];
+	int fds[VMM_REGIONS_MAX];
 
-	must(g->n_regions <= VHOST_USER_MEM_TABLE_REGIONS);
+	must(g->n_regions <= VMM_REGIONS_MAX);
 	for (unsigned i = 0; i < g->n_regions; i++) {
 		m.r[i] = wire_region(&g->regions[i]);
 		fds[i] = g->regions[i].fd;

@@ -22,11 +22,12 @@
 #include "support/guest_ring.h"
 
 enum { VMM_GONE = -1, VMM_SILENT = -2, VMM_ODD = -3 };
-enum { VMM_BODY_MAX = 8192, VMM_FDS_MAX = 64 };
+enum { VMM_BODY_MAX = 8192, VMM_FDS_MAX = 64, VMM_REGIONS_MAX = 64 };
 
 struct vmm {
 	int sock;
 	bool ack_all;
+	bool flags_gets;			/* NEED_REPLY also where there is a reply anyhow */
 	int reply_ms;				/* how long to wait for a reply */
 	uint64_t features, protocol_features;	/* acknowledged by us */
 };

@@ -149,7 +149,7 @@ START_TEST(share_slots)
 
 	limits_share_memory(&plan, SPACE, slot_cases[_i].max_maps, slot_cases[_i].n_workers);
 	ck_assert_uint_eq(plan.mem_slots, slot_cases[_i].slots);
-	if (plan.mem_slots > VHOST_USER_MEM_TABLE_REGIONS)
+	if (plan.mem_slots > 8)		/* what it has in any case */
 		ck_assert_uint_le(plan.mem_slots * plan.n_vms, slot_cases[_i].max_maps);
 }
 END_TEST

@@ -9,6 +9,7 @@
 
 #include "support/vmm.h"
 #include "unit.h"
+#include "util/blob.h"
 #include "util/fd.h"
 #include "vhost/request.h"
 
@@ -290,6 +291,57 @@ START_TEST(peeked_in_a_row)
 }
 END_TEST
 
+/* As version 1 had it: no more than 8 of them. */
+static void save_as_1(struct blob *b)
+{
+	size_t section = blob_open(b, BLOB_TAG('M', 'E', 'S', 'G'), 1);
+
+	blob_put_u32(b, (uint32_t)reader.got);
+	blob_put_u32(b, 0);
+	blob_put_u32(b, 0);
+	blob_put_bytes(b, &reader.msg.hdr, HDR);
+	blob_put_bytes(b, reader.msg.payload.bytes, reader.msg.hdr.size);
+	blob_put_u32(b, reader.msg.n_fds);
+	for (unsigned i = 0; i < reader.msg.n_fds && i < 8; i++)
+		blob_put_fd(b, reader.msg.fds[i]);
+	blob_close(b, section);
+}
+
+/* _i: descriptors of a message that is saved by this version, or by the first, and loaded. */
+START_TEST(saved)
+{
+	unsigned n = (unsigned)_i / 2, kept = n < VU_MSG_FDS_MAX ? n : VU_MSG_FDS_MAX;
+	struct wire w = make(VHOST_USER_SET_VRING_KICK, 8);
+	struct msg_reader then;
+	struct blob_reader in;
+	struct blob_fds fds;
+	struct blob b;
+
+	send_bytes(&w, HDR + 8, n);
+	ck_assert_int_eq(read_msg(), 0);
+	blob_init(&b, 1024, FDS_MAX);
+	if (_i % 2) {
+		save_as_1(&b);
+		kept = kept < 8 ? kept : 8;
+	} else {
+		msg_reader_save(&reader, &b);
+	}
+	ck_assert_int_eq(blob_error(&b), 0);
+	ck_assert_uint_eq(b.n_fds, kept);
+	for (size_t i = 0; i < b.n_fds; i++)
+		ck_assert_int_ge(b.fds[i] = dup(b.fds[i]), 0);
+	fds = (struct blob_fds){ b.fds, b.n_fds };
+	blob_read(&in, b.bytes, b.len, &fds);
+	ck_assert_int_eq(msg_reader_load(&then, &in), 0);
+	ck_assert_uint_eq(then.msg.n_fds, reader.msg.n_fds);
+	ck_assert_mem_eq(then.msg.payload.bytes, w.payload, 8);
+	for (unsigned i = 0; i < VU_MSG_FDS_MAX; i++)
+		ck_assert_int_eq(then.msg.fds[i] >= 0, i < kept);
+	msg_reader_deinit(&then);
+	blob_deinit(&b);
+}
+END_TEST
+
 /* _i: bytes of a message before the front-end leaves. */
 START_TEST(ends)
 {
@@ -338,6 +390,7 @@ int main(void)
 	tcase_add_loop_test(tc, headers, 0, COUNT(hdr_cases));
 	tcase_add_test(tc, oversized_payload);
 	tcase_add_loop_test(tc, peeked_in_a_row, 0, 2 * (HDR + 40));
+	tcase_add_loop_test(tc, saved, 0, 2 * (FDS_MAX + 1));
 	tcase_add_loop_test(tc, ends, 0, HDR + 8);
 	tcase_add_test(tc, reply);
 	suite_add_tcase(suite, tc);
