@@ -35,6 +35,9 @@ class Root:
                     return f.readline().partition("(")[2].partition(")")[0]
         return "of unknown version"
 
+    def run(self, program, *arguments):
+        subprocess.run([self.dir + "/run", program, *arguments], check=True)
+
     def command(self, program):
         """What runs it, in a shell's words; `program`: "usr/bin/ssh"."""
         return f"{shlex.quote(self.dir + '/run')} {program}"

@@ -11,13 +11,12 @@ import os
 import shutil
 import socket
 import subprocess
-import unittest
 
 import recipes
 import sid
 import vm
-from recipes import Shell, block, is_listening, recipe
-from vm import SCALE, Guest, Scratch, wait_until
+from recipes import block, recipe
+from vm import SCALE, wait_until
 
 
 def openbsd_nc():
@@ -30,30 +29,7 @@ def openbsd_nc():
     return None
 
 
-class Recipes(unittest.TestCase):
-    @classmethod
-    def setUpClass(cls):
-        cls.scratch = Scratch()
-        try:
-            cls.daemon = recipes.RecipeDaemon(cls.scratch)
-            cls.guest = Guest(cls.daemon, machine=recipes.machine(cls.scratch))
-            cls.uds = cls.daemon.uds()
-            cls.bin = cls.scratch.path("bin")
-            os.mkdir(cls.bin)
-            cls.env = {**os.environ, "PATH": cls.bin + ":" + os.environ["PATH"]}
-        except BaseException:
-            vm.show_logs(cls.scratch)
-            cls.scratch.end()
-            raise
-
-    @classmethod
-    def tearDownClass(cls):
-        try:
-            cls.guest.kill()
-            cls.daemon.stop()
-        finally:
-            cls.scratch.end()
-
+class Recipes(recipes.RecipeTest):
     def need(self, name, package=None):
         """That command is the installed one, or else Debian unstable's."""
         installed = openbsd_nc() if name == "nc" else shutil.which(name)
@@ -65,9 +41,6 @@ class Recipes(unittest.TestCase):
             root = sid.Root(package or name, package or name)
             root.add_to(self.bin, name, "usr/bin/" + ("nc.openbsd" if name == "nc" else name))
 
-    def sockets_here(self, command):
-        return command.replace("/tmp/", self.scratch.dir + "/")
-
     def python(self, first_line):
         """A program of the README, as a command."""
         with open(self.scratch.path("recipe.py"), "w") as f:
@@ -76,32 +49,13 @@ class Recipes(unittest.TestCase):
 
     # Guest to host.
 
-    def listen(self, command, socket_name):
-        """Runs a listener with its output in a file; returns how to read that."""
-        out = self.scratch.path("out")
-        with open(out, "wb") as f:
-            shell = Shell(self.scratch, self.sockets_here(command), env=self.env,
-                          cwd=self.scratch.dir, stdin=subprocess.DEVNULL, stdout=f)
-        path = self.sockets_here(socket_name)
-
-        def end():
-            shell.kill()
-            if os.path.exists(path):
-                os.unlink(path)
-        self.addCleanup(end)
-        wait_until(lambda: is_listening(path), f"somebody listens at {path}")
-
-        def text():
-            with open(out) as f:
-                return f.read()
-        return text
-
     def say(self, port, text):
         """`echo TEXT | socat - VSOCK-CONNECT:2:PORT`"""
         self.guest.run(f"connect vsock:2:{port}; say {text}; shut wr; eof").done()
 
     def check_listener(self, command):
-        heard = self.listen(command, "/tmp/vm3.vsock_1234")
+        heard, end = self.listen(command, "/tmp/vm3.vsock_1234")
+        self.addCleanup(end)
         for text in "hello", "again":           # `fork`, or `-k`: not once only
             self.say(1234, text)
         wait_until(lambda: heard() == "hello\nagain\n", "the host heard the guest")
@@ -128,23 +82,18 @@ class Recipes(unittest.TestCase):
     def test_systemd_tells_when_it_is_ready(self):
         """Each message ends with the listener closing, and comes out as a line."""
         self.need("socat")
-        heard = self.listen(recipe("socat -u UNIX-LISTEN:/tmp/vm3.vsock_9999"),
-                            "/tmp/vm3.vsock_9999")
+        heard, end = self.listen(recipe("socat -u UNIX-LISTEN:/tmp/vm3.vsock_9999"),
+                                 "/tmp/vm3.vsock_9999")
+        self.addCleanup(end)
         for text in "STATUS=Starting", "READY=1":
             self.say(9999, text)
         wait_until(lambda: heard().split() == ["STATUS=Starting", "READY=1"], "both messages")
 
     # Host to guest.
 
-    def run_client(self, command):
-        done = subprocess.run(["bash", "-c", self.sockets_here(command)], env=self.env,
-                              cwd=self.scratch.dir, capture_output=True, text=True,
-                              timeout=60 * SCALE)
-        return done.stdout, done.stderr, done.returncode
-
     def check_client(self, command, out="OK 5000\n"):
         listener = self.guest.listen("listen vsock:5000; accept; hear; eof; close")
-        self.assertEqual(self.run_client(command), (out, "", 0))
+        self.assertEqual(self.run_command(command), (out, "", 0))
         self.assertEqual(listener.event("heard")["text"], "hello")
         listener.done()
 
@@ -174,7 +123,7 @@ class Recipes(unittest.TestCase):
 
     def test_host_to_nobody_python(self):
         client = self.python("# host to guest: connects, checks the answer")
-        self.assertEqual(self.run_client(client), ("", "nobody listens there\n", 1))
+        self.assertEqual(self.run_command(client), ("", "nobody listens there\n", 1))
 
     # ssh
 

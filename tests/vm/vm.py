@@ -15,6 +15,7 @@ Whatever ends a test program, by whichever signal, ends all that it started.
 
 import contextlib
 import ctypes
+import fnmatch
 import json
 import os
 import shutil
@@ -684,14 +685,17 @@ def prepare_image():
     note(made.stdout)
 
 
-def archive(folder, is_wanted=lambda name: True):
-    """A folder as the kernel takes it for a root; without the folders in it that are not
-    wanted."""
+def archive(folder, unwanted=()):
+    """A folder as the kernel takes it for a root, without what matches these patterns."""
+    def is_wanted(name):
+        return not any(fnmatch.fnmatch(name, pattern) for pattern in unwanted)
+
     names = []
     for place, folders, files in os.walk(folder):
         inside = os.path.relpath(place, folder)
         folders[:] = [f for f in folders if is_wanted(os.path.normpath(f"{inside}/{f}"))]
         names += [os.path.normpath(f"{inside}/{name}") for name in folders + files]
+    names = filter(is_wanted, names)
     return subprocess.run(["cpio", "--quiet", "-o", "-H", "newc", "-R", "0:0"], cwd=folder,
                           input="\n".join(sorted(names)).encode(),
                           stdout=subprocess.PIPE, check=True).stdout
