@@ -188,7 +188,9 @@ class Listener(threading.Thread):
         self.socket, self.path = socket.socket(socket.AF_UNIX), path
         self.socket.bind(path)
         self.socket.listen(100)
-        self.messages, self.may_close = [], threading.Event()
+        self.messages = []
+        self.may_read, self.may_close = threading.Event(), threading.Event()
+        self.may_read.set()
         self.may_close.set()
         self.start()
 
@@ -198,11 +200,13 @@ class Listener(threading.Thread):
                 connection, _ = self.socket.accept()
             except OSError:
                 return
+            self.may_read.wait()
             with connection, connection.makefile("rb") as f:
                 self.messages.append(f.read().decode())
                 self.may_close.wait()
 
     def end(self):
+        self.may_read.set()
         self.may_close.set()
         self.socket.shutdown(socket.SHUT_RDWR)
         self.socket.close()
@@ -365,24 +369,42 @@ class Clients(SystemdTest):
         return self.ssh(f"NOTIFY_SOCKET=vsock-stream:2:{port} systemd-notify {options}")
 
     def test_notify(self):
-        """A message for each connection, whole, whatever its length."""
+        """A message for each connection, whole."""
         listener = self.listener(2001)
         self.assertEqual(self.notify(2001, "--ready --status='all is well'"), ("", "", 0))
         self.assertEqual(listener.messages, ["READY=1\nSTATUS=all is well", "BARRIER=1"])
-        self.assertEqual(self.notify(2001, "--no-block --status=$(head -c 100000 /dev/zero |"
-                                           " tr '\\0' x)"), ("", "", 0))
-        self.assertEqual(listener.messages[2:], ["STATUS=" + "x" * 100000])
+
+    def start_notify(self, port, options):
+        command = f"NOTIFY_SOCKET=vsock-stream:2:{port} systemd-notify --no-block {options}"
+        ssh = self.start("ssh vm3 " + shlex.quote(command), stdin=subprocess.DEVNULL)
+        self.addCleanup(ssh.kill)
+        return ssh
+
+    def check_notify_waits(self, ssh):
+        """In that time the guest has sent all that it can."""
+        wait_until(lambda: self.ssh("pgrep -c systemd-notify") == ("1\n", "", 0),
+                   "systemd-notify waits")
+        self.assertIsNone(ssh.process.poll())
+
+    def test_notify_more_than_a_socket_holds(self):
+        """Its end is not told before the rest of it."""
+        listener = self.listener(2005)
+        listener.may_read.clear()
+        ssh = self.start_notify(2005, "--status=$(head -c 90000 /dev/zero | tr '\\0' x)" + "".join(
+            f" {name}=$(head -c 90000 /dev/zero | tr '\\0' x)" for name in "ABC"))
+        self.check_notify_waits(ssh)
+        listener.may_read.set()
+        self.assertEqual(ssh.process.wait(30 * vm.SCALE), 0)
+        self.assertEqual([sorted(message.split("\n")) for message in listener.messages],
+                         [[f"{name}=" + "x" * 90000 for name in ("A", "B", "C", "STATUS")]])
 
     def test_notify_waits_until_the_listener_closes(self):
         listener = self.listener(2002)
         listener.may_close.clear()
-        ssh = self.start("ssh vm3 NOTIFY_SOCKET=vsock-stream:2:2002 systemd-notify --no-block"
-                         " --stopping", stdin=subprocess.DEVNULL)
-        self.addCleanup(ssh.kill)
+        ssh = self.start_notify(2002, "--stopping")
         wait_until(lambda: listener.messages, "the message")
         self.assertEqual(listener.messages, ["STOPPING=1"])
-        self.assertEqual(self.ssh("pgrep -c systemd-notify"), ("1\n", "", 0))
-        self.assertIsNone(ssh.process.poll())
+        self.check_notify_waits(ssh)
         listener.may_close.set()
         self.assertEqual(ssh.process.wait(30 * vm.SCALE), 0)
 

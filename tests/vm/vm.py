@@ -77,7 +77,8 @@ def wait_until(condition, what, timeout=30):
 
 def tail(path, n=25):
     with contextlib.suppress(OSError), open(path, errors="replace") as f:
-        return "".join(f.readlines()[-n:])
+        text = "".join(f.readlines()[-n:])
+        return "".join(c for c in text if c.isprintable() or c in "\n\t")
     return ""
 
 
