@@ -69,6 +69,8 @@ def some_bytes(n, seed=1):
 
 
 class SystemdTest(recipes.RecipeTest):
+    """A guest with systemd and sshd, and the host's ssh, scp and socat."""
+
     @classmethod
     def setUpClass(cls):
         cls.root = sid.Root("systemd", *PACKAGES)
@@ -281,7 +283,7 @@ class Clients(SystemdTest):
 
     def start_session(self, command):
         shell = self.start("ssh vm3 " + shlex.quote(command), stdin=subprocess.PIPE,
-                           stdout=subprocess.PIPE)
+                           stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
 
         def end():
             shell.kill()
@@ -330,21 +332,19 @@ class Clients(SystemdTest):
         self.check_cat(self.start_cat(), some_bytes(8 * MIB), self.daemon.upgrade)
 
     def test_many_sessions(self):
-        sessions = [self.start_cat() for _ in range(8)]
-        threads = []
-        bad = []
+        failed = []
 
-        def check(i):
+        def check(process, seed):
             try:
-                self.check_cat(sessions[i], some_bytes(MIB, i))
-            except BaseException as e:      # of a thread: told below
-                bad.append(e)
-        for i in range(len(sessions)):
-            threads.append(threading.Thread(target=check, args=(i,)))
-            threads[-1].start()
+                self.check_cat(process, some_bytes(MIB, seed))
+            except Exception as e:          # told below: this is a thread
+                failed.append(e)
+        threads = [threading.Thread(target=check, args=(self.start_cat(), i)) for i in range(8)]
+        for thread in threads:
+            thread.start()
         for thread in threads:
             thread.join()
-        self.assertEqual(bad, [])
+        self.assertEqual(failed, [])
 
     def test_a_client_that_is_killed(self):
         """The guest's end of the session goes, too."""
@@ -355,8 +355,11 @@ class Clients(SystemdTest):
         wait_until(lambda: self.ssh(f"kill -0 {pid}")[2] == 1, "the session ended in the guest")
 
     def test_a_server_that_is_killed(self):
-        out, _, status = self.ssh("echo here; kill -9 $PPID; cat", timeout=30)
-        self.assertEqual((out, status), ("here\n", 255))
+        process = self.start_session("echo here; read line; kill -9 $PPID; exec cat").process
+        self.assertEqual(process.stdout.readline(), b"here\n")
+        process.stdin.write(b"go\n")
+        process.stdin.flush()
+        self.assertEqual(process.wait(30 * vm.SCALE), 255)
 
     # sd_notify
 
