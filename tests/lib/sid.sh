@@ -42,7 +42,8 @@ stamp="$root/.packages"
 mkdir -p "$cache"/{lists/partial,archives/partial,none/partial,sources.d}
 : >"$cache/status"
 echo "deb [signed-by=$keyring] $mirror sid main" >"$cache/sources.list"
-# Nothing counts as installed: so all that a package needs comes along.
+# Nothing counts as installed: so all that a package needs comes along. A mirror that is
+# behind is good enough.
 apt() {
 	local command=$1
 
@@ -52,7 +53,7 @@ apt() {
 		-o Dir::Etc::SourceList="$cache/sources.list" \
 		-o Dir::Etc::SourceParts="$cache/sources.d" \
 		-o APT::Sandbox::User="$(id -un)" -o Debug::NoLocking=true -o Acquire::Retries=2 \
-		-o Acquire::http::Timeout=60 "$@"
+		-o Acquire::http::Timeout=60 -o Acquire::Check-Valid-Until=false "$@"
 }
 
 update() {

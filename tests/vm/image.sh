@@ -32,7 +32,8 @@ missing() {
 	exit 77
 }
 
-# apt with lists and cache of its own: needs no root and changes nothing.
+# apt with lists and cache of its own: needs no root and changes nothing. A mirror that is
+# behind is good enough.
 private_apt() {
 	local dir=$out/apt suite=sid source=
 
@@ -47,7 +48,8 @@ private_apt() {
 	# shellcheck disable=SC2086
 	"$@" -o Dir::State::Lists="$dir/lists" -o Dir::State::status="$dir/status" \
 		-o Dir::Cache="$dir" -o Dir::Cache::archives="$dir/archives" \
-		-o APT::Sandbox::User="$(id -un)" -o Debug::NoLocking=true $source
+		-o APT::Sandbox::User="$(id -un)" -o Debug::NoLocking=true \
+		-o Acquire::Check-Valid-Until=false $source
 }
 
 # The lists of the system if they know the package, else private ones.
