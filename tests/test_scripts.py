@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-3-Clause
-"""What the scripts share: ending with all that was started, set-ups, packages. TAP.
+"""What the scripts share: ending with all that was started, set-ups, packages, what is
+fetched. TAP.
 
     tests/test_scripts.py [CLASS[.METHOD]...]
 
@@ -229,6 +230,58 @@ class SetUp(Scripts):
         self.write("build/precious", "")
         self.set_up()
         self.assertTrue(os.path.exists(self.path("build/precious")))
+
+
+class Fetched(Scripts):
+    """What is fetched of Debian, without a network and with lists that are old: nothing of
+    that is kept for the next call."""
+
+    KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
+
+    def run_script(self, script, *arguments, **env):
+        p = subprocess.run([script, *arguments], env={**os.environ, **env},
+                           stdin=subprocess.DEVNULL, capture_output=True, text=True)
+        return p.returncode, p.stderr.splitlines()[-1:]
+
+    def need(self, *programs):
+        for program in programs:
+            if not shutil.which(program):
+                self.skipTest(f"no {program}")
+        if not os.path.exists(self.KEYRING):
+            self.skipTest("no debian-archive-keyring")
+
+    def test_kernel_without_network(self):
+        self.need("apt-get", "dpkg-deb", "cpio", "cc")
+        image = os.path.join(LIB, "..", "vm", "image.sh")
+        for _ in range(2):
+            self.assertEqual(
+                self.run_script(image, self.path("image"), VM_KERNEL="sid",
+                                DEBIAN_MIRROR="http://127.0.0.1:1"),
+                (77, ["image.sh: the package lists of Debian cannot be fetched: no guest kernel"]))
+
+    def test_unstable_has_moved_on(self):
+        """A stub of apt-get: the archive has what the newest lists name."""
+        self.need("dpkg-deb", "tar", "flock")
+        os.mkdir(self.path("bin"))
+        os.mkdir(self.path("deb"))
+        self.write("deb/hello", "")
+        self.write("bin/dpkg-deb", f"#!/bin/sh\ntar -c -C {self.path('deb')} .\n")
+        self.write("bin/apt-get", f"""#!/bin/sh
+echo "$@" >>{self.path("log")}
+case " $* " in
+*" update "*) echo new >{self.path("lists")} ;;
+*" --print-uris "*) echo "'http://x/hello' hello_2.deb 1" ;;
+*) grep -q new {self.path("lists")} ;;
+esac
+""")
+        self.write("lists", "old")
+        os.mkdir(self.path("cache"))
+        self.write("cache/fetched", "")
+        sid = os.path.join(LIB, "sid.sh")
+        self.assertEqual(self.run_script(sid, self.path("root"), "hello",
+                                         PATH=f"{self.path('bin')}:{os.environ['PATH']}",
+                                         SID_CACHE=self.path("cache")), (0, []))
+        self.assertTrue(os.path.exists(self.path("root/hello")))
 
 
 class Packages(Scripts):

@@ -42,7 +42,8 @@ stamp="$root/.packages"
 mkdir -p "$cache"/{lists/partial,archives/partial,none/partial,sources.d}
 : >"$cache/status"
 echo "deb [signed-by=$keyring] $mirror sid main" >"$cache/sources.list"
-# Nothing counts as installed: so all that a package needs comes along.
+# Nothing counts as installed: so all that a package needs comes along. A mirror that is
+# behind is good enough.
 apt() {
 	local command=$1
 
@@ -52,19 +53,25 @@ apt() {
 		-o Dir::Etc::SourceList="$cache/sources.list" \
 		-o Dir::Etc::SourceParts="$cache/sources.d" \
 		-o APT::Sandbox::User="$(id -un)" -o Debug::NoLocking=true -o Acquire::Retries=2 \
-		-o Acquire::http::Timeout=60 "$@"
+		-o Acquire::http::Timeout=60 -o Acquire::Check-Valid-Until=false "$@"
 }
 
-[ -e "$cache/fetched" ] || {
-	apt apt-get -qq update >&2 || missing "the package lists of Debian unstable cannot be fetched"
+update() {
+	apt apt-get -qq -o APT::Update::Error-Mode=any update >&2 ||
+		missing "the package lists of Debian unstable cannot be fetched"
 	touch "$cache/fetched"
 }
-# Those that are fetched already are not printed: so where none are.
-uris=$(apt apt-get -qq --no-install-recommends --print-uris install "$@" \
-	-o Dir::Cache::archives="$cache/none" 2>/dev/null) ||
-	missing "Debian unstable has no $*"
-apt apt-get -qq -y --no-install-recommends --download-only install "$@" >/dev/null 2>&1 ||
-	missing "$* cannot be fetched"
+
+# Sets $uris. Those that are fetched already are not printed: so where none are.
+fetch() {
+	uris=$(apt apt-get -qq --no-install-recommends --print-uris install "$@" \
+		-o Dir::Cache::archives="$cache/none" 2>/dev/null) &&
+		apt apt-get -qq -y --no-install-recommends --download-only install "$@" >/dev/null 2>&1
+}
+
+[ -e "$cache/fetched" ] || update
+# What kept lists name may be gone.
+fetch "$@" || { update && fetch "$@"; } || missing "$* cannot be fetched"
 rm -rf "$root"
 mkdir -p "$root"
 while read -r _ file _; do

@@ -25,12 +25,15 @@ more_modules="vsock_loopback"
 # shellcheck disable=SC2086,SC2116
 asked=$(echo $modules $more_modules)	# in one line
 
+# The next call asks for newer lists.
 missing() {
+	rm -rf "$out/apt"
 	echo "image.sh: $*" >&2
 	exit 77
 }
 
-# apt with lists and cache of its own: needs no root and changes nothing.
+# apt with lists and cache of its own: needs no root and changes nothing. A mirror that is
+# behind is good enough.
 private_apt() {
 	local dir=$out/apt suite=sid source=
 
@@ -38,14 +41,15 @@ private_apt() {
 	touch "$dir/status"
 	if [ "$flavour" = sid ]; then
 		echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg]" \
-			"http://deb.debian.org/debian $suite main" >"$dir/sources.list"
+			"${DEBIAN_MIRROR:-http://deb.debian.org/debian} $suite main" >"$dir/sources.list"
 		source="-o Dir::Etc::SourceList=$dir/sources.list"
 		source="$source -o Dir::Etc::SourceParts=$dir/sources.d"
 	fi
 	# shellcheck disable=SC2086
 	"$@" -o Dir::State::Lists="$dir/lists" -o Dir::State::status="$dir/status" \
 		-o Dir::Cache="$dir" -o Dir::Cache::archives="$dir/archives" \
-		-o APT::Sandbox::User="$(id -un)" -o Debug::NoLocking=true $source
+		-o APT::Sandbox::User="$(id -un)" -o Debug::NoLocking=true \
+		-o Acquire::Check-Valid-Until=false $source
 }
 
 # The lists of the system if they know the package, else private ones.
@@ -58,7 +62,7 @@ apt_for() {
 		return
 	fi
 	[ -e "$out/apt/fetched" ] || {
-		private_apt apt-get -qq update >&2 || return
+		private_apt apt-get -qq -o APT::Update::Error-Mode=any update >&2 || return
 		touch "$out/apt/fetched"
 	}
 	private_apt "$@"
@@ -101,6 +105,8 @@ fetch_kernel() {
 
 	{ command -v apt-get && command -v dpkg-deb; } >/dev/null ||
 		missing "no apt-get and dpkg-deb to fetch a guest kernel with"
+	apt_for $meta true ||
+		missing "the package lists of Debian cannot be fetched: no guest kernel"
 	package=$(kernel_parts $meta | head -n 1)
 	[ -n "$package" ] || missing "apt knows no $meta: no guest kernel"
 	rm -rf "$work" "$out/kernel.new"

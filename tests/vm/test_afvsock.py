@@ -57,7 +57,6 @@ def libraries(program):
 
 
 def make_initrd(scratch, daemon, program):
-    """The image with a second archive behind it, which the kernel unpacks over it."""
     root = scratch.path("root")
     os.makedirs(root)
     shutil.copytree(os.path.join(vm.IMAGE, "more"), os.path.join(root, "more"))
@@ -68,17 +67,7 @@ def make_initrd(scratch, daemon, program):
         shutil.copy(lib, root + lib)
     with open(os.path.join(root, "script"), "w") as f:
         f.write(SCRIPT)
-    names = [os.path.relpath(path, root)
-             for path in glob.glob(os.path.join(root, "**"), recursive=True)]
-    archive = subprocess.run(["cpio", "--quiet", "-o", "-H", "newc", "-R", "0:0"], cwd=root,
-                             input="\n".join(sorted(names)[1:]).encode(),
-                             stdout=subprocess.PIPE, check=True).stdout
-    initrd = scratch.path("initrd")
-    with open(os.path.join(vm.IMAGE, "initrd.img"), "rb") as f:
-        image = f.read()
-    with open(initrd, "wb") as f:
-        f.write(image + b"\0" * (-len(image) % 512) + archive)
-    return initrd
+    return vm.behind_image(scratch.path("initrd"), vm.archive(root))
 
 
 def run_guest(scratch, initrd, name, word="", extra=()):

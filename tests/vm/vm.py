@@ -15,6 +15,7 @@ Whatever ends a test program, by whichever signal, ends all that it started.
 
 import contextlib
 import ctypes
+import fnmatch
 import json
 import os
 import shutil
@@ -76,7 +77,8 @@ def wait_until(condition, what, timeout=30):
 
 def tail(path, n=25):
     with contextlib.suppress(OSError), open(path, errors="replace") as f:
-        return "".join(f.readlines()[-n:])
+        text = "".join(f.readlines()[-n:])
+        return "".join(c for c in text if c.isprintable() or c in "\n\t")
     return ""
 
 
@@ -412,12 +414,13 @@ def machine_args(front_socket, memory_mib, device):
 
 
 class Guest:
-    """A virtual machine; `agent` talks to the inside. `machine`: instead of machine_args()."""
+    """A virtual machine; `agent` talks to the inside. `machine`: instead of machine_args();
+    `initrd`: instead of the image's, see behind_image()."""
 
     n_made = 0
 
     def __init__(self, daemon, vm=0, memory_mib=256, wait=True, device="", extra=(),
-                 machine=None):
+                 machine=None, initrd=None):
         Guest.n_made += 1
         self.control = self.qmp_socket = None
         scratch = daemon.scratch
@@ -428,7 +431,7 @@ class Guest:
             *LEASH, QEMU, "-name", self.name, "-nodefaults", "-no-user-config", "-display", "none",
             *(machine or machine_args(daemon.front_socket(vm), memory_mib, device)),
             "-kernel", os.path.join(IMAGE, "vmlinuz"),
-            "-initrd", os.path.join(IMAGE, "initrd.img"),
+            "-initrd", initrd or os.path.join(IMAGE, "initrd.img"),
             "-append", "console=ttyS0 quiet panic=-1",
             "-serial", f"file:{scratch.path(self.name + '-console.log')}",
             "-serial", f"unix:{control},server=on,wait=off",
@@ -681,6 +684,32 @@ def prepare_image():
         print("Bail out! no guest image", flush=True)
         sys.exit(1)
     note(made.stdout)
+
+
+def archive(folder, unwanted=()):
+    """A folder as the kernel takes it for a root, without what matches these patterns."""
+    def is_wanted(name):
+        return not any(fnmatch.fnmatch(name, pattern) for pattern in unwanted)
+
+    names = []
+    for place, folders, files in os.walk(folder):
+        inside = os.path.relpath(place, folder)
+        folders[:] = [f for f in folders if is_wanted(os.path.normpath(f"{inside}/{f}"))]
+        names += [os.path.normpath(f"{inside}/{name}") for name in folders + files]
+    names = filter(is_wanted, names)
+    return subprocess.run(["cpio", "--quiet", "-o", "-H", "newc", "-R", "0:0"], cwd=folder,
+                          input="\n".join(sorted(names)).encode(),
+                          stdout=subprocess.PIPE, check=True).stdout
+
+
+def behind_image(path, *archives):
+    """The image with more archives behind it, which the kernel unpacks over it."""
+    with open(os.path.join(IMAGE, "initrd.img"), "rb") as f:
+        image = f.read()
+    with open(path, "wb") as f:
+        for part in (image, *archives):
+            f.write(part + b"\0" * (-len(part) % 512))
+    return path
 
 
 def interrupt(signum, frame):
