@@ -56,7 +56,8 @@ apt() {
 }
 
 [ -e "$cache/fetched" ] || {
-	apt apt-get -qq update >&2 || missing "the package lists of Debian unstable cannot be fetched"
+	apt apt-get -qq -o APT::Update::Error-Mode=any update >&2 ||
+		missing "the package lists of Debian unstable cannot be fetched"
 	touch "$cache/fetched"
 }
 # Those that are fetched already are not printed: so where none are.
