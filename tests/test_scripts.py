@@ -361,6 +361,22 @@ done
         self.assertIn(self.ROOT_HAS_TO + "nowhere\n", err)
 
 
+class Sid(Scripts):
+    KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
+
+    @unittest.skipUnless(shutil.which("apt-get") and os.path.exists(KEYRING), "no apt-get or keyring")
+    def test_no_network(self):
+        p = subprocess.run(["bash", os.path.join(LIB, "sid.sh"), self.path("root"), "socat"],
+                           env={**os.environ, "DEBIAN_MIRROR": "http://127.0.0.1:1",
+                                "SID_CACHE": self.path("cache"), "no_proxy": "127.0.0.1"},
+                           stdin=subprocess.DEVNULL, capture_output=True, text=True)
+        self.assertEqual(p.returncode, 77, p.stderr)
+        self.assertEqual(p.stderr.splitlines()[-1],
+                         "sid.sh: the package lists of Debian unstable cannot be fetched")
+        # The next one asks again.
+        self.assertFalse(os.path.exists(self.path("cache/fetched")))
+
+
 class Tap(unittest.TestResult):
     def line(self, word, test, comment=""):
         print(f"{word} {self.testsRun} - {test.id().replace('__main__.', '')}{comment}", flush=True)

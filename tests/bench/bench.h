@@ -3,6 +3,7 @@
  * The benchmark: scenarios of traffic through the real daemon, and beside each
  * one a physical limit, the same traffic without a daemon, measured in the same
  * round. Only the ratio of the two says much on a machine that has other work.
+ * Or beside each a peer: the same traffic through another program.
  *
  * A scenario measures once per call, in a process of its own (isolate.h) with a
  * fresh daemon; what fails there fails one row. It plays the guest on the
@@ -30,11 +31,14 @@ struct measure {
 	unsigned n_figures;			/* what else was seen */
 	struct figure figures[FIGURES_MAX];
 	char error[320];			/* when not done */
+	char note[96];				/* when done, but not as it should be */
 };
 
 struct run {
 	const struct scenario *what;
 	const char *program;			/* NULL: a limit needs none */
+	bool has_peer;				/* ours and a peer in turns, and */
+	bool is_foreign;			/* this is the peer */
 	double seconds;
 	bool is_quick;				/* few of everything, all bytes compared */
 	bool counts_syscalls;			/* slows the daemon down: value is void */
@@ -58,6 +62,8 @@ struct scenario {
 	unsigned queue_size;			/* 0: 128 */
 	bool is_pinned;				/* everything on one CPU */
 	bool is_limit;				/* no row of its own unless named */
+	bool is_bare;				/* no daemon has a part in it */
+	bool is_cost;				/* less is better */
 	const char *says;			/* one line for --list */
 };
 

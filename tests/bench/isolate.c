@@ -18,7 +18,7 @@
 #include "support/must.h"
 #include "support/scratch.h"
 
-enum { RUN_SECONDS_MAX = 90 };
+enum { RUN_SECONDS_MAX = 90, PEER_SECONDS_MAX = 45 };
 
 static struct measure *shared;
 
@@ -72,7 +72,7 @@ static void run_child(struct run *r, pid_t parent)
 	if (getppid() != parent)
 		_exit(1);
 	must_hook = on_must;
-	alarm(RUN_SECONDS_MAX);
+	alarm(r->is_foreign ? PEER_SECONDS_MAX : RUN_SECONDS_MAX);
 	if (r->what->is_pinned)
 		pin();
 	r->out = shared;

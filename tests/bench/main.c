@@ -2,7 +2,8 @@
 /*
  * Options, rounds and the order of things: limit, daemon, other daemon, and the
  * other way round in every second round, so that a drift of the machine does not
- * favour one of them.
+ * favour one of them. A peer takes the limit's place; what it cannot do is said in
+ * its row, and is no failure of ours.
  */
 #include <errno.h>
 #include <fnmatch.h>
@@ -14,8 +15,10 @@
 #include "bench/isolate.h"
 #include "bench/report.h"
 
+enum { PEER_TRIES = 2 };			/* of a row that the peer fails */
+
 struct options {
-	const char *daemon, *against, *json, *only;
+	const char *daemon, *against, *peer, *json, *only;
 	unsigned rounds;
 	double seconds;
 	bool is_quick, no_syscalls;
@@ -27,6 +30,8 @@ static void usage(FILE *f)
 "usage: bench [OPTION]...\n"
 "  --daemon 'PROGRAM [OPTION]...'   the daemon (default: $VHOST_DEVICE_VSOCK)\n"
 "  --against 'PROGRAM [OPTION]...'  another one, in alternating rounds\n"
+"  --peer 'PROGRAM [OPTION]...'     not ours, but it takes our --vm; instead of limits\n"
+"                                   (tests/bench.sh --peer: Debian's Rust daemon)\n"
 "  --only NAME,...                  these rows; shell patterns\n"
 "  --rounds N                       of each row (default 5)\n"
 "  --seconds S                      of each measurement (default 0.5)\n"
@@ -63,6 +68,7 @@ static struct options parse(int argc, char **argv)
 	static const struct option table[] = {
 		{ "daemon", required_argument, NULL, 'd' },
 		{ "against", required_argument, NULL, 'a' },
+		{ "peer", required_argument, NULL, 'p' },
 		{ "only", required_argument, NULL, 'o' },
 		{ "rounds", required_argument, NULL, 'r' },
 		{ "seconds", required_argument, NULL, 's' },
@@ -82,6 +88,7 @@ static struct options parse(int argc, char **argv)
 		switch (c) {
 		case 'd': o.daemon = optarg; break;
 		case 'a': o.against = optarg; break;
+		case 'p': o.peer = optarg; break;
 		case 'o': o.only = optarg; break;
 		case 'j': o.json = optarg; break;
 		case 'n': o.no_syscalls = true; break;
@@ -100,21 +107,23 @@ static struct options parse(int argc, char **argv)
 		default: usage(stderr); exit(2);
 		}
 	}
-	if (optind < argc || !o.daemon) {
+	if (optind < argc || !o.daemon || (o.against && o.peer)) {
 		usage(stderr);
 		exit(2);
 	}
 	return o;
 }
 
-/* Named by --only, or, without it, all but the limits. */
-static bool is_wanted(const struct scenario *s, const char *only)
+/* Named by --only, or, without it, all but the limits; beside a peer, what has a daemon. */
+static bool is_wanted(const struct scenario *s, const struct options *o)
 {
 	char copy[1024], *word, *save;
 
-	if (!only)
+	if (o->peer && (s->is_limit || s->is_bare))
+		return false;
+	if (!o->only)
 		return !s->is_limit;
-	snprintf(copy, sizeof copy, "%s", only);
+	snprintf(copy, sizeof copy, "%s", o->only);
 	for (word = strtok_r(copy, ",", &save); word; word = strtok_r(NULL, ",", &save))
 		if (fnmatch(word, s->name, 0) == 0)
 			return true;
@@ -124,7 +133,9 @@ static bool is_wanted(const struct scenario *s, const char *only)
 static const char *program_of(const struct options *o, const struct row *row,
 			      enum side side)
 {
-	return side == SIDE_OTHER && !row->what->is_limit ? o->against : o->daemon;
+	if (side != SIDE_OTHER || row->what->is_limit)
+		return o->daemon;
+	return o->peer ? o->peer : o->against;
 }
 
 static void measure(const struct options *o, const struct row *row, enum side side,
@@ -132,7 +143,7 @@ static void measure(const struct options *o, const struct row *row, enum side si
 {
 	struct run r = {
 		.what = row->what, .program = program_of(o, row, side),
-		.seconds = o->seconds, .is_quick = o->is_quick,
+		.has_peer = o->peer, .is_foreign = o->peer && side == SIDE_OTHER, .seconds = o->seconds, .is_quick = o->is_quick,
 		.counts_syscalls = counts_syscalls, .out = out,
 	};
 
@@ -144,12 +155,22 @@ static void measure(const struct options *o, const struct row *row, enum side si
 static bool has_side(const struct options *o, const struct row *row, enum side side)
 {
 	switch (side) {
-	case SIDE_LIMIT: return row->what->limit;
-	case SIDE_OTHER: return o->against && !row->what->is_limit;
+	case SIDE_LIMIT: return row->what->limit && !o->peer;
+	case SIDE_OTHER: return (o->against || o->peer) && !row->what->is_limit;
 	case SIDE_OURS:
 	case SIDES: break;
 	}
 	return true;
+}
+
+/* A peer that hangs costs much time, and does it again. */
+static bool has_given_up(const struct options *o, const struct row *row, enum side side)
+{
+	unsigned n_failed = 0;
+
+	for (unsigned i = 0; i < row->n_rounds; i++)
+		n_failed += row->rounds[side][i].error[0] != 0;
+	return o->peer && side == SIDE_OTHER && n_failed >= PEER_TRIES;
 }
 
 /* False when something failed in it. */
@@ -162,14 +183,15 @@ static bool run_row(const struct options *o, struct row *row)
 		row->n_rounds = i + 1;
 		for (unsigned k = 0; k < SIDES; k++) {
 			side = i % 2 ? SIDES - 1 - k : k;
-			if (!has_side(o, row, side))
+			if (!has_side(o, row, side) || has_given_up(o, row, side))
 				continue;
 			measure(o, row, side, false, &row->rounds[side][i]);
 			all_well &= row->rounds[side][i].is_done || side == SIDE_OTHER;
 		}
 	}
 	for (side = SIDE_OURS; side < SIDES && !o->no_syscalls; side++)
-		if (has_side(o, row, side) && !row->what->is_limit)
+		if (has_side(o, row, side) && !row->what->is_limit &&
+		    !has_given_up(o, row, side))
 			measure(o, row, side, true, &row->syscalls[side]);
 	return all_well;
 }
@@ -182,7 +204,7 @@ static FILE *open_json(const struct options *o)
 		fprintf(stderr, "bench: %s: %s\n", o->json, strerror(errno));
 		exit(1);
 	}
-	report_json_begin(f, o->daemon, o->against, o->seconds);
+	report_json_begin(f, o->daemon, o->peer ? o->peer : o->against, o->seconds);
 	return f;
 }
 
@@ -194,12 +216,16 @@ int main(int argc, char **argv)
 	bool all_well = row, is_first = true;
 
 	isolate_init();
-	report_head(o.against);
+	if (o.peer)
+		report_peer_head();
+	else
+		report_head(o.against);
 	for (const struct scenario *s = scenarios; row && s->name; s++) {
-		if (!is_wanted(s, o.only))
+		if (!is_wanted(s, &o))
 			continue;
 		memset(row, 0, sizeof *row);
 		row->what = s;
+		row->has_peer = o.peer;
 		all_well &= run_row(&o, row);
 		report_row(row);
 		if (json)

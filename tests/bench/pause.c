@@ -61,6 +61,8 @@ void run_pause(struct run *r)
 	struct host h;
 	uint64_t n = 0;
 
+	if (r->is_foreign)
+		die("it cannot be replaced while it serves");
 	host_up(&h, r, n_vms);
 	c.v = &h.vms[0];
 	c.s = vm_connect(c.v, &e.fd);

@@ -167,13 +167,24 @@ static void print_goal(const struct row *row)
 	       is_floor ? ">=" : "<=", is_floor ? g->at_least : g->at_most);
 }
 
+static const char *name_of(const struct row *row, enum side side)
+{
+	return row->has_peer && side == SIDE_OTHER ? "peer" : side_names[side];
+}
+
 static void print_errors(const struct row *row)
 {
 	for (enum side s = 0; s < SIDES; s++)
 		for (unsigned i = 0; i < row->n_rounds; i++)
 			if (row->rounds[s][i].error[0])
-				printf("    %s, round %u FAILED: %s\n", side_names[s],
+				printf("    %s, round %u FAILED: %s\n", name_of(row, s),
 				       i + 1, row->rounds[s][i].error);
+	for (enum side s = 0; s < SIDES; s++)
+		for (unsigned i = 0; i < row->n_rounds; i++)
+			if (row->rounds[s][i].note[0]) {
+				printf("    %s: %s\n", name_of(row, s), row->rounds[s][i].note);
+				break;
+			}
 	if (row->syscalls[SIDE_OURS].error[0])
 		printf("    system calls not counted: %s\n",
 		       row->syscalls[SIDE_OURS].error);
@@ -197,12 +208,54 @@ static void print_other(const struct row *row)
 	printf("\n");
 }
 
+static void print_figures(const struct row *row)
+{
+	for (enum side s = 0; s < SIDES; s++) {
+		if (!row_values(row, s).n)
+			continue;
+		printf("    %-6s", name_of(row, s));
+		each_figure(row, s, print_figure, NULL);
+		printf("\n");
+	}
+}
+
+/* As many digits for all sides of a row. */
+static int digits_of(const struct row *row)
+{
+	return row_values(row, SIDE_OURS).median < 100 ? 2 : 0;
+}
+
+void report_peer_head(void)
+{
+	printf("%-16s %-6s %29s %29s %22s\n", "scenario", "unit", "ours [min max]",
+	       "peer [min max]", "ours/peer [min max]");
+}
+
+static void report_peer_row(const struct row *row)
+{
+	const struct scenario *w = row->what;
+	int digits = digits_of(row);
+
+	printf("%-16s %-6s", w->name, w->unit);
+	print_spread(row_values(row, SIDE_OURS), 29, digits);
+	print_spread(row_values(row, SIDE_OTHER), 29, digits);
+	print_spread(row_ratios(row, SIDE_OURS, SIDE_OTHER), 22, 2);
+	printf("%s\n", w->is_cost ? "  less is better" : "");
+	print_figures(row);
+	print_errors(row);
+	fflush(stdout);
+}
+
 void report_row(const struct row *row)
 {
 	const struct scenario *w = row->what;
 	struct spread ratio = row_ratios(row, SIDE_OURS, SIDE_LIMIT);
-	int digits = row_values(row, SIDE_OURS).median < 100 ? 2 : 0;
+	int digits = digits_of(row);
 
+	if (row->has_peer) {
+		report_peer_row(row);
+		return;
+	}
 	printf("%-16s %-6s", w->name, w->unit);
 	print_spread(row_values(row, SIDE_OURS), 29, digits);
 	print_spread(row_values(row, SIDE_LIMIT), 29, digits);
@@ -213,13 +266,7 @@ void report_row(const struct row *row)
 		printf("  %s %.2f x %s", ratio.median >= w->target ? "ok, >=" : "MISS,",
 		       w->target, w->limit);
 	printf("\n");
-	for (enum side s = 0; s < SIDES; s++) {
-		if (!row_values(row, s).n)
-			continue;
-		printf("    %-6s", side_names[s]);
-		each_figure(row, s, print_figure, NULL);
-		printf("\n");
-	}
+	print_figures(row);
 	print_goal(row);
 	print_other(row);
 	print_errors(row);

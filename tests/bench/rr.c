@@ -122,9 +122,8 @@ void run_rr(struct run *r)
 	if (c.s->total != check.offset || c.s->total < n * c.size)
 		die("%llu bytes of %llu answers", (unsigned long long)c.s->total,
 		    (unsigned long long)n);
-	sock_shutdown(c.s, VSOCK_SHUTDOWN_SEND);
-	echo_join(&e);
 	sock_close(c.s);
+	echo_join(&e);
 	close(e.fd);
 	host_down(&h);
 }

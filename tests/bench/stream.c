@@ -4,12 +4,15 @@
  */
 #include "bench/stream.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <unistd.h>
 
 #include "bench/clock.h"
+#include "support/deadline.h"
 #include "support/host.h"
 #include "support/must.h"
 
@@ -44,6 +47,41 @@ static void *write_all(void *arg)
 	return NULL;
 }
 
+/* As read(2), but an end that has not come is none: for a while nothing came. */
+static ssize_t read_to_total(struct stream *s, uint8_t *buffer)
+{
+	struct timeval quiet = { .tv_usec = QUIET_MS * 1000 };
+	ssize_t n;
+
+	if (!s->end_ns)
+		must(setsockopt(s->fd, SOL_SOCKET, SO_RCVTIMEO, &quiet, sizeof quiet) == 0);
+	for (int waited = 0; waited < DEADLINE_MS; waited += QUIET_MS) {
+		n = read(s->fd, buffer, STREAM_READ_MAX);
+		if (n >= 0 || errno != EAGAIN) {
+			s->end_ns = now_ns();
+			return n;
+		}
+		if (s->total && s->total == s->check.offset) {
+			s->lacks_end = true;
+			return 0;
+		}
+	}
+	die("nothing came for %d s, behind %llu bytes of %llu", DEADLINE_MS / 1000,
+	    (unsigned long long)s->check.offset, (unsigned long long)s->total);
+}
+
+static ssize_t read_some(struct stream *s, uint8_t *buffer)
+{
+	ssize_t n;
+
+	if (s->may_lack_end)
+		return read_to_total(s, buffer);
+	n = read(s->fd, buffer, STREAM_READ_MAX);
+	if (n <= 0)
+		s->end_ns = now_ns();
+	return n;
+}
+
 static void *read_all(void *arg)
 {
 	struct stream *s = arg;
@@ -52,14 +90,13 @@ static void *read_all(void *arg)
 	ssize_t n;
 
 	must(buffer);
-	while ((n = read(s->fd, buffer, STREAM_READ_MAX)) > 0) {
+	while ((n = read_some(s, buffer)) > 0) {
 		if (s->is_messages && (size_t)n != s->size)
 			die("a message of %zd bytes, not %zu", n, s->size);
 		check_take(&s->check, buffer, (size_t)n);
 	}
 	must(n == 0);
 	s->bytes = s->check.offset;
-	s->end_ns = now_ns();
 	s->cpu_s = (double)(thread_cpu_ns() - cpu) / 1e9;
 	free(buffer);
 	return NULL;
@@ -79,4 +116,10 @@ void stream_start_reader(struct stream *s)
 void stream_join(struct stream *s)
 {
 	must(pthread_join(s->thread, NULL) == 0);
+}
+
+void stream_join_at(struct stream *s, uint64_t total)
+{
+	s->total = total;
+	stream_join(s);
 }

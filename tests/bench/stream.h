@@ -18,9 +18,12 @@ struct stream {
 	double seconds;				/* writer: then SHUT_WR */
 	bool check_all;
 	bool is_messages;			/* seqpacket: each read is one of @size */
+	bool may_lack_end;			/* reader: also ends when it has @total */
+	_Atomic uint64_t total;			/* bytes sent, 0 until that is known */
 
 	uint64_t bytes;
 	int64_t end_ns;				/* reader: of its last byte */
+	bool lacks_end;				/* and no end of file came behind it */
 	double cpu_s;				/* of the thread */
 	struct check check;
 	pthread_t thread;
@@ -29,3 +32,5 @@ struct stream {
 void stream_start_writer(struct stream *s);
 void stream_start_reader(struct stream *s);	/* until the end of the stream */
 void stream_join(struct stream *s);
+/* The same for a reader, when all that it will get has been sent. */
+void stream_join_at(struct stream *s, uint64_t total);

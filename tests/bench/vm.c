@@ -98,6 +98,7 @@ void host_up(struct host *h, const struct run *r, unsigned n_vms)
 	h->vms = calloc(n_vms, sizeof *h->vms);
 	must(h->vms);
 	daemon_init(&h->daemon);
+	h->daemon.is_foreign = r->is_foreign;
 	spawn(h, r->program);
 	for (unsigned i = 0; i < n_vms; i++)
 		if (!daemon_wait_listening(&h->daemon, h->vms[i].socket))

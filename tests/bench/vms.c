@@ -44,8 +44,7 @@ static uint64_t all_at_once(struct run *r, struct guest_thread *t, unsigned n)
 	}
 	for (unsigned i = 0; i < n; i++) {
 		must(pthread_join(t[i].thread, NULL) == 0);
-		stream_join(&t[i].reader);
-		flow_expect_equal(t[i].sent, t[i].reader.bytes);
+		flow_join_reader(r, &t[i].reader, t[i].sent);
 		bytes += t[i].sent;
 		end = t[i].reader.end_ns > end ? t[i].reader.end_ns : end;
 	}
@@ -78,9 +77,7 @@ void run_vms(struct run *r)
 	for (unsigned i = 0; i < n; i++) {
 		t[i] = (struct guest_thread){ .v = &h.vms[i], .r = r };
 		t[i].s = vm_connect(t[i].v, &fd);
-		t[i].reader = (struct stream){
-			.fd = fd, .size = r->what->size, .check_all = r->is_quick,
-		};
+		t[i].reader = flow_stream(r, fd, 0);
 	}
 	cost_start(&cost, r, &h.daemon);
 	cost_stop_bytes(&cost, r, all_at_once(r, t, n));

@@ -6,7 +6,8 @@
  *
  * By default it is two processes: the child is the supervisor, and the engine, which serves,
  * is a child of that. With --supervise=off the child is the engine itself; so it is for all
- * tests that do not say otherwise if TEST_SUPERVISE is "off".
+ * tests that do not say otherwise if TEST_SUPERVISE is "off". A foreign program, which a
+ * benchmark is about, is one process and gets no option but those of its caller.
  *
  * The binary's path comes from the environment: VHOST_DEVICE_VSOCK. So may a mode
  * for --sandbox: TEST_SANDBOX (say "off" for valgrind, or to write coverage data; empty
@@ -26,6 +27,7 @@ struct daemon {
 	pid_t pid;				/* of what was started; 0: not running */
 	int pidfd;
 	bool is_supervised;			/* then it has an engine for a child */
+	bool is_foreign;			/* another program; set before it is started */
 	char dir[64];
 	char socket[96], uds[96];		/* of the one VM of daemon_start() */
 	char log[96];				/* its standard error */
@@ -35,7 +37,8 @@ struct daemon {
 
 struct daemon_usage {
 	unsigned fds;				/* or DAEMON_FDS_UNKNOWN */
-	unsigned threads;			/* the main one and workers; of a supervisor, all */
+	/* The main one and workers; of a supervisor or a foreign program, all. */
+	unsigned threads;
 	uint64_t rss_bytes, cpu_ms;
 	uint64_t wakeups;			/* voluntary context switches, of these threads */
 };

@@ -206,19 +206,22 @@ bool daemon_wait_gone(pid_t pid, int ms)
 
 /* ---- what they cost ---- */
 
+enum kind { ENGINE, SUPERVISOR, FOREIGN };
+
 /* Threads of a sanitizer have the main one's name, or the one that it had at first. */
-static bool is_ours(const char *status, const char *tid, pid_t pid, bool is_engine)
+static bool is_counted(const char *status, const char *tid, pid_t pid, enum kind kind)
 {
 	char name[32];
 
-	if (atoi(tid) == pid)
+	if (kind == FOREIGN || atoi(tid) == pid)
 		return true;
 	if (sscanf(status, "Name:\t%31[^\n]", name) != 1)
 		return false;
-	return is_engine ? strcmp(name, "worker") == 0 : strncmp(name, "vhost-device", 12) != 0;
+	return kind == ENGINE ? strcmp(name, "worker") == 0 :
+				strncmp(name, "vhost-device", 12) != 0;
 }
 
-static void count_threads(pid_t pid, bool is_engine, struct daemon_usage *u)
+static void count_threads(pid_t pid, enum kind kind, struct daemon_usage *u)
 {
 	static const char key[] = "\nvoluntary_ctxt_switches:";
 	char text[8192], path[300], *p;
@@ -234,7 +237,7 @@ static void count_threads(pid_t pid, bool is_engine, struct daemon_usage *u)
 		snprintf(path, sizeof path, "task/%.20s/status", e->d_name);
 		if (!read_proc(pid, path, text, sizeof text))
 			continue;		/* a thread that has ended meanwhile */
-		if (!is_ours(text, e->d_name, pid, is_engine))
+		if (!is_counted(text, e->d_name, pid, kind))
 			continue;
 		u->threads++;
 		if ((p = strstr(text, key)))
@@ -243,7 +246,7 @@ static void count_threads(pid_t pid, bool is_engine, struct daemon_usage *u)
 	closedir(dir);
 }
 
-static struct daemon_usage usage_of(pid_t pid, bool is_engine)
+static struct daemon_usage usage_of(pid_t pid, enum kind kind)
 {
 	struct daemon_usage u = { .fds = count_fds(pid), .cpu_ms = cpu_ms(pid) };
 	unsigned long pages;
@@ -251,19 +254,19 @@ static struct daemon_usage usage_of(pid_t pid, bool is_engine)
 
 	must(read_proc(pid, "statm", text, sizeof text));
 	must(sscanf(text, "%*u %lu", &pages) == 1);
-	count_threads(pid, is_engine, &u);
+	count_threads(pid, kind, &u);
 	u.rss_bytes = pages * (unsigned long)sysconf(_SC_PAGESIZE);
 	return u;
 }
 
 struct daemon_usage daemon_usage(const struct daemon *d)
 {
-	return usage_of(daemon_engine(d), true);
+	return usage_of(daemon_engine(d), d->is_foreign ? FOREIGN : ENGINE);
 }
 
 struct daemon_usage daemon_usage_supervisor(const struct daemon *d)
 {
-	return d->is_supervised ? usage_of(d->pid, false) : (struct daemon_usage){ 0 };
+	return d->is_supervised ? usage_of(d->pid, SUPERVISOR) : (struct daemon_usage){ 0 };
 }
 
 struct daemon_usage daemon_usage_both(const struct daemon *d)
