@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "e2e/e2e.h"
+#include "protocol/hybrid.h"
 
 #define COUNT(array) ((int)(sizeof (array) / sizeof *(array)))
 
@@ -358,9 +359,13 @@ END_TEST
 /* With all that is in it, as rm -r does; names may come back in the middle of it. */
 static void remove_folder(void)
 {
+	char seqpacket[sizeof vhd.uds + sizeof HYBRID_SEQPACKET];
+
+	snprintf(seqpacket, sizeof seqpacket, "%s" HYBRID_SEQPACKET, vhd.uds);
 	do {
 		unlink(vhd.socket);
 		unlink(vhd.uds);
+		unlink(seqpacket);
 	} while (rmdir(in_folder("f")) < 0 && errno == ENOTEMPTY);
 	must(is_gone(in_folder("f")));
 }
