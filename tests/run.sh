@@ -6,7 +6,7 @@
 #	plain	gcc, warnings are errors; all suites
 #	user	gcc, optimised, as an ordinary user; unit, e2e, soak, faults, vm
 #	clang	clang, warnings are errors; unit, fuzz, e2e, soak, bench
-#	asan	gcc, address and undefined-behaviour sanitizers; all suites but the mutants
+#	asan	gcc, address and undefined-behaviour sanitizers; all suites but clients and mutants
 #	tsan	gcc, thread sanitizer; unit, e2e, soak
 #
 # Without arguments, all of them. The last line has what `meson test` counted, over all
@@ -156,7 +156,7 @@ for name in "${runs[@]}"; do
 	dir=$out/$name
 	case $name in
 	plain)
-		CC=gcc run plain "unit fuzz e2e soak faults vm bench mutants" 1 -Dwerror=true ;;
+		CC=gcc run plain "unit fuzz e2e soak faults vm clients bench mutants" 1 -Dwerror=true ;;
 	user)
 		run_as_user ;;
 	clang)
