@@ -715,9 +715,9 @@ def device_options(driver):
     return ask_qemu("-device", f"{driver},help")
 
 
-def qemu_version():
-    """Its major number."""
-    return int(ask_qemu("--version").partition("version ")[2].partition(".")[0])
+def says_reset():
+    """By RESET_DEVICE, so that a stop of whatever length is a pause: since QEMU 10."""
+    return int(ask_qemu("--version").partition("version ")[2].partition(".")[0]) >= 10
 
 
 def prepare_image():
