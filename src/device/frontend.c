@@ -14,16 +14,57 @@ enum { NO_MEMORY_MS = 2000 };
 
 enum { NO_MEMORY };				/* frontend::failures */
 
+/* Its driver says that there is something in the RX ring, where we see nothing. A front-end
+ * may kick before its guest does, so that means nothing for a moment. */
+static bool is_guest_unseen(struct frontend *fe)
+{
+	struct virtq *rx = frontend_running(fe, VSOCK_RXQ);
+
+	return rx && fe->kicks[VSOCK_RXQ].has_come && virtq_is_untouched(rx);
+}
+
+/* A front-end may share memory after it has started the rings, but one that waits so
+ * long has none to share: QEMU leaves out memory that is private to it, without a word. Or
+ * it passes its descriptor (7.2: of a memfd, or a file), and the guest's pages are copies. */
+static void watch_memory(struct frontend *fe)
+{
+	if (!fe->session || !(session_lacks_memory(fe->session) || is_guest_unseen(fe)))
+		loop_timer_cancel(fe->config.loop, &fe->no_memory);
+	else if (!fe->no_memory.is_set)
+		loop_timer_set(fe->config.loop, &fe->no_memory,
+			       loop_now_ms(fe->config.loop) + NO_MEMORY_MS);
+}
+
+static void on_no_memory(struct loop_timer *timer)
+{
+	struct frontend *fe = container_of(timer, struct frontend, no_memory);
+	const char *what = "the front-end has started the rings, but shares no memory: the guest's";
+
+	if (!session_lacks_memory(fe->session)) {
+		if (!is_guest_unseen(fe))
+			return;
+		what = "the guest has kicked, but no buffer is seen in its RX ring: its";
+	}
+	log_first(&fe->failures, NO_MEMORY, fe->config.tag,
+		  "%s memory has to be shared (QEMU: a memory backend with share=on; "
+		  "cloud-hypervisor: --memory shared=on)", what);
+}
+
 static void on_kick(struct loop_source *source, uint32_t events)
 {
 	struct frontend_kick *kick = container_of(source, struct frontend_kick, source);
 	struct frontend *fe = kick->fe;
 
 	/* Edge-triggered, so the counter is left alone; a closed pipe is no kick. */
-	if (events & EPOLLIN)
-		fe->config.ops->kicked(fe->config.ctx);
-	else
+	if (!(events & EPOLLIN)) {
 		loop_remove(fe->config.loop, source);
+		return;
+	}
+	if (!kick->has_come) {
+		kick->has_come = true;
+		watch_memory(fe);
+	}
+	fe->config.ops->kicked(fe->config.ctx);
 }
 
 void frontend_wait_for_kicks(struct frontend *fe, unsigned ring, int fd)
@@ -35,6 +76,7 @@ void frontend_wait_for_kicks(struct frontend *fe, unsigned ring, int fd)
 		return;
 	loop_remove(fe->config.loop, &kick->source);
 	kick->is_polled = true;
+	kick->has_come = false;
 	if (fd < 0)
 		return;
 	r = loop_add(fe->config.loop, &kick->source, fd, EPOLLIN | EPOLLET);
@@ -79,27 +121,6 @@ static void on_pause_over(struct loop_timer *timer)
 	struct frontend *fe = container_of(timer, struct frontend, pause);
 
 	fe->config.ops->guest_overdue(fe->config.ctx);
-}
-
-/* A front-end may share memory after it has started the rings, but one that waits so
- * long has none to share: QEMU leaves out memory that is private to it, without a word. */
-static void watch_memory(struct frontend *fe)
-{
-	if (!fe->session || !session_lacks_memory(fe->session))
-		loop_timer_cancel(fe->config.loop, &fe->no_memory);
-	else if (!fe->no_memory.is_set)
-		loop_timer_set(fe->config.loop, &fe->no_memory,
-			       loop_now_ms(fe->config.loop) + NO_MEMORY_MS);
-}
-
-static void on_no_memory(struct loop_timer *timer)
-{
-	struct frontend *fe = container_of(timer, struct frontend, no_memory);
-
-	log_first(&fe->failures, NO_MEMORY, fe->config.tag,
-		  "the front-end has started the rings, but shares no memory: the guest's memory "
-		  "has to be shared (QEMU: a memory backend with share=on; cloud-hypervisor: "
-		  "--memory shared=on)");
 }
 
 static void on_read_config(void *ctx, uint32_t offset, void *out, size_t len)

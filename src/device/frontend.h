@@ -106,6 +106,7 @@ struct frontend_kick {				/* of one ring */
 	struct frontend *fe;
 	struct loop_source source;
 	bool is_polled;				/* there is no kick to wait for */
+	bool has_come;				/* one, since there is this eventfd */
 };
 
 struct frontend {
@@ -119,7 +120,7 @@ struct frontend {
 	struct loop_source session_source;
 	struct frontend_kick kicks[VSOCK_NUM_QUEUES];
 	struct loop_timer pause;		/* until when a stopped guest may go on */
-	struct loop_timer no_memory;		/* until it is logged that none is shared */
+	struct loop_timer no_memory;		/* until it is logged that none is seen */
 	struct frontend_loaded *loaded;		/* owned, until it goes on; or NULL */
 	int waiting_fd;				/* address.fd, connected: until it may begin; -1 */
 	bool is_over;				/* ops->over() was called, or is not to be */

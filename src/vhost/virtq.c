@@ -439,6 +439,11 @@ bool virtq_publish(struct virtq *q)
 	return !(ring_load(&q->avail->flags) & VIRTQ_AVAIL_F_NO_INTERRUPT);
 }
 
+bool virtq_is_untouched(const struct virtq *q)
+{
+	return !q->last_avail && !q->called && !ring_load(&q->avail->idx);
+}
+
 bool virtq_enable_notify(struct virtq *q)
 {
 	if (q->event_idx)

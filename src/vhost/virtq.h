@@ -123,6 +123,9 @@ void virtq_push(struct virtq *q, const struct virtq_chain *chain, uint32_t writt
 /* Shows the driver all that was pushed; true if it must be called. */
 bool virtq_publish(struct virtq *q);
 
+/* Nothing was ever made available, as far as can be seen, in a ring that began at 0. */
+bool virtq_is_untouched(const struct virtq *q);
+
 /* Asks for a kick at the next available entry. True: there is one already. */
 bool virtq_enable_notify(struct virtq *q);
 void virtq_disable_notify(struct virtq *q);

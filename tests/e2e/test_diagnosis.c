@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -322,6 +323,27 @@ START_TEST(memory_is_not_shared)
 }
 END_TEST
 
+/* Memory that has a descriptor, but the front-end and its guest write into pages of their own
+ * (QEMU 7.2: a memfd, or a file, with share=off). */
+START_TEST(memory_is_private)
+{
+	struct guest_region *r;
+	int64_t began;
+
+	driver_init(&vm, NULL);
+	r = &vm.guest.regions[0];
+	close(r->fd);
+	r->fd = memfd_create("private", MFD_CLOEXEC);
+	ck_assert_int_ge(r->fd, 0);
+	ck_assert_int_eq(ftruncate(r->fd, (off_t)(r->mmap_offset + r->size)), 0);
+	began = now_ms();
+	ck_assert_int_eq(driver_attach(&vm, vhd.socket), 0);
+	ck_assert(daemon_wait_log(&vhd, "its memory has to be shared"));
+	ck_assert_int_lt(now_ms() - began, 5000);
+	expect_once("share=on");
+}
+END_TEST
+
 /* A descriptor that cannot be mapped for writing. */
 START_TEST(memory_cannot_be_mapped)
 {
@@ -404,6 +426,7 @@ int main(void)
 	tcase_add_test(tc, client_says_nothing);
 	tcase_add_test(bare, client_says_nothing_for_as_long_as_told);
 	tcase_add_loop_test(tc, memory_is_not_shared, 0, 2);
+	tcase_add_test(tc, memory_is_private);
 	tcase_add_test(tc, memory_cannot_be_mapped);
 	tcase_add_test(bare, trace_shows_packets);
 	tcase_add_test(bare, debug_shows_connections);

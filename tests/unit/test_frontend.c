@@ -485,6 +485,47 @@ START_TEST(kicks)
 }
 END_TEST
 
+static bool has_warned(void)
+{
+	return fe.failures.seen[0];
+}
+
+/* A kick says that there is something in the RX ring. _i: it comes a moment later. */
+START_TEST(kick_without_a_buffer)
+{
+	const struct guest_ring_buf b = { 4096, 64, true };
+
+	start();
+	guest_ring_kick(&rings[VSOCK_TXQ]);	/* of a ring that may be empty */
+	look();
+	ck_assert(!fe.no_memory.is_set);
+	guest_ring_kick(&rings[VSOCK_RXQ]);
+	look();
+	ck_assert(fe.no_memory.is_set);
+	if (_i) {
+		ck_assert(guest_ring_add(&rings[VSOCK_RXQ], &b, 1, 0));
+		guest_ring_publish(&rings[VSOCK_RXQ]);
+	}
+	loop_timer_set(loop, &fe.no_memory, loop_now_ms(loop));
+	look();
+	ck_assert(!fe.no_memory.is_set);
+	ck_assert_int_eq(has_warned(), !_i);
+}
+END_TEST
+
+START_TEST(kick_with_a_buffer)
+{
+	const struct guest_ring_buf b = { 4096, 64, true };
+
+	start();
+	ck_assert(guest_ring_add(&rings[VSOCK_RXQ], &b, 1, 0));
+	guest_ring_publish(&rings[VSOCK_RXQ]);
+	look();
+	ck_assert_uint_eq(n_kicked, 1);
+	ck_assert(!fe.no_memory.is_set);
+}
+END_TEST
+
 START_TEST(ring_without_a_kick)
 {
 	start();
@@ -631,6 +672,8 @@ int main(void)
 	tcase_add_test(tc, killed_and_started_anew);
 	tcase_add_test(tc, dropped);
 	tcase_add_loop_test(tc, kicks, 0, RINGS);
+	tcase_add_loop_test(tc, kick_without_a_buffer, 0, 2);
+	tcase_add_test(tc, kick_with_a_buffer);
 	tcase_add_test(tc, ring_without_a_kick);
 	tcase_add_test(tc, rings_start_and_stop);
 	tcase_add_test(tc, paused);

@@ -55,6 +55,25 @@ START_TEST(seen_at_publish)
 }
 END_TEST
 
+/* Until something is made available, and not again when the index has come round. */
+START_TEST(untouched)
+{
+	start(0);
+	ck_assert(virtq_is_untouched(&q));
+	work(1);
+	ck_assert(!virtq_is_untouched(&q));
+	for (unsigned n = 1; n < 1 << 16; n++) {
+		virtq_publish(&q);
+		work(1);
+	}
+	ck_assert_uint_eq(q.last_avail, 0);
+	ck_assert(!virtq_is_untouched(&q));
+	virtq_set_base(&q, 1);
+	ck_assert(!virtq_is_untouched(&q));
+	queue_deinit(&g);
+}
+END_TEST
+
 /* What the guest writes to the used ring does not matter to us. */
 START_TEST(used_index_is_ours)
 {
@@ -289,6 +308,7 @@ void add_used_cases(Suite *suite)
 	TCase *tc = tcase_create("used");
 
 	tcase_add_test(tc, seen_at_publish);
+	tcase_add_test(tc, untouched);
 	tcase_add_test(tc, used_index_is_ours);
 	tcase_add_loop_test(tc, calls, 0, COUNT(call_cases));
 	tcase_add_test(tc, event_wraps);

@@ -4,7 +4,7 @@
 # The guest of the real-guest tests: tests/vm/image.sh OUTDIR
 #
 # Leaves in OUTDIR: vmlinuz (Debian's cloud kernel, fetched, never installed),
-# initrd.img (busybox, the vsock modules, the agent), agent (the same program, for
+# initrd.img (busybox, virtio and vsock modules, the agent), agent (the same program, for
 # the host) and more/ (modules that only one test loads). What is there and up to
 # date is kept, so a second call costs nothing and needs no network; calls at the
 # same time wait for each other.
@@ -20,7 +20,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 out=${1:?usage: image.sh OUTDIR}
 flavour=${VM_KERNEL:-default}
 modules="virtio_ring virtio virtio_pci_legacy_dev virtio_pci_modern_dev virtio_pci
-	vsock vmw_vsock_virtio_transport_common vmw_vsock_virtio_transport"
+	virtio_mmio virtio_mem vsock vmw_vsock_virtio_transport_common vmw_vsock_virtio_transport"
 more_modules="vsock_loopback"
 # shellcheck disable=SC2086,SC2116
 asked=$(echo $modules $more_modules)	# in one line

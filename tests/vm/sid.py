@@ -9,18 +9,14 @@ import unittest
 
 import vm
 
-SID_SH = os.path.join(os.path.dirname(vm.HERE), "lib", "sid.sh")
-
 
 class Root:
     """A folder with the packages, and all that they need."""
 
     def __init__(self, name, *packages):
         """Skips, with the reason, where they cannot be had."""
-        self.dir = os.path.join(os.path.abspath(vm.CACHE), "sid-" + name)
-        cache = os.path.join(os.path.abspath(vm.CACHE), "sid-cache")
-        made = subprocess.run([SID_SH, self.dir, *packages], capture_output=True, text=True,
-                              env={**os.environ, "SID_CACHE": cache})
+        unpack, self.dir, env = vm.sid_command(name, *packages)
+        made = subprocess.run(unpack, capture_output=True, text=True, env={**os.environ, **env})
         if made.returncode == 77:
             raise unittest.SkipTest(made.stderr.strip().splitlines()[-1])
         assert made.returncode == 0, f"sid.sh failed:\n{made.stderr}"

@@ -73,7 +73,7 @@ def make_initrd(scratch, daemon, program):
 def run_guest(scratch, initrd, name, word="", extra=()):
     """Until it powers itself off; what came out of the second serial port."""
     out, console = scratch.path(name + ".txt"), scratch.path(name + "-console.log")
-    args = [*vm.LEASH, vm.QEMU, "-accel", vm.ACCEL, "-nodefaults", "-no-user-config", "-no-reboot",
+    args = [*vm.LEASH, *vm.qemu, "-accel", vm.ACCEL, "-nodefaults", "-no-user-config", "-no-reboot",
             "-display", "none", "-m", "1G", "-smp", "2",
             "-object", "memory-backend-memfd,id=mem0,size=1G,share=on",
             "-machine", "q35,memory-backend=mem0",

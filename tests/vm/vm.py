@@ -7,8 +7,9 @@ same Agent (agent/agent.c), which runs socket scripts. Waiting is always for a
 condition, with a deadline that only a failure reaches.
 
 Environment: VM_ACCEL (tcg), VM_KERNEL (image.sh), VM_CACHE (where images are kept),
-VM_SCALE (factor on all deadlines, for slow machines), VM_QEMU, VM_KEEP=1 (leave the
-scratch folders), TEST_SANDBOX (--sandbox for the daemons).
+VM_SCALE (factor on all deadlines, for slow machines), VM_QEMU (a program, or "sid": that
+of Debian unstable), VM_KEEP=1 (leave the scratch folders), TEST_SANDBOX (--sandbox for the
+daemons).
 
 Whatever ends a test program, by whichever signal, ends all that it started.
 """
@@ -35,6 +36,7 @@ KERNEL = os.environ.get("VM_KERNEL", "default")
 CACHE = (os.environ.get("VM_CACHE") or
          os.path.join(os.environ.get("VM_BUILD", tempfile.gettempdir()), "vm-image"))
 QEMU = os.environ.get("VM_QEMU", "qemu-system-x86_64")
+SID = "sid"
 SCALE = float(os.environ.get("VM_SCALE", "1"))
 IMAGE = os.path.join(CACHE, KERNEL)
 MIB = 1 << 20
@@ -44,6 +46,7 @@ LEASH = ["setpriv", "--pdeathsig", "KILL", "--"] if shutil.which("setpriv") else
 PR_SET_PDEATHSIG, CAP_SYS_PTRACE = 1, 19
 
 daemon_path = None      # set by main()
+qemu = [QEMU]           # how it is started; set by prepare_image()
 
 
 def may_look_into_sandbox():
@@ -415,12 +418,12 @@ def machine_args(front_socket, memory_mib, device):
 
 class Guest:
     """A virtual machine; `agent` talks to the inside. `machine`: instead of machine_args();
-    `initrd`: instead of the image's, see behind_image()."""
+    `words`: for the kernel's command line; `initrd`: instead of the image's, see behind_image()."""
 
     n_made = 0
 
     def __init__(self, daemon, vm=0, memory_mib=256, wait=True, device="", extra=(),
-                 machine=None, initrd=None):
+                 machine=None, words="", initrd=None):
         Guest.n_made += 1
         self.control = self.qmp_socket = None
         scratch = daemon.scratch
@@ -428,11 +431,11 @@ class Guest:
         self.log = scratch.path(f"{self.name}-qemu.log")
         control, qmp = scratch.path(f"{self.name}.ctl"), scratch.path(f"{self.name}.qmp")
         args = [
-            *LEASH, QEMU, "-name", self.name, "-nodefaults", "-no-user-config", "-display", "none",
+            *LEASH, *qemu, "-name", self.name, "-nodefaults", "-no-user-config", "-display", "none",
             *(machine or machine_args(daemon.front_socket(vm), memory_mib, device)),
             "-kernel", os.path.join(IMAGE, "vmlinuz"),
             "-initrd", initrd or os.path.join(IMAGE, "initrd.img"),
-            "-append", "console=ttyS0 quiet panic=-1",
+            "-append", f"console=ttyS0 quiet panic=-1 {words}",
             "-serial", f"file:{scratch.path(self.name + '-console.log')}",
             "-serial", f"unix:{control},server=on,wait=off",
             "-qmp", f"unix:{qmp},server=on,wait=off", *extra]
@@ -488,6 +491,10 @@ class Guest:
         """As the reset button: the guest is not asked."""
         self.command("system_reset")
 
+    def peripherals(self):
+        """Devices that have a name."""
+        return [child["name"] for child in self.command("qom-list", path="/machine/peripheral")]
+
     def kill(self):
         """SIGKILL, as the OOM killer would."""
         if self.process.poll() is None:
@@ -529,7 +536,7 @@ class VmTest(unittest.TestCase):
         try:
             cls.daemon = cls.daemon_class(cls.scratch, cls.cids, cls.daemon_args, cls.groups)
             cls.host = Host(cls.scratch)
-            cls.guests = [Guest(cls.daemon, i, wait=False) for i in range(len(cls.cids))]
+            cls.guests = [cls.make_guest(i) for i in range(len(cls.cids))]
             for guest in cls.guests:
                 guest.wait_ready()
             cls.guest = cls.guests[0]
@@ -538,6 +545,11 @@ class VmTest(unittest.TestCase):
             show_logs(cls.scratch)
             cls.scratch.end()
             raise
+
+    @classmethod
+    def make_guest(cls, i):
+        """Of the VM with that index; it need not be up yet."""
+        return Guest(cls.daemon, i, wait=False)
 
     @classmethod
     def tearDownClass(cls):
@@ -668,20 +680,14 @@ def skip_all(reason):
     sys.exit(0)
 
 
-def prepare_image():
-    """Skips the file, with what is missing, if there can be no guest."""
-    if shutil.which(QEMU) is None:
-        skip_all(f"no {QEMU}")
-    devices = subprocess.run([QEMU, "-device", "help"], capture_output=True, text=True)
-    if "vhost-user-vsock-pci" not in devices.stdout:
-        skip_all(f"{QEMU} has no vhost-user-vsock-pci")
-    made = subprocess.run([os.path.join(HERE, "image.sh"), IMAGE],
-                          capture_output=True, text=True)
+def make(what, command, **env):
+    """Runs what makes something; skips the file, with its last words, if it cannot be had."""
+    made = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **env})
     if made.returncode == 77:
         skip_all(made.stderr.strip().splitlines()[-1])
     if made.returncode != 0:
         complain(made.stderr)
-        print("Bail out! no guest image", flush=True)
+        print(f"Bail out! no {what}", flush=True)
         sys.exit(1)
     note(made.stdout)
 
@@ -710,6 +716,48 @@ def behind_image(path, *archives):
         for part in (image, *archives):
             f.write(part + b"\0" * (-len(part) % 512))
     return path
+
+
+def sid_command(name, *packages):
+    """What unpacks packages of Debian unstable; the folder; its environment. All builds share it."""
+    root = os.path.join(os.path.abspath(CACHE), f"sid-{name}")
+    return ([os.path.join(HERE, "..", "lib", "sid.sh"), root, *packages], root,
+            {"SID_CACHE": os.path.join(os.path.abspath(CACHE), "sid-cache")})
+
+
+def sid_qemu():
+    unpack, root, env = sid_command("qemu", "qemu-system-x86")
+    make("QEMU", unpack, **env)
+    command = [os.path.join(root, "run"), "usr/bin/qemu-system-x86_64"]
+    for folder in "qemu", "seabios":
+        command += ["-L", os.path.join(root, "usr/share", folder)]
+    return command
+
+
+def ask_qemu(*args):
+    return subprocess.run([*qemu, *args], capture_output=True, text=True).stdout
+
+
+def device_options(driver):
+    """Its list of them; empty: this QEMU has no such device."""
+    return ask_qemu("-device", f"{driver},help")
+
+
+def says_reset():
+    """By RESET_DEVICE, so that a stop of whatever length is a pause: since QEMU 10."""
+    return int(ask_qemu("--version").partition("version ")[2].partition(".")[0]) >= 10
+
+
+def prepare_image():
+    """Skips the file, with what is missing, if there can be no guest."""
+    global qemu
+    if QEMU == SID:
+        qemu = sid_qemu()
+    elif shutil.which(QEMU) is None:
+        skip_all(f"no {QEMU}")
+    if not device_options("vhost-user-vsock-pci"):
+        skip_all(f"{QEMU} has no vhost-user-vsock-pci")
+    make("guest image", [os.path.join(HERE, "image.sh"), IMAGE])
 
 
 def interrupt(signum, frame):

@@ -3,6 +3,7 @@
  * The verbs that open, close and watch connections, and the table of all verbs.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -259,6 +260,21 @@ static int do_hear(struct conn *c, struct step *s)
 	return 0;
 }
 
+/* Not of a connection: tells the kernel something, by a file of /sys or /proc. */
+static int do_write(struct conn *c, struct step *s)
+{
+	size_t n = strlen(s->word[2]);
+	int fd = open(s->word[1], O_WRONLY | O_CLOEXEC);
+	ssize_t r;
+
+	(void)c;
+	if (fd < 0)
+		return -1;
+	r = write(fd, s->word[2], n);
+	close(fd);
+	return r == (ssize_t)n ? 0 : -1;
+}
+
 static const struct verb verbs[] = {
 	{ "connect", 2, do_connect },	/* ADDRESS */
 	{ "bind", 2, do_bind },		/* ADDRESS */
@@ -284,6 +300,7 @@ static const struct verb verbs[] = {
 	{ "barrier", 1, do_barrier },	/* for all threads */
 	{ "say", 2, do_say },		/* TEXT */
 	{ "hear", 1, do_hear },		/* a line */
+	{ "write", 3, do_write },	/* FILE WORD */
 };
 
 const struct verb *find_verb(const char *name)
