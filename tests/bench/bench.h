@@ -60,6 +60,7 @@ struct scenario {
 	size_t size;				/* bytes of a message */
 	unsigned count;				/* of connections, of VMs */
 	unsigned queue_size;			/* 0: 128 */
+	bool is_messages;			/* SOCK_SEQPACKET */
 	bool is_pinned;				/* everything on one CPU */
 	bool is_limit;				/* no row of its own unless named */
 	bool is_bare;				/* no daemon has a part in it */

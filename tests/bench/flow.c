@@ -31,6 +31,7 @@ struct stream flow_stream(const struct run *r, int fd, double seconds)
 {
 	return (struct stream){
 		.fd = fd, .size = r->what->size, .seconds = seconds,
+		.is_messages = r->what->is_messages,
 		.check_all = r->is_quick, .may_lack_end = r->has_peer,
 	};
 }
@@ -44,6 +45,11 @@ void flow_join_reader(const struct run *r, struct stream *reader, uint64_t sent)
 			 "no end of file reaches the host program");
 }
 
+static struct sock *flow_connect(struct vm *v, const struct run *r, int *fd)
+{
+	return r->what->is_messages ? vm_connect_messages(v, fd) : vm_connect(v, fd);
+}
+
 uint64_t flow_to_host(struct vm *v, const struct run *r, double seconds,
 		      double *mib_s)
 {
@@ -53,7 +59,7 @@ uint64_t flow_to_host(struct vm *v, const struct run *r, double seconds,
 	int64_t start;
 	int fd;
 
-	s = vm_connect(v, &fd);
+	s = flow_connect(v, r, &fd);
 	reader = flow_stream(r, fd, 0);
 	stream_start_reader(&reader);
 	start = now_ns();
@@ -74,7 +80,7 @@ uint64_t flow_to_guest(struct vm *v, const struct run *r, double seconds,
 	int64_t start;
 	int fd;
 
-	s = vm_connect(v, &fd);
+	s = flow_connect(v, r, &fd);
 	vm_sink(s, &check);
 	writer = flow_stream(r, fd, seconds);
 	start = now_ns();
@@ -147,7 +153,12 @@ void flow_measure(struct run *r, struct host *h, flow_fn *flow)
 	flow(v, r, r->seconds / 10, &r->out->value);		/* warm */
 	cost_start(&cost, r, &h->daemon);
 	bytes = flow(v, r, r->seconds, &r->out->value);
-	cost_stop_bytes(&cost, r, bytes);
+	if (!r->what->is_messages) {
+		cost_stop_bytes(&cost, r, bytes);
+		return;
+	}
+	cost_stop_ops(&cost, r, bytes / r->what->size);
+	r->out->value *= MIB / (double)r->what->size;		/* MiB/s to messages per second */
 }
 
 static void measure(struct run *r, flow_fn *flow)

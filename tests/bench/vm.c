@@ -14,6 +14,7 @@
 #include "bench/clock.h"
 #include "support/deadline.h"
 #include "support/host.h"
+#include "support/host_messages.h"
 #include "support/must.h"
 
 enum { ARGS_MAX = 2048, ARG_LEN = 256, CLOCK_EVERY = 16 * 1024 };
@@ -138,6 +139,17 @@ struct sock *vm_connect(struct vm *v, int *fd)
 	struct sock *s;
 
 	vm_connect_many(v, 1, &s, fd);
+	return s;
+}
+
+struct sock *vm_connect_messages(struct vm *v, int *fd)
+{
+	int listener = host_messages_listen(v->uds, VM_PORT, 16);
+	struct sock *s = sock_dial_as(&v->d, VSOCK_TYPE_SEQPACKET, VSOCK_CID_HOST, VM_PORT);
+
+	must(sock_wait_open(s));
+	*fd = host_messages_accept(listener);
+	host_unlisten(listener, v->uds, VM_PORT);
 	return s;
 }
 

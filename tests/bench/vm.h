@@ -38,6 +38,7 @@ void host_down(struct host *h);			/* the daemon must end well */
 
 /* One more connection from the guest to a host program: both its ends. */
 struct sock *vm_connect(struct vm *v, int *fd);
+struct sock *vm_connect_messages(struct vm *v, int *fd);	/* of SOCK_SEQPACKET */
 void vm_connect_many(struct vm *v, unsigned n, struct sock **socks, int *fds);
 
 /* A message of the pattern; false when credit or ring have no room for all. */
