@@ -44,6 +44,8 @@ static void leave(struct handshake *h)
 
 	list_remove(&h->node);
 	hs->n--;
+	if (hs->config.n_all)
+		--*hs->config.n_all;
 	loop_timer_cancel(hs->config.loop, &h->timer);
 	loop_remove(hs->config.loop, &h->source);
 }
@@ -218,6 +220,11 @@ void handshakes_deinit(struct handshakes *hs)
 	drop_all(hs, "the daemon ends");
 }
 
+static bool is_full(const struct handshakes *hs)
+{
+	return (hs->config.n_all ? *hs->config.n_all : hs->n) >= hs->config.max;
+}
+
 static struct handshake *client_new(struct handshakes *hs, int fd)
 {
 	struct handshake *h = malloc(sizeof *h);
@@ -230,6 +237,8 @@ static struct handshake *client_new(struct handshakes *hs, int fd)
 	};
 	list_append(&hs->clients, &h->node);
 	hs->n++;
+	if (hs->config.n_all)
+		++*hs->config.n_all;
 	return h;
 }
 
@@ -238,8 +247,15 @@ void handshakes_add(struct handshakes *hs, int fd)
 	struct handshake *h;
 	int r;
 
-	while (hs->n && hs->n >= hs->config.max)	/* which may be less than it was */
+	while (hs->n && is_full(hs))		/* maybe with less than there were */
 		fail(oldest(hs), TOO_MANY_CLIENTS);
+	if (!hs->n && is_full(hs) && hs->config.n_all && *hs->config.n_all) {
+		log_first(&hs->failures, TOO_MANY_CLIENTS, hs->config.tag,
+			  "client of %s closed: too many others have not said \"CONNECT <port>\"",
+			  hs->config.path);
+		unix_hang_up(&fd);
+		return;
+	}
 	h = client_new(hs, fd);
 	if (!h) {
 		log_error(hs, -ENOMEM);
@@ -290,7 +306,7 @@ static int load_client(struct handshakes *hs, struct blob_reader *in)
 		closer_close(&fd);
 		return HANDSHAKES_E_BAD_STATE;
 	}
-	if (hs->n == hs->config.max)
+	if (hs->n && is_full(hs))
 		end(oldest(hs));
 	h = client_new(hs, fd);
 	if (!h) {

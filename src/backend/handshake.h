@@ -32,6 +32,7 @@ struct handshakes_config {
 	struct loop *loop;			/* borrowed, as all here */
 	int socket_type;			/* SOCK_STREAM, SOCK_SEQPACKET */
 	const char *tag, *path;			/* for log lines; where the clients connect */
+	size_t *n_all;				/* clients of all that share the limit; NULL: none do */
 	uint32_t max;				/* one more, and the oldest is closed; may be
 						   changed, as the next: */
 	uint32_t timeout_ms;			/* for the line */

@@ -157,6 +157,24 @@ static void note_short_read(struct sock_stream *s)
 		s->is_empty_for_good = true;
 }
 
+/* What @r, of unix_recv(), says of a read that has given nothing. */
+static int no_read(struct sock_stream *s, int r)
+{
+	switch (r) {
+	case UNIX_E_AGAIN:
+		s->base.ready &= ~(unsigned)STREAM_IN;
+		return STREAM_E_AGAIN;
+	case UNIX_E_EOF:
+		return end_of_stream(s);
+	case UNIX_E_RESET:
+		return STREAM_E_RESET;
+	case UNIX_E_TOO_LONG:
+		return STREAM_E_TOO_LONG;
+	default:
+		return r;
+	}
+}
+
 static int sock_read(struct stream *base, const struct iovec *v, int nv, size_t *out)
 {
 	struct sock_stream *s = sock_stream_of(base);
@@ -172,22 +190,11 @@ static int sock_read(struct stream *base, const struct iovec *v, int nv, size_t 
 	if (s->is_empty_for_good)
 		return end_of_stream(s);
 	r = unix_recv(s->fd, v, (size_t)nv, s->may_have_rights, out, &cut);
-	switch (r) {
-	case 0:
-		if (s->kind->short_read_empties && !s->saw_urgent && !cut &&
-		    *out < iov_total(v, nv))
-			note_short_read(s);
-		return 0;
-	case UNIX_E_AGAIN:
-		base->ready &= ~(unsigned)STREAM_IN;
-		return STREAM_E_AGAIN;
-	case UNIX_E_EOF:
-		return end_of_stream(s);
-	case UNIX_E_RESET:
-		return STREAM_E_RESET;
-	default:
-		return r;
-	}
+	if (r)
+		return no_read(s, r);
+	if (s->kind->short_read_empties && !s->saw_urgent && !cut && *out < iov_total(v, nv))
+		note_short_read(s);
+	return 0;
 }
 
 static int sock_read_message(struct stream *base, const struct iovec *v, int nv, size_t *out,
@@ -200,19 +207,7 @@ static int sock_read_message(struct stream *base, const struct iovec *v, int nv,
 	if (s->error)
 		return s->error;
 	r = unix_recv_message(s->fd, v, (size_t)nv, out);
-	switch (r) {
-	case UNIX_E_AGAIN:
-		base->ready &= ~(unsigned)STREAM_IN;
-		return STREAM_E_AGAIN;
-	case UNIX_E_EOF:
-		return end_of_stream(s);
-	case UNIX_E_RESET:
-		return STREAM_E_RESET;
-	case UNIX_E_TOO_LONG:
-		return STREAM_E_TOO_LONG;
-	default:
-		return r;
-	}
+	return r ? no_read(s, r) : 0;
 }
 
 static ssize_t send_all(int fd, const struct iovec *v, int nv, int flags)

@@ -239,7 +239,7 @@ static void entrance_init(struct uds_entrance *entrance, struct uds *u, enum vso
 	const struct handshakes_config handshakes = {
 		.loop = u->config.loop, .tag = u->config.tag, .max = u->config.max_handshakes,
 		.timeout_ms = u->config.handshake_ms, .is_held = u->config.is_held,
-		.socket_type = sock_stream_socket_type(type),
+		.socket_type = sock_stream_socket_type(type), .n_all = &u->n_handshakes,
 		.done = on_handshake, .ctx = entrance,
 	};
 

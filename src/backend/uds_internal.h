@@ -27,6 +27,7 @@ struct uds {
 	char *path;				/* owned, as host_cids */
 	uint64_t *host_cids;
 	struct uds_entrance streams, seqpackets;
+	size_t n_handshakes;			/* of both */
 	struct dialer dialer;
 	struct list asked;			/* struct pending, in the order of their ids */
 	uint32_t last_id;

@@ -20,7 +20,7 @@ enum {
 	HANDSHAKES_MAX = 1024,
 	FDS_OF_DAEMON = 64,			/* standard streams, log, a message's, spare */
 	FDS_OF_WORKER = 4,			/* epoll, eventfds */
-	FDS_OF_VM = 16,				/* two listeners, front-ends, three rings */
+	FDS_OF_VM = 16,				/* three listeners, front-ends, three rings */
 	SHARE_OF_MEMORY = 8,			/* one part of so many */
 };
 
