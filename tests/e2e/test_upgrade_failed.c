@@ -108,16 +108,32 @@ START_TEST(successor_killed)
 }
 END_TEST
 
+/* True: it was stopped before it was the engine; else that was a crash. */
+static bool stop_successor(pid_t engine)
+{
+	pid_t next = upgrade_begin(engine);
+
+	must(kill(next, SIGSTOP) == 0);
+	if (!daemon_wait_gone(next, DEADLINE_MS))
+		die("it is still there");
+	daemon_engine(&vhd);
+	if (daemon_find_other_engine(&vhd, 0) == engine)
+		return true;
+	driver_is_quiet(&vm, QUIET_MS);
+	if (have_ended())
+		renew();
+	return false;
+}
+
 /* Stopped while the old one still serves, or while that one waits for it. */
 START_TEST(successor_stopped)
 {
-	pid_t engine = daemon_engine(&vhd), next;
+	pid_t engine = daemon_engine(&vhd);
 
-	next = upgrade_begin(engine);
-	must(kill(next, SIGSTOP) == 0);
-	e2e_check_talks(there);
-	if (!daemon_wait_gone(next, DEADLINE_MS))
-		die("it is still there");
+	for (int i = 1; !stop_successor(engine); i++) {
+		ck_assert_int_lt(i, TRIES);
+		engine = daemon_engine(&vhd);
+	}
 	ck_assert(daemon_wait_log(&vhd, "the present one goes on"));
 	ck_assert_int_eq(daemon_engine(&vhd), engine);
 	check_all_goes_on();
@@ -335,12 +351,14 @@ END_TEST
 START_TEST(asked_again_and_again)
 {
 	for (int i = 0; i < TRIES; i++) {
-		pid_t engine = daemon_engine(&vhd), next;
+		pid_t engine = daemon_engine(&vhd), next, other;
 
 		ask();
 		next = upgrade_begin(engine);
 		ask();
-		ck_assert_int_eq(daemon_find_other_engine(&vhd, engine), next);
+		other = daemon_find_other_engine(&vhd, engine);
+		/* Unless it has taken over already, and the last of us has been heard after that. */
+		ck_assert(other == next || daemon_wait_gone(engine, 0));
 		ck_assert(daemon_wait_gone(engine, DEADLINE_MS));
 		check_all_goes_on();
 	}
