@@ -185,9 +185,9 @@ class Boot(SystemdTest):
 class Listener(threading.Thread):
     """A host program that systemd-notify talks to: keeps each message, whole."""
 
-    def __init__(self, path):
+    def __init__(self, path, kind=socket.SOCK_STREAM):
         super().__init__(daemon=True)
-        self.socket, self.path = socket.socket(socket.AF_UNIX), path
+        self.socket, self.path, self.kind = socket.socket(socket.AF_UNIX, kind), path, kind
         self.socket.bind(path)
         self.socket.listen(100)
         self.messages = []
@@ -204,7 +204,8 @@ class Listener(threading.Thread):
                 return
             self.may_read.wait()
             with connection, connection.makefile("rb") as f:
-                self.messages.append(f.read().decode())
+                message = f.read() if self.kind == socket.SOCK_STREAM else connection.recv(65536)
+                self.messages.append(message.decode())
                 self.may_close.wait()
 
     def end(self):
@@ -363,18 +364,24 @@ class Clients(SystemdTest):
 
     # sd_notify
 
-    def listener(self, port):
-        listener = Listener(f"{self.uds}_{port}")
+    def listener(self, port, kind=socket.SOCK_STREAM):
+        listener = Listener(f"{self.uds}_{port}", kind)
         self.addCleanup(listener.end)
         return listener
 
-    def notify(self, port, options):
-        return self.ssh(f"NOTIFY_SOCKET=vsock-stream:2:{port} systemd-notify {options}")
+    def notify(self, port, options, kind="vsock-stream"):
+        return self.ssh(f"NOTIFY_SOCKET={kind}:2:{port} systemd-notify {options}")
 
     def test_notify(self):
         """A message for each connection, whole."""
         listener = self.listener(2001)
         self.assertEqual(self.notify(2001, "--ready --status='all is well'"), ("", "", 0))
+        self.assertEqual(listener.messages, ["READY=1\nSTATUS=all is well", "BARRIER=1"])
+
+    def test_notify_by_seqpacket(self):
+        listener = self.listener(2006, socket.SOCK_SEQPACKET)
+        self.assertEqual(self.notify(2006, "--ready --status='all is well'", "vsock-seqpacket"),
+                         ("", "", 0))
         self.assertEqual(listener.messages, ["READY=1\nSTATUS=all is well", "BARRIER=1"])
 
     def start_notify(self, port, options):
