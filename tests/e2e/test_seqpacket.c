@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "e2e/sibs.h"
@@ -549,6 +550,83 @@ START_TEST(the_name)
 }
 END_TEST
 
+/* The name is another VM's by what its user has said: that VM is served as if there were no such
+ * socket. */
+static const struct named {
+	const char *first, *second;		/* socket, uds-path */
+	const char *theirs, *free;		/* has nobody's _seqpacket; has one */
+} named[] = {
+	{ "@/a,uds-path=@/x", "@/b,uds-path=@/x_seqpacket", "x_seqpacket",
+	  "x_seqpacket_seqpacket" },
+	{ "@/a,uds-path=@/x_seqpacket", "@/b,uds-path=@/x", "x_seqpacket",
+	  "x_seqpacket_seqpacket" },
+	{ "@/a,uds-path=@/x", "@/x_seqpacket,uds-path=@/y", "x_seqpacket",
+	  "y_seqpacket" },
+	{ "@/a,uds-path=@/x", "@/b,uds-path=@/./x_seqpacket", "x_seqpacket",
+	  "x_seqpacket_seqpacket" },
+};
+
+/* @: the test's folder. */
+static void put_folder(char *out, const char *words)
+{
+	for (; *words; words++)
+		if (*words == '@')
+			out = stpcpy(out, vhd.dir);
+		else
+			*out++ = *words;
+	*out = '\0';
+}
+
+/* Of what listens there; -1: nothing. */
+static int type_at(const char *path)
+{
+	static const int types[] = { SOCK_STREAM, SOCK_SEQPACKET };
+	struct sockaddr_un sa = { .sun_family = AF_UNIX };
+	int found = -1;
+
+	must((size_t)snprintf(sa.sun_path, sizeof sa.sun_path, "%s", path) < sizeof sa.sun_path);
+	for (int i = 0; i < 2; i++) {
+		int fd = socket(AF_UNIX, types[i] | SOCK_CLOEXEC, 0);
+
+		must(fd >= 0);
+		if (connect(fd, (struct sockaddr *)&sa, sizeof sa) == 0)
+			found = types[i];
+		close(fd);
+	}
+	return found;
+}
+
+static void check_type(const char *name, int type)
+{
+	int64_t deadline = deadline_in(DEADLINE_MS);
+	char path[128];
+
+	snprintf(path, sizeof path, "%s/%s", vhd.dir, name);
+		while (type_at(path) != type) {
+		ck_assert_msg(deadline_left(deadline), "%s", path);
+		usleep(1000);
+	}
+}
+
+START_TEST(names_of_other_vms)
+{
+	const struct named *n = &named[_i];
+	char words[2][512];
+	const char *const args[] = { "--vm", words[0], "--vm", words[1], NULL };
+	size_t len;
+
+	for (int i = 0; i < 2; i++) {
+		len = (size_t)snprintf(words[i], sizeof words[i], "guest-cid=%d,socket=", 3 + i);
+		put_folder(words[i] + len, i ? n->second : n->first);
+	}
+	daemon_spawn(&vhd, args);
+	check_type("a", SOCK_STREAM);
+	check_type(n->theirs, SOCK_STREAM);
+	check_type(n->free, SOCK_SEQPACKET);
+	ck_assert(!daemon_has_logged(&vhd, "is left out"));
+}
+END_TEST
+
 /* ---- another engine ---- */
 
 START_TEST(upgrade_in_the_middle)
@@ -586,6 +664,27 @@ START_TEST(upgrade_in_the_middle)
 	ck_assert_uint_eq(host_messages_read_ok(waiting), PORT);
 	close(waiting);
 	close(p.host);
+}
+END_TEST
+
+/* A program that takes over makes the socket if the one before had none. */
+START_TEST(upgrade_that_brings_the_socket)
+{
+	char path[128];
+	int fd;
+
+	snprintf(path, sizeof path, "%s_seqpacket", vhd.uds);
+	must((fd = open(path, O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0600)) >= 0);
+	close(fd);
+	start(NULL, NULL);
+	if (!vhd.is_supervised)
+		return;
+	must(unlink(path) == 0);
+	upgrade();
+	check_type("vm.sock_seqpacket", SOCK_SEQPACKET);
+	check_talks(host_connects());
+	upgrade();
+	check_talks(host_connects());
 }
 END_TEST
 
@@ -792,8 +891,10 @@ int main(void)
 	tc = e2e_case(s, "handshake", e2e_setup_bare, 60);
 	tcase_add_loop_test(tc, first_messages, 0, COUNT(openings));
 	tcase_add_test(tc, the_name);
+	tcase_add_loop_test(tc, names_of_other_vms, 0, COUNT(named));
 	tc = e2e_case(s, "another engine", e2e_setup_bare, 60);
 	tcase_add_loop_test(tc, upgrade_in_the_middle, 0, COUNT(guests));
+	tcase_add_test(tc, upgrade_that_brings_the_socket);
 	tcase_add_test(tc, crash);
 	tc = e2e_case_with(s, "siblings", e2e_setup_bare, sibs_teardown, 60);
 	tcase_add_loop_test(tc, siblings_of_each_size, 0, COUNT(guests));
