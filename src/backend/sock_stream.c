@@ -200,12 +200,17 @@ static int sock_read_message(struct stream *base, const struct iovec *v, int nv,
 	if (s->error)
 		return s->error;
 	r = unix_recv_message(s->fd, v, (size_t)nv, out);
+	if (r == UNIX_E_RESET && !s->was_reset) {
+		/* The kernel tells it first, once; other than for SOCK_STREAM. */
+		s->was_reset = true;
+		r = unix_recv_message(s->fd, v, (size_t)nv, out);
+	}
 	switch (r) {
 	case UNIX_E_AGAIN:
 		base->ready &= ~(unsigned)STREAM_IN;
 		return STREAM_E_AGAIN;
 	case UNIX_E_EOF:
-		return end_of_stream(s);
+		return s->was_reset ? STREAM_E_RESET : end_of_stream(s);
 	case UNIX_E_RESET:
 		return STREAM_E_RESET;
 	case UNIX_E_TOO_LONG:
@@ -316,7 +321,8 @@ static void sock_wait_for(struct stream *base, unsigned events)
 		s->has_out = true;
 }
 
-enum { SAVED_LIVE = 1, SAVED_URGENT = 2, SAVED_RIGHTS = 4, SAVED_FLAGS = 7 };
+enum { SAVED_LIVE = 1, SAVED_URGENT = 2, SAVED_RIGHTS = 4, SAVED_RESET = 8,
+       SAVED_FLAGS = 15 };
 
 /* Not what an event tells again: each socket's state is looked at anew. */
 void sock_stream_save(const struct sock_stream *s, struct blob *out)
@@ -326,7 +332,8 @@ void sock_stream_save(const struct sock_stream *s, struct blob *out)
 	blob_put_fd(out, s->fd);
 	blob_put_u8(out, (uint8_t)((s->is_live ? SAVED_LIVE : 0) |
 				   (s->saw_urgent ? SAVED_URGENT : 0) |
-				   (s->may_have_rights ? SAVED_RIGHTS : 0)));
+				   (s->may_have_rights ? SAVED_RIGHTS : 0) |
+				   (s->was_reset ? SAVED_RESET : 0)));
 	blob_put_u32(out, (uint32_t)-s->error);
 	blob_put_u32(out, (uint32_t)s->n_early);
 	blob_put_bytes(out, s->early, s->n_early);
@@ -348,6 +355,7 @@ static int load(struct sock_stream *s, char *early, size_t early_max, struct blo
 	s->error = -(int)error;
 	s->saw_urgent = flags & SAVED_URGENT;
 	s->may_have_rights = flags & SAVED_RIGHTS;
+	s->was_reset = flags & SAVED_RESET;
 	if (flags & SAVED_LIVE)
 		sock_stream_go_live(s, true);
 	return loop_add(s->loop, &s->source, s->fd, 0);

@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -513,6 +514,34 @@ START_TEST(first_messages)
 }
 END_TEST
 
+/* A program says all it has and leaves, without having read the answer. */
+START_TEST(one_shot_sender)
+{
+	struct driver_options opt = { .queue_size = 4 };
+	uint32_t sent = 0;
+	struct pair p;
+
+	start(NULL, &opt);
+	sock_listen_as(&vm, VSOCK_TYPE_SEQPACKET, PORT);
+	p.host = host_messages_dial(vhd.uds, PORT);
+	p.guest = sock_accept(&vm, PORT);
+	ck_assert(deadline_poll(p.host, POLLIN, deadline_in(DEADLINE_MS)));
+	pattern_fill(bytes, size_of(0), 0, 0);
+	while (sent < 50 && host_send_message_now(p.host, bytes, size_of(sent))) {
+		sent++;
+		pattern_fill(bytes, size_of(sent), 0, sent);
+	}
+	ck_assert_uint_gt(sent, 10);
+	close(p.host);
+	if (_i && vhd.is_supervised)
+		upgrade();
+	for (uint32_t i = 0; i < sent; i++)
+		guest_gets(p, size_of(i), i);
+	ck_assert(sock_wait_reset(p.guest, DEADLINE_MS));
+	e2e_check_alive();
+}
+END_TEST
+
 static struct stat stat_of(const char *suffix)
 {
 	struct stat st = { .st_mode = 0 };
@@ -890,6 +919,7 @@ int main(void)
 	tcase_add_loop_test(tc, what_the_guest_knows, 0, COUNT(known));
 	tc = e2e_case(s, "handshake", e2e_setup_bare, 60);
 	tcase_add_loop_test(tc, first_messages, 0, COUNT(openings));
+	tcase_add_loop_test(tc, one_shot_sender, 0, 2);
 	tcase_add_test(tc, the_name);
 	tcase_add_loop_test(tc, names_of_other_vms, 0, COUNT(named));
 	tc = e2e_case(s, "another engine", e2e_setup_bare, 60);
