@@ -56,6 +56,13 @@ static inline bool conn_has_rest(const struct conn *c)
 	return c->messages && c->messages->to_guest.len;
 }
 
+/* The guest can take all of it at a time. It could when it began, but may have less room now. */
+static inline bool conn_rest_fits(const struct conn *c)
+{
+	return !conn_has_rest(c) || (uint64_t)c->messages->to_guest_sent +
+		c->messages->to_guest.len <= c->credit.guest_buf_alloc;
+}
+
 /* The guest can consume nothing before the rest has come: so it comes in as many packets as it
  * takes. */
 static inline bool conn_must_finish(const struct conn *c)

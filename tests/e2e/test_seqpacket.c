@@ -394,6 +394,25 @@ START_TEST(longer_than_the_guest_takes)
 }
 END_TEST
 
+/* The rest of a message will never come: the guest has made its buffer smaller meanwhile. */
+START_TEST(longer_than_the_guest_takes_by_now)
+{
+	struct driver_options opt = { .queue_size = 4 };
+	struct pair p;
+
+	start(NULL, &opt);
+	p = connects(_i);
+	host_sends(p, 100000, 1);
+	while (!p.guest->n_queue)
+		ck_assert(driver_wait(&vm, deadline_in(DEADLINE_MS), false));
+	ck_assert_uint_lt(p.guest->n_queue, 50000);
+	p.guest->buf_alloc = 50000;
+	sock_tell_credit(p.guest);
+	check_reset(p, "SO_VM_SOCKETS_BUFFER_SIZE");
+	e2e_check_alive();
+}
+END_TEST
+
 /* A guest that sends nothing, again and again, uses up no more memory than another. */
 START_TEST(empty_for_ever)
 {
@@ -913,6 +932,7 @@ int main(void)
 	tcase_add_test(tc, longer_than_the_host_takes);
 	tcase_add_test(tc, longer_than_the_buffer);
 	tcase_add_loop_test(tc, longer_than_the_guest_takes, 0, 2);
+	tcase_add_loop_test(tc, longer_than_the_guest_takes_by_now, 0, 2);
 	tcase_add_test(tc, empty_for_ever);
 	tc = e2e_case(s, "types", e2e_setup_bare, 60);
 	tcase_add_test(tc, another_type_listens);
