@@ -316,7 +316,8 @@ static void sock_wait_for(struct stream *base, unsigned events)
 		resume(s);
 		return;
 	}
-	if (s->wants_out && !s->has_out && s->source.fd >= 0 &&
+	/* Where it is ready, an edge has passed that the core has not used up. */
+	if (s->wants_out && (!s->has_out || s->base.ready & STREAM_OUT) && s->source.fd >= 0 &&
 	    loop_modify(s->loop, &s->source, EVENTS_IN | EPOLLOUT) == 0)
 		s->has_out = true;
 }

@@ -166,7 +166,8 @@ void conn_messages_free(struct conn_messages *m);	/* NULL: nothing */
 void conn_forward_message(struct conn *c, const struct iovec *iov, size_t n, size_t len,
 			  uint32_t flags);
 
-/* Moves whole messages that wait to the stream. */
+/* Moves whole messages that wait to the stream: not all, if they are many. Then the stream is
+ * still ready, and is waited for nevertheless, which tells so again. */
 void conn_drain_messages(struct conn *c);
 
 /* No more comes of a message that has begun: it is lost. */

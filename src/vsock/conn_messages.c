@@ -9,6 +9,8 @@
 /* Bytes: a multiple of what one takes, so that each lies in one piece. */
 #define ENDS_MAX (UINT32_MAX / 2 + 1)
 
+enum { WRITES_MAX = 64 };			/* messages that waited, in one step */
+
 struct conn_messages *conn_messages_new(uint32_t buf_alloc, struct byte_budget *budget)
 {
 	struct conn_messages *m = malloc(sizeof *m);
@@ -161,7 +163,9 @@ void conn_drain_messages(struct conn *c)
 	struct conn_messages *m = c->messages;
 	struct iovec iov[2];
 
-	while (m->ends.len && c->stream->ready & STREAM_OUT) {
+	/* Each costs a system call: others have their turn in between. */
+	for (int done = 0; done < WRITES_MAX && m->ends.len && c->stream->ready & STREAM_OUT;
+	     done++) {
 		struct conn_message first = first_message(m);
 		size_t n = peek(&c->to_host, first.len, iov);
 

@@ -223,6 +223,29 @@ START_TEST(slow_readers)
 }
 END_TEST
 
+/* As many messages as there are bytes to buffer. */
+START_TEST(tiny_ones_wait)
+{
+	uint32_t sent = 0;
+	struct pair p;
+
+	start(NULL, NULL);
+	p = connects(_i);
+	bytes[0] = 7;
+	while (sent < 20000)
+		if (sock_send_part(p.guest, bytes, 1, VSOCK_SEQ_EOM))
+			sent++;
+		else
+			driver_turn(&vm);
+	sock_shutdown(p.guest, VSOCK_SHUTDOWN_SEND);
+	driver_flush(&vm);
+	for (uint32_t i = 0; i < sent; i++)
+		ck_assert_int_eq(host_recv_message(p.host, bytes, 100, DEADLINE_MS), 1);
+	ck_assert_int_eq(host_recv_message(p.host, bytes, 100, DEADLINE_MS), HOST_END);
+	close(p.host);
+}
+END_TEST
+
 /* The packets of two messages, of two connections, come in turns. */
 START_TEST(fragments_of_two)
 {
@@ -923,6 +946,7 @@ int main(void)
 	tcase_add_loop_test(tc, one_of_each_size, 0, 2 * COUNT(guests));
 	tcase_add_loop_test(tc, many_in_a_row, 0, 2 * COUNT(guests));
 	tcase_add_loop_test(tc, slow_readers, 0, 2);
+	tcase_add_loop_test(tc, tiny_ones_wait, 0, 2);
 	tcase_add_test(tc, fragments_of_two);
 	tc = e2e_case(s, "ends", e2e_setup_bare, 60);
 	tcase_add_loop_test(tc, half_close, 0, 4);
