@@ -214,6 +214,7 @@ static int sock_read_message(struct stream *base, const struct iovec *v, int nv,
 	case UNIX_E_RESET:
 		return STREAM_E_RESET;
 	case UNIX_E_TOO_LONG:
+		*out = 0;
 		return STREAM_E_TOO_LONG;
 	default:
 		return r;

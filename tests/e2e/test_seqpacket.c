@@ -836,6 +836,39 @@ START_TEST(siblings_of_each_size)
 }
 END_TEST
 
+/* As long as both buffers allow, which may be longer than any message of the host. */
+START_TEST(siblings_huge)
+{
+	static const char *const large[] = {
+		"all,tx-buffer-size=16777216", "all,tx-buffer-size=16777216",
+	};
+	const size_t len = 12 << 20;
+	struct driver_options opt = { .buf_alloc = 16 << 20 };
+	uint8_t *message = malloc(len), *got = malloc(len);
+	int64_t deadline = deadline_in(3 * DEADLINE_MS);
+	struct sib_pair p;
+	size_t sent = 0;
+
+	must(message && got);
+	sibs_spawn_with(2, large, NULL);
+	sib_up(&sibs[0], &opt);
+	sib_up(&sibs[1], &opt);
+	p = siblings_connect(0);
+	pattern_fill(message, len, 0, 6);
+	while (sent < len && deadline_left(deadline)) {
+		sent += sock_send_part(p.from, message + sent, len - sent, VSOCK_SEQ_EOM);
+		driver_turn(p.to->d);
+		driver_turn(p.from->d);
+	}
+	ck_assert_uint_eq(sent, len);
+	ck_assert_int_eq(sock_recv_msg(p.to, got, len, NULL, DEADLINE_MS), (ssize_t)len);
+	ck_assert_uint_eq(pattern_check(got, len, 0, 6), len);
+	sibs_close(p);
+	free(message);
+	free(got);
+}
+END_TEST
+
 /* Many wait in the daemon: each comes out as it went in. */
 START_TEST(siblings_many_wait)
 {
@@ -972,6 +1005,7 @@ int main(void)
 	tcase_add_test(tc, crash);
 	tc = e2e_case_with(s, "siblings", e2e_setup_bare, sibs_teardown, 60);
 	tcase_add_loop_test(tc, siblings_of_each_size, 0, COUNT(guests));
+	tcase_add_test(tc, siblings_huge);
 	tcase_add_loop_test(tc, siblings_many_wait, 0, 2);
 	tcase_add_test(tc, siblings_too_long);
 	tcase_add_test(tc, siblings_of_two_kinds);
