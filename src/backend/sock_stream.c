@@ -310,6 +310,8 @@ static void resume(struct sock_stream *s)
 
 static void sock_wait_for(struct stream *base, unsigned events)
 {
+	/* Of messages, where it is ready, an edge has passed that the core has not used up. */
+	bool is_ready = base->type == VSOCK_TYPE_SEQPACKET && base->ready & STREAM_OUT;
 	struct sock_stream *s = sock_stream_of(base);
 
 	s->wants_out = events & STREAM_OUT;
@@ -317,8 +319,7 @@ static void sock_wait_for(struct stream *base, unsigned events)
 		resume(s);
 		return;
 	}
-	/* Where it is ready, an edge has passed that the core has not used up. */
-	if (s->wants_out && (!s->has_out || s->base.ready & STREAM_OUT) && s->source.fd >= 0 &&
+	if (s->wants_out && (!s->has_out || is_ready) && s->source.fd >= 0 &&
 	    loop_modify(s->loop, &s->source, EVENTS_IN | EPOLLOUT) == 0)
 		s->has_out = true;
 }
@@ -350,7 +351,8 @@ static int load(struct sock_stream *s, char *early, size_t early_max, struct blo
 
 	if (!blob_is_whole(in) || flags & ~SAVED_FLAGS || error > ERRNO_MAX ||
 	    n_early > early_max ||
-	    (n_early && !(flags & SAVED_LIVE && s->base.type == VSOCK_TYPE_STREAM)))
+	    (n_early && !(flags & SAVED_LIVE && s->base.type == VSOCK_TYPE_STREAM)) ||
+	    (flags & SAVED_RESET && s->base.type == VSOCK_TYPE_STREAM))
 		return BACKEND_E_BAD_STATE;
 	if (n_early)
 		sock_stream_read_early(s, memcpy(early, bytes, n_early), n_early);
