@@ -236,9 +236,11 @@ static int sibling_read_message(struct stream *base, const struct iovec *v, int 
 
 	if (r == SPSC_PIPE_E_WAIT)
 		return read_nothing(e, other_flags);
+	if (r == SPSC_PIPE_E_TOO_LONG)
+		return STREAM_E_TOO_LONG;
 	if (wake)
 		sibling_end_notify(e->other);
-	return r == SPSC_PIPE_E_TOO_LONG ? STREAM_E_TOO_LONG : 0;
+	return 0;
 }
 
 /* Gives the empty pipe that this end writes to @size bytes of its own VM's budget. */
@@ -343,6 +345,8 @@ static int sibling_write_message(struct stream *base, const struct iovec *v, int
 		return r;
 	for (int i = 0; i < nv; i++)
 		len += v[i].iov_len;
+	if (len > PIPE_MESSAGE_MAX)
+		return STREAM_E_TOO_LONG;
 	r = out_pipe_fit_message(e, len);
 	if (!r)
 		r = spsc_pipe_write_message(&e->other->in, v, nv, flags, &wake);

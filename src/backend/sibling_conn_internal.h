@@ -9,7 +9,11 @@
 /* A pipe is small for small messages, and large from the first long write until
  * it has been read empty: an idle connection holds little. One of messages is as large as the
  * longest has asked for. */
-enum { PIPE_SMALL = 4 * 1024, PIPE_LARGE = 128 * 1024 };
+enum {						/* bytes */
+	PIPE_SMALL = 4 * 1024,
+	PIPE_LARGE = 128 * 1024,
+	PIPE_MESSAGE_MAX = 1 << 30,		/* a pipe's size is a power of two, of 32 bits */
+};
 
 enum {						/* end::flags, added up */
 	END_ACCEPTED = 1,

@@ -207,6 +207,15 @@ static int sock_read_message(struct stream *base, const struct iovec *v, int nv,
 	if (s->error)
 		return s->error;
 	r = unix_recv_message(s->fd, v, (size_t)nv, out);
+	if (r == UNIX_E_RESET && !s->was_reset) {
+		/* The kernel tells it first, once; other than for SOCK_STREAM. */
+		s->was_reset = true;
+		r = unix_recv_message(s->fd, v, (size_t)nv, out);
+	}
+	if (r == UNIX_E_EOF && s->was_reset)
+		return STREAM_E_RESET;
+	if (r == UNIX_E_TOO_LONG)
+		*out = 0;
 	return r ? no_read(s, r) : 0;
 }
 
@@ -299,6 +308,8 @@ static void resume(struct sock_stream *s)
 
 static void sock_wait_for(struct stream *base, unsigned events)
 {
+	/* Of messages, where it is ready, an edge has passed that the core has not used up. */
+	bool is_ready = base->type == VSOCK_TYPE_SEQPACKET && base->ready & STREAM_OUT;
 	struct sock_stream *s = sock_stream_of(base);
 
 	s->wants_out = events & STREAM_OUT;
@@ -306,12 +317,13 @@ static void sock_wait_for(struct stream *base, unsigned events)
 		resume(s);
 		return;
 	}
-	if (s->wants_out && !s->has_out && s->source.fd >= 0 &&
+	if (s->wants_out && (!s->has_out || is_ready) && s->source.fd >= 0 &&
 	    loop_modify(s->loop, &s->source, EVENTS_IN | EPOLLOUT) == 0)
 		s->has_out = true;
 }
 
-enum { SAVED_LIVE = 1, SAVED_URGENT = 2, SAVED_RIGHTS = 4, SAVED_FLAGS = 7 };
+enum { SAVED_LIVE = 1, SAVED_URGENT = 2, SAVED_RIGHTS = 4, SAVED_RESET = 8,
+       SAVED_FLAGS = 15 };
 
 /* Not what an event tells again: each socket's state is looked at anew. */
 void sock_stream_save(const struct sock_stream *s, struct blob *out)
@@ -321,7 +333,8 @@ void sock_stream_save(const struct sock_stream *s, struct blob *out)
 	blob_put_fd(out, s->fd);
 	blob_put_u8(out, (uint8_t)((s->is_live ? SAVED_LIVE : 0) |
 				   (s->saw_urgent ? SAVED_URGENT : 0) |
-				   (s->may_have_rights ? SAVED_RIGHTS : 0)));
+				   (s->may_have_rights ? SAVED_RIGHTS : 0) |
+				   (s->was_reset ? SAVED_RESET : 0)));
 	blob_put_u32(out, (uint32_t)-s->error);
 	blob_put_u32(out, (uint32_t)s->n_early);
 	blob_put_bytes(out, s->early, s->n_early);
@@ -336,13 +349,15 @@ static int load(struct sock_stream *s, char *early, size_t early_max, struct blo
 
 	if (!blob_is_whole(in) || flags & ~SAVED_FLAGS || error > ERRNO_MAX ||
 	    n_early > early_max ||
-	    (n_early && !(flags & SAVED_LIVE && s->base.type == VSOCK_TYPE_STREAM)))
+	    (n_early && !(flags & SAVED_LIVE && s->base.type == VSOCK_TYPE_STREAM)) ||
+	    (flags & SAVED_RESET && s->base.type == VSOCK_TYPE_STREAM))
 		return BACKEND_E_BAD_STATE;
 	if (n_early)
 		sock_stream_read_early(s, memcpy(early, bytes, n_early), n_early);
 	s->error = -(int)error;
 	s->saw_urgent = flags & SAVED_URGENT;
 	s->may_have_rights = flags & SAVED_RIGHTS;
+	s->was_reset = flags & SAVED_RESET;
 	if (flags & SAVED_LIVE)
 		sock_stream_go_live(s, true);
 	return loop_add(s->loop, &s->source, s->fd, 0);

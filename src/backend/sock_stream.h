@@ -48,6 +48,7 @@ struct sock_stream {
 	bool saw_error;				/* ... and it is not a quiet one */
 	bool is_empty_for_good;			/* read up to the end, which is to be told */
 	bool has_ended;				/* the end was read: nothing waits in it any more */
+	bool was_reset;				/* messages: by an error that came before they did */
 	bool saw_urgent;			/* MSG_OOB: reads end there, and more follows */
 	bool may_have_rights;			/* descriptors may come with the bytes */
 	bool wants_out, has_out;		/* interest; registered with EPOLLOUT */

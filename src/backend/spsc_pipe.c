@@ -212,11 +212,13 @@ int spsc_pipe_read_message(struct spsc_pipe *p, const struct iovec *v, int nv, s
 	copy_out(p, at, (uint8_t *)&head, sizeof head);
 	at += (uint32_t)sizeof head;
 	is_whole = copy_message(p, at, head.len, v, nv);
-	atomic_store(&p->read, at + head.len);
 	*n = head.len;
+	if (!is_whole)
+		return SPSC_PIPE_E_TOO_LONG;
+	atomic_store(&p->read, at + head.len);
 	*flags = head.flags;
 	*wake = atomic_load(&p->writer_waits) && atomic_exchange(&p->writer_waits, false);
-	return is_whole ? 0 : SPSC_PIPE_E_TOO_LONG;
+	return 0;
 }
 
 bool spsc_pipe_are_messages(const void *bytes, size_t n, uint32_t flags)

@@ -42,7 +42,7 @@ int spsc_pipe_read(struct spsc_pipe *p, const struct iovec *v, int nv, size_t *n
 /*
  * The same in messages, in a pipe that has nothing else: one whole, or none. The writer first
  * gives it memory of SPSC_PIPE_MESSAGE_BYTES more than the message. Reading: *@n bytes, maybe
- * 0; SPSC_PIPE_E_TOO_LONG: @v is too small, and the message is lost.
+ * 0; SPSC_PIPE_E_TOO_LONG: @v is too small for as many, and the message is still there.
  */
 enum { SPSC_PIPE_E_TOO_LONG = 2, SPSC_PIPE_MESSAGE_BYTES = 8 };
 int spsc_pipe_write_message(struct spsc_pipe *p, const struct iovec *v, int nv, uint32_t flags,

@@ -62,6 +62,14 @@ struct alone {
 	size_t n_vms, n_served;
 };
 
+static bool is_wanted(const struct plan *plan, const struct vm_plan *vm)
+{
+	for (size_t i = 0; i < plan->n_vms; i++)
+		if (vm_sockets_seqpacket_is_wanted(vm, &plan->vms[i]))
+			return true;
+	return false;
+}
+
 /* What one VM lacks is no reason to refuse the others: 0 if any is there. */
 static int open_sockets(struct alone *a, const struct plan *plan)
 {
@@ -74,6 +82,13 @@ static int open_sockets(struct alone *a, const struct plan *plan)
 		if (!r)
 			a->served[a->n_served++] = &a->vms[i];
 		last = r ? r : last;
+	}
+	for (size_t i = 0; i < a->n_served; i++) {
+		struct vm *vm = a->served[i];
+
+		if (vm_sockets_want_seqpacket(&vm->sockets, vm->plan))
+			vm_sockets_open_seqpacket(&vm->sockets, plan, vm->plan,
+						  is_wanted(plan, vm->plan));
 	}
 	atomic_store(&n_vms_left, a->n_served);
 	return a->n_served ? 0 : last;

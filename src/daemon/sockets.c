@@ -106,30 +106,80 @@ static bool seqpacket_path(const struct vm_plan *vm, char path[UNIX_PATH_BYTES])
 		UNIX_PATH_BYTES;
 }
 
-/* Where the socket of the uds-path was passed to us, its name is another's. */
-static void open_seqpacket(struct vm_sockets *s, const struct plan *plan,
-			   const struct vm_plan *vm)
+/* May both be names of one file, in whatever way they are spelled? */
+static bool are_same(const char *a, const char *b)
+{
+	char folders[2][UNIX_PATH_BYTES];
+	const char *a_slash = strrchr(a, '/'), *b_slash = strrchr(b, '/');
+	struct stat st[2];
+
+	if (strcmp(a, b) == 0)
+		return true;
+	if (strlen(a) >= UNIX_PATH_BYTES || strlen(b) >= UNIX_PATH_BYTES ||
+	    strcmp(a_slash ? a_slash + 1 : a, b_slash ? b_slash + 1 : b) != 0)
+		return false;
+	unix_folder(folders[0], a);
+	unix_folder(folders[1], b);
+	return stat(folders[0], &st[0]) == 0 && stat(folders[1], &st[1]) == 0 &&
+		st[0].st_dev == st[1].st_dev && st[0].st_ino == st[1].st_ino;
+}
+
+static bool wants_name(const struct vm_plan *vm, const char *path)
+{
+	return (vm->socket && are_same(vm->socket, path)) ||
+		(vm->uds_path && are_same(vm->uds_path, path));
+}
+
+bool vm_sockets_want_seqpacket(const struct vm_sockets *s, const struct vm_plan *vm)
+{
+	return vm->uds_path && vm->uds_socket.fd < 0 && s->seqpacket.fd < 0;
+}
+
+bool vm_sockets_seqpacket_is_wanted(const struct vm_plan *vm, const struct vm_plan *other)
+{
+	char path[UNIX_PATH_BYTES];
+
+	return vm->uds_path && seqpacket_path(vm, path) && wants_name(other, path);
+}
+
+bool vm_sockets_open_seqpacket(struct vm_sockets *s, const struct plan *plan,
+			       const struct vm_plan *vm, bool is_wanted)
 {
 	struct listener_access access = socket_access(plan, &vm->uds_socket);
 	char path[UNIX_PATH_BYTES], why[LISTENER_TEXT_MAX];
 	int r;
 
-	if (!vm->uds_path || vm->uds_socket.fd >= 0 || s->seqpacket.fd >= 0)
-		return;
 	if (!seqpacket_path(vm, path))
 		r = LISTENER_E_NAME_LENGTH;
+	else if (is_wanted)
+		r = LISTENER_E_BUSY;
 	else if (restore_one(&s->seqpacket, vm, SEQPACKET, path))
 		r = 0;
 	else
 		r = listener_open(&s->seqpacket, path, SOCK_SEQPACKET, &access);
 	if (!r) {
 		fd_store_put(vm->guest_cid, SEQPACKET, s->seqpacket.fd);
-		return;
+	} else if (r != s->seqpacket_error) {
+		listener_explain(path, r, why);
+		log_warn("main", "vm %llu: host programs have no SOCK_SEQPACKET socket to "
+			 "connect to: %s" HYBRID_SEQPACKET ": %s",
+			 (unsigned long long)vm->guest_cid, vm->uds_path,
+			 is_wanted ? "another VM is to listen there" : why);
 	}
-	listener_explain(path, r, why);
-	log_warn("main", "vm %llu: host programs have no SOCK_SEQPACKET socket to connect to: "
-		 "%s" HYBRID_SEQPACKET ": %s", (unsigned long long)vm->guest_cid, vm->uds_path,
-		 why);
+	s->seqpacket_error = r;
+	return !r;
+}
+
+static void close_seqpacket(struct vm_sockets *s, const struct vm_plan *vm)
+{
+	listener_deinit(&s->seqpacket);
+	fd_store_drop(vm->guest_cid, SEQPACKET);
+}
+
+void vm_sockets_yield(struct vm_sockets *s, const struct vm_plan *vm, const struct vm_plan *other)
+{
+	if (s->seqpacket.path && wants_name(other, s->seqpacket.path))
+		close_seqpacket(s, vm);
 }
 
 /* 0 or -errno. */
@@ -181,8 +231,6 @@ int vm_sockets_open(struct vm_sockets *s, const struct plan *plan, const struct 
 		r = open_one(&s->vhost, plan, vm, "socket", vm->socket, &vm->vhost_socket);
 	if (!r)
 		r = open_one(&s->uds, plan, vm, "uds-path", vm->uds_path, &vm->uds_socket);
-	if (!r)
-		open_seqpacket(s, plan, vm);
 	if (r) {
 		vm_sockets_deinit(s);
 		log_err("main", "vm %llu is left out: %s", (unsigned long long)vm->guest_cid,
@@ -293,8 +341,7 @@ int vm_sockets_move_uds(struct vm_sockets *s, const struct plan *plan, const str
 		open_one(&fresh, plan, now, "uds-path", now->uds_path, &now->uds_socket);
 	listener_deinit(&s->uds);
 	listener_move(&s->uds, &fresh);
-	listener_deinit(&s->seqpacket);
-	open_seqpacket(s, plan, r ? now : next);
+	close_seqpacket(s, now);
 	s->uds_error = s->seqpacket_error = 0;
 	return r;
 }

@@ -2,8 +2,11 @@
 /*
  * The listening sockets of one VM: that of its vhost-user device, that of its uds-path, and for
  * host programs with SOCK_SEQPACKET another beside it, "<uds-path>_seqpacket", which a VM is
- * served without if it cannot be had. Made here, or passed to us, when it is taken over. Those that were made have names, which go
- * when this does.
+ * served without if it cannot be had. Made here, or passed to us, when it is taken over. Those
+ * that were made have names, which go when this does.
+ *
+ * Nobody has asked for the name of the third: it is made when all VMs have those that are
+ * theirs, and closed as soon as one wants its name.
  */
 #pragma once
 
@@ -27,13 +30,27 @@ void vm_sockets_init(struct vm_sockets *s);
  */
 int vm_sockets_open(struct vm_sockets *s, const struct plan *plan, const struct vm_plan *vm);
 
+/* Is the socket for SOCK_SEQPACKET missing? Not where that of the uds-path was passed to us: its
+ * name is another's. */
+bool vm_sockets_want_seqpacket(const struct vm_sockets *s, const struct vm_plan *vm);
+
+/* Has @other its name for another socket? Whether that is there already or not. */
+bool vm_sockets_seqpacket_is_wanted(const struct vm_plan *vm, const struct vm_plan *other);
+
+/* Makes it, unless @is_wanted; false: it could not be had, which has been logged once. */
+bool vm_sockets_open_seqpacket(struct vm_sockets *s, const struct plan *plan,
+			       const struct vm_plan *vm, bool is_wanted);
+
+/* Closes it if @other wants its name. */
+void vm_sockets_yield(struct vm_sockets *s, const struct vm_plan *vm, const struct vm_plan *other);
+
 /* Another VM is to have the name of its uds-path, which is to move: see below. */
 void vm_sockets_release_uds(struct vm_sockets *s);
 
 /*
  * The uds-path of @now becomes that of @next, or gets its mode: another socket, where the path
- * is another. 0; LISTENER_E_*, -errno, which has been logged: nothing has changed,
- * but where the name was released it may be gone.
+ * is another; that for SOCK_SEQPACKET is closed. 0; LISTENER_E_*, -errno, which has been
+ * logged: nothing has changed, but where the name was released it may be gone.
  */
 int vm_sockets_move_uds(struct vm_sockets *s, const struct plan *plan, const struct vm_plan *now,
 			const struct vm_plan *next);

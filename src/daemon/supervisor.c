@@ -101,7 +101,7 @@ static void on_signal(struct loop_source *source, uint32_t events)
 static void supervisor_go_on(struct supervisor *s)
 {
 	supervisor_adopt_engine(s, s->engine, s->channel);
-	s->has_served = true;
+	s->has_served = s->has_older_engine = true;
 	s->has_vsock = supervisor_needs_vsock(s);	/* it was told of the same VMs */
 	s->is_upgrading = true;
 	supervisor_notify(s);
@@ -139,6 +139,34 @@ static int listen_to_signals(struct supervisor *s, const sigset_t *ends)
 
 /* ---- the beginning and the end ---- */
 
+void supervisor_yield_names(struct supervisor *s, const struct vm_plan *row)
+{
+	for (size_t i = 0; i < s->n_vms; i++)
+		vm_sockets_yield(&s->vms[i]->sockets, &s->vms[i]->plan, row);
+}
+
+static bool is_wanted(const struct supervisor *s, const struct vm_plan *row)
+{
+	for (size_t i = 0; i < s->n_vms; i++)
+		if (vm_sockets_seqpacket_is_wanted(row, &s->vms[i]->plan))
+			return true;
+	return false;
+}
+
+void supervisor_open_seqpackets(struct supervisor *s)
+{
+	if (s->has_older_engine)
+		return;
+	for (size_t i = 0; i < s->n_vms; i++) {
+		struct held_vm *h = s->vms[i];
+
+		if (h->is_served && vm_sockets_want_seqpacket(&h->sockets, &h->plan) &&
+		    vm_sockets_open_seqpacket(&h->sockets, s->plan, &h->plan,
+					      is_wanted(s, &h->plan)))
+			supervisor_tell_vm(s, h);
+	}
+}
+
 int supervisor_add_vm(struct supervisor *s, struct vm_plan *row, struct held_vm **out)
 {
 	struct held_vm **vms = realloc(s->vms, (s->n_vms + 1) * sizeof *vms), *h;
@@ -150,6 +178,7 @@ int supervisor_add_vm(struct supervisor *s, struct vm_plan *row, struct held_vm 
 	h = held_vm_new(row);
 	if (!h)
 		return -ENOMEM;
+	supervisor_yield_names(s, &h->plan);
 	r = vm_sockets_open(&h->sockets, s->plan, &h->plan);
 	h->is_served = !r;
 	h->awaits_folder = r && !vm_sockets_have_folders(&h->plan);
@@ -182,6 +211,7 @@ static int open_vms(struct supervisor *s)
 			take_back(h);
 		r = opened ? opened : r;
 	}
+	supervisor_open_seqpackets(s);
 	fd_store_drop_untaken();
 	for (size_t i = 0; n_served && i < s->n_vms; i++)
 		if (s->vms[i]->awaits_folder)

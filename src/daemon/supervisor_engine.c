@@ -67,6 +67,7 @@ void supervisor_start_engine(struct supervisor *s)
 	int r = engine_process_start(s->program, &s->engine, &s->channel);
 
 	s->state = SUPERVISOR_STARTING;
+	s->has_older_engine = false;
 	s->started_ms = clock_ms();
 	s->is_killed = false;
 	s->has_vsock = supervisor_needs_vsock(s);
@@ -239,6 +240,7 @@ void supervisor_adopt_engine(struct supervisor *s, pid_t pid, int channel)
 	s->engine = pid;
 	s->channel = channel;
 	s->state = SUPERVISOR_SERVING;
+	s->has_older_engine = false;
 	s->started_ms = clock_ms();
 	s->is_killed = false;
 	if (loop_add(s->loop, &s->from_engine, channel, EPOLLIN) < 0)

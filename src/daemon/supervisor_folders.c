@@ -124,6 +124,7 @@ static bool try_to_serve(struct supervisor *s, struct held_vm *h)
 	if (!vm_sockets_have_folders(&h->plan))
 		return true;
 	h->awaits_folder = false;
+	supervisor_yield_names(s, &h->plan);
 	if (vm_sockets_open(&h->sockets, s->plan, &h->plan)) {
 		h->awaits_folder = !vm_sockets_have_folders(&h->plan);
 		return h->awaits_folder;
@@ -131,6 +132,7 @@ static bool try_to_serve(struct supervisor *s, struct held_vm *h)
 	h->is_served = true;
 	notify_reloaded(supervisor_count_served(s));
 	supervisor_tell_vm(s, h);
+	supervisor_open_seqpackets(s);
 	return false;
 }
 

@@ -76,6 +76,8 @@ struct supervisor {
 	uint32_t pause_ms;			/* before the next one, if they die too fast */
 	unsigned n_restarts;			/* since one lived for long */
 	bool has_served;			/* some engine was ready */
+	bool has_older_engine;			/* of the program before, which may not know what
+						   this one could tell it */
 	bool has_failed;			/* the first one was not, and has said why */
 	bool is_killed;				/* the engine, by us */
 	bool is_hung;				/* for it hung */
@@ -91,6 +93,11 @@ struct held_vm *supervisor_find(struct supervisor *s, uint64_t cid);
 int supervisor_add_vm(struct supervisor *s, struct vm_plan *row, struct held_vm **out);
 
 size_t supervisor_count_served(const struct supervisor *s);
+
+/* Makes the sockets for SOCK_SEQPACKET that are missing, when VMs have come, gone or changed. */
+void supervisor_open_seqpackets(struct supervisor *s);
+/* No VM has the names that @row wants for such a socket any more. */
+void supervisor_yield_names(struct supervisor *s, const struct vm_plan *row);
 
 void supervisor_end(struct supervisor *s, int status);
 

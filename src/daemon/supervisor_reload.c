@@ -147,6 +147,7 @@ void supervisor_catch_up(struct supervisor *s, struct held_vm *h)
 	for (size_t i = s->n_vms; i > 0; i--)	/* names that it had may be wanted */
 		if (!s->vms[i - 1]->is_served && !s->vms[i - 1]->is_left_out)
 			renew_vm(s, s->vms[i - 1], &s->vms[i - 1]->plan);
+	supervisor_open_seqpackets(s);
 	supervisor_watch_folders(s);
 }
 
@@ -181,6 +182,7 @@ static void change(struct supervisor *s, struct held_vm *h, struct vm_plan *row,
 	struct vm_plan old = h->plan;
 	bool was_released = h->plan.uds_path && h->sockets.uds.fd < 0;
 
+	supervisor_yield_names(s, row);
 	if (vm_sockets_move_uds(&h->sockets, s->plan, &h->plan, row)) {
 		log_err("main", "vm %llu: stays as it is", cid_of(h));
 		if (was_released)
@@ -278,6 +280,7 @@ static void apply(struct supervisor *s, struct compare_row *rows, size_t n)
 	for (size_t i = 0; i < n; i++)
 		if (!rows[i].before && rows[i].after)
 			add_vm(s, (struct vm_plan *)(uintptr_t)rows[i].after);
+	supervisor_open_seqpackets(s);
 }
 
 static void update_settings(struct supervisor *s, const struct plan *next)

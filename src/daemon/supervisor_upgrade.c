@@ -171,6 +171,8 @@ void supervisor_upgraded(struct supervisor *s, bool has_worked)
 	if (s->state == SUPERVISOR_ENDING)
 		return;
 	supervisor_catch_up_all(s);
+	supervisor_open_seqpackets(s);		/* the program before may have known none */
+	supervisor_watch_folders(s);
 	if (s->wants_reload)
 		supervisor_reload(s);
 }

@@ -281,6 +281,10 @@ void conn_input(struct conn *c, const struct pkt *pkt, struct iov_cur *payload,
 		c->credit_asked = false;
 	if (c->credit.consumed != consumed)
 		on_consumed(c);
+	if (conn_wants_to_read(c) && !conn_rest_fits(c)) {
+		conn_reset(c, CONN_END_TOO_LONG_FOR_GUEST);
+		return;
+	}
 	c->news_came = true;
 	switch ((enum conn_state)c->state) {
 	case CONN_CONNECTING:

@@ -56,6 +56,13 @@ static inline bool conn_has_rest(const struct conn *c)
 	return c->messages && c->messages->to_guest.len;
 }
 
+/* The guest can take all of it at a time. It could when it began, but may have less room now. */
+static inline bool conn_rest_fits(const struct conn *c)
+{
+	return !conn_has_rest(c) || (uint64_t)c->messages->to_guest_sent +
+		c->messages->to_guest.len <= c->credit.guest_buf_alloc;
+}
+
 /* The guest can consume nothing before the rest has come: so it comes in as many packets as it
  * takes. */
 static inline bool conn_must_finish(const struct conn *c)
@@ -159,7 +166,8 @@ void conn_messages_free(struct conn_messages *m);	/* NULL: nothing */
 void conn_forward_message(struct conn *c, const struct iovec *iov, size_t n, size_t len,
 			  uint32_t flags);
 
-/* Moves whole messages that wait to the stream. */
+/* Moves whole messages that wait to the stream: not all, if they are many. Then the stream is
+ * still ready, and is waited for nevertheless, which tells so again. */
 void conn_drain_messages(struct conn *c);
 
 /* No more comes of a message that has begun: it is lost. */

@@ -9,6 +9,8 @@
 /* Bytes: a multiple of what one takes, so that each lies in one piece. */
 #define ENDS_MAX (UINT32_MAX / 2 + 1)
 
+enum { WRITES_MAX = 64 };			/* messages that waited, in one step */
+
 struct conn_messages *conn_messages_new(uint32_t buf_alloc, struct byte_budget *budget)
 {
 	struct conn_messages *m = malloc(sizeof *m);
@@ -161,7 +163,9 @@ void conn_drain_messages(struct conn *c)
 	struct conn_messages *m = c->messages;
 	struct iovec iov[2];
 
-	while (m->ends.len && c->stream->ready & STREAM_OUT) {
+	/* Each costs a system call: others have their turn in between. */
+	for (int done = 0; done < WRITES_MAX && m->ends.len && c->stream->ready & STREAM_OUT;
+	     done++) {
 		struct conn_message first = first_message(m);
 		size_t n = peek(&c->to_host, first.len, iov);
 
@@ -216,18 +220,36 @@ static bool keep_rest(struct conn *c, const char *rest, size_t len, size_t sent,
 	return r == 0;
 }
 
+/* What does not fit into the guest's buffers goes to @spill, or to *@more, which the caller frees:
+ * between guests messages may be of any length. As read_message(). */
+static int read_message(struct conn *c, struct iovec *v, size_t n, size_t asked,
+			const struct conn_spill *spill, char **more, size_t *got, uint32_t *flags)
+{
+	size_t most = c->credit.guest_buf_alloc - asked;
+	int r;
+
+	v[n] = (struct iovec){ spill->bytes, most < spill->size ? most : spill->size };
+	r = c->stream->ops->read_message(c->stream, v, (int)n + 1, got, flags);
+	if (r != STREAM_E_TOO_LONG || *got <= asked || *got - asked > most)
+		return r;
+	*more = malloc(*got - asked);
+	if (!*more)
+		return -ENOMEM;
+	v[n] = (struct iovec){ *more, *got - asked };
+	return c->stream->ops->read_message(c->stream, v, (int)n + 1, got, flags);
+}
+
 static void read_next(struct conn *c, const struct rx_sink *rx, const struct rx_buf *bufs,
 		      size_t n_bufs, struct iovec *scratch, size_t n_scratch,
 		      const struct conn_spill *spill, size_t *moved)
 {
-	size_t room = credit_room(&c->credit), most = c->credit.guest_buf_alloc, asked, got, n;
+	size_t room = credit_room(&c->credit), asked, got = 0, n;
+	char *more = NULL;
 	uint32_t flags = 0;
 	int r;
 
 	n = conn_slice_bodies(bufs, n_bufs, room, scratch, n_scratch - 1, &asked);
-	most = most - asked < spill->size ? most - asked : spill->size;
-	scratch[n++] = (struct iovec){ spill->bytes, most };
-	r = c->stream->ops->read_message(c->stream, scratch, (int)n, &got, &flags);
+	r = read_message(c, scratch, n, asked, spill, &more, &got, &flags);
 	if (r == STREAM_E_AGAIN) {
 		c->stream->ready &= ~(unsigned)STREAM_IN;
 	} else if (r == STREAM_E_TOO_LONG) {
@@ -239,12 +261,13 @@ static void read_next(struct conn *c, const struct rx_sink *rx, const struct rx_
 
 		c->read_hint = (uint32_t)got;
 		flags = VSOCK_SEQ_EOM | (flags & VSOCK_SEQ_EOR);
-		if (!is_whole && !keep_rest(c, spill->bytes, got - asked, asked, flags))
-			return;
-		got = is_whole ? got : asked;
-		*moved += got + PKT_HDR_SIZE *
-			conn_fill_headers(c, rx, bufs, got, is_whole ? flags : 0);
+		if (is_whole || keep_rest(c, more ? more : spill->bytes, got - asked, asked, flags)) {
+			got = is_whole ? got : asked;
+			*moved += got + PKT_HDR_SIZE *
+				conn_fill_headers(c, rx, bufs, got, is_whole ? flags : 0);
+		}
 	}
+	free(more);
 }
 
 static void copy_rest(struct byte_ring *ring, const struct iovec *to, size_t n, size_t len)

@@ -46,8 +46,8 @@ struct stream_ops {
 	/*
 	 * The same in messages, for streams of VSOCK_TYPE_SEQPACKET, which have these instead:
 	 * one whole message, of *n bytes or none at all, with its VSOCK_SEQ_EOR in *flags.
-	 * STREAM_E_TOO_LONG: it is longer than @v, and lost, or longer than the peer can ever
-	 * take. The rest as above.
+	 * STREAM_E_TOO_LONG: it is longer than the peer can ever take, or, reading, than @v: it is
+	 * lost, and *n 0, or still there and of *n bytes. The rest as above.
 	 */
 	int (*read_message)(struct stream *s, const struct iovec *v, int nv, size_t *n,
 			    uint32_t *flags);

@@ -16,6 +16,7 @@
 #include "e2e/flow.h"
 #include "e2e/reloads.h"
 #include "e2e/upgrade.h"
+#include "support/host_messages.h"
 
 #define COUNT(array) ((int)(sizeof (array) / sizeof *(array)))
 
@@ -429,6 +430,34 @@ START_TEST(added)
 }
 END_TEST
 
+/* The name that a new VM is to have is that of a socket which another was given besides its
+ * own: it goes. When the VM has gone, it comes back. */
+START_TEST(added_where_a_socket_for_messages_is)
+{
+	int64_t deadline = deadline_in(3 * DEADLINE_MS);
+	int fd;
+
+	reloads_spawn("vms:\n" VM3, at_info);
+	bring_up(&vm, "vhost.sock", 3);
+	reload_under_load("vms:\n" VM3 VM4("socket: $/4.vhost, uds-path: $/vm.sock_seqpacket"),
+			  "main: vm 4: added\n");
+	bring_up(&other, "4.vhost", 4);
+	check_host_reaches(&other, reloads_path("vm.sock_seqpacket"));
+	driver_deinit(&other);
+	reloads_do("vms:\n" VM3, "main: vm 4: removed\n");
+	sock_listen_as(&vm, VSOCK_TYPE_SEQPACKET, PORT);
+	while ((fd = host_messages_connect(vhd.uds)) < 0) {
+		ck_assert(deadline_left(deadline));
+		usleep(1000);
+	}
+	ck_assert(host_send_message(fd, "CONNECT 1234\n", 13));
+	sock_accept(&vm, PORT);
+	ck_assert_uint_eq(host_messages_read_ok(fd), PORT);
+	close(fd);
+	e2e_check_alive();
+}
+END_TEST
+
 static bool has_vsock(void)
 {
 	int fd = socket(AF_VSOCK, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -577,6 +606,7 @@ int main(void)
 	tc = e2e_case_with(s, "sets", e2e_setup_bare, teardown, 120);
 	tcase_add_test(tc, asked_for_in_an_upgrade);
 	tcase_add_test(tc, added);
+	tcase_add_test(tc, added_where_a_socket_for_messages_is);
 	tcase_add_test(tc, added_with_a_new_need);
 	tcase_add_test(tc, removed);
 	tcase_add_loop_test(tc, removed_while_the_engine_is_replaced, 0, 2);

@@ -5,12 +5,14 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "e2e/sibs.h"
@@ -221,6 +223,29 @@ START_TEST(slow_readers)
 }
 END_TEST
 
+/* As many messages as there are bytes to buffer. */
+START_TEST(tiny_ones_wait)
+{
+	uint32_t sent = 0;
+	struct pair p;
+
+	start(NULL, NULL);
+	p = connects(_i);
+	bytes[0] = 7;
+	while (sent < 20000)
+		if (sock_send_part(p.guest, bytes, 1, VSOCK_SEQ_EOM))
+			sent++;
+		else
+			driver_turn(&vm);
+	sock_shutdown(p.guest, VSOCK_SHUTDOWN_SEND);
+	driver_flush(&vm);
+	for (uint32_t i = 0; i < sent; i++)
+		ck_assert_int_eq(host_recv_message(p.host, bytes, 100, DEADLINE_MS), 1);
+	ck_assert_int_eq(host_recv_message(p.host, bytes, 100, DEADLINE_MS), HOST_END);
+	close(p.host);
+}
+END_TEST
+
 /* The packets of two messages, of two connections, come in turns. */
 START_TEST(fragments_of_two)
 {
@@ -392,6 +417,25 @@ START_TEST(longer_than_the_guest_takes)
 }
 END_TEST
 
+/* The rest of a message will never come: the guest has made its buffer smaller meanwhile. */
+START_TEST(longer_than_the_guest_takes_by_now)
+{
+	struct driver_options opt = { .queue_size = 4 };
+	struct pair p;
+
+	start(NULL, &opt);
+	p = connects(_i);
+	host_sends(p, 100000, 1);
+	while (!p.guest->n_queue)
+		ck_assert(driver_wait(&vm, deadline_in(DEADLINE_MS), false));
+	ck_assert_uint_lt(p.guest->n_queue, 50000);
+	p.guest->buf_alloc = 50000;
+	sock_tell_credit(p.guest);
+	check_reset(p, "SO_VM_SOCKETS_BUFFER_SIZE");
+	e2e_check_alive();
+}
+END_TEST
+
 /* A guest that sends nothing, again and again, uses up no more memory than another. */
 START_TEST(empty_for_ever)
 {
@@ -512,6 +556,34 @@ START_TEST(first_messages)
 }
 END_TEST
 
+/* A program says all it has and leaves, without having read the answer. */
+START_TEST(one_shot_sender)
+{
+	struct driver_options opt = { .queue_size = 4 };
+	uint32_t sent = 0;
+	struct pair p;
+
+	start(NULL, &opt);
+	sock_listen_as(&vm, VSOCK_TYPE_SEQPACKET, PORT);
+	p.host = host_messages_dial(vhd.uds, PORT);
+	p.guest = sock_accept(&vm, PORT);
+	ck_assert(deadline_poll(p.host, POLLIN, deadline_in(DEADLINE_MS)));
+	pattern_fill(bytes, size_of(0), 0, 0);
+	while (sent < 50 && host_send_message_now(p.host, bytes, size_of(sent))) {
+		sent++;
+		pattern_fill(bytes, size_of(sent), 0, sent);
+	}
+	ck_assert_uint_gt(sent, 10);
+	close(p.host);
+	if (_i && vhd.is_supervised)
+		upgrade();
+	for (uint32_t i = 0; i < sent; i++)
+		guest_gets(p, size_of(i), i);
+	ck_assert(sock_wait_reset(p.guest, DEADLINE_MS));
+	e2e_check_alive();
+}
+END_TEST
+
 static struct stat stat_of(const char *suffix)
 {
 	struct stat st = { .st_mode = 0 };
@@ -546,6 +618,83 @@ START_TEST(the_name)
 	e2e_check_alive();
 	ck_assert(S_ISREG(stat_of("_seqpacket").st_mode));
 	unlink(path);
+}
+END_TEST
+
+/* The name is another VM's by what its user has said: that VM is served as if there were no such
+ * socket. */
+static const struct named {
+	const char *first, *second;		/* socket, uds-path */
+	const char *theirs, *free;		/* has nobody's _seqpacket; has one */
+} named[] = {
+	{ "@/a,uds-path=@/x", "@/b,uds-path=@/x_seqpacket", "x_seqpacket",
+	  "x_seqpacket_seqpacket" },
+	{ "@/a,uds-path=@/x_seqpacket", "@/b,uds-path=@/x", "x_seqpacket",
+	  "x_seqpacket_seqpacket" },
+	{ "@/a,uds-path=@/x", "@/x_seqpacket,uds-path=@/y", "x_seqpacket",
+	  "y_seqpacket" },
+	{ "@/a,uds-path=@/x", "@/b,uds-path=@/./x_seqpacket", "x_seqpacket",
+	  "x_seqpacket_seqpacket" },
+};
+
+/* @: the test's folder. */
+static void put_folder(char *out, const char *words)
+{
+	for (; *words; words++)
+		if (*words == '@')
+			out = stpcpy(out, vhd.dir);
+		else
+			*out++ = *words;
+	*out = '\0';
+}
+
+/* Of what listens there; -1: nothing. */
+static int type_at(const char *path)
+{
+	static const int types[] = { SOCK_STREAM, SOCK_SEQPACKET };
+	struct sockaddr_un sa = { .sun_family = AF_UNIX };
+	int found = -1;
+
+	must((size_t)snprintf(sa.sun_path, sizeof sa.sun_path, "%s", path) < sizeof sa.sun_path);
+	for (int i = 0; i < 2; i++) {
+		int fd = socket(AF_UNIX, types[i] | SOCK_CLOEXEC, 0);
+
+		must(fd >= 0);
+		if (connect(fd, (struct sockaddr *)&sa, sizeof sa) == 0)
+			found = types[i];
+		close(fd);
+	}
+	return found;
+}
+
+static void check_type(const char *name, int type)
+{
+	int64_t deadline = deadline_in(DEADLINE_MS);
+	char path[128];
+
+	snprintf(path, sizeof path, "%s/%s", vhd.dir, name);
+		while (type_at(path) != type) {
+		ck_assert_msg(deadline_left(deadline), "%s", path);
+		usleep(1000);
+	}
+}
+
+START_TEST(names_of_other_vms)
+{
+	const struct named *n = &named[_i];
+	char words[2][512];
+	const char *const args[] = { "--vm", words[0], "--vm", words[1], NULL };
+	size_t len;
+
+	for (int i = 0; i < 2; i++) {
+		len = (size_t)snprintf(words[i], sizeof words[i], "guest-cid=%d,socket=", 3 + i);
+		put_folder(words[i] + len, i ? n->second : n->first);
+	}
+	daemon_spawn(&vhd, args);
+	check_type("a", SOCK_STREAM);
+	check_type(n->theirs, SOCK_STREAM);
+	check_type(n->free, SOCK_SEQPACKET);
+	ck_assert(!daemon_has_logged(&vhd, "is left out"));
 }
 END_TEST
 
@@ -586,6 +735,27 @@ START_TEST(upgrade_in_the_middle)
 	ck_assert_uint_eq(host_messages_read_ok(waiting), PORT);
 	close(waiting);
 	close(p.host);
+}
+END_TEST
+
+/* A program that takes over makes the socket if the one before had none. */
+START_TEST(upgrade_that_brings_the_socket)
+{
+	char path[128];
+	int fd;
+
+	snprintf(path, sizeof path, "%s_seqpacket", vhd.uds);
+	must((fd = open(path, O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0600)) >= 0);
+	close(fd);
+	start(NULL, NULL);
+	if (!vhd.is_supervised)
+		return;
+	must(unlink(path) == 0);
+	upgrade();
+	check_type("vm.sock_seqpacket", SOCK_SEQPACKET);
+	check_talks(host_connects());
+	upgrade();
+	check_talks(host_connects());
 }
 END_TEST
 
@@ -663,6 +833,39 @@ START_TEST(siblings_of_each_size)
 	}
 	sibs_close(p);
 	sibs_check_alive(&sibs[0], &sibs[1]);
+}
+END_TEST
+
+/* As long as both buffers allow, which may be longer than any message of the host. */
+START_TEST(siblings_huge)
+{
+	static const char *const large[] = {
+		"all,tx-buffer-size=16777216", "all,tx-buffer-size=16777216",
+	};
+	const size_t len = 12 << 20;
+	struct driver_options opt = { .buf_alloc = 16 << 20 };
+	uint8_t *message = malloc(len), *got = malloc(len);
+	int64_t deadline = deadline_in(3 * DEADLINE_MS);
+	struct sib_pair p;
+	size_t sent = 0;
+
+	must(message && got);
+	sibs_spawn_with(2, large, NULL);
+	sib_up(&sibs[0], &opt);
+	sib_up(&sibs[1], &opt);
+	p = siblings_connect(0);
+	pattern_fill(message, len, 0, 6);
+	while (sent < len && deadline_left(deadline)) {
+		sent += sock_send_part(p.from, message + sent, len - sent, VSOCK_SEQ_EOM);
+		driver_turn(p.to->d);
+		driver_turn(p.from->d);
+	}
+	ck_assert_uint_eq(sent, len);
+	ck_assert_int_eq(sock_recv_msg(p.to, got, len, NULL, DEADLINE_MS), (ssize_t)len);
+	ck_assert_uint_eq(pattern_check(got, len, 0, 6), len);
+	sibs_close(p);
+	free(message);
+	free(got);
 }
 END_TEST
 
@@ -776,6 +979,7 @@ int main(void)
 	tcase_add_loop_test(tc, one_of_each_size, 0, 2 * COUNT(guests));
 	tcase_add_loop_test(tc, many_in_a_row, 0, 2 * COUNT(guests));
 	tcase_add_loop_test(tc, slow_readers, 0, 2);
+	tcase_add_loop_test(tc, tiny_ones_wait, 0, 2);
 	tcase_add_test(tc, fragments_of_two);
 	tc = e2e_case(s, "ends", e2e_setup_bare, 60);
 	tcase_add_loop_test(tc, half_close, 0, 4);
@@ -785,18 +989,23 @@ int main(void)
 	tcase_add_test(tc, longer_than_the_host_takes);
 	tcase_add_test(tc, longer_than_the_buffer);
 	tcase_add_loop_test(tc, longer_than_the_guest_takes, 0, 2);
+	tcase_add_loop_test(tc, longer_than_the_guest_takes_by_now, 0, 2);
 	tcase_add_test(tc, empty_for_ever);
 	tc = e2e_case(s, "types", e2e_setup_bare, 60);
 	tcase_add_test(tc, another_type_listens);
 	tcase_add_loop_test(tc, what_the_guest_knows, 0, COUNT(known));
 	tc = e2e_case(s, "handshake", e2e_setup_bare, 60);
 	tcase_add_loop_test(tc, first_messages, 0, COUNT(openings));
+	tcase_add_loop_test(tc, one_shot_sender, 0, 2);
 	tcase_add_test(tc, the_name);
+	tcase_add_loop_test(tc, names_of_other_vms, 0, COUNT(named));
 	tc = e2e_case(s, "another engine", e2e_setup_bare, 60);
 	tcase_add_loop_test(tc, upgrade_in_the_middle, 0, COUNT(guests));
+	tcase_add_test(tc, upgrade_that_brings_the_socket);
 	tcase_add_test(tc, crash);
 	tc = e2e_case_with(s, "siblings", e2e_setup_bare, sibs_teardown, 60);
 	tcase_add_loop_test(tc, siblings_of_each_size, 0, COUNT(guests));
+	tcase_add_test(tc, siblings_huge);
 	tcase_add_loop_test(tc, siblings_many_wait, 0, 2);
 	tcase_add_test(tc, siblings_too_long);
 	tcase_add_test(tc, siblings_of_two_kinds);
