@@ -39,6 +39,7 @@ void held_vm_close(struct held_vm *h)
 	vm_sockets_deinit(&h->sockets);
 	fd_store_drop(h->plan.guest_cid, "socket");
 	fd_store_drop(h->plan.guest_cid, "uds");
+	fd_store_drop(h->plan.guest_cid, "seqpacket");
 	h->is_served = false;
 }
 

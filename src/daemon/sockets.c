@@ -126,6 +126,7 @@ static void open_seqpacket(struct vm_sockets *s, const struct plan *plan,
 		fd_store_put(vm->guest_cid, SEQPACKET, s->seqpacket.fd);
 		return;
 	}
+	fd_store_drop(vm->guest_cid, SEQPACKET);	/* one of another place */
 	listener_explain(path, r, why);
 	log_warn("main", "vm %llu: host programs have no SOCK_SEQPACKET socket to connect to: "
 		 "%s" HYBRID_SEQPACKET ": %s", (unsigned long long)vm->guest_cid, vm->uds_path,

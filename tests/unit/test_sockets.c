@@ -3,6 +3,7 @@
  * well: where it is made, and what becomes of it. */
 #include "daemon/sockets.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,6 +14,8 @@
 #include <unistd.h>
 
 #include "config/plan.h"
+#include "daemon/fd_store.h"
+#include "daemon/held_vm.h"
 #include "support/scratch.h"
 #include "unit.h"
 #include "util/fd.h"
@@ -54,6 +57,7 @@ static void setup(void)
 	snprintf(folder, sizeof folder, "%s/%d", scratch_path(), (int)getpid());
 	ck_assert_int_eq(mkdir(folder, 0700), 0);
 	plan_init(&plan);
+	vm_sockets_init(&sockets);
 	plan_vm(&vm, "uds", 0600);
 	plan_vm(&next, "uds", 0600);
 }
@@ -364,6 +368,83 @@ START_TEST(released)
 }
 END_TEST
 
+/* ---- what a service manager keeps of them ---- */
+
+static int manager[2];				/* [0]: its socket, as we have it */
+
+static void have_manager(void)
+{
+	ck_assert_int_eq(setenv("FDSTORE", "16", 1), 0);
+	fd_store_init();
+	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0, manager), 0);
+}
+
+/* It hears @what, a message, of the socket @name: among all that is due. */
+static bool hears_of(const char *what, const char *name)
+{
+	char text[200], wanted[100];
+	bool has_heard = false;
+	ssize_t n;
+
+	snprintf(wanted, sizeof wanted, "%s=1\nFDNAME=vdv-3-%s\n", what, name);
+	ck_assert(fd_store_send(manager[0]));
+	while ((n = recv(manager[1], text, sizeof text - 1, MSG_DONTWAIT)) > 0) {
+		text[n] = '\0';
+		has_heard |= strcmp(text, wanted) == 0;
+	}
+	return has_heard;
+}
+
+static void leave_manager(void)
+{
+	fd_store_end(manager[0], 1000);
+	fd_close(&manager[0]);
+	fd_close(&manager[1]);
+}
+
+/* _i: is made beside the uds-path, is moved, or is not there after a move. */
+START_TEST(kept)
+{
+	have_manager();
+	ck_assert_int_eq(open_all(), 0);
+	ck_assert(hears_of("FDSTORE", "seqpacket"));
+	if (_i == 1) {
+		ck_assert_int_eq(move_to("other", 0600), 0);
+		ck_assert(hears_of("FDSTORE", "seqpacket"));
+	} else if (_i == 2) {
+		make_file("other_seqpacket");
+		ck_assert_int_eq(move_to("other", 0600), 0);
+		ck_assert(hears_of("FDSTOREREMOVE", "seqpacket"));
+	}
+	leave_manager();
+}
+END_TEST
+
+/* Of a VM that is gone nothing is kept: who waits in a backlog reads an end. */
+START_TEST(kept_no_longer)
+{
+	static const char *const names[] = { "socket", "uds", "seqpacket" };
+	struct held_vm *held;
+	char got;
+	int fd;
+
+	have_manager();
+	held = held_vm_new(&vm);
+	ck_assert_ptr_nonnull(held);
+	ck_assert_int_eq(vm_sockets_open(&held->sockets, &plan, &held->plan), 0);
+	ck_assert_int_eq(unix_socket(&fd, SOCK_SEQPACKET), 0);
+	ck_assert_int_eq(unix_connect(fd, path_of("uds_seqpacket")), 0);
+	ck_assert(hears_of("FDSTORE", names[_i]));
+	held_vm_close(held);
+	ck_assert(hears_of("FDSTOREREMOVE", names[_i]));
+	ck_assert_int_le(recv(fd, &got, 1, MSG_DONTWAIT), 0);
+	ck_assert_int_ne(errno, EAGAIN);
+	fd_close(&fd);
+	held_vm_free(held);
+	leave_manager();
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("sockets");
@@ -387,6 +468,8 @@ int main(void)
 	tcase_add_test(tc, moved_without_it);
 	tcase_add_test(tc, cannot_move);
 	tcase_add_loop_test(tc, released, 0, 2);
+	tcase_add_loop_test(tc, kept, 0, 3);
+	tcase_add_loop_test(tc, kept_no_longer, 0, 3);
 	suite_add_tcase(suite, tc);
 	status = unit_main(suite);
 	scratch_end();
