@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "unit.h"
+#include "util/blob.h"
 #include "vsock/mux_internal.h"
 #include "vsock_script.h"
 
@@ -286,6 +287,32 @@ START_TEST(lost_is_not_orderly)
 }
 END_TEST
 
+/* The stream that is loaded for a connection is of its type, or nothing is loaded. */
+START_TEST(stream_of_another_type)
+{
+	static struct script s;
+	struct blob_reader in;
+	struct blob blob;
+	struct mux *next;
+
+	script_init(&s, 64);
+	script_run(&s, _i ? "seq req" : "seq type:1 req");
+	blob_init(&blob, 1 << 20, 0);
+	mux_save(s.mux, &blob);
+	s.streams[0].base.conn = NULL;
+	s.streams[0].base.type = _i ? VSOCK_TYPE_STREAM : VSOCK_TYPE_SEQPACKET;
+	ck_assert_int_eq(mux_new(&next, &s.mux->config), 0);
+	mux_add_backend(next, &s.backend.base);
+	blob_read(&in, blob.bytes, blob.len, NULL);
+	ck_assert_int_eq(mux_load(next, &in, s.now_ms), MUX_E_BAD_STATE);
+	ck_assert(s.streams[0].is_closed);
+	mux_free(next);
+	s.streams[0].is_closed = false;		/* the old process's is not */
+	blob_deinit(&blob);
+	script_deinit(&s);
+}
+END_TEST
+
 /* Empty messages cost the guest nothing: so there are not any number of them. */
 START_TEST(empty_messages_are_bounded)
 {
@@ -389,6 +416,7 @@ int main(void)
 	tcase_add_loop_test(tc, test_to_guest_cases, 0, COUNT(to_guest_cases));
 	tcase_add_loop_test(tc, why_it_ends, 0, COUNT(why_cases));
 	tcase_add_loop_test(tc, lost_is_not_orderly, 0, COUNT(orderly_cases));
+	tcase_add_loop_test(tc, stream_of_another_type, 0, 2);
 	tcase_add_test(tc, empty_messages_are_bounded);
 	tcase_add_test(tc, budget);
 	tcase_add_loop_test(tc, any_lengths, 0, 20);
