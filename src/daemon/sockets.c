@@ -194,6 +194,11 @@ int vm_sockets_open(struct vm_sockets *s, const struct plan *plan, const struct 
 	return r;
 }
 
+void vm_sockets_complete(struct vm_sockets *s, const struct plan *plan, const struct vm_plan *vm)
+{
+	open_seqpacket(s, plan, vm);
+}
+
 static bool lacks_name(const struct listener *l)
 {
 	return l->path && !listener_has_name(l);

@@ -27,6 +27,9 @@ void vm_sockets_init(struct vm_sockets *s);
  */
 int vm_sockets_open(struct vm_sockets *s, const struct plan *plan, const struct vm_plan *vm);
 
+/* After another program, which could not have the one for SOCK_SEQPACKET, or did not know of it. */
+void vm_sockets_complete(struct vm_sockets *s, const struct plan *plan, const struct vm_plan *vm);
+
 /* Another VM is to have the name of its uds-path, which is to move: see below. */
 void vm_sockets_release_uds(struct vm_sockets *s);
 

@@ -301,8 +301,11 @@ int supervisor_resume(const struct supervisor_config *config, int state)
 			r > 0 ? "its state is not as it has to be" : error_str(r));
 	} else {
 		fd_store_resume();
-		for (size_t i = 0; i < s.n_vms; i++)
+		for (size_t i = 0; i < s.n_vms; i++) {
 			held_vm_put_all(s.vms[i]);
+			if (s.vms[i]->is_served)
+				vm_sockets_complete(&s.vms[i]->sockets, s.plan, &s.vms[i]->plan);
+		}
 		supervisor_go_on(&s);
 		r = run(&s);
 	}

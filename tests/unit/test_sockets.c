@@ -239,6 +239,25 @@ START_TEST(uds_cannot_be_had)
 }
 END_TEST
 
+/* What another program could not have, or did not know. _i: it knew and had it. */
+START_TEST(completed)
+{
+	int before;
+
+	if (!_i)
+		make_file("uds_seqpacket");
+	ck_assert_int_eq(open_all(), 0);
+	before = sockets.seqpacket.fd;
+	vm_sockets_complete(&sockets, &plan, &vm);
+	ck_assert_int_eq(sockets.seqpacket.fd, before);
+	if (_i)
+		return;
+	unlink(path_of("uds_seqpacket"));
+	vm_sockets_complete(&sockets, &plan, &vm);
+	ck_assert_int_eq(type_at("uds_seqpacket"), SOCK_SEQPACKET);
+}
+END_TEST
+
 static int renew(bool *is_new)
 {
 	*is_new = false;
@@ -461,6 +480,7 @@ int main(void)
 	tcase_add_loop_test(tc, somebody_listens_there, 0, 2);
 	tcase_add_test(tc, stale_name);
 	tcase_add_test(tc, uds_cannot_be_had);
+	tcase_add_loop_test(tc, completed, 0, 2);
 	tcase_add_loop_test(tc, renewed, 0, 2);
 	tcase_add_test(tc, name_is_taken);
 	tcase_add_test(tc, moved);
