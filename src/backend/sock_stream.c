@@ -15,7 +15,10 @@
 
 #define SOCK_TAG BLOB_TAG('S', 'O', 'C', 'K')
 
-enum { IDLE_OUTS_MAX = 16, SOCK_VERSION = 1, ERRNO_MAX = 4095 };
+enum {
+	IDLE_OUTS_MAX = 16, SOCK_VERSION = 1, ERRNO_MAX = 4095,
+	KERNEL_MESSAGE_MAX = 4 << 20,		/* bytes: about what it allocates in one piece */
+};
 
 #define EVENTS_IN (EPOLLIN | EPOLLPRI | EPOLLRDHUP | EPOLLET)
 
@@ -272,6 +275,8 @@ static int sock_write_message(struct stream *base, const struct iovec *v, int nv
 		grow_send_buffer(s->fd, iov_total(v, nv));
 		n = send_all(s->fd, v, nv, how);
 	}
+	if (n < 0 && errno == ENOBUFS && iov_total(v, nv) > KERNEL_MESSAGE_MAX)
+		return STREAM_E_TOO_LONG;	/* for good, whatever SO_SNDBUF says */
 	return n < 0 ? write_error(base) : 0;
 }
 

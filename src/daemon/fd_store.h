@@ -4,9 +4,9 @@
  * even a supervisor that is killed loses no device: the next one gets them back among
  * LISTEN_FDS, and goes on as after a crash of the engine.
  *
- * Each has a name: "vdv-CID-SLOT" for what an engine has kept, "vdv-CID-socket" and
- * "vdv-CID-uds" for listening sockets. What is put and dropped is told to the manager in this
- * order, by the thread of notify.h. An orderly end drops all: then the devices end, too.
+ * Each has a name: "vdv-CID-SLOT" for what an engine has kept, "vdv-CID-socket",
+ * "vdv-CID-uds" and "vdv-CID-seqpacket" for listening sockets. What is put and dropped is told
+ * to the manager in this order, by the thread of notify.h. An orderly end drops all: then the devices end, too.
  *
  * Without such a manager all of this does nothing.
  */

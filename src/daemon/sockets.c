@@ -135,11 +135,21 @@ bool vm_sockets_want_seqpacket(const struct vm_sockets *s, const struct vm_plan 
 	return vm->uds_path && vm->uds_socket.fd < 0 && s->seqpacket.fd < 0;
 }
 
+static bool is_such_name(const char *path)
+{
+	const size_t n = sizeof HYBRID_SEQPACKET - 1;
+	size_t len = path ? strlen(path) : 0;
+
+	return len >= n && memcmp(path + len - n, HYBRID_SEQPACKET, n) == 0;
+}
+
 bool vm_sockets_seqpacket_is_wanted(const struct vm_plan *vm, const struct vm_plan *other)
 {
 	char path[UNIX_PATH_BYTES];
 
-	return vm->uds_path && seqpacket_path(vm, path) && wants_name(other, path);
+	/* Hardly any has such a name, and all are compared with all. */
+	return (is_such_name(other->socket) || is_such_name(other->uds_path)) && vm->uds_path &&
+		seqpacket_path(vm, path) && wants_name(other, path);
 }
 
 bool vm_sockets_open_seqpacket(struct vm_sockets *s, const struct plan *plan,

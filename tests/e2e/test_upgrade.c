@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "e2e/upgrade.h"
+#include "support/host_messages.h"
 
 enum { UPGRADES = 5 };
 
@@ -76,6 +77,33 @@ START_TEST(another_program_takes_over)
 }
 END_TEST
 
+static char in_the_way[sizeof vhd.uds + 16];
+
+static void setup_in_the_way(void)
+{
+	e2e_setup_bare();
+	snprintf(in_the_way, sizeof in_the_way, "%s_seqpacket", vhd.uds);
+	must(mkdir(in_the_way, 0700) == 0);
+	installed = upgrade_install();
+	e2e_start(NULL, NULL);
+}
+
+/* The socket for SOCK_SEQPACKET, which the program before did not know, or could not have. */
+START_TEST(another_program_makes_its_socket)
+{
+	int fd;
+
+	ck_assert_int_eq(host_messages_connect(vhd.uds), -1);
+	must(rmdir(in_the_way) == 0);
+	upgrade_install_another();
+	upgrade();
+	fd = host_messages_connect(vhd.uds);
+	ck_assert_int_ge(fd, 0);
+	close(fd);
+	e2e_check_alive();
+}
+END_TEST
+
 /* The daemon has said why, and goes on as it was. */
 static void check_nothing_happens(const char *why)
 {
@@ -119,5 +147,7 @@ int main(void)
 	tc = e2e_case(s, "installed", setup_installed, 60);
 	tcase_add_test(tc, another_program_takes_over);
 	tcase_add_loop_test(tc, a_program_that_is_none_changes_nothing, 0, 5);
+	tc = e2e_case(s, "in_the_way", setup_in_the_way, 60);
+	tcase_add_test(tc, another_program_makes_its_socket);
 	return e2e_run(s);
 }

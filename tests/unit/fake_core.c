@@ -171,11 +171,11 @@ static void explain(size_t i, uint32_t port, int error)
 	core.backend->ops->explain(core.backend, &dst, error, core.why, sizeof core.why);
 }
 
-int core_connect(size_t i, uint32_t port)
+int core_connect_by_type(size_t i, enum vsock_type type, uint32_t port)
 {
 	struct vsock_addr guest = { 3, 1024 + (uint32_t)i }, dst = { 2, port };
 	struct stream *s = NULL;
-	int r = core.backend->ops->connect(core.backend, VSOCK_TYPE_STREAM, &guest, &dst, &s);
+	int r = core.backend->ops->connect(core.backend, type, &guest, &dst, &s);
 
 	ck_assert_uint_eq(i, core.n_streams);
 	core.guests[core.n_streams++] = guest;
@@ -186,6 +186,11 @@ int core_connect(size_t i, uint32_t port)
 	core.streams[i] = s;
 	core.guests[i].cid = port;		/* for what is explained later */
 	return r;
+}
+
+int core_connect(size_t i, uint32_t port)
+{
+	return core_connect_by_type(i, VSOCK_TYPE_STREAM, port);
 }
 
 bool mux_is_running(const struct mux *mux)

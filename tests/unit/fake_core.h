@@ -31,6 +31,7 @@ void core_end(void);				/* closes all streams, frees the backend */
 /* The guest connects from port 1024 + @i, which must be the next, to @port of the host.
  * What backend_ops::connect() returned. */
 int core_connect(size_t i, uint32_t port);
+int core_connect_by_type(size_t i, enum vsock_type type, uint32_t port);
 void core_close(size_t i);
 void core_close_all(void);
 

@@ -50,12 +50,13 @@ static size_t borrow(void *ctx, size_t want, const struct rx_buf **bufs)
 static void note(struct fake_rx *rx, const struct pkt *pkt, struct iov_cur *cur)
 {
 	static const char *const flags[] = { "", "(r)", "(s)", "(b)" };
+	static const char *const ends[] = { "", "eom", "eor without eom", "eor" };
 	const char *prefix = rx->prefix ? rx->prefix(pkt->dst.port) : "";
 	char text[64] = "";
 
 	if (pkt->op == VSOCK_OP_RW) {
 		iov_cur_get(cur, text, pkt->len < sizeof text ? pkt->len : sizeof text - 1);
-		trace_add(rx->trace, "%sRW(%s)", prefix, text);
+		trace_add(rx->trace, "%sRW(%s)%s", prefix, text, ends[pkt->flags & 3]);
 	} else {
 		trace_add(rx->trace, "%s%s%s", prefix, pkt_str_op(pkt->op), flags[pkt->flags & 3]);
 	}
@@ -78,6 +79,7 @@ static void used(void *ctx, const uint32_t *lens, size_t n)
 		assert(lens[i] == PKT_HDR_SIZE + pkt.len);
 		assert(pkt.op > VSOCK_OP_INVALID && pkt.op <= VSOCK_OP_CREDIT_REQUEST);
 		assert(pkt.flags <= VSOCK_SHUTDOWN_BOTH);
+		assert(pkt.op != VSOCK_OP_RW || pkt.type == VSOCK_TYPE_SEQPACKET || !pkt.flags);
 		rx->last = pkt;
 		rx->n_pkts++;
 		rx->n_bytes += pkt.len;

@@ -118,6 +118,65 @@ static int fake_write(struct stream *base, const struct iovec *v, int nv, size_t
 	return 0;
 }
 
+void fake_stream_give_message(struct fake_stream *f, const char *bytes, size_t len, uint32_t flags)
+{
+	assert(f->n_messages < FAKE_MESSAGES && len <= sizeof f->give - f->n_give);
+	memcpy(f->give + f->n_give, bytes, len);
+	f->n_give += len;
+	f->messages[f->n_messages++] = (struct fake_message){ len, flags };
+}
+
+static int fake_read_message(struct stream *base, const struct iovec *v, int nv, size_t *n,
+			     uint32_t *flags)
+{
+	struct fake_stream *f = fake_of(base);
+	struct fake_message m = f->messages[0];
+	size_t given;
+
+	assert(base->type == VSOCK_TYPE_SEQPACKET);
+	f->read_calls++;
+	if (!f->n_messages) {
+		base->ready &= ~(unsigned)STREAM_IN;
+		return f->end ? f->end : STREAM_E_AGAIN;
+	}
+	given = fill(v, nv, 0, f->give, m.len);
+	f->n_messages--;
+	memmove(f->messages, f->messages + 1, f->n_messages * sizeof m);
+	f->n_give -= m.len;
+	memmove(f->give, f->give + m.len, f->n_give);
+	f->n_read += given;
+	*n = m.len;
+	*flags = m.flags;
+	return given == m.len ? 0 : STREAM_E_TOO_LONG;
+}
+
+static int fake_write_message(struct stream *base, const struct iovec *v, int nv, uint32_t flags)
+{
+	struct fake_stream *f = fake_of(base);
+	char text[64] = "";
+	size_t len = 0;
+
+	assert(base->type == VSOCK_TYPE_SEQPACKET);
+	assert(!(flags & ~(uint32_t)VSOCK_SEQ_EOR));
+	f->write_calls++;
+	for (int i = 0; i < nv; i++) {
+		for (size_t k = 0; k < v[i].iov_len && len + k + 1 < sizeof text; k++)
+			text[len + k] = ((const char *)v[i].iov_base)[k];
+		len += v[i].iov_len;
+	}
+	if (f->message_max && len > f->message_max)
+		return STREAM_E_TOO_LONG;
+	if (!f->takes) {
+		base->ready &= ~(unsigned)STREAM_OUT;
+		return f->write_error ? f->write_error : STREAM_E_AGAIN;
+	}
+	if (f->takes != SIZE_MAX)
+		f->takes--;
+	f->n_written += len;
+	trace_add(f->trace, "%s<[%s]%s", f->prefix, text, flags ? "eor" : "");
+	return 0;
+}
+
 static int fake_shutdown(struct stream *base, int how)
 {
 	struct fake_stream *f = fake_of(base);
@@ -167,7 +226,9 @@ static void fake_save(const struct stream *base, struct blob *out)
 }
 
 static const struct stream_ops fake_ops = {
-	.read = fake_read, .write = fake_write, .shutdown = fake_shutdown,
+	.read = fake_read, .write = fake_write,
+	.read_message = fake_read_message, .write_message = fake_write_message,
+	.shutdown = fake_shutdown,
 	.consumed = fake_consumed, .accepted = fake_accepted, .wait_for = fake_wait_for,
 	.close = fake_close, .save = fake_save,
 };
@@ -199,13 +260,13 @@ static int fake_connect(struct backend *base, enum vsock_type type, const struct
 {
 	struct fake_backend *b = backend_of(base);
 
-	(void)type;				/* they are what they were made */
 	(void)src;
 	(void)dst;
 	if (b->result && b->result != BACKEND_E_PENDING)
 		return b->result;
 	if (b->n_connects == b->n_streams)
 		return BACKEND_E_NOBODY;
+	b->streams[b->n_connects].base.type = (uint16_t)type;
 	b->streams[b->n_connects].is_pending = b->result == BACKEND_E_PENDING;
 	*out = &b->streams[b->n_connects++].base;
 	return b->result;

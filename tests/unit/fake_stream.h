@@ -20,6 +20,13 @@ struct trace {
 
 void trace_add(struct trace *trace, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
+enum { FAKE_MESSAGES = 32 };
+
+struct fake_message {				/* of one of type SEQPACKET */
+	size_t len;				/* bytes, in fake_stream::give */
+	uint32_t flags;				/* VSOCK_SEQ_EOR */
+};
+
 struct fake_stream {
 	struct stream base;
 	struct trace *trace;			/* or NULL */
@@ -30,8 +37,11 @@ struct fake_stream {
 	char give[1024];			/* read gives these, */
 	size_t n_give;
 	size_t n_more;				/* then as many 'x', */
+	struct fake_message messages[FAKE_MESSAGES];	/* or, of them, one after the other */
+	size_t n_messages;
 	int end;				/* then that: 0 is STREAM_E_AGAIN */
-	size_t takes;				/* bytes until write says STREAM_E_AGAIN */
+	size_t takes;				/* bytes, or messages, until write says STREAM_E_AGAIN */
+	size_t message_max;			/* bytes; 0: any */
 	int write_error;			/* what it says then, if not 0 */
 	/* What it has seen. */
 	size_t n_read, n_written;		/* bytes */
@@ -42,6 +52,9 @@ struct fake_stream {
 };
 
 void fake_stream_init(struct fake_stream *f, struct trace *trace, const char *prefix);
+
+/* Another message to read. */
+void fake_stream_give_message(struct fake_stream *f, const char *bytes, size_t len, uint32_t flags);
 
 struct fake_backend {
 	struct backend base;

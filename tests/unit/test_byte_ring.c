@@ -74,6 +74,30 @@ START_TEST(wraps)
 END_TEST
 
 /* _i: bytes skipped of the text in pieces of 0, 3, 0, 5. */
+/* The last bytes go; what comes after takes their place. _i: where the head is. */
+START_TEST(cuts)
+{
+	for (size_t len = 1; len < SIZE; len++) {
+		for (size_t cut = 0; cut <= len; cut++) {
+			struct iovec iov = piece(1, len), more;
+			struct byte_ring ring;
+
+			byte_ring_init(&ring, SIZE, &budget);
+			move_head(&ring, (size_t)_i);
+			ck_assert_int_eq(byte_ring_append(&ring, &iov, 1, 0), 0);
+			byte_ring_cut(&ring, cut);
+			expect(&ring, text, len + 1 - cut);
+			more = piece(len + 1 - cut, cut);
+			ck_assert_int_eq(byte_ring_append(&ring, &more, 1, 0), 0);
+			expect(&ring, text, len + 1);
+			byte_ring_cut(&ring, len + 1);
+			ck_assert_ptr_null(ring.data);
+			ck_assert_uint_eq(budget.used, 0);
+		}
+	}
+}
+END_TEST
+
 START_TEST(append_skips)
 {
 	struct iovec iov[] = { piece(0, 0), piece(0, 3), piece(3, 0), piece(3, 5) };
@@ -237,7 +261,9 @@ int main(void)
 	Suite *suite = suite_create("ring");
 	TCase *tc = tcase_create("ring");
 
+	tcase_set_timeout(tc, 60);
 	tcase_add_loop_test(tc, wraps, 0, SIZE);
+	tcase_add_loop_test(tc, cuts, 0, SIZE);
 	tcase_add_loop_test(tc, append_skips, 0, SIZE + 1);
 	tcase_add_test(tc, budget_is_shared_and_given_back);
 	tcase_add_test(tc, budget_below_one_ring);

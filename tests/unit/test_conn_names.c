@@ -99,6 +99,11 @@ static const struct crash_case crash_cases[] = {
 	{ "req starve abort", "RST" },
 	{ "req reset req", "RST" },
 	{ "starve rw:x reset", "" },
+	{ "seq req", "RST" },
+	{ "seq connect resp give:x", "RST" },
+	{ "seq req full eom:x shut:b", "RST" },
+	{ "seq req full eom:x rst", "" },
+	{ "seq starve eom:x", "RST" },
 };
 
 START_TEST(crashes)
@@ -149,6 +154,62 @@ START_TEST(crashes_twice)
 }
 END_TEST
 
+static void leave_row(uint32_t i, uint32_t type, uint32_t guest_port, uint64_t peer_cid)
+{
+	left->rows[i].type = type;
+	left->rows[i].guest_port = guest_port;
+	left->rows[i].peer_port = 80;
+	left->rows[i].peer_cid = peer_cid;
+	left->rows[i].is_used = 1;
+}
+
+/* The guest knows them by their type. */
+START_TEST(types_are_kept)
+{
+	static const uint16_t types[] = { VSOCK_TYPE_STREAM, VSOCK_TYPE_SEQPACKET };
+
+	for (size_t i = 0; i < COUNT(types); i++)
+		leave_row((uint32_t)i, types[i], 1024 + (uint32_t)i, 2);
+	ck_assert_int_eq(mux_load_names(next, left, left_size, s.now_ms), 0);
+	ck_assert_uint_eq(next->n_conns, 2);
+	for (size_t i = 0; i < COUNT(types); i++) {
+		const struct conn *c = conn_table_find(&next->table, 1024 + (uint32_t)i,
+						       &(struct vsock_addr){ 2, 80 });
+
+		ck_assert_ptr_nonnull(c);
+		ck_assert_int_eq(conn_type(c), types[i]);
+		ck_assert_int_eq(c->end, CONN_END_LOST);
+		ck_assert_uint_eq(left->rows[c->mux.name].type, types[i]);
+	}
+	for (size_t i = 0; i < COUNT(types); i++) {
+		uint32_t port;
+
+		output(1);
+		ck_assert_int_eq(s.rx.last.op, VSOCK_OP_RST);
+		port = s.rx.last.dst.port;
+		ck_assert_int_eq(s.rx.last.type, types[port - 1024]);
+	}
+	ck_assert_uint_eq(count_used(), 0);
+}
+END_TEST
+
+/* What is written down while a connection lives. */
+START_TEST(types_are_written_down)
+{
+	script_run(&s, "seq req type:1 b.req");
+	ck_assert_uint_eq(s.area->rows[0].type, VSOCK_TYPE_SEQPACKET);
+	ck_assert_uint_eq(s.area->rows[1].type, VSOCK_TYPE_STREAM);
+	crash();
+	ck_assert_int_eq(mux_load_names(next, left, left_size, s.now_ms), 0);
+	output(1);
+	ck_assert_int_eq(s.rx.last.type, s.rx.last.dst.port == 1024 ? VSOCK_TYPE_SEQPACKET :
+			 VSOCK_TYPE_STREAM);
+	output(1);
+	ck_assert_int_eq(s.rx.last.type, s.rx.last.dst.port == 1024 ? VSOCK_TYPE_SEQPACKET :
+			 VSOCK_TYPE_STREAM);
+}
+END_TEST
+
 /* The names of new connections are kept beside those that were left. */
 START_TEST(goes_on)
 {
@@ -176,15 +237,6 @@ START_TEST(goes_on)
 END_TEST
 
 /* ---- what somebody wrote who means harm ---- */
-
-static void leave_row(uint32_t i, uint32_t type, uint32_t guest_port, uint64_t peer_cid)
-{
-	left->rows[i].type = type;
-	left->rows[i].guest_port = guest_port;
-	left->rows[i].peer_port = 80;
-	left->rows[i].peer_cid = peer_cid;
-	left->rows[i].is_used = 1;
-}
 
 START_TEST(duplicates)
 {
@@ -283,6 +335,8 @@ int main(void)
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_add_loop_test(tc, crashes, 0, COUNT(crash_cases));
 	tcase_add_test(tc, crashes_twice);
+	tcase_add_test(tc, types_are_kept);
+	tcase_add_test(tc, types_are_written_down);
 	tcase_add_test(tc, goes_on);
 	tcase_add_test(tc, duplicates);
 	tcase_add_test(tc, too_many);

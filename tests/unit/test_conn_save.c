@@ -8,7 +8,7 @@
 #include "unit.h"
 #include "util/blob.h"
 #include "util/error.h"
-#include "vsock/conn.h"
+#include "vsock/conn_internal.h"
 
 enum { BUF_ALLOC = 4096 };
 
@@ -287,6 +287,236 @@ START_TEST(over_budget)
 }
 END_TEST
 
+/* ---- of type SEQPACKET ---- */
+
+enum { EOM = VSOCK_SEQ_EOM, EOR = VSOCK_SEQ_EOR, ENDS = 4 };
+
+struct message_case {
+	const char *name;
+	struct conn conn;			/* as above */
+	struct conn_message ends[ENDS];
+	size_t n_ends;
+	uint32_t begun, n_rest, rest_flags, rest_sent;
+	bool is_good;
+};
+
+/* 10 bytes wait for the host. */
+#define WAIT .credit = { .buf_alloc = BUF_ALLOC, .received = 17, .fwd_cnt = 7 }, .to_host.len = 10
+
+static const struct message_case message_cases[] = {
+	{ "connecting", { .state = CONN_CONNECTING, CREDIT }, .is_good = true },
+	{ "connecting, an empty message", { .state = CONN_CONNECTING, CREDIT }, {{ 0, 0 }}, .n_ends = 1 },
+	{ "connecting, a rest", { .state = CONN_CONNECTING, CREDIT }, .n_rest = 1,
+	  .rest_flags = EOM },
+	{ "requested", { .state = CONN_REQUESTED, CREDIT, .from_peer = 1 }, .is_good = true },
+	{ "requested, an empty message", { .state = CONN_REQUESTED, CREDIT, .from_peer = 1 },
+	  {{ 0, 0 }}, .n_ends = 1 },
+	{ "open", { .state = CONN_OPEN, CREDIT }, .is_good = true },
+	{ "open, messages wait", { .state = CONN_OPEN, WAIT }, {{ 3, 0 }, { 0, EOR }, { 7, EOR }}, .n_ends = 3,
+	  .is_good = true },
+	{ "and one has begun", { .state = CONN_OPEN, WAIT }, {{ 3, 0 }}, .n_ends = 1, .begun = 7,
+	  .is_good = true },
+	{ "one has begun", { .state = CONN_OPEN, WAIT }, .begun = 10, .is_good = true },
+	{ "empty ones wait", { .state = CONN_OPEN, CREDIT }, {{ 0, 0 }, { 0, 0 }}, .n_ends = 2,
+	  .is_good = true },
+	{ "a byte is nobody's", { .state = CONN_OPEN, WAIT }, {{ 3, 0 }, { 6, 0 }}, .n_ends = 2 },
+	{ "there is a byte too few", { .state = CONN_OPEN, WAIT }, {{ 3, 0 }, { 8, 0 }}, .n_ends = 2 },
+	{ "so that more than all has begun", { .state = CONN_OPEN, WAIT }, {{ 3, 0 }}, .n_ends = 1, .begun = 8 },
+	{ "they add up modulo 2^32", { .state = CONN_OPEN, WAIT }, {{ UINT32_MAX, 0 }, { 11, 0 }}, .n_ends = 2 },
+	{ "with what has begun", { .state = CONN_OPEN, WAIT }, {{ 11, 0 }}, .n_ends = 1, .begun = UINT32_MAX },
+	{ "of no length at all", { .state = CONN_OPEN, WAIT }, .is_good = false },
+	{ "a flag that there is not", { .state = CONN_OPEN, WAIT }, {{ 10, 4 }}, .n_ends = 1 },
+	{ "EOM of what is an end", { .state = CONN_OPEN, WAIT }, {{ 10, EOM }}, .n_ends = 1 },
+	{ "a flag of an empty one", { .state = CONN_OPEN, WAIT }, {{ 10, 0 }, { 0, 1u << 31 }}, .n_ends = 2 },
+	{ "a rest", { .state = CONN_OPEN, CREDIT }, .n_rest = 5, .rest_flags = EOM | EOR,
+	  .rest_sent = 20, .is_good = true },
+	{ "a rest without an end", { .state = CONN_OPEN, CREDIT }, .n_rest = 5, .rest_flags = EOR },
+	{ "a rest with flags beyond", { .state = CONN_OPEN, CREDIT }, .n_rest = 5,
+	  .rest_flags = EOM | 4 },
+	{ "flags of no rest", { .state = CONN_OPEN, CREDIT }, .rest_flags = EOM, .is_good = true },
+	{ "a rest behind the host's end", { .state = CONN_OPEN, CREDIT, .host_write_closed = 1 },
+	  .n_rest = 5, .rest_flags = EOM },
+	{ "messages after the end", { .state = CONN_OPEN, CREDIT, .guest_shutdown = 2, .host_shut = 1 },
+	  {{ 0, 0 }}, .n_ends = 1 },
+	{ "the end, messages wait", { .state = CONN_OPEN, WAIT, .guest_shutdown = 2 }, {{ 10, 0 }}, .n_ends = 1,
+	  .is_good = true },
+	{ "the end, one has begun", { .state = CONN_OPEN, WAIT, .guest_shutdown = 2 }, {{ 3, 0 }}, .n_ends = 1,
+	  .begun = 7 },
+	{ "host reads no more", { .state = CONN_OPEN, CREDIT, .host_read_closed = 1 },
+	  .is_good = true },
+	{ "host reads no more, an empty one waits", { .state = CONN_OPEN, CREDIT,
+						      .host_read_closed = 1 }, {{ 0, 0 }}, .n_ends = 1 },
+	{ "lingering", { .state = CONN_LINGERING, WAIT, .guest_shutdown = 3 }, {{ 10, 0 }}, .n_ends = 1,
+	  .is_good = true },
+	{ "lingering, with a rest", { .state = CONN_LINGERING, WAIT, .guest_shutdown = 3 },
+	  {{ 10, 0 }}, .n_ends = 1, .n_rest = 5, .rest_flags = EOM, .is_good = true },
+	{ "lingering for an empty one", { .state = CONN_LINGERING, CREDIT, .guest_shutdown = 3 },
+	  {{ 0, 0 }}, .n_ends = 1, .is_good = true },
+	{ "lingering for nothing", { .state = CONN_LINGERING, CREDIT, .guest_shutdown = 3 }, .is_good = false },
+	{ "lingering for what will never be whole", { .state = CONN_LINGERING, WAIT,
+						      .guest_shutdown = 3 }, .begun = 10 },
+	{ "lingering, one has begun", { .state = CONN_LINGERING, WAIT, .guest_shutdown = 3 },
+	  {{ 3, 0 }}, .n_ends = 1, .begun = 7 },
+	{ "closing", { .state = CONN_CLOSING, CREDIT, .shutdown_pending = 3 }, .is_good = true },
+	{ "closing, an empty one waits", { .state = CONN_CLOSING, CREDIT, .shutdown_pending = 3 },
+	  {{ 0, 0 }}, .n_ends = 1 },
+	{ "closing, a rest", { .state = CONN_CLOSING, CREDIT, .shutdown_pending = 3 }, .n_rest = 1,
+	  .rest_flags = EOM },
+	{ "reset", { .state = CONN_RESET, CREDIT, .end = CONN_END_TOO_LONG_FOR_GUEST },
+	  .is_good = true },
+	{ "reset, an empty one waits", { .state = CONN_RESET, CREDIT, .end = CONN_END_TOO_LONG },
+	  {{ 0, 0 }}, .n_ends = 1 },
+	{ "reset, a rest", { .state = CONN_RESET, CREDIT, .end = CONN_END_TOO_LONG }, .n_rest = 1,
+	  .rest_flags = EOM },
+	{ "reset, for a reason beyond", { .state = CONN_RESET, CREDIT, .end = CONN_NUM_ENDS }, .is_good = false },
+};
+
+static void fill_ring(struct byte_ring *ring, uint8_t *bytes, size_t room, size_t len, size_t head)
+{
+	ring->data = bytes;
+	ring->room = (uint32_t)room;
+	ring->len = (uint32_t)len;
+	ring->head = (uint32_t)head;
+}
+
+/* What waits goes round in its memory. */
+static void save_messages(const struct message_case *t)
+{
+	static uint8_t ends[8 * sizeof *t->ends], rest[64];
+	struct conn_messages m = {
+		.begun = t->begun, .to_guest_flags = t->rest_flags, .to_guest_sent = t->rest_sent,
+	};
+	struct conn c = t->conn;
+
+	for (size_t i = 0; i < t->n_ends; i++)
+		memcpy(ends + (7 + i) % 8 * sizeof *t->ends, &t->ends[i], sizeof *t->ends);
+	fill_ring(&m.ends, ends, sizeof ends, t->n_ends * sizeof *t->ends, 7 * sizeof *t->ends);
+	for (uint8_t i = 0; i < t->n_rest; i++)
+		rest[(62 + i) % sizeof rest] = i;
+	fill_ring(&m.to_guest, rest, sizeof rest, t->n_rest, 62);
+	c.messages = &m;
+	save(&c);
+}
+
+static void check_loaded(const struct conn *c, const struct message_case *t)
+{
+	const struct conn_messages *m = c->messages;
+	struct blob again;
+
+	ck_assert_int_eq(conn_type(c), VSOCK_TYPE_SEQPACKET);
+	ck_assert_uint_eq(m->ends.len, t->n_ends * sizeof *t->ends);
+	ck_assert_uint_eq(m->begun, t->begun);
+	ck_assert_uint_eq(m->to_guest.len, t->n_rest);
+	ck_assert_uint_eq(budget->used, c->to_host.len + m->ends.len + m->to_guest.len);
+	blob_init(&again, 1 << 20, 0);
+	conn_save(c, &again);
+	ck_assert_uint_eq(again.len, blob.len);
+	ck_assert_mem_eq(again.bytes, blob.bytes, blob.len);
+	blob_deinit(&again);
+}
+
+START_TEST(messages)
+{
+	const struct message_case *t = &message_cases[_i];
+	struct conn *c;
+	int r;
+
+	save_messages(t);
+	r = load(&c, blob.len);
+	ck_assert_msg(r == (t->is_good ? 0 : CONN_E_BAD_STATE), "%s: %d", t->name, r);
+	if (r)
+		return;
+	check_loaded(c, t);
+	conn_free(c);
+}
+END_TEST
+
+static const struct message_case many = {
+	"all there is", { .state = CONN_OPEN, WAIT }, {{ 3, 0 }, { 0, EOR }, { 2, EOR }}, .n_ends = 3,
+	.begun = 5, .n_rest = 9, .rest_flags = EOM | EOR, .rest_sent = 20, .is_good = true,
+};
+
+START_TEST(messages_cut_at_every_byte)
+{
+	struct conn *c;
+
+	save_messages(&many);
+	for (size_t n = 0; n < blob.len; n++)
+		ck_assert_int_eq(load(&c, n), CONN_E_BAD_STATE);
+	ck_assert_int_eq(load(&c, blob.len), 0);
+	conn_free(c);
+}
+END_TEST
+
+/* What is believed is sound: it can be saved again, and is the same. */
+START_TEST(messages_with_every_byte_changed)
+{
+	static const uint8_t changes[] = { 1, 0x80, 0xff };
+
+	save_messages(&many);
+	for (size_t i = 0; i < blob.len; i++) {
+		for (size_t k = 0; k < COUNT(changes); k++) {
+			struct blob again;
+			struct conn *c;
+			int r;
+
+			blob.bytes[i] ^= changes[k];
+			r = load(&c, blob.len);
+			ck_assert(r == 0 || r == CONN_E_BAD_STATE);
+			if (r == 0) {
+				blob_init(&again, 1 << 20, 0);
+				conn_save(c, &again);
+				ck_assert_uint_eq(again.len, blob.len);
+				ck_assert_mem_eq(again.bytes, blob.bytes, blob.len);
+				blob_deinit(&again);
+				conn_free(c);
+			}
+			blob.bytes[i] ^= changes[k];
+			ck_assert_uint_eq(budget->used, 0);
+		}
+	}
+}
+END_TEST
+
+/* As many as the window and CONN_EMPTY_MESSAGES_MAX allow, and one more; and a part of one. */
+START_TEST(as_many_messages_as_there_can_be)
+{
+	static uint8_t ends[(BUF_ALLOC + CONN_EMPTY_MESSAGES_MAX + 1) * sizeof(struct conn_message)];
+	const size_t less[] = { sizeof(struct conn_message), 0, 2 * sizeof(struct conn_message) - 1 };
+	struct conn c = { .state = CONN_OPEN, CREDIT }, *loaded;
+	struct conn_messages m = { .begun = 0 };
+
+	c.messages = &m;
+	fill_ring(&m.ends, ends, sizeof ends, sizeof ends - less[_i], 0);
+	save(&c);
+	ck_assert_int_eq(load(&loaded, blob.len), _i == 0 ? 0 : CONN_E_BAD_STATE);
+	if (_i == 0)
+		conn_free(loaded);
+}
+END_TEST
+
+/* Of a stream's state only the version is another: it has no messages behind it. */
+START_TEST(version_without_messages)
+{
+	const struct conn template = { .state = CONN_OPEN, BUFFERED };
+	struct message_case none = { .conn = { .state = CONN_OPEN, CREDIT } };
+	struct conn *c;
+
+	save(&template);
+	ck_assert_int_eq(blob.bytes[4], 1);
+	blob.bytes[4] = 2;
+	ck_assert_int_eq(load(&c, blob.len), CONN_E_BAD_STATE);
+	blob.bytes[4] = 3;
+	ck_assert_int_eq(load(&c, blob.len), CONN_E_BAD_STATE);
+	blob_deinit(&blob);
+	blob_init(&blob, 1 << 20, 0);
+	save_messages(&none);
+	ck_assert_int_eq(blob.bytes[4], 2);
+	blob.bytes[4] = 1;
+	ck_assert_int_eq(load(&c, blob.len), CONN_E_BAD_STATE);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("conn_save");
@@ -298,6 +528,11 @@ int main(void)
 	tcase_add_test(tc, unknown_flag);
 	tcase_add_test(tc, cut_at_every_byte);
 	tcase_add_test(tc, over_budget);
+	tcase_add_loop_test(tc, messages, 0, COUNT(message_cases));
+	tcase_add_test(tc, messages_cut_at_every_byte);
+	tcase_add_test(tc, messages_with_every_byte_changed);
+	tcase_add_loop_test(tc, as_many_messages_as_there_can_be, 0, 3);
+	tcase_add_test(tc, version_without_messages);
 	suite_add_tcase(suite, tc);
 	return unit_main(suite);
 }

@@ -17,6 +17,7 @@
 #include "unit.h"
 #include "util/error.h"
 #include "util/fd.h"
+#include "util/socket_kind.h"
 #include "util/unix_socket.h"
 
 enum { CID = 3, PORT = 80, BURST = 1000, PER_SECOND = 200 };
@@ -87,6 +88,15 @@ static void reap(void)
 	ck_assert(!connects_ended(&connects, pid));
 }
 
+static void bind_to(int fd, const char *name)
+{
+	struct sockaddr_un addr = { .sun_family = AF_UNIX };
+
+	snprintf(addr.sun_path, sizeof addr.sun_path, "%s", name);
+	ck_assert_int_eq(bind(fd, (struct sockaddr *)&addr, sizeof addr), 0);
+	ck_assert_int_eq(listen(fd, 4), 0);
+}
+
 START_TEST(connects_and_hands_over)
 {
 	int listener = host_listen(path, PORT, 4), fd, host;
@@ -101,6 +111,30 @@ START_TEST(connects_and_hands_over)
 	ck_assert(host_is_closed(host, DEADLINE_MS));	/* nobody else has it */
 	close(host);
 	host_unlisten(listener, path, PORT);
+}
+END_TEST
+
+/* A host program's, of the type that the guest asks for. _i: asked for the other. */
+START_TEST(by_type)
+{
+	char name[sizeof path + 8];
+	int fd = -1, listener;
+
+	snprintf(name, sizeof name, "%s_%d", path, PORT);
+	ck_assert_int_eq(unix_socket(&listener, _i ? SOCK_STREAM : SOCK_SEQPACKET), 0);
+	bind_to(listener, name);
+	ck_assert_int_eq(connects_begin(&connects, vm, ends[0], SOCK_SEQPACKET, PORT, 5, time_ms), 0);
+	fd = answer(5, _i ? UNIX_E_OTHER_TYPE : 0);
+	reap();
+	if (!_i) {
+		ck_assert_int_eq(socket_option(fd, SO_TYPE), SOCK_SEQPACKET);
+		fd_close(&fd);
+		ask(PORT, 6);
+		ck_assert_int_eq(answer(6, UNIX_E_OTHER_TYPE), -1);
+		reap();
+	}
+	fd_close(&listener);
+	unlink(name);
 }
 END_TEST
 
@@ -269,6 +303,7 @@ int main(void)
 	suite_add_tcase(s, tc);
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_add_test(tc, connects_and_hands_over);
+	tcase_add_loop_test(tc, by_type, 0, 2);
 	tcase_add_loop_test(tc, says_what_was_in_the_way, 0, COUNT(failures));
 	tcase_add_test(tc, to_no_other_name);
 	tcase_add_test(tc, calls_the_front_end);

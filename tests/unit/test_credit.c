@@ -93,6 +93,25 @@ START_TEST(is_due)
 }
 END_TEST
 
+/* Where a message has begun: as soon as half of the buffer is used, and there is anything to tell. */
+START_TEST(is_due_to_finish)
+{
+	struct credit c = begin(starts[_i]);
+
+	ck_assert(credit_receive(&c, ALLOC / 2 - 1));
+	c.fwd_cnt++;
+	ck_assert(!credit_is_due_to_finish(&c));
+	ck_assert(credit_receive(&c, 1));
+	ck_assert(credit_is_due_to_finish(&c));
+	c.reported_fwd_cnt = c.fwd_cnt;
+	ck_assert(!credit_is_due_to_finish(&c));
+	ck_assert(credit_receive(&c, ALLOC / 2));
+	ck_assert(!credit_is_due_to_finish(&c));	/* nothing to tell */
+	c.fwd_cnt++;
+	ck_assert(credit_is_due_to_finish(&c));
+}
+END_TEST
+
 struct consumed_case {
 	const char *name;
 	uint32_t says;				/* fwd_cnt; 1000 were sent, 400 consumed */
@@ -252,6 +271,7 @@ int main(void)
 	tcase_add_loop_test(tc, room, 0, COUNT(room_cases));
 	tcase_add_loop_test(tc, receive, 0, COUNT(starts));
 	tcase_add_loop_test(tc, is_due, 0, COUNT(starts));
+	tcase_add_loop_test(tc, is_due_to_finish, 0, COUNT(starts));
 	tcase_add_loop_test(tc, consumed, 0, COUNT(consumed_cases));
 	tcase_add_test(tc, update_tells_a_change);
 	tcase_add_loop_test(tc, packets, 0, COUNT(packets_cases));

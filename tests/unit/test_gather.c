@@ -15,6 +15,8 @@ enum { SMALL = 100, LARGE = 4096, BUF_ALLOC = 1 << 20, SEEN_MAX = 4 << 20 };
 struct sink {
 	struct stream base;
 	size_t n_writes, n, iovs_max;
+	size_t ends[64];			/* of messages: n when each was written */
+	uint32_t flags[64];
 	char bytes[SEEN_MAX];
 };
 
@@ -46,6 +48,19 @@ static int sink_write(struct stream *base, const struct iovec *v, int nv, size_t
 	return 0;
 }
 
+static int sink_write_message(struct stream *base, const struct iovec *v, int nv, uint32_t flags)
+{
+	struct sink *s = container_of(base, struct sink, base);
+	size_t n;
+	int r;
+
+	ck_assert_uint_lt(s->n_writes, COUNT(s->ends));
+	s->flags[s->n_writes] = flags;
+	r = sink_write(base, v, nv, &n);
+	s->ends[s->n_writes - 1] = s->n;
+	return r;
+}
+
 static int sink_shutdown(struct stream *base, int how)
 {
 	(void)base, (void)how;
@@ -67,22 +82,29 @@ static const struct stream_ops sink_ops = {
 	.close = sink_close,
 };
 
+static const struct stream_ops message_ops = {
+	.write_message = sink_write_message, .shutdown = sink_shutdown,
+	.wait_for = sink_wait_for, .close = sink_close,
+};
+
 static bool ask_whether_lost(void *ctx)
 {
 	ck_assert_ptr_eq(ctx, &gather);
 	return is_lost;
 }
 
-static void setup(void)
+static void begin(enum vsock_type type)
 {
 	const struct vsock_addr guest = { 3, 1024 }, peer = { VSOCK_CID_HOST, 80 };
 	const struct pkt request = {
-		.src = guest, .dst = peer, .type = VSOCK_TYPE_STREAM, .op = VSOCK_OP_REQUEST,
+		.src = guest, .dst = peer, .type = type, .op = VSOCK_OP_REQUEST,
 		.buf_alloc = 65536,
 	};
 
-	sink = (struct sink){ .base = { .ops = &sink_ops, .ready = STREAM_OUT,
-				  .type = VSOCK_TYPE_STREAM } };
+	sink = (struct sink){ .base = {
+		.ops = type == VSOCK_TYPE_STREAM ? &sink_ops : &message_ops,
+		.ready = STREAM_OUT, .type = (uint16_t)type,
+	} };
 	gather = (struct gather){
 		.scratch = &scratch, .is_lost = ask_whether_lost, .ctx = &gather,
 	};
@@ -99,14 +121,30 @@ static void setup(void)
 		source[i] = (char)(i * 7 + i / 251);
 }
 
+static void setup(void)
+{
+	begin(VSOCK_TYPE_STREAM);
+}
+
+static void setup_messages(void)
+{
+	begin(VSOCK_TYPE_SEQPACKET);
+}
+
 static void teardown(void)
 {
 	conn_free(conn);
 	byte_budget_unref(budget);
 }
 
-/* The next @len bytes of the source, in iovecs of @piece bytes. */
-static void add_cut(size_t len, size_t piece)
+static void teardown_messages(void)
+{
+	ck_assert_uint_eq(conn->to_host.len, 0);	/* nothing of a message is left */
+	teardown();
+}
+
+/* The next @len bytes of the source, in iovecs of @piece bytes, in one packet. */
+static void add_packet(size_t len, size_t piece, uint32_t flags)
 {
 	static struct iovec iov[4096];
 	struct iov_cur cur;
@@ -117,9 +155,14 @@ static void add_cut(size_t len, size_t piece)
 			source + n_added + at, len - at < piece ? len - at : piece,
 		};
 	iov_cur_init(&cur, iov, n);
-	gather_add(&gather, conn, &cur, len, 0);
+	gather_add(&gather, conn, &cur, len, flags);
 	ck_assert_uint_eq(cur.left, 0);
 	n_added += len;
+}
+
+static void add_cut(size_t len, size_t piece)
+{
+	add_packet(len, piece, 0);
 }
 
 static void add(size_t len)
@@ -278,10 +321,116 @@ START_TEST(connection_has_ended)
 }
 END_TEST
 
+/* ---- messages ---- */
+
+enum { EOM = VSOCK_SEQ_EOM, EOR = VSOCK_SEQ_EOM | VSOCK_SEQ_EOR };
+
+/* The message number @i, which has been written last, ends after all that was added. */
+static void check_message(size_t i, uint32_t flags)
+{
+	ck_assert_uint_eq(sink.n_writes, i + 1);
+	ck_assert_uint_eq(sink.ends[i], n_added);
+	ck_assert_uint_eq(sink.flags[i], flags);
+	check_written();
+}
+
+/* Written when they end, not at the end of the batch, and each by itself. */
+START_TEST(messages)
+{
+	add_packet(SMALL, SMALL, EOM);
+	check_message(0, 0);
+	add(SMALL);
+	add(LARGE);
+	ck_assert_uint_eq(sink.n_writes, 1);
+	add_packet(SMALL, 7, EOR);
+	check_message(1, VSOCK_SEQ_EOR);
+	add_packet(0, 1, EOM);
+	check_message(2, 0);
+	add(LARGE);
+	add_packet(0, 1, EOM);
+	check_message(3, 0);
+	ck_assert_ptr_null(gather_flush(&gather));
+}
+END_TEST
+
+/* A batch ends within one. */
+START_TEST(message_over_batches)
+{
+	add(SMALL);
+	add(LARGE);
+	ck_assert_ptr_eq(gather_flush(&gather), conn);
+	add(LARGE);
+	gather_flush(&gather);
+	ck_assert_uint_eq(sink.n_writes, 0);
+	add_packet(SMALL, SMALL, EOM);
+	check_message(0, 0);
+	add_packet(LARGE, LARGE, EOM);
+	check_message(1, 0);
+}
+END_TEST
+
+/* However many iovecs it has, and whether its last byte fills the last of them or not: one. */
+static const struct {
+	size_t first, last, piece;		/* bytes of two packets */
+} cut_cases[] = {
+	{ GATHER_IOVS * 60, 0, 60 }, { GATHER_IOVS * 60, SMALL, 60 },
+	{ GATHER_IOVS * 60 - SMALL, SMALL, 60 }, { SMALL, GATHER_IOVS * 60, 60 },
+	{ 0, GATHER_IOVS * 60, 60 }, { 0, GATHER_IOVS * 60 - 60, 60 },
+	{ 0, GATHER_IOVS * 2 + 500, 1 }, { 0, GATHER_IOVS * 2, 1 }, { GATHER_IOVS * 2, 1, 1 },
+	{ 60000, 60000, 60000 }, { 100000, 100000, 100000 },	/* not cut where a stream is */
+};
+
+START_TEST(message_of_many_pieces)
+{
+	add_packet(LARGE, 7, EOM);
+	add_cut(cut_cases[_i].first, cut_cases[_i].piece);
+	add_packet(cut_cases[_i].last, cut_cases[_i].piece, EOR);
+	check_message(1, VSOCK_SEQ_EOR);
+	ck_assert_uint_eq(sink.ends[0], LARGE);
+	ck_assert_uint_le(sink.iovs_max, GATHER_IOVS);
+}
+END_TEST
+
+/* The bytes that fit one write are not copied on their way. */
+START_TEST(message_is_gathered)
+{
+	for (int i = 0; i < 3; i++)
+		add(60000);
+	ck_assert_uint_eq(conn->to_host.len, 0);
+	add_packet(60000, 60000, EOM);
+	check_message(0, 0);
+}
+END_TEST
+
+START_TEST(message_of_lost_memory)
+{
+	add(SMALL);
+	is_lost = true;
+	add_packet(SMALL, SMALL, EOM);
+	ck_assert_uint_eq(sink.n_writes, 0);
+	is_lost = false;
+	ck_assert_ptr_null(gather_flush(&gather));
+}
+END_TEST
+
+START_TEST(message_of_one_that_has_ended)
+{
+	struct iov_cur cur;
+
+	conn_reset(conn, CONN_END_PROTOCOL);
+	iov_cur_init(&cur, &(struct iovec){ source, LARGE }, 1);
+	gather_add(&gather, conn, &cur, LARGE, EOM);
+	iov_cur_init(&cur, NULL, 0);
+	gather_add(&gather, conn, &cur, 0, EOM);
+	ck_assert_ptr_null(gather_flush(&gather));
+	ck_assert_uint_eq(sink.n_writes, 0);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("gather");
-	TCase *tc = tcase_create("gather");
+	TCase *tc = tcase_create("gather"), *mc = tcase_create("messages");
 
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_add_test(tc, one_write);
@@ -297,5 +446,13 @@ int main(void)
 	tcase_add_test(tc, memory_is_lost);
 	tcase_add_test(tc, connection_has_ended);
 	suite_add_tcase(suite, tc);
+	tcase_add_checked_fixture(mc, setup_messages, teardown_messages);
+	tcase_add_test(mc, messages);
+	tcase_add_test(mc, message_over_batches);
+	tcase_add_loop_test(mc, message_of_many_pieces, 0, COUNT(cut_cases));
+	tcase_add_test(mc, message_is_gathered);
+	tcase_add_test(mc, message_of_lost_memory);
+	tcase_add_test(mc, message_of_one_that_has_ended);
+	suite_add_tcase(suite, mc);
 	return unit_main(suite);
 }

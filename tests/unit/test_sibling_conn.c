@@ -141,11 +141,13 @@ static void teardown(void)
 	loop_free(loop);
 }
 
+static enum vsock_type type = VSOCK_TYPE_STREAM;
+
 static void begin(void)
 {
 	struct backend *b = backends[OPENER];
 
-	ck_assert_int_eq(b->ops->connect(b, VSOCK_TYPE_STREAM, &src, &dst, &muxes[OPENER].stream), BACKEND_E_PENDING);
+	ck_assert_int_eq(b->ops->connect(b, type, &src, &dst, &muxes[OPENER].stream), BACKEND_E_PENDING);
 	ck_assert_uint_eq(muxes[OTHER].n_asked, 0);	/* it is the other worker's to ask */
 }
 
@@ -164,6 +166,7 @@ static void connect_both(void)
 		ck_assert_uint_eq(muxes[i].stream->ready, STREAM_IN | STREAM_OUT);
 		ck_assert_uint_eq(muxes[i].stream->peer_window, mux_window(&muxes[1 - i]));
 		ck_assert_uint_eq(muxes[i].budget->used, 0);
+		ck_assert_int_eq(muxes[i].stream->type, type);
 	}
 }
 
@@ -483,6 +486,215 @@ START_TEST(memory_of_a_closed_one)
 }
 END_TEST
 
+/* ---- messages ---- */
+
+/* Each test is a process of its own. */
+static void connect_messages(void)
+{
+	type = VSOCK_TYPE_SEQPACKET;
+	connect_both();
+}
+
+/* One of @len bytes of the stream @at. */
+static int put_message(int side, size_t at, size_t len, uint32_t flags)
+{
+	static uint8_t bytes[BUDGET];
+	struct stream *s = muxes[side].stream;
+
+	for (size_t i = 0; i < len; i++)
+		bytes[i] = byte_at(at + i);
+	return s->ops->write_message(s, (struct iovec[]){ { bytes, len / 2 },
+				     { bytes + len / 2, len - len / 2 } }, 2, flags);
+}
+
+static void get_message(int side, size_t at, size_t len, uint32_t flags)
+{
+	static uint8_t bytes[BUDGET];
+	struct stream *s = muxes[side].stream;
+	uint32_t got_flags = 4711;
+	size_t n = 4711;
+
+	ck_assert_int_eq(s->ops->read_message(s, &(struct iovec){ bytes, sizeof bytes }, 1, &n,
+					      &got_flags), 0);
+	ck_assert_uint_eq(n, len);
+	ck_assert_uint_eq(got_flags, flags);
+	for (size_t i = 0; i < n; i++)
+		if (bytes[i] != byte_at(at + i))
+			ck_abort_msg("wrong byte at %zu", i);
+}
+
+static void expect_no_message(int side, int result)
+{
+	struct stream *s = muxes[side].stream;
+	uint32_t flags;
+	char byte;
+	size_t n;
+
+	ck_assert_int_eq(s->ops->read_message(s, &(struct iovec){ &byte, 1 }, 1, &n, &flags),
+			 result);
+}
+
+/* _i: who speaks. Not merged, not split, empty ones too. */
+START_TEST(messages)
+{
+	unsigned before;
+
+	connect_messages();
+	expect_no_message(1 - _i, STREAM_E_AGAIN);
+	ck_assert_uint_eq(muxes[1 - _i].stream->ready & STREAM_IN, 0);
+	before = muxes[1 - _i].n_ready;
+	ck_assert_int_eq(put_message(_i, 0, 100, 0), 0);
+	settle();
+	ck_assert_uint_gt(muxes[1 - _i].n_ready, before);
+	ck_assert_int_eq(put_message(_i, 100, 0, VSOCK_SEQ_EOR), 0);
+	ck_assert_int_eq(put_message(_i, 100, 300, VSOCK_SEQ_EOR), 0);
+	get_message(1 - _i, 0, 100, 0);
+	get_message(1 - _i, 100, 0, VSOCK_SEQ_EOR);
+	get_message(1 - _i, 100, 300, VSOCK_SEQ_EOR);
+	expect_no_message(1 - _i, STREAM_E_AGAIN);
+}
+END_TEST
+
+/* Whole, or not at all; told once there is room. */
+START_TEST(full_of_messages)
+{
+	size_t n = 0;
+
+	connect_messages();
+	while (put_message(OPENER, n * 100, 100, 0) == 0)
+		n++;
+	ck_assert_uint_eq(n, SMALL / 108);
+	ck_assert_uint_eq(muxes[OPENER].stream->ready & STREAM_OUT, 0);
+	ck_assert_int_eq(put_message(OPENER, 0, LARGE, 0), STREAM_E_AGAIN);
+	settle();
+	muxes[OPENER].stream->ready &= ~(unsigned)STREAM_OUT;
+	for (size_t i = 0; i < n; i++)
+		get_message(OTHER, i * 100, 100, 0);
+	expect_no_message(OTHER, STREAM_E_AGAIN);
+	settle();
+	ck_assert_uint_eq(muxes[OPENER].stream->ready & STREAM_OUT, STREAM_OUT);
+	ck_assert_int_eq(put_message(OPENER, 0, LARGE, 0), 0);
+	settle();
+	get_message(OTHER, 0, LARGE, 0);
+}
+END_TEST
+
+/* A longer pipe for a longer message, once it is empty; given back as others are. */
+static const size_t lengths[] = { 0, 1, SMALL - 8, SMALL - 7, SMALL, LARGE - 8, LARGE - 7, LARGE,
+				  3 * LARGE, 4 * LARGE - 8 };
+
+START_TEST(lengths_of_messages)
+{
+	struct stream *s;
+
+	connect_messages();
+	s = muxes[OPENER].stream;
+	ck_assert_int_eq(put_message(OPENER, 0, 10, 0), 0);
+	ck_assert_uint_eq(muxes[OPENER].budget->used, SMALL);
+	if (put_message(OPENER, 10, lengths[_i], 0)) {
+		get_message(OTHER, 0, 10, 0);
+		settle();
+		ck_assert_int_eq(put_message(OPENER, 10, lengths[_i], 0), 0);
+	} else {
+		get_message(OTHER, 0, 10, 0);
+	}
+	ck_assert_uint_ge(muxes[OPENER].budget->used, lengths[_i] + 8);
+	ck_assert_uint_eq(muxes[OTHER].budget->used, 0);
+	get_message(OTHER, 10, lengths[_i], 0);
+	s->ops->wait_for(s, 0);
+	ck_assert_uint_le(muxes[OPENER].budget->used, SMALL);
+	ck_assert_int_eq(put_message(OPENER, 10, lengths[_i], 0), 0);
+	get_message(OTHER, 10, lengths[_i], 0);
+}
+END_TEST
+
+/* More than all of the memory that there is. */
+START_TEST(message_without_memory)
+{
+	struct byte_budget *b = muxes[OPENER].budget;
+
+	connect_messages();
+	ck_assert(byte_budget_take(b, 1));	/* of another connection */
+	ck_assert_int_eq(put_message(OPENER, 0, BUDGET / 2, 0), -ENOBUFS);
+	ck_assert_uint_eq(b->used, 1);
+	ck_assert_int_eq(put_message(OPENER, 0, 100, 0), 0);
+	get_message(OTHER, 0, 100, 0);
+	byte_budget_give(b, 1);
+}
+END_TEST
+
+/* The other guest has not so much room. */
+START_TEST(message_too_long)
+{
+	connect_messages();
+	ck_assert_int_eq(put_message(OPENER, 0, 2, 0), 0);
+	ck_assert_int_eq(put_message(OPENER, 2, 3, 0), 0);
+	expect_no_message(OTHER, STREAM_E_TOO_LONG);
+	get_message(OTHER, 0, 2, 0);		/* it is still there */
+	get_message(OTHER, 2, 3, 0);
+}
+END_TEST
+
+START_TEST(ends_of_messages)
+{
+	struct stream *s;
+
+	connect_messages();
+	s = muxes[OPENER].stream;
+	ck_assert_int_eq(put_message(OPENER, 0, 0, 0), 0);
+	ck_assert_int_eq(s->ops->shutdown(s, SHUT_WR), 0);
+	settle();
+	get_message(OTHER, 0, 0, 0);		/* not the end */
+	expect_no_message(OTHER, STREAM_E_EOF);
+	ck_assert_int_eq(put_message(OTHER, 0, 5, 0), 0);
+	get_message(OPENER, 0, 5, 0);
+	ck_assert_int_eq(put_message(OTHER, 0, 5, 0), 0);
+	close_stream(OTHER, true);
+	settle();
+	get_message(OPENER, 0, 5, 0);
+	expect_no_message(OPENER, STREAM_E_CLOSED);
+	ck_assert_int_eq(put_message(OPENER, 0, 5, 0), STREAM_E_RESET);
+}
+END_TEST
+
+/* _i: closed by one that has failed, or with an empty message unread. */
+START_TEST(message_is_lost)
+{
+	connect_messages();
+	if (_i)
+		ck_assert_int_eq(put_message(OPENER, 0, 0, 0), 0);
+	close_stream(OTHER, _i != 0);
+	settle();
+	expect_no_message(OPENER, STREAM_E_RESET);
+}
+END_TEST
+
+/* By the quarter; but where no more is on the way, any: a message may need all of the window. */
+START_TEST(consumed_messages)
+{
+	struct stream *other;
+	unsigned before;
+
+	connect_messages();
+	other = muxes[OTHER].stream;
+	ck_assert_int_eq(put_message(OPENER, 0, 10, 0), 0);
+	ck_assert_int_eq(put_message(OPENER, 10, 10, 0), 0);
+	get_message(OTHER, 0, 10, 0);
+	settle();
+	before = muxes[OPENER].n_ready;
+	other->ops->consumed(other, 10);
+	settle();
+	ck_assert_uint_eq(muxes[OPENER].n_ready, before);
+	get_message(OTHER, 10, 10, 0);
+	settle();
+	before = muxes[OPENER].n_ready;
+	other->ops->consumed(other, 20);
+	settle();
+	ck_assert_uint_eq(muxes[OPENER].n_ready, before + 1);
+	ck_assert_uint_eq(*muxes[OPENER].stream->consumed, 20);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("sibling_conn");
@@ -505,6 +717,14 @@ int main(void)
 	tcase_add_test(tc, memory_is_short);
 	tcase_add_test(tc, no_memory);
 	tcase_add_test(tc, memory_of_a_closed_one);
+	tcase_add_loop_test(tc, messages, 0, 2);
+	tcase_add_test(tc, full_of_messages);
+	tcase_add_loop_test(tc, lengths_of_messages, 0, COUNT(lengths));
+	tcase_add_test(tc, message_without_memory);
+	tcase_add_test(tc, message_too_long);
+	tcase_add_test(tc, ends_of_messages);
+	tcase_add_loop_test(tc, message_is_lost, 0, 2);
+	tcase_add_test(tc, consumed_messages);
 	suite_add_tcase(suite, tc);
 	return unit_main(suite);
 }

@@ -239,12 +239,14 @@ static void move(int first)
 	resume();
 }
 
+static enum vsock_type type = VSOCK_TYPE_STREAM;
+
 static void begin(void)
 {
 	struct mux *mux = &muxes[OPENER];
 	struct backend *b = backends[OPENER];
 
-	ck_assert_int_eq(b->ops->connect(b, VSOCK_TYPE_STREAM, &src, &dst, &mux->streams[mux->n_streams]),
+	ck_assert_int_eq(b->ops->connect(b, type, &src, &dst, &mux->streams[mux->n_streams]),
 			 BACKEND_E_PENDING);
 	mux->n_streams++;
 }
@@ -778,6 +780,232 @@ START_TEST(too_many_bytes)
 }
 END_TEST
 
+/* ---- messages ---- */
+
+/* Each test is a process of its own. */
+static void connect_messages(void)
+{
+	type = VSOCK_TYPE_SEQPACKET;
+	connect_both();
+}
+
+static int put_message(int side, size_t at, size_t len, uint32_t flags)
+{
+	static uint8_t bytes[4 * LARGE];
+	struct stream *s = muxes[side].streams[0];
+
+	for (size_t k = 0; k < len; k++)
+		bytes[k] = byte_at(at + k);
+	return s->ops->write_message(s, &(struct iovec){ bytes, len }, 1, flags);
+}
+
+static void get_message(int side, size_t at, size_t len, uint32_t flags)
+{
+	static uint8_t bytes[4 * LARGE], expected[4 * LARGE];
+	struct stream *s = muxes[side].streams[0];
+	uint32_t got_flags = 4711;
+	size_t n = 4711;
+
+	for (size_t k = 0; k < len; k++)
+		expected[k] = byte_at(at + k);
+	ck_assert_int_eq(s->ops->read_message(s, &(struct iovec){ bytes, sizeof bytes }, 1, &n,
+					      &got_flags), 0);
+	ck_assert_uint_eq(n, len);
+	ck_assert_uint_eq(got_flags, flags);
+	ck_assert_mem_eq(bytes, expected, len);
+}
+
+/* Whatever type it has been loaded as; result, not what. */
+static int read_any(struct stream *s)
+{
+	struct iovec iov = { (char[100]){ 0 }, 100 };
+	uint32_t flags;
+	size_t n;
+
+	return s->type == VSOCK_TYPE_SEQPACKET ? s->ops->read_message(s, &iov, 1, &n, &flags) :
+		s->ops->read(s, &iov, 1, &n);
+}
+
+/* _i: who is loaded first. They are neither merged nor lost, empty ones and long ones. */
+START_TEST(messages_on_the_way)
+{
+	connect_messages();
+	for (int side = 0; side < 2; side++) {
+		ck_assert_int_eq(put_message(side, 0, 10, 0), 0);
+		ck_assert_int_eq(put_message(side, 10, 0, VSOCK_SEQ_EOR), 0);
+		ck_assert_int_eq(put_message(side, 10, 5, VSOCK_SEQ_EOR), 0);
+	}
+	get_message(OTHER, 0, 10, 0);
+	for (int i = 0; i < 3; i++)
+		move((_i + i) % 2);
+	for (int side = 0; side < 2; side++) {
+		ck_assert_int_eq(muxes[side].streams[0]->type, VSOCK_TYPE_SEQPACKET);
+		if (side == OPENER)
+			get_message(side, 0, 10, 0);
+		get_message(side, 10, 0, VSOCK_SEQ_EOR);
+		get_message(side, 10, 5, VSOCK_SEQ_EOR);
+		ck_assert_int_eq(read_any(muxes[side].streams[0]), STREAM_E_AGAIN);
+	}
+	settle();
+	ck_assert_int_eq(put_message(OPENER, 0, 2 * LARGE, VSOCK_SEQ_EOR), 0);
+	move(_i);
+	ck_assert_int_eq(put_message(OPENER, 0, LARGE, 0), 0);	/* in the room that is left, or after */
+	get_message(OTHER, 0, 2 * LARGE, VSOCK_SEQ_EOR);
+	get_message(OTHER, 0, LARGE, 0);
+}
+END_TEST
+
+/* A head that goes over the edge. */
+START_TEST(messages_in_two_pieces)
+{
+	for (size_t more = 0; more < 16; more++) {
+		if (more == 0)
+			connect_messages();
+		ck_assert_int_eq(put_message(OPENER, 0, SMALL - 30 - more, 0), 0);
+		get_message(OTHER, 0, SMALL - 30 - more, 0);
+		ck_assert_int_eq(put_message(OPENER, 1, 10, 0), 0);
+		ck_assert_int_eq(put_message(OPENER, 2, 20, 0), 0);
+		move((int)more % 2);
+		get_message(OTHER, 1, 10, 0);
+		get_message(OTHER, 2, 20, 0);
+		settle();
+	}
+}
+END_TEST
+
+START_TEST(messages_of_a_closed_one)
+{
+	connect_messages();
+	ck_assert_int_eq(put_message(OPENER, 0, 100, 0), 0);
+	ck_assert_int_eq(put_message(OPENER, 0, 0, 0), 0);
+	close_stream(OPENER, 0, true);
+	for (int i = 0; i < 3; i++)
+		move(_i);
+	get_message(OTHER, 0, 100, 0);
+	get_message(OTHER, 0, 0, 0);
+	ck_assert_int_eq(read_any(muxes[OTHER].streams[0]), STREAM_E_CLOSED);
+}
+END_TEST
+
+START_TEST(connects_of_messages)
+{
+	type = VSOCK_TYPE_SEQPACKET;
+	begin();				/* the mail that asks is lost */
+	move(_i);
+	ck_assert_uint_eq(muxes[OTHER].n_asked, 1);
+	ck_assert_int_eq(muxes[OTHER].streams[0]->type, VSOCK_TYPE_SEQPACKET);
+	accept_last();
+	settle();
+	ck_assert_int_eq(put_message(OPENER, 0, 10, 0), 0);
+	get_message(OTHER, 0, 10, 0);
+}
+END_TEST
+
+static void make_messages(bool is_closed)
+{
+	connect_messages();
+	ck_assert_int_eq(put_message(OPENER, 0, 5, 0), 0);
+	ck_assert_int_eq(put_message(OPENER, 5, 0, VSOCK_SEQ_EOR), 0);
+	ck_assert_int_eq(put_message(OTHER, 0, 30, VSOCK_SEQ_EOR), 0);
+	if (is_closed)
+		close_stream(OTHER, 0, false);
+	save();
+	end_process();
+	begin_process();
+}
+
+START_TEST(messages_cut_anywhere)
+{
+	make_messages(_i);
+	for (size_t n = 0; n < blobs[OPENER][0].len; n++)
+		expect_refused(OPENER, blobs[OPENER][0].bytes, n, BACKEND_E_BAD_STATE);
+}
+END_TEST
+
+START_TEST(any_byte_of_messages_changed)
+{
+	static const uint8_t values[] = { 0, 1, 2, 3, 0x7f, 0x80, 0xff };
+	struct blob *b;
+
+	make_messages(_i);
+	b = &blobs[OPENER][0];
+	for (size_t at = 0; at < b->len; at++) {
+		for (int v = 0; v < COUNT(values); v++) {
+			uint8_t was = b->bytes[at];
+
+			b->bytes[at] = values[v];
+			load_from(OPENER, b->bytes, b->len);
+			load(OTHER);
+			resume();
+			for (int side = 0; side < 2; side++)
+				if (muxes[side].streams[0])
+					read_any(muxes[side].streams[0]);
+			close_all();
+			b->bytes[at] = was;
+		}
+	}
+}
+END_TEST
+
+/* Of two messages, one of 5 bytes and an empty one: {len, flags}, 5 bytes, {len, flags}. */
+enum { AT_MESSAGES = AT_N_OUT + 4 };
+
+static const struct {
+	const char *name;
+	size_t at;
+	uint8_t value;
+	int result;
+} message_lies[] = {
+	{ "the truth", AT_MESSAGES, 5, 0 },
+	{ "shorter", AT_MESSAGES, 4, BACKEND_E_BAD_STATE },
+	{ "longer", AT_MESSAGES, 6, BACKEND_E_BAD_STATE },
+	{ "as long as all that follows", AT_MESSAGES, 13, 0 },
+	{ "longer than that", AT_MESSAGES, 14, BACKEND_E_BAD_STATE },
+	{ "far longer", AT_MESSAGES + 3, 0xff, BACKEND_E_BAD_STATE },
+	{ "another flag", AT_MESSAGES + 4, 1, BACKEND_E_BAD_STATE },
+	{ "a flag beyond", AT_MESSAGES + 7, 0x80, BACKEND_E_BAD_STATE },
+	{ "EOR", AT_MESSAGES + 4, 2, 0 },
+	{ "an empty one that is not", AT_MESSAGES + 13, 1, BACKEND_E_BAD_STATE },
+	{ "of another version", 4, 3, BACKEND_E_BAD_STATE },
+};
+
+START_TEST(a_lie_about_messages)
+{
+	struct blob *b;
+
+	make_messages(false);
+	b = &blobs[OPENER][0];
+	ck_assert_uint_eq(b->bytes[4], 2);
+	ck_assert_uint_eq(b->bytes[AT_N_OUT], 21);
+	ck_assert_uint_eq(b->bytes[AT_MESSAGES], 5);
+	b->bytes[message_lies[_i].at] = message_lies[_i].value;
+	if (message_lies[_i].result)
+		expect_refused(OPENER, b->bytes, b->len, message_lies[_i].result);
+	else
+		ck_assert_int_eq(load_from(OPENER, b->bytes, b->len), 0);
+}
+END_TEST
+
+/* An end of one type is no other half of one of the other. */
+START_TEST(halves_of_two_types)
+{
+	connect_messages();
+	save();
+	end_process();
+	begin_process();
+	ck_assert_uint_eq(blobs[OPENER][0].bytes[4], 2);
+	blobs[OPENER][0].bytes[4] = 1;
+	load(_i);
+	load(1 - _i);
+	resume();
+	for (int side = 0; side < 2; side++) {
+		ck_assert_int_eq(muxes[side].streams[0]->type, side == OPENER ? VSOCK_TYPE_STREAM :
+				 VSOCK_TYPE_SEQPACKET);
+		ck_assert_int_eq(read_any(muxes[side].streams[0]), STREAM_E_RESET);
+	}
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("sibling_state");
@@ -809,6 +1037,14 @@ int main(void)
 	tcase_add_loop_test(tc, a_lie, 0, COUNT(lies));
 	tcase_add_test(tc, twice);
 	tcase_add_test(tc, too_many_bytes);
+	tcase_add_loop_test(tc, messages_on_the_way, 0, 2);
+	tcase_add_test(tc, messages_in_two_pieces);
+	tcase_add_loop_test(tc, messages_of_a_closed_one, 0, 2);
+	tcase_add_loop_test(tc, connects_of_messages, 0, 2);
+	tcase_add_loop_test(tc, messages_cut_anywhere, 0, 2);
+	tcase_add_loop_test(tc, any_byte_of_messages_changed, 0, 2);
+	tcase_add_loop_test(tc, a_lie_about_messages, 0, COUNT(message_lies));
+	tcase_add_loop_test(tc, halves_of_two_types, 0, 2);
 	suite_add_tcase(suite, tc);
 	return unit_main(suite);
 }

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "unit.h"
+#include "util/unix_socket.h"
 #include "util/error.h"
 #include "util/fd.h"
 
@@ -65,14 +66,21 @@ static const struct sock_kind cautious = {
 	.close = on_close,
 };
 
-static void begin(const struct sock_kind *of, bool connecting)
+static void begin_type(const struct sock_kind *of, bool connecting, enum vsock_type type)
 {
 	int socks[2];
 
-	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, socks), 0);
+	ck_assert_int_eq(socketpair(AF_UNIX, sock_stream_socket_type(type) | SOCK_NONBLOCK |
+				    SOCK_CLOEXEC, 0, socks), 0);
 	peer = socks[1];
-	sock_stream_init(&s, of, VSOCK_TYPE_STREAM, loop, &mux, socks[0]);
+	sock_stream_init(&s, of, type, loop, &mux, socks[0]);
+	ck_assert_int_eq(s.base.type, type);
 	ck_assert_int_eq(sock_stream_register(&s, connecting), 0);
+}
+
+static void begin(const struct sock_kind *of, bool connecting)
+{
+	begin_type(of, connecting, VSOCK_TYPE_STREAM);
 }
 
 static void setup(void)
@@ -402,6 +410,186 @@ START_TEST(accepted)
 }
 END_TEST
 
+/* ---- messages ---- */
+
+static void live_messages(void)
+{
+	begin_type(&kind, false, VSOCK_TYPE_SEQPACKET);
+	ck_assert_int_eq(unix_tell_empty(s.fd), 0);
+	sock_stream_go_live(&s, true);
+}
+
+static int read_message(char *to, size_t room, size_t *n)
+{
+	uint32_t flags = 4711;
+	int r = s.base.ops->read_message(&s.base, &(struct iovec){ to, room }, 1, n, &flags);
+
+	ck_assert_uint_eq(flags, 0);
+	return r;
+}
+
+static void expect_message(const char *text)
+{
+	char got[100];
+	size_t n;
+
+	ck_assert_int_eq(read_message(got, sizeof got, &n), 0);
+	ck_assert_uint_eq(n, strlen(text));
+	ck_assert_mem_eq(got, text, n);
+}
+
+static void expect_no_message(int result)
+{
+	char got[100];
+	size_t n;
+
+	ck_assert_int_eq(read_message(got, sizeof got, &n), result);
+}
+
+static int write_message(size_t len, uint32_t flags)
+{
+	static char bytes[8 << 20];
+	struct iovec v[2] = { { bytes, len / 2 }, { bytes, len - len / 2 } };
+
+	return s.base.ops->write_message(&s.base, v, 2, flags);
+}
+
+/* A short one does not say that there is no more. */
+START_TEST(reads_messages)
+{
+	live_messages();
+	expect_no_message(STREAM_E_AGAIN);
+	ck_assert_uint_eq(s.base.ready, STREAM_OUT);
+	ck_assert_int_eq(send(peer, "ab", 2, 0), 2);
+	ck_assert_int_eq(send(peer, "", 0, 0), 0);
+	ck_assert_int_eq(send(peer, "c", 1, MSG_EOR), 1);
+	look();
+	expect_message("ab");
+	ck_assert_uint_eq(s.base.ready & STREAM_IN, STREAM_IN);
+	expect_message("");
+	ck_assert_uint_eq(s.base.ready & STREAM_IN, STREAM_IN);
+	expect_message("c");
+	expect_no_message(STREAM_E_AGAIN);
+	ck_assert_uint_eq(s.base.ready & STREAM_IN, 0);
+}
+END_TEST
+
+START_TEST(message_too_long_to_read)
+{
+	char got[3];
+	size_t n;
+
+	live_messages();
+	ck_assert_int_eq(send(peer, "abcd", 4, 0), 4);
+	ck_assert_int_eq(send(peer, "e", 1, 0), 1);
+	ck_assert_int_eq(read_message(got, sizeof got, &n), STREAM_E_TOO_LONG);
+	expect_message("e");
+}
+END_TEST
+
+/* _i: shut down, or closed; an empty message before it is none. */
+START_TEST(end_of_messages)
+{
+	live_messages();
+	ck_assert_int_eq(send(peer, "last", 4, 0), 4);
+	ck_assert_int_eq(send(peer, "", 0, 0), 0);
+	if (_i)
+		fd_close(&peer);
+	else
+		ck_assert_int_eq(shutdown(peer, SHUT_WR), 0);
+	look();
+	expect_message("last");
+	expect_message("");
+	expect_no_message(_i ? STREAM_E_CLOSED : STREAM_E_EOF);
+	ck_assert_uint_eq(s.base.ready & STREAM_IN, 0);
+	ck_assert_int_eq(s.base.ready & STREAM_HUP, _i ? STREAM_HUP : 0);
+}
+END_TEST
+
+START_TEST(reset_of_messages)
+{
+	live_messages();
+	ck_assert_int_eq(write_message(10, 0), 0);
+	fd_close(&peer);
+	expect_no_message(STREAM_E_RESET);
+	ck_assert_int_eq(write_message(10, 0), STREAM_E_NO_READER);
+}
+END_TEST
+
+START_TEST(writes_messages)
+{
+	static const struct {
+		size_t len;
+		uint32_t flags;
+	} sent[] = { { 10, 0 }, { 0, VSOCK_SEQ_EOR }, { 1, VSOCK_SEQ_EOR } };
+	char got[100];
+
+	live_messages();
+	for (size_t i = 0; i < COUNT(sent); i++)
+		ck_assert_int_eq(write_message(sent[i].len, sent[i].flags), 0);
+	ck_assert_int_eq(s.base.ops->write_message(&s.base, NULL, 0, 0), 0);
+	for (size_t i = 0; i < COUNT(sent); i++)
+		ck_assert_int_eq(recv(peer, got, sizeof got, 0), (ssize_t)sent[i].len);
+	ck_assert_int_eq(recv(peer, got, sizeof got, 0), 0);
+	ck_assert_int_eq(recv(peer, got, sizeof got, 0), -1);
+	ck_assert_int_eq(errno, EAGAIN);
+	ck_assert_int_eq(shutdown(peer, SHUT_RD), 0);
+	ck_assert_int_eq(write_message(10, 0), STREAM_E_NO_READER);
+}
+END_TEST
+
+START_TEST(full_of_messages)
+{
+	char got[100];
+	int n = 0, r;
+
+	live_messages();
+	while ((r = write_message(100, 0)) == 0)
+		n++;
+	ck_assert_int_eq(r, STREAM_E_AGAIN);
+	ck_assert_uint_eq(s.base.ready & STREAM_OUT, 0);
+	s.base.ops->wait_for(&s.base, STREAM_OUT);
+	for (int i = 0; i < n; i++)
+		ck_assert_int_eq(recv(peer, got, sizeof got, 0), 100);
+	ck_assert_int_eq(recv(peer, got, sizeof got, 0), -1);	/* of the last, nothing */
+	look();
+	ck_assert_uint_eq(s.base.ready & STREAM_OUT, STREAM_OUT);
+	ck_assert_int_eq(write_message(100, 0), 0);
+}
+END_TEST
+
+/* The longest that the socket takes at first, and more, and more than it can ever take. */
+START_TEST(message_too_long_to_write)
+{
+	static char got[8 << 20];
+	int size = 4608;
+	size_t len = 0;
+
+	live_messages();
+	ck_assert_int_eq(setsockopt(s.fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof size), 0);
+	while (len < sizeof got && write_message(len + 50000, 0) == 0) {
+		len += 50000;
+		ck_assert_int_eq(recv(peer, got, sizeof got, 0), (ssize_t)len);
+	}
+	ck_assert_uint_ge(len, 50000);		/* ten times what fitted before */
+	if (len < sizeof got) {
+		ck_assert_int_eq(write_message(len + 50000, 0), STREAM_E_TOO_LONG);
+		ck_assert_int_eq(recv(peer, got, sizeof got, 0), -1);
+	}
+	ck_assert_int_eq(write_message(10, 0), 0);
+	ck_assert_int_eq(recv(peer, got, sizeof got, 0), 10);
+}
+END_TEST
+
+START_TEST(error_of_its_own_messages)
+{
+	live_messages();
+	ck_assert_int_eq(send(peer, "x", 1, 0), 1);
+	s.error = -ETIMEDOUT;
+	expect_no_message(-ETIMEDOUT);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("sock_stream");
@@ -422,6 +610,14 @@ int main(void)
 	tcase_add_test(tc, early_events_go_to_the_kind);
 	tcase_add_test(tc, error_of_its_own);
 	tcase_add_test(tc, accepted);
+	tcase_add_test(tc, reads_messages);
+	tcase_add_test(tc, message_too_long_to_read);
+	tcase_add_loop_test(tc, end_of_messages, 0, 2);
+	tcase_add_test(tc, reset_of_messages);
+	tcase_add_test(tc, writes_messages);
+	tcase_add_test(tc, full_of_messages);
+	tcase_add_test(tc, message_too_long_to_write);
+	tcase_add_test(tc, error_of_its_own_messages);
 	suite_add_tcase(suite, tc);
 	return unit_main(suite);
 }

@@ -127,6 +127,179 @@ START_TEST(memory_comes_and_goes)
 }
 END_TEST
 
+/* ---- messages ---- */
+
+enum { ROOM = 32, HEAD = SPSC_PIPE_MESSAGE_BYTES };
+
+static const char letters[] = "abcdefghijklmnopqrstuvwxyz";
+
+/* Of the first @len letters, in two pieces and an empty one. */
+static int put_message(size_t len, uint32_t flags)
+{
+	char copy[sizeof letters];
+	struct iovec iov[] = { { copy, len / 2 }, { copy, 0 }, { copy + len / 2, len - len / 2 } };
+
+	memcpy(copy, letters, sizeof letters);
+	wake = false;
+	return spsc_pipe_write_message(&p, iov, COUNT(iov), flags, &wake);
+}
+
+/* The next one has @len letters; to a place in pieces, with @room for so many. */
+static int get_message(size_t len, size_t room, uint32_t flags)
+{
+	char got[2 * sizeof letters];
+	struct iovec iov[] = { { got, room / 3 }, { got, 0 }, { got + room / 3, room - room / 3 } };
+	uint32_t got_flags = 4711;
+	size_t n = 4711;
+	int r;
+
+	wake = false;
+	memset(got, '#', sizeof got);
+	r = spsc_pipe_read_message(&p, iov, COUNT(iov), &n, &got_flags, &wake);
+	if (r == SPSC_PIPE_E_WAIT)
+		return r;
+	ck_assert_uint_eq(n, len);
+	if (r == 0) {
+		ck_assert_uint_eq(got_flags, flags);
+		ck_assert_mem_eq(got, letters, len);
+	}
+	ck_assert_int_eq(got[r ? room : len], '#');	/* nothing behind it */
+	return r;
+}
+
+static void set_room(uint32_t size)
+{
+	ck_assert_int_eq(spsc_pipe_resize(&p, size), 0);
+}
+
+/* _i: where they begin; every length goes over the edge, as do all bytes of a head. */
+START_TEST(messages_wrap)
+{
+	set_room(ROOM);
+	atomic_store(&p.read, UINT32_MAX - ROOM / 2 + (uint32_t)_i);	/* past 2^32, too */
+	atomic_store(&p.written, UINT32_MAX - ROOM / 2 + (uint32_t)_i);
+	for (size_t len = 0; len <= ROOM - HEAD; len++) {
+		ck_assert_int_eq(put_message(len, (uint32_t)len % 3), 0);
+		ck_assert(!spsc_pipe_is_empty(&p));
+		ck_assert_int_eq(get_message(len, len, (uint32_t)len % 3), 0);
+		ck_assert(spsc_pipe_is_empty(&p));
+		ck_assert_int_eq(get_message(0, 1, 0), SPSC_PIPE_E_WAIT);
+	}
+}
+END_TEST
+
+/* Never a part of one: there is room for all of it, or none. */
+START_TEST(messages_fill_it)
+{
+	set_room(ROOM);
+	ck_assert_int_eq(put_message(3, 0), 0);
+	ck_assert_int_eq(put_message(ROOM - 2 * HEAD - 2, 0), SPSC_PIPE_E_WAIT);
+	ck_assert_int_eq(put_message(ROOM - 2 * HEAD - 3, 2), 0);
+	ck_assert_int_eq(put_message(0, 0), SPSC_PIPE_E_WAIT);
+	ck_assert_int_eq(get_message(3, 3, 0), 0);
+	ck_assert(wake);
+	ck_assert_int_eq(put_message(4, 0), SPSC_PIPE_E_WAIT);
+	ck_assert_int_eq(put_message(3, 2), 0);
+	ck_assert_int_eq(get_message(ROOM - 2 * HEAD - 3, ROOM, 2), 0);
+	ck_assert_int_eq(get_message(3, ROOM, 2), 0);
+	ck_assert_int_eq(get_message(0, ROOM, 0), SPSC_PIPE_E_WAIT);
+}
+END_TEST
+
+/* Empty ones take room, and are not nothing. */
+START_TEST(empty_messages)
+{
+	set_room(ROOM);
+	for (int i = 0; i < ROOM / HEAD; i++)
+		ck_assert_int_eq(put_message(0, (uint32_t)i), 0);
+	ck_assert_int_eq(put_message(0, 0), SPSC_PIPE_E_WAIT);
+	for (int i = 0; i < ROOM / HEAD; i++)
+		ck_assert_int_eq(get_message(0, 0, (uint32_t)i), 0);
+	ck_assert_int_eq(get_message(0, 0, 0), SPSC_PIPE_E_WAIT);
+}
+END_TEST
+
+/* Too long for the reader it is lost, and the next one is whole. */
+START_TEST(messages_that_are_too_long)
+{
+	set_room(ROOM);
+	for (size_t room = 0; room < 5; room++) {
+		ck_assert_int_eq(put_message(5, 1), 0);
+		ck_assert_int_eq(put_message(4, 2), 0);
+		ck_assert_int_eq(get_message(5, room, 1), SPSC_PIPE_E_TOO_LONG);
+		ck_assert_int_eq(get_message(5, 5, 1), 0);	/* it is still there */
+		ck_assert_int_eq(get_message(4, 4, 2), 0);
+	}
+	ck_assert(spsc_pipe_is_empty(&p));
+}
+END_TEST
+
+/* Who waits is woken, once, and who does not is not. */
+START_TEST(messages_wake)
+{
+	set_room(ROOM);
+	ck_assert_int_eq(put_message(1, 0), 0);
+	ck_assert(!wake);
+	ck_assert_int_eq(get_message(1, 1, 0), 0);
+	ck_assert(!wake);
+	ck_assert_int_eq(get_message(1, 1, 0), SPSC_PIPE_E_WAIT);
+	ck_assert_int_eq(put_message(0, 0), 0);
+	ck_assert(wake);
+	ck_assert_int_eq(put_message(ROOM - 2 * HEAD, 0), 0);
+	ck_assert(!wake);
+	ck_assert_int_eq(put_message(0, 0), SPSC_PIPE_E_WAIT);
+	ck_assert_int_eq(get_message(0, 0, 0), 0);
+	ck_assert(wake);
+	ck_assert_int_eq(put_message(0, 0), 0);
+	ck_assert(!wake);
+	ck_assert_int_eq(put_message(9, 0), SPSC_PIPE_E_WAIT);
+	ck_assert_int_eq(get_message(ROOM - 2 * HEAD, 1, 0), SPSC_PIPE_E_TOO_LONG);
+	ck_assert(!wake);			/* one that stays makes no room */
+	ck_assert_int_eq(get_message(ROOM - 2 * HEAD, ROOM, 0), 0);
+	ck_assert(wake);
+	ck_assert_int_eq(get_message(0, 0, 0), 0);
+	ck_assert(!wake);
+}
+END_TEST
+
+START_TEST(no_memory_for_messages)
+{
+	set_room(0);
+	ck_assert_int_eq(put_message(0, 0), SPSC_PIPE_E_WAIT);
+	ck_assert_int_eq(get_message(0, 0, 0), SPSC_PIPE_E_WAIT);
+}
+END_TEST
+
+/* _i: so many bytes of three messages: only at their ends they are that. */
+START_TEST(bytes_that_are_messages)
+{
+	static const size_t ends[] = { 0, HEAD + 5, 2 * HEAD + 5, 3 * HEAD + 6 };
+	uint8_t bytes[64], *exact = malloc((size_t)_i + !_i);
+	struct iovec iov[2];
+	bool is_end = false;
+
+	ck_assert_ptr_nonnull(exact);
+	set_room(64);
+	ck_assert_int_eq(put_message(5, 2), 0);
+	ck_assert_int_eq(put_message(0, 0), 0);
+	ck_assert_int_eq(put_message(1, 2), 0);
+	ck_assert_uint_eq(spsc_pipe_peek(&p, iov), 1);
+	ck_assert_uint_eq(iov->iov_len, ends[3]);
+	memcpy(bytes, iov->iov_base, iov->iov_len);
+	memcpy(exact, bytes, (size_t)_i);
+	for (size_t i = 0; i < COUNT(ends); i++)
+		is_end |= (size_t)_i == ends[i];
+	ck_assert_int_eq(spsc_pipe_are_messages(exact, (size_t)_i, 2), is_end);
+	ck_assert_int_eq(spsc_pipe_are_messages(exact, (size_t)_i, UINT32_MAX), is_end);
+	ck_assert_int_eq(spsc_pipe_are_messages(exact, (size_t)_i, 1), is_end && _i == 0);
+	if (_i >= 4) {
+		memset(exact, 0xff, 4);		/* a length beyond all */
+		ck_assert(!spsc_pipe_are_messages(exact, (size_t)_i, 2));
+	}
+	free(exact);
+}
+END_TEST
+
 /*
  * Words: w and r move bytes, as many as the digit behind says, e expects to be
  * told to wait; "!" behind: the other side must be woken, otherwise it must not.
@@ -309,6 +482,76 @@ START_TEST(threads_move_64_mib)
 }
 END_TEST
 
+/* The same in messages, empty ones too, now and then one that is too long. */
+enum { MESSAGES = 60000, MESSAGE_MAX = 3000, TOO_LONG_EVERY = 17 };
+
+static uint32_t next_message(uint32_t *state)
+{
+	*state = *state * 1103515245 + 12345;
+	return *state >> 29 ? (*state >> 8) % MESSAGE_MAX : 0;
+}
+
+static void *write_messages(void *arg)
+{
+	static uint8_t bytes[MESSAGE_MAX];
+	struct job *job = arg;
+	uint32_t state = 1, len;
+	struct iovec iov[PIECES];
+	bool wakes;
+
+	for (uint32_t i = 0; i < MESSAGES; i++) {
+		len = next_message(&state);
+		memset(bytes, (int)i, len);
+		while (spsc_pipe_write_message(&job->pipe, iov, cut(iov, bytes, len), i, &wakes))
+			wait_for_wake(&writer);
+		if (wakes)
+			wake_up(&reader);
+	}
+	return NULL;
+}
+
+START_TEST(threads_move_messages)
+{
+	static uint8_t bytes[MESSAGE_MAX], expected[MESSAGE_MAX];
+	struct job job = { .total = 0 };
+	uint32_t state = 1, len, flags;
+	struct iovec iov[PIECES];
+	pthread_t thread;
+	bool wakes;
+	size_t n;
+	int r;
+
+	spsc_pipe_init(&job.pipe);
+	ck_assert_int_eq(spsc_pipe_resize(&job.pipe, 4096), 0);
+	ck_assert_int_eq(pthread_create(&thread, NULL, write_messages, &job), 0);
+	for (uint32_t i = 0; i < MESSAGES; i++) {
+		bool is_too_long = i % TOO_LONG_EVERY == 0;
+
+		len = next_message(&state);
+		is_too_long &= len > 0;
+		cut(iov, bytes, is_too_long ? len - 1 : MESSAGE_MAX);
+		while ((r = spsc_pipe_read_message(&job.pipe, iov, PIECES, &n, &flags, &wakes)) ==
+		       SPSC_PIPE_E_WAIT)
+			wait_for_wake(&reader);
+		ck_assert_int_eq(r, is_too_long ? SPSC_PIPE_E_TOO_LONG : 0);
+		ck_assert_uint_eq(n, len);
+		if (is_too_long) {		/* it stays */
+			cut(iov, bytes, MESSAGE_MAX);
+			ck_assert_int_eq(spsc_pipe_read_message(&job.pipe, iov, PIECES, &n, &flags,
+								&wakes), 0);
+		}
+		if (wakes)
+			wake_up(&writer);
+		ck_assert_uint_eq(flags, i);
+		memset(expected, (int)i, len);
+		ck_assert_mem_eq(bytes, expected, len);
+	}
+	ck_assert_int_eq(pthread_join(thread, NULL), 0);
+	ck_assert(spsc_pipe_is_empty(&job.pipe));
+	spsc_pipe_deinit(&job.pipe);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("pipe");
@@ -320,8 +563,16 @@ int main(void)
 	tcase_add_test(tc, pieces);
 	tcase_add_test(tc, memory_comes_and_goes);
 	tcase_add_loop_test(tc, wake_rules, 0, COUNT(wake_cases));
+	tcase_add_loop_test(tc, messages_wrap, 0, ROOM);
+	tcase_add_test(tc, messages_fill_it);
+	tcase_add_test(tc, empty_messages);
+	tcase_add_test(tc, messages_that_are_too_long);
+	tcase_add_test(tc, messages_wake);
+	tcase_add_test(tc, no_memory_for_messages);
+	tcase_add_loop_test(tc, bytes_that_are_messages, 0, 3 * HEAD + 7);
 	suite_add_tcase(suite, tc);
 	tcase_set_timeout(threads, 120);
+	tcase_add_test(threads, threads_move_messages);
 	tcase_add_loop_test(threads, threads_move_64_mib, 0, COUNT(thread_cases));
 	suite_add_tcase(suite, threads);
 	return unit_main(suite);

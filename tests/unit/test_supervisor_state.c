@@ -4,11 +4,13 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "daemon/supervisor_internal.h"
+#include "support/scratch.h"
 #include "unit.h"
 #include "util/fd.h"
 
@@ -88,15 +90,119 @@ START_TEST(of_a_version_to_come)
 }
 END_TEST
 
+/* ---- of this version ---- */
+
+static char path[128];
+
+/* A VM with all its sockets, or without the one that it can do without. */
+static struct held_vm *make_vm(const struct plan *plan, bool has_seqpacket)
+{
+	struct held_vm *held;
+	struct vm_plan row;
+
+	vm_plan_init(&row);
+	row.guest_cid = 3;
+	snprintf(path, sizeof path, "%s/vhost", scratch_path());
+	row.socket = strdup(path);
+	snprintf(path, sizeof path, "%s/uds", scratch_path());
+	row.uds_path = strdup(path);
+	row.vhost_socket.mode = row.uds_socket.mode = 0600;
+	row.socket_at.rest = strdup("vhost");
+	row.uds_at.rest = strdup("uds");
+	row.queue_size = 128;
+	row.forward_cid = 1;
+	row.limits.tx_buffer_size = 65536;
+	row.limits.max_connections = 16;
+	row.limits.max_buffered = 1 << 20;
+	row.groups = calloc(1, sizeof *row.groups);
+	row.groups[0] = strdup("default");
+	row.n_groups = 1;
+	snprintf(path, sizeof path, "%s/uds_seqpacket", scratch_path());
+	if (!has_seqpacket)
+		ck_assert_int_eq(mkdir(path, 0700), 0);
+	held = held_vm_new(&row);
+	ck_assert_ptr_nonnull(held);
+	ck_assert_int_eq(vm_sockets_open(&held->sockets, plan, &held->plan), 0);
+	vm_sockets_open_seqpacket(&held->sockets, plan, &held->plan, false);
+	ck_assert_int_eq(held->sockets.seqpacket.fd >= 0, has_seqpacket);
+	return held;
+}
+
+/* The same descriptors, under the same numbers: of one of the two they are not. */
+static void forget(struct listener *l)
+{
+	free(l->path);
+	l->path = NULL;
+	l->fd = -1;
+}
+
+static void check_same(struct listener *was, struct listener *is)
+{
+	ck_assert_int_eq(is->fd, was->fd);
+	ck_assert_int_eq(is->path != NULL, was->path != NULL);
+	if (is->path)
+		ck_assert_str_eq(is->path, was->path);
+	ck_assert_uint_eq(is->ino, was->ino);
+	forget(is);
+}
+
+/* _i: with a socket for SOCK_SEQPACKET. */
+START_TEST(sockets_are_passed)
+{
+	int null = open("/dev/null", O_RDWR | O_CLOEXEC), state;
+	struct plan plan, other;
+	struct supervisor s = { .channel = null, .shared_fd = null, .plan = &plan, .n_vms = 1 };
+	struct supervisor next = { .plan = &other };
+	struct held_vm *held;
+	struct stat st;
+
+	plan_init(&plan);
+	plan_init(&other);
+	plan.handshake_ms = 10000;
+	held = make_vm(&plan, _i);
+	s.vms = &held;
+	ck_assert_int_eq(supervisor_state_save(&s, &state), 0);
+	ck_assert_int_eq(fstat(state, &st), 0);
+	len = (size_t)st.st_size;
+	bytes = malloc(len);
+	ck_assert_int_eq(pread(state, bytes, len, 0), (ssize_t)len);
+	for (size_t n = 0; n <= len; n++)
+		ck_assert_int_eq(is_understood(n), n == len);
+	ck_assert_int_eq(supervisor_state_pass(&s, state, true), 0);
+	ck_assert_int_eq(fcntl(held->sockets.uds.fd, F_GETFD), 0);
+	if (_i)
+		ck_assert_int_eq(fcntl(held->sockets.seqpacket.fd, F_GETFD), 0);
+	ck_assert_int_eq(supervisor_state_pass(&s, state, false), 0);
+	ck_assert_int_eq(supervisor_state_load(&next, state), 0);
+	ck_assert_uint_eq(next.n_vms, 1);
+	check_same(&held->sockets.vhost, &next.vms[0]->sockets.vhost);
+	check_same(&held->sockets.uds, &next.vms[0]->sockets.uds);
+	check_same(&held->sockets.seqpacket, &next.vms[0]->sockets.seqpacket);
+	held_vm_free(next.vms[0]);
+	free(next.vms);
+	held_vm_free(held);
+	fd_close(&state);
+	close(null);
+	rmdir(path);
+	plan_deinit(&plan);
+	plan_deinit(&other);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("supervisor_state");
 	TCase *tc = tcase_create("supervisor_state");
+	int status;
 
 	tcase_add_checked_fixture(tc, NULL, teardown);
 	tcase_add_loop_test(tc, of_each_release, 0, COUNT(versions));
 	tcase_add_loop_test(tc, cut_anywhere, 0, COUNT(versions));
 	tcase_add_loop_test(tc, of_a_version_to_come, 0, COUNT(versions));
+	tcase_add_loop_test(tc, sockets_are_passed, 0, 2);
 	suite_add_tcase(suite, tc);
-	return unit_main(suite);
+	scratch_begin();
+	status = unit_main(suite);
+	scratch_end();
+	return status;
 }

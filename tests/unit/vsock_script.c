@@ -39,11 +39,14 @@ static void new_mux(struct script *s)
 
 	ck_assert_int_eq(mux_new(&s->mux, &config), 0);
 	mux_add_backend(s->mux, &s->backend.base);
+	mux_set_types(s->mux, s->types);
 }
 
 void script_init(struct script *s, size_t rx_size)
 {
 	memset(s, 0, sizeof *s);
+	s->scratch.spill = (struct conn_spill){ s->spill, sizeof s->spill };
+	s->types = MUX_STREAMS;
 	for (int i = 0; i < SCRIPT_STREAMS; i++)
 		fake_stream_init(&s->streams[i], &s->trace, "");
 	fake_backend_init(&s->backend, VSOCK_CID_HOST, s->streams, SCRIPT_STREAMS);
@@ -89,7 +92,7 @@ static void check_names(const struct script *s)
 			continue;
 		ck_assert_uint_eq(row->is_used, 1);
 		ck_assert(s->mux->replies.n ||
-			  (c && c->mux.name == i && row->type == VSOCK_TYPE_STREAM));
+			  (c && c->mux.name == i && row->type == conn_type(c)));
 		n++;
 	}
 	ck_assert_uint_eq(n, s->mux->table.n + s->mux->replies.n);
@@ -193,13 +196,26 @@ static bool guest_word(struct script *s, struct script_conn *c, const char *word
 	} ops[] = {
 		{ "req", VSOCK_OP_REQUEST }, { "resp", VSOCK_OP_RESPONSE },
 		{ "rst", VSOCK_OP_RST }, { "update", VSOCK_OP_CREDIT_UPDATE },
-		{ "request", VSOCK_OP_CREDIT_REQUEST }, { "rw", VSOCK_OP_RW },
+		{ "request", VSOCK_OP_CREDIT_REQUEST },
+	};
+	static const struct {
+		const char *word;
+		uint32_t flags;
+	} rws[] = {
+		{ "rw", 0 }, { "eom", VSOCK_SEQ_EOM }, { "eor", VSOCK_SEQ_EOM | VSOCK_SEQ_EOR },
+		{ "not_eom", ~(uint32_t)VSOCK_SEQ_EOM },
 	};
 	char none[1] = "";
 
 	for (int i = 0; i < COUNT(ops); i++) {
 		if (strcmp(word, ops[i].word) == 0) {
-			send_pkt(s, c, ops[i].op, 0, ops[i].op == VSOCK_OP_RW ? arg : none);
+			send_pkt(s, c, ops[i].op, 0, none);
+			return true;
+		}
+	}
+	for (int i = 0; i < COUNT(rws); i++) {
+		if (strcmp(word, rws[i].word) == 0) {
+			send_pkt(s, c, VSOCK_OP_RW, rws[i].flags, arg);
 			return true;
 		}
 	}
@@ -233,10 +249,32 @@ static void host_connects(struct script *s, struct script_conn *c)
 
 	c->stream = &s->streams[s->backend.n_connects++];
 	c->stream->prefix = prefix_of(c->guest_port);
+	c->stream->base.type = s->type;
 	r = mux_connect_from_host(s->mux, &c->stream->base, VSOCK_CID_HOST, c->guest_port,
 				  s->now_ms);
 	if (r)
-		trace_add(&s->trace, "%s", r == BACKEND_E_NO_GUEST ? "NO_GUEST" : "FULL");
+		trace_add(&s->trace, "%s", r == BACKEND_E_NO_GUEST ? "NO_GUEST" :
+			  r == BACKEND_E_NO_TYPE ? "NO_TYPE" : "FULL");
+}
+
+/* What only a stream of messages does. False: not a word of it. */
+static bool message_word(struct script *s, struct script_conn *c, const char *word, const char *arg)
+{
+	static char many[sizeof c->stream->give];
+
+	if (!c->stream || c->stream->base.type != VSOCK_TYPE_SEQPACKET)
+		return false;
+	memset(many, 'x', sizeof many);
+	if (strcmp(word, "give") == 0)
+		fake_stream_give_message(c->stream, arg, strlen(arg), 0);
+	else if (strcmp(word, "record") == 0)
+		fake_stream_give_message(c->stream, arg, strlen(arg), VSOCK_SEQ_EOR);
+	else if (strcmp(word, "more") == 0)
+		fake_stream_give_message(c->stream, many, strtoul(arg, NULL, 10), 0);
+	else
+		return false;
+	ready(s, c, STREAM_IN);
+	return true;
 }
 
 /* What the host's side does. False: not a word of it. */
@@ -244,6 +282,8 @@ static bool host_word(struct script *s, struct script_conn *c, const char *word,
 {
 	struct fake_stream *f = c->stream;
 
+	if (message_word(s, c, word, arg))
+		return true;
 	if (strcmp(word, "connect") == 0) {
 		host_connects(s, c);
 	} else if (strcmp(word, "connected") == 0) {
@@ -272,6 +312,8 @@ static bool host_word(struct script *s, struct script_conn *c, const char *word,
 	} else if (strcmp(word, "takes") == 0) {
 		f->takes += strtoul(arg, NULL, 10);
 		ready(s, c, STREAM_OUT);
+	} else if (strcmp(word, "max") == 0) {
+		f->message_max = strtoul(arg, NULL, 10);
 	} else if (strcmp(word, "deaf") == 0) {
 		f->takes = 0;
 		f->write_error = outcome(arg);
@@ -321,6 +363,13 @@ static void other_word(struct script *s, const char *word, const char *arg)
 		mux_abort(s->mux, s->now_ms);
 	} else if (strcmp(word, "stopped") == 0) {
 		mux_set_running(s->mux, false);
+	} else if (strcmp(word, "seq") == 0) {
+		s->type = VSOCK_TYPE_SEQPACKET;
+		s->types = MUX_STREAMS | MUX_SEQPACKETS;
+		mux_set_types(s->mux, s->types);
+	} else if (strcmp(word, "types") == 0) {
+		s->types = (unsigned)atoi(arg);
+		mux_set_types(s->mux, s->types);
 	} else if (strcmp(word, "type") == 0) {
 		s->type = (uint16_t)atoi(arg);
 	} else if (strcmp(word, "src") == 0) {
@@ -350,7 +399,8 @@ static void speak(struct script *s)
 		if (s->rx.n_ops[VSOCK_OP_REQUEST] > requests)
 			s->conns[s->rx.last.dst.port - 1024].peer = s->rx.last.src;
 	} while (r == MUX_E_MORE);
-	if (s->rx.n_ops[VSOCK_OP_CREDIT_UPDATE] > updates && s->streams[0].base.consumed)
+	if (s->rx.n_ops[VSOCK_OP_CREDIT_UPDATE] > updates &&
+	    (s->streams[0].base.consumed || s->rx.last.type == VSOCK_TYPE_SEQPACKET))
 		trace_add(&s->trace, "fwd:%u", s->rx.last.fwd_cnt);
 	ck_assert_int_eq(r, mux_has_output(s->mux) ? MUX_E_STARVED : 0);
 }

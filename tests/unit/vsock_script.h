@@ -11,11 +11,18 @@
  * request op:N; type:N sets the packets' type, credit:BUF_ALLOC,FWD_CNT what
  * they all carry from now on, src:CID and dst:CID the addresses.
  *
+ * Of type SEQPACKET, which the word seq sets, and says that the guest knows: rw:TEXT begins or
+ * goes on with a message, eom:TEXT ends one, eor:TEXT a record as well; not_eom:TEXT has all
+ * flags but that. types:N sets what the guest knows, MUX_*.
+ *
  * The host: connect, and connected:ERRNO after pending. Its stream: give:TEXT,
  * more:N (bytes), eof, closed, fail:ERRNO (behind what it gives); full, takes:N
  * (bytes, and is ready to), deaf:ERRNO (writing fails), stops:ERRNO (so it does,
  * but no event tells), reads_no_more (an event tells, without a write); hup; window:N (its peer is a guest too, which may have N bytes
  * on the way) and consumed:N (and that one has consumed N bytes in all).
+ *
+ * In messages: give:TEXT is one, record:TEXT one with MSG_EOR, more:N one of N bytes; takes:N
+ * so many; max:N is the longest that the stream ever takes.
  *
  * Others: move (to a new mux, as if to another process), and stay (no
  * move after each word: it would look at the stream, and notice); refuse:ERRNO, pending, at_once (what the backend does next);
@@ -25,7 +32,8 @@
  * In the trace: packets by name, with their payload or (r), (s), (b) for the
  * flags of SHUTDOWN; <TEXT written to the stream; shut_wr, shut_rd, close,
  * accepted:PORT of it; consumed:N as it was told, fwd:N the fwd_cnt of each
- * CREDIT_UPDATE where its peer is a guest.
+ * CREDIT_UPDATE where its peer is a guest, or of type SEQPACKET. There RW(TEXT)eom and
+ * RW(TEXT)eor end a message, and <[TEXT] and <[TEXT]eor are written whole.
  */
 #pragma once
 
@@ -37,6 +45,7 @@ enum {
 	SCRIPT_BUF_ALLOC = 16, SCRIPT_CONNECT_MS = 1500, SCRIPT_REQUEST_MS = 2000,
 	SCRIPT_LINGER_MS = 30000,
 	SCRIPT_CLOSING_MS = 10000, SCRIPT_MAX_CONNS = 4, SCRIPT_STREAMS = 8,
+	SCRIPT_SPILL = 4096,
 };
 
 struct script_conn {
@@ -48,6 +57,7 @@ struct script_conn {
 struct script {
 	struct mux *mux;
 	struct mux_scratch scratch;
+	char spill[SCRIPT_SPILL];
 	struct trace trace;
 	struct fake_rx rx;
 	struct fake_backend backend;
@@ -55,6 +65,7 @@ struct script {
 	struct script_conn conns[2];
 	uint64_t now_ms;
 	uint16_t type;
+	unsigned types;				/* MUX_*: that the guest knows */
 	uint64_t src_cid, dst_cid;
 	uint32_t buf_alloc, fwd_cnt;
 	size_t n_wakes;
