@@ -97,7 +97,7 @@ static void begin(enum vsock_type type)
 {
 	const struct vsock_addr guest = { 3, 1024 }, peer = { VSOCK_CID_HOST, 80 };
 	const struct pkt request = {
-		.src = guest, .dst = peer, .type = type, .op = VSOCK_OP_REQUEST,
+		.src = guest, .dst = peer, .type = (uint16_t)type, .op = VSOCK_OP_REQUEST,
 		.buf_alloc = 65536,
 	};
 
