@@ -41,9 +41,9 @@ enum {
 	LISTENER_E_NONE,			/* nobody has come */
 };
 
-/* @type: SOCK_STREAM, SOCK_SEQPACKET. 0; LISTENER_E_BUSY, _OTHER_FILE, _NAME_LENGTH, _EXCHANGED; -errno. Blocks no longer than a
- * file system does, and a second where others hold the folder's lock. For a moment the
- * process has another umask: not while other threads make files. */
+/* @type: SOCK_STREAM, SOCK_SEQPACKET. 0; LISTENER_E_BUSY, _OTHER_FILE, _NAME_LENGTH, _EXCHANGED;
+ * -errno. Blocks no longer than a file system does, and a second where others hold the folder's
+ * lock. For a moment the process has another umask: not while other threads make files. */
 int listener_open(struct listener *l, const char *path, int type,
 		  const struct listener_access *access);
 

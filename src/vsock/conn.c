@@ -60,8 +60,8 @@ struct conn *conn_new(const struct vsock_addr *guest, const struct vsock_addr *p
 	return c;
 }
 
-struct conn *conn_new_lost(enum vsock_type type, const struct vsock_addr *guest, const struct vsock_addr *peer,
-			   struct byte_budget *budget)
+struct conn *conn_new_lost(enum vsock_type type, const struct vsock_addr *guest,
+			   const struct vsock_addr *peer, struct byte_budget *budget)
 {
 	struct conn *c = conn_alloc(guest, peer, 0, budget);
 

@@ -189,8 +189,8 @@ void conn_free(struct conn *c);			/* closes the stream */
 enum vsock_type conn_type(const struct conn *c);
 
 /* One in CONN_RESET, of another process that is gone. NULL: no memory. */
-struct conn *conn_new_lost(enum vsock_type type, const struct vsock_addr *guest, const struct vsock_addr *peer,
-			   struct byte_budget *budget);
+struct conn *conn_new_lost(enum vsock_type type, const struct vsock_addr *guest,
+			   const struct vsock_addr *peer, struct byte_budget *budget);
 
 /* Set-up. A guest-initiated one begins by the guest's REQUEST. */
 void conn_begin_connecting(struct conn *c, const struct pkt *request);

@@ -153,7 +153,8 @@ static bool fits_state(const struct conn *c, uint32_t buffered)
 			!(c->host_read_closed && (holds || c->host_write_closed)) &&
 			!(c->host_shut && (holds || c->host_write_closed));
 	case CONN_LINGERING:
-		return conn_waits(c, buffered) && !c->request_pending && !c->host_read_closed && !c->host_shut;
+		return conn_waits(c, buffered) && !c->request_pending && !c->host_read_closed &&
+			!c->host_shut;
 	case CONN_CLOSING:
 		return !holds && !conn_has_rest(c) && !c->orphaned && !c->request_pending &&
 			c->shutdown_pending == VSOCK_SHUTDOWN_BOTH;
@@ -168,7 +169,8 @@ static bool fits_state(const struct conn *c, uint32_t buffered)
 /* May @c be the state of a connection with @buffered bytes for the host? */
 static bool is_sound(const struct conn *c, uint32_t buffered)
 {
-	return c->end < CONN_NUM_ENDS && c->credit.buf_alloc <= BUF_ALLOC_MAX && c->guest_shutdown <= VSOCK_SHUTDOWN_BOTH &&
+	return c->end < CONN_NUM_ENDS && c->credit.buf_alloc <= BUF_ALLOC_MAX &&
+		c->guest_shutdown <= VSOCK_SHUTDOWN_BOTH &&
 		c->shutdown_pending <= VSOCK_SHUTDOWN_BOTH &&
 		!(c->shutdown_sent & ~c->shutdown_pending) && c->asks <= CONN_ASKS &&
 		!(c->from_peer && c->response_pending) && credit_is_sound(&c->credit, buffered) &&
