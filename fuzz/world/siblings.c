@@ -72,9 +72,10 @@ static struct side *take_parent(struct ledger *book, const struct mail *mail)
 static void beget(struct vm *vm, const struct side *parent)
 {
 	struct vsock_addr peer = { parent->vm->cid, parent->guest_port };
-	struct side *side = side_new(vm, parent->peer.port, &peer);
+	struct side *side = side_new(vm, parent->type, parent->peer.port, &peer);
 
 	assert(side && parent->peer.cid == vm->cid);	/* room was made sure of */
+	assert(vm->types & 1u << side->type);
 	side->from_sibling = true;
 	side->out = parent->in;
 	side->in = parent->out;
@@ -123,7 +124,8 @@ static void check_nothing_stuck(const struct side *side)
 		return;
 	waiting = (uint32_t)other->in->arrived - other->fwd_cnt;
 	assert(waiting >= other->buf_alloc || other->owes_credit ||
-	       side->out->arrived == side->out->sent);
+	       (side->out->arrived == side->out->sent - side->out->begun &&
+		!flow_next(side->out)));
 }
 
 void siblings_check_nothing_stuck(const struct ledger *book)
@@ -162,7 +164,8 @@ static int door_connect(struct backend *b, enum vsock_type type,
 	assert((r == BACKEND_E_PENDING) == may_reach(vm, dst->cid));
 	if (r != BACKEND_E_PENDING)
 		return r;
-	side = side_new(vm, src->port, dst);
+	assert(vm->types & 1u << type);
+	side = side_new(vm, type, src->port, dst);
 	side->birth = book->posted;
 	return r;
 }
