@@ -226,6 +226,21 @@ static int sibling_read(struct stream *base, const struct iovec *v, int nv, size
 	return read_nothing(e, flags);
 }
 
+/* What the guest has consumed is news for the other end. */
+static void tell_consumed(struct end *e)
+{
+	e->reported_consumed = atomic_load(&e->other->consumed);
+	sibling_end_notify(e->other);
+}
+
+/* The last of what there is to read may be messages that nobody consumes, being empty: whatever
+ * was consumed before them has not been told yet. */
+static void read_empty_message(struct end *e)
+{
+	if (spsc_pipe_is_empty(&e->in) && atomic_load(&e->other->consumed) != e->reported_consumed)
+		tell_consumed(e);
+}
+
 static int sibling_read_message(struct stream *base, const struct iovec *v, int nv, size_t *n,
 				uint32_t *flags)
 {
@@ -238,6 +253,8 @@ static int sibling_read_message(struct stream *base, const struct iovec *v, int 
 		return read_nothing(e, other_flags);
 	if (wake)
 		sibling_end_notify(e->other);
+	if (!*n)
+		read_empty_message(e);
 	return r == SPSC_PIPE_E_TOO_LONG ? STREAM_E_TOO_LONG : 0;
 }
 
@@ -391,8 +408,7 @@ static void sibling_consumed(struct stream *base, uint32_t total)
 	atomic_store(&e->other->consumed, total);
 	if (total - e->reported_consumed < base->peer_window / 4 && !is_all)
 		return;
-	e->reported_consumed = total;
-	sibling_end_notify(e->other);
+	tell_consumed(e);
 }
 
 static void sibling_accepted(struct stream *base, const struct vsock_addr *guest)

@@ -29,6 +29,7 @@ struct mux {
 	size_t n_siblings;
 };
 
+static enum vsock_type type = VSOCK_TYPE_STREAM;
 static struct mux muxes[2];
 static struct mailbox *boxes[2];
 static struct backend *backends[2];
@@ -145,7 +146,8 @@ static void begin(void)
 {
 	struct backend *b = backends[OPENER];
 
-	ck_assert_int_eq(b->ops->connect(b, VSOCK_TYPE_STREAM, &src, &dst, &muxes[OPENER].stream), BACKEND_E_PENDING);
+	ck_assert_int_eq(b->ops->connect(b, type, &src, &dst, &muxes[OPENER].stream),
+			 BACKEND_E_PENDING);
 	ck_assert_uint_eq(muxes[OTHER].n_asked, 0);	/* it is the other worker's to ask */
 }
 
@@ -420,6 +422,57 @@ START_TEST(consumed)
 }
 END_TEST
 
+static void put_message(int side, size_t len)
+{
+	static uint8_t bytes[WINDOW];
+	struct stream *s = muxes[side].stream;
+
+	ck_assert_int_eq(s->ops->write_message(s, &(struct iovec){ bytes, len }, 1, 0), 0);
+}
+
+static void get_message(int side, size_t len)
+{
+	static uint8_t bytes[WINDOW];
+	struct stream *s = muxes[side].stream;
+	uint32_t flags;
+	size_t n;
+
+	ck_assert_int_eq(s->ops->read_message(s, &(struct iovec){ bytes, WINDOW }, 1, &n, &flags),
+			 0);
+	ck_assert_uint_eq(n, len);
+}
+
+/* Of messages all that has been consumed is told, however little, once there are no more: the
+ * next may need all of the window. Empty ones, which nobody consumes, come in between; _i:
+ * how many. */
+START_TEST(consumed_messages)
+{
+	struct stream *other;
+	unsigned before;
+
+	type = VSOCK_TYPE_SEQPACKET;
+	connect_both();
+	other = muxes[OTHER].stream;
+	before = muxes[OPENER].n_ready;
+	put_message(OPENER, 91);
+	for (int i = 0; i < _i; i++)
+		put_message(OPENER, 0);
+	get_message(OTHER, 91);
+	other->ops->consumed(other, 91);
+	for (int i = 0; i < _i; i++) {
+		settle();
+		ck_assert_uint_eq(muxes[OPENER].n_ready, before);
+		get_message(OTHER, 0);
+	}
+	settle();
+	ck_assert_uint_eq(muxes[OPENER].n_ready, before + 1);
+	put_message(OPENER, 0);			/* which makes no news */
+	get_message(OTHER, 0);
+	settle();
+	ck_assert_uint_eq(muxes[OPENER].n_ready, before + 1);
+}
+END_TEST
+
 /* Large from the first long write until it is empty, out of the writer's budget. */
 START_TEST(memory)
 {
@@ -501,6 +554,7 @@ int main(void)
 	tcase_add_loop_test(tc, closed, 0, 2);
 	tcase_add_loop_test(tc, something_is_lost, 0, 3);
 	tcase_add_test(tc, consumed);
+	tcase_add_loop_test(tc, consumed_messages, 0, 3);
 	tcase_add_test(tc, memory);
 	tcase_add_test(tc, memory_is_short);
 	tcase_add_test(tc, no_memory);
