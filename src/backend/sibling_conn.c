@@ -125,6 +125,12 @@ static void on_connect_result(struct end *e)
 	mux_stream_connected(e->mux, &e->base, &e->base, error, loop_now_ms(e->loop));
 }
 
+/* The other end is closed: something of what this one wrote has not got to its guest. */
+static bool has_lost(const struct end *e, unsigned other_flags)
+{
+	return other_flags & END_ABORTED || !spsc_pipe_is_empty(&e->other->in);
+}
+
 static void on_mail(struct mail *mail)
 {
 	struct end *e = container_of(mail, struct end, mail);
@@ -138,7 +144,7 @@ static void on_mail(struct mail *mail)
 	if (e->phase == PHASE_LIVE) {
 		e->base.ready |= STREAM_IN | STREAM_OUT;
 		if (flags & END_CLOSED)
-			e->base.ready |= STREAM_HUP;
+			e->base.ready |= STREAM_HUP | (has_lost(e, flags) ? STREAM_LOST : 0u);
 		if (flags & END_READ_CLOSED)	/* a sender without credit has to hear of it */
 			e->base.ready |= STREAM_READ_CLOSED;
 		mux_stream_ready(e->mux, &e->base, loop_now_ms(e->loop));
@@ -204,10 +210,8 @@ int sibling_conn_open(struct sibling *from, struct sibling_entry *to, enum vsock
 static int read_nothing(struct end *e, unsigned flags)
 {
 	e->base.ready &= ~(unsigned)STREAM_IN;
-	if (flags & END_ABORTED)
-		return STREAM_E_RESET;
-	if (flags & END_CLOSED)			/* what we wrote meanwhile is lost */
-		return spsc_pipe_is_empty(&e->other->in) ? STREAM_E_CLOSED : STREAM_E_RESET;
+	if (flags & END_CLOSED)
+		return has_lost(e, flags) ? STREAM_E_RESET : STREAM_E_CLOSED;
 	return flags & END_WRITE_CLOSED ? STREAM_E_EOF : STREAM_E_AGAIN;
 }
 

@@ -400,6 +400,29 @@ START_TEST(something_is_lost)
 }
 END_TEST
 
+/* The same, where no read will tell it: the other had said before that it writes no more. _i: in
+ * order; failed; bytes unread; bytes on the way. */
+START_TEST(something_is_lost_after_the_end)
+{
+	struct stream *s;
+
+	connect_both();
+	s = muxes[OTHER].stream;
+	ck_assert_int_eq(s->ops->shutdown(s, SHUT_WR), 0);
+	settle();
+	expect_read(OPENER, STREAM_E_EOF);
+	put_all(OPENER, 100);
+	if (_i != 2)
+		get_all(OTHER, 100);
+	if (_i == 3)
+		put_all(OPENER, 100);
+	close_stream(OTHER, _i != 1);
+	settle();
+	ck_assert_uint_eq(muxes[OPENER].stream->ready & (STREAM_HUP | STREAM_LOST),
+			  _i ? STREAM_HUP | STREAM_LOST : STREAM_HUP);
+}
+END_TEST
+
 /* What the other's guest has consumed is known at once, and told by the quarter. */
 START_TEST(consumed)
 {
@@ -553,6 +576,7 @@ int main(void)
 	tcase_add_test(tc, reads_no_more);
 	tcase_add_loop_test(tc, closed, 0, 2);
 	tcase_add_loop_test(tc, something_is_lost, 0, 3);
+	tcase_add_loop_test(tc, something_is_lost_after_the_end, 0, 4);
 	tcase_add_test(tc, consumed);
 	tcase_add_loop_test(tc, consumed_messages, 0, 3);
 	tcase_add_test(tc, memory);
