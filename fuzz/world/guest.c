@@ -73,8 +73,7 @@ static uint32_t window_of(const struct side *side)
 		mux_window(side->vm->mux);
 }
 
-/* Bytes that the guest may still send, as it was told. */
-static uint32_t room(const struct side *side)
+uint32_t guest_room(const struct side *side)
 {
 	uint32_t in_flight = (uint32_t)side->out->sent - side->reported_fwd_cnt;
 	uint32_t window = window_of(side);
@@ -105,8 +104,8 @@ void guest_rw(struct vm *vm, struct slot *slot, uint32_t len, bool is_honest, ui
 	};
 	uint8_t *bytes;
 
-	if (side && is_honest && len > room(side)) {
-		len = room(side);
+	if (side && is_honest && len > guest_room(side)) {
+		len = guest_room(side);
 		pkt.flags = 0;
 	}
 	bytes = malloc(len ? len : 1);
@@ -197,6 +196,16 @@ static void on_data(struct side *side, const struct pkt *pkt, struct iov_cur *cu
 		assert(pkt->len && !pkt->flags);
 }
 
+/* A sibling that has ended in order, and has not said that it listens no more, has got all. */
+static void check_all_taken(const struct side *side)
+{
+	const struct side *other = side_other(side);
+
+	if (!other || other->guest_said & VSOCK_SHUTDOWN_RCV)
+		return;
+	assert(side->out->arrived == side->out->sent - side->out->begun && !flow_next(side->out));
+}
+
 /* What a guest that listens is told to have ended has ended behind the last byte, and the last
  * message. */
 static void on_shutdown(struct side *side, uint32_t flags)
@@ -205,6 +214,8 @@ static void on_shutdown(struct side *side, uint32_t flags)
 	if (flags & VSOCK_SHUTDOWN_SEND && !(side->guest_said & VSOCK_SHUTDOWN_RCV))
 		assert(side->in->arrived == side->in->sent && !flow_next(side->in));
 	side->said |= (uint8_t)flags;
+	if (side->said == VSOCK_SHUTDOWN_BOTH)
+		check_all_taken(side);
 }
 
 /* The credit that it carries is true: what a host program has taken, or another guest

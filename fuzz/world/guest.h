@@ -6,6 +6,9 @@
 
 void guest_says(struct vm *vm, struct slot *slot, unsigned type, uint16_t op, uint32_t flags);
 
+/* Bytes that the guest may still send, as it was told. */
+uint32_t guest_room(const struct side *side);
+
 /* Of what is said at the slot's port now. */
 enum vsock_type guest_type(struct vm *vm, const struct slot *slot);
 

@@ -16,6 +16,8 @@
 #include "backend/sibling.h"
 #include "util/list.h"
 
+#include "guest.h"
+
 struct mailbox {
 	struct ledger *book;
 	struct mail *first, **last;
@@ -128,10 +130,23 @@ static void check_nothing_stuck(const struct side *side)
 		!flow_next(side->out)));
 }
 
+/* What the other has consumed, and has told, makes room for a message that has begun. */
+static void check_can_finish(const struct side *side)
+{
+	const struct side *other = side_other(side);
+
+	if (!other || !is_talking(side) || !is_talking(other) || !side->out->begun ||
+	    side->guest_said & VSOCK_SHUTDOWN_SEND || other->guest_said & VSOCK_SHUTDOWN_RCV)
+		return;
+	assert(guest_room(side) || other->fwd_cnt != side->out->sent - side->out->begun);
+}
+
 void siblings_check_nothing_stuck(const struct ledger *book)
 {
-	for (size_t i = 0; i < book->n_sides; i++)
+	for (size_t i = 0; i < book->n_sides; i++) {
 		check_nothing_stuck(&book->sides[i]);
+		check_can_finish(&book->sides[i]);
+	}
 }
 
 static bool may_reach(const struct vm *from, uint64_t cid)
