@@ -319,18 +319,22 @@ static void bench_used(void *ctx, const uint32_t *lens, size_t n)
 	bench.last_flags = pkt.flags;
 }
 
-/* Of @saved, which has been believed, what is to come of it. */
-static void expect(const uint8_t *saved)
+/* Of @saved, which has been believed, what is to come of it: of the @buffered bytes. */
+static void expect(const uint8_t *saved, uint32_t buffered)
 {
 	uint32_t n, len, flags;
+	uint64_t total;
 
 	memcpy(&n, saved, sizeof n);
+	total = bench.conn->messages->begun;
 	for (uint32_t at = 0; at < n; at += SPSC_PIPE_MESSAGE_BYTES) {
 		memcpy(&len, saved + sizeof n + at, sizeof len);
 		memcpy(&flags, saved + sizeof n + at + sizeof len, sizeof flags);
 		bench.expected[bench.n_expected] = len;
 		bench.flags[bench.n_expected++] = flags;
+		total += len;
 	}
+	assert(total == buffered);
 }
 
 /* Saved again it is the same. */
@@ -452,7 +456,7 @@ static void try_conn(struct input *in)
 	assert(r == 0 && (!is_believed || blob_is_whole(&reader)));
 	if (is_believed) {
 		check_saved(bench.conn, saved, n);
-		expect(saved);
+		expect(saved, buffered);
 		if (buffered <= alloc)
 			go_on(bench.conn, buffered);
 	}
