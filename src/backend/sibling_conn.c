@@ -329,7 +329,7 @@ uint32_t sibling_pipe_size(size_t n)
 }
 
 /* Room for a message of @len bytes in the pipe, though maybe not now. 0; SPSC_PIPE_E_WAIT: it has
- * to be empty first; -errno. */
+ * to be empty first; STREAM_E_TOO_LONG; -errno. */
 static int out_pipe_fit_message(struct end *e, size_t len)
 {
 	size_t need = len + SPSC_PIPE_MESSAGE_BYTES;
@@ -337,6 +337,8 @@ static int out_pipe_fit_message(struct end *e, size_t len)
 
 	if (need <= e->out_size)
 		return 0;
+	if (need > PIPE_MAX)
+		return STREAM_E_TOO_LONG;
 	if (spsc_pipe_wait_empty(out))
 		return SPSC_PIPE_E_WAIT;
 	atomic_store(&out->writer_waits, false);

@@ -10,6 +10,7 @@
  * it has been read empty: an idle connection holds little. One of messages is as large as the
  * longest has asked for. */
 enum { PIPE_SMALL = 4 * 1024, PIPE_LARGE = 128 * 1024 };
+#define PIPE_MAX (UINT32_C(1) << 31)		/* whose counters have 32 bits */
 
 enum {						/* end::flags, added up */
 	END_ACCEPTED = 1,
@@ -70,7 +71,7 @@ void sibling_end_belong(struct end *e, struct sibling *to);
 /* Posts mail to @e. */
 void sibling_end_notify(struct end *e);
 
-/* Bytes of a pipe that is to hold @n. */
+/* Bytes of a pipe that is to hold @n, at most PIPE_MAX. */
 uint32_t sibling_pipe_size(size_t n);
 
 /* Gives the empty pipe that this end writes to @size bytes of its own VM's budget. 0; -ENOBUFS,

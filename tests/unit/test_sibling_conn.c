@@ -465,6 +465,24 @@ static void get_message(int side, size_t len)
 	ck_assert_uint_eq(n, len);
 }
 
+/* As long as a window can be, and as no pipe can hold. */
+START_TEST(message_is_too_long)
+{
+	static uint8_t piece[1 << 20];
+	static struct iovec iov[1 << 11];
+	struct stream *s;
+
+	type = VSOCK_TYPE_SEQPACKET;
+	connect_both();
+	for (size_t i = 0; i < sizeof iov / sizeof *iov; i++)
+		iov[i] = (struct iovec){ piece, sizeof piece };
+	s = muxes[OPENER].stream;
+	ck_assert_int_eq(s->ops->write_message(s, iov, 1 << 11, 0), STREAM_E_TOO_LONG);
+	put_message(OPENER, 10);
+	get_message(OTHER, 10);
+}
+END_TEST
+
 /* Of messages all that has been consumed is told, however little, once there are no more: the
  * next may need all of the window. Empty ones, which nobody consumes, come in between; _i:
  * how many. */
@@ -579,6 +597,7 @@ int main(void)
 	tcase_add_loop_test(tc, something_is_lost_after_the_end, 0, 4);
 	tcase_add_test(tc, consumed);
 	tcase_add_loop_test(tc, consumed_messages, 0, 3);
+	tcase_add_test(tc, message_is_too_long);
 	tcase_add_test(tc, memory);
 	tcase_add_test(tc, memory_is_short);
 	tcase_add_test(tc, no_memory);
