@@ -2,8 +2,8 @@
 /*
  * Three guests, host programs, siblings, and mail on its way between them.
  *
- * Input: 3 bytes: our buffer size and budget, the size of RX buffers, how they
- * are cut; then steps of 5 bytes: kind, what, who, and two numbers. The kind
+ * Input: 3 bytes: our buffer size and budget, the size of RX buffers and which types
+ * of sockets the last guest knows, how the buffers are cut; then steps of 5 bytes: kind, what, who, and two numbers. The kind
  * modulo 3 is the VM:
  *
  *	below 176	a step of it, as in fuzz_conn.c
@@ -38,6 +38,14 @@ static void step(struct vm *vm, const uint8_t s[5])
 	world_reset(vm);
 }
 
+/* Few guests know but one type, or none. */
+static unsigned types_by(unsigned rx)
+{
+	static const unsigned few[] = { 0, MUX_STREAMS, MUX_SEQPACKETS };
+
+	return rx >= 0xf8 && rx < 0xfb ? few[rx - 0xf8] : MUX_STREAMS | MUX_SEQPACKETS;
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static const uint32_t allocs[] = { 1, 100, 4096, 65536, 262144 };
@@ -50,6 +58,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		.n_vms = VMS, .buf_alloc = allocs[alloc % 5],
 		.max_buffered = alloc & 0x80 ? 3 * 65536 : 1 << 26,
 		.rx_size = sizes[rx % 4], .rx_piece = piece,
+		.types = types_by(rx),
 	});
 	for (int i = 0; in.left && i < 1500; i++) {
 		struct vm *vm;

@@ -62,6 +62,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		.n_vms = 1, .buf_alloc = allocs[alloc % 4],
 		.max_buffered = alloc & 0x80 ? 65536 : 1 << 26,
 		.rx_size = rx & 1 ? 4096 : 65580, .rx_piece = input_u8(&in),
+		.types = MUX_STREAMS | MUX_SEQPACKETS,
 	});
 	n_steps = input_u8(&in);
 	for (unsigned i = 0; i < n_steps; i++) {

@@ -10,9 +10,10 @@
 
 #include "util/error.h"
 #include "util/list.h"
+#include "vsock/conn_internal.h"
 #include "vsock/mux_internal.h"
 
-enum { RX_SIZE = 4096, ROUNDS = 4, ROUND_MS = 700, LINGER_MS = 30000 };
+enum { RX_SIZE = 4096, SPILL_SIZE = 10000, ROUNDS = 4, ROUND_MS = 700, LINGER_MS = 30000 };
 
 /* In the number of a saved stream. */
 enum { OF_SIBLING = 1 << 8, CANNOT_GO_ON = 1 << 9, FAILS = 1 << 10 };
@@ -35,16 +36,18 @@ static struct court {
 	uint64_t n_saved, used_saved, largest;	/* connections; bytes, of all and of one */
 	/* RX buffers. */
 	size_t left, lent;
+	char spill[SPILL_SIZE];
+	unsigned n_said;
 	uint8_t memory[RX_BORROW_MAX][RX_SIZE];
 	struct iovec iovs[RX_BORROW_MAX];
 	struct rx_buf bufs[RX_BORROW_MAX];
 } court;
 
-static const struct stream_ops puppet_ops;
+static const struct stream_ops puppet_ops, puppet_message_ops;
 
 static struct puppet *puppet_of(struct stream *base)
 {
-	assert(base->ops == &puppet_ops);
+	assert(base->ops == &puppet_ops || base->ops == &puppet_message_ops);
 	return container_of(base, struct puppet, base);
 }
 
@@ -59,11 +62,20 @@ static size_t total_of(const struct iovec *v, int nv)
 {
 	size_t total = 0;
 
-	assert(nv > 0 && nv <= MUX_IOVS);
+	assert(nv >= 0 && nv <= MUX_IOVS);
 	for (int i = 0; i < nv; i++)
 		total += v[i].iov_len;
-	assert(total > 0);
 	return total;
+}
+
+static void fill(const struct iovec *v, size_t n)
+{
+	for (size_t i = 0, left = n; left; i++) {
+		size_t here = v[i].iov_len < left ? v[i].iov_len : left;
+
+		memset(v[i].iov_base, 'x', here);
+		left -= here;
+	}
 }
 
 static int puppet_read(struct stream *base, const struct iovec *v, int nv, size_t *n)
@@ -73,14 +85,10 @@ static int puppet_read(struct stream *base, const struct iovec *v, int nv, size_
 	unsigned whim = next_whim(p);
 	size_t total = total_of(v, nv);
 
+	assert(total > 0);
 	if (whim % 8 < 4) {
 		*n = whim % 3 && total > whim % 1000 ? whim % 1000 + 1 : total;
-		for (size_t i = 0, left = *n; left; i++) {
-			size_t here = v[i].iov_len < left ? v[i].iov_len : left;
-
-			memset(v[i].iov_base, 'x', here);
-			left -= here;
-		}
+		fill(v, *n);
 		return 0;
 	}
 	base->ready &= ~(unsigned)STREAM_IN;
@@ -94,12 +102,53 @@ static int puppet_write(struct stream *base, const struct iovec *v, int nv, size
 	unsigned whim = next_whim(p);
 	size_t total = total_of(v, nv);
 
+	assert(total > 0);
 	if (whim % 8 < 3) {
 		*n = whim % 3 && total > whim % 1000 ? whim % 1000 + 1 : total;
 		return 0;
 	}
 	base->ready &= ~(unsigned)STREAM_OUT;
 	return whim % 8 < 7 ? STREAM_E_AGAIN : ends[whim / 8 % 3];
+}
+
+static int puppet_read_message(struct stream *base, const struct iovec *v, int nv, size_t *n,
+			       uint32_t *flags)
+{
+	static const int ends[] = {
+		STREAM_E_EOF, STREAM_E_CLOSED, STREAM_E_RESET, -EIO, STREAM_E_TOO_LONG,
+	};
+	struct puppet *p = puppet_of(base);
+	unsigned whim = next_whim(p);
+	size_t total = total_of(v, nv);
+
+	if (whim % 8 < 4) {
+		*n = whim % 3 && total > whim % 1000 ? whim % 1000 : total;
+		*flags = whim & 0x100 ? VSOCK_SEQ_EOR : 0;
+		fill(v, *n);
+		return 0;
+	}
+	base->ready &= ~(unsigned)STREAM_IN;
+	return whim % 8 < 7 ? STREAM_E_AGAIN : ends[whim / 8 % 5];
+}
+
+/* What waits goes first. */
+static int puppet_write_message(struct stream *base, const struct iovec *v, int nv, uint32_t flags)
+{
+	static const int ends[] = { STREAM_E_NO_READER, STREAM_E_RESET, -EIO, STREAM_E_TOO_LONG };
+	struct puppet *p = puppet_of(base);
+	const struct conn *c = base->conn;
+	unsigned whim = next_whim(p);
+	struct conn_message first;
+	struct iovec iov[2];
+
+	if (byte_ring_peek(&c->messages->ends, iov)) {
+		memcpy(&first, iov[0].iov_base, sizeof first);
+		assert(first.len == total_of(v, nv) && first.flags == flags);
+	}
+	if (whim % 8 < 3)
+		return 0;
+	base->ready &= ~(unsigned)STREAM_OUT;
+	return whim % 8 < 7 ? STREAM_E_AGAIN : ends[whim / 8 % 4];
 }
 
 static int puppet_shutdown(struct stream *base, int how)
@@ -136,7 +185,7 @@ static void puppet_close(struct stream *base, bool is_orderly)
 static void puppet_save(const struct stream *base, struct blob *out)
 {
 	const struct puppet *p = container_of_const(base, struct puppet, base);
-	size_t section = blob_open(out, court.config->stream_tag, 1);
+	size_t section = blob_open(out, court.config->stream_tag, base->type);
 
 	blob_put_u32(out, p->number);
 	blob_put_u8(out, p->is_pending);
@@ -147,6 +196,12 @@ static const struct stream_ops puppet_ops = {
 	.read = puppet_read, .write = puppet_write, .shutdown = puppet_shutdown,
 	.consumed = puppet_consumed, .accepted = puppet_accepted, .wait_for = puppet_wait_for,
 	.close = puppet_close, .save = puppet_save,
+};
+
+static const struct stream_ops puppet_message_ops = {
+	.read_message = puppet_read_message, .write_message = puppet_write_message,
+	.shutdown = puppet_shutdown, .consumed = puppet_consumed, .accepted = puppet_accepted,
+	.wait_for = puppet_wait_for, .close = puppet_close, .save = puppet_save,
 };
 
 static int load_stream(struct backend *b, const struct vsock_addr *guest,
@@ -160,7 +215,7 @@ static int load_stream(struct backend *b, const struct vsock_addr *guest,
 
 	(void)b, (void)peer;
 	assert(guest->cid == court.config->guest_cid);
-	if (!blob_enter(in, &section, court.config->stream_tag, 1, &version))
+	if (!blob_enter(in, &section, court.config->stream_tag, VSOCK_TYPE_SEQPACKET, &version))
 		return BACKEND_E_BAD_STATE;
 	number = blob_get_u32(&section);
 	is_pending = blob_get_bool(&section);
@@ -174,8 +229,9 @@ static int load_stream(struct backend *b, const struct vsock_addr *guest,
 	if (!p)
 		abort();
 	*p = (struct puppet){
-		.base.ops = &puppet_ops, .base.type = VSOCK_TYPE_STREAM, .base.ready = STREAM_IN | STREAM_OUT, .number = number,
-		.is_pending = is_pending, .consumed = number >> 16,
+		.base.ops = version == VSOCK_TYPE_SEQPACKET ? &puppet_message_ops : &puppet_ops,
+		.base.type = (uint16_t)version, .base.ready = STREAM_IN | STREAM_OUT,
+		.number = number, .is_pending = is_pending, .consumed = number >> 16,
 	};
 	if (number & OF_SIBLING) {
 		p->base.consumed = &p->consumed;
@@ -219,6 +275,8 @@ static void begin(void)
 	court.backend.ops = &ops;
 	if (mux_new(&court.mux, &mux))
 		abort();
+	court.scratch.spill = (struct conn_spill){ court.spill, sizeof court.spill };
+	mux_set_types(court.mux, MUX_STREAMS | MUX_SEQPACKETS);
 	mux_add_backend(court.mux, &court.backend);
 	mux_set_running(court.mux, true);
 }
@@ -245,6 +303,31 @@ static int load(const struct blob *blob)
 	return r;
 }
 
+static void note_largest(uint64_t n)
+{
+	if (n > court.largest)
+		court.largest = n;
+}
+
+static void check_messages(const struct conn *c)
+{
+	const struct conn_messages *m = c->messages;
+	uint64_t total = m->begun;
+	struct iovec iov[2];
+	size_t n = byte_ring_peek(&m->ends, iov);
+
+	for (size_t i = 0; i < n; i++) {
+		const struct conn_message *all = iov[i].iov_base;
+
+		assert(iov[i].iov_len % sizeof *all == 0);
+		for (size_t k = 0; k < iov[i].iov_len / sizeof *all; k++)
+			total += all[k].len;
+	}
+	assert(c->mux.ending || total == c->to_host.len);
+	note_largest(m->ends.room);
+	note_largest(m->to_guest.room);
+}
+
 static void check(void)
 {
 	uint64_t used = mux_budget(court.mux)->used;
@@ -254,8 +337,9 @@ static void check(void)
 	     c = conn_table_next(&mux->table, c)) {
 		assert(!c->stream == !conn_needs_stream(c));
 		assert(c->mux.ending || credit_is_sound(&c->credit, c->to_host.len));
-		if (c->credit.buf_alloc > court.largest)
-			court.largest = c->credit.buf_alloc;
+		note_largest(c->credit.buf_alloc);
+		if (c->messages)
+			check_messages(c);
 	}
 	/* More than the limits allow is only what was saved, or all of one connection. */
 	assert(mux->n_conns <= court.config->max_connections || mux->n_conns <= court.n_saved);
@@ -294,12 +378,30 @@ static size_t borrow(void *ctx, size_t want, const struct rx_buf **bufs)
 	return court.lent;
 }
 
+/* They are of data that is a message's, or of SHUTDOWN. */
+static void check_flags(const struct pkt *pkt)
+{
+	if (pkt->op == VSOCK_OP_SHUTDOWN)
+		return;
+	if (pkt->op == VSOCK_OP_RW && pkt->type == VSOCK_TYPE_SEQPACKET)
+		assert(pkt->flags & VSOCK_SEQ_EOM || (!pkt->flags && pkt->len));
+	else
+		assert(!pkt->flags && !pkt->len == (pkt->op != VSOCK_OP_RW));
+}
+
 static void used(void *ctx, const uint32_t *lens, size_t n)
 {
 	(void)ctx;
 	assert(n > 0 && n <= court.lent);
-	for (size_t i = 0; i < n; i++)
+	for (size_t i = 0; i < n; i++) {
+		struct iov_cur cur;
+		struct pkt pkt;
+
 		assert(lens[i] >= PKT_HDR_SIZE && lens[i] <= RX_SIZE);
+		iov_cur_init(&cur, &court.iovs[i], 1);
+		assert(!pkt_parse(&pkt, &cur) && lens[i] == PKT_HDR_SIZE + pkt.len);
+		check_flags(&pkt);
+	}
 	court.left -= n;
 	court.lent = 0;
 }
@@ -321,11 +423,13 @@ static void say(struct conn *c, uint16_t op, uint32_t len)
 	static uint8_t bytes[65536];
 	struct iovec iov = { bytes, len };
 	struct pkt pkt = {
-		.src = c->guest, .dst = c->peer, .type = VSOCK_TYPE_STREAM, .op = op, .len = len,
-		.flags = VSOCK_SHUTDOWN_SEND, .buf_alloc = 1 << 16, .fwd_cnt = c->credit.sent_to_guest,
+		.src = c->guest, .dst = c->peer, .type = (uint16_t)conn_type(c), .op = op,
+		.len = len, .flags = VSOCK_SHUTDOWN_SEND, .buf_alloc = 1 << 16, .fwd_cnt = c->credit.sent_to_guest,
 	};
 	struct iov_cur cur;
 
+	if (op == VSOCK_OP_RW)			/* every other ends a message */
+		pkt.flags = court.n_said++ & 1 ? VSOCK_SEQ_EOM : 0;
 	iov_cur_init(&cur, &iov, 1);
 	mux_input(court.mux, &pkt, &cur, court.now_ms);
 }
@@ -430,6 +534,7 @@ void judge(const struct judge_config *config, const struct blob *saved)
 		memcpy(area, config->names, config->n_names);
 	court.config = config;
 	court.now_ms = config->now_ms;
+	court.n_said = 0;
 	begin();
 	r = load(saved);
 	court.n_saved = court.mux->n_conns;

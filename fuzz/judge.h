@@ -12,7 +12,8 @@ struct judge_config {
 	uint64_t guest_cid;
 	uint32_t buf_alloc, max_connections;
 	uint64_t max_buffered, now_ms;
-	uint32_t stream_tag;			/* of a section of 5 bytes: a number, is it pending? */
+	uint32_t stream_tag;			/* of a section of 5 bytes: a number, is it pending?
+						   Its version is the type. */
 	bool must_load;
 	const uint8_t *names;			/* what was left in the area */
 	size_t n_names;

@@ -33,8 +33,12 @@ llvm_need
 # The files that a target is about.
 layer_of() {
 	case $1 in
-	conn) echo vsock/conn.c vsock/conn_to_guest.c vsock/conn_to_host.c vsock/credit.h ;;
+	conn)
+		echo vsock/conn.c vsock/conn_to_guest.c vsock/conn_to_host.c \
+			vsock/conn_messages.c vsock/credit.h ;;
 	hybrid) echo backend/hybrid.c backend/handshake.c backend/uds_stream.c ;;
+	messages)
+		echo vsock/conn_messages.c backend/spsc_pipe.c backend/sibling_state.c ;;
 	msg) echo vhost/msg.c vhost/request.c ;;
 	mux)
 		echo vsock/mux.c vsock/mux_connect.c vsock/mux_ends.c vsock/gather.c \

@@ -9,8 +9,18 @@ static void note_credit(struct side *side, const struct pkt *pkt)
 {
 	side->buf_alloc = pkt->buf_alloc;
 	side->fwd_cnt = pkt->fwd_cnt;
-	if (side->fwd_cnt == (uint32_t)side->in->arrived)
+	if (side->fwd_cnt == (uint32_t)side_consumed(side))
 		side->owes_credit = false;
+}
+
+/* What has begun and has not ended by then never arrives. */
+static void note_shutdown(struct side *side, uint32_t flags)
+{
+	side->guest_said |= flags & VSOCK_SHUTDOWN_BOTH;
+	if (!(flags & VSOCK_SHUTDOWN_SEND))
+		return;
+	side->out->sent -= side->out->begun;
+	side->out->begun = 0;
 }
 
 static void input(struct vm *vm, const struct slot *slot, struct pkt *pkt, struct iovec *iov)
@@ -22,13 +32,13 @@ static void input(struct vm *vm, const struct slot *slot, struct pkt *pkt, struc
 	pkt->src = (struct vsock_addr){ vm->cid, slot->guest_port };
 	pkt->dst = slot->peer;
 	pkt->buf_alloc = slot->buf_alloc;
-	pkt->fwd_cnt = (side ? (uint32_t)side->in->arrived : 0) + slot->lie;
-	if (side && pkt->op != VSOCK_OP_RST && pkt->type == VSOCK_TYPE_STREAM && !side->is_gone)
+	pkt->fwd_cnt = (side ? (uint32_t)side_consumed(side) : 0) + slot->lie;
+	if (side && pkt->op != VSOCK_OP_RST && pkt->type == side->type && !side->is_gone)
 		note_credit(side, pkt);
 	if (side && pkt->op == VSOCK_OP_RST)
 		side->is_gone = true;
-	if (side && pkt->op == VSOCK_OP_SHUTDOWN && pkt->type == VSOCK_TYPE_STREAM)
-		side->guest_said |= pkt->flags & VSOCK_SHUTDOWN_BOTH;
+	if (side && pkt->op == VSOCK_OP_SHUTDOWN && pkt->type == side->type)
+		note_shutdown(side, pkt->flags);
 	if (side && pkt->op == VSOCK_OP_RESPONSE && side->is_asked && !side->is_gone)
 		side->is_open = true;
 	iov_cur_init(&cur, iov, 1);
@@ -41,9 +51,16 @@ static void input(struct vm *vm, const struct slot *slot, struct pkt *pkt, struc
 		note_credit(side_find(vm, slot->guest_port, &slot->peer), pkt);
 }
 
-void guest_says(struct vm *vm, struct slot *slot, uint16_t type, uint16_t op, uint32_t flags)
+enum vsock_type guest_type(struct vm *vm, const struct slot *slot)
 {
-	struct pkt pkt = { .type = type, .op = op, .flags = flags };
+	const struct side *side = side_find(vm, slot->guest_port, &slot->peer);
+
+	return side ? side->type : VSOCK_TYPE_STREAM;
+}
+
+void guest_says(struct vm *vm, struct slot *slot, unsigned type, uint16_t op, uint32_t flags)
+{
+	struct pkt pkt = { .type = (uint16_t)type, .op = op, .flags = flags };
 	struct iovec none = { "", 0 };
 
 	input(vm, slot, &pkt, &none);
@@ -56,8 +73,7 @@ static uint32_t window_of(const struct side *side)
 		mux_window(side->vm->mux);
 }
 
-/* Bytes that the guest may still send, as it was told. */
-static uint32_t room(const struct side *side)
+uint32_t guest_room(const struct side *side)
 {
 	uint32_t in_flight = (uint32_t)side->out->sent - side->reported_fwd_cnt;
 	uint32_t window = window_of(side);
@@ -65,14 +81,33 @@ static uint32_t room(const struct side *side)
 	return in_flight < window ? window - in_flight : 0;
 }
 
-void guest_rw(struct vm *vm, struct slot *slot, uint32_t len, bool is_honest)
+static void note_sent(struct side *side, uint32_t len, uint32_t flags)
+{
+	struct flow *out = side->out;
+
+	out->sent += len;
+	if (side->type != VSOCK_TYPE_SEQPACKET)
+		return;
+	out->begun += len;
+	if (!(flags & VSOCK_SEQ_EOM))
+		return;
+	flow_add_message(out, out->begun, flags & VSOCK_SEQ_EOR);
+	out->n_sent++;
+	out->begun = 0;
+}
+
+void guest_rw(struct vm *vm, struct slot *slot, uint32_t len, bool is_honest, uint32_t flags)
 {
 	struct side *side = side_find(vm, slot->guest_port, &slot->peer);
-	struct pkt pkt = { .type = VSOCK_TYPE_STREAM, .op = VSOCK_OP_RW };
+	struct pkt pkt = {
+		.type = (uint16_t)guest_type(vm, slot), .op = VSOCK_OP_RW, .flags = flags,
+	};
 	uint8_t *bytes;
 
-	if (side && is_honest && len > room(side))
-		len = room(side);
+	if (side && is_honest && len > guest_room(side)) {
+		len = guest_room(side);
+		pkt.flags = 0;
+	}
 	bytes = malloc(len ? len : 1);
 	if (!bytes)
 		abort();
@@ -81,7 +116,7 @@ void guest_rw(struct vm *vm, struct slot *slot, uint32_t len, bool is_honest)
 	for (uint32_t i = 0; i < len; i++)
 		bytes[i] = side ? flow_byte(vm->book, side->out, side->out->sent + i) : 0;
 	if (side && !side->is_gone && !(side->guest_said & VSOCK_SHUTDOWN_SEND))
-		side->out->sent += len;		/* else they must never arrive */
+		note_sent(side, len, pkt.flags);	/* else they must never arrive */
 	pkt.len = len;
 	input(vm, slot, &pkt, &(struct iovec){ bytes, len });
 }
@@ -128,6 +163,21 @@ static struct side *side_of(struct vm *vm, const struct pkt *pkt)
 	return side;
 }
 
+/* A message arrives as it was sent, in whatever many packets. */
+static void on_part(struct side *side, const struct pkt *pkt)
+{
+	const struct message *m = flow_next(side->in);
+	uint64_t part = side->in->arrived - side->in->whole;
+
+	assert(m && part <= m->len && (pkt->len || !m->len));
+	if (part < m->len) {
+		assert(!pkt->flags);
+		return;
+	}
+	assert(pkt->flags == (VSOCK_SEQ_EOM | (m->is_record ? VSOCK_SEQ_EOR : 0u)));
+	flow_message_arrived(side->in);
+}
+
 static void on_data(struct side *side, const struct pkt *pkt, struct iov_cur *cur)
 {
 	struct flow *in = side->in;
@@ -140,15 +190,32 @@ static void on_data(struct side *side, const struct pkt *pkt, struct iov_cur *cu
 		assert(byte == flow_byte(side->vm->book, in, in->arrived++));
 	}
 	assert((uint32_t)in->arrived - side->fwd_cnt <= side->buf_alloc);
+	if (side->type == VSOCK_TYPE_SEQPACKET)
+		on_part(side, pkt);
+	else
+		assert(pkt->len && !pkt->flags);
 }
 
-/* What a guest that listens is told to have ended has ended behind the last byte. */
+/* A sibling that has ended in order, and has not said that it listens no more, has got all. */
+static void check_all_taken(const struct side *side)
+{
+	const struct side *other = side_other(side);
+
+	if (!other || other->guest_said & VSOCK_SHUTDOWN_RCV)
+		return;
+	assert(side->out->arrived == side->out->sent - side->out->begun && !flow_next(side->out));
+}
+
+/* What a guest that listens is told to have ended has ended behind the last byte, and the last
+ * message. */
 static void on_shutdown(struct side *side, uint32_t flags)
 {
 	assert(side->is_open && flags & ~(uint32_t)side->said);
 	if (flags & VSOCK_SHUTDOWN_SEND && !(side->guest_said & VSOCK_SHUTDOWN_RCV))
-		assert(side->in->arrived == side->in->sent);
+		assert(side->in->arrived == side->in->sent && !flow_next(side->in));
 	side->said |= (uint8_t)flags;
+	if (side->said == VSOCK_SHUTDOWN_BOTH)
+		check_all_taken(side);
 }
 
 /* The credit that it carries is true: what a host program has taken, or another guest
@@ -178,7 +245,8 @@ static void on_packet(struct vm *vm, const struct pkt *pkt, struct iov_cur *cur)
 	}
 	side = side_of(vm, pkt);
 	assert(side && !side->is_gone);
-	assert(pkt->type == VSOCK_TYPE_STREAM && (pkt->op == VSOCK_OP_RW || !pkt->len));
+	assert(pkt->type == side->type && (pkt->op == VSOCK_OP_RW || !pkt->len));
+	assert(pkt->op == VSOCK_OP_RW || pkt->op == VSOCK_OP_SHUTDOWN || !pkt->flags);
 	check_credit(side, pkt);
 	switch (pkt->op) {
 	case VSOCK_OP_REQUEST:

@@ -4,10 +4,17 @@
 
 #include "ledger.h"
 
-void guest_says(struct vm *vm, struct slot *slot, uint16_t type, uint16_t op, uint32_t flags);
+void guest_says(struct vm *vm, struct slot *slot, unsigned type, uint16_t op, uint32_t flags);
 
-/* Data; no more than PAYLOADS of these between two flushes. */
-void guest_rw(struct vm *vm, struct slot *slot, uint32_t len, bool is_honest);
+/* Bytes that the guest may still send, as it was told. */
+uint32_t guest_room(const struct side *side);
+
+/* Of what is said at the slot's port now. */
+enum vsock_type guest_type(struct vm *vm, const struct slot *slot);
+
+/* Data; no more than PAYLOADS of these between two flushes. @flags: VSOCK_SEQ_*; the message
+ * does not end with a packet that its credit has cut. */
+void guest_rw(struct vm *vm, struct slot *slot, uint32_t len, bool is_honest, uint32_t flags);
 
 /* The end of a batch of these two; before anything else. */
 void guest_flush(struct vm *vm);

@@ -2,6 +2,8 @@
 /* What everybody knows to have been sent and to have arrived. */
 #include "ledger.h"
 
+#include <stdlib.h>
+
 uint8_t flow_byte(const struct ledger *book, const struct flow *flow, uint64_t at)
 {
 	uint64_t h = (uint64_t)(flow - book->flows) * 0x9e3779b9 + at;
@@ -9,7 +11,35 @@ uint8_t flow_byte(const struct ledger *book, const struct flow *flow, uint64_t a
 	return (uint8_t)(h ^ h >> 8 ^ h >> 16);
 }
 
-struct side *side_new(struct vm *vm, uint32_t guest_port, const struct vsock_addr *peer)
+void flow_add_message(struct flow *flow, uint32_t len, bool is_record)
+{
+	size_t n = flow->n_messages;
+
+	if (!(n & (n - 1))) {			/* as many as there is room for */
+		flow->messages = realloc(flow->messages, (n ? 2 * n : 1) * sizeof(struct message));
+		if (!flow->messages)
+			abort();
+	}
+	flow->messages[flow->n_messages++] = (struct message){ len, is_record };
+}
+
+const struct message *flow_next(const struct flow *flow)
+{
+	return flow->n_arrived < flow->n_sent ? &flow->messages[flow->n_arrived] : NULL;
+}
+
+void flow_message_arrived(struct flow *flow)
+{
+	flow->whole += flow->messages[flow->n_arrived++].len;
+}
+
+uint64_t side_consumed(const struct side *side)
+{
+	return side->type == VSOCK_TYPE_SEQPACKET ? side->in->whole : side->in->arrived;
+}
+
+struct side *side_new(struct vm *vm, enum vsock_type type, uint32_t guest_port,
+		      const struct vsock_addr *peer)
 {
 	struct ledger *book = vm->book;
 	struct side *side = &book->sides[book->n_sides];
@@ -17,7 +47,7 @@ struct side *side_new(struct vm *vm, uint32_t guest_port, const struct vsock_add
 	if (book->n_sides == SIDES)
 		return NULL;
 	*side = (struct side){
-		.vm = vm, .guest_port = guest_port, .peer = *peer,
+		.vm = vm, .type = type, .guest_port = guest_port, .peer = *peer,
 		.out = &book->flows[2 * book->n_sides], .in = &book->flows[2 * book->n_sides + 1],
 	};
 	book->n_sides++;

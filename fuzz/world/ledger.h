@@ -3,8 +3,8 @@
  * What muxes are told and what they say, checked against each other: guests that
  * may lie, host programs behind streams, siblings, RX buffers, and a clock. Each
  * direction of a connection has its own endless pattern of bytes, so that any
- * byte lost, doubled, moved or delivered to another is seen. Every function
- * asserts. From here upwards:
+ * byte lost, doubled, moved or delivered to another is seen; and a list of its
+ * messages, where it has any. Every function asserts. From here upwards:
  *
  *	ledger		what everybody knows to have been sent and to have arrived
  *	guest		a guest speaks, and is spoken to
@@ -28,14 +28,25 @@ enum { CONNECT_MS = 1500, REQUEST_MS = 2000, LINGER_MS = 30000, CLOSING_MS = 100
 struct vm;
 struct ledger;
 
+struct message {
+	uint32_t len;				/* bytes */
+	bool is_record;				/* VSOCK_SEQ_EOR */
+};
+
 /* Bytes in one direction, from a pattern that no other flow has. */
 struct flow {
 	uint64_t sent, arrived;
+	/* Of type SEQPACKET: its whole messages, and how far they have come. */
+	struct message *messages;
+	size_t n_messages, n_sent, n_arrived;
+	uint64_t whole;				/* bytes of those that have arrived */
+	uint32_t begun;				/* of the bytes sent, by one that is not whole */
 };
 
 /* One life of a connection as one guest knows it; kept when it is over. */
 struct side {
 	struct vm *vm;
+	enum vsock_type type;
 	struct fuzz_stream *stream;		/* a host's; NULL: closed, or a sibling's */
 	uint32_t guest_port;			/* 0: never will be */
 	struct vsock_addr peer;			/* port 0: not yet asked for */
@@ -73,6 +84,7 @@ struct vm {
 	struct backend host;			/* host.c */
 	struct backend door, *siblings;		/* siblings.c; NULL: none */
 	struct mailbox *mailbox;
+	unsigned types;				/* MUX_*: that the guest knows */
 	int connect_result;			/* of the host's next */
 	struct slot slots[SLOTS];
 	unsigned n_slots;
@@ -95,7 +107,7 @@ struct ledger {
 	uint64_t now_ms;
 	struct sibling_dir *dir;
 	const void *posted;			/* the last mail */
-	/* RX buffers, of the guest whose turn it is. */
+	/* RX buffers, of the guest whose turn it is; and what does not fit into them. */
 	size_t rx_size, rx_left, rx_lent;
 	uint8_t *rx_memory;
 	struct iovec rx_iovs[RX_BORROW_MAX][3];
@@ -103,7 +115,8 @@ struct ledger {
 };
 
 /* With flows of its own. NULL: there were enough. */
-struct side *side_new(struct vm *vm, uint32_t guest_port, const struct vsock_addr *peer);
+struct side *side_new(struct vm *vm, enum vsock_type type, uint32_t guest_port,
+		      const struct vsock_addr *peer);
 /* The last of that name; NULL: none. */
 struct side *side_find(struct vm *vm, uint32_t guest_port, const struct vsock_addr *peer);
 
@@ -112,3 +125,13 @@ const struct side *side_other(const struct side *side);
 
 /* The flow's byte at @at. */
 uint8_t flow_byte(const struct ledger *book, const struct flow *flow, uint64_t at);
+
+/* Of @len bytes: the flow is to have one more. */
+void flow_add_message(struct flow *flow, uint32_t len, bool is_record);
+
+/* The first that has been sent, and has not arrived; NULL: there is none. */
+const struct message *flow_next(const struct flow *flow);
+void flow_message_arrived(struct flow *flow);
+
+/* Bytes that a guest says to have consumed: those of a message count when it is whole. */
+uint64_t side_consumed(const struct side *side);

@@ -16,6 +16,8 @@
 #include "backend/sibling.h"
 #include "util/list.h"
 
+#include "guest.h"
+
 struct mailbox {
 	struct ledger *book;
 	struct mail *first, **last;
@@ -72,9 +74,10 @@ static struct side *take_parent(struct ledger *book, const struct mail *mail)
 static void beget(struct vm *vm, const struct side *parent)
 {
 	struct vsock_addr peer = { parent->vm->cid, parent->guest_port };
-	struct side *side = side_new(vm, parent->peer.port, &peer);
+	struct side *side = side_new(vm, parent->type, parent->peer.port, &peer);
 
 	assert(side && parent->peer.cid == vm->cid);	/* room was made sure of */
+	assert(vm->types & 1u << side->type);
 	side->from_sibling = true;
 	side->out = parent->in;
 	side->in = parent->out;
@@ -123,13 +126,27 @@ static void check_nothing_stuck(const struct side *side)
 		return;
 	waiting = (uint32_t)other->in->arrived - other->fwd_cnt;
 	assert(waiting >= other->buf_alloc || other->owes_credit ||
-	       side->out->arrived == side->out->sent);
+	       (side->out->arrived == side->out->sent - side->out->begun &&
+		!flow_next(side->out)));
+}
+
+/* What the other has consumed, and has told, makes room for a message that has begun. */
+static void check_can_finish(const struct side *side)
+{
+	const struct side *other = side_other(side);
+
+	if (!other || !is_talking(side) || !is_talking(other) || !side->out->begun ||
+	    side->guest_said & VSOCK_SHUTDOWN_SEND || other->guest_said & VSOCK_SHUTDOWN_RCV)
+		return;
+	assert(guest_room(side) || other->fwd_cnt != side->out->sent - side->out->begun);
 }
 
 void siblings_check_nothing_stuck(const struct ledger *book)
 {
-	for (size_t i = 0; i < book->n_sides; i++)
+	for (size_t i = 0; i < book->n_sides; i++) {
 		check_nothing_stuck(&book->sides[i]);
+		check_can_finish(&book->sides[i]);
+	}
 }
 
 static bool may_reach(const struct vm *from, uint64_t cid)
@@ -162,7 +179,8 @@ static int door_connect(struct backend *b, enum vsock_type type,
 	assert((r == BACKEND_E_PENDING) == may_reach(vm, dst->cid));
 	if (r != BACKEND_E_PENDING)
 		return r;
-	side = side_new(vm, src->port, dst);
+	assert(vm->types & 1u << type);
+	side = side_new(vm, type, src->port, dst);
 	side->birth = book->posted;
 	return r;
 }

@@ -13,24 +13,45 @@
 static void rw(struct vm *vm, struct slot *slot, unsigned a, unsigned b)
 {
 	static const uint32_t lens[] = { 1, 7, 100, 1000, 4096, 30000, VSOCK_BODY_MAX };
+	uint32_t len = (lens[a % 7] + b % 64) & 0xffff, flags = b & 0x40 ? 0 : VSOCK_SEQ_EOM;
 
 	if (vm->n_payload == PAYLOADS)
 		world_flush(vm);
+	if (guest_type(vm, slot) == VSOCK_TYPE_SEQPACKET && a / 7 % 4 == 3)
+		len = 0;
+	if (a / 7 % 2)
+		flags |= VSOCK_SEQ_EOR;
 	/* Within its credit, unless it means to cheat. */
-	guest_rw(vm, slot, (lens[a % 7] + b % 64) & 0xffff, !(b & 0x80));
+	guest_rw(vm, slot, len, !(b & 0x80), flags);
+}
+
+/* Most connections are streams. */
+static enum vsock_type type_by(unsigned a)
+{
+	return a & 0x40 ? VSOCK_TYPE_SEQPACKET : VSOCK_TYPE_STREAM;
+}
+
+static void host_gives(struct side *side, unsigned a, unsigned b)
+{
+	uint32_t len = a * 64u + b;
+
+	if (side->type == VSOCK_TYPE_SEQPACKET)
+		flow_add_message(side->in, a >= 0xf0 ? 8 * len : len, b & 1);
+	else
+		side->to_give += len;
+	host_ready(side, STREAM_IN);
 }
 
 static void host_step(struct side *side, unsigned what, unsigned a, unsigned b)
 {
 	static const int ends[] = { STREAM_E_EOF, STREAM_E_CLOSED, STREAM_E_RESET, -EIO };
-	static const int errors[] = { STREAM_E_NO_READER, STREAM_E_RESET, -EIO };
+	static const int errors[] = { STREAM_E_NO_READER, STREAM_E_RESET, -EIO, STREAM_E_TOO_LONG };
 
 	if (!side || !side->stream || !side->is_live)
 		return;
 	switch (what) {
 	case 0:
-		side->to_give += a * 64u + b;
-		host_ready(side, STREAM_IN);
+		host_gives(side, a, b);
 		return;
 	case 1:
 		if (!side->end)
@@ -44,7 +65,7 @@ static void host_step(struct side *side, unsigned what, unsigned a, unsigned b)
 		return;
 	case 3:
 		if (!side->write_error)
-			side->write_error = errors[a % 3];
+			side->write_error = errors[side->type == VSOCK_TYPE_SEQPACKET ? a % 4 : a % 3];
 		host_ready(side, STREAM_OUT);
 		return;
 	default:
@@ -55,22 +76,23 @@ static void host_step(struct side *side, unsigned what, unsigned a, unsigned b)
 static void guest_step(struct vm *vm, struct slot *slot, unsigned what, unsigned a, unsigned b)
 {
 	static const uint32_t allocs[] = { 0, 1, 100, 4096, 65536, 1u << 31, UINT32_MAX };
+	enum vsock_type type = guest_type(vm, slot);
 
 	switch (what) {
 	case 0:
-		guest_says(vm, slot, VSOCK_TYPE_STREAM, VSOCK_OP_REQUEST, 0);
+		guest_says(vm, slot, type_by(a), VSOCK_OP_REQUEST, 0);
 		return;
 	case 1:
-		guest_says(vm, slot, VSOCK_TYPE_STREAM, VSOCK_OP_RESPONSE, 0);
+		guest_says(vm, slot, type, VSOCK_OP_RESPONSE, 0);
 		return;
 	case 2:
-		guest_says(vm, slot, VSOCK_TYPE_STREAM, VSOCK_OP_RST, 0);
+		guest_says(vm, slot, type, VSOCK_OP_RST, 0);
 		return;
 	case 3:
-		guest_says(vm, slot, VSOCK_TYPE_STREAM, VSOCK_OP_SHUTDOWN, a);
+		guest_says(vm, slot, type, VSOCK_OP_SHUTDOWN, a);
 		return;
 	case 4:
-		guest_says(vm, slot, VSOCK_TYPE_STREAM,
+		guest_says(vm, slot, type,
 			   a & 1 ? VSOCK_OP_CREDIT_REQUEST : VSOCK_OP_CREDIT_UPDATE, 0);
 		return;
 	case 5:
@@ -100,7 +122,7 @@ void step_take(struct vm *vm, unsigned what, unsigned who, unsigned a, unsigned 
 	if (what < 176)				/* the host */
 		host_step(side, what % 5, a, b);
 	else if (what < 192)
-		host_connects(vm, slot);
+		host_connects(vm, slot, type_by(a));
 	else if (what < 224)
 		world_output(vm, a);
 	else if (what < 232)

@@ -8,11 +8,29 @@
 #include "util/blob.h"
 #include "util/list.h"
 #include "util/log.h"
-#include "vsock/conn.h"
+#include "vsock/conn_internal.h"
 
 #include "guest.h"
 #include "host.h"
 #include "siblings.h"
+
+enum { SPILL_BYTES = 128 * 1024 };
+
+/* What waits for the host is its whole messages, and the one that has begun. */
+static void check_messages(const struct conn *c)
+{
+	struct iovec iov[2];
+	size_t n = byte_ring_peek(&c->messages->ends, iov);
+	uint64_t total = c->messages->begun;
+
+	for (size_t i = 0; i < n; i++) {
+		const struct conn_message *m = iov[i].iov_base;
+
+		for (size_t k = 0; k < iov[i].iov_len / sizeof *m; k++)
+			total += m[k].len;
+	}
+	assert(total == c->to_host.len);
+}
 
 /* A host's stream and the connection that has it. */
 static void check_host(const struct side *side)
@@ -24,6 +42,9 @@ static void check_host(const struct side *side)
 		return;
 	assert(side->waits_for == conn_interest(c));
 	assert(c->to_host.len <= c->credit.buf_alloc);
+	assert(conn_type(c) == side->type);
+	if (c->messages)
+		check_messages(c);
 	assert(side->is_deaf || under_way >= c->to_host.len);
 	if (c->state == CONN_OPEN && !side->is_deaf)
 		assert(under_way == c->to_host.len);
@@ -32,17 +53,31 @@ static void check_host(const struct side *side)
 	assert((conn_timer(c) != CONN_TIMER_NONE) == !list_is_empty(&c->mux.timer_node));
 }
 
-/* Bytes that the connections to host programs hold for them. */
-static uint64_t held_for_hosts(const struct vm *vm)
+static void count(const struct byte_ring *ring, uint64_t *held, uint64_t *largest)
+{
+	*held += ring->room;
+	if (ring->room > *largest)
+		*largest = ring->room;
+}
+
+/* Bytes that the connections to host programs hold; *@largest: one buffer of theirs. */
+static uint64_t held_for_hosts(const struct vm *vm, uint64_t *largest)
 {
 	const struct ledger *book = vm->book;
 	uint64_t held = 0;
 
+	*largest = 0;
 	for (size_t i = 0; i < book->n_sides; i++) {
 		const struct side *side = &book->sides[i];
 		const struct conn *c = side->vm == vm && side->stream ? host_conn(side) : NULL;
 
-		held += c ? c->to_host.room : 0;
+		if (!c)
+			continue;
+		count(&c->to_host, &held, largest);
+		if (c->messages) {
+			count(&c->messages->ends, &held, largest);
+			count(&c->messages->to_guest, &held, largest);
+		}
 	}
 	return held;
 }
@@ -64,14 +99,14 @@ static unsigned open_from_siblings(const struct vm *vm)
 static void check_budgets(struct vm *vm)
 {
 	const struct ledger *book = vm->book;
-	uint64_t held = held_for_hosts(vm), used = mux_budget(vm->mux)->used;
+	uint64_t largest, held = held_for_hosts(vm, &largest), used = mux_budget(vm->mux)->used;
 	struct mux_stats stats;
 
 	mux_get_stats(vm->mux, &stats);
 	assert(stats.conns <= MAX_CONNS);
 	assert(open_from_siblings(vm) <= (MAX_CONNS + 1) / 2);
 	/* The first to need memory gets it, whatever the budget says. */
-	assert(used <= book->max_buffered || used <= book->buf_alloc || vm->siblings);
+	assert(used <= book->max_buffered || used == largest || vm->siblings);
 	assert(vm->siblings ? held <= used : held == used);
 	if (!stats.conns)
 		assert((!used || vm->siblings) && mux_next_deadline(vm->mux) == UINT64_MAX);
@@ -150,13 +185,15 @@ static void new_mux(struct vm *vm)
 
 	if (mux_new(&vm->mux, &config))
 		abort();
+	mux_set_types(vm->mux, vm->types);
 	mux_add_backend(vm->mux, &vm->host);
 }
 
-static void vm_init(struct vm *vm, struct ledger *book, uint64_t cid)
+static void vm_init(struct vm *vm, struct ledger *book, uint64_t cid, unsigned types)
 {
 	vm->book = book;
 	vm->cid = cid;
+	vm->types = types;
 	vm->deadline_ms = UINT64_MAX;
 	vm->host.ops = &host_ops;
 	vm->n_slots = 4;
@@ -177,8 +214,12 @@ void world_init(struct ledger *book, const struct world_config *config)
 	book->n_vms = config->n_vms;
 	book->now_ms = 1;
 	rx_init(book, config->rx_size, config->rx_piece);
+	book->scratch.spill = (struct conn_spill){ malloc(SPILL_BYTES), SPILL_BYTES };
+	if (!book->scratch.spill.bytes)
+		abort();
 	for (unsigned i = 0; i < book->n_vms; i++)
-		vm_init(&book->vms[i], book, 3 + i);
+		vm_init(&book->vms[i], book, 3 + i, i == book->n_vms - 1 ? config->types :
+			MUX_STREAMS | MUX_SEQPACKETS);
 	if (book->n_vms > 1)
 		siblings_init(book);
 }
@@ -301,5 +342,8 @@ void world_deinit(struct ledger *book)
 		siblings_deinit(book);
 	for (unsigned i = 0; i < book->n_vms; i++)
 		mux_free(book->vms[i].mux);
+	for (size_t i = 0; i < 2 * book->n_sides; i++)
+		free(book->flows[i].messages);
+	free(book->scratch.spill.bytes);
 	free(book->rx_memory);
 }

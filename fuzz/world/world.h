@@ -10,6 +10,7 @@ struct world_config {
 	uint64_t max_buffered;
 	size_t rx_size;
 	unsigned rx_piece;			/* how RX buffers are cut */
+	unsigned types;				/* MUX_*: that the last guest knows; the others all */
 };
 
 void world_init(struct ledger *book, const struct world_config *config);

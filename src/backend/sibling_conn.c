@@ -125,6 +125,12 @@ static void on_connect_result(struct end *e)
 	mux_stream_connected(e->mux, &e->base, &e->base, error, loop_now_ms(e->loop));
 }
 
+/* The other end is closed: something of what this one wrote has not got to its guest. */
+static bool has_lost(const struct end *e, unsigned other_flags)
+{
+	return other_flags & END_ABORTED || !spsc_pipe_is_empty(&e->other->in);
+}
+
 static void on_mail(struct mail *mail)
 {
 	struct end *e = container_of(mail, struct end, mail);
@@ -138,7 +144,7 @@ static void on_mail(struct mail *mail)
 	if (e->phase == PHASE_LIVE) {
 		e->base.ready |= STREAM_IN | STREAM_OUT;
 		if (flags & END_CLOSED)
-			e->base.ready |= STREAM_HUP;
+			e->base.ready |= STREAM_HUP | (has_lost(e, flags) ? STREAM_LOST : 0u);
 		if (flags & END_READ_CLOSED)	/* a sender without credit has to hear of it */
 			e->base.ready |= STREAM_READ_CLOSED;
 		mux_stream_ready(e->mux, &e->base, loop_now_ms(e->loop));
@@ -204,10 +210,8 @@ int sibling_conn_open(struct sibling *from, struct sibling_entry *to, enum vsock
 static int read_nothing(struct end *e, unsigned flags)
 {
 	e->base.ready &= ~(unsigned)STREAM_IN;
-	if (flags & END_ABORTED)
-		return STREAM_E_RESET;
-	if (flags & END_CLOSED)			/* what we wrote meanwhile is lost */
-		return spsc_pipe_is_empty(&e->other->in) ? STREAM_E_CLOSED : STREAM_E_RESET;
+	if (flags & END_CLOSED)
+		return has_lost(e, flags) ? STREAM_E_RESET : STREAM_E_CLOSED;
 	return flags & END_WRITE_CLOSED ? STREAM_E_EOF : STREAM_E_AGAIN;
 }
 
@@ -226,6 +230,21 @@ static int sibling_read(struct stream *base, const struct iovec *v, int nv, size
 	return read_nothing(e, flags);
 }
 
+/* What the guest has consumed is news for the other end. */
+static void tell_consumed(struct end *e)
+{
+	e->reported_consumed = atomic_load(&e->other->consumed);
+	sibling_end_notify(e->other);
+}
+
+/* The last of what there is to read may be messages that nobody consumes, being empty: whatever
+ * was consumed before them has not been told yet. */
+static void read_empty_message(struct end *e)
+{
+	if (spsc_pipe_is_empty(&e->in) && atomic_load(&e->other->consumed) != e->reported_consumed)
+		tell_consumed(e);
+}
+
 static int sibling_read_message(struct stream *base, const struct iovec *v, int nv, size_t *n,
 				uint32_t *flags)
 {
@@ -240,6 +259,8 @@ static int sibling_read_message(struct stream *base, const struct iovec *v, int 
 		return STREAM_E_TOO_LONG;
 	if (wake)
 		sibling_end_notify(e->other);
+	if (!*n)
+		read_empty_message(e);
 	return 0;
 }
 
@@ -310,7 +331,7 @@ uint32_t sibling_pipe_size(size_t n)
 }
 
 /* Room for a message of @len bytes in the pipe, though maybe not now. 0; SPSC_PIPE_E_WAIT: it has
- * to be empty first; -errno. */
+ * to be empty first; STREAM_E_TOO_LONG; -errno. */
 static int out_pipe_fit_message(struct end *e, size_t len)
 {
 	size_t need = len + SPSC_PIPE_MESSAGE_BYTES;
@@ -318,6 +339,8 @@ static int out_pipe_fit_message(struct end *e, size_t len)
 
 	if (need <= e->out_size)
 		return 0;
+	if (need > PIPE_MAX)
+		return STREAM_E_TOO_LONG;
 	if (spsc_pipe_wait_empty(out))
 		return SPSC_PIPE_E_WAIT;
 	atomic_store(&out->writer_waits, false);
@@ -345,8 +368,6 @@ static int sibling_write_message(struct stream *base, const struct iovec *v, int
 		return r;
 	for (int i = 0; i < nv; i++)
 		len += v[i].iov_len;
-	if (len > PIPE_MESSAGE_MAX)
-		return STREAM_E_TOO_LONG;
 	r = out_pipe_fit_message(e, len);
 	if (!r)
 		r = spsc_pipe_write_message(&e->other->in, v, nv, flags, &wake);
@@ -395,8 +416,7 @@ static void sibling_consumed(struct stream *base, uint32_t total)
 	atomic_store(&e->other->consumed, total);
 	if (total - e->reported_consumed < base->peer_window / 4 && !is_all)
 		return;
-	e->reported_consumed = total;
-	sibling_end_notify(e->other);
+	tell_consumed(e);
 }
 
 static void sibling_accepted(struct stream *base, const struct vsock_addr *guest)

@@ -9,11 +9,8 @@
 /* A pipe is small for small messages, and large from the first long write until
  * it has been read empty: an idle connection holds little. One of messages is as large as the
  * longest has asked for. */
-enum {						/* bytes */
-	PIPE_SMALL = 4 * 1024,
-	PIPE_LARGE = 128 * 1024,
-	PIPE_MESSAGE_MAX = 1 << 30,		/* a pipe's size is a power of two, of 32 bits */
-};
+enum { PIPE_SMALL = 4 * 1024, PIPE_LARGE = 128 * 1024 };	/* bytes */
+#define PIPE_MAX (UINT32_C(1) << 31)		/* a power of two, whose counters have 32 bits */
 
 enum {						/* end::flags, added up */
 	END_ACCEPTED = 1,
@@ -74,7 +71,7 @@ void sibling_end_belong(struct end *e, struct sibling *to);
 /* Posts mail to @e. */
 void sibling_end_notify(struct end *e);
 
-/* Bytes of a pipe that is to hold @n. */
+/* Bytes of a pipe that is to hold @n, at most PIPE_MAX. */
 uint32_t sibling_pipe_size(size_t n);
 
 /* Gives the empty pipe that this end writes to @size bytes of its own VM's budget. 0; -ENOBUFS,

@@ -116,7 +116,7 @@ static void parse(struct saved *s, struct blob_reader *in)
 static bool are_sound_bytes(const struct saved *s, const void *bytes, uint32_t n)
 {
 	return s->type == VSOCK_TYPE_SEQPACKET ?
-		spsc_pipe_are_messages(bytes, n, VSOCK_SEQ_EOR) : n <= PIPE_LARGE;
+		n <= PIPE_MAX && spsc_pipe_are_messages(bytes, n, VSOCK_SEQ_EOR) : n <= PIPE_LARGE;
 }
 
 static bool is_sound(const struct saved *s)

@@ -74,10 +74,17 @@ struct conn *conn_new_lost(enum vsock_type type, const struct vsock_addr *guest,
 	return c;
 }
 
+/* A message that has been read from the stream does not reach the guest, not whole. */
+static bool has_lost_message(const struct conn *c)
+{
+	return conn_has_rest(c) || c->end == CONN_END_TOO_LONG_FOR_GUEST ||
+		c->end == CONN_END_NO_MEMORY;
+}
+
 void conn_close_stream(struct conn *c)
 {
 	bool is_orderly = c->guest_shutdown & VSOCK_SHUTDOWN_SEND && !conn_holds_any(c) &&
-		!c->host_lost_data;
+		!c->host_lost_data && !has_lost_message(c);
 
 	if (c->stream)
 		c->stream->ops->close(c->stream, is_orderly);

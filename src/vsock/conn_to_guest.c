@@ -71,7 +71,7 @@ static struct pkt make_pkt(struct conn *c, uint16_t op, uint32_t flags)
 {
 	conn_count_consumed(c);
 	return (struct pkt){
-		.src = c->peer, .dst = c->guest, .type = conn_type(c), .op = op,
+		.src = c->peer, .dst = c->guest, .type = (uint16_t)conn_type(c), .op = op,
 		.flags = flags, .buf_alloc = c->credit.buf_alloc, .fwd_cnt = c->credit.fwd_cnt,
 	};
 }

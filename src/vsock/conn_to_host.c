@@ -124,8 +124,10 @@ void conn_stream_ready(struct conn *c)
 	else if (conn_has_for_host(c))
 		drain(c);
 	if (c->state == CONN_OPEN && c->stream->ready & STREAM_HUP &&
-	    (c->host_write_closed || c->guest_shutdown & VSOCK_SHUTDOWN_RCV))
+	    (c->host_write_closed || c->guest_shutdown & VSOCK_SHUTDOWN_RCV)) {
+		c->host_failed |= (c->stream->ready & STREAM_LOST) != 0;
 		host_is_closed(c);
+	}
 }
 
 void conn_read_ended(struct conn *c, int r)

@@ -32,6 +32,7 @@ enum {						/* stream::ready, interest */
 	STREAM_OUT = 2,				/* write may take something */
 	STREAM_HUP = 4,				/* closed both ways, as the backend saw */
 	STREAM_READ_CLOSED = 8,			/* reads no more, where the backend can see it */
+	STREAM_LOST = 16,			/* with STREAM_HUP: closed without having read all */
 };
 
 struct stream_ops {

@@ -896,7 +896,8 @@ START_TEST(siblings_many_wait)
 }
 END_TEST
 
-/* The receiver's buffer is too small: both see a reset. */
+/* The receiver's buffer is too small: both see a reset; also where the receiver has said before
+ * that it sends no more, so that all of what it had to say has arrived. */
 START_TEST(siblings_too_long)
 {
 	struct driver_options small = { .buf_alloc = 10000 };
@@ -905,11 +906,40 @@ START_TEST(siblings_too_long)
 	siblings_up(NULL, NULL, &small);
 	p = siblings_connect(0);
 	pass_message(p.from, p.to, 10000, 0, 1);
+	if (_i) {
+		sock_shutdown(p.to, VSOCK_SHUTDOWN_SEND);
+		ck_assert(sock_wait_shutdown(p.from, VSOCK_SHUTDOWN_SEND, DEADLINE_MS));
+	}
 	ck_assert(sock_send_msg(p.from, bytes, 10001, 0));
 	while (p.to->state != SOCK_RESET)
 		ck_assert(driver_wait(p.to->d, deadline_in(DEADLINE_MS), false));
 	ck_assert(sock_wait_reset(p.from, DEADLINE_MS));
+	ck_assert_uint_eq(p.from->peer_shutdown, _i ? VSOCK_SHUTDOWN_SEND : 0);
 	ck_assert(daemon_wait_log(&vhd, "SO_VM_SOCKETS_BUFFER_SIZE"));
+	sibs_check_alive(&sibs[0], &sibs[1]);
+}
+END_TEST
+
+/* The receiver, which has said all that it had to say, leaves in the middle of a message. */
+START_TEST(siblings_leave_in_the_middle)
+{
+	struct driver_options few = { .queue_size = 16, .rx_buf_len = 300 };
+	struct sib_pair p;
+
+	siblings_up(NULL, NULL, &few);
+	p = siblings_connect(0);
+	pass_message(p.from, p.to, 10000, 0, 1);
+	sock_shutdown(p.to, VSOCK_SHUTDOWN_SEND);
+	ck_assert(sock_wait_shutdown(p.from, VSOCK_SHUTDOWN_SEND, DEADLINE_MS));
+	p.to->d->holds_rx = true;
+	ck_assert(sock_send_msg(p.from, bytes, 10000, 0));
+	while (!p.to->part)
+		ck_assert(driver_wait(p.to->d, deadline_in(DEADLINE_MS), false));
+	ck_assert(!p.to->marks.n);
+	sock_send_rst(p.to);
+	ck_assert(sock_wait_reset(p.from, DEADLINE_MS));
+	ck_assert_uint_eq(p.from->peer_shutdown, VSOCK_SHUTDOWN_SEND);
+	driver_release_rx(p.to->d);
 	sibs_check_alive(&sibs[0], &sibs[1]);
 }
 END_TEST
@@ -1007,7 +1037,8 @@ int main(void)
 	tcase_add_loop_test(tc, siblings_of_each_size, 0, COUNT(guests));
 	tcase_add_test(tc, siblings_huge);
 	tcase_add_loop_test(tc, siblings_many_wait, 0, 2);
-	tcase_add_test(tc, siblings_too_long);
+	tcase_add_loop_test(tc, siblings_too_long, 0, 2);
+	tcase_add_test(tc, siblings_leave_in_the_middle);
 	tcase_add_test(tc, siblings_of_two_kinds);
 	tcase_add_loop_test(tc, siblings_upgrade, 0, 2);
 	return e2e_run(s);

@@ -6,6 +6,7 @@
 
 #include "soak/world.h"
 #include "support/host.h"
+#include "support/host_messages.h"
 #include "support/must.h"
 #include "support/sock.h"
 
@@ -127,7 +128,9 @@ static bool act_on_vm(const struct act *a)
 static bool act_probe(const struct act *a)
 {
 	const struct vm *v = &world.vms[a->vm];
-	int fd = host_connect(a->variant & 1 ? v->uds : v->socket);
+	bool is_of_messages = a->variant & 8 && a->variant & 1;
+	int fd = is_of_messages ? host_messages_connect(v->uds) :
+		host_connect(a->variant & 1 ? v->uds : v->socket);
 
 	must(fd >= 0);
 	if (a->variant & 2)
@@ -160,9 +163,10 @@ static bool act_mute_client(const struct act *a)
 
 	if (m->fd >= 0)
 		return false;
-	m->fd = host_connect(world.vms[a->vm].uds);
+	m->fd = a->variant & 2 ? host_messages_connect(world.vms[a->vm].uds) :
+		host_connect(world.vms[a->vm].uds);
 	must(m->fd >= 0);
-	if (a->variant & 1)
+	if (a->variant & 1 && !(a->variant & 2))	/* half a line is not a message */
 		host_write(m->fd, "CONNECT 12", a->variant % 11);
 	m->until_step = soak_step + a->steps;
 	return true;

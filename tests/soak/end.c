@@ -106,6 +106,11 @@ static bool host_push(struct end *e)
 	return true;
 }
 
+static bool is_of_messages(const struct end *e)
+{
+	return e->link->type == VSOCK_TYPE_SEQPACKET;
+}
+
 /* A guest is not told that a host program has stopped reading before the device
  * can write to it, which may be never: at some point it stops waiting. */
 static bool gives_up(const struct end *e)
@@ -122,8 +127,10 @@ bool end_push(struct end *e)
 	if (e->is_fin || e->write_failed)
 		return false;
 	if (e->vm)
-		return e->state == END_OPEN && e->to_send && guest_push(e);
-	return (e->state == END_OPEN || e->state == END_OPENING) && host_push(e);
+		return e->state == END_OPEN && e->to_send &&
+			(is_of_messages(e) ? message_guest_push(e) : guest_push(e));
+	return (e->state == END_OPEN || e->state == END_OPENING) &&
+		(is_of_messages(e) ? message_host_push(e) : host_push(e));
 }
 
 static size_t draw_read(struct end *e)
@@ -170,8 +177,10 @@ bool end_pull(struct end *e)
 	if (is_slow_now(e) && !rng_one_in(&e->link->rng, SLOW_TURNS))
 		return false;
 	if (!e->vm)
-		return host_pull(e);
-	return e->vm->state == VM_RUNNING && guest_pull(e);
+		return is_of_messages(e) ? message_host_pull(e) : host_pull(e);
+	if (e->vm->state != VM_RUNNING)
+		return false;
+	return is_of_messages(e) ? message_guest_pull(e) : guest_pull(e);
 }
 
 /* Both directions shut is what close(2) says: the device has to answer with RST. */
@@ -242,7 +251,7 @@ static void guest_close(struct end *e, bool abort)
 		sock_send_rst(e->sock);
 		guest_drop(e);
 	} else {
-		e->sock->n_queue = 0;
+		e->sock->n_queue = e->sock->marks.n = 0;
 		guest_shutdown(e, VSOCK_SHUTDOWN_BOTH & ~e->sock->our_shutdown);
 		e->to_send = 0;
 	}
@@ -253,7 +262,8 @@ static void host_close(struct end *e)
 	struct link *l = e->link;
 
 	l->reasons |= WHY_CLOSE;
-	if (e->received < link_other(e)->sent || e->state == END_OPENING)
+	if (e->received < link_other(e)->sent || end_has_under_way(link_other(e), e) ||
+	    e->state == END_OPENING)
 		l->reasons |= WHY_ABORT;
 	close(e->fd);
 	e->fd = -1;

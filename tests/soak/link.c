@@ -26,6 +26,7 @@ struct end *link_other(struct end *e)
 void link_begin(struct link *l, uint32_t id, uint64_t seed)
 {
 	*l = (struct link){ .id = id, .rng = rng_new(seed, UINT64_C(1000) + id) };
+	l->type = rng_one_in(&l->rng, 2) ? VSOCK_TYPE_SEQPACKET : VSOCK_TYPE_STREAM;
 	l->opened_ms = l->moved_ms = now_ms();
 	for (int i = 0; i < 2; i++)
 		l->ends[i] = (struct end){ .link = l, .fd = -1, .listener = -1,
@@ -57,6 +58,9 @@ static void print_end(const struct end *e)
 	       (unsigned long long)e->received, e->is_fin ? ", fin" : "",
 	       e->is_deaf ? ", deaf" : "", e->saw_end ? ", saw the end" : "",
 	       e->reads_from > soak_step ? ", reader pauses" : "");
+	if (e->has_message || e->under_way.n)
+		printf("#   %u messages under way; of the next, %u of %u bytes are to be sent\n",
+		       e->under_way.n, (unsigned)e->left, (unsigned)e->len);
 	if (e->sock)
 		printf("#   socket %u>%llu:%u: state %d, room %u, queue %u, peer shut %u, "
 		       "we shut %u\n", (unsigned)e->sock->port,
@@ -68,7 +72,8 @@ static void print_end(const struct end *e)
 
 void link_print(const struct link *l)
 {
-	printf("# connection %u, reasons %#x%s\n", (unsigned)l->id, l->reasons,
+	printf("# connection %u, of %s, reasons %#x%s\n", (unsigned)l->id,
+	       l->type == VSOCK_TYPE_SEQPACKET ? "messages" : "bytes", l->reasons,
 	       l->may_be_refused ? ", may be refused" : "");
 	print_end(&l->ends[0]);
 	print_end(&l->ends[1]);
@@ -87,11 +92,12 @@ void link_fail(struct link *l, const char *fmt, ...)
 	die("connection %u: %s", (unsigned)l->id, text);
 }
 
-static void count_bytes(const struct end *to, size_t n)
+/* In link_counts. */
+static int way_to(const struct end *to)
 {
 	const struct end *from = &to->link->ends[to == to->link->ends];
 
-	link_counts.bytes[!to->vm ? 0 : !from->vm ? 1 : 2] += n;
+	return !to->vm ? 0 : !from->vm ? 1 : 2;
 }
 
 void link_saw_bytes(struct end *e, const uint8_t *bytes, size_t n)
@@ -106,17 +112,71 @@ void link_saw_bytes(struct end *e, const uint8_t *bytes, size_t n)
 	if (e->received > from->sent)
 		link_fail(e->link, "end %d: more bytes than were sent",
 			  (int)(e - e->link->ends));
-	count_bytes(e, n);
+	link_counts.bytes[way_to(e)] += n;
 }
 
-/* What the reader has to have when it sees the end of what @from sent. */
+void link_saw_message(struct end *e, const uint8_t *bytes, size_t n, uint32_t flags)
+{
+	struct end *from = link_other(e);
+	int i = (int)(e - e->link->ends);
+	struct mark m;
+
+	if (!from->under_way.n)
+		link_fail(e->link, "end %d: a message of %zu bytes that was not sent", i, n);
+	m = marks_take(&from->under_way);
+	if (n != m.len)
+		link_fail(e->link, "end %d: a message of %zu bytes was sent with %u", i, n,
+			  (unsigned)m.len);
+	if (e->vm && flags != (from->vm ? m.flags : VSOCK_SEQ_EOM))
+		link_fail(e->link, "end %d: a message has flags %#x", i, (unsigned)flags);
+	link_saw_bytes(e, bytes, n);
+	link_counts.messages[way_to(e)]++;
+}
+
+/* How much of what @from sent the reader has to have when it sees the end of it. */
 static uint64_t required(const struct end *from, bool is_orderly, bool to_guest)
 {
 	if (to_guest)
 		return is_orderly ? from->sent : 0;
-	if (from->link->reasons & WHY_TIGHT)
+	if (from->link->reasons & (WHY_TIGHT | WHY_TOO_LONG))
 		return 0;
 	return from->sent < from->taken ? from->sent : from->taken;
+}
+
+/* Bytes of whole messages after @received that end within the first @required. Whether an empty
+ * one at the end of these was taken is not known. */
+static bool lacks_message(struct marks *under_way, uint64_t received, uint64_t required)
+{
+	while (under_way->n) {
+		uint32_t len = marks_take(under_way).len;
+
+		received += len;
+		if (received > required)
+			return false;
+		if (len || received < required)
+			return true;
+	}
+	return false;
+}
+
+static void check_all_came(struct end *e, bool is_orderly)
+{
+	struct end *from = link_other(e);
+	uint64_t least = required(from, is_orderly, e->vm);
+	int i = (int)(e - e->link->ends);
+
+	if (e->link->type == VSOCK_TYPE_STREAM && e->received < least)
+		link_fail(e->link, "end %d: %llu of %llu bytes lost", i,
+			  (unsigned long long)(from->sent - e->received),
+			  (unsigned long long)from->sent);
+	if (e->link->type == VSOCK_TYPE_STREAM)
+		return;
+	if (e->vm && is_orderly && from->under_way.n)
+		link_fail(e->link, "end %d: %u messages lost", i, from->under_way.n);
+	if (lacks_message(&from->under_way, e->received, least))
+		link_fail(e->link, "end %d: a message lost, of the first %llu bytes", i,
+			  (unsigned long long)least);
+	from->under_way.n = 0;			/* nothing is owed any more */
 }
 
 void link_saw_end(struct end *e, bool is_orderly)
@@ -133,10 +193,7 @@ void link_saw_end(struct end *e, bool is_orderly)
 		link_fail(e->link, "end %d: an end for no reason", i);
 	if (e->vm && !is_orderly && !e->link->reasons)
 		link_fail(e->link, "end %d: a reset for no reason", i);
-	if (e->received < required(from, is_orderly, e->vm))
-		link_fail(e->link, "end %d: %llu of %llu bytes lost", i,
-			  (unsigned long long)(from->sent - e->received),
-			  (unsigned long long)from->sent);
+	check_all_came(e, is_orderly);
 	if (!is_orderly)
 		link_counts.reset++;
 	if (e->vm && !is_orderly)
@@ -197,7 +254,7 @@ static bool end_is_owed(struct end *e)
 	if (e->fin_due || e->close_due)
 		return true;
 	return !e->saw_end && !e->is_deaf &&
-		(o->sent > e->received || o->is_fin || o->state == END_OVER);
+		(end_has_under_way(o, e) || o->is_fin || o->state == END_OVER);
 }
 
 bool link_is_owed(const struct link *l)
@@ -277,6 +334,8 @@ bool link_turn(struct link *l)
 	if (l->ends[0].state == END_OVER && l->ends[1].state == END_OVER) {
 		link_counts.finished++;
 		l->is_used = false;
+		marks_deinit(&l->ends[0].under_way);
+		marks_deinit(&l->ends[1].under_way);
 	}
 	return moved;
 }

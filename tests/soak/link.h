@@ -2,11 +2,16 @@
 /*
  * A connection of the soak, its two ends, and the oracle.
  *
+ * Half of them are of messages (SOCK_SEQPACKET), of which the oracle keeps a list.
+ *
  * The bytes of each direction are a function of the connection, the direction
  * and the offset, so whoever reads knows what each byte has to be. What is
  * checked, wherever it is seen:
  *
  *  - what arrives is what was sent, from the first byte on, without a gap;
+ *  - a message arrives as it was sent, whole and by itself, empty ones too, and between
+ *    guests with its VSOCK_SEQ_EOR; one that cannot pass for its length ends the
+ *    connection. What is said below of bytes is meant of messages that were sent whole;
  *  - an end of stream comes only after the other end has said it or is over, and
  *    a guest or a program that reads up to it has all: everything that was sent,
  *    or, from a guest that died, everything that the device had taken. An
@@ -24,6 +29,7 @@
 
 #include "soak/history.h"
 #include "soak/vm.h"
+#include "support/sock.h"
 
 enum end_state {
 	END_ABSENT,				/* the other one's connect has not come */
@@ -40,6 +46,7 @@ enum {						/* link::reasons, for an end without orderly end */
 	WHY_ABORT = 8,				/* of a host program, which had not read all */
 	WHY_TIGHT = 16,				/* a VM with small limits */
 	WHY_REFUSED = 32,
+	WHY_TOO_LONG = 64,			/* a message */
 };
 
 struct link;
@@ -59,13 +66,18 @@ struct end {
 	bool is_fin, is_deaf;			/* sends, reads no more */
 	bool write_failed;
 	bool saw_end;				/* of what comes */
+	bool saw_reset;				/* a host program, before it has read all messages */
 	bool is_slow;				/* reads little, and seldom */
+	struct marks under_way;			/* messages that were sent, and not received yet */
+	bool has_message;			/* one has been begun: */
+	uint32_t len, left, flags;		/* ... its bytes, those still to be sent, VSOCK_SEQ_* */
 	uint64_t reads_from;			/* step from which on it reads again */
 };
 
 struct link {
 	uint32_t id;				/* also the port that is listened on */
 	bool is_used;
+	uint16_t type;				/* enum vsock_type */
 	struct end ends[2];			/* [0] connects */
 	struct vm *listens_at;			/* whose uds-path [1] listens at */
 	unsigned reasons;
@@ -78,6 +90,7 @@ struct link {
 struct link_counts {
 	uint64_t opened, refused, finished, reset;
 	uint64_t bytes[3];			/* guest to host, host to guest, siblings */
+	uint64_t messages[3];
 };
 
 extern struct link_counts link_counts;
@@ -110,8 +123,21 @@ void end_close(struct end *e, bool abort);
 bool end_is_willing(const struct end *e);
 uint32_t end_seed(const struct end *e);		/* of the bytes that it sends */
 
-/* The outcome of what end.c sees, checked by link.c. */
+/* message.c: the same of messages. */
+bool message_guest_push(struct end *e);
+bool message_host_push(struct end *e);
+bool message_guest_pull(struct end *e);
+bool message_host_pull(struct end *e);
+
+/* Something that was sent, as a whole if it is a message, has not been received. */
+static inline bool end_has_under_way(const struct end *e, const struct end *receiver)
+{
+	return e->link->type == VSOCK_TYPE_SEQPACKET ? e->under_way.n : e->sent > receiver->received;
+}
+
+/* The outcome of what these two see, checked by link.c. */
 void link_saw_bytes(struct end *e, const uint8_t *bytes, size_t n);
+void link_saw_message(struct end *e, const uint8_t *bytes, size_t n, uint32_t flags);
 void link_saw_end(struct end *e, bool is_orderly);
 void link_saw_write_fail(struct end *e);
 void link_saw_refusal(struct end *e);

@@ -121,6 +121,10 @@ static void print_counts(int64_t started_ms)
 	printf("# MiB checked: %.1f guest to host, %.1f host to guest, %.1f between siblings\n",
 	       (double)link_counts.bytes[0] / (1 << 20), (double)link_counts.bytes[1] / (1 << 20),
 	       (double)link_counts.bytes[2] / (1 << 20));
+	printf("# messages checked: %llu guest to host, %llu host to guest, %llu between siblings\n",
+	       (unsigned long long)link_counts.messages[0],
+	       (unsigned long long)link_counts.messages[1],
+	       (unsigned long long)link_counts.messages[2]);
 }
 
 int main(int argc, char **argv)

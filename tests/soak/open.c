@@ -9,6 +9,7 @@
 #include "soak/link.h"
 #include "support/deadline.h"
 #include "support/host.h"
+#include "support/host_messages.h"
 #include "support/must.h"
 #include "support/sock.h"
 
@@ -24,6 +25,8 @@ static void begin_end(struct end *e, struct vm *vm, enum end_state state)
 	}
 	if (vm && !vm_is_willing(vm))
 		e->link->may_be_refused = true;
+	if (vm && e->link->type == VSOCK_TYPE_SEQPACKET && !vm_knows_messages(vm))
+		e->link->must_be_refused = true;
 }
 
 bool open_to_host(struct link *l, struct vm *from)
@@ -33,8 +36,9 @@ bool open_to_host(struct link *l, struct vm *from)
 	begin_end(&l->ends[0], from, END_OPENING);
 	begin_end(&l->ends[1], NULL, END_ABSENT);
 	l->listens_at = from;
-	l->ends[1].listener = host_listen(from->uds, l->id, 4);
-	l->ends[0].sock = sock_dial(&from->d, l->id);
+	l->ends[1].listener = l->type == VSOCK_TYPE_SEQPACKET ?
+		host_messages_listen(from->uds, l->id, 4) : host_listen(from->uds, l->id, 4);
+	l->ends[0].sock = sock_dial_as(&from->d, l->type, VSOCK_CID_HOST, l->id);
 	link_note(l, "vm %u connects to the host", from->index);
 	return true;
 }
@@ -49,7 +53,8 @@ static void dial_guest(struct link *l, struct vm *to, uint32_t port)
 	begin_end(e, NULL, END_OPENING);
 	e->line_len = (uint8_t)snprintf(e->line, sizeof e->line, "%s %u%s", keywords[way],
 					(unsigned)port, ends[way]);
-	e->fd = host_connect(to->uds);
+	e->fd = l->type == VSOCK_TYPE_SEQPACKET ? host_messages_connect(to->uds) :
+		host_connect(to->uds);
 	if (e->fd < 0)
 		link_fail(l, "nobody listens at vm %u's uds-path", to->index);
 }
@@ -61,7 +66,7 @@ bool open_to_guest(struct link *l, struct vm *to)
 	if (to->state == VM_DOWN)
 		l->reasons |= WHY_DEATH;
 	else
-		sock_listen(&to->d, l->id);
+		sock_listen_as(&to->d, l->type, l->id);
 	link_note(l, "the host connects to vm %u, state %d", to->index, (int)to->state);
 	return true;
 }
@@ -72,8 +77,8 @@ bool open_to_sibling(struct link *l, struct vm *from, struct vm *to)
 		return false;
 	begin_end(&l->ends[0], from, END_OPENING);
 	begin_end(&l->ends[1], to, END_ABSENT);
-	sock_listen(&to->d, l->id);
-	l->ends[0].sock = sock_dial_to(&from->d, to->cid, l->id);
+	sock_listen_as(&to->d, l->type, l->id);
+	l->ends[0].sock = sock_dial_as(&from->d, l->type, to->cid, l->id);
 	link_note(l, "vm %u connects to vm %u, state %d", from->index, to->index,
 		  (int)to->state);
 	return true;
@@ -108,7 +113,7 @@ bool open_to_nobody(struct link *l, struct vm *vm, struct vm *other, uint32_t va
 	if (!vm_can_send(vm))
 		return false;
 	begin_end(&l->ends[0], vm, END_OPENING);
-	l->ends[0].sock = sock_dial_to(&vm->d, cid, port);
+	l->ends[0].sock = sock_dial_as(&vm->d, l->type, cid, port);
 	link_note(l, "vm %u connects to nobody at %u:%u", vm->index, (unsigned)cid,
 		  (unsigned)port);
 	return true;
@@ -155,7 +160,8 @@ static bool may_still_come(const struct end *e)
 static bool absent_turn(struct end *e)
 {
 	if (e->listener >= 0 && deadline_poll(e->listener, POLLIN, 0)) {
-		e->fd = host_accept(e->listener);
+		e->fd = e->link->type == VSOCK_TYPE_SEQPACKET ?
+			host_messages_accept(e->listener) : host_accept(e->listener);
 		open_give_up(e);
 		has_opened(e);
 		return true;
@@ -188,6 +194,21 @@ static void check_answer(struct end *e)
 	has_opened(e);
 }
 
+static bool host_hears_message(struct end *e)
+{
+	ssize_t n = host_recv_message(e->fd, e->answer, sizeof e->answer - 1, 0);
+
+	if (n == HOST_LATE)
+		return false;
+	if (n == HOST_END) {
+		link_saw_refusal(e);
+		return true;
+	}
+	e->n_answer = (uint8_t)n;
+	check_answer(e);
+	return true;
+}
+
 static bool host_hears(struct end *e)
 {
 	ssize_t n = recv(e->fd, e->answer + e->n_answer, 1, MSG_DONTWAIT);
@@ -209,5 +230,7 @@ bool open_turn(struct end *e)
 	link_allow_refusal(e->link);
 	if (e->state == END_ABSENT)
 		return absent_turn(e);
-	return e->vm ? guest_hears(e) : host_hears(e);
+	if (e->vm)
+		return guest_hears(e);
+	return e->link->type == VSOCK_TYPE_SEQPACKET ? host_hears_message(e) : host_hears(e);
 }

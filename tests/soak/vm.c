@@ -88,6 +88,7 @@ static uint64_t draw_without(struct rng *r)
 	without |= rng_one_in(r, 2) ? BIT(VIRTIO_F_IN_ORDER) : 0;
 	without |= rng_one_in(r, 2) ? BIT(VIRTIO_F_NOTIFY_ON_EMPTY) : 0;
 	without |= rng_one_in(r, 3) ? BIT(VIRTIO_F_INDIRECT_DESC) : 0;
+	without |= rng_one_in(r, 6) ? BIT(VIRTIO_VSOCK_F_SEQPACKET) : 0;
 	return without;
 }
 
@@ -311,6 +312,11 @@ bool vm_is_willing(const struct vm *v)
 	return v->state == VM_RUNNING && !v->hold_until;
 }
 
+bool vm_knows_messages(const struct vm *v)
+{
+	return has_feature(v->d.fe.features, VIRTIO_VSOCK_F_SEQPACKET);
+}
+
 void vm_send_garbage(struct vm *v, uint32_t variant)
 {
 	static const uint16_t ops[] = {
@@ -326,7 +332,7 @@ void vm_send_garbage(struct vm *v, uint32_t variant)
 	if (p.op == VSOCK_OP_RW)
 		p.len = rng_range(&r, 1, sizeof bytes);
 	if (p.op == VSOCK_OP_REQUEST)		/* of a type that nobody has */
-		p.type = 2;
+		p.type = 3;
 	p.flags = (uint32_t)rng_u64(&r);
 	p.fwd_cnt = (uint32_t)rng_u64(&r);
 	if (driver_send(&v->d, &p, bytes))

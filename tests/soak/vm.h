@@ -77,6 +77,7 @@ void vm_send_garbage(struct vm *v, uint32_t variant);
 /* Running, and a packet can be put on the ring now. */
 bool vm_can_send(struct vm *v);
 bool vm_is_willing(const struct vm *v);		/* running and giving buffers */
+bool vm_knows_messages(const struct vm *v);	/* has acknowledged SEQPACKET, in this life */
 /* True when anything came. */
 bool vm_turn(struct vm *v);
 

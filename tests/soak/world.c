@@ -116,6 +116,8 @@ static void take_accepted(struct vm *v)
 	while (v->d.backlog && vm_can_send(v)) {
 		s = sock_accept(&v->d, v->d.backlog->port);
 		l = find_link(s->port);
+		if (l && s->type != l->type)
+			link_fail(l, "a connection of type %u", s->type);
 		if (l && l->ends[1].state == END_ABSENT) {
 			sock_unlisten(&v->d, l->id);
 			open_accepted(&l->ends[1], s);

@@ -224,7 +224,7 @@ static void on_shutdown(struct sock *s, uint32_t flags)
 {
 	if (!flags || flags & ~(uint32_t)VSOCK_SHUTDOWN_BOTH)
 		die("SHUTDOWN with flags %#x", (unsigned)flags);
-	if (flags & VSOCK_SHUTDOWN_SEND && s->part)
+	if (flags & VSOCK_SHUTDOWN_SEND && s->part && !(s->our_shutdown & VSOCK_SHUTDOWN_RCV))
 		die("SHUTDOWN behind %u bytes of a message", (unsigned)s->part);
 	s->peer_shutdown |= flags;
 	if (s->peer_shutdown == VSOCK_SHUTDOWN_BOTH && !s->n_queue && !s->marks.n) {

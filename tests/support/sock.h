@@ -17,7 +17,7 @@
  * that each get the rest. fwd_cnt moves with whole messages, and each of them is
  * reported, as Linux does it. Checked besides: no packet has other flags, or EOR
  * alone, or carries nothing without being the end of a message; no SHUTDOWN
- * comes in the middle of one.
+ * comes in the middle of one, unless this side has said that it reads no more.
  */
 #pragma once
 
