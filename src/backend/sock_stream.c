@@ -54,7 +54,7 @@ static void on_events(struct loop_source *source, uint32_t events)
 		s->saw_rdhup = true;
 		s->saw_error |= (events & EPOLLERR) != 0;
 		if (s->kind->is_closed(s, events))
-			ready |= STREAM_HUP;
+			ready |= STREAM_HUP | (events & EPOLLERR ? STREAM_LOST : 0u);
 	}
 	s->saw_urgent |= (events & EPOLLPRI) != 0;
 	if (events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR))
