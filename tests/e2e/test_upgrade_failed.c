@@ -27,6 +27,8 @@ static void connect_both(void)
 {
 	there = e2e_guest_connects(&vm, vhd.uds);
 	back = e2e_host_connects(&vm, vhd.uds);
+	/* What the supervisor is to keep is on its way until then. */
+	ck_assert(daemon_wait_asleep(&vhd, DEADLINE_MS));
 }
 
 static void setup(void)
