@@ -363,13 +363,18 @@ static void supervisor_end_all(void)
 	fd_close(&peers[1]);
 }
 
+/* A step of this type or a later one is an event: as it was when the corpus began, however many
+ * messages there are now. */
+enum { FIRST_EVENT = SUPERVISE_CONNECT_SEQPACKET + 4 };
+static_assert((int)FIRST_EVENT >= (int)SUPERVISE_NUM_TYPES, "each message can be said");
+
 static void attack_supervisor(struct input *in, uint8_t how)
 {
 	supervisor_begin(how);
 	for (int i = 0; i < STEPS_MAX && in->left; i++) {
 		const struct step step = take_step(in);
 
-		if (step.type >= SUPERVISE_NUM_TYPES + 4)
+		if (step.type >= FIRST_EVENT)
 			happen(&step);
 		else
 			send_step(peers[step.who >> 7], &step);

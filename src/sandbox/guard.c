@@ -9,12 +9,17 @@
 #include <sys/time.h>
 #include <unistd.h>
 
+#include "sandbox/sandbox_internal.h"
 #include "util/clock.h"
 #include "util/error.h"
 #include "util/listener.h"
 #include "util/log.h"
 
-enum { UNLINK_MS = 300, SAY_MS = 50 };
+enum {
+	GUARD_MS = SANDBOX_HAS_SANITIZER ? 5000 : 1200,
+	UNLINK_MS = SANDBOX_HAS_SANITIZER ? 3000 : 300,
+	SAY_MS = 50,
+};
 
 static struct {
 	pthread_mutex_t lock;
@@ -24,7 +29,7 @@ static struct {
 /* An alarm after @ms, which ends us; 0: none any more. */
 static void set_alarm(uint32_t ms)
 {
-	const struct itimerval once = { .it_value.tv_usec = ms * 1000 };
+	const struct itimerval once = { .it_value = { ms / 1000, ms % 1000 * 1000 } };
 
 	signal(SIGALRM, SIG_DFL);
 	setitimer(ITIMER_REAL, &once, NULL);
