@@ -15,6 +15,7 @@
 #include "backend/sibling_conn_internal.h"
 #include "util/byte_ring.h"
 #include "util/error.h"
+#include "util/iov.h"
 #include "util/log_limit.h"
 
 static struct end *end_of(struct stream *base)
@@ -361,14 +362,11 @@ static int sibling_write_message(struct stream *base, const struct iovec *v, int
 {
 	struct end *e = end_of(base);
 	bool wake = false;
-	size_t len = 0;
 	int r = write_closed(e);
 
 	if (r)
 		return r;
-	for (int i = 0; i < nv; i++)
-		len += v[i].iov_len;
-	r = out_pipe_fit_message(e, len);
+	r = out_pipe_fit_message(e, iov_total(v, (size_t)nv));
 	if (!r)
 		r = spsc_pipe_write_message(&e->other->in, v, nv, flags, &wake);
 	if (r == SPSC_PIPE_E_WAIT) {

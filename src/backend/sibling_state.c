@@ -50,13 +50,8 @@ struct saved {
 static void save_pipe(const struct spsc_pipe *p, struct blob *out)
 {
 	struct iovec v[2];
-	size_t n = spsc_pipe_peek(p, v), len = 0;
 
-	for (size_t i = 0; i < n; i++)
-		len += v[i].iov_len;
-	blob_put_u32(out, (uint32_t)len);
-	for (size_t i = 0; i < n; i++)
-		blob_put_bytes(out, v[i].iov_base, v[i].iov_len);
+	blob_put_iov(out, v, spsc_pipe_peek(p, v));
 }
 
 /* All workers rest: the other end may be read as well. */

@@ -122,15 +122,6 @@ void sock_stream_read_early(struct sock_stream *s, const char *bytes, size_t n)
 	s->n_early = n;
 }
 
-static size_t iov_total(const struct iovec *v, int nv)
-{
-	size_t total = 0;
-
-	for (int i = 0; i < nv; i++)
-		total += v[i].iov_len;
-	return total;
-}
-
 static int end_of_stream(struct sock_stream *s)
 {
 	s->base.ready &= ~(unsigned)STREAM_IN;
@@ -142,7 +133,7 @@ static int end_of_stream(struct sock_stream *s)
 
 static size_t take_early(struct sock_stream *s, const struct iovec *v, int nv)
 {
-	size_t room = iov_total(v, nv), n = s->n_early < room ? s->n_early : room;
+	size_t room = iov_total(v, (size_t)nv), n = s->n_early < room ? s->n_early : room;
 
 	iov_copy_to(v, (size_t)nv, s->early, n);
 	s->early += n;
@@ -195,7 +186,7 @@ static int sock_read(struct stream *base, const struct iovec *v, int nv, size_t 
 	r = unix_recv(s->fd, v, (size_t)nv, s->may_have_rights, out, &cut);
 	if (r)
 		return no_read(s, r);
-	if (s->kind->short_read_empties && !s->saw_urgent && !cut && *out < iov_total(v, nv))
+	if (s->kind->short_read_empties && !s->saw_urgent && !cut && *out < iov_total(v, (size_t)nv))
 		note_short_read(s);
 	return 0;
 }
@@ -272,10 +263,10 @@ static int sock_write_message(struct stream *base, const struct iovec *v, int nv
 	ssize_t n = send_all(s->fd, v, nv, how);
 
 	if (n < 0 && errno == EMSGSIZE) {
-		grow_send_buffer(s->fd, iov_total(v, nv));
+		grow_send_buffer(s->fd, iov_total(v, (size_t)nv));
 		n = send_all(s->fd, v, nv, how);
 	}
-	if (n < 0 && errno == ENOBUFS && iov_total(v, nv) > KERNEL_MESSAGE_MAX)
+	if (n < 0 && errno == ENOBUFS && iov_total(v, (size_t)nv) > KERNEL_MESSAGE_MAX)
 		return STREAM_E_TOO_LONG;	/* for good, whatever SO_SNDBUF says */
 	return n < 0 ? write_error(base) : 0;
 }

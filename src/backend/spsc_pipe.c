@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "util/iov.h"
+
 void spsc_pipe_init(struct spsc_pipe *p)
 {
 	memset(p, 0, sizeof *p);
@@ -149,20 +151,11 @@ static bool has_room(struct spsc_pipe *p, size_t len)
 			  atomic_load(&p->read)) >= len;
 }
 
-static size_t total(const struct iovec *v, int nv)
-{
-	size_t len = 0;
-
-	for (int i = 0; i < nv; i++)
-		len += v[i].iov_len;
-	return len;
-}
-
 int spsc_pipe_write_message(struct spsc_pipe *p, const struct iovec *v, int nv, uint32_t flags,
 			    bool *wake)
 {
 	uint32_t at = atomic_load_explicit(&p->written, memory_order_relaxed);
-	struct head head = { (uint32_t)total(v, nv), flags };
+	struct head head = { (uint32_t)iov_total(v, (size_t)nv), flags };
 
 	assert(head.len <= p->size - sizeof head);
 	if (!has_room(p, sizeof head + head.len)) {

@@ -7,6 +7,7 @@
 
 #include "util/error.h"
 #include "util/fd.h"
+#include "util/iov.h"
 
 enum { ROOM_FIRST = 4096, NO_STRING = UINT32_MAX, NO_FD = UINT32_MAX };
 
@@ -58,6 +59,13 @@ void blob_put_bytes(struct blob *b, const void *bytes, size_t n)
 		return;
 	memcpy(b->bytes + b->len, bytes, n);
 	b->len += n;
+}
+
+void blob_put_iov(struct blob *b, const struct iovec *iov, size_t n)
+{
+	blob_put_u32(b, (uint32_t)iov_total(iov, n));
+	for (size_t i = 0; i < n; i++)
+		blob_put_bytes(b, iov[i].iov_base, iov[i].iov_len);
 }
 
 void blob_put_u8(struct blob *b, uint8_t v)

@@ -15,6 +15,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/uio.h>
 
 /* Four letters, as in a core file: "CONN". */
 #define BLOB_TAG(a, b, c, d) \
@@ -41,6 +42,7 @@ int blob_error(const struct blob *b);
 size_t blob_open(struct blob *b, uint32_t tag, uint32_t version);
 void blob_close(struct blob *b, size_t section);
 
+void blob_put_iov(struct blob *b, const struct iovec *iov, size_t n);	/* u32 length, bytes */
 void blob_put_u8(struct blob *b, uint8_t v);
 void blob_put_u16(struct blob *b, uint16_t v);
 void blob_put_u32(struct blob *b, uint32_t v);

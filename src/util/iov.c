@@ -6,11 +6,7 @@
 
 void iov_cur_init(struct iov_cur *cur, const struct iovec *iov, size_t n)
 {
-	size_t left = 0;
-
-	for (size_t i = 0; i < n; i++)
-		left += iov[i].iov_len;
-	*cur = (struct iov_cur){ .iov = iov, .n = n, .left = left };
+	*cur = (struct iov_cur){ .iov = iov, .n = n, .left = iov_total(iov, n) };
 }
 
 /* The contiguous bytes at the cursor, at most @len, skipping empty iovecs. */

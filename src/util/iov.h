@@ -41,5 +41,15 @@ bool iov_cur_get(struct iov_cur *cur, void *dst, size_t len);
 size_t iov_cur_slice(struct iov_cur *cur, size_t len, struct iovec *out, size_t max,
 		     size_t *described);
 
+/* Bytes in all of them. */
+static inline size_t iov_total(const struct iovec *iov, size_t n)
+{
+	size_t total = 0;
+
+	for (size_t i = 0; i < n; i++)
+		total += iov[i].iov_len;
+	return total;
+}
+
 /* Copies @len bytes into the first bytes of the iovecs, which must hold them. */
 void iov_copy_to(const struct iovec *iov, size_t n, const void *src, size_t len);

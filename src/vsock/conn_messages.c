@@ -182,8 +182,7 @@ void conn_drain_messages(struct conn *c)
 
 /* ---- to the guest ---- */
 
-/* Buffers for up to @hint bytes of payload; *@body: bytes that the first has room for. How
- * many; 0: starved. */
+/* Buffers for up to @hint bytes of payload. How many; 0: starved. */
 static size_t borrow(struct conn *c, const struct rx_sink *rx, size_t hint,
 		     const struct rx_buf **bufs)
 {
@@ -321,11 +320,8 @@ bool conn_message_to_guest(struct conn *c, const struct rx_sink *rx, struct iove
 static void save_ring(const struct byte_ring *ring, struct blob *out)
 {
 	struct iovec iov[2];
-	size_t n = byte_ring_peek(ring, iov);
 
-	blob_put_u32(out, ring->len);
-	for (size_t i = 0; i < n; i++)
-		blob_put_bytes(out, iov[i].iov_base, iov[i].iov_len);
+	blob_put_iov(out, iov, byte_ring_peek(ring, iov));
 }
 
 void conn_messages_save(const struct conn *c, struct blob *out)

@@ -91,9 +91,7 @@ void conn_save(const struct conn *c, struct blob *out)
 	blob_put_u8(out, c->asks);
 	blob_put_u32(out, get_flags(c));
 	save_credit(&c->credit, out);
-	blob_put_u32(out, c->to_host.len);
-	for (size_t i = 0; i < n; i++)
-		blob_put_bytes(out, iov[i].iov_base, iov[i].iov_len);
+	blob_put_iov(out, iov, n);
 	if (c->messages)
 		conn_messages_save(c, out);
 	blob_close(out, section);
