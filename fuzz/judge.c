@@ -164,6 +164,12 @@ static void puppet_consumed(struct stream *base, uint32_t total)
 	assert(puppet_of(base)->number & OF_SIBLING);
 }
 
+static void puppet_window(struct stream *base, uint32_t bytes)
+{
+	(void)puppet_of(base);
+	assert(bytes);
+}
+
 static void puppet_accepted(struct stream *base, const struct vsock_addr *guest)
 {
 	assert(!puppet_of(base)->is_pending && guest->cid == court.config->guest_cid);
@@ -194,8 +200,8 @@ static void puppet_save(const struct stream *base, struct blob *out)
 
 static const struct stream_ops puppet_ops = {
 	.read = puppet_read, .write = puppet_write, .shutdown = puppet_shutdown,
-	.consumed = puppet_consumed, .accepted = puppet_accepted, .wait_for = puppet_wait_for,
-	.close = puppet_close, .save = puppet_save,
+	.consumed = puppet_consumed, .window = puppet_window, .accepted = puppet_accepted,
+	.wait_for = puppet_wait_for, .close = puppet_close, .save = puppet_save,
 };
 
 static const struct stream_ops puppet_message_ops = {

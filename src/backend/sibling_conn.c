@@ -48,9 +48,33 @@ static void set_flag(struct end *e, unsigned flag)
 	sibling_end_notify(e->other);
 }
 
+/* What the guest has consumed is news for the other end. */
+static void tell_consumed(struct end *e)
+{
+	e->reported_consumed = atomic_load(&e->other->consumed);
+	sibling_end_notify(e->other);
+}
+
+/* It is told when a quarter of the other guest's window is new; or, for a message that needs all
+ * of the window, when no more can become new. */
+static void report_consumed(struct end *e)
+{
+	uint32_t news = atomic_load(&e->other->consumed) - e->reported_consumed;
+	bool is_all = e->base.type == VSOCK_TYPE_SEQPACKET && spsc_pipe_is_empty(&e->in);
+
+	if (news && (news >= e->base.peer_window / 4 || is_all))
+		tell_consumed(e);
+}
+
+/* As the other end has it now. */
 static void set_window(struct end *e)
 {
-	e->base.peer_window = e->conn->window[e == &e->conn->ends[0]];
+	uint32_t window = atomic_load(&e->conn->window[e == &e->conn->ends[0]]);
+
+	if (window == e->base.peer_window)
+		return;
+	e->base.peer_window = window;
+	report_consumed(e);
 }
 
 /* For a closed end: gives its pipe's memory back to its VM's budget once the other end has
@@ -103,7 +127,7 @@ static void accept_conn(struct end *e)
 	sibling_end_belong(e, backend);
 	e->phase = PHASE_LIVE;
 	e->base.ready = STREAM_IN | STREAM_OUT;
-	c->window[1] = mux_window(e->mux);
+	atomic_store(&c->window[1], mux_window(e->mux));
 	set_window(e);
 	if (mux_connect_from_sibling(e->mux, &e->base, &c->src, c->dst.port,
 				     loop_now_ms(e->loop)))
@@ -122,7 +146,7 @@ static void on_connect_result(struct end *e)
 	}
 	e->phase = PHASE_LIVE;
 	e->base.ready = STREAM_IN | STREAM_OUT;
-	set_window(e);				/* the other has set its own before it sent mail */
+	set_window(e);
 	mux_stream_connected(e->mux, &e->base, &e->base, error, loop_now_ms(e->loop));
 }
 
@@ -143,6 +167,7 @@ static void on_mail(struct mail *mail)
 	else if (e->phase == PHASE_PENDING)
 		on_connect_result(e);
 	if (e->phase == PHASE_LIVE) {
+		set_window(e);
 		e->base.ready |= STREAM_IN | STREAM_OUT;
 		if (flags & END_CLOSED)
 			e->base.ready |= STREAM_HUP | (has_lost(e, flags) ? STREAM_LOST : 0u);
@@ -201,7 +226,7 @@ int sibling_conn_open(struct sibling *from, struct sibling_entry *to, enum vsock
 	sibling_end_init(c, 0, PHASE_PENDING, from->config.self->mailbox);
 	sibling_end_init(c, 1, PHASE_INCOMING, to->mailbox);
 	sibling_end_belong(&c->ends[0], from);
-	c->window[0] = mux_window(from->config.mux);
+	atomic_store(&c->window[0], mux_window(from->config.mux));
 	sibling_end_notify(&c->ends[1]);
 	*out = &c->ends[0].base;
 	return 0;
@@ -229,13 +254,6 @@ static int sibling_read(struct stream *base, const struct iovec *v, int nv, size
 		return 0;
 	}
 	return read_nothing(e, flags);
-}
-
-/* What the guest has consumed is news for the other end. */
-static void tell_consumed(struct end *e)
-{
-	e->reported_consumed = atomic_load(&e->other->consumed);
-	sibling_end_notify(e->other);
 }
 
 /* The last of what there is to read may be messages that nobody consumes, being empty: whatever
@@ -404,17 +422,20 @@ static int sibling_shutdown(struct stream *base, int how)
 	return 0;
 }
 
-/* The other end tells its guest when a quarter of its window is new; or, for a message that needs
- * all of the window, when no more can become new. */
 static void sibling_consumed(struct stream *base, uint32_t total)
 {
 	struct end *e = end_of(base);
-	bool is_all = base->type == VSOCK_TYPE_SEQPACKET && spsc_pipe_is_empty(&e->in);
 
 	atomic_store(&e->other->consumed, total);
-	if (total - e->reported_consumed < base->peer_window / 4 && !is_all)
-		return;
-	tell_consumed(e);
+	report_consumed(e);
+}
+
+static void sibling_window(struct stream *base, uint32_t bytes)
+{
+	struct end *e = end_of(base);
+
+	atomic_store(&e->conn->window[e != &e->conn->ends[0]], bytes);
+	sibling_end_notify(e->other);
 }
 
 static void sibling_accepted(struct stream *base, const struct vsock_addr *guest)
@@ -448,6 +469,7 @@ const struct stream_ops sibling_stream_ops = {
 	.write = sibling_write,
 	.shutdown = sibling_shutdown,
 	.consumed = sibling_consumed,
+	.window = sibling_window,
 	.accepted = sibling_accepted,
 	.wait_for = sibling_wait_for,
 	.close = sibling_close,
@@ -459,6 +481,7 @@ const struct stream_ops sibling_message_ops = {
 	.write_message = sibling_write_message,
 	.shutdown = sibling_shutdown,
 	.consumed = sibling_consumed,
+	.window = sibling_window,
 	.accepted = sibling_accepted,
 	.wait_for = sibling_wait_for,
 	.close = sibling_close,

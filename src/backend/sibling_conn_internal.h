@@ -54,7 +54,7 @@ struct sibling_conn {
 	uint64_t id;				/* no other of this process has it */
 	uint64_t saved_id;			/* that another process knew it by; 0: none */
 	struct list node;			/* of those that only one end was loaded of */
-	uint32_t window[2];			/* bytes each end's guest may have on the way */
+	_Atomic uint32_t window[2];		/* bytes each end's guest may have on the way */
 };
 
 extern const struct stream_ops sibling_stream_ops, sibling_message_ops;

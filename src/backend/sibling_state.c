@@ -67,7 +67,7 @@ void sibling_end_save(const struct stream *base, struct blob *out)
 	blob_put_u8(out, e == &c->ends[0]);
 	blob_put_u8(out, (uint8_t)e->phase);
 	blob_put_u8(out, (uint8_t)atomic_load(&e->flags));
-	blob_put_u32(out, c->window[e != &c->ends[0]]);
+	blob_put_u32(out, atomic_load(&c->window[e != &c->ends[0]]));
 	blob_put_u32(out, base->peer_window);
 	blob_put_u32(out, atomic_load(&e->consumed));
 	blob_put_u32(out, e->reported_consumed);
@@ -156,6 +156,7 @@ static struct sibling_conn *new_half(const struct saved *s, const struct vsock_a
 	if (!c)
 		return NULL;
 	c->saved_id = s->id;
+	atomic_store(&c->window[s->is_opener], s->peer_window);	/* until the other knows better */
 	for (int i = 0; i < 2; i++) {
 		sibling_end_init(c, i, PHASE_CLOSED, mailbox);
 		atomic_store(&c->ends[i].flags, END_CLOSED | END_ABORTED);
@@ -176,7 +177,7 @@ static void take_place(struct end *e, const struct saved *saved, struct sibling 
 	e->base.ready = saved->phase == PHASE_LIVE ? STREAM_IN | STREAM_OUT : 0;
 	atomic_store(&e->consumed, saved->consumed);
 	atomic_store(&e->flags, saved->flags);
-	c->window[e != &c->ends[0]] = saved->window;
+	atomic_store(&c->window[e != &c->ends[0]], saved->window);
 	sibling_end_belong(e, s);
 	list_append(&s->loaded, &e->node);
 }

@@ -138,10 +138,24 @@ void conn_abort(struct conn *c, enum conn_end why)
 	}
 }
 
+/* The credit that a packet carries; true if it is another. A peer that is a guest has to know
+ * what may come, and what it has consumed may be due now. */
+static bool take_credit(struct conn *c, const struct pkt *pkt)
+{
+	uint32_t window = credit_window(&c->credit);
+	bool changed = credit_update(&c->credit, pkt->buf_alloc, pkt->fwd_cnt);
+
+	if (c->stream && c->stream->consumed && credit_window(&c->credit) != window) {
+		c->stream->ops->window(c->stream, credit_window(&c->credit));
+		conn_count_consumed(c);
+	}
+	return changed;
+}
+
 void conn_begin_connecting(struct conn *c, const struct pkt *request)
 {
 	c->state = CONN_CONNECTING;
-	credit_update(&c->credit, request->buf_alloc, request->fwd_cnt);
+	take_credit(c, request);
 }
 
 void conn_begin_requested(struct conn *c)
@@ -284,7 +298,7 @@ void conn_input(struct conn *c, const struct pkt *pkt, struct iov_cur *payload,
 		conn_reset(c, CONN_END_PROTOCOL);
 		return;
 	}
-	if (credit_update(&c->credit, pkt->buf_alloc, pkt->fwd_cnt))
+	if (take_credit(c, pkt))
 		c->credit_asked = false;
 	if (c->credit.consumed != consumed)
 		on_consumed(c);

@@ -121,17 +121,27 @@ static inline bool credit_is_sound(const struct credit *c, uint32_t buffered)
 		packets <= UINT32_MAX / CREDIT_PACKET_COST;
 }
 
+/* Bytes that the guest has on the way to us before it waits for news: what we can take, but a
+ * Linux guest (of 2026) sends no more ahead than its own buffer holds. One that names no buffer
+ * is none of those: it could never send. */
+static inline uint32_t credit_window(const struct credit *c)
+{
+	bool is_capped = c->guest_buf_alloc && c->guest_buf_alloc < c->buf_alloc;
+
+	return is_capped ? c->guest_buf_alloc : c->buf_alloc;
+}
+
 /* Must the guest be told before it runs dry? */
 static inline bool credit_is_due(const struct credit *c)
 {
 	uint32_t untold = c->fwd_cnt - c->reported_fwd_cnt;
 
-	return untold && untold >= c->buf_alloc / 4;
+	return untold && untold >= credit_window(c) / 4;
 }
 
 /* The same, where it waits for all of what it has room for: a message passes only whole. */
 static inline bool credit_is_due_to_finish(const struct credit *c)
 {
 	return c->fwd_cnt != c->reported_fwd_cnt &&
-		c->received - c->reported_fwd_cnt >= c->buf_alloc / 2;
+		c->received - c->reported_fwd_cnt >= credit_window(c) / 2;
 }

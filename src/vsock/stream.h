@@ -58,6 +58,9 @@ struct stream_ops {
 	/* Of all that was read the guest has consumed @total bytes, modulo 2^32. Only for
 	 * streams with ->consumed; others may leave it out. */
 	void (*consumed)(struct stream *s, uint32_t total);
+	/* The guest may have @bytes on the way to the peer: another number than before, and than
+	 * mux_window() before the first call. As consumed(). */
+	void (*window)(struct stream *s, uint32_t bytes);
 	/* The guest has accepted this host-initiated stream as @guest. */
 	void (*accepted)(struct stream *s, const struct vsock_addr *guest);
 	/* The events of STREAM_IN and STREAM_OUT that make a difference now. With

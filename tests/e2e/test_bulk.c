@@ -47,6 +47,19 @@ START_TEST(bulk_64_mib_both_ways_at_once)
 }
 END_TEST
 
+/* It sends no more ahead than its own buffer holds, and goes on when it hears of it. */
+START_TEST(guest_with_a_small_buffer)
+{
+	static const uint32_t sizes[] = { 1, 100, 4096, 65535 };
+	struct driver_options opt = { .buf_alloc = sizes[_i] };
+
+	driver_deinit(&vm);
+	driver_up(&vm, vhd.socket, &opt);
+	run(e2e_guest_connects(&vm, vhd.uds), 100 * sizes[_i], 0);
+	run(e2e_host_connects(&vm, vhd.uds), 100 * sizes[_i], 10 * sizes[_i]);
+}
+END_TEST
+
 START_TEST(host_echoes_10_mib)
 {
 	struct pair p = e2e_guest_connects(&vm, vhd.uds);
@@ -261,6 +274,7 @@ int main(void)
 	tcase_add_test(tc, bulk_64_mib_guest_to_host);
 	tcase_add_test(tc, bulk_64_mib_host_to_guest);
 	tcase_add_test(tc, bulk_64_mib_both_ways_at_once);
+	tcase_add_loop_test(tc, guest_with_a_small_buffer, 0, 4);
 	tcase_add_test(tc, host_echoes_10_mib);
 	tcase_add_test(tc, guest_echoes_10_mib);
 	tcase_add_test(tc, tail_arrives_when_the_guest_closes_on_a_slow_host);

@@ -374,11 +374,12 @@ START_TEST(longer_than_the_host_takes)
 	size_t wmem_max = read_wmem_max(), too_long = 2 * wmem_max + 1;
 	char size[32];
 	const char *const large[] = { "--tx-buffer-size", size, NULL };
+	struct driver_options ahead = { .sends_ahead = true };
 	uint8_t *message = calloc(1, too_long);
 	struct pair p;
 
 	snprintf(size, sizeof size, "%zu", 2 * too_long);
-	start(large, NULL);
+	start(large, &ahead);
 	p = guest_connects();
 	guest_sends(p, 100, 3);
 	host_gets(p, 100, 3);
@@ -874,10 +875,11 @@ END_TEST
 /* Many wait in the daemon: each comes out as it went in. */
 START_TEST(siblings_many_wait)
 {
+	struct driver_options ahead = { .sends_ahead = true };
 	uint32_t sent = 0, got = 0;
 	struct sib_pair p;
 
-	siblings_up(NULL, NULL, NULL);
+	siblings_up(NULL, &ahead, &ahead);
 	p = siblings_connect(_i);
 	do {
 		pattern_fill(bytes, size_of(sent), 0, sent);
@@ -902,7 +904,7 @@ END_TEST
  * that it sends no more, so that all of what it had to say has arrived. */
 START_TEST(siblings_too_long)
 {
-	struct driver_options small = { .buf_alloc = 10000 };
+	struct driver_options small = { .buf_alloc = 10000, .sends_ahead = true };
 	struct sib_pair p;
 
 	siblings_up(NULL, NULL, &small);

@@ -43,7 +43,7 @@ static void setup_tight(void)
 static void setup_bounded(void)
 {
 	static const char *const groups[] = { "default,max-buffered=2097152", "default" };
-	static const struct driver_options small = { .buf_alloc = 4096 };
+	static const struct driver_options small = { .buf_alloc = 4096, .sends_ahead = true };
 
 	e2e_setup_bare();
 	sibs_spawn(2, groups);

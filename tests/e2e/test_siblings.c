@@ -342,6 +342,7 @@ START_TEST(one_port_with_host_and_siblings)
 END_TEST
 
 static const struct driver_options large = { .buf_alloc = 4 << 20 };
+static const struct driver_options ahead = { .sends_ahead = true };
 
 /* Credit goes from end to end: what a guest has on the way is never more than its own
  * buffer (--tx-buffer-size), however much the other could take. */
@@ -350,7 +351,9 @@ START_TEST(on_the_way_no_more_than_the_buffer)
 	struct sib_pair p;
 	uint64_t sent;
 
+	driver_deinit(&a->d);
 	driver_deinit(&b->d);
+	sib_up(a, &ahead);
 	sib_up(b, &large);
 	p = sibs_connect(a, b);
 	sent = sibs_fill(p.from, 1);
@@ -400,6 +403,41 @@ START_TEST(receiver_that_has_to_be_asked)
 }
 END_TEST
 
+static void run_flows(struct sib_pair p, uint64_t len)
+{
+	struct flow fa = sibs_flow(p.from, 0, 1, 2), fb = sibs_flow(p.to, 0, 2, 1);
+	struct sib_run ra = { .d = p.from->d, .flows = &fa, .n = 1 };
+	struct sib_run rb = { .d = p.to->d, .flows = &fb, .n = 1 };
+
+	fa.to_send = fb.to_recv = len;
+	sib_run_start(&ra);
+	sib_run_start(&rb);
+	sib_run_finish(&ra);
+	sib_run_finish(&rb);
+}
+
+/* It sends no more ahead than its own buffer holds, and goes on when it hears of it; whoever
+ * has called, and whether or not the receiver has to be asked. */
+START_TEST(sender_with_a_small_buffer)
+{
+	static const uint32_t sizes[] = { 1, 100, 4096, 65535 };
+	struct driver_options small = { .buf_alloc = sizes[_i / 4] };
+	struct sib_pair p;
+
+	driver_deinit(&a->d);
+	sib_up(a, &small);
+	if (_i & 1) {
+		driver_deinit(&b->d);
+		sib_up(b, &large);
+	}
+	p = _i & 2 ? sibs_connect(a, b) : sibs_connect(b, a);
+	if (p.from->d != &a->d)
+		p = (struct sib_pair){ .from = p.to, .to = p.from };
+	run_flows(p, 100 * sizes[_i / 4]);
+	sibs_close(p);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("siblings");
@@ -423,5 +461,6 @@ int main(void)
 	tcase_add_test(tc, on_the_way_no_more_than_the_buffer);
 	tcase_add_test(tc, receiver_that_reads_no_more);
 	tcase_add_test(tc, receiver_that_has_to_be_asked);
+	tcase_add_loop_test(tc, sender_with_a_small_buffer, 0, 16);
 	return e2e_run(s);
 }

@@ -43,6 +43,8 @@ struct driver_options {				/* zero: the default in brackets */
 	uint32_t rx_buf_len;			/* [4096] */
 	uint32_t n_rx_bufs;			/* [as many as the ring takes] */
 	uint32_t buf_alloc;			/* of each socket [256 KiB] */
+	bool sends_ahead;			/* more than buf_alloc, where the peer takes more:
+						   Linux until 2026 */
 	uint16_t type;				/* of each, if nobody says otherwise [stream] */
 	enum tx_shape tx_shape;
 	enum rx_shape rx_shape;

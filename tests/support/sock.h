@@ -7,7 +7,8 @@
  * behind a SHUTDOWN, and credit for bytes never sent, end the test. Packets for
  * no socket are answered with RST.
  *
- * Credit updates are sent as Linux sends them: when what was not reported leaves
+ * What is on the way is never more than the socket's own buffer, however much the peer takes
+ * (driver_options::sends_ahead). Credit updates are sent as Linux sends them: when what was not reported leaves
  * less than 64 KiB of room, or when a read emptied the queue. A sink (below)
  * takes data as it arrives and is polite only in the first way.
  *

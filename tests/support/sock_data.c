@@ -10,9 +10,11 @@
 
 uint32_t sock_room(const struct sock *s)
 {
-	uint32_t in_flight = s->sent - s->peer_fwd_cnt;
+	uint32_t in_flight = s->sent - s->peer_fwd_cnt, window = s->peer_buf_alloc;
 
-	return in_flight < s->peer_buf_alloc ? s->peer_buf_alloc - in_flight : 0;
+	if (window > s->buf_alloc && !s->d->opt.sends_ahead)
+		window = s->buf_alloc;
+	return in_flight < window ? window - in_flight : 0;
 }
 
 /* The flags of the packet with the last byte of what is sent. */

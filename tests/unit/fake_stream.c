@@ -192,6 +192,13 @@ static void fake_consumed(struct stream *base, uint32_t total)
 	trace_add(f->trace, "%sconsumed:%u", f->prefix, total);
 }
 
+static void fake_window(struct stream *base, uint32_t bytes)
+{
+	struct fake_stream *f = fake_of(base);
+
+	trace_add(f->trace, "%swindow:%u", f->prefix, bytes);
+}
+
 static void fake_accepted(struct stream *base, const struct vsock_addr *guest)
 {
 	struct fake_stream *f = fake_of(base);
@@ -229,7 +236,8 @@ static const struct stream_ops fake_ops = {
 	.read = fake_read, .write = fake_write,
 	.read_message = fake_read_message, .write_message = fake_write_message,
 	.shutdown = fake_shutdown,
-	.consumed = fake_consumed, .accepted = fake_accepted, .wait_for = fake_wait_for,
+	.consumed = fake_consumed, .window = fake_window,
+	.accepted = fake_accepted, .wait_for = fake_wait_for,
 	.close = fake_close, .save = fake_save,
 };
 

@@ -112,6 +112,27 @@ START_TEST(is_due_to_finish)
 }
 END_TEST
 
+/* A guest that sends no more ahead than its own buffer holds waits for less. */
+START_TEST(is_due_to_a_small_guest)
+{
+	struct credit c = begin(starts[_i]);
+
+	c.guest_buf_alloc = ALLOC / 10;
+	c.fwd_cnt += ALLOC / 40 - 1;
+	ck_assert(!credit_is_due(&c));
+	c.fwd_cnt++;
+	ck_assert(credit_is_due(&c));
+	c.guest_buf_alloc = 2 * ALLOC;
+	ck_assert(!credit_is_due(&c));
+	c.guest_buf_alloc = 0;			/* says nothing of what it sends */
+	ck_assert(!credit_is_due(&c));
+	c.received = c.fwd_cnt;
+	ck_assert(!credit_is_due_to_finish(&c));
+	c.guest_buf_alloc = ALLOC / 20;
+	ck_assert(credit_is_due_to_finish(&c));
+}
+END_TEST
+
 struct consumed_case {
 	const char *name;
 	uint32_t says;				/* fwd_cnt; 1000 were sent, 400 consumed */
@@ -272,6 +293,7 @@ int main(void)
 	tcase_add_loop_test(tc, receive, 0, COUNT(starts));
 	tcase_add_loop_test(tc, is_due, 0, COUNT(starts));
 	tcase_add_loop_test(tc, is_due_to_finish, 0, COUNT(starts));
+	tcase_add_loop_test(tc, is_due_to_a_small_guest, 0, COUNT(starts));
 	tcase_add_loop_test(tc, consumed, 0, COUNT(consumed_cases));
 	tcase_add_test(tc, update_tells_a_change);
 	tcase_add_loop_test(tc, packets, 0, COUNT(packets_cases));

@@ -423,6 +423,35 @@ START_TEST(consumed)
 }
 END_TEST
 
+/* The other end is told by a quarter of what is its guest's window now, also where that has
+ * become smaller than what is new. */
+START_TEST(window)
+{
+	struct stream *opener, *other;
+	unsigned before;
+
+	connect_both();
+	opener = muxes[OPENER].stream;
+	other = muxes[OTHER].stream;
+	other->ops->consumed(other, 100);
+	before = muxes[OPENER].n_ready;
+	opener->ops->window(opener, 404);
+	settle();
+	ck_assert_uint_eq(other->peer_window, 404);
+	ck_assert_uint_eq(muxes[OPENER].n_ready, before);
+	opener->ops->window(opener, 400);
+	settle();
+	ck_assert_uint_eq(muxes[OPENER].n_ready, before + 1);
+	other->ops->consumed(other, 199);
+	settle();
+	ck_assert_uint_eq(muxes[OPENER].n_ready, before + 1);
+	other->ops->consumed(other, 200);
+	settle();
+	ck_assert_uint_eq(muxes[OPENER].n_ready, before + 2);
+	ck_assert_uint_eq(opener->peer_window, 2 * WINDOW);
+}
+END_TEST
+
 /* Large from the first long write until it is empty, out of the writer's budget. */
 START_TEST(memory)
 {
@@ -783,6 +812,7 @@ int main(void)
 	tcase_add_loop_test(tc, closed, 0, 2);
 	tcase_add_loop_test(tc, something_is_lost, 0, 3);
 	tcase_add_test(tc, consumed);
+	tcase_add_test(tc, window);
 	tcase_add_test(tc, memory);
 	tcase_add_test(tc, memory_is_short);
 	tcase_add_test(tc, no_memory);

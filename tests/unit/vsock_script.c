@@ -329,6 +329,8 @@ static bool host_word(struct script *s, struct script_conn *c, const char *word,
 	} else if (strcmp(word, "consumed") == 0) {
 		atomic_store(&f->by_peer, (uint32_t)strtoul(arg, NULL, 10));
 		ready(s, c, 0);
+	} else if (strcmp(word, "consumed_untold") == 0) {
+		atomic_store(&f->by_peer, (uint32_t)strtoul(arg, NULL, 10));
 	} else if (strcmp(word, "waits") == 0) {
 		trace_add(&s->trace, "waits:%s%s", f->waits_for & STREAM_IN ? "i" : "",
 			  f->waits_for & STREAM_OUT ? "o" : "");

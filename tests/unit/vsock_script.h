@@ -19,7 +19,8 @@
  * more:N (bytes), eof, closed, fail:ERRNO (behind what it gives); full, takes:N
  * (bytes, and is ready to), deaf:ERRNO (writing fails), stops:ERRNO (so it does,
  * but no event tells), reads_no_more (an event tells, without a write); hup; window:N (its peer is a guest too, which may have N bytes
- * on the way) and consumed:N (and that one has consumed N bytes in all).
+ * on the way) and consumed:N (and that one has consumed N bytes in all;
+ * consumed_untold:N: no event tells so).
  *
  * In messages: give:TEXT is one, record:TEXT one with MSG_EOR, more:N one of N bytes; takes:N
  * so many; max:N is the longest that the stream ever takes.
@@ -31,7 +32,7 @@
  *
  * In the trace: packets by name, with their payload or (r), (s), (b) for the
  * flags of SHUTDOWN; <TEXT written to the stream; shut_wr, shut_rd, close,
- * accepted:PORT of it; consumed:N as it was told, fwd:N the fwd_cnt of each
+ * accepted:PORT of it; consumed:N and window:N as it was told, fwd:N the fwd_cnt of each
  * CREDIT_UPDATE where its peer is a guest, or of type SEQPACKET. There RW(TEXT)eom and
  * RW(TEXT)eor end a message, and <[TEXT] and <[TEXT]eor are written whole.
  */
