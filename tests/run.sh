@@ -142,7 +142,7 @@ run_as_user() {
 	mkdir -p "$place/vm-image"
 	# What only the plain run uses is large.
 	[ ! -d "$VM_CACHE" ] ||
-		find "$VM_CACHE" -mindepth 1 -maxdepth 1 ! -name 'sid-*' -exec cp -a -t "$place/vm-image" {} +
+		find "$VM_CACHE" -mindepth 1 -maxdepth 1 ! -name 'sid*' -exec cp -a -t "$place/vm-image" {} +
 	chown -R 65534:65534 "$place" "$work/u"
 	root=$place/tree dir=$place/build
 	as=("${reach[@]}" env HOME="$place" TMPDIR="$work/u" VM_CACHE="$place/vm-image")
