@@ -209,6 +209,14 @@ class Bulk(VmTest):
                                "drain; shut wr")
         self.finish(guest, host)
 
+    def test_guest_with_a_tiny_buffer_sends(self):
+        """No more ahead than that holds, since 2026."""
+        port = self.port()
+        host = self.host.listen(f"listen unix:{self.daemon.uds()}_{port}; accept; drain; shut wr")
+        guest = self.guest.run(f"opt vsock-buffer 4096; connect vsock:2:{port};"
+                               f"send {MIB}; shut wr; eof")
+        self.finish(guest, host)
+
     def test_guest_with_a_large_buffer(self):
         port = self.port()
         host = self.host.listen(f"listen unix:{self.daemon.uds()}_{port}; accept;"
