@@ -14,12 +14,12 @@
  *
  * System calls are made by syscall(): there is nothing to look up. One thread is assumed.
  */
+#undef _GNU_SOURCE				/* it declares connect() and others by an extension */
+#define _DEFAULT_SOURCE
+
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
-#include <stdarg.h>
 #include <stdbool.h>
-#include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
