@@ -154,7 +154,6 @@ START_TEST(none_where_there_is_no_uds)
 }
 END_TEST
 
-/* One that was passed to us has no name of ours beside which another could be. */
 /* Who has passed the one, has not made the other. */
 START_TEST(made_where_the_first_was_passed)
 {
