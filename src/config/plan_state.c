@@ -14,8 +14,8 @@
 #define TAG_VM		BLOB_TAG('P', 'L', 'V', 'M')
 #define TAG_ALL		BLOB_TAG('P', 'L', 'A', 'N')
 
-/* Of both. A field that is added makes another: loading an older one leaves it as init has
- * it, or says what it was before. */
+/* Of both, the newest. A field that is added makes another: loading an older one leaves it as
+ * init has it, or says what it was before. */
 enum { STATE_VERSION = 2 };
 
 enum { SOCKET_PATH_MAX = sizeof ((struct sockaddr_un *)0)->sun_path - 1 };
@@ -268,13 +268,28 @@ static int load_field(const struct field *f, char *into, struct blob_reader *in)
 
 /* ---- a section ---- */
 
+/* The first version that has all that is there, so that an older program reads it, too. What
+ * came later is an array, and empty. */
+static uint32_t least_version(const struct field *fields, size_t n, const char *from)
+{
+	uint32_t version = 1;
+
+	for (size_t i = 0; i < n; i++)
+		if (fields[i].since > version &&
+		    *(const size_t *)(const void *)(from + fields[i].at_n))
+			version = fields[i].since;
+	return version;
+}
+
 static void save(const struct field *fields, size_t n, const void *from, uint32_t tag,
 		 struct blob *out)
 {
-	size_t section = blob_open(out, tag, STATE_VERSION);
+	uint32_t version = least_version(fields, n, from);
+	size_t section = blob_open(out, tag, version);
 
 	for (size_t i = 0; i < n; i++)
-		save_field(&fields[i], from, out);
+		if (fields[i].since <= version)
+			save_field(&fields[i], from, out);
 	blob_close(out, section);
 }
 

@@ -280,21 +280,18 @@ START_TEST(little_of_vms)
 }
 END_TEST
 
-/* As the first version had it: without what has come since. */
+/* What an older program knows is saved as it did that: it reads it, and this one what it wrote. */
 START_TEST(of_an_older_version)
 {
-	const uint32_t version = 1;
 	struct vm_plan vm, loaded;
+	uint32_t version;
 	struct blob b;
-	uint64_t len;
 
 	fill_vm(&vm, _i);
 	vm.n_forward_listen_seqpacket = 0;
 	save_vm(&b, &vm);
-	len = b.len - BLOB_SECTION_BYTES - sizeof(uint64_t);
-	memcpy(b.bytes + 4, &version, sizeof version);
-	memcpy(b.bytes + 8, &len, sizeof len);
-	blob_read(&reader, b.bytes, b.len - sizeof(uint64_t), NULL);
+	memcpy(&version, b.bytes + 4, sizeof version);
+	ck_assert_uint_eq(version, 1);
 	vm_plan_init(&loaded);
 	ck_assert_int_eq(plan_state_load_vm(&loaded, &reader), 0);
 	ck_assert(blob_is_whole(&reader));
