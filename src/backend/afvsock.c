@@ -172,7 +172,7 @@ static void afvsock_explain(struct backend *b, const struct vsock_addr *dst, int
 	const char *cure = "";
 
 	if (error == BACKEND_E_NOBODY)
-		cure = "; start the program that does";
+		cure = "; start the program that does, with a socket of the guest's type";
 	else if (error == BACKEND_E_NO_ROUTE)
 		cure = a->config.cid == VMADDR_CID_LOCAL ?
 			": is the kernel module vsock_loopback there?" :
