@@ -30,6 +30,7 @@ const char *conn_str_wait(enum conn_wait wait);	/* for people: "the guest to rea
 /* Where a walk over the connections stands. All zeroes: at its beginning. */
 struct conn_cursor {
 	uint64_t at;				/* conn_table.c's */
+	bool is_walked;				/* but for those that the guest has forgotten */
 	bool is_over;
 };
 
@@ -37,10 +38,10 @@ struct conn_cursor {
 enum { CONN_SNAPSHOT_ORPHANS = 256 };
 
 /*
- * Fills rows, at most @max, which is at least CONN_SNAPSHOT_MIN, and stops early where that is
- * all: then ->is_over. Between two calls connections may come and go, and one that is there
- * all the time is shown once. Returns how many rows.
+ * Fills rows, at most @max, at least CONN_SNAPSHOT_MIN, and stops early, where that is all with
+ * ->is_over. Between two calls connections may come and go, and one that is there all the time is
+ * shown once. Returns how many rows.
  */
-enum { CONN_SNAPSHOT_MIN = 512 };
+enum { CONN_SNAPSHOT_MIN = CONN_SNAPSHOT_ORPHANS };
 size_t mux_snapshot_conns(const struct mux *mux, struct conn_cursor *cursor,
 			  struct conn_snapshot *rows, size_t max, uint64_t now_ms);

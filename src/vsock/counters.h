@@ -105,7 +105,7 @@ enum { HISTOGRAM_SHIFT_PACKETS = 1, HISTOGRAM_SHIFT_US = 2 };
  */
 #define COUNTERS(C0, C1, C2, G0, G2, HP, HT) \
 	C1(bytes, UNIT_BYTES, LABEL_DIRECTION, COUNTERS_DIRECTIONS, \
-	   "Payload that has been passed on, in bytes.") \
+	   "Payload taken from the guest, and given to it.") \
 	C1(packets, UNIT_ONE, LABEL_DIRECTION, COUNTERS_DIRECTIONS, \
 	   "Packets taken from the guest, and given to it.") \
 	C2(connections_opened, LABEL_ORIGIN, CONN_NUM_ORIGINS, LABEL_TYPE, COUNTERS_TYPES, \
@@ -124,8 +124,6 @@ enum { HISTOGRAM_SHIFT_PACKETS = 1, HISTOGRAM_SHIFT_US = 2 };
 	   "Time that connections have waited for somebody, all added up.") \
 	C1(packets_dropped, UNIT_ONE, LABEL_DROP, NUM_DROPS, \
 	   "Packets from the guest that had no effect.") \
-	C0(replies_dropped, \
-	   "Resets that answer such packets, and were left out for want of memory.") \
 	C1(ring_kicks, UNIT_ONE, LABEL_RING, VSOCK_NUM_QUEUES, \
 	   "Kicks seen: the guest has something for us.") \
 	C1(ring_calls, UNIT_ONE, LABEL_RING, VSOCK_NUM_QUEUES, \
