@@ -67,6 +67,7 @@ static const char *const ends[CONN_NUM_ENDS] = {
 	[CONN_END_CLOSING_TIMEOUT] = "closing_timeout", [CONN_END_LOST] = "lost",
 	[CONN_END_TOO_LONG] = "too_long", [CONN_END_TOO_LONG_FOR_HOST] = "too_long_for_host",
 	[CONN_END_TOO_LONG_FOR_GUEST] = "too_long_for_guest",
+	[CONN_END_OPERATOR] = "operator",
 };
 
 static const char *const refusals[COUNTERS_REFUSALS] = {

@@ -137,7 +137,7 @@ enum { HISTOGRAM_SHIFT_PACKETS = 1, HISTOGRAM_SHIFT_US = 2 };
 	C0(front_ends, \
 	   "Front-ends that have come.") \
 	C0(guest_resets, \
-	   "Resets of the guest that ended connections.") \
+	   "Resets of the guest that the front-end has told of, or that were seen.") \
 	HP(tx_batch_packets, \
 	   "Packets taken from the guest in one batch.") \
 	HP(rx_batch_packets, \
