@@ -429,6 +429,7 @@ const char *conn_str_end(enum conn_end why)
 			"SO_VM_SOCKETS_BUFFER_SIZE of an AF_VSOCK one)",
 		[CONN_END_TOO_LONG_FOR_GUEST] = "a message from the host is longer than what the "
 			"guest buffers (SO_VM_SOCKETS_BUFFER_SIZE of its socket)",
+		[CONN_END_OPERATOR] = "reset by the operator",
 	};
 	static_assert(sizeof text / sizeof *text == CONN_NUM_ENDS, "each has a text");
 
