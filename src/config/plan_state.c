@@ -16,7 +16,7 @@
 
 /* Of both. A field that is added makes another: loading an older one leaves it as init has
  * it, or says what it was before. */
-enum { STATE_VERSION = 1 };
+enum { STATE_VERSION = 2 };
 
 enum { SOCKET_PATH_MAX = sizeof ((struct sockaddr_un *)0)->sun_path - 1 };
 
@@ -32,6 +32,7 @@ struct field {
 	size_t at_n;				/* of an array: how many it has */
 	const char *key;			/* whose row says which numbers are right ... */
 	bool may_be_0;				/* ... besides 0 */
+	uint32_t since;				/* version of the state; else of the first */
 	uint64_t max;				/* else: of a number; bytes of a text */
 };
 
@@ -78,6 +79,7 @@ static const struct field vm_fields[] = {
 	{ .kind = TEXTS, ARRAY_AT(struct vm_plan, groups), .max = UINT32_MAX },
 	SOCKET_FIELDS(struct vm_plan, vhost_socket),
 	SOCKET_FIELDS(struct vm_plan, uds_socket),
+	{ .kind = NUMBER, AT(struct vm_plan, shares_memory), .max = 1, .since = 2 },
 };
 
 static const struct field plan_fields[] = {
@@ -100,6 +102,10 @@ static const struct field plan_fields[] = {
 	NUMBER_FIELD(struct plan, handshake_ms, UINT32_MAX),
 	BOOL_FIELD(struct plan, is_supervised),
 	NUMBER_FIELD(struct plan, watchdog_ms, UINT32_MAX),
+	{ .kind = TEXT, AT(struct plan, api_path), .max = SOCKET_PATH_MAX, .since = 2 },
+	{ .kind = NUMBER, AT(struct plan, api_socket.mode), .max = UINT32_MAX, .since = 2 },
+	{ .kind = NUMBER, AT(struct plan, api_socket.gid), .max = UINT32_MAX, .since = 2 },
+	{ .kind = TEXTS, ARRAY_AT(struct plan, api_folders), .max = UINT32_MAX, .since = 2 },
 };
 
 enum {
@@ -286,7 +292,8 @@ static int load(const struct field *fields, size_t n, void *into, uint32_t tag,
 	if (!blob_enter(in, &section, tag, STATE_VERSION, &version))
 		return PLAN_STATE_E_BAD;
 	for (size_t i = 0; i < n && !r; i++)
-		r = load_field(&fields[i], into, &section);
+		if (fields[i].since <= version)
+			r = load_field(&fields[i], into, &section);
 	return r ? r : blob_is_whole(&section) ? 0 : PLAN_STATE_E_BAD;
 }
 

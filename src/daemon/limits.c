@@ -147,9 +147,12 @@ bool limits_share_memory(struct plan *plan, uint64_t space, uint64_t max_maps, s
 		space / (plan->n_vms + n_workers);
 	if (share > share_max)
 		share = share_max;
-	for (size_t i = 0; i < plan->n_vms; i++)
-		if (!plan->vms[i].max_memory)
-			plan->vms[i].max_memory = share ? share : 1;
+	for (size_t i = 0; i < plan->n_vms; i++) {
+		if (plan->vms[i].max_memory)
+			continue;
+		plan->vms[i].max_memory = share ? share : 1;
+		plan->vms[i].shares_memory = true;
+	}
 	return fits && (said < space || !n_silent);
 }
 

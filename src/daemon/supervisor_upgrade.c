@@ -36,7 +36,7 @@ static void give_up(struct supervisor *s, const char *why)
 {
 	log_err("main", "%s cannot take over: %s; all goes on as it was", s->path, why);
 	loop_timer_cancel(s->loop, &s->check_patience);
-	supervisor_upgraded(s, false);
+	supervisor_upgraded(s, why);
 }
 
 static bool is_same_file(int a, int b)
@@ -78,18 +78,22 @@ static int check(struct supervisor *s, int program)
 	return r;
 }
 
+const char *supervisor_upgrade_obstacle(const struct supervisor *s)
+{
+	if (s->state != SUPERVISOR_SERVING || s->successor.state != SUCCESSOR_NONE || s->checker)
+		return "an engine is about to begin";
+	return s->patience.is_set ? "the engine is stopped" : NULL;
+}
+
 void supervisor_upgrade(struct supervisor *s)
 {
+	const char *obstacle = supervisor_upgrade_obstacle(s);
 	int program = -1, r = 0;
 
 	if (s->state == SUPERVISOR_ENDING)
 		return;
-	if (s->state != SUPERVISOR_SERVING || s->successor.state != SUCCESSOR_NONE || s->checker) {
-		log_warn("main", "SIGUSR2: not now: an engine is about to begin");
-		return;
-	}
-	if (s->patience.is_set) {
-		log_warn("main", "SIGUSR2: not now: the engine is stopped");
+	if (obstacle) {
+		log_warn("main", "SIGUSR2: not now: %s", obstacle);
 		return;
 	}
 	s->wants_upgrade = s->n_leaving;	/* both engines are to know of the same VMs */
@@ -163,11 +167,12 @@ bool supervisor_on_checker(struct supervisor *s, const siginfo_t *info)
 	return true;
 }
 
-void supervisor_upgraded(struct supervisor *s, bool has_worked)
+void supervisor_upgraded(struct supervisor *s, const char *why_not)
 {
-	if (has_worked)
+	if (!why_not)
 		log_info("main", "another engine has taken over, process %d", (int)s->engine);
 	s->is_upgrading = false;
+	supervisor_orders_upgraded(s, why_not);
 	if (s->state == SUPERVISOR_ENDING)
 		return;
 	supervisor_catch_up_all(s);
