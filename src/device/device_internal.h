@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* What the files of a device share: device.c (the turn, and life), device_rings.c (packets out
- * of the TX ring, and into the RX ring). */
+ * of the TX ring, and into the RX ring), device_state.c (taken over by another process),
+ * device_snapshot.c (as others see it). */
 #pragma once
 
 #include "device/device.h"

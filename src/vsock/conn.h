@@ -175,6 +175,11 @@ struct conn {
 		uint8_t ending;			/* on mux::ending, and how it is to end */
 		uint8_t logged_state;		/* enum conn_state; CONN_NUM_STATES: none yet */
 		uint32_t name;			/* its row in mux::names, or CONN_NO_NAME */
+
+		/* For who looks at it. */
+		uint64_t begun_ms, waits_since_ms;
+		uint32_t to_guest_high, to_host_high;	/* of its bytes: above what credit counts */
+		uint8_t waits_for;		/* enum conn_wait, as counted */
 	} mux;
 };
 
