@@ -30,6 +30,7 @@ enum {
 	SWEEP_MS = 1000,			/* between two looks at clients' deadlines */
 	FAREWELL_MS = 500,			/* for answers, when the daemon ends */
 	STEP_MS = 20,
+	HTTP_TOO_LARGE = 413,			/* which the library calls one thing or another */
 	DROPPED_MAX = 64 * API_BODY_MAX,	/* of a body that is too large: then it is cut off */
 };
 
@@ -73,7 +74,7 @@ static void reply(struct api_request *r, unsigned status, const char *type, char
 	r->state = API_ANSWERED;
 }
 
-static const char json_type[] = "application/json";
+static const char type_json[] = "application/json";
 
 void api_reply_json(struct api_request *r, unsigned status, json_t *json)
 {
@@ -84,7 +85,7 @@ void api_reply_json(struct api_request *r, unsigned status, json_t *json)
 		text = strdup("{\"error\":\"no memory\"}");
 		status = MHD_HTTP_INTERNAL_SERVER_ERROR;
 	}
-	reply(r, status, json_type, text, text ? strlen(text) : 0);
+	reply(r, status, type_json, text, text ? strlen(text) : 0);
 }
 
 void api_reply_text(struct api_request *r, const char *type, char *text, size_t len)
@@ -183,7 +184,8 @@ void api_order(struct api_request *r, struct supervise_msg *m, const void *text,
 	struct client *client = client_of(r->connection);
 	int result;
 
-	api->last_id += !++api->last_id;	/* which is never 0 */
+	if (!++api->last_id)			/* which is nobody's */
+		api->last_id++;
 	m->u.order.id = r->id = api->last_id;
 	r->done_status = done_status;
 	r->patience.expire = on_impatient;
@@ -274,13 +276,12 @@ void api_answer(struct api *api, uint32_t id, enum supervise_outcome outcome, co
 }
 
 /* A socket whose client has read nothing yet of an answer has room for this one. */
-void api_tell_upgraded(struct api *api, int fd)
+void api_tell_upgraded(int fd)
 {
 	static const char text[] =
 		"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Type: application/json\r\n"
 		"Content-Length: 18\r\n\r\n{\"outcome\":\"done\"}";
 
-	(void)api;
 	if (send(fd, text, sizeof text - 1, MSG_NOSIGNAL | MSG_DONTWAIT) >= 0)
 		shutdown(fd, SHUT_WR);
 	fd_close(&fd);
@@ -328,7 +329,7 @@ static void find_route(struct api_request *r, const char *method, const char *pa
 		return;
 	}
 	if (length && strtoull(length, NULL, 10) > API_BODY_MAX)
-		api_reply_error(r, MHD_HTTP_PAYLOAD_TOO_LARGE, "the body is larger than %d bytes",
+		api_reply_error(r, HTTP_TOO_LARGE, "the body is larger than %d bytes",
 				API_BODY_MAX);
 }
 
@@ -372,7 +373,7 @@ static void serve(struct api_request *r)
 	if (r->api->ends)
 		api_reply_error(r, MHD_HTTP_SERVICE_UNAVAILABLE, "the daemon ends");
 	else if (r->n_received > API_BODY_MAX)
-		api_reply_error(r, MHD_HTTP_PAYLOAD_TOO_LARGE, "the body is larger than %d bytes",
+		api_reply_error(r, HTTP_TOO_LARGE, "the body is larger than %d bytes",
 				API_BODY_MAX);
 	else
 		r->route->serve(r);
@@ -530,7 +531,9 @@ static int start_http(struct api *api)
 	const union MHD_DaemonInfo *info;
 
 	api->http = MHD_start_daemon(
-		MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME, 0, NULL, NULL, on_request, api,
+		MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME |
+			MHD_USE_SUPPRESS_DATE_NO_CLOCK,	/* the zone is in a file, out of reach */
+		0, NULL, NULL, on_request, api,
 		MHD_OPTION_LISTEN_SOCKET, api->config.fd,
 		MHD_OPTION_CONNECTION_LIMIT, (unsigned)API_CLIENTS_MAX,
 		MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)API_CLIENT_BYTES,

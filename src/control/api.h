@@ -59,7 +59,7 @@ void api_answer(struct api *api, uint32_t id, enum supervise_outcome outcome, co
 
 /* To the client of an engine before, which has asked for an upgrade: it has worked. Takes
  * @fd over. */
-void api_tell_upgraded(struct api *api, int fd);
+void api_tell_upgraded(int fd);
 
 /* Who waits is told that the daemon ends; then ends the thread. NULL: nothing. */
 void api_free(struct api *api);

@@ -36,9 +36,8 @@ void api_answer(struct api *api, uint32_t id, enum supervise_outcome outcome, co
 	(void)api, (void)id, (void)outcome, (void)text, (void)len;
 }
 
-void api_tell_upgraded(struct api *api, int fd)
+void api_tell_upgraded(int fd)
 {
-	(void)api;
 	fd_close(&fd);
 }
 

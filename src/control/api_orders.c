@@ -42,9 +42,11 @@ void api_delete_vm(struct api_request *r)
 
 void api_reset_connection(struct api_request *r)
 {
-	const struct vsock_addr peer = { .cid = r->args.peer_cid, .port = r->args.peer_port };
-	int result = snapshots_reset_conn(api_snapshots(r), r->args.cid, r->args.guest_port, &peer,
-					  WAIT_RESET_MS);
+	const struct snapshots_conn conn = {
+		.cid = r->args.cid, .type = r->args.type, .guest_port = r->args.guest_port,
+		.peer = r->args.peer,
+	};
+	int result = snapshots_reset_conn(api_snapshots(r), &conn, WAIT_RESET_MS);
 
 	switch (result) {
 	case 0:

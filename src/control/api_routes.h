@@ -9,7 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "protocol/virtio_vsock.h"
+#include "vsock/pkt.h"
 
 struct api_request;
 
@@ -18,9 +18,9 @@ enum api_method { API_GET = 1, API_PUT = 2, API_POST = 4, API_DELETE = 8 };
 /* What a path has in it where its route has "{cid}" and "{id}". */
 struct api_args {
 	uint64_t cid;
-	uint32_t guest_port;			/* id: GUEST_PORT-PEER_CID-PEER_PORT */
-	uint64_t peer_cid;
-	uint32_t peer_port;
+	enum vsock_type type;			/* id: TYPE-GUEST_PORT-PEER_CID-PEER_PORT */
+	uint32_t guest_port;
+	struct vsock_addr peer;
 };
 
 struct api_route {

@@ -11,9 +11,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct api;
 struct device_hooks;
 struct plan;
 struct sibling_dir;
+struct snapshots;
+struct supervise_msg;
 struct vm;
 struct vm_fds;
 struct vm_job;
@@ -28,6 +31,10 @@ struct engine_config {
 	void (*failed)(void);			/* a worker's loop has ended by itself */
 	bool is_hosted;				/* there is a supervisor */
 	_Atomic uint64_t *handling;		/* of PLAN_THREADS_MAX workers; NULL: not noted */
+	/* Where clients of the control API connect, taken over in any case; -1: there is none. And
+	 * where its orders go, see api_config. */
+	int api_fd;
+	int (*order)(struct supervise_msg *m, const void *text, size_t len, int fd);
 };
 
 struct engine {
@@ -36,6 +43,9 @@ struct engine {
 	size_t n_workers;
 	size_t n_vms;				/* that it serves, or is about to */
 	struct sibling_dir *siblings;
+	struct snapshots *snapshots;
+	struct api *api;			/* NULL: there is none */
+	bool has_api_thread;
 };
 
 /* So many VMs have no use for more. */

@@ -7,6 +7,7 @@
 #include <sys/un.h>
 
 #include "config/plan.h"
+#include "control/api.h"
 #include "protocol/vhost_user.h"
 
 static_assert(LIMITS_ALL_PORTS_FIT + sizeof "_" + LIMITS_PORT_DIGITS ==
@@ -69,6 +70,8 @@ static uint64_t count_wanted(const struct plan *plan, size_t n_workers, uint64_t
 	uint64_t wanted = 0;
 
 	*fixed = FDS_OF_DAEMON + FDS_OF_WORKER * (uint64_t)n_workers;
+	if (plan_has_api(plan))
+		*fixed += API_FDS;
 	for (size_t i = 0; i < plan->n_vms; i++) {
 		const struct vm_plan *vm = &plan->vms[i];
 
