@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* What the files of the API share: api.c (the thread, clients, requests), api_routes.c (what can
- * be asked), api_reads.c and api_orders.c (who serves that), api_row.c. All of it, but for
+ * be asked), api_reads.c and api_orders.c (who serves that), api_body.c. All of it, but for
  * what api.h says otherwise, happens in the API's thread. */
 #pragma once
 
@@ -74,8 +74,6 @@ void api_get_log_level(struct api_request *r);
 void api_get_metrics(struct api_request *r);
 
 /* ---- api_orders.c ---- */
-
-extern const char *const api_levels[];		/* by enum log_level */
 
 void api_add_vm(struct api_request *r);
 void api_delete_vm(struct api_request *r);

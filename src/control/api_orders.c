@@ -2,12 +2,10 @@
 /* What changes something: mostly an order to the supervisor, which judges it. */
 #include <inttypes.h>
 #include <microhttpd.h>
-#include <string.h>
 
 #include "control/api_internal.h"
-#include "control/api_row.h"
+#include "control/api_body.h"
 #include "control/snapshots.h"
-#include "util/log.h"
 
 enum {
 	WAIT_MS = 10 * 1000,
@@ -15,17 +13,12 @@ enum {
 	WAIT_RESET_MS = 1000,
 };
 
-const char *const api_levels[] = {
-	[LEVEL_ERR] = "error", [LEVEL_WARN] = "warn", [LEVEL_INFO] = "info",
-	[LEVEL_DEBUG] = "debug", [LEVEL_TRACE] = "trace",
-};
-
 void api_add_vm(struct api_request *r)
 {
 	struct supervise_msg m = { .type = SUPERVISE_ADD, .cid = r->args.cid };
-	char why[API_ROW_ERROR_MAX];
-	struct api_row row;
-	const char *wrong = api_row_parse(&row, r->body ? r->body : "", r->len, why);
+	char why[API_BODY_ERROR_MAX];
+	struct api_body_row row;
+	const char *wrong = api_body_row(&row, r->body ? r->body : "", r->len, why);
 
 	if (wrong)
 		api_reply_error(r, MHD_HTTP_BAD_REQUEST, "%s", wrong);
@@ -62,24 +55,10 @@ void api_reset_connection(struct api_request *r)
 	}
 }
 
-/* {"level": "debug"}; -1: it is something else. */
-static int parse_level(const char *body, size_t len)
-{
-	json_t *root = json_loadb(body, len, JSON_REJECT_DUPLICATES, NULL);
-	const char *name = json_string_value(json_object_get(root, "level"));
-	int level = -1;
-
-	for (int i = LEVEL_ERR; name && json_object_size(root) == 1 && i <= LEVEL_TRACE; i++)
-		if (strcmp(name, api_levels[i]) == 0)
-			level = i;
-	json_decref(root);
-	return level;
-}
-
 void api_set_log_level(struct api_request *r)
 {
 	struct supervise_msg m = { .type = SUPERVISE_SET_LEVEL };
-	int level = parse_level(r->body ? r->body : "", r->len);
+	int level = api_body_level(r->body ? r->body : "", r->len);
 
 	if (level < 0) {
 		api_reply_error(r, MHD_HTTP_BAD_REQUEST,

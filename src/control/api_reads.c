@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "control/api_body.h"
 #include "control/api_internal.h"
 #include "control/json.h"
 #include "control/metrics.h"
@@ -106,5 +107,5 @@ void api_get_metrics(struct api_request *r)
 
 void api_get_log_level(struct api_request *r)
 {
-	api_reply_json(r, MHD_HTTP_OK, json_pack("{s:s}", "level", api_levels[log_level]));
+	api_reply_json(r, MHD_HTTP_OK, json_pack("{s:s}", "level", api_body_levels[log_level]));
 }

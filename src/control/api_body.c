@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* A VM to add, from JSON to a row. */
-#include "control/api_row.h"
+/* What the body of a request says. */
+#include "control/api_body.h"
 
 #include <inttypes.h>
 #include <jansson.h>
@@ -9,19 +9,21 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "util/log.h"
+
 __attribute__((format(printf, 2, 3)))
-static const char *fail(char why[API_ROW_ERROR_MAX], const char *fmt, ...)
+static const char *fail(char why[API_BODY_ERROR_MAX], const char *fmt, ...)
 {
 	va_list ap;
 
 	va_start(ap, fmt);
-	vsnprintf(why, API_ROW_ERROR_MAX, fmt, ap);
+	vsnprintf(why, API_BODY_ERROR_MAX, fmt, ap);
 	va_end(ap);
 	return why;
 }
 
 /* False: there is no more room. */
-static bool put(struct api_row *row, const char *text, size_t len)
+static bool put(struct api_body_row *row, const char *text, size_t len)
 {
 	if (len > sizeof row->bytes - row->len)
 		return false;
@@ -33,8 +35,8 @@ static bool put(struct api_row *row, const char *text, size_t len)
 static const char too_long[] = "the row is too long";
 
 /* One value, without its end; in a list a '+' would make two of it. */
-static const char *put_scalar(struct api_row *row, const char *key, const json_t *value,
-			      bool is_item, char why[API_ROW_ERROR_MAX])
+static const char *put_scalar(struct api_body_row *row, const char *key, const json_t *value,
+			      bool is_item, char why[API_BODY_ERROR_MAX])
 {
 	char number[32];
 	const char *text = number;
@@ -54,8 +56,8 @@ static const char *put_scalar(struct api_row *row, const char *key, const json_t
 	return put(row, text, strlen(text)) ? NULL : too_long;
 }
 
-static const char *put_list(struct api_row *row, const char *key, const json_t *list,
-			    char why[API_ROW_ERROR_MAX])
+static const char *put_list(struct api_body_row *row, const char *key, const json_t *list,
+			    char why[API_BODY_ERROR_MAX])
 {
 	const char *wrong = json_array_size(list) ? NULL : fail(why, "%.60s: empty list", key);
 
@@ -67,8 +69,8 @@ static const char *put_list(struct api_row *row, const char *key, const json_t *
 	return wrong;
 }
 
-static const char *put_pair(struct api_row *row, const char *key, const json_t *value,
-			    char why[API_ROW_ERROR_MAX])
+static const char *put_pair(struct api_body_row *row, const char *key, const json_t *value,
+			    char why[API_BODY_ERROR_MAX])
 {
 	const char *wrong;
 
@@ -82,8 +84,8 @@ static const char *put_pair(struct api_row *row, const char *key, const json_t *
 }
 
 /* Strings with a NUL in them are refused by jansson itself. */
-const char *api_row_parse(struct api_row *row, const char *json, size_t len,
-			  char why[API_ROW_ERROR_MAX])
+const char *api_body_row(struct api_body_row *row, const char *json, size_t len,
+			  char why[API_BODY_ERROR_MAX])
 {
 	const char *wrong = NULL, *key;
 	json_error_t error;
@@ -100,4 +102,22 @@ const char *api_row_parse(struct api_row *row, const char *json, size_t len,
 	}
 	json_decref(root);
 	return wrong;
+}
+
+const char *const api_body_levels[] = {
+	[LEVEL_ERR] = "error", [LEVEL_WARN] = "warn", [LEVEL_INFO] = "info",
+	[LEVEL_DEBUG] = "debug", [LEVEL_TRACE] = "trace",
+};
+
+int api_body_level(const char *json, size_t len)
+{
+	json_t *root = json_loadb(json, len, JSON_REJECT_DUPLICATES, NULL);
+	const char *name = json_string_value(json_object_get(root, "level"));
+	int level = -1;
+
+	for (int i = LEVEL_ERR; name && json_object_size(root) == 1 && i <= LEVEL_TRACE; i++)
+		if (strcmp(name, api_body_levels[i]) == 0)
+			level = i;
+	json_decref(root);
+	return level;
 }
