@@ -53,7 +53,7 @@ static void check_vm(const struct vm_plan *vm, bool has_vsock)
 	assert(!vm->vhost_socket.group && !vm->uds_socket.group);
 	assert(has_vsock || !vm->has_forward_cid);
 	assert(!vm->socket != !vm->connect && !vm->uds_path != !vm->has_forward_cid);
-	assert(vm->n_groups && vm->socket_at.rest == NULL == !vm->socket);
+	assert(vm->n_groups && !vm->socket_at.rest == !vm->socket);
 	check_path(vm->socket);
 	check_path(vm->connect);
 	check_path(vm->uds_path);
