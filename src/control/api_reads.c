@@ -64,8 +64,8 @@ void api_get_vms(struct api_request *r)
 	}
 	for (size_t i = 0; i < answer.n_vms; i++)
 		json_array_append_new(rows, json_of_vm_row(&answer.vms[i]));
-	api_reply_json(r, MHD_HTTP_OK, json_pack("{s:o, s:i}", "vms", rows,
-						 "silent_workers", (int)answer.process.n_silent));
+	api_reply_json(r, MHD_HTTP_OK, json_pack("{s:o, s:o}", "vms", rows,
+						 "process", json_of_process(&answer.process)));
 	snapshots_answer_deinit(&answer);
 }
 

@@ -158,12 +158,8 @@ static int add_worker(struct engine *e)
 		return r;
 	if (e->config.handling)
 		worker_set_handling(workers[e->n_workers], &e->config.handling[e->n_workers]);
-	r = snapshots_add_worker(e->snapshots, workers[e->n_workers]);
-	if (r)
-		worker_free(workers[e->n_workers]);
-	else
-		e->n_workers++;
-	return r;
+	e->n_workers++;
+	return 0;
 }
 
 static int enter_siblings(struct engine *e, struct vm *vm, struct worker *w)
@@ -219,13 +215,20 @@ static void serve_api(struct engine *e)
 	e->has_api_thread = e->api && !r;
 }
 
+static int make_snapshots(struct engine *e)
+{
+	const struct snapshots_shared shared = { e->config.upgrades, e->config.crashes };
+
+	return snapshots_new(&e->snapshots, &shared);
+}
+
 int engine_prepare(struct engine *e, const struct engine_config *config)
 {
 	int r;
 
 	*e = (struct engine){ .config = *config };
-	if ((r = snapshots_new(&e->snapshots, NULL)) < 0 ||
-	    (r = make_workers(e)) < 0 || (r = make_api(e)) < 0 || (r = make_siblings(e)) < 0 ||
+	if ((r = make_snapshots(e)) < 0 || (r = make_workers(e)) < 0 ||
+	    (r = make_api(e)) < 0 || (r = make_siblings(e)) < 0 ||
 	    (r = enter_sandbox(config)) < 0 || (r = log_start_thread()) < 0)
 		engine_deinit(e);
 	else
@@ -233,12 +236,20 @@ int engine_prepare(struct engine *e, const struct engine_config *config)
 	return r;
 }
 
+/* From now on it can be asked. */
+static int start_worker(struct engine *e, struct worker *w, bool is_parked)
+{
+	int r = worker_start(w, is_parked, e->config.failed);
+
+	return r ? r : snapshots_add_worker(e->snapshots, w);
+}
+
 int engine_begin(struct engine *e, bool is_parked)
 {
 	int r = 0;
 
 	for (size_t i = 0; !r && i < e->n_workers; i++)
-		r = worker_start(e->workers[i], is_parked, e->config.failed);
+		r = start_worker(e, e->workers[i], is_parked);
 	return r;
 }
 
@@ -280,7 +291,7 @@ static void grow(struct engine *e)
 {
 	if (e->n_workers >= engine_count_workers(e->config.plan, e->n_vms) || add_worker(e) < 0)
 		return;
-	if (worker_start(e->workers[e->n_workers - 1], false, e->config.failed) < 0)
+	if (start_worker(e, e->workers[e->n_workers - 1], false) < 0)
 		worker_free(e->workers[--e->n_workers]);
 }
 

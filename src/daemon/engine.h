@@ -31,6 +31,7 @@ struct engine_config {
 	void (*failed)(void);			/* a worker's loop has ended by itself */
 	bool is_hosted;				/* there is a supervisor */
 	_Atomic uint64_t *handling;		/* of PLAN_THREADS_MAX workers; NULL: not noted */
+	const _Atomic uint64_t *upgrades, *crashes;	/* for snapshots; or NULL */
 	/* Where clients of the control API connect, taken over in any case; -1: there is none. And
 	 * where its orders go, see api_config. */
 	int api_fd;
@@ -43,7 +44,7 @@ struct engine {
 	size_t n_workers;
 	size_t n_vms;				/* that it serves, or is about to */
 	struct sibling_dir *siblings;
-	struct snapshots *snapshots;
+	struct snapshots *snapshots;		/* for whoever asks */
 	struct api *api;			/* NULL: there is none */
 	bool has_api_thread;
 };

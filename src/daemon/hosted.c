@@ -263,6 +263,8 @@ static int start(bool is_next)
 		.plan = &hosted.plan, .hooks = &hooks, .failed = launch_end, .is_hosted = true,
 		.handling = hosted.shared ? hosted.shared->handling : NULL,
 		.api_fd = fd_take(&hosted.api_fd), .order = hosted_order,
+		.upgrades = hosted.shared ? &hosted.shared->upgrades : NULL,
+		.crashes = hosted.shared ? &hosted.shared->crashes : NULL,
 	};
 	int r;
 

@@ -171,6 +171,8 @@ void supervisor_upgraded(struct supervisor *s, const char *why_not)
 {
 	if (!why_not)
 		log_info("main", "another engine has taken over, process %d", (int)s->engine);
+	if (has_worked && s->shared)
+		atomic_fetch_add(&s->shared->upgrades, 1);
 	s->is_upgrading = false;
 	supervisor_orders_upgraded(s, why_not);
 	if (s->state == SUPERVISOR_ENDING)

@@ -9,6 +9,7 @@
 #include "device/guest_events.h"
 #include "device/recovery.h"
 #include "device/turn.h"
+#include "vsock/counters.h"
 
 struct device {
 	struct device_config config;
@@ -24,6 +25,9 @@ struct device {
 	struct loop_work resume;
 	bool is_held;				/* loaded, and not resumed yet */
 	bool in_turn;
+	struct vsock_counters *counters;	/* the mux's */
+	uint64_t readable_us;			/* since when there is something for the guest; 0: there
+						   is not */
 	unsigned turns_late;			/* in which deadlines had to wait for the rings */
 	void (*ended)(void *ctx);		/* NULL: it goes on */
 	void *ended_ctx;

@@ -2,7 +2,7 @@
 /*
  * One VM as it is between two turns: plain data, which its worker fills and anybody may read.
  * Costs some microseconds, however many connections there are; rows of those are filled a
- * portion in each turn (mux_snapshot_conns(), worker_survey.h).
+ * portion in each turn (device/survey.h).
  */
 #pragma once
 
@@ -50,6 +50,10 @@ struct device_snapshot {
 
 /* In the device's thread, between two turns, or while that does nothing. */
 void device_snapshot(const struct device *dev, struct device_snapshot *out);
+
+/* Its connections, a portion of them: as mux_snapshot_conns(), likewise. */
+size_t device_snapshot_conns(const struct device *dev, struct conn_cursor *cursor,
+			     struct conn_snapshot *rows, size_t max);
 
 /* Ends a connection in a reset for both sides, in the device's thread. False: there is none. */
 bool device_reset_conn(struct device *dev, enum vsock_type type, uint32_t guest_port,

@@ -101,6 +101,7 @@ enum conn_end {					/* why a connection ends; saved, as states are */
 	CONN_END_TOO_LONG,			/* what we buffer for the guest */
 	CONN_END_TOO_LONG_FOR_HOST,		/* the host's socket takes */
 	CONN_END_TOO_LONG_FOR_GUEST,		/* the guest buffers */
+	CONN_END_OPERATOR,			/* who runs the daemon wants it to */
 	CONN_NUM_ENDS,
 };
 

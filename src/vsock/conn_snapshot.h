@@ -25,7 +25,20 @@ struct conn_snapshot {
 	uint32_t buffered;			/* bytes taken from it, that the host has not */
 };
 
+/* What an asker may want to know of the mux besides. */
+struct mux_snapshot {
+	bool is_running;			/* a guest that can take connections */
+	unsigned guest_types;			/* of sockets that it knows: MUX_* */
+	size_t n_connections;
+	size_t n_replies;			/* resets that wait for RX buffers */
+};
+
+/* And fills in what is missing in @counters, a copy of mux_counters(). */
+void mux_snapshot(const struct mux *mux, struct mux_snapshot *out,
+		  struct vsock_counters *counters);
+
 const char *conn_str_wait(enum conn_wait wait);	/* for people: "the guest to read" */
+const char *conn_wait_name(enum conn_wait wait);	/* for programs: "guest_credit" */
 
 /* Where a walk over the connections stands. All zeroes: at its beginning. */
 struct conn_cursor {

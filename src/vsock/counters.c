@@ -67,6 +67,7 @@ static const char *const ends[CONN_NUM_ENDS] = {
 	[CONN_END_CLOSING_TIMEOUT] = "closing_timeout", [CONN_END_LOST] = "lost",
 	[CONN_END_TOO_LONG] = "too_long", [CONN_END_TOO_LONG_FOR_HOST] = "too_long_for_host",
 	[CONN_END_TOO_LONG_FOR_GUEST] = "too_long_for_guest",
+	[CONN_END_OPERATOR] = "operator",
 };
 
 static const char *const refusals[COUNTERS_REFUSALS] = {
@@ -132,6 +133,16 @@ unsigned counters_label_size(enum counters_label label)
 const char *counters_label_value(enum counters_label label, unsigned i)
 {
 	return labels[label].values[i];
+}
+
+const char *counters_unit_str(enum counters_unit unit)
+{
+	static const char *const text[] = {
+		[UNIT_ONE] = "", [UNIT_BYTES] = "_bytes", [UNIT_MS] = "_ms", [UNIT_US] = "_us",
+		[UNIT_PACKETS] = "_packets",
+	};
+
+	return text[unit];
 }
 
 unsigned counters_family_size(const struct counters_family *f)
@@ -238,7 +249,7 @@ static bool load_family(struct vsock_counters *c, struct blob_reader *in)
 
 bool counters_load(struct vsock_counters *c, struct blob_reader *in)
 {
-	struct vsock_counters loaded = { .bytes = { 0 } };
+	struct vsock_counters loaded = { .payload = { 0 } };
 	struct blob_reader section;
 	uint32_t version;
 

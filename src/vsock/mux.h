@@ -139,6 +139,11 @@ bool mux_end_some(struct mux *mux, uint64_t now_ms);
  * are connections left. */
 bool mux_give_up_some(struct mux *mux, uint64_t now_ms);
 
+/* Ends a connection in a reset for both sides, because somebody asks for it. False: there is
+ * none of that name, or of another type. */
+bool mux_reset_conn(struct mux *mux, enum vsock_type type, uint32_t guest_port,
+		    const struct vsock_addr *peer, uint64_t now_ms);
+
 void mux_get_stats(const struct mux *mux, struct mux_stats *out);
 
 /* What is counted of the VM (counters.h), by the mux and by the device; borrowed. Of the gauges it

@@ -128,7 +128,7 @@ void mux_count_to_host(struct mux *mux, struct conn *c, uint32_t before)
 {
 	uint32_t now = c->credit.received;
 
-	mux->counters.bytes[COUNTERS_TO_HOST] += now - before;
+	mux->counters.payload[COUNTERS_TO_HOST] += now - before;
 	c->mux.to_host_high += now < before;
 }
 
@@ -136,11 +136,25 @@ void mux_count_to_guest(struct mux *mux, struct conn *c, uint32_t before)
 {
 	uint32_t now = c->credit.sent_to_guest;
 
-	mux->counters.bytes[COUNTERS_TO_GUEST] += now - before;
+	mux->counters.payload[COUNTERS_TO_GUEST] += now - before;
 	c->mux.to_guest_high += now < before;
 }
 
 /* ---- snapshots ---- */
+
+void mux_snapshot(const struct mux *mux, struct mux_snapshot *out,
+		  struct vsock_counters *counters)
+{
+	*counters = mux->counters;
+	counters->connections_limit[0] = mux->config.limits.max_connections;
+	counters->buffered[0] = mux->buffered->used;
+	counters->buffered_limit[0] = mux->buffered->max;
+	counters->guest_running[0] = mux->is_running;
+	*out = (struct mux_snapshot){
+		.is_running = mux->is_running, .guest_types = mux->types,
+		.n_connections = mux->n_conns, .n_replies = mux->replies.n,
+	};
+}
 
 const char *conn_str_wait(enum conn_wait wait)
 {
@@ -155,6 +169,13 @@ const char *conn_str_wait(enum conn_wait wait)
 	static_assert(sizeof text / sizeof *text == CONN_NUM_WAITS, "each has a text");
 
 	return text[wait];
+}
+
+const char *conn_wait_name(enum conn_wait wait)
+{
+	if (wait == CONN_WAITS_FOR_BUFFERS)	/* is not counted */
+		return "guest_buffers";
+	return wait == CONN_WAITS_FOR_NOTHING ? "nothing" : counters_label_value(LABEL_WAIT, wait);
 }
 
 static void take_row(const struct mux *mux, const struct conn *c, uint64_t now_ms,
