@@ -433,6 +433,7 @@ static void on_connection(void *ctx, struct MHD_Connection *connection, void **c
 		list_remove(&c->node);
 		free(c);
 		*context = NULL;
+		loop_work_schedule(api->loop, &api->run);	/* it looks for others then */
 	} else if (code == MHD_CONNECTION_NOTIFY_STARTED && (c = calloc(1, sizeof *c))) {
 		c->connection = connection;
 		c->fd = MHD_get_connection_info(connection,

@@ -98,7 +98,7 @@ static int match_part(const char *part, size_t len, const char *wanted, size_t w
 	bool is_cid = wanted_len == 5 && memcmp(wanted, "{cid}", 5) == 0;
 	bool is_id = wanted_len == 4 && memcmp(wanted, "{id}", 4) == 0;
 
-	if (!is_cid && !is_id)
+	if ((!is_cid && !is_id) || !len)
 		return len == wanted_len && memcmp(part, wanted, len) == 0 ? 0 : API_ROUTES_E_PATH;
 	if (len >= sizeof text)
 		return API_ROUTES_E_ARGS;

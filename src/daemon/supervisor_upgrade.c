@@ -34,7 +34,8 @@ enum {
 
 static void give_up(struct supervisor *s, const char *why)
 {
-	log_err("main", "%s cannot take over: %s; all goes on as it was", s->path, why);
+	log_err("main", "%s cannot take over: %s; all goes on as it was",
+		s->path ? s->path : "the program", why);
 	loop_timer_cancel(s->loop, &s->check_patience);
 	supervisor_upgraded(s, why);
 }
@@ -100,9 +101,9 @@ void supervisor_upgrade(struct supervisor *s)
 	if (s->wants_upgrade)
 		return;
 	s->is_upgrading = true;
-	program = open(s->path, O_PATH | O_CLOEXEC);
+	program = s->path ? open(s->path, O_PATH | O_CLOEXEC) : -1;
 	if (program < 0)
-		r = error_last();
+		r = s->path ? error_last() : -ENOENT;
 	else if (is_same_file(program, s->program))
 		supervisor_hand_over(s);	/* there is no other; its engine is a new one */
 	else
@@ -171,7 +172,7 @@ void supervisor_upgraded(struct supervisor *s, const char *why_not)
 {
 	if (!why_not)
 		log_info("main", "another engine has taken over, process %d", (int)s->engine);
-	if (has_worked && s->shared)
+	if (!why_not && s->shared)
 		atomic_fetch_add(&s->shared->upgrades, 1);
 	s->is_upgrading = false;
 	supervisor_orders_upgraded(s, why_not);

@@ -207,7 +207,7 @@ END_TEST
 START_TEST(a_file_with_a_mistake_changes_nothing)
 {
 	reloads_write("vms: [");
-	HAS(apis_do("POST", "/v1/reload", "/v1/reload", NULL, 400), "vms.yaml:1");
+	HAS(apis_do("POST", "/v1/reload", "/v1/reload", NULL, 400), "vms.yaml:2");
 	HAS(apis_get("/v1/vms"), "\"cid\":4");
 }
 END_TEST
