@@ -23,6 +23,7 @@
 #include "config/plan.h"
 #include "control/api_body.h"
 #include "control/api_routes.h"
+#include "control/api_table.h"
 #include "input.h"
 #include "util/log.h"
 
@@ -134,7 +135,7 @@ static void attack_routes(char *text)
 	if (!path)
 		return;
 	*path++ = '\0';
-	r = api_routes_find(text, path, &route, &args, &allowed);
+	r = api_routes_find(api_table, text, path, &route, &args, &allowed);
 	assert((r == 0) == (route != NULL));
 	assert(r != API_ROUTES_E_METHOD || allowed);
 	api_routes_str_allowed(allowed, all);

@@ -6,26 +6,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "control/api_internal.h"
-
-const struct api_route api_routes[] = {
-	{ API_GET, "/v1/version", api_get_version },
-	{ API_GET, "/v1/openapi.json", api_get_openapi },
-	{ API_GET, "/v1/vms", api_get_vms },
-	{ API_GET, "/v1/vms/{cid}", api_get_vm },
-	{ API_PUT, "/v1/vms/{cid}", api_add_vm },
-	{ API_DELETE, "/v1/vms/{cid}", api_delete_vm },
-	{ API_GET, "/v1/vms/{cid}/connections", api_get_connections },
-	{ API_DELETE, "/v1/vms/{cid}/connections/{id}", api_reset_connection },
-	{ API_GET, "/v1/log-level", api_get_log_level },
-	{ API_PUT, "/v1/log-level", api_set_log_level },
-	{ API_POST, "/v1/upgrade", api_upgrade },
-	{ API_POST, "/v1/reload", api_reload },
-	{ API_POST, "/v1/shutdown", api_shutdown },
-	{ API_GET, "/metrics", api_get_metrics },
-	{ .path = NULL },
-};
-
 static const struct { enum api_method method; const char *name; } methods[] = {
 	{ API_GET, "GET" }, { API_GET, "HEAD" }, { API_PUT, "PUT" }, { API_POST, "POST" },
 	{ API_DELETE, "DELETE" },
@@ -126,15 +106,15 @@ static int match(const char *path, const char *wanted, struct api_args *args)
 	return *path || *wanted ? API_ROUTES_E_PATH : r;
 }
 
-int api_routes_find(const char *method, const char *path, const struct api_route **out,
-		    struct api_args *args, unsigned *allowed)
+int api_routes_find(const struct api_route *routes, const char *method, const char *path,
+		    const struct api_route **out, struct api_args *args, unsigned *allowed)
 {
 	unsigned wanted = find_method(method);
 	struct api_args found;
 	int r = API_ROUTES_E_PATH;
 
 	*allowed = 0;
-	for (const struct api_route *route = api_routes; route->path; route++) {
+	for (const struct api_route *route = routes; route->path; route++) {
 		int this = match(path, route->path, &found);
 
 		if (this == API_ROUTES_E_PATH)

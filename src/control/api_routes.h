@@ -1,9 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/*
- * What can be asked: one table of paths and methods, from which requests are served, and with
- * which a test compares the OpenAPI document. A new route is one row and the function that
- * serves it.
- */
+/* From a request's method and path to the row of a table that says who serves it. */
 #pragma once
 
 #include <stddef.h>
@@ -27,11 +23,9 @@ struct api_route {
 	enum api_method method;
 	const char *path;
 	/* The whole request is there. An answer has been given to it, or will be, when this
-	 * returns; see api_internal.h. */
+	 * returns; see api_request.h. */
 	void (*serve)(struct api_request *r);
 };
-
-extern const struct api_route api_routes[];	/* with a NULL path at the end */
 
 enum {
 	API_ROUTES_E_PATH = 1,			/* there is no such path */
@@ -39,10 +33,10 @@ enum {
 	API_ROUTES_E_METHOD,			/* but not with this method */
 };
 
-/* @method as HTTP spells it; HEAD is a GET whose body is not sent. @path is decoded, without the
+/* @routes has a NULL path at its end. @method as HTTP spells it; HEAD is a GET whose body is not sent. @path is decoded, without the
  * query. 0; API_ROUTES_E_*; @allowed, a set of enum api_method, for the last. */
-int api_routes_find(const char *method, const char *path, const struct api_route **out,
-		    struct api_args *args, unsigned *allowed);
+int api_routes_find(const struct api_route *routes, const char *method, const char *path,
+		    const struct api_route **out, struct api_args *args, unsigned *allowed);
 
 /* "GET, PUT": what a path can be asked with, for people and for the header Allow. */
 enum { API_ALLOWED_MAX = 32 };
