@@ -32,7 +32,6 @@ struct field {
 	size_t at_n;				/* of an array: how many it has */
 	const char *key;			/* whose row says which numbers are right ... */
 	bool may_be_0;				/* ... besides 0 */
-	uint32_t since;				/* version of the state; else of the first */
 	uint64_t max;				/* else: of a number; bytes of a text */
 };
 
@@ -79,7 +78,10 @@ static const struct field vm_fields[] = {
 	{ .kind = TEXTS, ARRAY_AT(struct vm_plan, groups), .max = UINT32_MAX },
 	SOCKET_FIELDS(struct vm_plan, vhost_socket),
 	SOCKET_FIELDS(struct vm_plan, uds_socket),
-	{ .kind = NUMBER, AT(struct vm_plan, shares_memory), .max = 1, .since = 2 },
+};
+
+static const struct field vm_fields_2[] = {
+	BOOL_FIELD(struct vm_plan, shares_memory),
 };
 
 static const struct field plan_fields[] = {
@@ -102,15 +104,25 @@ static const struct field plan_fields[] = {
 	NUMBER_FIELD(struct plan, handshake_ms, UINT32_MAX),
 	BOOL_FIELD(struct plan, is_supervised),
 	NUMBER_FIELD(struct plan, watchdog_ms, UINT32_MAX),
-	{ .kind = TEXT, AT(struct plan, api_path), .max = SOCKET_PATH_MAX, .since = 2 },
-	{ .kind = NUMBER, AT(struct plan, api_socket.mode), .max = UINT32_MAX, .since = 2 },
-	{ .kind = NUMBER, AT(struct plan, api_socket.gid), .max = UINT32_MAX, .since = 2 },
-	{ .kind = TEXTS, ARRAY_AT(struct plan, api_folders), .max = UINT32_MAX, .since = 2 },
 };
 
-enum {
-	VM_FIELDS = sizeof vm_fields / sizeof *vm_fields,
-	PLAN_FIELDS = sizeof plan_fields / sizeof *plan_fields,
+static const struct field plan_fields_2[] = {
+	PATH_FIELD(struct plan, api_path),
+	SOCKET_FIELDS(struct plan, api_socket),
+	PLACE_FIELDS(struct plan, api_at),
+	{ .kind = TEXTS, ARRAY_AT(struct plan, api_folders), .max = UINT32_MAX },
+};
+
+/* What each version has added. */
+static const struct version {
+	const struct field *fields;
+	size_t n;
+} vm_versions[STATE_VERSION] = {
+	{ vm_fields, sizeof vm_fields / sizeof *vm_fields },
+	{ vm_fields_2, sizeof vm_fields_2 / sizeof *vm_fields_2 },
+}, plan_versions[STATE_VERSION] = {
+	{ plan_fields, sizeof plan_fields / sizeof *plan_fields },
+	{ plan_fields_2, sizeof plan_fields_2 / sizeof *plan_fields_2 },
 };
 
 /* ---- numbers of whatever size ---- */
@@ -271,18 +283,19 @@ static int load_field(const struct field *f, char *into, struct blob_reader *in)
 
 /* ---- a section ---- */
 
-static void save(const struct field *fields, size_t n, const void *from, uint32_t tag,
+static void save(const struct version versions[STATE_VERSION], const void *from, uint32_t tag,
 		 struct blob *out)
 {
 	size_t section = blob_open(out, tag, STATE_VERSION);
 
-	for (size_t i = 0; i < n; i++)
-		save_field(&fields[i], from, out);
+	for (const struct version *v = versions; v < versions + STATE_VERSION; v++)
+		for (size_t i = 0; i < v->n; i++)
+			save_field(&v->fields[i], from, out);
 	blob_close(out, section);
 }
 
 /* 0; PLAN_STATE_E_BAD; -ENOMEM. What @into owns then is to be freed in any case. */
-static int load(const struct field *fields, size_t n, void *into, uint32_t tag,
+static int load(const struct version versions[STATE_VERSION], void *into, uint32_t tag,
 		struct blob_reader *in)
 {
 	struct blob_reader section;
@@ -291,9 +304,9 @@ static int load(const struct field *fields, size_t n, void *into, uint32_t tag,
 
 	if (!blob_enter(in, &section, tag, STATE_VERSION, &version))
 		return PLAN_STATE_E_BAD;
-	for (size_t i = 0; i < n && !r; i++)
-		if (fields[i].since <= version)
-			r = load_field(&fields[i], into, &section);
+	for (const struct version *v = versions; !r && v < versions + version; v++)
+		for (size_t i = 0; i < v->n && !r; i++)
+			r = load_field(&v->fields[i], into, &section);
 	return r ? r : blob_is_whole(&section) ? 0 : PLAN_STATE_E_BAD;
 }
 
@@ -328,12 +341,12 @@ static bool is_vm_right(const struct vm_plan *vm)
 
 void plan_state_save_vm(const struct vm_plan *vm, struct blob *out)
 {
-	save(vm_fields, VM_FIELDS, vm, TAG_VM, out);
+	save(vm_versions, vm, TAG_VM, out);
 }
 
 int plan_state_load_vm(struct vm_plan *vm, struct blob_reader *in)
 {
-	int r = load(vm_fields, VM_FIELDS, vm, TAG_VM, in);
+	int r = load(vm_versions, vm, TAG_VM, in);
 
 	if (!r && !is_vm_right(vm))
 		r = PLAN_STATE_E_BAD;
@@ -346,12 +359,12 @@ int plan_state_load_vm(struct vm_plan *vm, struct blob_reader *in)
 
 void plan_state_save(const struct plan *plan, struct blob *out)
 {
-	save(plan_fields, PLAN_FIELDS, plan, TAG_ALL, out);
+	save(plan_versions, plan, TAG_ALL, out);
 }
 
 int plan_state_load(struct plan *plan, struct blob_reader *in)
 {
-	int r = load(plan_fields, PLAN_FIELDS, plan, TAG_ALL, in);
+	int r = load(plan_versions, plan, TAG_ALL, in);
 
 	if (!r && !plan->handshake_ms)
 		r = PLAN_STATE_E_BAD;

@@ -238,7 +238,8 @@ int channel_send_blob(int channel, const struct blob *b)
 		size_t n_fds = at_most(b->n_fds - at_fd, SUPERVISE_FDS_MAX);
 		const struct supervise_msg m = { .type = SUPERVISE_STATE, .u.number = n };
 
-		r = send_piece(channel, &m, b->bytes + at, n, b->fds + at_fd, n_fds, true);
+		r = send_piece(channel, &m, b->bytes + at, n,
+			       n_fds ? b->fds + at_fd : NULL, n_fds, true);
 		at += n;
 		at_fd += n_fds;
 	}
