@@ -124,22 +124,6 @@ void mux_count_wait(struct mux *mux, struct conn *c, uint64_t now_ms)
 	c->mux.waits_since_ms = now_ms;
 }
 
-void mux_count_to_host(struct mux *mux, struct conn *c, uint32_t before)
-{
-	uint32_t now = c->credit.received;
-
-	mux->counters.payload[COUNTERS_TO_HOST] += now - before;
-	c->mux.to_host_high += now < before;
-}
-
-void mux_count_to_guest(struct mux *mux, struct conn *c, uint32_t before)
-{
-	uint32_t now = c->credit.sent_to_guest;
-
-	mux->counters.payload[COUNTERS_TO_GUEST] += now - before;
-	c->mux.to_guest_high += now < before;
-}
-
 /* ---- snapshots ---- */
 
 void mux_snapshot(const struct mux *mux, struct mux_snapshot *out,
