@@ -97,11 +97,16 @@ static void add_vm(struct supervisor *s, struct vm_plan *row)
 static void renew_vm(struct supervisor *s, struct held_vm *h, struct vm_plan *row)
 {
 	struct vm_plan next = *row;		/* of which @h may be the owner */
+	bool is_by_api = h->is_by_api;
+	uint64_t cid = next.guest_cid;
 
 	vm_plan_init(row);
 	supervisor_remove_vm(s, h);
 	add_vm(s, &next);
 	vm_plan_deinit(&next);
+	h = supervisor_find_any(s, cid);
+	if (h)
+		h->is_by_api = is_by_api;
 }
 
 void supervisor_on_removed(struct supervisor *s, uint64_t cid)

@@ -6,7 +6,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "e2e/apis.h"
@@ -316,6 +318,60 @@ START_TEST(alone_it_says_what_it_cannot_do)
 }
 END_TEST
 
+/* ---- a socket that was passed, with its name and its mode ---- */
+
+START_TEST(a_passed_socket_is_served)
+{
+	struct sockaddr_un at = { .sun_family = AF_UNIX };
+	int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+	char option[32];
+	const char *const extra[] = { option, NULL };
+
+	snprintf(apis_socket, sizeof apis_socket, "%s/passed", vhd.dir);
+	strcpy(at.sun_path, apis_socket);
+	must(bind(fd, (struct sockaddr *)&at, sizeof at) == 0 && listen(fd, 16) == 0);
+	snprintf(option, sizeof option, "--api-socket=fd=%d", fd);
+	daemon_start(&vhd, extra);
+	openapi_load(apis_socket);
+	HAS(apis_get("/v1/vms"), "\"cid\":3");
+	apis_do("PUT", "/v1/vms/{cid}", "/v1/vms/9", apis_row("9"), 403);
+	must(kill(daemon_engine(&vhd), SIGKILL) == 0);
+	HAS(apis_get("/v1/vms"), "\"cid\":3");
+	apis_do("POST", "/v1/upgrade", "/v1/upgrade", NULL, 200);
+	HAS(apis_get("/v1/vms"), "\"cid\":3");
+	ck_assert_int_eq(daemon_stop(&vhd, DEADLINE_MS), 0);
+	ck_assert_int_eq(access(apis_socket, F_OK), 0);		/* its name is not the daemon's */
+	close(fd);
+}
+END_TEST
+
+START_TEST(a_mode_is_that_of_the_socket)
+{
+	char option[200];
+	const char *const extra[] = { option, NULL };
+	struct stat st;
+
+	snprintf(apis_socket, sizeof apis_socket, "%s/api", vhd.dir);
+	snprintf(option, sizeof option, "--api-socket=path=%s,mode=0660", apis_socket);
+	daemon_start(&vhd, extra);
+	ck_assert(stat(apis_socket, &st) == 0 && (st.st_mode & 0777) == 0660);
+}
+END_TEST
+
+START_TEST(a_socket_that_is_taken_ends_the_start)
+{
+	int fd = host_listen(vhd.uds, PORT, 1);
+	const char *args[] = { "--socket", vhd.socket, "--uds-path", vhd.uds, "--api-socket",
+			       apis_socket, NULL };
+
+	snprintf(apis_socket, sizeof apis_socket, "%s_%d", vhd.uds, PORT);
+	daemon_spawn(&vhd, args);
+	ck_assert_int_eq(daemon_wait_exit(&vhd, DEADLINE_MS), 1);
+	ck_assert(daemon_has_logged(&vhd, "api-socket "));
+	close(fd);
+}
+END_TEST
+
 /* ---- others ---- */
 
 START_TEST(curl_is_answered)
@@ -360,6 +416,10 @@ int main(void)
 	tc = e2e_case(s, "installed", setup_installed, 60);
 	tcase_add_test(tc, another_program_answers_who_asked_for_it);
 	tcase_add_test(tc, a_program_that_is_none_is_told);
+	tc = e2e_case_with(s, "start", e2e_setup_bare, e2e_teardown_ended, 60);
+	tcase_add_test(tc, a_passed_socket_is_served);
+	tcase_add_test(tc, a_mode_is_that_of_the_socket);
+	tcase_add_test(tc, a_socket_that_is_taken_ends_the_start);
 	tc = e2e_case_with(s, "alone", apis_setup_alone, e2e_teardown_ended, 60);
 	tcase_add_test(tc, alone_it_says_what_it_cannot_do);
 	return e2e_run(s);
