@@ -58,12 +58,14 @@ struct vm_plan {
 	uint32_t forward_cid;
 	uint32_t *forward_listen;		/* ports, unique */
 	size_t n_forward_listen;
+	uint32_t *forward_listen_seqpacket;	/* further ones, of SOCK_SEQPACKET */
+	size_t n_forward_listen_seqpacket;
 	bool forward_listen_any;		/* ... take connections from any CID */
 	uint64_t *host_cids;			/* uds-path answers for these besides CID 2 */
 	size_t n_host_cids;
 	struct vsock_limits limits;		/* linger_ms: the plan's, by finish.c */
 	uint64_t max_memory;			/* bytes of it that are mapped; 0: a fair share, */
-	bool shares_memory;			/* ... which that is, by the daemon */
+	bool shares_memory;			/* ... which that is, by the daemon; no state of it */
 	uint32_t queue_size;			/* largest ring a front-end may set up */
 	char **groups;				/* unique, sorted; siblings share one */
 	size_t n_groups;

@@ -14,9 +14,9 @@
 #define TAG_VM		BLOB_TAG('P', 'L', 'V', 'M')
 #define TAG_ALL		BLOB_TAG('P', 'L', 'A', 'N')
 
-/* Of both. A field that is added makes another: loading an older one leaves it as init has
- * it, or says what it was before. */
-enum { STATE_VERSION = 2 };
+/* Of both, the newest. A field that is added makes another: loading an older one leaves it as
+ * init has it, or says what it was before. */
+enum { STATE_VERSION = 3 };
 
 enum { SOCKET_PATH_MAX = sizeof ((struct sockaddr_un *)0)->sun_path - 1 };
 
@@ -81,7 +81,7 @@ static const struct field vm_fields[] = {
 };
 
 static const struct field vm_fields_2[] = {
-	BOOL_FIELD(struct vm_plan, shares_memory),
+	{ .kind = NUMBERS, ARRAY_AT(struct vm_plan, forward_listen_seqpacket), .key = "forward-listen" },
 };
 
 static const struct field plan_fields[] = {
@@ -106,24 +106,21 @@ static const struct field plan_fields[] = {
 	NUMBER_FIELD(struct plan, watchdog_ms, UINT32_MAX),
 };
 
-static const struct field plan_fields_2[] = {
+static const struct field plan_fields_3[] = {
 	PATH_FIELD(struct plan, api_path),
 	SOCKET_FIELDS(struct plan, api_socket),
 	PLACE_FIELDS(struct plan, api_at),
 	{ .kind = TEXTS, ARRAY_AT(struct plan, api_folders), .max = UINT32_MAX },
 };
 
+#define FIELDS(table)	{ table, sizeof table / sizeof *table }
+
 /* What each version has added. */
 static const struct version {
 	const struct field *fields;
 	size_t n;
-} vm_versions[STATE_VERSION] = {
-	{ vm_fields, sizeof vm_fields / sizeof *vm_fields },
-	{ vm_fields_2, sizeof vm_fields_2 / sizeof *vm_fields_2 },
-}, plan_versions[STATE_VERSION] = {
-	{ plan_fields, sizeof plan_fields / sizeof *plan_fields },
-	{ plan_fields_2, sizeof plan_fields_2 / sizeof *plan_fields_2 },
-};
+} vm_versions[STATE_VERSION] = { FIELDS(vm_fields), FIELDS(vm_fields_2) },
+  plan_versions[STATE_VERSION] = { FIELDS(plan_fields), { NULL, 0 }, FIELDS(plan_fields_3) };
 
 /* ---- numbers of whatever size ---- */
 
@@ -283,12 +280,30 @@ static int load_field(const struct field *f, char *into, struct blob_reader *in)
 
 /* ---- a section ---- */
 
+/* Has @from what this version has added? Numbers belong to a text or an array beside them. */
+static bool has_any(const struct version *v, const char *from)
+{
+	for (size_t i = 0; i < v->n; i++) {
+		const struct field *f = &v->fields[i];
+
+		if (f->at_n ? *(const size_t *)(const void *)(from + f->at_n) != 0 :
+		    f->kind == TEXT && *(char *const *)(const void *)(from + f->at))
+			return true;
+	}
+	return false;
+}
+
+/* The first version that has all that is there, so that an older program reads it, too. */
 static void save(const struct version versions[STATE_VERSION], const void *from, uint32_t tag,
 		 struct blob *out)
 {
-	size_t section = blob_open(out, tag, STATE_VERSION);
+	const struct version *last = versions + STATE_VERSION - 1;
+	size_t section;
 
-	for (const struct version *v = versions; v < versions + STATE_VERSION; v++)
+	while (last > versions && !has_any(last, from))
+		last--;
+	section = blob_open(out, tag, (uint32_t)(last - versions) + 1);
+	for (const struct version *v = versions; v <= last; v++)
 		for (size_t i = 0; i < v->n; i++)
 			save_field(&v->fields[i], from, out);
 	blob_close(out, section);
@@ -328,9 +343,11 @@ static bool has_place(const char *path, const struct socket_place *at)
 /* What no row shows by itself; see finish.h, and check.h where that is of one VM. */
 static bool is_vm_right(const struct vm_plan *vm)
 {
+	bool listens = vm->n_forward_listen || vm->n_forward_listen_seqpacket;
+
 	return !(vm->socket && vm->connect) && !vm->uds_path == vm->has_forward_cid &&
-		(!vm->n_forward_listen || vm->has_forward_cid) &&
-		(!vm->forward_listen_any || vm->n_forward_listen) &&
+		(!listens || vm->has_forward_cid) &&
+		(!vm->forward_listen_any || listens) &&
 		(!vm->n_host_cids || vm->uds_path) &&
 		!(vm->queue_size & (vm->queue_size - 1)) &&
 		has_place(vm->socket, &vm->socket_at) &&

@@ -77,7 +77,7 @@ static int copy_row(struct plan *plan, const struct vm_plan *row)
 		return -ENOMEM;
 	copy->vhost_socket.fd = row->vhost_socket.fd;
 	copy->uds_socket.fd = row->uds_socket.fd;
-	if (copy->shares_memory)
+	if (row->shares_memory)
 		copy->max_memory = 0;
 	return 0;
 }

@@ -16,6 +16,7 @@
 #define VM_TAG	BLOB_TAG('H', 'E', 'L', 'D')
 
 enum {
+	STATE_VERSION = 1,
 	STATE_VERSION_API = 2,			/* with the control API's socket, and who waits at it */
 	VM_VERSION_SEQPACKET = 2,		/* with the socket for SOCK_SEQPACKET */
 	VM_VERSION_API = 3,			/* may have been added by the control API */
@@ -34,7 +35,8 @@ static void save_listener(const struct listener *l, struct blob *out)
 
 static void save_vm(const struct held_vm *h, struct blob *out)
 {
-	size_t section = blob_open(out, VM_TAG, VM_VERSION_API);
+	size_t section = blob_open(out, VM_TAG, h->is_by_api ? VM_VERSION_API :
+				   VM_VERSION_SEQPACKET);
 
 	plan_state_save_vm(&h->plan, out);
 	blob_put_u8(out, h->wanted != NULL);
@@ -53,23 +55,31 @@ static void save_vm(const struct held_vm *h, struct blob *out)
 		blob_put_u32(out, h->kept[i].slot);
 		blob_put_fd(out, h->kept[i].fd);
 	}
-	blob_put_u8(out, h->is_by_api);
+	if (h->is_by_api)
+		blob_put_u8(out, true);
 	blob_close(out, section);
+}
+
+static void save_api(const struct supervisor *s, struct blob *out)
+{
+	save_listener(&s->api, out);
+	blob_put_u32(out, s->orders.upgrade_id);
+	blob_put_u64(out, (uint64_t)s->orders.upgrade_engine);
+	blob_put_fd(out, s->orders.upgrade_fd);
 }
 
 static void save(const struct supervisor *s, struct blob *out)
 {
-	size_t section = blob_open(out, TAG, STATE_VERSION_API);
+	bool has_api = s->api.fd >= 0;		/* else a program without one could go on */
+	size_t section = blob_open(out, TAG, has_api ? STATE_VERSION_API : STATE_VERSION);
 
 	plan_state_save(s->plan, out);
 	blob_put_u64(out, (uint64_t)s->engine);
 	blob_put_fd(out, s->channel);
 	blob_put_fd(out, s->shared_fd);
 	blob_put_fd(out, log_descriptor());
-	save_listener(&s->api, out);
-	blob_put_u32(out, s->orders.upgrade_id);
-	blob_put_u64(out, (uint64_t)s->orders.upgrade_engine);
-	blob_put_fd(out, s->orders.upgrade_fd);
+	if (has_api)
+		save_api(s, out);
 	blob_put_u32(out, (uint32_t)s->n_vms);
 	for (size_t i = 0; i < s->n_vms; i++)
 		save_vm(s->vms[i], out);
