@@ -8,20 +8,24 @@
  * supervisor; bit 1 one VM instead of three; bit 2 another engine is about to take over; bit
  * 3 the engine is ready already), then steps of 8 bytes: type, VM and speaker, descriptors,
  * how long, and 4 bytes of what is said. A type beyond the last is no message: the engine
- * ends, and another begins; or a child for a connect ends. To the engine, a STATE is a piece
- * of a real row or of real settings, changed at one place.
+ * ends, and another begins; or a child for a connect ends. One from FIRST_ORDER on is an order
+ * of the control API, with a VM's row that is put together from pieces. To the engine, a STATE
+ * is a piece of a real row or of real settings, changed at one place. Bit 4 of the first byte:
+ * there is such an API.
  *
  * Asserted, after each step: the supervisor keeps no more than SUPERVISE_SLOTS_MAX
  * descriptors of a VM, each in its slot, in order; it has ended nobody but engines, none
  * after its end; one to which it does not listen is ended; it says nothing that an engine
  * may not hear; without an engine no front-end is in session of which nothing is kept; once
- * it ends, that stays so. The engine that obeys until it has to begin has the VMs that it was
+ * it ends, that stays so; each CID is that of one VM, and what an order has added has no path
+ * outside the folders for it. The engine that obeys until it has to begin has the VMs that it was
  * told of, each once. At the end, on either side, no descriptor is left.
  */
 #include <assert.h>
 #include <errno.h>
 #include <signal.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <sys/epoll.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
@@ -172,11 +176,74 @@ static void send_step(int to, const struct step *step)
 	send_bytes(to, bytes, length(step), step->n_fds);
 }
 
+/* In "/" sockets may be said to be, but none is made there: a VM that connects listens nowhere. */
+#define API_FOLDER	"/"
+
+static const char *const words[] = {
+	"socket-connect\0/x", "forward-cid\0" "1", "socket-connect\0" "//y", "forward-cid\0" "2",
+	"uds-path\0/nowhere/u", "uds-path\0relative", "socket\0/nowhere/../s", "fd\0" "7",
+	"guest-cid\0" "9", "socket-group\0" "0", "groups\0a+b", "max-memory\0" "1000",
+	"forward-listen\0" "1+2", "queue_size\0" "3", "\0", "socket\0",
+};
+
+/* Two words, a third of which the type and the length decide. */
+static size_t put_row(char *row, const struct step *step)
+{
+	size_t len = 0;
+
+	for (int i = 0; i < 3; i++) {
+		const char *word = words[step->what >> (16 + 4 * i) & 15];
+		size_t n = strlen(word) + 1;
+
+		memcpy(row + len, word, n);
+		len += n;
+		n = strlen(word + n) + 1;
+		memcpy(row + len, word + strlen(word) + 1, n);
+		len += n;
+	}
+	return step->len & 1 && len > 1 ? len - 1 : len;
+}
+
+static uint32_t send_order(int to, const struct step *step)
+{
+	static uint8_t bytes[LEN_MAX];
+	struct supervise_msg m = {
+		.type = SUPERVISE_ADD + step->type % 6, .u.order.id = step->what & 0xffff,
+	};
+	unsigned n_fds = step->n_fds & 4 ? step->n_fds : m.type == SUPERVISE_UPGRADE;
+	size_t len = 0;
+
+	m.cid = m.type <= SUPERVISE_DELETE || step->who & 0x40 ? cid_of(step->who) + (step->who >> 3 & 3) : 0;
+	m.u.order.code = step->len % 8;
+	if (m.type == SUPERVISE_ADD)
+		len = put_row((char *)bytes + sizeof m, step);
+	m.u.order.n = (uint16_t)len;
+	memcpy(bytes, &m, sizeof m);
+	send_bytes(to, bytes, sizeof m + len, n_fds);
+	return m.type;
+}
+
 /* ---- the supervisor ---- */
+
+static void make_row(struct vm_plan *row, uint64_t cid)
+{
+	vm_plan_init(row);
+	row->guest_cid = cid;
+	row->has_forward_cid = true;
+	row->forward_cid = 1;
+	row->queue_size = 256;
+	row->limits = (struct vsock_limits){
+		.tx_buffer_size = 65536, .max_connections = 100, .max_buffered = 1 << 20,
+	};
+	row->groups = calloc(1, sizeof *row->groups);
+	if (!row->groups || !(row->groups[0] = strdup(PLAN_GROUP)))
+		abort();
+	row->n_groups = 1;
+}
 
 static struct supervisor s;
 static struct plan plan;
-static bool is_ending;
+static bool is_ending, is_told_to_end;
 static int peers[2];				/* of the engine, of the next one */
 
 static void hear_supervisor(int peer)
@@ -310,28 +377,64 @@ static void check_supervisor(void)
 	assert(s.successor.source.fd >= 0 || !alive[1] || is_killed[1]);
 	assert(!is_ending || s.state == SUPERVISOR_ENDING);
 	is_ending = s.state == SUPERVISOR_ENDING;
-	assert(s.n_vms == 1 || s.state != SUPERVISOR_ENDING || !s.has_served);
+	assert(s.n_vms == 1 || s.state != SUPERVISOR_ENDING || !s.has_served || is_told_to_end);
+	for (size_t i = 0; i < s.n_vms; i++)
+		for (size_t k = 0; k < i; k++)
+			assert(s.vms[i]->plan.guest_cid != s.vms[k]->plan.guest_cid);
+	assert(s.orders.n_removals <= s.n_leaving);
+	assert(s.orders.upgrade_id || s.orders.upgrade_fd < 0);
+}
+
+static char *copied(const char *text)
+{
+	char *copy = strdup(text);
+
+	if (!copy)
+		abort();
+	return copy;
+}
+
+static void add_api(void)
+{
+	int fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+
+	listener_restore(&s.api, fd, NULL, 0, 0);
+	plan.api_folders = calloc(1, sizeof *plan.api_folders);
+	if (!plan.api_folders)
+		abort();
+	plan.api_folders[plan.n_api_folders++] = copied(API_FOLDER);
+	s.has_vsock = true;
 }
 
 static void supervisor_begin(uint8_t how)
 {
 	static char uds[] = "/nowhere/uds", socket[] = "/nowhere/socket";
 	size_t n = how & 2 ? 1 : VMS;
+	char name[16];
 
 	plan_init(&plan);
 	s = (struct supervisor){ .plan = &plan, .shared_fd = -1, .ping_fd = -1, .program = -1 };
+	listener_init(&s.api);
 	supervisor_engine_init(&s);
 	supervisor_folders_init(&s);
+	if (how & 16)
+		add_api();
 	s.vms = calloc(n, sizeof *s.vms);
 	if (!s.vms || loop_new(&s.loop) < 0)
 		abort();
 	for (size_t i = 0; i < n; i++) {
 		struct vm_plan row;
 
-		vm_plan_init(&row);
-		row.guest_cid = FIRST_CID + i;
-		row.uds_path = strdup(uds);
-		row.socket = i ? strdup(socket) : NULL;	/* the first was passed */
+		make_row(&row, FIRST_CID + i);
+		row.has_forward_cid = false;
+		row.uds_path = copied(uds);
+		snprintf(name, sizeof name, "%zu", i);
+		row.uds_at.rest = copied(name);
+		if (i) {			/* the first was passed */
+			row.socket = copied(socket);
+			snprintf(name, sizeof name, "s%zu", i);
+			row.socket_at.rest = copied(name);
+		}
 		s.vms[i] = held_vm_new(&row);
 		if (!s.vms[i])
 			abort();
@@ -339,7 +442,7 @@ static void supervisor_begin(uint8_t how)
 		s.n_vms++;
 	}
 	peers[0] = peers[1] = -1;
-	is_ending = false;
+	is_ending = is_told_to_end = false;
 	alive[0] = alive[1] = 0;
 	begin_engine(how & 8);
 	if (how & 4)
@@ -357,6 +460,9 @@ static void supervisor_end_all(void)
 	for (size_t i = 0; i < s.n_vms; i++)
 		held_vm_free(s.vms[i]);
 	free(s.vms);
+	free(s.leaving);
+	listener_deinit(&s.api);
+	fd_close(&s.orders.upgrade_fd);
 	loop_free(s.loop);
 	plan_deinit(&plan);
 	fd_close(&peers[0]);
@@ -365,8 +471,8 @@ static void supervisor_end_all(void)
 
 /* A step of this type or a later one is an event: as it was when the corpus began, however many
  * messages there are now. */
-enum { FIRST_EVENT = SUPERVISE_CONNECT_SEQPACKET + 4 };
-static_assert((int)FIRST_EVENT >= (int)SUPERVISE_NUM_TYPES, "each message can be said");
+enum { FIRST_EVENT = SUPERVISE_CONNECT_SEQPACKET + 4, FIRST_ORDER = 0xc0 };
+static_assert((int)FIRST_EVENT >= (int)SUPERVISE_DONE, "each message can be said, or is an order");
 
 static void attack_supervisor(struct input *in, uint8_t how)
 {
@@ -374,7 +480,9 @@ static void attack_supervisor(struct input *in, uint8_t how)
 	for (int i = 0; i < STEPS_MAX && in->left; i++) {
 		const struct step step = take_step(in);
 
-		if (step.type >= FIRST_EVENT)
+		if (step.type >= FIRST_ORDER)
+			is_told_to_end |= send_order(peers[step.who >> 7], &step) == SUPERVISE_SHUTDOWN;
+		else if (step.type >= FIRST_EVENT)
 			happen(&step);
 		else
 			send_step(peers[step.who >> 7], &step);
@@ -389,22 +497,6 @@ static void attack_supervisor(struct input *in, uint8_t how)
 }
 
 /* ---- the engine ---- */
-
-static void make_row(struct vm_plan *row, uint64_t cid)
-{
-	vm_plan_init(row);
-	row->guest_cid = cid;
-	row->has_forward_cid = true;
-	row->forward_cid = 1;
-	row->queue_size = 256;
-	row->limits = (struct vsock_limits){
-		.tx_buffer_size = 65536, .max_connections = 100, .max_buffered = 1 << 20,
-	};
-	row->groups = calloc(1, sizeof *row->groups);
-	if (!row->groups || !(row->groups[0] = strdup(PLAN_GROUP)))
-		abort();
-	row->n_groups = 1;
-}
 
 /* Settings, or a VM's row, as a supervisor sends them; but for one byte, maybe. */
 static void send_state(int to, const struct step *step)
@@ -468,7 +560,7 @@ static void attack_engine(struct input *in)
 
 	plan_init(&plan);
 	plan.handshake_ms = 1;
-	hosted = (struct hosted){ .channel = -1 };
+	hosted = (struct hosted){ .channel = -1, .api_fd = -1 };
 	make_channel(&hosted.channel, &peer);
 	channel_state_init(&hosted.state, SUPERVISE_BLOB_MAX, 0);
 	plan_init(&hosted.plan);
@@ -489,6 +581,7 @@ static void attack_engine(struct input *in)
 	plan_deinit(&hosted.plan);
 	channel_state_deinit(&hosted.state);
 	fd_close(&hosted.channel);
+	fd_close(&hosted.api_fd);
 	fd_close(&peer);
 	plan_deinit(&plan);
 }

@@ -11,6 +11,8 @@
  *   PING, VM, REMOVE, CONNECTED, STOP     ->
  *                                         <- KEEP, DROP, CAME, GONE, OVER, CONNECT, CALL, PONG,
  *                                            STUCK
+ *                                         <- ADD, DELETE, SET_LEVEL, UPGRADE, RELOAD, SHUTDOWN
+ *   DONE                                  ->
  *
  * An upgrade: another engine takes over from the one that serves.
  *
@@ -74,15 +76,40 @@ enum supervise_type {
 
 	SUPERVISE_CONNECT_SEQPACKET,		/* from the engine: as CONNECT, another type */
 
+	/* What clients of the control API ask for. From the supervisor: */
+	SUPERVISE_API,				/* where they connect; before START or PREPARE */
+	SUPERVISE_DONE,				/* the outcome of one of the following, and in text
+						   why; with id 0: of an UPGRADE that has worked, asked
+						   by the engine before, and its client's socket */
+	/* From the engine, each with an id: */
+	SUPERVISE_ADD,				/* a VM: keys and values, see config/api.h */
+	SUPERVISE_DELETE,			/* a VM */
+	SUPERVISE_SET_LEVEL,			/* of the log; for both */
+	SUPERVISE_UPGRADE,			/* with the client's socket */
+	SUPERVISE_RELOAD,
+	SUPERVISE_SHUTDOWN,
+
 	SUPERVISE_NUM_TYPES,
 };
 
 enum {
 	SUPERVISE_FDS_MAX = 64,
-	SUPERVISE_PIECE_MAX = 16 * 1024,	/* bytes of a blob in one SUPERVISE_STATE, after the
-						   struct; no other message has any */
+	SUPERVISE_PIECE_MAX = 16 * 1024,	/* bytes after the struct: of a blob in one STATE, of
+						   ADD and DONE; no other message has any */
 	SUPERVISE_BLOB_MAX = 16 * 1024 * 1024,
 	SUPERVISE_SLOTS_MAX = 1024,		/* descriptors kept for one VM */
+};
+
+/* The outcome of an order: in DONE. */
+enum supervise_outcome {
+	SUPERVISE_OK,
+	SUPERVISE_WRONG,			/* there is a mistake in it */
+	SUPERVISE_DENIED,			/* nobody may ask for that here */
+	SUPERVISE_UNKNOWN,			/* there is no such thing */
+	SUPERVISE_NOT_NOW,			/* or not with this daemon */
+	SUPERVISE_TOO_OFTEN,
+	SUPERVISE_ERROR,			/* the system has failed */
+	SUPERVISE_NUM_OUTCOMES,
 };
 
 /* Which sockets come with SUPERVISE_VM, in this order. */
@@ -110,6 +137,12 @@ struct supervise_msg {
 			int32_t error;
 			uint32_t zero;
 		} failed;
+		struct {
+			uint32_t id;		/* not 0, but for one DONE */
+			uint16_t code;		/* DONE: enum supervise_outcome; SET_LEVEL: enum
+						   log_level */
+			uint16_t n;		/* ADD, DONE: bytes after this struct */
+		} order;
 		uint64_t number;		/* PING, PONG: the same one; STATE: bytes of it */
 	} u;
 };

@@ -31,7 +31,7 @@ profiles=$build/profiles
 # shellcheck source=tests/lib/llvm.sh
 . "$root/tests/lib/llvm.sh"
 begin_work
-need pkg-config cc meson ninja python3 lib:check lib:yaml-0.1 lib:libseccomp
+need pkg-config cc meson ninja python3 lib:check lib:yaml-0.1 lib:libseccomp lib:libmicrohttpd lib:jansson
 llvm_need
 
 llvm_build "$build"

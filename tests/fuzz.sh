@@ -27,12 +27,13 @@ found=$build/found
 # shellcheck source=tests/lib/llvm.sh
 . "$root/tests/lib/llvm.sh"
 begin_work
-need pkg-config cc meson ninja python3 lib:yaml-0.1 lib:libseccomp
+need pkg-config cc meson ninja python3 lib:yaml-0.1 lib:libseccomp lib:libmicrohttpd lib:jansson
 llvm_need
 
 # The files that a target is about.
 layer_of() {
 	case $1 in
+	api) echo control/api_body.c control/api_routes.c config/api.c ;;
 	conn)
 		echo vsock/conn.c vsock/conn_to_guest.c vsock/conn_to_host.c \
 			vsock/conn_messages.c vsock/credit.h ;;
@@ -54,7 +55,9 @@ layer_of() {
 	state)
 		echo vsock/conn_save.c vsock/mux_save.c vsock/mux_names.c vsock/conn_names.c \
 			vsock/replies.c util/blob.c ;;
-	supervise) echo daemon/channel.c daemon/held_vm.c daemon/supervisor_engine.c ;;
+	supervise)
+		echo daemon/channel.c daemon/held_vm.c daemon/supervisor_engine.c \
+			daemon/supervisor_orders.c ;;
 	virtq) echo vhost/virtq.c ;;
 	yaml)
 		echo config/yaml.c config/keys.c config/number.c config/check.c config/finish.c \

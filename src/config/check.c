@@ -279,6 +279,21 @@ static int check_paths(const struct plan *plan, struct config_error *err)
 	return r;
 }
 
+/* The API's socket is no VM's. */
+static int check_api_path(const struct plan *plan, struct config_error *err)
+{
+	for (const struct vm_plan *vm = plan->vms; vm < plan->vms + plan->n_vms; vm++) {
+		const struct socket_place *places[] = { &vm->socket_at, &vm->connect_at, &vm->uds_at };
+
+		for (size_t i = 0; i < sizeof places / sizeof *places; i++)
+			if (places[i]->rest && place_compare(places[i], &plan->api_at) == 0)
+				return blame(vm, config_fail(err, "--api-socket: " SHOWN_PATH
+							     " is a socket of the VM", plan->api_path),
+					     err);
+	}
+	return 0;
+}
+
 static int check_fds(const struct plan *plan, struct config_error *err)
 {
 	struct claims fds;
@@ -287,11 +302,16 @@ static int check_fds(const struct plan *plan, struct config_error *err)
 	if (r)
 		return r;
 	for (const struct vm_plan *vm = plan->vms; vm < plan->vms + plan->n_vms; vm++)
+		if (vm->vhost_socket.fd >= 0 && vm->vhost_socket.fd == plan->api_socket.fd)
+			r = blame(vm, config_fail(err, "%sfd: %d is that of --api-socket", dashes(vm),
+						  vm->vhost_socket.fd), err);
+	for (const struct vm_plan *vm = plan->vms; r == 0 && vm < plan->vms + plan->n_vms; vm++)
 		if (vm->vhost_socket.fd >= 0)
 			fds.v[fds.n++] = (struct claim){
 				.number = (uint64_t)vm->vhost_socket.fd, .key = "fd", .vm = vm,
 			};
-	r = check_unique(&fds, err);
+	if (r == 0)
+		r = check_unique(&fds, err);
 	claims_deinit(&fds);
 	return r;
 }
@@ -343,6 +363,8 @@ int check_plan(const struct plan *plan, struct config_error *err)
 	r = check_cids(plan, err);
 	if (r == 0)
 		r = check_paths(plan, err);
+	if (r == 0 && plan->api_path)
+		r = check_api_path(plan, err);
 	if (r == 0)
 		r = check_fds(plan, err);
 	if (r == 0)

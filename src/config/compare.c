@@ -138,6 +138,24 @@ static bool differs_log_file(const void *before, const void *after)
 	return differs_text(a->log_file, b->log_file);
 }
 
+static bool differs_api_socket(const void *before, const void *after)
+{
+	const struct plan *a = before, *b = after;
+
+	return differs_text(a->api_path, b->api_path) ||
+		a->api_socket.mode != b->api_socket.mode || a->api_socket.gid != b->api_socket.gid;
+}
+
+static bool differs_api_folders(const void *before, const void *after)
+{
+	const struct plan *a = before, *b = after;
+	bool differs = a->n_api_folders != b->n_api_folders;
+
+	for (size_t i = 0; !differs && i < a->n_api_folders; i++)
+		differs = strcmp(a->api_folders[i], b->api_folders[i]) != 0;
+	return differs;
+}
+
 /* A new key is a row here: tests/unit/test_compare.c looks for each. */
 static const struct row vm_rows[] = {
 	{ "socket", COMPARE_ANEW, differs_socket },
@@ -173,6 +191,8 @@ static const struct row setting_rows[] = {
 	{ "sandbox", COMPARE_RESTART, differs_sandbox },
 	{ "supervise", COMPARE_RESTART, differs_supervised },
 	{ "watchdog", COMPARE_RESTART, differs_watchdog },
+	{ "api-socket", COMPARE_RESTART, differs_api_socket },
+	{ "api-folder", COMPARE_RESTART, differs_api_folders },
 };
 
 enum {

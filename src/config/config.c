@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "config/api.h"
 #include "config/check.h"
 #include "config/error.h"
 #include "config/finish.h"
@@ -51,6 +52,8 @@ static int complete(struct plan *plan, const struct plan *running, const struct 
 		r = finish_plan(plan);
 	if (r == 0)
 		r = place_find_all(plan, stat);
+	if (r == 0)
+		r = api_find_folders(plan, err);
 	if (r == 0)
 		r = check_plan(plan, err);
 	if (r == 0)

@@ -71,15 +71,20 @@ static void finish_sockets(const struct plan *plan, struct vm_plan *vm)
 	finish_mode(&vm->vhost_socket, plan->umask);
 }
 
+int finish_vm(const struct plan *plan, struct vm_plan *vm)
+{
+	vm->limits.linger_ms = plan->linger_ms;
+	finish_sockets(plan, vm);
+	return finish_groups(vm);
+}
+
 int finish_plan(struct plan *plan)
 {
 	int r = 0;
 
-	for (size_t i = 0; r == 0 && i < plan->n_vms; i++) {
-		plan->vms[i].limits.linger_ms = plan->linger_ms;
-		finish_sockets(plan, &plan->vms[i]);
-		r = finish_groups(&plan->vms[i]);
-	}
+	for (size_t i = 0; r == 0 && i < plan->n_vms; i++)
+		r = finish_vm(plan, &plan->vms[i]);
 	finish_mode(&plan->vhost_socket, plan->umask);
+	finish_mode(&plan->api_socket, plan->umask);
 	return r;
 }

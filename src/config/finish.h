@@ -6,6 +6,8 @@
 #pragma once
 
 struct plan;
+struct vm_plan;
 
-/* 0 or -ENOMEM. */
+/* One of @plan's VMs, that has come later. 0 or -ENOMEM, as the next. */
+int finish_vm(const struct plan *plan, struct vm_plan *vm);
 int finish_plan(struct plan *plan);

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "config/api.h"
 #include "config/error.h"
 #include "config/keys.h"
 #include "config/level.h"
@@ -272,6 +273,16 @@ const struct option_row options_rows[] = {
 		.min = 1, .max = PLAN_THREADS_MAX,
 		.default_text = "one per CPU, but not more than VMs",
 		.help = "how many threads share the VMs, {min} to {max}" } },
+
+	{ .heading = "Control API:",
+	  .setting = { .name = "api-socket", .value = "path=PATH|fd=N", .set = api_set_socket,
+		.help = "unix socket that serves HTTP with JSON: see, change, /metrics; "
+			"path=PATH,mode=MODE,group=GROUP says who may use it" } },
+
+	{ .setting = { .name = "api-folder", .value = "DIR", .set = api_add_folder,
+		.help = "folder in which VMs that the API adds may have their sockets; repeat it "
+			"for more" },
+	  .is_repeatable = true },
 
 	{ .heading = "Logging and help:",
 	  .setting = { .name = "log-level", .value = "LEVEL", .set = set_level,

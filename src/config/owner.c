@@ -81,6 +81,8 @@ int owner_find_sockets(struct plan *plan, struct config_error *err)
 
 	if (!r)
 		r = find_socket_group(&plan->uds_socket, "--uds-group", err);
+	if (!r)
+		r = find_socket_group(&plan->api_socket, "--api-socket: group", err);
 	for (size_t i = 0; !r && i < plan->n_vms; i++) {
 		struct vm_plan *vm = &plan->vms[i];
 

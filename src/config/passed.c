@@ -84,8 +84,23 @@ static const char *check(struct vm_plan *vm, const struct plan *running)
 	return user->guest_cid == vm->guest_cid ? NULL : "another VM has used that descriptor";
 }
 
+/* That of the API, which a service manager's is not yet. */
+static int check_api(struct plan *plan, struct config_error *err)
+{
+	struct socket_plan *socket = &plan->api_socket;
+	const char *fault = socket->fd < 0 ? NULL : find_fault(socket->fd, &socket->fd_listens);
+
+	if (!fault && socket->fd >= 0 && !socket->fd_listens)
+		fault = "a socket that does not listen";
+	return fault ? config_fail(err, "--api-socket: fd: %d: %s", socket->fd, fault) : 0;
+}
+
 int passed_check(struct plan *plan, const struct plan *running, struct config_error *err)
 {
+	int api = check_api(plan, err);
+
+	if (api)
+		return api;
 	for (struct vm_plan *vm = plan->vms; vm < plan->vms + plan->n_vms; vm++) {
 		struct socket_plan *socket = &vm->vhost_socket;
 		const char *fault = check(vm, running);
@@ -122,7 +137,7 @@ static bool is_taken(const struct plan *plan, int fd)
 	for (const struct vm_plan *vm = plan->vms; vm < plan->vms + plan->n_vms; vm++)
 		if (vm->vhost_socket.fd == fd || vm->uds_socket.fd == fd)
 			return true;
-	return false;
+	return plan->api_socket.fd == fd;
 }
 
 /* Is @path, or what the VM calls @role, what @name says, or where the socket is bound? */
@@ -141,6 +156,12 @@ static bool is_meant(const struct vm_plan *vm, const char *path, const char *rol
 static bool is_same(const char *a, const char *b)
 {
 	return a && b && strcmp(a, b) == 0;
+}
+
+static bool is_api(const struct plan *plan, const char *name, const struct sockaddr_un *at)
+{
+	return plan->api_path && (strcmp(name, "api") == 0 || strcmp(name, plan->api_path) == 0 ||
+				  strcmp(at->sun_path, plan->api_path) == 0);
 }
 
 /* Who has it, and is to be found where it is. */
@@ -167,6 +188,8 @@ static struct socket_plan *find_owner(struct plan *plan, const struct plan *runn
 
 	if (getsockname(fd, (struct sockaddr *)&at, &len) < 0 || at.sun_family != AF_UNIX)
 		at.sun_path[0] = '\0';
+	if (is_api(plan, name, &at))
+		return &plan->api_socket;
 	for (struct vm_plan *vm = plan->vms; vm < plan->vms + plan->n_vms; vm++) {
 		if (is_meant(vm, vm->socket, "socket", name, &at))
 			return &vm->vhost_socket;

@@ -83,20 +83,23 @@ static int find(struct socket_place *place, const char *path,
 	return 0;
 }
 
+int place_find(struct vm_plan *vm, int (*look)(const char *path, struct stat *st))
+{
+	int r = vm->socket ? find(&vm->socket_at, vm->socket, look) : 0;
+
+	if (r == 0 && vm->connect)
+		r = find(&vm->connect_at, vm->connect, look);
+	if (r == 0 && vm->uds_path)
+		r = find(&vm->uds_at, vm->uds_path, look);
+	return r;
+}
+
 int place_find_all(struct plan *plan, int (*look)(const char *path, struct stat *st))
 {
-	int r = 0;
+	int r = plan->api_path ? find(&plan->api_at, plan->api_path, look) : 0;
 
-	for (size_t i = 0; r == 0 && i < plan->n_vms; i++) {
-		struct vm_plan *vm = &plan->vms[i];
-
-		if (vm->socket)
-			r = find(&vm->socket_at, vm->socket, look);
-		if (r == 0 && vm->connect)
-			r = find(&vm->connect_at, vm->connect, look);
-		if (r == 0 && vm->uds_path)
-			r = find(&vm->uds_at, vm->uds_path, look);
-	}
+	for (size_t i = 0; r == 0 && i < plan->n_vms; i++)
+		r = place_find(&plan->vms[i], look);
 	return r;
 }
 

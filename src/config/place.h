@@ -10,12 +10,14 @@
 struct plan;
 struct socket_place;
 struct stat;
+struct vm_plan;
 
 /*
- * Fills vm_plan::socket_at, connect_at and uds_at. @look is stat(), or what stands for it in a
- * test. 0 or -ENOMEM: a folder that is not there, or closed to us, is no error, see
- * struct socket_place.
+ * Fills plan::api_at, and vm_plan::socket_at, connect_at and uds_at, or those of one VM.
+ * @look is stat(), or what stands for it in a test. 0 or -ENOMEM: a folder that is not there,
+ * or closed to us, is no error, see struct socket_place.
  */
+int place_find(struct vm_plan *vm, int (*look)(const char *path, struct stat *st));
 int place_find_all(struct plan *plan, int (*look)(const char *path, struct stat *st));
 
 /* In an order of no meaning; 0: the same place. */

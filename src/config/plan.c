@@ -10,6 +10,7 @@ void plan_init(struct plan *plan)
 	*plan = (struct plan){
 		.vhost_socket = SOCKET_PLAN_UNSET,
 		.uds_socket = SOCKET_PLAN_UNSET,
+		.api_socket = SOCKET_PLAN_UNSET,
 		.umask = 077,
 		.uid = (uid_t)-1,
 		.gid = (gid_t)-1,
@@ -76,5 +77,13 @@ void plan_deinit(struct plan *plan)
 	free(plan->group);
 	free(plan->vhost_socket.group);
 	free(plan->uds_socket.group);
-	*plan = (struct plan){ .uid = (uid_t)-1, .gid = (gid_t)-1 };
+	free(plan->api_path);
+	free(plan->api_socket.group);
+	free(plan->api_at.rest);
+	for (size_t i = 0; i < plan->n_api_folders; i++)
+		free(plan->api_folders[i]);
+	free(plan->api_folders);
+	*plan = (struct plan){
+		.api_socket = SOCKET_PLAN_UNSET, .uid = (uid_t)-1, .gid = (gid_t)-1,
+	};
 }

@@ -64,7 +64,8 @@ struct vm_plan {
 	uint64_t *host_cids;			/* uds-path answers for these besides CID 2 */
 	size_t n_host_cids;
 	struct vsock_limits limits;		/* linger_ms: the plan's, by finish.c */
-	uint64_t max_memory;			/* bytes of it that are mapped; 0: a fair share */
+	uint64_t max_memory;			/* bytes of it that are mapped; 0: a fair share, */
+	bool shares_memory;			/* ... which that is, by the daemon; no state of it */
 	uint32_t queue_size;			/* largest ring a front-end may set up */
 	char **groups;				/* unique, sorted; siblings share one */
 	size_t n_groups;
@@ -82,6 +83,11 @@ struct plan {
 	char *config;				/* the file that has the VMs, or NULL */
 	struct socket_plan vhost_socket, uds_socket;	/* of VMs that say nothing else */
 	mode_t umask;				/* as we were started with */
+	char *api_path;				/* of the control API's socket, or NULL: */
+	struct socket_plan api_socket;		/* ::fd, or there is no API */
+	struct socket_place api_at;
+	char **api_folders;			/* where the API may have sockets made; as realpath() */
+	size_t n_api_folders;
 	char *user, *group;			/* to become, as given, or NULL */
 	uid_t uid;				/* that is it; (uid_t)-1: stay */
 	gid_t gid;
@@ -97,6 +103,11 @@ struct plan {
  * default gets it by its row (setting.h). */
 void plan_init(struct plan *plan);
 void plan_deinit(struct plan *plan);		/* also twice */
+
+static inline bool plan_has_api(const struct plan *plan)
+{
+	return plan->api_path || plan->api_socket.fd >= 0;
+}
 
 /* One VM, for who has it without the others. Deinit leaves it as init does. */
 void vm_plan_init(struct vm_plan *vm);

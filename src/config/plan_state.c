@@ -16,7 +16,7 @@
 
 /* Of both, the newest. A field that is added makes another: loading an older one leaves it as
  * init has it, or says what it was before. */
-enum { STATE_VERSION = 2 };
+enum { STATE_VERSION = 3 };
 
 enum { SOCKET_PATH_MAX = sizeof ((struct sockaddr_un *)0)->sun_path - 1 };
 
@@ -33,7 +33,6 @@ struct field {
 	const char *key;			/* whose row says which numbers are right ... */
 	bool may_be_0;				/* ... besides 0 */
 	uint64_t max;				/* else: of a number; bytes of a text */
-	uint32_t since;				/* the first version that has it */
 };
 
 #define AT(of, field)		.at = offsetof(of, field), .size = sizeof ((of *)0)->field
@@ -79,8 +78,10 @@ static const struct field vm_fields[] = {
 	{ .kind = TEXTS, ARRAY_AT(struct vm_plan, groups), .max = UINT32_MAX },
 	SOCKET_FIELDS(struct vm_plan, vhost_socket),
 	SOCKET_FIELDS(struct vm_plan, uds_socket),
-	{ .kind = NUMBERS, ARRAY_AT(struct vm_plan, forward_listen_seqpacket),
-	  .key = "forward-listen", .since = 2 },
+};
+
+static const struct field vm_fields_2[] = {
+	{ .kind = NUMBERS, ARRAY_AT(struct vm_plan, forward_listen_seqpacket), .key = "forward-listen" },
 };
 
 static const struct field plan_fields[] = {
@@ -105,10 +106,21 @@ static const struct field plan_fields[] = {
 	NUMBER_FIELD(struct plan, watchdog_ms, UINT32_MAX),
 };
 
-enum {
-	VM_FIELDS = sizeof vm_fields / sizeof *vm_fields,
-	PLAN_FIELDS = sizeof plan_fields / sizeof *plan_fields,
+static const struct field plan_fields_3[] = {
+	PATH_FIELD(struct plan, api_path),
+	SOCKET_FIELDS(struct plan, api_socket),
+	PLACE_FIELDS(struct plan, api_at),
+	{ .kind = TEXTS, ARRAY_AT(struct plan, api_folders), .max = UINT32_MAX },
 };
+
+#define FIELDS(table)	{ table, sizeof table / sizeof *table }
+
+/* What each version has added. */
+static const struct version {
+	const struct field *fields;
+	size_t n;
+} vm_versions[STATE_VERSION] = { FIELDS(vm_fields), FIELDS(vm_fields_2) },
+  plan_versions[STATE_VERSION] = { FIELDS(plan_fields), { NULL, 0 }, FIELDS(plan_fields_3) };
 
 /* ---- numbers of whatever size ---- */
 
@@ -268,33 +280,37 @@ static int load_field(const struct field *f, char *into, struct blob_reader *in)
 
 /* ---- a section ---- */
 
-/* The first version that has all that is there, so that an older program reads it, too. What
- * came later is an array, and empty. */
-static uint32_t least_version(const struct field *fields, size_t n, const char *from)
+/* Has @from what this version has added? Numbers belong to a text or an array beside them. */
+static bool has_any(const struct version *v, const char *from)
 {
-	uint32_t version = 1;
+	for (size_t i = 0; i < v->n; i++) {
+		const struct field *f = &v->fields[i];
 
-	for (size_t i = 0; i < n; i++)
-		if (fields[i].since > version &&
-		    *(const size_t *)(const void *)(from + fields[i].at_n))
-			version = fields[i].since;
-	return version;
+		if (f->at_n ? *(const size_t *)(const void *)(from + f->at_n) != 0 :
+		    f->kind == TEXT && *(char *const *)(const void *)(from + f->at))
+			return true;
+	}
+	return false;
 }
 
-static void save(const struct field *fields, size_t n, const void *from, uint32_t tag,
+/* The first version that has all that is there, so that an older program reads it, too. */
+static void save(const struct version versions[STATE_VERSION], const void *from, uint32_t tag,
 		 struct blob *out)
 {
-	uint32_t version = least_version(fields, n, from);
-	size_t section = blob_open(out, tag, version);
+	const struct version *last = versions + STATE_VERSION - 1;
+	size_t section;
 
-	for (size_t i = 0; i < n; i++)
-		if (fields[i].since <= version)
-			save_field(&fields[i], from, out);
+	while (last > versions && !has_any(last, from))
+		last--;
+	section = blob_open(out, tag, (uint32_t)(last - versions) + 1);
+	for (const struct version *v = versions; v <= last; v++)
+		for (size_t i = 0; i < v->n; i++)
+			save_field(&v->fields[i], from, out);
 	blob_close(out, section);
 }
 
 /* 0; PLAN_STATE_E_BAD; -ENOMEM. What @into owns then is to be freed in any case. */
-static int load(const struct field *fields, size_t n, void *into, uint32_t tag,
+static int load(const struct version versions[STATE_VERSION], void *into, uint32_t tag,
 		struct blob_reader *in)
 {
 	struct blob_reader section;
@@ -303,9 +319,9 @@ static int load(const struct field *fields, size_t n, void *into, uint32_t tag,
 
 	if (!blob_enter(in, &section, tag, STATE_VERSION, &version))
 		return PLAN_STATE_E_BAD;
-	for (size_t i = 0; i < n && !r; i++)
-		if (fields[i].since <= version)
-			r = load_field(&fields[i], into, &section);
+	for (const struct version *v = versions; !r && v < versions + version; v++)
+		for (size_t i = 0; i < v->n && !r; i++)
+			r = load_field(&v->fields[i], into, &section);
 	return r ? r : blob_is_whole(&section) ? 0 : PLAN_STATE_E_BAD;
 }
 
@@ -342,12 +358,12 @@ static bool is_vm_right(const struct vm_plan *vm)
 
 void plan_state_save_vm(const struct vm_plan *vm, struct blob *out)
 {
-	save(vm_fields, VM_FIELDS, vm, TAG_VM, out);
+	save(vm_versions, vm, TAG_VM, out);
 }
 
 int plan_state_load_vm(struct vm_plan *vm, struct blob_reader *in)
 {
-	int r = load(vm_fields, VM_FIELDS, vm, TAG_VM, in);
+	int r = load(vm_versions, vm, TAG_VM, in);
 
 	if (!r && !is_vm_right(vm))
 		r = PLAN_STATE_E_BAD;
@@ -360,12 +376,12 @@ int plan_state_load_vm(struct vm_plan *vm, struct blob_reader *in)
 
 void plan_state_save(const struct plan *plan, struct blob *out)
 {
-	save(plan_fields, PLAN_FIELDS, plan, TAG_ALL, out);
+	save(plan_versions, plan, TAG_ALL, out);
 }
 
 int plan_state_load(struct plan *plan, struct blob_reader *in)
 {
-	int r = load(plan_fields, PLAN_FIELDS, plan, TAG_ALL, in);
+	int r = load(plan_versions, plan, TAG_ALL, in);
 
 	if (!r && !plan->handshake_ms)
 		r = PLAN_STATE_E_BAD;

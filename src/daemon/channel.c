@@ -50,6 +50,14 @@ static const struct row {
 	[SUPERVISE_DEVICE]	= { CHANNEL_PREDECESSOR, true, 0, 0 },
 	[SUPERVISE_ALL]		= { CHANNEL_PREDECESSOR, false, 0, 0 },
 	[SUPERVISE_CONNECT_SEQPACKET] = { CHANNEL_ENGINE, true, 0, 0 },
+	[SUPERVISE_API]		= { CHANNEL_SUPERVISOR, false, 1, 1 },
+	[SUPERVISE_DONE]	= { CHANNEL_SUPERVISOR, false, 0, 1 },
+	[SUPERVISE_ADD]		= { CHANNEL_ENGINE, true, 0, 0 },
+	[SUPERVISE_DELETE]	= { CHANNEL_ENGINE, true, 0, 0 },
+	[SUPERVISE_SET_LEVEL]	= { CHANNEL_ENGINE, false, 0, 0 },
+	[SUPERVISE_UPGRADE]	= { CHANNEL_ENGINE, false, 1, 1 },
+	[SUPERVISE_RELOAD]	= { CHANNEL_ENGINE, false, 0, 0 },
+	[SUPERVISE_SHUTDOWN]	= { CHANNEL_ENGINE, false, 0, 0 },
 };
 
 int channel_pair(int out[2])
@@ -133,10 +141,24 @@ static void take_fds(struct channel_msg *out, struct msghdr *hdr)
 	}
 }
 
+/* What there has to be behind the struct. */
+static size_t length_of_piece(const struct supervise_msg *m)
+{
+	switch (m->type) {
+	case SUPERVISE_STATE:
+		return (size_t)m->u.number;
+	case SUPERVISE_ADD:
+	case SUPERVISE_DONE:
+		return m->u.order.n;
+	default:
+		return 0;
+	}
+}
+
 static bool is_legal(const struct channel_msg *msg, size_t len, enum channel_sender sender)
 {
 	const struct row *row = msg->m.type < SUPERVISE_NUM_TYPES ? &rows[msg->m.type] : &rows[0];
-	size_t piece = msg->m.type == SUPERVISE_STATE ? (size_t)msg->m.u.number : 0;
+	size_t piece = length_of_piece(&msg->m);
 
 	return row->senders & sender && !msg->m.zero && piece == len - sizeof msg->m &&
 		row->has_cid == (msg->m.cid != 0) &&
@@ -178,6 +200,15 @@ int channel_receive(int channel, enum channel_sender sender, struct channel_msg 
 	return 0;
 }
 
+int channel_send_text(int channel, struct supervise_msg *m, const void *text, size_t len,
+		      const int *fds, size_t n_fds, bool may_block)
+{
+	if (len > SUPERVISE_PIECE_MAX)
+		len = SUPERVISE_PIECE_MAX;
+	m->u.order.n = (uint16_t)len;
+	return send_piece(channel, m, text, len, fds, n_fds, may_block);
+}
+
 const char *channel_str_error(int error)
 {
 	switch (error) {
@@ -208,7 +239,8 @@ int channel_send_blob(int channel, const struct blob *b)
 		size_t n_fds = at_most(b->n_fds - at_fd, SUPERVISE_FDS_MAX);
 		const struct supervise_msg m = { .type = SUPERVISE_STATE, .u.number = n };
 
-		r = send_piece(channel, &m, b->bytes + at, n, b->fds + at_fd, n_fds, true);
+		r = send_piece(channel, &m, b->bytes + at, n,
+			       n_fds ? b->fds + at_fd : NULL, n_fds, true);
 		at += n;
 		at_fd += n_fds;
 	}

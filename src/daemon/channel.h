@@ -27,7 +27,7 @@ struct channel_msg {
 	struct supervise_msg m;
 	int fds[SUPERVISE_FDS_MAX];		/* owned; -1 beyond n_fds */
 	size_t n_fds;
-	uint8_t piece[SUPERVISE_PIECE_MAX];	/* of SUPERVISE_STATE: m.u.number bytes */
+	uint8_t piece[SUPERVISE_PIECE_MAX];	/* of STATE: m.u.number bytes; ADD, DONE: m.u.order.n */
 };
 
 int channel_pair(int out[2]);			/* both close on exec. 0 or -errno */
@@ -39,6 +39,10 @@ int channel_pair(int out[2]);			/* both close on exec. 0 or -errno */
  */
 int channel_send(int channel, const struct supervise_msg *m, const int *fds, size_t n_fds,
 		 bool may_block);
+
+/* An order or its outcome, with as much of @text behind it as fits; the same otherwise. */
+int channel_send_text(int channel, struct supervise_msg *m, const void *text, size_t len,
+		      const int *fds, size_t n_fds, bool may_block);
 
 /* The next message, which @sender may send; blocks if the socket does. 0; CHANNEL_E_*;
  * -errno. Descriptors of a message that is refused are closed, elsewhere (closer.h). */

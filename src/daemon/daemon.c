@@ -4,8 +4,11 @@
 
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "config/plan.h"
+#include "control/api.h"
+#include "daemon/api_socket.h"
 #include "daemon/engine.h"
 #include "daemon/notify.h"
 #include "daemon/prepare.h"
@@ -17,6 +20,7 @@
 #include "sandbox/sandbox.h"
 #include "util/closer.h"
 #include "util/error.h"
+#include "util/fd.h"
 #include "util/log.h"
 #include "util/watchdog.h"
 #include "vhost/gmem.h"
@@ -59,6 +63,7 @@ struct alone {
 	struct engine engine;
 	struct vm *vms;				/* owned, one for each of the plan */
 	struct vm **served;			/* owned; those that have their sockets */
+	struct listener api;			/* the engine has its descriptor */
 	size_t n_vms, n_served;
 };
 
@@ -96,31 +101,63 @@ static int open_sockets(struct alone *a, const struct plan *plan)
 
 static void alone_deinit(struct alone *a)
 {
+	listener_deinit(&a->api);
 	for (size_t i = 0; i < a->n_vms; i++)
 		vm_deinit(&a->vms[i]);
 	free(a->vms);
 	free(a->served);
 }
 
+static struct alone alone;			/* there is one in the process */
+
+static void answer(const struct supervise_msg *m, enum supervise_outcome outcome, const char *why)
+{
+	api_answer(alone.engine.api, m->u.order.id, outcome, why, strlen(why));
+}
+
+/* In the API's thread. */
+static int obey(struct supervise_msg *m, const void *text, size_t len, int fd)
+{
+	(void)text, (void)len, (void)fd;
+	if (m->type == SUPERVISE_SET_LEVEL) {
+		log_level = (enum log_level)m->u.order.code;
+		log_info("main", "changed: log-level (API)");
+		answer(m, SUPERVISE_OK, "");
+	} else if (m->type == SUPERVISE_SHUTDOWN) {
+		log_info("main", "ends: the API was asked for it");
+		answer(m, SUPERVISE_OK, "");
+		launch_end();
+	} else {
+		answer(m, SUPERVISE_NOT_NOW, "not without a supervisor (--supervise=off)");
+	}
+	return 0;
+}
+
 static int alone_init(struct alone *a, const struct plan *plan)
 {
-	struct engine_config config = { .plan = plan, .hooks = &hooks, .failed = on_worker_failed };
+	struct engine_config config = {
+		.plan = plan, .hooks = &hooks, .failed = on_worker_failed, .api_fd = -1,
+		.order = obey,
+	};
 	int r;
 
 	*a = (struct alone){
 		.vms = calloc(plan->n_vms, sizeof *a->vms),
 		.served = calloc(plan->n_vms, sizeof(struct vm *)),
 	};
+	listener_init(&a->api);
 	if (!a->vms || !a->served)
 		return -ENOMEM;
 	for (; a->n_vms < plan->n_vms; a->n_vms++)
 		vm_init(&a->vms[a->n_vms], &plan->vms[a->n_vms]);
 	if ((r = gmem_catch_sigbus()) < 0 || (r = closer_init()) < 0 ||
-	    (r = watchdog_init()) < 0 || (r = open_sockets(a, plan)))
+	    (r = watchdog_init()) < 0 || (r = api_socket_open(&a->api, plan)) ||
+	    (r = open_sockets(a, plan)))
 		return r;
 	launch_grow_files(plan->n_files);
 	config.vms = a->served;
 	config.n_vms = a->n_served;
+	config.api_fd = fd_take(&a->api.fd);
 	return engine_init(&a->engine, &config);
 }
 
@@ -135,22 +172,22 @@ static void count_served(const struct alone *a)
 
 static int run_alone(const struct plan *plan, const sigset_t *ends)
 {
-	struct alone a;
+	struct alone *a = &alone;
 	sigset_t set = *ends;
 	int sig, r;
 
 	sigaddset(&set, SIGUSR2);
 	pthread_sigmask(SIG_BLOCK, &set, NULL);
-	r = alone_init(&a, plan);
+	r = alone_init(a, plan);
 
 	if (r) {
 		log_err("main", "cannot start: %s", listener_str_error(r));
-		alone_deinit(&a);
+		alone_deinit(a);
 		return r;
 	}
-	count_served(&a);
-	prepare_log_serving(plan, a.engine.n_vms, plan->n_vms);
-	if ((r = notify_start(a.engine.n_vms, watchdog_has_stuck)) < 0)
+	count_served(a);
+	prepare_log_serving(plan, a->engine.n_vms, plan->n_vms);
+	if ((r = notify_start(a->engine.n_vms, watchdog_has_stuck)) < 0)
 		log_err("main", "no thread to tell the service manager: %s", error_str(r));
 	while ((sig = watchdog_wait(&set, -1)) == SIGUSR2)
 		log_warn("main", "SIGUSR2: without a supervisor nobody can take over");
@@ -160,8 +197,8 @@ static int run_alone(const struct plan *plan, const sigset_t *ends)
 		log_info("main", "ends on signal %d", sig);
 	guard_start(atomic_load(&worker_failed));
 	notify_stop();
-	engine_deinit(&a.engine);
-	alone_deinit(&a);
+	engine_deinit(&a->engine);
+	alone_deinit(a);
 	closer_deinit();
 	return atomic_load(&worker_failed) ? -EIO : 0;
 }

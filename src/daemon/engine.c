@@ -7,6 +7,7 @@
 #include "backend/afvsock.h"
 #include "backend/sibling.h"
 #include "config/plan.h"
+#include "control/api.h"
 #include "control/snapshots.h"
 #include "daemon/vm.h"
 #include "daemon/vm_job.h"
@@ -15,6 +16,7 @@
 #include "sandbox/sandbox.h"
 #include "util/closer.h"
 #include "util/error.h"
+#include "util/fd.h"
 #include "util/listener.h"
 #include "util/log.h"
 
@@ -88,6 +90,7 @@ static int enter_sandbox(const struct engine_config *config)
 		.only_reports = plan->sandbox == SANDBOX_LOG,
 		.has_names = !config->is_hosted, .dies_with_parent = config->is_hosted,
 		.has_vsock = has_vsock(config), .uid = plan->uid, .gid = plan->gid,
+		.folders = plan->api_folders, .n_folders = plan->n_api_folders,
 	};
 	const char **sockets;
 	int r;
@@ -131,13 +134,15 @@ static void stop_workers(struct engine *e)
 void engine_deinit(struct engine *e)
 {
 	snapshots_close(e->snapshots);
+	api_free(e->api);
+	fd_close(&e->config.api_fd);
 	stop_workers(e);
 	snapshots_free(e->snapshots);
 	sibling_dir_free(e->siblings);
 	for (size_t i = 0; i < e->n_workers; i++)
 		worker_free(e->workers[i]);
 	free(e->workers);
-	*e = (struct engine){ .n_workers = 0 };
+	*e = (struct engine){ .config.api_fd = -1 };
 }
 
 static int add_worker(struct engine *e)
@@ -184,6 +189,32 @@ static int make_workers(struct engine *e)
 	return r;
 }
 
+/* Before the sandbox: libraries open this and that. */
+static int make_api(struct engine *e)
+{
+	const struct api_config config = {
+		.fd = fd_take(&e->config.api_fd), .is_supervised = e->config.is_hosted,
+		.order = e->config.order,
+	};
+
+	return config.fd < 0 ? 0 : api_new(&e->api, &config);
+}
+
+/* Nobody's life depends on it. */
+static void serve_api(struct engine *e)
+{
+	int r;
+
+	if (e->has_api_thread) {
+		api_go_on(e->api);
+		return;
+	}
+	r = e->api ? api_start(e->api, e->snapshots) : 0;
+	if (r)
+		log_err("main", "no control API: %s", error_str(r));
+	e->has_api_thread = e->api && !r;
+}
+
 static int make_snapshots(struct engine *e)
 {
 	const struct snapshots_shared shared = { e->config.upgrades, e->config.crashes };
@@ -196,7 +227,8 @@ int engine_prepare(struct engine *e, const struct engine_config *config)
 	int r;
 
 	*e = (struct engine){ .config = *config };
-	if ((r = make_snapshots(e)) < 0 || (r = make_workers(e)) < 0 || (r = make_siblings(e)) < 0 ||
+	if ((r = make_snapshots(e)) < 0 || (r = make_workers(e)) < 0 ||
+	    (r = make_api(e)) < 0 || (r = make_siblings(e)) < 0 ||
 	    (r = enter_sandbox(config)) < 0 || (r = log_start_thread()) < 0)
 		engine_deinit(e);
 	else
@@ -232,6 +264,8 @@ int engine_init(struct engine *e, const struct engine_config *config)
 		r = engine_begin(e, false);
 	if (r)
 		engine_deinit(e);
+	else
+		serve_api(e);
 	return r;
 }
 
@@ -239,6 +273,7 @@ int engine_init(struct engine *e, const struct engine_config *config)
 
 void engine_park(struct engine *e)
 {
+	api_hold(e->api);
 	for (size_t i = 0; i < e->n_workers; i++)
 		worker_park(e->workers[i]);
 	deliver_mail(e);
@@ -248,6 +283,7 @@ void engine_go_on(struct engine *e)
 {
 	for (size_t i = 0; i < e->n_workers; i++)
 		worker_go_on(e->workers[i]);
+	serve_api(e);
 }
 
 /* One more worker may have something to do now. Without it the others do it. */

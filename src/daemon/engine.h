@@ -11,10 +11,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct api;
 struct device_hooks;
 struct plan;
 struct sibling_dir;
 struct snapshots;
+struct supervise_msg;
 struct vm;
 struct vm_fds;
 struct vm_job;
@@ -30,6 +32,10 @@ struct engine_config {
 	bool is_hosted;				/* there is a supervisor */
 	_Atomic uint64_t *handling;		/* of PLAN_THREADS_MAX workers; NULL: not noted */
 	const _Atomic uint64_t *upgrades, *crashes;	/* for snapshots; or NULL */
+	/* Where clients of the control API connect, taken over in any case; -1: there is none. And
+	 * where its orders go, see api_config. */
+	int api_fd;
+	int (*order)(struct supervise_msg *m, const void *text, size_t len, int fd);
 };
 
 struct engine {
@@ -39,6 +45,8 @@ struct engine {
 	size_t n_vms;				/* that it serves, or is about to */
 	struct sibling_dir *siblings;
 	struct snapshots *snapshots;		/* for whoever asks */
+	struct api *api;			/* NULL: there is none */
+	bool has_api_thread;
 };
 
 /* So many VMs have no use for more. */

@@ -9,6 +9,7 @@
 #include "sandbox/launch.h"
 #include "util/closer.h"
 #include "util/error.h"
+#include "util/fd.h"
 #include "util/log.h"
 #include "util/watchdog.h"
 #include "vhost/gmem.h"
@@ -116,6 +117,15 @@ static int take_other_settings(void)
 	return r;
 }
 
+/* Once, before it starts. */
+static int take_api(struct channel_msg *msg)
+{
+	if (hosted.has_started || hosted.api_fd >= 0)
+		return CHANNEL_E_GARBAGE;
+	hosted.api_fd = channel_take_fd(msg, 0);
+	return 0;
+}
+
 static void go_on(void)
 {
 	if (hosted.is_parked)
@@ -127,7 +137,7 @@ static void go_on(void)
 static bool is_in_time(uint32_t type)
 {
 	return hosted.has_started || type == SUPERVISE_STATE || type == SUPERVISE_SETTINGS ||
-		type == SUPERVISE_VM || type == SUPERVISE_KEPT || type == SUPERVISE_STOP;
+		type == SUPERVISE_VM || type == SUPERVISE_API || type == SUPERVISE_KEPT || type == SUPERVISE_STOP;
 }
 
 int hosted_obey(struct channel_msg *msg)
@@ -148,6 +158,11 @@ int hosted_obey(struct channel_msg *msg)
 		return 0;
 	case SUPERVISE_CONNECTED:
 		hosted_take_connected(msg);
+		return 0;
+	case SUPERVISE_API:
+		return take_api(msg);
+	case SUPERVISE_DONE:
+		hosted_take_done(msg);
 		return 0;
 	case SUPERVISE_PARK:
 		engine_park(&hosted.engine);
@@ -247,6 +262,7 @@ static int start(bool is_next)
 	const struct engine_config config = {
 		.plan = &hosted.plan, .hooks = &hooks, .failed = launch_end, .is_hosted = true,
 		.handling = hosted.shared ? hosted.shared->handling : NULL,
+		.api_fd = fd_take(&hosted.api_fd), .order = hosted_order,
 		.upgrades = hosted.shared ? &hosted.shared->upgrades : NULL,
 		.crashes = hosted.shared ? &hosted.shared->crashes : NULL,
 	};
@@ -309,6 +325,7 @@ int hosted_run(int channel)
 	int status;
 
 	hosted.channel = channel;
+	hosted.api_fd = -1;
 	channel_state_init(&hosted.state, SUPERVISE_BLOB_MAX, SUPERVISE_SLOTS_MAX);
 	plan_init(&hosted.plan);
 	status = serve();
@@ -316,5 +333,6 @@ int hosted_run(int channel)
 	log_stop_thread();
 	plan_deinit(&hosted.plan);
 	channel_state_deinit(&hosted.state);
+	fd_close(&hosted.api_fd);
 	return status;
 }

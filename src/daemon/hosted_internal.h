@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* What the files of a hosted engine share: hosted.c (its life), hosted_vms.c (the VMs that the
- * supervisor tells it of), hosted_handover.c (from one engine to another). */
+ * supervisor tells it of), hosted_handover.c (from one engine to another), hosted_api.c (orders of
+ * the control API). */
 #pragma once
 
 #include <stdnoreturn.h>
@@ -21,6 +22,7 @@ struct hosted {
 	struct supervise_shared *shared;	/* NULL: there is none */
 	struct channel_state state;		/* for the next message */
 	struct engine engine;
+	int api_fd;				/* for the engine, until it has it; -1: no API */
 	bool may_serve;				/* no other engine does: what is kept is ours */
 	bool has_started;			/* the engine runs */
 	bool is_parked;				/* ... but does nothing */
@@ -70,6 +72,11 @@ struct vm *hosted_find_vm(uint64_t cid);	/* NULL: there is no such one */
 
 /* After the workers have been stopped. */
 void hosted_free_vms(void);
+
+/* ---- hosted_api.c ---- */
+
+int hosted_order(struct supervise_msg *m, const void *text, size_t len, int fd);
+void hosted_take_done(struct channel_msg *msg);
 
 /* ---- hosted_handover.c: @msg has the socket between the two engines ---- */
 

@@ -7,6 +7,7 @@
 #include <sys/un.h>
 
 #include "config/plan.h"
+#include "control/api.h"
 #include "protocol/vhost_user.h"
 
 static_assert(LIMITS_ALL_PORTS_FIT + sizeof "_" + LIMITS_PORT_DIGITS ==
@@ -69,6 +70,8 @@ static uint64_t count_wanted(const struct plan *plan, size_t n_workers, uint64_t
 	uint64_t wanted = 0;
 
 	*fixed = FDS_OF_DAEMON + FDS_OF_WORKER * (uint64_t)n_workers;
+	if (plan_has_api(plan))
+		*fixed += API_FDS;
 	for (size_t i = 0; i < plan->n_vms; i++) {
 		const struct vm_plan *vm = &plan->vms[i];
 
@@ -147,9 +150,12 @@ bool limits_share_memory(struct plan *plan, uint64_t space, uint64_t max_maps, s
 		space / (plan->n_vms + n_workers);
 	if (share > share_max)
 		share = share_max;
-	for (size_t i = 0; i < plan->n_vms; i++)
-		if (!plan->vms[i].max_memory)
-			plan->vms[i].max_memory = share ? share : 1;
+	for (size_t i = 0; i < plan->n_vms; i++) {
+		if (plan->vms[i].max_memory)
+			continue;
+		plan->vms[i].max_memory = share ? share : 1;
+		plan->vms[i].shares_memory = true;
+	}
 	return fits && (said < space || !n_silent);
 }
 

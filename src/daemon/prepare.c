@@ -80,11 +80,16 @@ void prepare_log_serving(const struct plan *plan, size_t n_served, size_t n_vms)
 		 n_vms == 1 ? "" : "s", n_workers, n_workers == 1 ? "" : "s");
 }
 
-void prepare_plan(struct plan *plan, size_t n_workers)
+void prepare_shares(struct plan *plan, size_t n_workers)
 {
 	share_memory(plan, n_workers);
 	share_descriptors(plan, n_workers);
 	plan->n_files = limits_files(plan, n_workers);
+}
+
+void prepare_plan(struct plan *plan, size_t n_workers)
+{
+	prepare_shares(plan, n_workers);
 	warn_of_long_paths(plan);
 	warn_of_unseen_folders(plan);
 }

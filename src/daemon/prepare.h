@@ -11,5 +11,8 @@ struct plan;
 
 void prepare_plan(struct plan *plan, size_t n_workers);
 
+/* The same, without a word on VMs that had theirs already. */
+void prepare_shares(struct plan *plan, size_t n_workers);
+
 /* Logs that @n_served of @n_vms are served. */
 void prepare_log_serving(const struct plan *plan, size_t n_served, size_t n_vms);

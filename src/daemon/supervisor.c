@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "config/plan.h"
+#include "daemon/api_socket.h"
 #include "daemon/engine_process.h"
 #include "daemon/fd_store.h"
 #include "daemon/notify.h"
@@ -181,6 +182,7 @@ int supervisor_add_vm(struct supervisor *s, struct vm_plan *row, struct held_vm 
 	supervisor_yield_names(s, &h->plan);
 	r = vm_sockets_open(&h->sockets, s->plan, &h->plan);
 	h->is_served = !r;
+	h->open_error = r;
 	h->awaits_folder = r && !vm_sockets_have_folders(&h->plan);
 	s->vms[s->n_vms++] = h;
 	*out = h;
@@ -224,6 +226,8 @@ static void supervisor_deinit(struct supervisor *s)
 {
 	supervisor_forget_engine(s);
 	supervisor_folders_deinit(s);
+	listener_deinit(&s->api);
+	fd_close(&s->orders.upgrade_fd);
 	for (size_t i = 0; i < s->n_vms; i++)
 		held_vm_free(s->vms[i]);
 	free(s->vms);
@@ -245,6 +249,7 @@ static int supervisor_init(struct supervisor *s, const struct supervisor_config 
 		.shared_fd = -1, .ping_fd = -1,
 		.signals = { .dispatch = on_signal, .fd = -1 },
 	};
+	listener_init(&s->api);
 	supervisor_engine_init(s);
 	supervisor_folders_init(s);
 	return closer_init();
@@ -299,6 +304,8 @@ int supervisor_run(const struct supervisor_config *config)
 	int r = supervisor_init(&s, config);
 
 	fd_store_init();
+	if (!r)
+		r = api_socket_open(&s.api, s.plan);
 	if (!r)
 		r = open_vms(&s);
 	if (!r)

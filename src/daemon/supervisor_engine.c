@@ -397,6 +397,8 @@ static int on_message(struct supervisor *s, struct channel_msg *msg)
 {
 	struct held_vm *h = msg->m.cid ? supervisor_find(s, msg->m.cid) : NULL;
 
+	if (supervisor_is_order(msg->m.type))
+		return supervisor_on_order(s, msg);
 	if (msg->m.type == SUPERVISE_REMOVED)
 		supervisor_on_removed(s, msg->m.cid);
 	else if (h)
@@ -472,6 +474,7 @@ void supervisor_engine_init(struct supervisor *s)
 	s->pings = (struct loop_source){ .dispatch = on_ping, .fd = -1 };
 	supervisor_handover_init(s);
 	supervisor_upgrade_init(s);
+	supervisor_orders_init(s);
 	s->restart.expire = on_restart;
 	s->patience.expire = on_impatient;
 }

@@ -163,13 +163,15 @@ int supervisor_say(struct supervisor *s, enum supervise_type type, uint64_t numb
 int supervisor_feed(struct supervisor *s, int channel, enum supervise_type begin)
 {
 	const struct timeval patience = { .tv_sec = FEED_S };
-	const struct supervise_msg last = { .type = begin };
+	const struct supervise_msg api = { .type = SUPERVISE_API }, last = { .type = begin };
 	int flags = fcntl(channel, F_GETFL), r;
 
 	if (flags < 0 || setsockopt(channel, SOL_SOCKET, SO_SNDTIMEO, &patience,
 				    sizeof patience) < 0)
 		return error_last();
 	r = send_settings(s, channel);
+	if (!r && s->api.fd >= 0)
+		r = channel_send(channel, &api, &s->api.fd, 1, true);
 	for (size_t i = 0; !r && i < s->n_vms; i++)
 		if (s->vms[i]->is_served)
 			r = send_vm(channel, s->vms[i]);

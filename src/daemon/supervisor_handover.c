@@ -70,7 +70,7 @@ void supervisor_give_up_successor(struct supervisor *s, const char *why)
 		supervisor_say(s, SUPERVISE_GO_ON, 0);
 	if (is_outgrown(s))
 		loop_timer_set(s->loop, &s->outgrown, clock_ms() + AGAIN_MS);
-	supervisor_upgraded(s, false);
+	supervisor_upgraded(s, why);
 }
 
 static void on_impatient(struct loop_timer *timer)
@@ -177,7 +177,7 @@ void supervisor_succeed(struct supervisor *s)
 	forget(s);
 	supervisor_adopt_engine(s, pid, channel);
 	supervisor_say(s, SUPERVISE_START, 0);
-	supervisor_upgraded(s, true);
+	supervisor_upgraded(s, NULL);
 }
 
 static void on_message(struct supervisor *s, const struct channel_msg *msg)

@@ -2,7 +2,7 @@
 /* What the files of the supervisor share: supervisor.c (its life), supervisor_engine.c (that of
  * an engine), supervisor_feed.c (what one is told), supervisor_folders.c (where names are missing),
  * supervisor_handover.c (another engine takes over), supervisor_state.c and supervisor_upgrade.c
- * (another program does), supervisor_reload.c. */
+ * (another program does), supervisor_reload.c, supervisor_orders.c (what the API asks for). */
 #pragma once
 
 #include <signal.h>
@@ -13,6 +13,22 @@
 #include "daemon/held_vm.h"
 #include "daemon/supervisor.h"
 #include "util/loop.h"
+
+enum { ORDERS_REMOVALS_MAX = 64 };
+struct removal {
+	uint64_t cid;
+	uint32_t id;
+};
+
+struct orders {					/* of the API; supervisor_orders.c's */
+	uint32_t n_left;			/* that may be given, as of filled_ms */
+	uint64_t filled_ms;
+	struct removal removals[ORDERS_REMOVALS_MAX];	/* that the engine is at */
+	size_t n_removals;
+	uint32_t upgrade_id;			/* 0: nobody waits for one */
+	pid_t upgrade_engine;			/* that has asked for it */
+	int upgrade_fd;				/* owned: its client's socket; -1: none */
+};
 
 enum supervisor_state {
 	SUPERVISOR_STARTING,			/* an engine is there, and not ready yet */
@@ -56,6 +72,8 @@ struct supervisor {
 	struct held_vm **vms;			/* owned */
 	size_t n_vms;
 	struct connects connects;
+	struct listener api;			/* not open: there is no control API */
+	struct orders orders;
 	uint64_t *leaving;			/* owned: CIDs of VMs that the engine was told to
 						   remove, and has not yet */
 	size_t n_leaving;
@@ -163,7 +181,8 @@ bool supervisor_state_check(int fd);
 /* ---- supervisor_upgrade.c ---- */
 
 void supervisor_upgrade(struct supervisor *s);	/* by the program that is installed now */
-void supervisor_upgraded(struct supervisor *s, bool has_worked);
+const char *supervisor_upgrade_obstacle(const struct supervisor *s);	/* why not now; NULL: none */
+void supervisor_upgraded(struct supervisor *s, const char *why_not);	/* NULL: it has worked */
 void supervisor_upgrade_init(struct supervisor *s);
 bool supervisor_on_checker(struct supervisor *s, const siginfo_t *info);	/* is it that child? */
 
@@ -171,6 +190,21 @@ bool supervisor_on_checker(struct supervisor *s, const siginfo_t *info);	/* is i
 
 /* Reads the file again, and has done what can be done at once. */
 void supervisor_reload(struct supervisor *s);
+
+/* The same, whose outcome somebody waits for: 0; CONFIG_E_*, -errno: nothing has changed, and
+ * @err, which is logged, says why. Not while one engine hands over to another. */
+struct config_error;
+int supervisor_read_again(struct supervisor *s, struct config_error *err);
+
+/* What is served now, or waits to be, as a plan: its rows are borrowed. 0 or -ENOMEM. */
+int supervisor_list_rows(struct supervisor *s, struct plan *rows);
+
+/* From the one, as listed, to the other, of whose rows those that are needed are taken. */
+void supervisor_update(struct supervisor *s, const struct plan *before, struct plan *next);
+
+struct held_vm *supervisor_find_any(struct supervisor *s, uint64_t cid);	/* also not served */
+void supervisor_remove_vm(struct supervisor *s, struct held_vm *h);
+void supervisor_tell_settings(struct supervisor *s);
 
 /* Tells the engine, if there is one, of a VM that is new or has changed. One that does not
  * listen does not work either: it is replaced. */
@@ -183,6 +217,19 @@ void supervisor_catch_up_all(struct supervisor *s);
 /* The engine has removed a VM; there is no engine that could. */
 void supervisor_on_removed(struct supervisor *s, uint64_t cid);
 void supervisor_forget_leaving(struct supervisor *s);
+
+/* ---- supervisor_orders.c ---- */
+
+void supervisor_orders_init(struct supervisor *s);
+bool supervisor_is_order(uint32_t type);
+
+/* The engine passes on what a client of the API has asked for. 0; CHANNEL_E_GARBAGE. */
+int supervisor_on_order(struct supervisor *s, struct channel_msg *msg);
+
+/* What an order may wait for. */
+void supervisor_orders_removed(struct supervisor *s, uint64_t cid);
+void supervisor_orders_upgraded(struct supervisor *s, const char *why_not);
+void supervisor_orders_forget(struct supervisor *s);	/* the engine is gone */
 
 /* ---- supervisor_folders.c ---- */
 

@@ -23,8 +23,7 @@ static unsigned long long cid_of(const struct held_vm *h)
 	return h->plan.guest_cid;
 }
 
-/* Also one that is not served. */
-static struct held_vm *find_any(struct supervisor *s, uint64_t cid)
+struct held_vm *supervisor_find_any(struct supervisor *s, uint64_t cid)
 {
 	for (size_t i = 0; i < s->n_vms; i++)
 		if (s->vms[i]->plan.guest_cid == cid)
@@ -44,6 +43,12 @@ void supervisor_tell_vm(struct supervisor *s, struct held_vm *h)
 		check_told(s, supervisor_send_vm(s, h));
 }
 
+void supervisor_tell_settings(struct supervisor *s)
+{
+	if (s->channel >= 0)
+		check_told(s, supervisor_send_settings(s));
+}
+
 /* ---- what happens to one VM ---- */
 
 /* What it says of this VM until it has removed it is about nobody. */
@@ -59,7 +64,7 @@ static int tell_to_remove(struct supervisor *s, uint64_t cid)
 	return channel_send(s->channel, &m, NULL, 0, true);
 }
 
-static void remove_vm(struct supervisor *s, struct held_vm *h)
+void supervisor_remove_vm(struct supervisor *s, struct held_vm *h)
 {
 	size_t i = 0;
 
@@ -92,16 +97,21 @@ static void add_vm(struct supervisor *s, struct vm_plan *row)
 static void renew_vm(struct supervisor *s, struct held_vm *h, struct vm_plan *row)
 {
 	struct vm_plan next = *row;		/* of which @h may be the owner */
+	bool is_by_api = h->is_by_api;
+	uint64_t cid = next.guest_cid;
 
 	vm_plan_init(row);
-	remove_vm(s, h);
+	supervisor_remove_vm(s, h);
 	add_vm(s, &next);
 	vm_plan_deinit(&next);
+	h = supervisor_find_any(s, cid);
+	if (h)
+		h->is_by_api = is_by_api;
 }
 
 void supervisor_on_removed(struct supervisor *s, uint64_t cid)
 {
-	struct held_vm *h = find_any(s, cid);
+	struct held_vm *h = supervisor_find_any(s, cid);
 	size_t i = 0;
 
 	while (i < s->n_leaving && s->leaving[i] != cid)
@@ -109,6 +119,7 @@ void supervisor_on_removed(struct supervisor *s, uint64_t cid)
 	if (i == s->n_leaving)
 		return;
 	s->leaving[i] = s->leaving[--s->n_leaving];
+	supervisor_orders_removed(s, cid);
 	if (h && h->waits)
 		supervisor_tell_vm(s, h);
 	if (s->wants_upgrade && !s->n_leaving)
@@ -119,6 +130,7 @@ void supervisor_on_removed(struct supervisor *s, uint64_t cid)
 void supervisor_forget_leaving(struct supervisor *s)
 {
 	s->n_leaving = 0;
+	supervisor_orders_forget(s);
 	for (size_t i = 0; i < s->n_vms; i++)
 		s->vms[i]->waits = false;
 }
@@ -226,8 +238,7 @@ static void update_vm(struct supervisor *s, struct held_vm *h, struct vm_plan *r
 
 /* ---- all of them ---- */
 
-/* What is served now, or waits to be, as a plan: its rows are borrowed. */
-static int list_rows(struct supervisor *s, struct plan *rows)
+int supervisor_list_rows(struct supervisor *s, struct plan *rows)
 {
 	*rows = *s->plan;
 	rows->n_vms = s->n_vms;
@@ -241,13 +252,13 @@ static int list_rows(struct supervisor *s, struct plan *rows)
 
 static void remove_old(struct supervisor *s, struct compare_row *row)
 {
-	struct held_vm *h = row->before ? find_any(s, row->before->guest_cid) : NULL;
+	struct held_vm *h = row->before ? supervisor_find_any(s, row->before->guest_cid) : NULL;
 
 	if (!h || (row->after && !is_to_be_renewed(h, row->after)))
 		return;
 	if (!row->after)
 		log_info("main", "vm %llu: removed", cid_of(h));
-	remove_vm(s, h);
+	supervisor_remove_vm(s, h);
 	row->before = NULL;
 }
 
@@ -255,7 +266,7 @@ static void remove_old(struct supervisor *s, struct compare_row *row)
 static void release_names(struct supervisor *s, const struct compare_row *rows, size_t n)
 {
 	for (size_t i = 0; i < n; i++) {
-		struct held_vm *h = rows[i].before ? find_any(s, rows[i].before->guest_cid) : NULL;
+		struct held_vm *h = rows[i].before ? supervisor_find_any(s, rows[i].before->guest_cid) : NULL;
 		compare_set changes = h ? compare_vms(&h->plan, rows[i].after) : 0;
 
 		if (!changes || compare_vms_when(changes, COMPARE_ANEW) ||
@@ -275,7 +286,7 @@ static void apply(struct supervisor *s, struct compare_row *rows, size_t n)
 	release_names(s, rows, n);
 	for (size_t i = 0; i < n; i++)
 		if (rows[i].before)
-			update_vm(s, find_any(s, rows[i].before->guest_cid),
+			update_vm(s, supervisor_find_any(s, rows[i].before->guest_cid),
 				  (struct vm_plan *)(uintptr_t)rows[i].after);
 	for (size_t i = 0; i < n; i++)
 		if (!rows[i].before && rows[i].after)
@@ -301,11 +312,10 @@ static void update_settings(struct supervisor *s, const struct plan *next)
 	s->plan->handshake_ms = next->handshake_ms;
 	log_level = (enum log_level)next->log_level;
 	log_info("main", "changed: %s", keys);
-	if (s->channel >= 0)
-		check_told(s, supervisor_send_settings(s));
+	supervisor_tell_settings(s);
 }
 
-static void update(struct supervisor *s, const struct plan *before, struct plan *next)
+void supervisor_update(struct supervisor *s, const struct plan *before, struct plan *next)
 {
 	struct compare_row *rows;
 	size_t n;
@@ -321,34 +331,64 @@ static void update(struct supervisor *s, const struct plan *before, struct plan 
 	supervisor_watch_folders(s);
 }
 
-static void read_again(struct supervisor *s)
+static bool has_row(const struct plan *plan, uint64_t cid)
+{
+	for (size_t i = 0; i < plan->n_vms; i++)
+		if (plan->vms[i].guest_cid == cid)
+			return true;
+	return false;
+}
+
+/* VMs that the API has added are none of the file's, unless it names them. */
+static void leave_out_others(struct supervisor *s, struct plan *before, const struct plan *next)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < before->n_vms; i++) {
+		struct held_vm *h = supervisor_find_any(s, before->vms[i].guest_cid);
+
+		if (h->is_by_api)
+			h->is_by_api = !has_row(next, h->plan.guest_cid);
+		if (!h->is_by_api)
+			before->vms[n++] = before->vms[i];
+	}
+	before->n_vms = n;
+}
+
+int supervisor_read_again(struct supervisor *s, struct config_error *err)
 {
 	const struct supervisor_config *config = &s->config;
-	struct config_error err = { "no memory" };
 	struct plan before, next;
-	int r = list_rows(s, &before);
+	int r;
+
+	*err = (struct config_error){ "no memory" };
+	r = supervisor_list_rows(s, &before);
 
 	notify_reloading();
 	if (!r)
-		r = config_load(&next, &before, config->umask, config->argc, config->argv, &err);
+		r = config_load(&next, &before, config->umask, config->argc, config->argv, err);
 	if (r) {
-		log_err("main", "%s: nothing has changed", err.text);
+		log_err("main", "%s: nothing has changed", err->text);
 	} else {
 		log_info("main", "%s was read again", s->plan->config);
 		prepare_plan(&next, engine_count_workers(&next, next.n_vms));
-		update(s, &before, &next);
+		leave_out_others(s, &before, &next);
+		supervisor_update(s, &before, &next);
 		plan_deinit(&next);
 	}
 	free(before.vms);
 	notify_reloaded(supervisor_count_served(s));
+	return r;
 }
 
 /* Not while one engine hands over to another, which would have to hear of it as well. */
 void supervisor_reload(struct supervisor *s)
 {
+	struct config_error err;
+
 	if (s->state == SUPERVISOR_ENDING)
 		return;
 	s->wants_reload = s->is_upgrading;
 	if (!s->wants_reload)
-		read_again(s);
+		supervisor_read_again(s, &err);
 }

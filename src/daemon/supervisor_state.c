@@ -17,7 +17,9 @@
 
 enum {
 	STATE_VERSION = 1,
+	STATE_VERSION_API = 2,			/* with the control API's socket, and who waits at it */
 	VM_VERSION_SEQPACKET = 2,		/* with the socket for SOCK_SEQPACKET */
+	VM_VERSION_API = 3,			/* may have been added by the control API */
 	BYTES_MAX = 256 * 1024 * 1024, FDS_MAX = 1 << 20,
 };
 
@@ -33,7 +35,8 @@ static void save_listener(const struct listener *l, struct blob *out)
 
 static void save_vm(const struct held_vm *h, struct blob *out)
 {
-	size_t section = blob_open(out, VM_TAG, VM_VERSION_SEQPACKET);
+	size_t section = blob_open(out, VM_TAG, h->is_by_api ? VM_VERSION_API :
+				   VM_VERSION_SEQPACKET);
 
 	plan_state_save_vm(&h->plan, out);
 	blob_put_u8(out, h->wanted != NULL);
@@ -52,18 +55,31 @@ static void save_vm(const struct held_vm *h, struct blob *out)
 		blob_put_u32(out, h->kept[i].slot);
 		blob_put_fd(out, h->kept[i].fd);
 	}
+	if (h->is_by_api)
+		blob_put_u8(out, true);
 	blob_close(out, section);
+}
+
+static void save_api(const struct supervisor *s, struct blob *out)
+{
+	save_listener(&s->api, out);
+	blob_put_u32(out, s->orders.upgrade_id);
+	blob_put_u64(out, (uint64_t)s->orders.upgrade_engine);
+	blob_put_fd(out, s->orders.upgrade_fd);
 }
 
 static void save(const struct supervisor *s, struct blob *out)
 {
-	size_t section = blob_open(out, TAG, STATE_VERSION);
+	bool has_api = s->api.fd >= 0;		/* else a program without one could go on */
+	size_t section = blob_open(out, TAG, has_api ? STATE_VERSION_API : STATE_VERSION);
 
 	plan_state_save(s->plan, out);
 	blob_put_u64(out, (uint64_t)s->engine);
 	blob_put_fd(out, s->channel);
 	blob_put_fd(out, s->shared_fd);
 	blob_put_fd(out, log_descriptor());
+	if (has_api)
+		save_api(s, out);
 	blob_put_u32(out, (uint32_t)s->n_vms);
 	for (size_t i = 0; i < s->n_vms; i++)
 		save_vm(s->vms[i], out);
@@ -141,6 +157,10 @@ int supervisor_state_pass(struct supervisor *s, int state_fd, bool is_passed)
 		r = pass(s->channel, is_passed);
 	if (!r)
 		r = pass(s->shared_fd, is_passed);
+	if (!r)
+		r = pass(s->api.fd, is_passed);
+	if (!r)
+		r = pass(s->orders.upgrade_fd, is_passed);
 	if (!r && log_descriptor() > STDERR_FILENO)
 		r = pass(log_descriptor(), is_passed);
 	for (size_t i = 0; !r && i < s->n_vms; i++)
@@ -206,6 +226,8 @@ static int load_held(struct held_vm *h, struct blob_reader *in, uint32_t version
 	r = load_kept(h, in);
 	if (r)
 		return r;
+	if (version >= VM_VERSION_API)
+		h->is_by_api = blob_get_bool(in);
 	return blob_is_whole(in) ? 0 : SUPERVISOR_STATE_E_BAD;
 }
 
@@ -217,7 +239,7 @@ static int load_vm(struct supervisor *s, struct blob_reader *in)
 	uint32_t version;
 	int r;
 
-	if (!blob_enter(in, &section, VM_TAG, VM_VERSION_SEQPACKET, &version))
+	if (!blob_enter(in, &section, VM_TAG, VM_VERSION_API, &version))
 		return SUPERVISOR_STATE_E_BAD;
 	vm_plan_init(&row);
 	r = plan_state_load_vm(&row, &section);
@@ -247,13 +269,23 @@ static int load_vms(struct supervisor *s, struct blob_reader *in)
 	return r ? r : blob_is_whole(in) ? 0 : SUPERVISOR_STATE_E_BAD;
 }
 
+static int load_api(struct supervisor *s, struct blob_reader *in)
+{
+	int r = load_listener(&s->api, in);
+
+	s->orders.upgrade_id = blob_get_u32(in);
+	s->orders.upgrade_engine = (pid_t)blob_get_u64(in);
+	s->orders.upgrade_fd = blob_get_fd(in);
+	return r;
+}
+
 static int load(struct supervisor *s, struct blob_reader *in)
 {
 	struct blob_reader section;
 	uint32_t version;
 	int r;
 
-	if (!blob_enter(in, &section, TAG, STATE_VERSION, &version))
+	if (!blob_enter(in, &section, TAG, STATE_VERSION_API, &version))
 		return SUPERVISOR_STATE_E_BAD;
 	r = plan_state_load(s->plan, &section);
 	if (r)
@@ -262,6 +294,8 @@ static int load(struct supervisor *s, struct blob_reader *in)
 	s->channel = blob_get_fd(&section);
 	s->shared_fd = blob_get_fd(&section);
 	s->log_fd = blob_get_fd(&section);
+	if (version >= STATE_VERSION_API && (r = load_api(s, &section)))
+		return r;
 	return load_vms(s, &section);
 }
 
@@ -318,11 +352,12 @@ int supervisor_state_load(struct supervisor *s, int fd)
 
 bool supervisor_state_check(int fd)
 {
-	struct supervisor s = { .n_vms = 0 };
+	struct supervisor s = { .orders.upgrade_fd = -1 };
 	struct plan plan;
 	int r;
 
 	plan_init(&plan);
+	listener_init(&s.api);
 	s.plan = &plan;
 	r = load_file(&s, fd, false);
 	for (size_t i = 0; i < s.n_vms; i++) {
@@ -334,6 +369,9 @@ bool supervisor_state_check(int fd)
 		held_vm_free(s.vms[i]);
 	}
 	free(s.vms);
+	free(s.api.path);			/* as their names */
+	s.api.path = NULL;
+	listener_deinit(&s.api);
 	plan_deinit(&plan);
 	return r == 0;
 }

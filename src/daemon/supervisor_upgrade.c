@@ -34,9 +34,10 @@ enum {
 
 static void give_up(struct supervisor *s, const char *why)
 {
-	log_err("main", "%s cannot take over: %s; all goes on as it was", s->path, why);
+	log_err("main", "%s cannot take over: %s; all goes on as it was",
+		s->path ? s->path : "the program", why);
 	loop_timer_cancel(s->loop, &s->check_patience);
-	supervisor_upgraded(s, false);
+	supervisor_upgraded(s, why);
 }
 
 static bool is_same_file(int a, int b)
@@ -78,27 +79,31 @@ static int check(struct supervisor *s, int program)
 	return r;
 }
 
+const char *supervisor_upgrade_obstacle(const struct supervisor *s)
+{
+	if (s->state != SUPERVISOR_SERVING || s->successor.state != SUCCESSOR_NONE || s->checker)
+		return "an engine is about to begin";
+	return s->patience.is_set ? "the engine is stopped" : NULL;
+}
+
 void supervisor_upgrade(struct supervisor *s)
 {
+	const char *obstacle = supervisor_upgrade_obstacle(s);
 	int program = -1, r = 0;
 
 	if (s->state == SUPERVISOR_ENDING)
 		return;
-	if (s->state != SUPERVISOR_SERVING || s->successor.state != SUCCESSOR_NONE || s->checker) {
-		log_warn("main", "SIGUSR2: not now: an engine is about to begin");
-		return;
-	}
-	if (s->patience.is_set) {
-		log_warn("main", "SIGUSR2: not now: the engine is stopped");
+	if (obstacle) {
+		log_warn("main", "SIGUSR2: not now: %s", obstacle);
 		return;
 	}
 	s->wants_upgrade = s->n_leaving;	/* both engines are to know of the same VMs */
 	if (s->wants_upgrade)
 		return;
 	s->is_upgrading = true;
-	program = open(s->path, O_PATH | O_CLOEXEC);
+	program = s->path ? open(s->path, O_PATH | O_CLOEXEC) : -1;
 	if (program < 0)
-		r = error_last();
+		r = s->path ? error_last() : -ENOENT;
 	else if (is_same_file(program, s->program))
 		supervisor_hand_over(s);	/* there is no other; its engine is a new one */
 	else
@@ -163,13 +168,14 @@ bool supervisor_on_checker(struct supervisor *s, const siginfo_t *info)
 	return true;
 }
 
-void supervisor_upgraded(struct supervisor *s, bool has_worked)
+void supervisor_upgraded(struct supervisor *s, const char *why_not)
 {
-	if (has_worked)
+	if (!why_not)
 		log_info("main", "another engine has taken over, process %d", (int)s->engine);
-	if (has_worked && s->shared)
+	if (!why_not && s->shared)
 		atomic_fetch_add(&s->shared->upgrades, 1);
 	s->is_upgrading = false;
+	supervisor_orders_upgraded(s, why_not);
 	if (s->state == SUPERVISOR_ENDING)
 		return;
 	supervisor_catch_up_all(s);

@@ -238,6 +238,31 @@ static long act_ask(const char *what)
 	return 0;
 }
 
+/* "add FOLDER": a VM with its sockets there; "end"; "flood N": so many orders at once. As a
+ * client of the control API could. */
+static long act_order(const char *what)
+{
+	struct { struct supervise_msg m; char row[256]; } o = {
+		.m = { .type = SUPERVISE_DELETE, .cid = 99, .u.order.id = 7 },
+	};
+	int n = strncmp(what, "flood ", 6) == 0 ? atoi(what + 6) : 1;
+	size_t len = 0;
+
+	if (strcmp(what, "end") == 0)
+		o.m.type = SUPERVISE_SHUTDOWN, o.m.cid = 0;
+	if (strncmp(what, "add ", 4) == 0) {
+		o.m.type = SUPERVISE_ADD;
+		len = (size_t)snprintf(o.row, sizeof o.row, "socket%c%s/new%cuds-path%c%s/uds", 0,
+				       what + 4, 0, 0, what + 4) + 1;
+		o.m.u.order.n = (uint16_t)len;
+	}
+	for (int i = 0; i < n; i++)
+		if (send(channel, &o, sizeof o.m + len, MSG_NOSIGNAL | MSG_DONTWAIT) < 0 &&
+		    errno != EAGAIN)
+			return -1;
+	return 0;
+}
+
 static long act_mmap(const char *prot)
 {
 	int how = PROT_READ | (strcmp(prot, "exec") == 0 ? PROT_EXEC : PROT_WRITE);
@@ -337,6 +362,7 @@ static const struct {
 	{ "prctl", act_prctl }, { "fcntl", act_fcntl }, { "ioctl", act_ioctl },
 	{ "hang", act_hang }, { "peek", act_peek }, { "pidfd", act_pidfd },
 	{ "orphan", act_orphan }, { "say", act_say }, { "keep", act_keep }, { "ask", act_ask },
+	{ "order", act_order },
 };
 
 static int obey(char *order)

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -227,6 +228,10 @@ static const struct {
 	{ "keep 2000", "the engine keeps too much: it is ended" },
 	{ "say stranger", NULL },
 	{ "ask 3000", NULL },
+	/* There is no control API that it could ask for. */
+	{ "order end", "the engine says what it may not say: it is ended" },
+	{ "order add /tmp", "the engine says what it may not say: it is ended" },
+	{ "order flood 1", "the engine says what it may not say: it is ended" },
 };
 
 START_TEST(supervisor_believes_no_engine)
@@ -247,6 +252,36 @@ START_TEST(supervisor_believes_no_engine)
 	ck_assert_int_eq(daemon_engine(&vhd) != engine, sayings[_i].logs != NULL);
 	e2e_check_alive();
 	ck_assert_int_lt((int)daemon_usage_supervisor(&vhd).fds, (int)fds + 1100);
+}
+END_TEST
+
+/* With an API, what its clients may have done is done, and no more. */
+START_TEST(orders_are_those_of_clients)
+{
+	char folder[128], socket[160], api[160], option[160], elsewhere[128];
+	const char *const args[] = { "--supervise=on", api, option, NULL };
+	int64_t deadline = deadline_in(DEADLINE_MS);
+	pid_t engine;
+
+	snprintf(folder, sizeof folder, "%s/folder", vhd.dir);
+	snprintf(elsewhere, sizeof elsewhere, "%s/new", vhd.dir);
+	snprintf(socket, sizeof socket, "%s/new", folder);
+	snprintf(api, sizeof api, "--api-socket=%s/api", vhd.dir);
+	snprintf(option, sizeof option, "--api-folder=%s", folder);
+	must(mkdir(folder, 0700) == 0);
+	start_with_intruder(args);
+	engine = daemon_engine(&vhd);
+	order_at("order add %s", vhd.dir);
+	order("order flood 3000");
+	ck_assert_int_eq(daemon_engine(&vhd), engine);
+	e2e_check_alive();
+	ck_assert_int_ne(access(elsewhere, F_OK), 0);
+	while (access(socket, F_OK) != 0 && deadline_left(deadline)) {
+		order_at("order add %s", folder);	/* 20 a second are obeyed again */
+		poll(NULL, 0, 50);
+	}
+	ck_assert(daemon_wait_listening(&vhd, socket));
+	e2e_check_alive();
 }
 END_TEST
 
@@ -575,6 +610,8 @@ int main(void)
 	tcase_add_loop_test(tc, intruder_is_named_and_ends, 0, COUNT(fatal));
 	tcase_add_loop_test(tc, supervisor_is_out_of_reach, 0, COUNT(reaching));
 	tcase_add_loop_test(tc, supervisor_believes_no_engine, 0, COUNT(sayings));
+	if (HAS_API)
+		tcase_add_test(tc, orders_are_those_of_clients);
 	tcase_add_loop_test(tc, unknown_registers, 0, COUNT(foreign));
 	tcase_add_test(tc, intruder_in_process_1_ends);
 	tcase_add_test(tc, intruder_with_all_signals_blocked);

@@ -21,6 +21,8 @@ package_of() {
 	lib:check) echo check ;;
 	lib:yaml-0.1) echo libyaml-dev ;;
 	lib:libseccomp) echo libseccomp-dev ;;
+	lib:libmicrohttpd) echo libmicrohttpd-dev ;;
+	lib:jansson) echo libjansson-dev ;;
 	*) echo "$1" ;;
 	esac
 }

@@ -24,8 +24,8 @@ LAYERS="main daemon control device backend config sandbox vsock vhost util proto
 allowed() {
 	case $1 in
 	main)			echo "config/ daemon/ sandbox/guard.h sandbox/launch.h util/" ;;
-	daemon)			echo "config/plan.h config/plan_state.h config/compare.h config/config.h backend/ control/ device/ sandbox/ protocol/ util/ vhost/gmem.h" ;;
-	control)		echo "config/plan.h device/ vsock/ util/ protocol/" ;;
+	daemon)			echo "config/plan.h config/plan_state.h config/compare.h config/config.h config/api.h config/error.h backend/ control/ device/ sandbox/ protocol/ util/ vhost/gmem.h" ;;
+	control)		echo "openapi.h config/plan.h device/ vsock/ util/ protocol/" ;;
 	device)			echo "vhost/ vsock/ util/ protocol/" ;;
 	backend)		echo "vsock/backend.h util/ protocol/hybrid.h" ;;
 	vsock | vhost)		echo "util/ protocol/" ;;

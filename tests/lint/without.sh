@@ -27,6 +27,9 @@ build() {	# OPTION...
 
 none "without the system call filter" "$(build -Dseccomp=disabled)"
 none "without AF_VSOCK" "$(build -Dafvsock=disabled)"
-none "without either, and not hardened" \
-	"$(build -Dseccomp=disabled -Dafvsock=disabled -Dhardening=false)"
+none "without the control API" "$(build -Dapi=disabled)"
+none "... which says so" "$("$scratch/build/src/vhost-device-vsock" --api-socket /x 2>&1 |
+	grep -v 'built without the control API')"
+none "without any of them, and not hardened" \
+	"$(build -Dseccomp=disabled -Dafvsock=disabled -Dapi=disabled -Dhardening=false)"
 end_tests

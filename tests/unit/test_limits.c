@@ -33,7 +33,7 @@ START_TEST(fit)
 {
 	const struct fit_case *c = &fit_cases[_i];
 	static struct vm_plan vms[VMS_MAX];
-	struct plan plan = { .vms = vms, .n_vms = c->n_vms };
+	struct plan plan = { .vms = vms, .n_vms = c->n_vms, .api_socket.fd = -1 };
 	uint64_t used = 64 + 4;
 
 	for (size_t i = 0; i < c->n_vms; i++)

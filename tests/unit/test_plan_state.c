@@ -91,6 +91,7 @@ static void fill_vm(struct vm_plan *vm, bool is_forwarded)
 		.max_buffered = UINT64_C(1) << 39, .linger_ms = UINT32_MAX,
 	};
 	vm->max_memory = UINT64_C(1) << 55;
+	vm->shares_memory = false;		/* is not known by another program */
 	vm->queue_size = 32768;
 	vm->n_groups = 3;
 	vm->groups = calloc(3, sizeof *vm->groups);
@@ -114,6 +115,13 @@ static void fill_plan(struct plan *plan)
 	plan->config = text("/etc/vsock.yaml");
 	fill_socket(&plan->vhost_socket, "v");
 	fill_socket(&plan->uds_socket, "u");
+	plan->api_path = text("/run/api");
+	fill_socket(&plan->api_socket, "api");
+	fill_place(&plan->api_at, "api");
+	plan->n_api_folders = 2;
+	plan->api_folders = calloc(2, sizeof *plan->api_folders);
+	plan->api_folders[0] = text("/run/b");
+	plan->api_folders[1] = text("/run/a");
 	plan->umask = 0777;
 	plan->user = text("me");
 	plan->group = text("us");
@@ -192,6 +200,13 @@ static void match_plan(struct plan *a, struct plan *b)
 	match_text(a->group, &b->group);
 	match_text(a->vhost_socket.group, &b->vhost_socket.group);
 	match_text(a->uds_socket.group, &b->uds_socket.group);
+	match_text(a->api_path, &b->api_path);
+	match_text(a->api_socket.group, &b->api_socket.group);
+	match_text(a->api_at.rest, &b->api_at.rest);
+	ck_assert_uint_eq(a->n_api_folders, b->n_api_folders);
+	for (size_t i = 0; i < a->n_api_folders; i++)
+		match_text(a->api_folders[i], &b->api_folders[i]);
+	match_array(a->api_folders, b->api_folders, a->n_api_folders);
 	ck_assert_uint_eq(a->handshake_ms, b->handshake_ms);
 	ck_assert_int_eq(a->is_supervised, b->is_supervised);
 	ck_assert_uint_eq(a->watchdog_ms, b->watchdog_ms);

@@ -1,0 +1,173 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * What a client of the control API may say, as far as it is ours to read.
+ *
+ * Input: what it is (1 byte), and that: bit 0 unset, the body of a VM to add; bit 1 unset, a
+ * method, a blank and a path; else the body that says a level.
+ *
+ * Asserted: a row that is accepted is keys and values by turns, none of them cut; it becomes a VM
+ * that is whole, in the folder that is open to it, without what is not for the API, or is
+ * refused with a reason. What comes instead of JSON, too: the supervisor believes no engine. A
+ * route that is found has the method and as many parts as the path, and its numbers are those
+ * of the path.
+ */
+#include <assert.h>
+#include <inttypes.h>
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdio.h>
+
+#include "config/api.h"
+#include "config/error.h"
+#include "config/keys.h"
+#include "config/plan.h"
+#include "control/api_body.h"
+#include "control/api_routes.h"
+#include "control/api_table.h"
+#include "input.h"
+#include "util/log.h"
+
+enum { CID = 5 };
+
+/* ---- a VM ---- */
+
+/* "/" is a folder everywhere, and so is /dev, which is not open. */
+static void make_plan(struct plan *plan)
+{
+	plan_init(plan);
+	plan->handshake_ms = 1;
+	plan->api_folders = calloc(1, sizeof *plan->api_folders);
+	if (!plan->api_folders || !(plan->api_folders[0] = strdup("/proc")))
+		abort();
+	plan->n_api_folders = 1;
+}
+
+static void check_path(const char *path)
+{
+	assert(!path || *path == '/');
+	assert(!path || strstr(path, "..") || strstr(path, "proc"));
+}
+
+static void check_vm(const struct vm_plan *vm, bool has_vsock)
+{
+	assert(vm->guest_cid == CID && vm->vhost_socket.fd < 0 && vm->uds_socket.fd < 0);
+	assert(!vm->vhost_socket.group && !vm->uds_socket.group);
+	assert(has_vsock || !vm->has_forward_cid);
+	assert(!vm->socket != !vm->connect && !vm->uds_path != !vm->has_forward_cid);
+	assert(vm->n_groups && !vm->socket_at.rest == !vm->socket);
+	check_path(vm->socket);
+	check_path(vm->connect);
+	check_path(vm->uds_path);
+}
+
+static void add_row(const char *row, size_t len, bool has_vsock)
+{
+	struct config_error err = { "" };
+	struct plan plan;
+	int r;
+
+	make_plan(&plan);
+	r = api_add_row(&plan, CID, row, len, has_vsock, &err);
+	assert(r == 0 || r == CONFIG_E_USAGE || r == API_E_DENIED);
+	assert(!*err.text == !r);
+	if (!r) {
+		assert(plan.n_vms == 1);
+		check_vm(&plan.vms[0], has_vsock);
+	}
+	plan_deinit(&plan);
+}
+
+static void attack_row(const char *text, size_t size, uint8_t how)
+{
+	char why[API_BODY_ERROR_MAX] = "";
+	struct api_body_row row;
+	const char *wrong = api_body_row(&row, text, size, why);
+	size_t n = 0;
+
+	add_row(text, size, how & 4);
+	assert(row.len <= sizeof row.bytes && (!wrong || (*wrong && strlen(wrong) < sizeof why)));
+	if (wrong)
+		return;
+	assert(!row.len || !row.bytes[row.len - 1]);
+	for (size_t i = 0; i < row.len; i++)
+		n += !row.bytes[i];
+	assert(n % 2 == 0);
+	add_row(row.bytes, row.len, how & 4);
+}
+
+/* ---- routes ---- */
+
+static unsigned count_parts(const char *path)
+{
+	unsigned n = 0;
+
+	for (; *path; path++)
+		n += *path == '/';
+	return n;
+}
+
+static void check_args(const struct api_route *route, const char *path, const struct api_args *args)
+{
+	char again[256];
+
+	if (!strstr(route->path, "{cid}"))
+		return;
+	assert(args->cid && args->cid <= UINT32_MAX);
+	snprintf(again, sizeof again, "/v1/vms/%" PRIu64, args->cid);
+	assert(strncmp(path, again, strlen(again)) == 0);
+	if (!strstr(route->path, "{id}"))
+		return;
+	snprintf(again, sizeof again, "/v1/vms/%" PRIu64 "/connections/%s-%" PRIu32 "-%" PRIu64
+		 "-%" PRIu32, args->cid,
+		 args->type == VSOCK_TYPE_STREAM ? "stream" : "seqpacket", args->guest_port,
+		 args->peer.cid, args->peer.port);
+	assert(strcmp(path, again) == 0);
+}
+
+static void attack_routes(char *text)
+{
+	const struct api_route *route = NULL;
+	struct api_args args;
+	unsigned allowed = 0;
+	char *path = strchr(text, ' '), all[API_ALLOWED_MAX];
+	int r;
+
+	if (!path)
+		return;
+	*path++ = '\0';
+	r = api_routes_find(api_table, text, path, &route, &args, &allowed);
+	assert((r == 0) == (route != NULL));
+	assert(r != API_ROUTES_E_METHOD || allowed);
+	api_routes_str_allowed(allowed, all);
+	assert(!*all == !allowed && strlen(all) < sizeof all);
+	if (r)
+		return;
+	assert(strcmp(text, "HEAD") == 0 || strstr(all, text));
+	assert(count_parts(path) == count_parts(route->path));
+	check_args(route, path, &args);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	struct input in = { data, size };
+	uint8_t how = input_u8(&in);
+	char *text = input_copy(in.data, in.left);
+	char *whole = calloc(1, in.left + 1);
+	int level;
+
+	if (!whole)
+		abort();
+	json_object_seed(1);			/* the same each time */
+	if (!(how & 1)) {
+		attack_row(text, in.left, how);
+	} else if (!(how & 2)) {
+		memcpy(whole, text, in.left);
+		attack_routes(whole);
+	} else {
+		level = api_body_level(text, in.left);
+		assert(level >= -1 && level <= LEVEL_TRACE);
+	}
+	free(whole);
+	free(text);
+	return 0;
+}

@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * One request to the control API: its body comes, its route serves it, and it has an answer, at
+ * once or when an order has had its outcome. All of this happens in the API's thread.
+ */
+#pragma once
+
+#include <jansson.h>
+#include <microhttpd.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "control/api_routes.h"
+#include "protocol/supervise.h"
+#include "util/list.h"
+#include "util/loop.h"
+
+struct snapshots;
+
+struct api_context {				/* what is the same for all of them */
+	const struct api_route *routes;
+	struct snapshots *snapshots;
+	struct loop *loop;
+	struct loop_work *run;			/* of the library: scheduled when an answer is there */
+	int (*order)(struct supervise_msg *m, const void *text, size_t len, int fd);
+	bool is_supervised;
+	bool ends;				/* the daemon: nobody is served any more */
+	struct list waiting;			/* api_request::node: for outcomes */
+	uint32_t last_id;
+};
+
+struct api_client {				/* its connection, by the library's context of it */
+	int fd;					/* borrowed */
+	uint64_t since_ms;			/* its deadline runs */
+	bool waits;				/* ... not: for an outcome */
+	bool is_busy;				/* a request has begun, and is not answered in full */
+	struct list node;			/* the API's */
+};
+
+enum api_request_state {
+	API_RECEIVING,				/* its body comes */
+	API_WAITING,				/* an order was passed on: no outcome yet */
+	API_ANSWERED,				/* ... is what is sent next, or has been */
+};
+
+struct api_request {
+	struct api_context *context;
+	struct MHD_Connection *connection;
+	struct api_client *client;
+	enum api_request_state state;
+	const struct api_route *route;
+	struct api_args args;
+	char *body;				/* owned; NULL: it has none */
+	size_t len;
+	size_t n_received;			/* of it, also what was thrown away */
+
+	/* The answer. */
+	unsigned status;
+	char *text;				/* owned */
+	size_t text_len;
+	const char *type;			/* of the text */
+	unsigned allowed;			/* methods, with 405 */
+
+	/* The order that it waits for. */
+	uint32_t id;				/* 0: none */
+	unsigned done_status;			/* HTTP's, if it works */
+	struct loop_timer patience;
+	struct list node;			/* api_context::waiting */
+};
+
+/* ---- for routes: each request gets one answer, once ---- */
+
+/* Takes @json's reference; NULL: no memory, which is what the client hears. */
+void api_request_reply(struct api_request *r, unsigned status, json_t *json);
+/* Takes @text, of malloc(). */
+void api_request_reply_text(struct api_request *r, const char *type, char *text, size_t len);
+void api_request_refuse(struct api_request *r, unsigned status, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
+
+/* @m gets an id and goes to the supervisor, and the client hears the outcome: @done_status and
+ * {"outcome": "done"}, or why not; 504 after @wait_ms. @with_client: its socket goes along. */
+void api_request_order(struct api_request *r, struct supervise_msg *m, const void *text, size_t len,
+		       unsigned done_status, uint32_t wait_ms, bool with_client);
+
+/* ---- for the API ---- */
+
+/* As the library calls them; the context is a struct api_context. */
+enum MHD_Result api_request_on_access(void *context, struct MHD_Connection *connection,
+				      const char *path, const char *method, const char *version,
+				      const char *body, size_t *n, void **request);
+void api_request_on_completed(void *context, struct MHD_Connection *connection, void **request,
+			      enum MHD_RequestTerminationCode why);
+
+/* The outcome of an order; nobody may wait for it any more. */
+void api_request_conclude(struct api_context *context, uint32_t id, enum supervise_outcome outcome,
+			  const char *text, size_t len);
+
+/* Whoever waits is told that the daemon ends, as is whoever asks from now on. */
+void api_request_end_all(struct api_context *context);

@@ -1,0 +1,228 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Clients of the control API that are slow, silent or hostile, while a guest's bytes flow: those
+ * arrive, the engine stays what it is, and whoever behaves is answered.
+ */
+#include <inttypes.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "e2e/apis.h"
+#include "e2e/flow.h"
+
+enum {
+	MIB = 1 << 20,
+	CLIENTS = 64,				/* that are served at a time */
+	REQUEST_MS = 15 * 1000,
+};
+
+/* ---- while bytes flow ---- */
+
+static void *run_flow(void *arg)
+{
+	flow_run(&vm, arg, 1);
+	return NULL;
+}
+
+static void check_undisturbed(void (*harm)(void))
+{
+	struct pair p = e2e_guest_connects(&vm, vhd.uds);
+	struct host_job j = { .fd = p.host, .to_write = 24 * MIB, .to_read = 24 * MIB,
+			      .write_seed = 1, .read_seed = 2 };
+	struct flow f = { .sock = p.guest, .to_send = 24 * MIB, .to_recv = 24 * MIB,
+			  .send_seed = 2, .recv_seed = 1 };
+	pid_t engine = daemon_engine(&vhd);
+	pthread_t thread;
+
+	host_job_start(&j);
+	ck_assert_int_eq(pthread_create(&thread, NULL, run_flow, &f), 0);
+	harm();
+	ck_assert_int_eq(pthread_join(thread, NULL), 0);
+	ck_assert_msg(host_job_finish(&j), "%s", j.error);
+	ck_assert_int_eq(daemon_engine(&vhd), engine);
+	e2e_check_alive();
+	apis_get("/v1/vms");
+}
+
+static int client(void)
+{
+	int fd = host_connect(apis_socket);
+
+	must(fd >= 0);
+	return fd;
+}
+
+static void say(int fd, const char *text)
+{
+	host_write(fd, text, strlen(text));
+}
+
+/* ---- what they do ---- */
+
+static void come_in_crowds(void)
+{
+	static int fds[1000];
+	int n = 0;
+
+	while (n < 1000 && (fds[n] = host_connect(apis_socket)) >= 0)
+		n++;
+	ck_assert_int_ge(n, CLIENTS);
+	for (int i = 0; i < n; i++)
+		if (i % 3)
+			say(fds[i], i % 3 == 1 ? "GET /v1/vms HTTP/1.1\r\n" : "\r\n");
+	for (int i = 0; i < n; i++)
+		close(fds[i]);
+}
+
+static void say_garbage(void)
+{
+	static const char *const texts[] = {
+		"\r\n\r\n\r\n", "GET\r\n\r\n", "CONNECT 1234\n", "GET / HTTP/9.9\r\n\r\n",
+		"GET /v1/vms HTTP/1.1\r\n\r\n", "\x16\x03\x01\x02\x01\xfc\x03\x03",
+		"PUT /v1/vms/9 HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n{}",
+		"PUT /v1/vms/9 HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999999999999\r\n\r\n{}",
+		"PUT /v1/vms/9 HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n{}",
+		"GET /v1/vms/%00/%ff/%2e%2e HTTP/1.1\r\nHost: x\r\n\r\n",
+		"GET /v1/vms?%=&&&=% HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+	};
+
+	for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+		int fd = client();
+		struct http_answer a;
+
+		say(fd, texts[i]);
+		shutdown(fd, SHUT_WR);
+		a = http_read(fd);		/* an answer, or none: but an end */
+		ck_assert_msg(a.status == 0 || a.status == 200 || a.status >= 400, "%s: %d",
+			      texts[i], a.status);
+		http_answer_deinit(&a);
+		close(fd);
+	}
+}
+
+static void send_zeros(int fd, size_t n)
+{
+	static char zeros[65536];
+
+	memset(zeros, '0', sizeof zeros);
+	for (; n; n -= sizeof zeros)
+		if (send(fd, zeros, sizeof zeros, MSG_NOSIGNAL) < 0)
+			return;
+}
+
+static void send_too_much(void)
+{
+	struct http_answer a;
+	int fd = client();
+
+	say(fd, "GET /v1/vms HTTP/1.1\r\nHost: x\r\nX: ");
+	send_zeros(fd, 4 * MIB);
+	a = http_read(fd);
+	ck_assert_msg(a.status == 0 || a.status >= 400, "%d", a.status);
+	http_answer_deinit(&a);
+	close(fd);
+
+	fd = client();
+	say(fd, "PUT /v1/vms/9 HTTP/1.1\r\nHost: x\r\nContent-Length: 10000000\r\n\r\n");
+	a = http_read(fd);
+	ck_assert_int_eq(a.status, 413);
+	http_answer_deinit(&a);
+	close(fd);
+
+	fd = client();
+	say(fd, "PUT /v1/vms/9 HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n10000000\r\n");
+	send_zeros(fd, 4 * MIB);		/* and is cut off */
+	a = http_read(fd);
+	ck_assert_int_eq(a.status, 0);
+	http_answer_deinit(&a);
+	close(fd);
+}
+
+static void ask_and_leave(void)
+{
+	for (int i = 0; i < 300; i++) {
+		int fd = client();
+
+		http_send(fd, i % 2 ? "GET" : "PUT", i % 2 ? "/metrics" : "/v1/vms/9",
+			  i % 2 ? NULL : apis_row("9"));
+		close(fd);
+	}
+}
+
+static void (*const harms[])(void) = {
+	come_in_crowds, say_garbage, send_too_much, ask_and_leave,
+};
+
+START_TEST(bytes_flow_whatever_they_do)
+{
+	check_undisturbed(harms[_i]);
+}
+END_TEST
+
+/* All places are taken by clients that say nothing, or (_i) a byte now and then: they have their
+ * time, and it ends. */
+START_TEST(who_is_slow_is_closed)
+{
+	struct pair p = e2e_guest_connects(&vm, vhd.uds);
+	int64_t deadline = deadline_in(REQUEST_MS + DEADLINE_MS), began = now_ms();
+	static const char line[] = "GET /v1/vms HTTP/1.1\r\nHost: localhost\r\nX-Long: ";
+	int fds[CLIENTS], late = client();
+	size_t at = 0;
+
+	close(late);
+	for (int i = 0; i < CLIENTS; i++)
+		fds[i] = client();
+	late = client();
+	http_send(late, "GET", "/v1/version", NULL);
+	while (!deadline_poll(late, POLLIN, deadline_in(500)) && deadline_left(deadline)) {
+		for (int i = 0; i < (_i ? CLIENTS : 0); i++)
+			send(fds[i], at < sizeof line - 1 ? &line[at] : "x", 1, MSG_NOSIGNAL);
+		at++;
+		e2e_check_talks(p);
+	}
+	ck_assert_int_ge(now_ms() - began, REQUEST_MS / 2);
+	for (int i = 0; i < CLIENTS; i++) {
+		ck_assert(deadline_poll(fds[i], POLLRDHUP | POLLIN, deadline));
+		close(fds[i]);
+	}
+	close(late);
+	apis_get("/v1/version");
+	e2e_close(p);
+}
+END_TEST
+
+/* More orders than the supervisor carries out. */
+START_TEST(orders_are_bounded)
+{
+	unsigned n_refused = 0;
+
+	for (int i = 0; i < 400; i++) {
+		struct http_answer a = http_ask(apis_socket, "DELETE", "/v1/vms/99", NULL);
+
+		ck_assert_msg(a.status == 404 || a.status == 429, "%d", a.status);
+		n_refused += a.status == 429;
+		http_answer_deinit(&a);
+	}
+	ck_assert_uint_gt(n_refused, 50);
+	apis_get("/v1/vms");
+}
+END_TEST
+
+int main(void)
+{
+	Suite *s = suite_create("api_hostile");
+	TCase *tc = e2e_case(s, "flow", apis_setup, 60);
+
+	signal(SIGPIPE, SIG_IGN);
+	setenv("TEST_SUPERVISE", "on", 1);
+	tcase_add_loop_test(tc, bytes_flow_whatever_they_do, 0, sizeof harms / sizeof *harms);
+	tcase_add_test(tc, orders_are_bounded);
+	tc = e2e_case(s, "slow", apis_setup, 90);
+	tcase_add_loop_test(tc, who_is_slow_is_closed, 0, 2);
+	return e2e_run(s);
+}

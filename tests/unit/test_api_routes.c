@@ -1,0 +1,206 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* What can be asked of the control API, and what a body says; before there is any socket. */
+#include <jansson.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "control/api_body.h"
+#include "control/api_routes.h"
+#include "control/api_table.h"
+#include "openapi.h"
+#include "unit.h"
+#include "util/log.h"
+
+/* ---- routes ---- */
+
+static const struct {
+	const char *method, *path, *found;	/* NULL: none */
+	int outcome;
+	const char *allowed;
+} cases[] = {
+	{ "GET", "/v1/version", "/v1/version", 0, NULL },
+	{ "HEAD", "/v1/version", "/v1/version", 0, NULL },
+	{ "GET", "/metrics", "/metrics", 0, NULL },
+	{ "PUT", "/v1/vms/3", "/v1/vms/{cid}", 0, NULL },
+	{ "GET", "/v1/vms/4294967295", "/v1/vms/{cid}", 0, NULL },
+	{ "DELETE", "/v1/vms/3/connections/stream-1-2-3", "/v1/vms/{cid}/connections/{id}", 0, NULL },
+	{ "GET", "", NULL, API_ROUTES_E_PATH, "" },
+	{ "GET", "/", NULL, API_ROUTES_E_PATH, "" },
+	{ "GET", "v1/version", NULL, API_ROUTES_E_PATH, "" },
+	{ "GET", "/v1/version/", NULL, API_ROUTES_E_PATH, "" },
+	{ "GET", "//v1/version", NULL, API_ROUTES_E_PATH, "" },
+	{ "GET", "/v1", NULL, API_ROUTES_E_PATH, "" },
+	{ "GET", "/v1/vms/", NULL, API_ROUTES_E_PATH, "" },
+	{ "GET", "/v1/vms/{cid}", NULL, API_ROUTES_E_ARGS, "GET" },
+	{ "GET", "/v1/vms/0", NULL, API_ROUTES_E_ARGS, "GET" },
+	{ "GET", "/v1/vms/4294967296", NULL, API_ROUTES_E_ARGS, "GET" },
+	{ "GET", "/v1/vms/99999999999999999999999", NULL, API_ROUTES_E_ARGS, "GET" },
+	{ "GET", "/v1/vms/-3", NULL, API_ROUTES_E_ARGS, "GET" },
+	{ "GET", "/v1/vms/+3", NULL, API_ROUTES_E_ARGS, "GET" },
+	{ "GET", "/v1/vms/ 3", NULL, API_ROUTES_E_ARGS, "GET" },
+	{ "GET", "/v1/vms/03", NULL, API_ROUTES_E_ARGS, "GET" },
+	{ "GET", "/v1/vms/3x", NULL, API_ROUTES_E_ARGS, "GET" },
+	{ "GET", "/v1/vms/0x3", NULL, API_ROUTES_E_ARGS, "GET" },
+	{ "DELETE", "/v1/vms/3/connections/1-2-3", NULL, API_ROUTES_E_ARGS, "DELETE" },
+	{ "DELETE", "/v1/vms/3/connections/dgram-1-2-3", NULL, API_ROUTES_E_ARGS, "DELETE" },
+	{ "DELETE", "/v1/vms/3/connections/stream-1-2", NULL, API_ROUTES_E_ARGS, "DELETE" },
+	{ "DELETE", "/v1/vms/3/connections/stream-1-2-3-4", NULL, API_ROUTES_E_ARGS, "DELETE" },
+	{ "DELETE", "/v1/vms/3/connections/stream-4294967296-2-3", NULL, API_ROUTES_E_ARGS, "DELETE" },
+	{ "DELETE", "/v1/vms/3/connections/stream-1-2-03", NULL, API_ROUTES_E_ARGS, "DELETE" },
+	{ "DELETE", "/v1/vms/x/connections/stream-1-2-3", NULL, API_ROUTES_E_ARGS, "DELETE" },
+	{ "DELETE", "/v1/vms/3/connections/"
+	  "stream-1-2-3333333333333333333333333333333333333333333333333333333333333333333333333",
+	  NULL, API_ROUTES_E_ARGS, "DELETE" },
+	{ "POST", "/v1/vms", NULL, API_ROUTES_E_METHOD, "GET, HEAD" },
+	{ "get", "/v1/vms", NULL, API_ROUTES_E_METHOD, "GET, HEAD" },
+	{ "", "/v1/vms/3", NULL, API_ROUTES_E_METHOD, "GET, HEAD, PUT, DELETE" },
+	{ "POST", "/v1/vms/x", NULL, API_ROUTES_E_METHOD, "GET, HEAD, PUT, DELETE" },
+	{ "GET", "/v1/reload", NULL, API_ROUTES_E_METHOD, "POST" },
+};
+
+START_TEST(each_path)
+{
+	const struct api_route *route = NULL;
+	char allowed[API_ALLOWED_MAX];
+	struct api_args args;
+	unsigned set;
+
+	ck_assert_int_eq(api_routes_find(api_table, cases[_i].method, cases[_i].path, &route, &args, &set),
+			 cases[_i].outcome);
+	if (cases[_i].found) {
+		ck_assert_str_eq(route->path, cases[_i].found);
+		return;
+	}
+	ck_assert_ptr_null(route);
+	api_routes_str_allowed(set, allowed);
+	if (cases[_i].outcome == API_ROUTES_E_METHOD)
+		ck_assert_str_eq(allowed, cases[_i].allowed);
+}
+END_TEST
+
+START_TEST(parts_of_a_path)
+{
+	const struct api_route *route;
+	struct api_args args;
+	unsigned set;
+
+	ck_assert_int_eq(api_routes_find(api_table, "DELETE", "/v1/vms/4294967294/connections/"
+					 "seqpacket-4294967295-18446744073709551615-0", &route,
+					 &args, &set), 0);
+	ck_assert_uint_eq(args.cid, 4294967294);
+	ck_assert_int_eq(args.type, VSOCK_TYPE_SEQPACKET);
+	ck_assert_uint_eq(args.guest_port, UINT32_MAX);
+	ck_assert(args.peer.cid == UINT64_MAX && args.peer.port == 0);
+}
+END_TEST
+
+/* ---- the document ---- */
+
+static const char *name_of(enum api_method method)
+{
+	return method == API_GET ? "get" : method == API_PUT ? "put" :
+		method == API_POST ? "post" : "delete";
+}
+
+START_TEST(the_document_has_each_route_and_no_other)
+{
+	json_t *document = json_loads(openapi_document, 0, NULL), *paths, *item;
+	size_t n_routes = 0, n_documented = 0;
+	const char *path;
+
+	ck_assert_ptr_nonnull(document);
+	paths = json_object_get(document, "paths");
+	for (const struct api_route *r = api_table; r->path; r++, n_routes++)
+		ck_assert_msg(json_object_get(json_object_get(paths, r->path), name_of(r->method)),
+			      "%s %s", name_of(r->method), r->path);
+	json_object_foreach(paths, path, item)
+		for (unsigned m = API_GET; m <= API_DELETE; m *= 2)
+			n_documented += json_object_get(item, name_of(m)) != NULL;
+	ck_assert_uint_eq(n_documented, n_routes);
+	json_decref(document);
+}
+END_TEST
+
+/* ---- bodies ---- */
+
+static const struct { const char *json, *row; } rows[] = {	/* NULs as ';'; NULL: refused */
+	{ "{}", "" },
+	{ "{\"socket\": \"/x\", \"queue_size\": 256}", "socket;/x;queue_size;256;" },
+	{ "{\"groups\": [\"a\", \"b\"], \"host-cid\": [7, 8]}", "groups;a+b;host-cid;7+8;" },
+	{ "{\"groups\": \"a+b\"}", "groups;a+b;" },
+	{ "{\"a\": true, \"b\": false, \"c\": null}", "a;true;b;false;" },
+	{ "{\"a\": -5}", "a;-5;" },
+	{ "{\"a\": 1.5}", NULL }, { "{\"a\": {}}", NULL }, { "{\"a\": []}", NULL },
+	{ "{\"a\": [[1]]}", NULL }, { "{\"a\": [null]}", NULL }, { "{\"a\": \"\"}", NULL },
+	{ "{\"a\": [\"b+c\"]}", NULL }, { "{\"a\": 1, \"a\": 2}", NULL },
+	{ "{\"a\": \"\\u0000\"}", NULL }, { "{\"a\\u0000\": 1}", NULL },
+	{ "{\"a\": \"\xff\"}", NULL }, { "{\"a\": 1} x", NULL }, { "{\"a\": 1", NULL },
+	{ "[]", NULL }, { "1", NULL }, { "", NULL },
+};
+
+START_TEST(each_row)
+{
+	char why[API_BODY_ERROR_MAX] = "";
+	struct api_body_row row;
+	const char *wrong = api_body_row(&row, rows[_i].json, strlen(rows[_i].json), why);
+
+	if (!rows[_i].row) {
+		ck_assert_ptr_nonnull(wrong);
+		ck_assert_str_ne(wrong, "");
+		return;
+	}
+	ck_assert_msg(!wrong, "%s: %s", rows[_i].json, wrong);
+	for (size_t i = 0; i < row.len; i++)
+		if (!row.bytes[i])
+			row.bytes[i] = ';';
+	ck_assert_uint_eq(row.len, strlen(rows[_i].row));
+	ck_assert(memcmp(row.bytes, rows[_i].row, row.len) == 0);
+}
+END_TEST
+
+/* Just what there is room for, and a byte more. */
+START_TEST(a_row_that_is_too_long)
+{
+	static char json[API_BODY_ROW_MAX + 64];
+	char why[API_BODY_ERROR_MAX];
+	struct api_body_row row;
+
+	for (int more = 0; more < 2; more++) {
+		int len = API_BODY_ROW_MAX - 3 + more;	/* without "a", and the two ends */
+
+		sprintf(json, "{\"a\": \"%0*d\"}", len, 0);
+		ck_assert_int_eq(api_body_row(&row, json, strlen(json), why) != NULL, more);
+	}
+}
+END_TEST
+
+START_TEST(each_level)
+{
+	static const struct { const char *json; int level; } levels[] = {
+		{ "{\"level\": \"error\"}", LEVEL_ERR }, { "{\"level\": \"trace\"}", LEVEL_TRACE },
+		{ "{\"level\": \"info\", \"x\": 1}", -1 }, { "{\"level\": \"Info\"}", -1 },
+		{ "{\"level\": 2}", -1 }, { "{}", -1 }, { "\"info\"", -1 }, { "", -1 },
+	};
+
+	for (int i = 0; i < COUNT(levels); i++)
+		ck_assert_int_eq(api_body_level(levels[i].json, strlen(levels[i].json)),
+				 levels[i].level);
+}
+END_TEST
+
+int main(void)
+{
+	Suite *s = suite_create("api_routes");
+	TCase *tc = tcase_create("routes");
+
+	tcase_add_loop_test(tc, each_path, 0, COUNT(cases));
+	tcase_add_test(tc, parts_of_a_path);
+	tcase_add_test(tc, the_document_has_each_route_and_no_other);
+	suite_add_tcase(s, tc);
+	tc = tcase_create("bodies");
+	tcase_add_loop_test(tc, each_row, 0, COUNT(rows));
+	tcase_add_test(tc, a_row_that_is_too_long);
+	tcase_add_test(tc, each_level);
+	suite_add_tcase(s, tc);
+	return unit_main(s);
+}
