@@ -8,6 +8,9 @@
 # installed. Exit status 77, with the reason, when it cannot be had; --peer 'PROGRAM [OPTION]...'
 # is any other.
 #
+# --svg FILE measures what tests/bench/picture.py draws, beside the limits and beside that Rust
+# daemon if it can be had, and draws it; the two results stay in the build, picture-*.json.
+#
 # The build is kept in build-bench; BENCH_BUILD names another place.
 
 set -euo pipefail
@@ -17,6 +20,7 @@ out=${BENCH_BUILD:-$root/build-bench}
 args=()
 peer=
 fetches=
+svg=
 
 while [ $# -gt 0 ]; do
 	case $1 in
@@ -28,10 +32,33 @@ while [ $# -gt 0 ]; do
 		else
 			fetches=yes
 		fi ;;
+	--svg=*) svg=${1#*=} ;;
+	--svg)
+		[ $# -gt 1 ] || { echo "tests/bench.sh: --svg wants the name of a file" >&2; exit 2; }
+		svg=$2
+		shift ;;
 	*) args+=("$1") ;;
 	esac
 	shift
 done
+
+# What is drawn, and the picture.
+draw() {
+	local picture=$root/tests/bench/picture.py results=("$out/picture-limits.json")
+	local rows bench=$out/tests/bench/bench
+
+	rows=$("$picture" --rows)
+	"$bench" --only "$rows" --json "${results[0]}" "${args[@]}"
+	if [ -z "$peer" ] && "$root/tests/lib/sid.sh" "$out/peer" vhost-device-vsock; then
+		peer="$out/peer/run usr/bin/vhost-device-vsock"
+	fi
+	if [ -n "$peer" ]; then
+		results+=("$out/picture-peer.json")
+		"$bench" --only "$rows" --json "${results[1]}" --peer "$peer" "${args[@]}"
+	fi
+	"$picture" "${results[@]}" >"$svg.new"
+	mv "$svg.new" "$svg"
+}
 
 # shellcheck source=tests/lib/build.sh
 . "$root/tests/lib/build.sh"
@@ -44,6 +71,10 @@ if [ -n "$fetches" ]; then
 fi
 meson compile -C "$out" >&2
 export VHOST_DEVICE_VSOCK=${VHOST_DEVICE_VSOCK:-$out/src/vhost-device-vsock}
+if [ -n "$svg" ]; then
+	draw
+	exit
+fi
 if [ -n "$peer" ]; then
 	# shellcheck disable=SC2086
 	version=$($peer --version 2>/dev/null | head -n 1) || :

@@ -369,7 +369,7 @@ void report_json_row(FILE *f, const struct row *row, bool is_first)
 	json_pair(f, "unit", w->unit);
 	if (w->limit) {
 		fputs(", ", f);
-		json_pair(f, "limit", w->limit);
+		json_pair(f, "beside", w->limit);
 	}
 	if (w->target > 0)
 		fprintf(f, ", \"target\": %g", w->target);
