@@ -6,11 +6,13 @@
  * released, keeps its number and its layout.
  *
  *   supervisor                               engine
- *   SETTINGS, VM and its KEPT, ..., START ->
+ *   SETTINGS, VM, its CAPTURE and KEPT, ...,
+ *   START                                 ->
  *                                         <- READY, or FAILED and the end
- *   PING, VM, REMOVE, CONNECTED, STOP     ->
+ *   PING, VM, CAPTURE, REMOVE, CONNECTED,
+ *   STOP                                  ->
  *                                         <- KEEP, DROP, CAME, GONE, OVER, CONNECT, CALL, PONG,
- *                                            STUCK
+ *                                            STUCK, CAPTURE_ENDED
  *
  * An upgrade: another engine takes over from the one that serves.
  *
@@ -73,6 +75,9 @@ enum supervise_type {
 	SUPERVISE_ALL,				/* ... and that was all */
 
 	SUPERVISE_CONNECT_SEQPACKET,		/* from the engine: as CONNECT, another type */
+	SUPERVISE_CAPTURE,			/* from the supervisor: capture this VM's packets, to
+						   these files; or, without any, no more. A blob */
+	SUPERVISE_CAPTURE_ENDED,		/* from the engine: that one has */
 
 	SUPERVISE_NUM_TYPES,
 };
@@ -110,7 +115,8 @@ struct supervise_msg {
 			int32_t error;
 			uint32_t zero;
 		} failed;
-		uint64_t number;		/* PING, PONG: the same one; STATE: bytes of it */
+		uint64_t number;		/* PING, PONG: the same one; STATE: bytes of it;
+						   CAPTURE, CAPTURE_ENDED: which one */
 	} u;
 };
 static_assert(sizeof(struct supervise_msg) == 24, "no gaps");

@@ -50,6 +50,8 @@ void vm_plan_deinit(struct vm_plan *vm)
 	for (size_t i = 0; i < vm->n_groups; i++)
 		free(vm->groups[i]);
 	free(vm->groups);
+	free(vm->capture.path);
+	free(vm->capture.ports);
 	free(vm->forward_listen);
 	free(vm->host_cids);
 	free(vm->vhost_socket.group);

@@ -14,9 +14,9 @@
 #define TAG_VM		BLOB_TAG('P', 'L', 'V', 'M')
 #define TAG_ALL		BLOB_TAG('P', 'L', 'A', 'N')
 
-/* Of both. A field that is added makes another: loading an older one leaves it as init has
- * it, or says what it was before. */
-enum { STATE_VERSION = 1 };
+/* Of both. A field that is added makes another, and names it: loading an older one leaves it
+ * as init has it, or as the default of its key. */
+enum { STATE_VERSION = 2, SINCE_CAPTURE = 2 };
 
 enum { SOCKET_PATH_MAX = sizeof ((struct sockaddr_un *)0)->sun_path - 1 };
 
@@ -32,6 +32,7 @@ struct field {
 	size_t at_n;				/* of an array: how many it has */
 	const char *key;			/* whose row says which numbers are right ... */
 	bool may_be_0;				/* ... besides 0 */
+	uint32_t since;				/* version of the state; 0: the first */
 	uint64_t max;				/* else: of a number; bytes of a text */
 };
 
@@ -54,6 +55,10 @@ struct field {
 	BOOL_FIELD(of, field.is_found), NUMBER_FIELD(of, field.dev, UINT64_MAX), \
 	NUMBER_FIELD(of, field.ino, UINT64_MAX), TEXT_FIELD(of, field.rest), \
 	{ .kind = ERROR, AT(of, field.error) }
+
+#define CAPTURE_FIELD(field, of_key) \
+	{ .kind = NUMBER, AT(struct vm_plan, capture.field), .key = (of_key), \
+	  .since = SINCE_CAPTURE }
 
 static const struct field vm_fields[] = {
 	TEXT_FIELD(struct vm_plan, origin),
@@ -78,6 +83,15 @@ static const struct field vm_fields[] = {
 	{ .kind = TEXTS, ARRAY_AT(struct vm_plan, groups), .max = UINT32_MAX },
 	SOCKET_FIELDS(struct vm_plan, vhost_socket),
 	SOCKET_FIELDS(struct vm_plan, uds_socket),
+	{ .kind = TEXT, AT(struct vm_plan, capture.path), .max = UINT32_MAX,
+	  .since = SINCE_CAPTURE },
+	CAPTURE_FIELD(snaplen, "capture-snaplen"),
+	CAPTURE_FIELD(n_files, "capture-files"),
+	CAPTURE_FIELD(max_bytes, "capture-size"),
+	{ .kind = NUMBERS, .at = offsetof(struct vm_plan, capture.ports),
+	  .size = sizeof *((struct vm_plan *)0)->capture.ports,
+	  .at_n = offsetof(struct vm_plan, capture.n_ports), .key = "capture-port",
+	  .since = SINCE_CAPTURE },
 };
 
 static const struct field plan_fields[] = {
@@ -285,8 +299,15 @@ static int load(const struct field *fields, size_t n, void *into, uint32_t tag,
 
 	if (!blob_enter(in, &section, tag, STATE_VERSION, &version))
 		return PLAN_STATE_E_BAD;
-	for (size_t i = 0; i < n && !r; i++)
-		r = load_field(&fields[i], into, &section);
+	for (size_t i = 0; i < n && !r; i++) {
+		const struct field *f = &fields[i];
+		const struct setting *key = f->since > version && f->key ? keys_find(f->key) : NULL;
+
+		if (key)
+			setting_set_default(key, into);
+		else if (f->since <= version)
+			r = load_field(f, into, &section);
+	}
 	return r ? r : blob_is_whole(&section) ? 0 : PLAN_STATE_E_BAD;
 }
 
@@ -316,7 +337,8 @@ static bool is_vm_right(const struct vm_plan *vm)
 		has_place(vm->socket, &vm->socket_at) &&
 		has_place(vm->connect, &vm->connect_at) &&
 		has_place(vm->uds_path, &vm->uds_at) &&
-		vm->n_groups && are_groups_sorted(vm);
+		vm->n_groups && are_groups_sorted(vm) &&
+		vm->capture.n_ports <= (vm->capture.path ? PLAN_CAPTURE_PORTS_MAX : 0);
 }
 
 void plan_state_save_vm(const struct vm_plan *vm, struct blob *out)

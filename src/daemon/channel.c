@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <sys/socket.h>
 
+#include "protocol/capture.h"
 #include "util/closer.h"
 #include "util/error.h"
 #include "util/fd.h"
@@ -50,6 +51,8 @@ static const struct row {
 	[SUPERVISE_DEVICE]	= { CHANNEL_PREDECESSOR, true, 0, 0 },
 	[SUPERVISE_ALL]		= { CHANNEL_PREDECESSOR, false, 0, 0 },
 	[SUPERVISE_CONNECT_SEQPACKET] = { CHANNEL_ENGINE, true, 0, 0 },
+	[SUPERVISE_CAPTURE]	= { CHANNEL_SUPERVISOR, true, 0, 1 + CAPTURE_FILES_MAX },
+	[SUPERVISE_CAPTURE_ENDED] = { CHANNEL_ENGINE, true, 0, 0 },
 };
 
 int channel_pair(int out[2])

@@ -6,6 +6,8 @@
 #include <stdlib.h>
 
 #include "config/plan.h"
+#include "control/capture.h"
+#include "control/capture_files.h"
 #include "daemon/engine.h"
 #include "daemon/notify.h"
 #include "daemon/prepare.h"
@@ -15,11 +17,14 @@
 #include "sandbox/guard.h"
 #include "sandbox/launch.h"
 #include "sandbox/sandbox.h"
+#include "util/clock.h"
 #include "util/closer.h"
 #include "util/error.h"
 #include "util/log.h"
 #include "util/watchdog.h"
 #include "vhost/gmem.h"
+
+enum { CAPTURES_MS = 700 };			/* for all of them to write the rest */
 
 /* ---- all in one ---- */
 
@@ -102,6 +107,52 @@ static void alone_deinit(struct alone *a)
 	free(a->served);
 }
 
+/* It is in the sandbox when it has been prepared, and the files are open by then. */
+static void open_captures(struct alone *a)
+{
+	for (size_t i = 0; i < a->n_served; i++) {
+		struct vm *vm = a->served[i];
+		const struct capture_plan *plan = &vm->plan->capture;
+		int r = plan->path ? capture_open(&vm->capture, vm->cid, plan) : 0;
+
+		if (r)
+			log_warn("main", "vm %llu: capture %s: %s: nothing is captured",
+				 (unsigned long long)vm->cid, plan->path,
+				 capture_files_str_error(r));
+	}
+}
+
+/* As engine_open_vms(): none of it is left. */
+static int start_engine(struct alone *a, const struct engine_config *config)
+{
+	int r = engine_prepare(&a->engine, config);
+
+	if (r)
+		return r;
+	for (size_t i = 0; i < a->n_served; i++)
+		if (a->served[i]->capture && (r = capture_start(a->served[i]->capture)))
+			log_warn("main", "vm %llu: nothing is captured: %s",
+				 (unsigned long long)a->served[i]->cid, error_str(r));
+	r = engine_open_vms(&a->engine, config->vms, config->n_vms);
+	if (!r)
+		r = engine_begin(&a->engine, false);
+	if (r)
+		engine_deinit(&a->engine);
+	return r;
+}
+
+static void end_captures(const struct alone *a)
+{
+	uint64_t until_ms = clock_ms() + CAPTURES_MS;
+
+	for (size_t i = 0; i < a->n_vms; i++)
+		if (a->vms[i].capture)
+			capture_end(a->vms[i].capture);
+	for (size_t i = 0; i < a->n_vms; i++)
+		if (a->vms[i].capture)
+			capture_wait(a->vms[i].capture, until_ms);
+}
+
 static int alone_init(struct alone *a, const struct plan *plan)
 {
 	struct engine_config config = { .plan = plan, .hooks = &hooks, .failed = on_worker_failed };
@@ -119,9 +170,10 @@ static int alone_init(struct alone *a, const struct plan *plan)
 	    (r = watchdog_init()) < 0 || (r = open_sockets(a, plan)))
 		return r;
 	launch_grow_files(plan->n_files);
+	open_captures(a);
 	config.vms = a->served;
 	config.n_vms = a->n_served;
-	return engine_init(&a->engine, &config);
+	return start_engine(a, &config);
 }
 
 /* VMs that were left out have no front-end that could go. */
@@ -161,6 +213,7 @@ static int run_alone(const struct plan *plan, const sigset_t *ends)
 	guard_start(atomic_load(&worker_failed));
 	notify_stop();
 	engine_deinit(&a.engine);
+	end_captures(&a);
 	alone_deinit(&a);
 	closer_deinit();
 	return atomic_load(&worker_failed) ? -EIO : 0;

@@ -203,20 +203,6 @@ int engine_begin(struct engine *e, bool is_parked)
 	return r;
 }
 
-int engine_init(struct engine *e, const struct engine_config *config)
-{
-	int r = engine_prepare(e, config);
-
-	if (r)
-		return r;
-	r = engine_open_vms(e, config->vms, config->n_vms);
-	if (!r)
-		r = engine_begin(e, false);
-	if (r)
-		engine_deinit(e);
-	return r;
-}
-
 /* ---- while it runs ---- */
 
 void engine_park(struct engine *e)

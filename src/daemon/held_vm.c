@@ -18,6 +18,7 @@ struct held_vm *held_vm_new(struct vm_plan *row)
 	h->plan = *row;
 	vm_plan_init(row);
 	vm_sockets_init(&h->sockets);
+	capture_files_init(&h->capture.files);
 	return h;
 }
 
@@ -37,6 +38,9 @@ void held_vm_close(struct held_vm *h)
 {
 	held_vm_drop_all(h);
 	vm_sockets_deinit(&h->sockets);
+	capture_files_close(&h->capture.files);
+	free(h->capture.settings);
+	h->capture.settings = NULL;
 	fd_store_drop(h->plan.guest_cid, "socket");
 	fd_store_drop(h->plan.guest_cid, "uds");
 	fd_store_drop(h->plan.guest_cid, "seqpacket");

@@ -127,7 +127,8 @@ static void go_on(void)
 static bool is_in_time(uint32_t type)
 {
 	return hosted.has_started || type == SUPERVISE_STATE || type == SUPERVISE_SETTINGS ||
-		type == SUPERVISE_VM || type == SUPERVISE_KEPT || type == SUPERVISE_STOP;
+		type == SUPERVISE_VM || type == SUPERVISE_KEPT || type == SUPERVISE_CAPTURE ||
+		type == SUPERVISE_STOP;
 }
 
 int hosted_obey(struct channel_msg *msg)
@@ -143,6 +144,8 @@ int hosted_obey(struct channel_msg *msg)
 		return hosted_take_vm(msg);
 	case SUPERVISE_KEPT:
 		return hosted_take_kept(msg);
+	case SUPERVISE_CAPTURE:
+		return hosted_take_capture(msg);
 	case SUPERVISE_REMOVE:
 		hosted_remove_vm(msg->m.cid);
 		return 0;
@@ -151,6 +154,7 @@ int hosted_obey(struct channel_msg *msg)
 		return 0;
 	case SUPERVISE_PARK:
 		engine_park(&hosted.engine);
+		hosted_flush_captures();
 		hosted.is_parked = true;
 		hosted_tell(SUPERVISE_PARKED, 0, 0);
 		return 0;
@@ -218,6 +222,7 @@ static int take_over(void)
 		return r;
 	hosted.may_serve = true;
 	hosted_tell_left_out();
+	hosted_start_captures();
 	engine_go_on(&hosted.engine);
 	return 0;
 }
@@ -237,6 +242,7 @@ static int begin(void)
 	if (r)
 		return r;
 	hosted_tell(SUPERVISE_READY, 0, 0);
+	hosted_start_captures();
 	engine_go_on(&hosted.engine);
 	return 0;
 }
@@ -298,6 +304,7 @@ static int serve(void)
 	if (!r)
 		r = listen_until_end(&ends) != CHANNEL_E_END;
 	engine_deinit(&hosted.engine);
+	hosted_end_captures();
 	closer_deinit();
 	return r;
 }

@@ -52,6 +52,7 @@ void supervisor_end(struct supervisor *s, int status)
 	notify_stop();
 	loop_timer_cancel(s->loop, &s->restart);
 	loop_timer_cancel(s->loop, &s->folders.timer);
+	loop_timer_cancel(s->loop, &s->captures_due);
 	if (!s->engine || supervisor_say(s, SUPERVISE_STOP, 0) != 0)
 		loop_stop(s->loop);
 	else
@@ -184,6 +185,8 @@ int supervisor_add_vm(struct supervisor *s, struct vm_plan *row, struct held_vm 
 	h->awaits_folder = r && !vm_sockets_have_folders(&h->plan);
 	s->vms[s->n_vms++] = h;
 	*out = h;
+	if (h->is_served && h->plan.capture.path)
+		supervisor_plan_capture(s, h);
 	return r;
 }
 
@@ -247,6 +250,7 @@ static int supervisor_init(struct supervisor *s, const struct supervisor_config 
 	};
 	supervisor_engine_init(s);
 	supervisor_folders_init(s);
+	supervisor_capture_init(s);
 	return closer_init();
 }
 

@@ -205,6 +205,7 @@ static void on_engine_ended(struct supervisor *s, const siginfo_t *info)
 	log_death(s, info);
 	judge(s, info->si_code == CLD_EXITED ? 0 : info->si_status, now_ms);
 	forget_front_ends(s);
+	supervisor_settle_captures(s);
 	s->is_hung = false;
 	if (s->shared)
 		memset(s->shared, 0, sizeof *s->shared);
@@ -382,6 +383,9 @@ static int on_vm_message(struct supervisor *s, struct held_vm *h, struct channel
 		return 0;
 	case SUPERVISE_OVER:
 		return on_over(s, h);
+	case SUPERVISE_CAPTURE_ENDED:
+		supervisor_on_capture_ended(s, h, m->u.number);
+		return 0;
 	case SUPERVISE_CALL:
 		return connects_call(&s->connects, h, s->channel, clock_ms());
 	default:

@@ -121,10 +121,15 @@ static int send_vm(int channel, const struct held_vm *h)
 /* Two of one CID are not told apart by what the engine says. */
 int supervisor_send_vm(struct supervisor *s, struct held_vm *h)
 {
+	int r;
+
 	h->waits = supervisor_outgrows(s, h);
 	for (size_t i = 0; i < s->n_leaving; i++)
 		h->waits |= s->leaving[i] == h->plan.guest_cid;
-	return h->waits ? 0 : send_vm(s->channel, h);
+	if (h->waits)
+		return 0;
+	r = send_vm(s->channel, h);
+	return r ? r : supervisor_send_capture(s, h);
 }
 
 int supervisor_feed_kept(struct supervisor *s, int channel)
@@ -158,8 +163,8 @@ int supervisor_feed(struct supervisor *s, int channel, enum supervise_type begin
 		return error_last();
 	r = send_settings(s, channel);
 	for (size_t i = 0; !r && i < s->n_vms; i++)
-		if (s->vms[i]->is_served)
-			r = send_vm(channel, s->vms[i]);
+		if (s->vms[i]->is_served && !(r = send_vm(channel, s->vms[i])))
+			r = supervisor_feed_capture(channel, s->vms[i]);
 	if (!r && begin == SUPERVISE_START)
 		r = supervisor_feed_kept(s, channel);
 	if (!r)

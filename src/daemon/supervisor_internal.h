@@ -70,6 +70,8 @@ struct supervisor {
 	struct loop_timer outgrown;		/* set: it needs more than it may */
 	bool wants_reload;			/* once the successor has taken over, or not */
 	bool wants_upgrade;			/* once nothing is leaving */
+	uint64_t n_captures;			/* begun since the start: the last one's id */
+	struct loop_timer captures_due;		/* set: some wait for their files */
 	struct loop_timer restart;
 	struct loop_timer patience;		/* with an engine that ends, or is stopped */
 	uint64_t started_ms;			/* the engine */
@@ -183,6 +185,36 @@ void supervisor_catch_up_all(struct supervisor *s);
 /* The engine has removed a VM; there is no engine that could. */
 void supervisor_on_removed(struct supervisor *s, uint64_t cid);
 void supervisor_forget_leaving(struct supervisor *s);
+
+/* ---- supervisor_capture.c ---- */
+
+void supervisor_capture_init(struct supervisor *s);
+
+/*
+ * Another capture of the VM, of which there is none. 0; CAPTURE_FILES_E_*, -errno: there is
+ * none. And its end. As channel_send() where it is the engine that does not listen.
+ */
+int supervisor_begin_capture(struct supervisor *s, struct held_vm *h,
+			     const struct capture_plan *plan);
+int supervisor_end_capture(struct supervisor *s, struct held_vm *h);
+
+/* The VM's plan is new: what it says of a capture takes the place of what there is, soon; what
+ * does not work is logged. */
+void supervisor_plan_capture(struct supervisor *s, struct held_vm *h);
+
+/* Of the VM's capture, or of the last one if that has ended by itself; false: neither. */
+bool supervisor_read_capture(const struct held_vm *h, struct capture_state *out);
+
+void supervisor_on_capture_ended(struct supervisor *s, struct held_vm *h, uint64_t id);
+void supervisor_settle_captures(struct supervisor *s);	/* there is no engine that could say so */
+
+/* Tells the engine, or one that begins. As channel_send(). */
+int supervisor_send_capture(struct supervisor *s, struct held_vm *h);
+int supervisor_feed_capture(int channel, struct held_vm *h);
+
+/* A part of the VM's state. supervisor_load_capture: as supervisor_state_load(). */
+void supervisor_save_capture(const struct held_capture *c, struct blob *out);
+int supervisor_load_capture(struct supervisor *s, struct held_capture *c, struct blob_reader *in);
 
 /* ---- supervisor_folders.c ---- */
 

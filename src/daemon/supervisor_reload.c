@@ -181,6 +181,7 @@ static void change(struct supervisor *s, struct held_vm *h, struct vm_plan *row,
 {
 	struct vm_plan old = h->plan;
 	bool was_released = h->plan.uds_path && h->sockets.uds.fd < 0;
+	bool is_captured_anew = !compare_same_capture(&old, row);
 
 	supervisor_yield_names(s, row);
 	if (vm_sockets_move_uds(&h->sockets, s->plan, &h->plan, row)) {
@@ -194,6 +195,8 @@ static void change(struct supervisor *s, struct held_vm *h, struct vm_plan *row,
 	*row = old;				/* freed with the others */
 	log_info("main", "vm %llu: changed: %s", cid_of(h), keys);
 	supervisor_tell_vm(s, h);
+	if (is_captured_anew)
+		supervisor_plan_capture(s, h);
 }
 
 /* The row that it has, or waits for. */

@@ -18,6 +18,7 @@
 enum {
 	STATE_VERSION = 1,
 	VM_VERSION_SEQPACKET = 2,		/* with the socket for SOCK_SEQPACKET */
+	VM_VERSION_CAPTURE = 3,			/* with its capture */
 	BYTES_MAX = 256 * 1024 * 1024, FDS_MAX = 1 << 20,
 };
 
@@ -33,7 +34,7 @@ static void save_listener(const struct listener *l, struct blob *out)
 
 static void save_vm(const struct held_vm *h, struct blob *out)
 {
-	size_t section = blob_open(out, VM_TAG, VM_VERSION_SEQPACKET);
+	size_t section = blob_open(out, VM_TAG, VM_VERSION_CAPTURE);
 
 	plan_state_save_vm(&h->plan, out);
 	blob_put_u8(out, h->wanted != NULL);
@@ -52,6 +53,7 @@ static void save_vm(const struct held_vm *h, struct blob *out)
 		blob_put_u32(out, h->kept[i].slot);
 		blob_put_fd(out, h->kept[i].fd);
 	}
+	supervisor_save_capture(&h->capture, out);
 	blob_close(out, section);
 }
 
@@ -130,6 +132,10 @@ static int pass_vm(const struct held_vm *h, bool is_passed)
 		r = pass(h->sockets.seqpacket.fd, is_passed);
 	for (size_t i = 0; !r && i < h->n_kept; i++)
 		r = pass(h->kept[i].fd, is_passed);
+	if (!r)
+		r = pass(h->capture.files.shared_fd, is_passed);
+	for (size_t i = 0; !r && i < h->capture.files.n; i++)
+		r = pass(h->capture.files.fds[i], is_passed);
 	return r;
 }
 
@@ -187,7 +193,8 @@ static int load_wanted(struct held_vm *h, struct blob_reader *in)
 	return plan_state_load_vm(h->wanted, in);
 }
 
-static int load_held(struct held_vm *h, struct blob_reader *in, uint32_t version)
+static int load_held(struct supervisor *s, struct held_vm *h, struct blob_reader *in,
+		     uint32_t version)
 {
 	int r = load_wanted(h, in);
 
@@ -204,6 +211,8 @@ static int load_held(struct held_vm *h, struct blob_reader *in, uint32_t version
 	    (r = load_listener(&h->sockets.seqpacket, in)))
 		return r;
 	r = load_kept(h, in);
+	if (!r && version >= VM_VERSION_CAPTURE)
+		r = supervisor_load_capture(s, &h->capture, in);
 	if (r)
 		return r;
 	return blob_is_whole(in) ? 0 : SUPERVISOR_STATE_E_BAD;
@@ -217,7 +226,7 @@ static int load_vm(struct supervisor *s, struct blob_reader *in)
 	uint32_t version;
 	int r;
 
-	if (!blob_enter(in, &section, VM_TAG, VM_VERSION_SEQPACKET, &version))
+	if (!blob_enter(in, &section, VM_TAG, VM_VERSION_CAPTURE, &version))
 		return SUPERVISOR_STATE_E_BAD;
 	vm_plan_init(&row);
 	r = plan_state_load_vm(&row, &section);
@@ -229,7 +238,7 @@ static int load_vm(struct supervisor *s, struct blob_reader *in)
 		return -ENOMEM;
 	}
 	s->vms[s->n_vms++] = h;
-	return load_held(h, &section, version);
+	return load_held(s, h, &section, version);
 }
 
 static int load_vms(struct supervisor *s, struct blob_reader *in)

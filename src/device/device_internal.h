@@ -23,6 +23,7 @@ struct device {
 	struct loop_work resume;
 	bool is_held;				/* loaded, and not resumed yet */
 	bool in_turn;
+	struct device_tap tap;			/* who looks on */
 	unsigned turns_late;			/* in which deadlines had to wait for the rings */
 	void (*ended)(void *ctx);		/* NULL: it goes on */
 	void *ended_ctx;
