@@ -109,6 +109,7 @@ static int scratch_new(struct device_scratch **out)
 		free(scratch);
 		return error_last();
 	}
+	scratch->turned_us = 0;
 	scratch->mux.spill = (struct conn_spill){ spill, SPILL_BYTES };
 	*out = scratch;
 	return 0;
