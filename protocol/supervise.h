@@ -6,7 +6,7 @@
  * released, keeps its number and its layout.
  *
  *   supervisor                               engine
- *   SETTINGS, VM, its CAPTURE and KEPT, ...,
+ *   SETTINGS, EVENTS, VM, its CAPTURE and KEPT, ...,
  *   START                                 ->
  *                                         <- READY, or FAILED and the end
  *   PING, VM, CAPTURE, REMOVE, CONNECTED,
@@ -78,6 +78,7 @@ enum supervise_type {
 	SUPERVISE_CAPTURE,			/* from the supervisor: capture this VM's packets, to
 						   these files; or, without any, no more. A blob */
 	SUPERVISE_CAPTURE_ENDED,		/* from the engine: that one has */
+	SUPERVISE_EVENTS,			/* from the supervisor: where events are written to */
 
 	SUPERVISE_NUM_TYPES,
 };

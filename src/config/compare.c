@@ -151,6 +151,13 @@ bool compare_same_capture(const struct vm_plan *a, const struct vm_plan *b)
 		!differs_capture_files(a, b);
 }
 
+static bool differs_events(const void *before, const void *after)
+{
+	const struct plan *a = before, *b = after;
+
+	return differs_text(a->event_monitor, b->event_monitor);
+}
+
 static bool differs_log_file(const void *before, const void *after)
 {
 	const struct plan *a = before, *b = after;
@@ -192,6 +199,7 @@ static const struct row setting_rows[] = {
 	{ "pause-grace", COMPARE_NOW, differs_pause_grace },
 	{ "handshake-timeout", COMPARE_NOW, differs_handshake },
 	{ "log-file", COMPARE_RESTART, differs_log_file },
+	{ "event-monitor", COMPARE_RESTART, differs_events },
 	{ "threads", COMPARE_RESTART, differs_threads },
 	{ "user", COMPARE_RESTART, differs_uid },
 	{ "group", COMPARE_RESTART, differs_gid },

@@ -84,8 +84,29 @@ static const char *check(struct vm_plan *vm, const struct plan *running)
 	return user->guest_cid == vm->guest_cid ? NULL : "another VM has used that descriptor";
 }
 
+/* It is ours, and closed on exec, once we run. */
+static int check_events(const struct plan *plan, struct config_error *err)
+{
+	const char *fd = plan->event_monitor ? strchr(plan->event_monitor, '=') + 1 : NULL;
+	int flags;
+
+	if (!fd || strncmp(plan->event_monitor, "fd", 2) != 0)
+		return 0;
+	flags = fcntl(atoi(fd), F_GETFD);
+	if (flags < 0 || flags & FD_CLOEXEC)
+		return config_fail(err, "--event-monitor: fd: %s: no such descriptor was passed to "
+				   "us", fd);
+	if ((fcntl(atoi(fd), F_GETFL) & O_ACCMODE) == O_RDONLY)
+		return config_fail(err, "--event-monitor: fd: %s: cannot be written to", fd);
+	return 0;
+}
+
 int passed_check(struct plan *plan, const struct plan *running, struct config_error *err)
 {
+	int events = running ? 0 : check_events(plan, err);
+
+	if (events)
+		return events;
 	for (struct vm_plan *vm = plan->vms; vm < plan->vms + plan->n_vms; vm++) {
 		struct socket_plan *socket = &vm->vhost_socket;
 		const char *fault = check(vm, running);

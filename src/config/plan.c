@@ -73,6 +73,7 @@ void plan_deinit(struct plan *plan)
 	free(plan->vms);
 	free(plan->log_file);
 	free(plan->config);
+	free(plan->event_monitor);
 	free(plan->user);
 	free(plan->group);
 	free(plan->vhost_socket.group);

@@ -90,6 +90,7 @@ struct plan {
 	int log_level;				/* enum log_level */
 	char *log_file;				/* NULL: standard error */
 	char *config;				/* the file that has the VMs, or NULL */
+	char *event_monitor;			/* "path=PATH" or "fd=N", or NULL: no events */
 	struct socket_plan vhost_socket, uds_socket;	/* of VMs that say nothing else */
 	mode_t umask;				/* as we were started with */
 	char *user, *group;			/* to become, as given, or NULL */

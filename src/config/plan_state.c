@@ -114,6 +114,8 @@ static const struct field plan_fields[] = {
 	NUMBER_FIELD(struct plan, handshake_ms, UINT32_MAX),
 	BOOL_FIELD(struct plan, is_supervised),
 	NUMBER_FIELD(struct plan, watchdog_ms, UINT32_MAX),
+	{ .kind = TEXT, AT(struct plan, event_monitor), .max = UINT32_MAX,
+	  .since = SINCE_CAPTURE },
 };
 
 enum {

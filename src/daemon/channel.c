@@ -53,6 +53,7 @@ static const struct row {
 	[SUPERVISE_CONNECT_SEQPACKET] = { CHANNEL_ENGINE, true, 0, 0 },
 	[SUPERVISE_CAPTURE]	= { CHANNEL_SUPERVISOR, true, 0, 1 + CAPTURE_FILES_MAX },
 	[SUPERVISE_CAPTURE_ENDED] = { CHANNEL_ENGINE, true, 0, 0 },
+	[SUPERVISE_EVENTS]	= { CHANNEL_SUPERVISOR, false, 1, 1 },
 };
 
 int channel_pair(int out[2])

@@ -4,10 +4,12 @@
 
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "config/plan.h"
 #include "control/capture.h"
 #include "control/capture_files.h"
+#include "control/events.h"
 #include "daemon/engine.h"
 #include "daemon/notify.h"
 #include "daemon/prepare.h"
@@ -58,7 +60,7 @@ static void on_gone(uint64_t cid)
 	notify_front_end(-1);
 }
 
-static const struct device_hooks hooks = { .came = on_came, .gone = on_gone, .over = on_over };
+static struct device_hooks hooks = { .came = on_came, .gone = on_gone, .over = on_over };
 
 struct alone {
 	struct engine engine;
@@ -185,6 +187,13 @@ static void count_served(const struct alone *a)
 		launch_end();
 }
 
+static void tell_started(const struct alone *a)
+{
+	for (size_t i = 0; i < a->n_served; i++)
+		events_put_vm(a->served[i]->device ? EVENT_VM_ADDED : EVENT_VM_LEFT_OUT,
+			      a->served[i]->cid);
+}
+
 static int run_alone(const struct plan *plan, const sigset_t *ends)
 {
 	struct alone a;
@@ -200,6 +209,7 @@ static int run_alone(const struct plan *plan, const sigset_t *ends)
 		alone_deinit(&a);
 		return r;
 	}
+	tell_started(&a);
 	count_served(&a);
 	prepare_log_serving(plan, a.engine.n_vms, plan->n_vms);
 	if ((r = notify_start(a.engine.n_vms, watchdog_has_stuck)) < 0)
@@ -210,6 +220,9 @@ static int run_alone(const struct plan *plan, const sigset_t *ends)
 		log_info("main", "ends: the last front-end has gone, and no other can come");
 	else
 		log_info("main", "ends on signal %d", sig);
+	events_put(&(struct event){
+		.kind = EVENT_DAEMON_ENDED, .number = atomic_load(&worker_failed),
+	});
 	guard_start(atomic_load(&worker_failed));
 	notify_stop();
 	engine_deinit(&a.engine);
@@ -228,6 +241,23 @@ static void init_notify(void)
 			 error_str(r));
 }
 
+static int open_events(const struct plan *plan)
+{
+	int r = 0;
+
+	if (!plan->event_monitor)
+		return 0;
+	if (strncmp(plan->event_monitor, "fd=", 3) == 0)
+		r = events_open_passed(atoi(plan->event_monitor + 3));
+	else
+		r = events_open(strchr(plan->event_monitor, '=') + 1);
+	if (r < 0)
+		log_err("main", "event-monitor %s: %s", plan->event_monitor, error_str(r));
+	hooks.event = events_put_device;
+	events_put(&(struct event){ .kind = EVENT_DAEMON_STARTED, .pid = (int)getpid() });
+	return r;
+}
+
 int daemon_run(struct plan *plan, int argc, char **argv)
 {
 	sigset_t ends;
@@ -236,22 +266,31 @@ int daemon_run(struct plan *plan, int argc, char **argv)
 	launch_block_ends(&ends);
 	if ((r = sandbox_check_user(plan->uid, plan->gid)) < 0)
 		return r;
+	if ((r = open_events(plan)) < 0)
+		return r;
 	init_notify();
 	prepare_plan(plan, engine_count_workers(plan, plan->n_vms));
 	if (!plan->is_supervised)
-		return run_alone(plan, &ends);
-	return supervisor_run(&(struct supervisor_config){
-		.plan = plan, .ends = &ends, .argc = argc, .argv = argv, .umask = plan->umask,
-	});
+		r = run_alone(plan, &ends);
+	else
+		r = supervisor_run(&(struct supervisor_config){
+			.plan = plan, .ends = &ends, .argc = argc, .argv = argv,
+			.umask = plan->umask,
+		});
+	events_stop_thread();
+	return r;
 }
 
 int daemon_resume(struct plan *plan, int argc, char **argv, int state)
 {
 	sigset_t ends;
+	int r;
 
 	launch_block_ends(&ends);
 	init_notify();
-	return supervisor_resume(&(struct supervisor_config){
+	r = supervisor_resume(&(struct supervisor_config){
 		.plan = plan, .ends = &ends, .argc = argc, .argv = argv,
 	}, state);
+	events_stop_thread();
+	return r;
 }

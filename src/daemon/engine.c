@@ -7,6 +7,7 @@
 #include "backend/afvsock.h"
 #include "backend/sibling.h"
 #include "config/plan.h"
+#include "control/events.h"
 #include "daemon/vm.h"
 #include "daemon/vm_job.h"
 #include "device/worker.h"
@@ -187,7 +188,8 @@ int engine_prepare(struct engine *e, const struct engine_config *config)
 
 	*e = (struct engine){ .config = *config };
 	if ((r = make_workers(e)) < 0 || (r = make_siblings(e)) < 0 ||
-	    (r = enter_sandbox(config)) < 0 || (r = log_start_thread()) < 0)
+	    (r = enter_sandbox(config)) < 0 || (r = log_start_thread()) < 0 ||
+	    (r = events_start_thread()) < 0)
 		engine_deinit(e);
 	else
 		closer_start();

@@ -28,7 +28,8 @@ struct held_capture {				/* supervisor_capture.c */
 	struct capture_files files;
 	struct capture_settings *settings;	/* owned; NULL: nothing is captured */
 	uint64_t id;				/* of this one, or the last; 0: there was none */
-	uint64_t leaving;			/* that the engine was told to end, and has not yet */
+	uint64_t leaving;			/* that the engine was told to end, and has not yet: */
+	int leaving_fd;				/* owned: how far it has come; -1: none is */
 	bool is_told;				/* the engine was told of it */
 	bool is_due;				/* what the plan says is to begin, once that can be */
 	unsigned n_tries;			/* to begin with it, while others have its files */

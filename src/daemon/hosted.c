@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "config/plan_state.h"
+#include "control/events.h"
 #include "daemon/hosted_internal.h"
 #include "device/device.h"
 #include "sandbox/launch.h"
@@ -37,7 +38,7 @@ static void on_over(uint64_t cid)
 	hosted_tell(SUPERVISE_OVER, cid, 0);
 }
 
-static const struct device_hooks hooks = { .came = on_came, .gone = on_gone, .over = on_over };
+static struct device_hooks hooks = { .came = on_came, .gone = on_gone, .over = on_over };
 
 static void on_hung(void)
 {
@@ -116,6 +117,16 @@ static int take_other_settings(void)
 	return r;
 }
 
+/* Before there are workers that could tell of anything. 0; CHANNEL_E_GARBAGE. */
+static int take_events(struct channel_msg *msg)
+{
+	if (hosted.has_started)
+		return CHANNEL_E_GARBAGE;
+	events_adopt(channel_take_fd(msg, 0));
+	hooks.event = events_put_device;
+	return 0;
+}
+
 static void go_on(void)
 {
 	if (hosted.is_parked)
@@ -128,7 +139,7 @@ static bool is_in_time(uint32_t type)
 {
 	return hosted.has_started || type == SUPERVISE_STATE || type == SUPERVISE_SETTINGS ||
 		type == SUPERVISE_VM || type == SUPERVISE_KEPT || type == SUPERVISE_CAPTURE ||
-		type == SUPERVISE_STOP;
+		type == SUPERVISE_EVENTS || type == SUPERVISE_STOP;
 }
 
 int hosted_obey(struct channel_msg *msg)
@@ -144,6 +155,8 @@ int hosted_obey(struct channel_msg *msg)
 		return hosted_take_vm(msg);
 	case SUPERVISE_KEPT:
 		return hosted_take_kept(msg);
+	case SUPERVISE_EVENTS:
+		return take_events(msg);
 	case SUPERVISE_CAPTURE:
 		return hosted_take_capture(msg);
 	case SUPERVISE_REMOVE:
@@ -318,6 +331,7 @@ int hosted_run(int channel)
 	plan_init(&hosted.plan);
 	status = serve();
 	hosted_free_vms();
+	events_stop_thread();
 	log_stop_thread();
 	plan_deinit(&hosted.plan);
 	channel_state_deinit(&hosted.state);

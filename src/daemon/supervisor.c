@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "config/plan.h"
+#include "control/events.h"
 #include "daemon/engine_process.h"
 #include "daemon/fd_store.h"
 #include "daemon/notify.h"
@@ -47,6 +48,7 @@ void supervisor_end(struct supervisor *s, int status)
 		return;
 	s->state = SUPERVISOR_ENDING;
 	s->status = status;
+	events_put(&(struct event){ .kind = EVENT_DAEMON_ENDED, .number = status ? 1 : 0 });
 	guard_start(status != 0);
 	supervisor_give_up_successor(s, "the daemon ends");
 	notify_stop();
@@ -185,6 +187,8 @@ int supervisor_add_vm(struct supervisor *s, struct vm_plan *row, struct held_vm 
 	h->awaits_folder = r && !vm_sockets_have_folders(&h->plan);
 	s->vms[s->n_vms++] = h;
 	*out = h;
+	if (h->is_served)
+		events_put_vm(EVENT_VM_ADDED, h->plan.guest_cid);
 	if (h->is_served && h->plan.capture.path)
 		supervisor_plan_capture(s, h);
 	return r;
@@ -264,6 +268,8 @@ static int become_supervisor(const struct supervisor *s)
 	if (!r)
 		r = log_start_thread();
 	if (!r)
+		r = events_start_thread();
+	if (!r)
 		closer_start();
 	return r;
 }
@@ -328,6 +334,8 @@ int supervisor_resume(const struct supervisor_config *config, int state)
 	s.config.umask = s.plan->umask;
 	if (s.log_fd >= 0)
 		log_adopt((enum log_level)s.plan->log_level, fd_take(&s.log_fd));
+	if (s.events_fd >= 0)
+		events_adopt(fd_take(&s.events_fd));
 	if (!r)
 		r = set_up(&s);
 	if (r) {

@@ -12,9 +12,11 @@
 #include <unistd.h>
 
 #include "control/capture_files.h"
+#include "control/events.h"
 #include "daemon/supervisor_internal.h"
 #include "util/clock.h"
 #include "util/error.h"
+#include "util/fd.h"
 #include "util/log.h"
 
 enum { AGAIN_MS = 100, TRIES = 20 };		/* for files that others have */
@@ -74,6 +76,37 @@ static int tell(struct supervisor *s, struct held_vm *h)
 
 /* ---- beginning, ending ---- */
 
+static bool read_state(int shared_fd, struct capture_state *out)
+{
+	struct capture_shared shared;
+
+	if (pread(shared_fd, &shared, sizeof shared, 0) != sizeof shared)
+		return false;
+	capture_read_state(&shared, out);
+	return true;
+}
+
+/* The last words of what has come so far as @shared_fd says. */
+static void note_end(struct held_vm *h, int shared_fd)
+{
+	struct capture_state *last = &h->capture.last;
+
+	read_state(shared_fd, last);
+	events_put(&(struct event){
+		.kind = EVENT_CAPTURE_ENDED, .cid = h->plan.guest_cid,
+		.number = (int64_t)last->packets, .lost = last->lost, .error = last->error,
+	});
+}
+
+/* The engine is done with the one that it was told to end, or there is none. */
+static void forget_leaving(struct held_vm *h)
+{
+	if (h->capture.leaving)
+		note_end(h, h->capture.leaving_fd);
+	fd_close(&h->capture.leaving_fd);
+	h->capture.leaving = 0;
+}
+
 static void forget(struct held_vm *h)
 {
 	struct held_capture *c = &h->capture;
@@ -113,6 +146,7 @@ int supervisor_begin_capture(struct supervisor *s, struct held_vm *h,
 	c->id = ++s->n_captures;
 	c->has_ended = false;
 	log_info("main", "vm %llu: capture %s begins", cid_of(h), c->settings->name);
+	events_put_vm(EVENT_CAPTURE_STARTED, cid_of(h));
 	return tell(s, h);
 }
 
@@ -122,9 +156,14 @@ int supervisor_end_capture(struct supervisor *s, struct held_vm *h)
 
 	if (!h->capture.settings)
 		return 0;
-	forget(h);
-	if (was_told && s->engine)
+	forget_leaving(h);
+	if (was_told && s->engine) {
 		h->capture.leaving = h->capture.id;
+		h->capture.leaving_fd = fd_take(&h->capture.files.shared_fd);
+	} else {
+		note_end(h, h->capture.files.shared_fd);
+	}
+	forget(h);
 	return tell(s, h);
 }
 
@@ -176,9 +215,9 @@ void supervisor_on_capture_ended(struct supervisor *s, struct held_vm *h, uint64
 	struct held_capture *c = &h->capture;
 
 	if (c->leaving == id)
-		c->leaving = 0;
+		forget_leaving(h);
 	if (c->settings && c->id == id) {
-		supervisor_read_capture(h, &c->last);
+		note_end(h, c->files.shared_fd);
 		c->has_ended = true;
 		c->is_told = false;		/* it has none any more */
 		forget(h);
@@ -194,7 +233,7 @@ void supervisor_settle_captures(struct supervisor *s)
 
 		if (!c->leaving && !c->is_due)
 			continue;
-		c->leaving = 0;
+		forget_leaving(s->vms[i]);
 		if (c->is_due)
 			begin_planned(s, s->vms[i]);
 	}
@@ -202,15 +241,10 @@ void supervisor_settle_captures(struct supervisor *s)
 
 bool supervisor_read_capture(const struct held_vm *h, struct capture_state *out)
 {
-	struct capture_shared shared;
-
 	*out = h->capture.last;
 	if (!h->capture.settings)
 		return h->capture.has_ended;
-	if (pread(h->capture.files.shared_fd, &shared, sizeof shared, 0) != sizeof shared)
-		return false;
-	capture_read_state(&shared, out);
-	return true;
+	return read_state(h->capture.files.shared_fd, out);
 }
 
 /* ---- state ---- */
@@ -219,6 +253,7 @@ void supervisor_save_capture(const struct held_capture *c, struct blob *out)
 {
 	blob_put_u64(out, c->id);
 	blob_put_u64(out, c->leaving);
+	blob_put_fd(out, c->leaving_fd);
 	blob_put_u8(out, c->is_due);
 	blob_put_u8(out, c->is_told);
 	blob_put_u8(out, c->settings != NULL);
@@ -253,6 +288,7 @@ int supervisor_load_capture(struct supervisor *s, struct held_capture *c, struct
 {
 	c->id = blob_get_u64(in);
 	c->leaving = blob_get_u64(in);
+	c->leaving_fd = blob_get_fd(in);
 	c->is_due = blob_get_bool(in);
 	c->is_told = blob_get_bool(in);
 	if (c->id > s->n_captures)

@@ -7,6 +7,7 @@
 
 #include "config/plan.h"
 #include "config/plan_state.h"
+#include "control/events.h"
 #include "daemon/supervisor_internal.h"
 #include "util/closer.h"
 #include "util/error.h"
@@ -60,6 +61,14 @@ static int send_settings(struct supervisor *s, int channel)
 		r = channel_send(channel, &m, fds, s->shared ? 2 : 1, true);
 	blob_deinit(&b);
 	return r;
+}
+
+static int send_events(int channel)
+{
+	const struct supervise_msg m = { .type = SUPERVISE_EVENTS };
+	int fd = events_descriptor();
+
+	return fd < 0 ? 0 : channel_send(channel, &m, &fd, 1, true);
 }
 
 int supervisor_send_settings(struct supervisor *s)
@@ -162,6 +171,8 @@ int supervisor_feed(struct supervisor *s, int channel, enum supervise_type begin
 				    sizeof patience) < 0)
 		return error_last();
 	r = send_settings(s, channel);
+	if (!r)
+		r = send_events(channel);
 	for (size_t i = 0; !r && i < s->n_vms; i++)
 		if (s->vms[i]->is_served && !(r = send_vm(channel, s->vms[i])))
 			r = supervisor_feed_capture(channel, s->vms[i]);

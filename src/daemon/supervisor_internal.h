@@ -44,7 +44,7 @@ struct supervisor {
 	struct loop *loop;
 	struct loop_source signals, from_engine, pings;
 	int signal_fd, program, shared_fd, ping_fd;	/* owned, as the next */
-	int log_fd;				/* of a program before, until it is the log's; or -1 */
+	int log_fd, events_fd;			/* of a program before, until they are in use; or -1 */
 	char *path;				/* owned: where the program is installed */
 	pid_t checker;				/* another program, which is asked; 0: none */
 	struct loop_timer check_patience;

@@ -11,6 +11,7 @@
 
 #include "config/compare.h"
 #include "config/config.h"
+#include "control/events.h"
 #include "daemon/engine.h"
 #include "daemon/notify.h"
 #include "daemon/prepare.h"
@@ -67,6 +68,8 @@ static void remove_vm(struct supervisor *s, struct held_vm *h)
 		check_told(s, tell_to_remove(s, h->plan.guest_cid));
 	if (h->has_front_end)
 		notify_front_end(-1);
+	if (h->is_served)
+		events_put_vm(EVENT_VM_REMOVED, cid_of(h));
 	while (s->vms[i] != h)
 		i++;
 	s->vms[i] = s->vms[--s->n_vms];
@@ -194,6 +197,7 @@ static void change(struct supervisor *s, struct held_vm *h, struct vm_plan *row,
 	h->plan = *row;
 	*row = old;				/* freed with the others */
 	log_info("main", "vm %llu: changed: %s", cid_of(h), keys);
+	events_put_vm(EVENT_VM_CHANGED, cid_of(h));
 	supervisor_tell_vm(s, h);
 	if (is_captured_anew)
 		supervisor_plan_capture(s, h);

@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 
 #include "config/plan_state.h"
+#include "control/events.h"
 #include "daemon/supervisor_internal.h"
 #include "util/error.h"
 #include "util/fd.h"
@@ -16,7 +17,8 @@
 #define VM_TAG	BLOB_TAG('H', 'E', 'L', 'D')
 
 enum {
-	STATE_VERSION = 1,
+	STATE_VERSION = 2,
+	STATE_VERSION_EVENTS = 2,		/* with the file of events */
 	VM_VERSION_SEQPACKET = 2,		/* with the socket for SOCK_SEQPACKET */
 	VM_VERSION_CAPTURE = 3,			/* with its capture */
 	BYTES_MAX = 256 * 1024 * 1024, FDS_MAX = 1 << 20,
@@ -66,6 +68,7 @@ static void save(const struct supervisor *s, struct blob *out)
 	blob_put_fd(out, s->channel);
 	blob_put_fd(out, s->shared_fd);
 	blob_put_fd(out, log_descriptor());
+	blob_put_fd(out, events_descriptor());
 	blob_put_u32(out, (uint32_t)s->n_vms);
 	for (size_t i = 0; i < s->n_vms; i++)
 		save_vm(s->vms[i], out);
@@ -134,6 +137,8 @@ static int pass_vm(const struct held_vm *h, bool is_passed)
 		r = pass(h->kept[i].fd, is_passed);
 	if (!r)
 		r = pass(h->capture.files.shared_fd, is_passed);
+	if (!r)
+		r = pass(h->capture.leaving_fd, is_passed);
 	for (size_t i = 0; !r && i < h->capture.files.n; i++)
 		r = pass(h->capture.files.fds[i], is_passed);
 	return r;
@@ -149,6 +154,8 @@ int supervisor_state_pass(struct supervisor *s, int state_fd, bool is_passed)
 		r = pass(s->shared_fd, is_passed);
 	if (!r && log_descriptor() > STDERR_FILENO)
 		r = pass(log_descriptor(), is_passed);
+	if (!r)
+		r = pass(events_descriptor(), is_passed);
 	for (size_t i = 0; !r && i < s->n_vms; i++)
 		r = pass_vm(s->vms[i], is_passed);
 	return r;
@@ -271,6 +278,8 @@ static int load(struct supervisor *s, struct blob_reader *in)
 	s->channel = blob_get_fd(&section);
 	s->shared_fd = blob_get_fd(&section);
 	s->log_fd = blob_get_fd(&section);
+	if (version >= STATE_VERSION_EVENTS)
+		s->events_fd = blob_get_fd(&section);
 	return load_vms(s, &section);
 }
 

@@ -15,6 +15,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "control/events.h"
 #include "daemon/engine_process.h"
 #include "daemon/notify.h"
 #include "daemon/supervisor_internal.h"
@@ -132,9 +133,11 @@ static int execute(struct supervisor *s)
 			raise(SIGHUP);
 		notify_flush(FLUSH_MS);
 		log_stop_thread();
+		events_stop_thread();
 		execv(s->path, argv);
 		r = error_last();
 		log_start_thread();
+		events_start_thread();
 	}
 	supervisor_state_pass(s, state, false);
 	fd_close(&state);
@@ -167,6 +170,10 @@ void supervisor_upgraded(struct supervisor *s, bool has_worked)
 {
 	if (has_worked)
 		log_info("main", "another engine has taken over, process %d", (int)s->engine);
+	events_put(&(struct event){
+		.kind = has_worked ? EVENT_UPGRADED : EVENT_UPGRADE_FAILED,
+		.pid = has_worked ? (int)s->engine : 0,
+	});
 	s->is_upgrading = false;
 	if (s->state == SUPERVISOR_ENDING)
 		return;
@@ -180,7 +187,7 @@ void supervisor_upgraded(struct supervisor *s, bool has_worked)
 void supervisor_upgrade_init(struct supervisor *s)
 {
 	s->check_patience.expire = on_impatient;
-	s->log_fd = -1;
+	s->log_fd = s->events_fd = -1;
 }
 
 /* ---- in main() ---- */

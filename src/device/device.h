@@ -19,6 +19,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "device/events.h"
 #include "device/frontend.h"
 #include "device/journal.h"
 #include "device/scratch.h"
@@ -33,6 +34,7 @@ struct device_hooks {
 	void (*came)(uint64_t cid);
 	void (*gone)(uint64_t cid);
 	void (*over)(uint64_t cid);		/* gone, and no other can come */
+	void (*event)(const struct device_event *e);	/* NULL: nobody wants to know */
 };
 
 struct device_config {

@@ -27,6 +27,7 @@ struct device {
 	bool in_turn;
 	struct device_tap tap;			/* who looks on */
 	struct vsock_counters *counters;	/* the mux's */
+	uint64_t ring_stops_told[VSOCK_NUM_QUEUES];	/* of them */
 	uint64_t readable_us;			/* since when there is something for the guest; 0: there
 						   is not */
 	unsigned turns_late;			/* in which deadlines had to wait for the rings */
