@@ -8,7 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "control/event_record.h"
+#include "control/events_internal.h"
 #include "device/events.h"
 #include "util/error.h"
 

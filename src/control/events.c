@@ -6,7 +6,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "control/event_record.h"
+#include "control/events_internal.h"
 #include "device/events.h"
 #include "util/error.h"
 #include "util/fd.h"

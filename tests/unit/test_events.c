@@ -10,7 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "control/event_record.h"
+#include "control/events_internal.h"
 #include "unit.h"
 #include "util/fd.h"
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* An event as it waits in the queue. */
+/* What the files of the event monitor share: events.c (queue and file), event_format.c (lines). */
 #pragma once
 
 #include <time.h>
@@ -8,7 +8,7 @@
 #include "device/events.h"
 #include "vsock/conn_snapshot.h"
 
-struct event_record {
+struct event_record {				/* as it waits in the queue */
 	struct timespec at;			/* since 1970 */
 	struct event event;
 	enum device_event_kind device;		/* of EVENT_OF_DEVICE, as what follows */
