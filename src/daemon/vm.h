@@ -61,7 +61,8 @@ int vm_open(struct vm *vm, const struct plan *plan, struct worker *w, struct sib
 /* In the worker's thread, or before it runs: takes @c over, NULL: none. */
 void vm_set_capture(struct vm *vm, struct capture *c);
 
-/* The outcome of what was asked, see uds_answer(), of a call with @id 0; takes @fd over. From any thread. */
+/* The outcome of what was asked, see uds_answer(), of a call with @id 0; takes @fd over. From any
+ * thread. */
 void vm_answer(struct vm *vm, uint32_t id, int result, int fd);
 
 /* After its worker has been stopped: removes the sockets' names. */
