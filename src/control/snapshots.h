@@ -4,7 +4,7 @@
  *
  * Each worker gets mail, and answers between two turns, a portion in each; the asker waits,
  * with a deadline, and gets memory of its own. A worker that hangs gives no answer, and the
- * others' are there all the same: process_snapshot::n_silent says so. VMs may come and go meanwhile:
+ * others' are there all the same: process_snapshot::silent_workers says so. VMs may come and go meanwhile:
  * one that is there all the time is in the answer. While an engine is parked, for an upgrade,
  * nobody answers; after snapshots_close() nobody does any more, and whoever waits returns.
  *
@@ -47,7 +47,7 @@ struct snapshots_shared {
 
 int snapshots_new(struct snapshots **out, const struct snapshots_shared *shared);	/* 0 or -ENOMEM */
 
-/* Borrowed until snapshots_free(). In the engine's thread; also while others ask. 0 or -ENOMEM. */
+/* Borrowed until snapshots_free(): one that runs. In the engine's thread; also while others ask. 0 or -ENOMEM. */
 int snapshots_add_worker(struct snapshots *s, struct worker *w);
 
 void snapshots_close(struct snapshots *s);	/* NULL: nothing; before workers are stopped */
@@ -72,12 +72,27 @@ struct vm_snapshot {
 };
 
 struct process_snapshot {
-	uint64_t started_ms;			/* since the engine began */
+	uint64_t uptime_ms;			/* of the engine */
 	uint64_t upgrades, crashes;		/* since the supervisor began */
 	uint64_t log_lines_lost;		/* could not be written */
 	uint64_t log_lines_swallowed;		/* for their number */
-	unsigned n_workers, n_silent;		/* those that have not answered in time */
+	unsigned workers, silent_workers;	/* those that have not answered in time */
 };
+
+/* The table of those, as counters_families[] is for VMs. */
+struct snapshots_family {
+	const char *name;			/* as the member */
+	const char *metric;			/* as Prometheus has it, in base units */
+	const char *help;
+	bool is_counter;			/* else a gauge */
+	enum counters_unit unit;
+	size_t offset, size;			/* in struct process_snapshot */
+};
+
+extern const struct snapshots_family snapshots_families[];
+extern const size_t snapshots_num_families;
+uint64_t snapshots_process_value(const struct process_snapshot *p,
+				 const struct snapshots_family *f);
 
 struct snapshots_answer {
 	struct vm_snapshot *vms;		/* owned; in the order of their CIDs */
@@ -85,7 +100,7 @@ struct snapshots_answer {
 	struct process_snapshot process;
 };
 
-/* 0, and maybe process.n_silent; SNAPSHOTS_E_CLOSED, _SILENT, _NO_VM (for want->cid); -ENOMEM. */
+/* 0, and maybe process.silent_workers; SNAPSHOTS_E_CLOSED, _SILENT, _NO_VM (for want->cid); -ENOMEM. */
 int snapshots_take(struct snapshots *s, const struct snapshots_want *want,
 		   struct snapshots_answer *out);
 void snapshots_answer_deinit(struct snapshots_answer *answer);

@@ -148,7 +148,7 @@ static void count_turn(struct device *dev, uint64_t before)
 		begin_us = batch_us;
 	dev->config.scratch->turned_us = now_us;
 	histogram_add(&counters->turn, HISTOGRAM_SHIFT_US, now_us - begin_us);
-	if (dev->readable_us && counters->bytes[COUNTERS_TO_GUEST] != before) {
+	if (dev->readable_us && counters->payload[COUNTERS_TO_GUEST] != before) {
 		histogram_add(&counters->delivery, HISTOGRAM_SHIFT_US, now_us - dev->readable_us);
 		dev->readable_us = batch_us;
 	}
@@ -184,7 +184,7 @@ static void take_turn(struct device *dev)
 
 static void take_counted_turn(struct device *dev)
 {
-	uint64_t before = dev->counters->bytes[COUNTERS_TO_GUEST];
+	uint64_t before = dev->counters->payload[COUNTERS_TO_GUEST];
 
 	if (!dev->readable_us && mux_has_output(dev->mux))
 		dev->readable_us = loop_now_us(dev->config.loop);

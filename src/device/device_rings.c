@@ -60,7 +60,7 @@ enum turn device_drain_tx(struct device *dev, struct virtq *q)
 	if (frontend_lost_memory(&dev->frontend))
 		return TURN_DONE;		/* small payloads were copied */
 	mux_flush(dev->mux, loop_now_ms(dev->config.loop));
-	count_batch(n, &dev->counters->packets[COUNTERS_TO_HOST], &dev->counters->tx_batch_packets);
+	count_batch(n, &dev->counters->packets[COUNTERS_TO_HOST], &dev->counters->tx_batch);
 	device_publish(q, device_vring(dev, VSOCK_TXQ), n, dev->counters);
 	if (r == VIRTQ_E_BROKEN)
 		vring_fail(device_vring(dev, VSOCK_TXQ));
@@ -99,7 +99,7 @@ enum turn device_fill_rx(struct device *dev, struct virtq *q)
 	r = mux_output(dev->mux, &sink, loop_now_ms(dev->config.loop));
 	rx_window_close(&window);
 	count_batch(window.n_used, &dev->counters->packets[COUNTERS_TO_GUEST],
-		    &dev->counters->rx_batch_packets);
+		    &dev->counters->rx_batch);
 	device_publish(q, device_vring(dev, VSOCK_RXQ), window.n_used, dev->counters);
 	dev->counters->rx_starved[0] += r == MUX_E_STARVED;
 	if (window.is_broken) {

@@ -66,6 +66,11 @@ bool device_reset_conn(struct device *dev, enum vsock_type type, uint32_t guest_
 	return mux_reset_conn(dev->mux, type, guest_port, peer, loop_now_ms(dev->config.loop));
 }
 
+bool device_is_ending(const struct device *dev)
+{
+	return dev->ended != NULL;
+}
+
 uint64_t device_cid(const struct device *dev)
 {
 	return dev->config.guest_cid;

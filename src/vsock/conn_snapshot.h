@@ -38,6 +38,7 @@ void mux_snapshot(const struct mux *mux, struct mux_snapshot *out,
 		  struct vsock_counters *counters);
 
 const char *conn_str_wait(enum conn_wait wait);	/* for people: "the guest to read" */
+const char *conn_wait_name(enum conn_wait wait);	/* for programs: "guest_credit" */
 
 /* Where a walk over the connections stands. All zeroes: at its beginning. */
 struct conn_cursor {

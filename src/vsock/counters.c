@@ -135,6 +135,16 @@ const char *counters_label_value(enum counters_label label, unsigned i)
 	return labels[label].values[i];
 }
 
+const char *counters_unit_str(enum counters_unit unit)
+{
+	static const char *const text[] = {
+		[UNIT_ONE] = "", [UNIT_BYTES] = "_bytes", [UNIT_MS] = "_ms", [UNIT_US] = "_us",
+		[UNIT_PACKETS] = "_packets",
+	};
+
+	return text[unit];
+}
+
 unsigned counters_family_size(const struct counters_family *f)
 {
 	return labels[f->labels[0]].n * labels[f->labels[1]].n;
@@ -239,7 +249,7 @@ static bool load_family(struct vsock_counters *c, struct blob_reader *in)
 
 bool counters_load(struct vsock_counters *c, struct blob_reader *in)
 {
-	struct vsock_counters loaded = { .bytes = { 0 } };
+	struct vsock_counters loaded = { .payload = { 0 } };
 	struct blob_reader section;
 	uint32_t version;
 

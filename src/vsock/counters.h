@@ -9,7 +9,7 @@
  * Gauges are kept up to date like counters, but are not taken along: whoever makes a snapshot
  * fills in those that nobody keeps.
  *
- * A family with labels is an array of all combinations, the last label fastest: bytes[i],
+ * A family with labels is an array of all combinations, the last label fastest: payload[i],
  * connections_opened[origin * COUNTERS_TYPES + type].
  */
 #pragma once
@@ -104,7 +104,7 @@ enum { HISTOGRAM_SHIFT_PACKETS = 1, HISTOGRAM_SHIFT_US = 2 };
  * counters_label_size() says.
  */
 #define COUNTERS(C0, C1, C2, G0, G2, HP, HT) \
-	C1(bytes, UNIT_BYTES, LABEL_DIRECTION, COUNTERS_DIRECTIONS, \
+	C1(payload, UNIT_BYTES, LABEL_DIRECTION, COUNTERS_DIRECTIONS, \
 	   "Payload taken from the guest, and given to it.") \
 	C1(packets, UNIT_ONE, LABEL_DIRECTION, COUNTERS_DIRECTIONS, \
 	   "Packets taken from the guest, and given to it.") \
@@ -138,9 +138,9 @@ enum { HISTOGRAM_SHIFT_PACKETS = 1, HISTOGRAM_SHIFT_US = 2 };
 	   "Front-ends that have come.") \
 	C0(guest_resets, \
 	   "Resets of the guest that the front-end has told of, or that were seen.") \
-	HP(tx_batch_packets, \
+	HP(tx_batch, \
 	   "Packets taken from the guest in one batch.") \
-	HP(rx_batch_packets, \
+	HP(rx_batch, \
 	   "Packets given to the guest in one batch.") \
 	HT(turn, \
 	   "Time that a turn of the device took.") \
@@ -174,7 +174,7 @@ enum counters_kind { COUNTERS_COUNTER, COUNTERS_GAUGE, COUNTERS_HISTOGRAM };
 enum counters_unit { UNIT_ONE, UNIT_BYTES, UNIT_MS, UNIT_US, UNIT_PACKETS };
 
 struct counters_family {
-	const char *name;			/* as the member; of bytes and times without the unit */
+	const char *name;			/* as the member; counters_unit_str() goes behind it */
 	const char *help;			/* a sentence */
 	enum counters_kind kind;
 	enum counters_unit unit;		/* of what is stored */
@@ -184,6 +184,9 @@ struct counters_family {
 
 extern const struct counters_family counters_families[];
 extern const size_t counters_num_families;
+
+/* "_bytes" for what is stored, "" where a name says it all. */
+const char *counters_unit_str(enum counters_unit unit);
 
 /* How many numbers it has, combinations of labels; 1 for a histogram. */
 unsigned counters_family_size(const struct counters_family *f);

@@ -129,22 +129,6 @@ void mux_count_wait(struct mux *mux, struct conn *c, uint64_t now_ms)
 	c->mux.waits_since_ms = now_ms;
 }
 
-void mux_count_to_host(struct mux *mux, struct conn *c, uint32_t before)
-{
-	uint32_t now = c->credit.received;
-
-	mux->counters.bytes[COUNTERS_TO_HOST] += now - before;
-	c->mux.to_host_high += now < before;
-}
-
-void mux_count_to_guest(struct mux *mux, struct conn *c, uint32_t before)
-{
-	uint32_t now = c->credit.sent_to_guest;
-
-	mux->counters.bytes[COUNTERS_TO_GUEST] += now - before;
-	c->mux.to_guest_high += now < before;
-}
-
 /* ---- snapshots ---- */
 
 void mux_snapshot(const struct mux *mux, struct mux_snapshot *out,
@@ -174,6 +158,13 @@ const char *conn_str_wait(enum conn_wait wait)
 	static_assert(sizeof text / sizeof *text == CONN_NUM_WAITS, "each has a text");
 
 	return text[wait];
+}
+
+const char *conn_wait_name(enum conn_wait wait)
+{
+	if (wait == CONN_WAITS_FOR_BUFFERS)	/* is not counted */
+		return "guest_buffers";
+	return wait == CONN_WAITS_FOR_NOTHING ? "nothing" : counters_label_value(LABEL_WAIT, wait);
 }
 
 static void take_row(const struct mux *mux, const struct conn *c, uint64_t now_ms,

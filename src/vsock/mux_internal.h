@@ -82,9 +82,18 @@ void mux_count_wait(struct mux *mux, struct conn *c, uint64_t now_ms);
 /* A connect has come to nothing: BACKEND_E_*, -errno. */
 void mux_count_refused(struct mux *mux, enum counters_direction direction, int error);
 
-/* What its credit has counted since it had @before. */
-void mux_count_to_host(struct mux *mux, struct conn *c, uint32_t before);
-void mux_count_to_guest(struct mux *mux, struct conn *c, uint32_t before);
+/* What its credit has counted since it had @before: for each packet, so it is cheap. */
+static inline void mux_count_to_host(struct mux *mux, struct conn *c, uint32_t before)
+{
+	mux->counters.payload[COUNTERS_TO_HOST] += c->credit.received - before;
+	c->mux.to_host_high += c->credit.received < before;
+}
+
+static inline void mux_count_to_guest(struct mux *mux, struct conn *c, uint32_t before)
+{
+	mux->counters.payload[COUNTERS_TO_GUEST] += c->credit.sent_to_guest - before;
+	c->mux.to_guest_high += c->credit.sent_to_guest < before;
+}
 
 /* ---- mux_save.c ---- */
 

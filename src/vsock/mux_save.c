@@ -299,7 +299,7 @@ static int load_all_conns(struct mux *mux, struct blob_reader *in, uint64_t now_
 static bool load_counters(struct vsock_counters *counters, struct blob_reader *in,
 			  uint32_t version)
 {
-	*counters = (struct vsock_counters){ .bytes = { 0 } };
+	*counters = (struct vsock_counters){ .payload = { 0 } };
 	if (version > 1)
 		return counters_load(counters, in);
 	counters->packets_dropped[DROP_SOURCE] = blob_get_u64(in);
