@@ -89,20 +89,24 @@ int hosted_take_capture(struct channel_msg *msg)
 		hosted_forget_state();		/* it is that one */
 		return 0;
 	}
-	if (msg->n_fds)
+	if (!vm)
+		hosted_forget_state();		/* it is told again when the VM comes */
+	else if (msg->n_fds)
 		r = make(msg, &c);
 	if (r == CHANNEL_E_GARBAGE)
 		return r;
-	if (!r && vm && c && hosted.has_started)
+	if (!vm)
+		return 0;
+	if (!r && c && hosted.has_started)
 		r = capture_start(c);
-	if (!r && vm)
+	if (!r)
 		r = set_capture(vm, c);
-	if (r || !vm)
-		capture_free(c);
-	else
+	if (!r) {
 		vm->capture_id = msg->n_fds ? msg->m.u.number : 0;
-	if (r && vm)
-		fail(msg->m.cid, msg->m.u.number, r);
+		return 0;
+	}
+	capture_free(c);
+	fail(msg->m.cid, msg->m.u.number, r);
 	return 0;
 }
 

@@ -170,6 +170,13 @@ void supervisor_open_seqpackets(struct supervisor *s)
 	}
 }
 
+void supervisor_on_served(struct supervisor *s, struct held_vm *h)
+{
+	events_put_vm(EVENT_VM_ADDED, h->plan.guest_cid);
+	if (h->plan.capture.path)
+		supervisor_plan_capture(s, h);
+}
+
 int supervisor_add_vm(struct supervisor *s, struct vm_plan *row, struct held_vm **out)
 {
 	struct held_vm **vms = realloc(s->vms, (s->n_vms + 1) * sizeof *vms), *h;
@@ -188,9 +195,7 @@ int supervisor_add_vm(struct supervisor *s, struct vm_plan *row, struct held_vm 
 	s->vms[s->n_vms++] = h;
 	*out = h;
 	if (h->is_served)
-		events_put_vm(EVENT_VM_ADDED, h->plan.guest_cid);
-	if (h->is_served && h->plan.capture.path)
-		supervisor_plan_capture(s, h);
+		supervisor_on_served(s, h);
 	return r;
 }
 

@@ -140,6 +140,8 @@ int supervisor_begin_capture(struct supervisor *s, struct held_vm *h,
 
 	if (c->settings)
 		return CAPTURE_FILES_E_TAKEN;
+	if (s->is_upgrading)
+		return -EBUSY;
 	r = open_files(c, plan);
 	if (r)
 		return r;
@@ -156,6 +158,8 @@ int supervisor_end_capture(struct supervisor *s, struct held_vm *h)
 
 	if (!h->capture.settings)
 		return 0;
+	if (s->is_upgrading)
+		return -EBUSY;
 	forget_leaving(h);
 	if (was_told && s->engine) {
 		h->capture.leaving = h->capture.id;
@@ -177,6 +181,10 @@ static void begin_planned(struct supervisor *s, struct held_vm *h)
 	c->is_due = h->plan.capture.path != NULL;
 	if (!c->is_due || c->leaving || c->settings)
 		return;
+	if (s->is_upgrading) {			/* both engines are to know of the same */
+		loop_timer_set(s->loop, &s->captures_due, clock_ms() + AGAIN_MS);
+		return;
+	}
 	r = supervisor_begin_capture(s, h, &h->plan.capture);
 	c->is_due = r == CAPTURE_FILES_E_TAKEN && s->has_served && ++c->n_tries < TRIES;
 	if (c->is_due)

@@ -94,6 +94,8 @@ struct held_vm *supervisor_find(struct supervisor *s, uint64_t cid);
  * not served: LISTENER_E_*, -errno; NULL is left there without memory. */
 int supervisor_add_vm(struct supervisor *s, struct vm_plan *row, struct held_vm **out);
 
+void supervisor_on_served(struct supervisor *s, struct held_vm *h);	/* its sockets are there now */
+
 size_t supervisor_count_served(const struct supervisor *s);
 
 /* Makes the sockets for SOCK_SEQPACKET that are missing, when VMs have come, gone or changed. */
@@ -192,7 +194,8 @@ void supervisor_capture_init(struct supervisor *s);
 
 /*
  * Another capture of the VM, of which there is none. 0; CAPTURE_FILES_E_*, -errno: there is
- * none. And its end. As channel_send() where it is the engine that does not listen.
+ * none. And its end. As channel_send() where it is the engine that does not listen; -EBUSY
+ * while one engine hands over to another.
  */
 int supervisor_begin_capture(struct supervisor *s, struct held_vm *h,
 			     const struct capture_plan *plan);

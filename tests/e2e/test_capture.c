@@ -20,6 +20,8 @@
 
 #define CAPTURED(rest) "vms:\n  - { guest-cid: 3, socket: $/vhost.sock, uds-path: $/vm.sock" rest " }\n"
 
+#define COUNT(array) ((int)(sizeof (array) / sizeof *(array)))
+
 enum { BULK = 8 << 20, PIECE = 128 * 1024 };
 
 static const char *const at_info[] = { "--log-level=info", NULL };
@@ -54,6 +56,24 @@ static void read_when(struct captured_file *f, const char *name, size_t at_least
 		poll(NULL, 0, 5);
 	}
 	ck_assert_uint_ge(f->n, at_least);
+}
+
+/* A capture that begins under the guest begins a little later than it is logged. */
+static void talk_until(struct captured_file *f, struct pair p, const char *name)
+{
+	int64_t deadline = deadline_in(DEADLINE_MS);
+	struct stat st;
+
+	for (;;) {
+		e2e_check_talks(p);
+		if (stat(reloads_path(name), &st) == 0 && st.st_size) {
+			captured_read(f, reloads_path(name));
+			if (f->n)
+				return;
+			captured_free(f);
+		}
+		ck_assert(deadline_left(deadline));
+	}
 }
 
 static const struct captured *find(const struct captured_file *f, size_t from, uint16_t op,
@@ -237,8 +257,7 @@ START_TEST(begins_and_ends_by_a_reload)
 	start("");
 	p = e2e_guest_connects(&vm, vhd.uds);
 	reloads_do(CAPTURED(", capture: $/a.pcap"), "vm 3: capture ");
-	e2e_check_talks(p);
-	read_when(&f, "a.pcap", 2);
+	talk_until(&f, p, "a.pcap");
 	captured_free(&f);
 	reloads_do(CAPTURED(""), "a.pcap ends: ");
 	captured_read(&f, reloads_path("a.pcap"));
@@ -263,12 +282,42 @@ START_TEST(another_filter_begins_it_anew)
 	for (int i = 0; i < 5; i++) {
 		reloads_do(i % 2 ? CAPTURED(", capture: $/a.pcap") :
 			   CAPTURED(", capture: $/a.pcap, capture-snaplen: 100"), "a.pcap begins");
-		e2e_check_talks(p);
-		read_when(&f, "a.pcap", 2);
+		talk_until(&f, p, "a.pcap");
 		ck_assert_uint_eq(f.snaplen, i % 2 ? 262144 : 100);
 		captured_free(&f);
 	}
 	e2e_close(p);
+}
+END_TEST
+
+static void check_4_is_captured(void)
+{
+	struct captured_file f;
+	struct driver other;
+
+	driver_up(&other, reloads_path("4.vhost"), &(struct driver_options){ .cid = 4 });
+	reloads_wait_guest(4);
+	e2e_close(e2e_host_connects(&other, reloads_path("4.sock")));
+	read_when(&f, "b.pcap", 2);
+	ck_assert_uint_eq(f.packets[0].dst_cid, 4);
+	captured_free(&f);
+	driver_deinit(&other);
+	ck_assert(daemon_wait_log(&vhd, "vm 4: front-end disconnected"));
+}
+
+/* VMs that are new, made anew, or have the CID of one that has just left. */
+START_TEST(vms_that_come_are_captured)
+{
+	const char *const with = "vms:\n" VM3 VM4(VM4_PATHS ", capture: $/b.pcap");
+
+	start("");
+	reloads_do(with, "vm 4: added");
+	check_4_is_captured();
+	reloads_do("vms:\n" VM3, "vm 4: removed");
+	reloads_do(with, "b.pcap begins");
+	check_4_is_captured();
+	reloads_do("vms:\n" VM3 VM4(VM4_PATHS ", capture: $/b.pcap, socket_mode: 0666"), "b.pcap begins");
+	check_4_is_captured();
 }
 END_TEST
 
@@ -437,6 +486,38 @@ START_TEST(what_cannot_be_opened_is_logged)
 }
 END_TEST
 
+/* One process, which has opened its files before it entered the sandbox. */
+START_TEST(without_a_supervisor)
+{
+	const char *const args[] = {
+		"--supervise=off", "--sandbox=on", "--log-level=info", "--capture", reloads_path("a.pcap"),
+		"--capture-size", "10000", "--capture-files=3", "--event-monitor", NULL, NULL,
+	};
+	char *extra[COUNT(args)], events[160];
+	struct captured_file f;
+	struct stat st;
+
+	snprintf(events, sizeof events, "path=%s", reloads_path("events"));
+	memcpy(extra, args, sizeof args);
+	extra[COUNT(args) - 2] = events;
+	e2e_start((const char *const *)extra, &(struct driver_options){ .cid = 3 });
+	for (int i = 0; i < 10; i++)
+		e2e_check_alive();
+	ck_assert_int_eq(daemon_stop(&vhd, END_MS), 0);
+	for (int i = 0; i < 3; i++) {
+		char name[16];
+
+		snprintf(name, sizeof name, i ? "a.pcap.%d" : "a.pcap", i);
+		captured_read(&f, reloads_path(name));
+		ck_assert_uint_gt(f.n, 0);
+		ck_assert_uint_le(f.n_bytes, 10000);
+		captured_free(&f);
+	}
+	ck_assert_int_eq(stat(reloads_path("events"), &st), 0);
+	ck_assert_int_gt(st.st_size, 1000);
+}
+END_TEST
+
 START_TEST(two_do_not_share_a_file)
 {
 	reloads_spawn("vms:\n" VM3 VM4(VM4_PATHS), at_info);
@@ -468,8 +549,11 @@ int main(void)
 	tc = e2e_case(s, "life", e2e_setup_bare, 60);
 	tcase_add_test(tc, begins_and_ends_by_a_reload);
 	tcase_add_test(tc, another_filter_begins_it_anew);
+	tcase_add_test(tc, vms_that_come_are_captured);
 	tcase_add_test(tc, an_upgrade_goes_on_with_it);
 	tcase_add_test(tc, another_program_goes_on_with_it);
 	tcase_add_test(tc, a_crash_cuts_nothing);
+	tc = e2e_case_with(s, "alone", e2e_setup_bare, e2e_teardown_ended, 60);
+	tcase_add_test(tc, without_a_supervisor);
 	return e2e_run(s);
 }
