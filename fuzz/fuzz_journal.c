@@ -254,7 +254,9 @@ static void init_once(void)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static const struct journal_keeper keeper = { .keep = keep, .drop = drop };
-	static const struct device_hooks hooks = { on_came, on_gone, on_over };
+	static const struct device_hooks hooks = {
+		.came = on_came, .gone = on_gone, .over = on_over,
+	};
 	static struct device_scratch scratch;
 	struct journal_kept kept[SLOTS_MAX + 1];
 	struct device_config config = {

@@ -6,19 +6,19 @@
  *
  * Input: what is attacked (1 byte: bit 0 the engine, before it has started, else the
  * supervisor; bit 1 one VM instead of three; bit 2 another engine is about to take over; bit
- * 3 the engine is ready already), then steps of 8 bytes: type, VM and speaker, descriptors,
- * how long, and 4 bytes of what is said. A type beyond the last is no message: the engine
+ * 3 the engine is ready already; bit 4 there is a control API; bit 5 the VMs are captured),
+ * then steps of 8 bytes: type, VM and speaker, descriptors, how long, and 4 bytes of what is said. A type beyond the last is no message: the engine
  * ends, and another begins; or a child for a connect ends. One from FIRST_ORDER on is an order
  * of the control API, with a VM's row that is put together from pieces. To the engine, a STATE
- * is a piece of a real row or of real settings, changed at one place. Bit 4 of the first byte:
- * there is such an API.
+ * is a piece of a real row or of real settings, changed at one place.
  *
  * Asserted, after each step: the supervisor keeps no more than SUPERVISE_SLOTS_MAX
  * descriptors of a VM, each in its slot, in order; it has ended nobody but engines, none
  * after its end; one to which it does not listen is ended; it says nothing that an engine
  * may not hear; without an engine no front-end is in session of which nothing is kept; once
  * it ends, that stays so; each CID is that of one VM, and what an order has added has no path
- * outside the folders for it. The engine that obeys until it has to begin has the VMs that it was
+ * outside the folders for it; a capture that has ended is not begun again, and another not
+ * before that. The engine that obeys until it has to begin has the VMs that it was
  * told of, each once. At the end, on either side, no descriptor is left.
  */
 #include <assert.h>
@@ -33,6 +33,7 @@
 
 #include "config/plan.h"
 #include "config/plan_state.h"
+#include "control/events.h"
 #include "daemon/hosted_internal.h"
 #include "daemon/supervisor_internal.h"
 #include "daemon/vm.h"
@@ -136,7 +137,8 @@ static size_t length(const struct step *step)
 
 static void send_bytes(int to, const void *bytes, size_t len, unsigned n_fds)
 {
-	static int null = -1;
+	static int null = -1, memory = -1;
+	int first;
 	union {
 		char bytes[CMSG_SPACE(SEND_FDS_MAX * sizeof(int))];
 		struct cmsghdr align;
@@ -146,6 +148,12 @@ static void send_bytes(int to, const void *bytes, size_t len, unsigned n_fds)
 
 	if (null < 0)
 		null = open("/dev/null", O_RDWR | O_CLOEXEC);
+	if (memory < 0 && ((memory = memfd_create("shared", MFD_CLOEXEC)) < 0 ||
+			   ftruncate(memory, sizeof(struct capture_shared)) < 0))
+		abort();
+	/* What a capture shares has to be large enough. */
+	first = len >= sizeof(uint32_t) && *(const uint32_t *)bytes == SUPERVISE_CAPTURE ?
+		memory : null;
 	if (n_fds > SEND_FDS_MAX)
 		n_fds = SEND_FDS_MAX;
 	if (n_fds) {
@@ -154,7 +162,8 @@ static void send_bytes(int to, const void *bytes, size_t len, unsigned n_fds)
 			.cmsg_len = CMSG_LEN(n_fds * sizeof(int)),
 		};
 		for (size_t i = 0; i < n_fds; i++)
-			memcpy(CMSG_DATA(&control.align) + i * sizeof(int), &null, sizeof(int));
+			memcpy(CMSG_DATA(&control.align) + i * sizeof(int), i ? &null : &first,
+			       sizeof(int));
 		hdr.msg_control = &control;
 		hdr.msg_controllen = CMSG_SPACE(n_fds * sizeof(int));
 	}
@@ -232,6 +241,8 @@ static void make_row(struct vm_plan *row, uint64_t cid)
 	row->has_forward_cid = true;
 	row->forward_cid = 1;
 	row->queue_size = 256;
+	row->capture.snaplen = 76;
+	row->capture.n_files = 1;
 	row->limits = (struct vsock_limits){
 		.tx_buffer_size = 65536, .max_connections = 100, .max_buffered = 1 << 20,
 	};
@@ -353,13 +364,24 @@ static void happen(const struct step *step)
 		}
 		return;
 	default:
-		if (alive[0])
+		if (step->who & 0x40 && s.vms[0]->plan.capture.path && !s.is_upgrading)
+			supervisor_plan_capture(&s, s.vms[step->what % s.n_vms]);
+		else if (alive[0])
 			child_ends(s.engine, step->who & 1 ? CLD_STOPPED : CLD_CONTINUED, 0);
 	}
 }
 
+static void check_capture(const struct held_capture *c)
+{
+	assert(!c->settings == (c->files.shared_fd < 0) && !c->settings == !c->files.n);
+	assert(!c->settings || !c->leaving);
+	assert(!c->leaving == (c->leaving_fd < 0));
+	assert(c->id <= s.n_captures && c->leaving <= c->id);
+}
+
 static void check_vm(const struct held_vm *h)
 {
+	check_capture(&h->capture);
 	assert(h->n_kept <= SUPERVISE_SLOTS_MAX);
 	for (size_t i = 0; i < h->n_kept; i++) {
 		assert(h->kept[i].slot < SUPERVISE_SLOTS_MAX);
@@ -406,6 +428,15 @@ static void add_api(void)
 	s.has_vsock = true;
 }
 
+static void plan_capture(struct held_vm *h)
+{
+	static const struct capture_plan plan_null = { .snaplen = 76, .n_files = 1 };
+
+	h->plan.capture = plan_null;
+	h->plan.capture.path = strdup("/dev/null");
+	supervisor_plan_capture(&s, h);
+}
+
 static void supervisor_begin(uint8_t how)
 {
 	static char uds[] = "/nowhere/uds", socket[] = "/nowhere/socket";
@@ -417,6 +448,7 @@ static void supervisor_begin(uint8_t how)
 	listener_init(&s.api);
 	supervisor_engine_init(&s);
 	supervisor_folders_init(&s);
+	supervisor_capture_init(&s);
 	if (how & 16)
 		add_api();
 	s.vms = calloc(n, sizeof *s.vms);
@@ -439,6 +471,8 @@ static void supervisor_begin(uint8_t how)
 		if (!s.vms[i])
 			abort();
 		s.vms[i]->is_served = true;
+		if (how & 32)
+			plan_capture(s.vms[i]);
 		s.n_vms++;
 	}
 	peers[0] = peers[1] = -1;
@@ -470,22 +504,26 @@ static void supervisor_end_all(void)
 }
 
 /* A step of this type or a later one is an event: as it was when the corpus began, however many
- * messages there are now. */
-enum { FIRST_EVENT = SUPERVISE_CONNECT_SEQPACKET + 4, FIRST_ORDER = 0xc0 };
-static_assert((int)FIRST_EVENT >= (int)SUPERVISE_DONE, "each message can be said, or is an order");
+ * messages there are now. Those that there was no room for come from FIRST_LATER on. */
+enum { FIRST_EVENT = SUPERVISE_CONNECT_SEQPACKET + 4, FIRST_LATER = 0xb0, FIRST_ORDER = 0xc0 };
+static_assert((int)FIRST_EVENT + FIRST_ORDER - FIRST_LATER > (int)SUPERVISE_DONE,
+	      "each message can be said, or is an order");
 
 static void attack_supervisor(struct input *in, uint8_t how)
 {
 	supervisor_begin(how);
 	for (int i = 0; i < STEPS_MAX && in->left; i++) {
-		const struct step step = take_step(in);
+		struct step step = take_step(in);
 
-		if (step.type >= FIRST_ORDER)
+		if (step.type >= FIRST_ORDER) {
 			is_told_to_end |= send_order(peers[step.who >> 7], &step) == SUPERVISE_SHUTDOWN;
-		else if (step.type >= FIRST_EVENT)
+		} else if (step.type >= FIRST_EVENT && step.type < FIRST_LATER) {
 			happen(&step);
-		else
+		} else {
+			if (step.type >= FIRST_LATER)
+				step.type = (uint8_t)(FIRST_EVENT + step.type - FIRST_LATER);
 			send_step(peers[step.who >> 7], &step);
+		}
 		for (int batch = 0; batch < 2; batch++)
 			if (loop_step(s.loop, 0) < 0)
 				abort();
@@ -498,7 +536,7 @@ static void attack_supervisor(struct input *in, uint8_t how)
 
 /* ---- the engine ---- */
 
-/* Settings, or a VM's row, as a supervisor sends them; but for one byte, maybe. */
+/* Settings, of a capture too, or a VM's row, as a supervisor sends them; but for one byte, maybe. */
 static void send_state(int to, const struct step *step)
 {
 	static uint8_t bytes[sizeof(struct supervise_msg) + SUPERVISE_PIECE_MAX];
@@ -508,7 +546,10 @@ static void send_state(int to, const struct step *step)
 
 	make_row(&row, cid_of(step->who));
 	blob_init(&b, SUPERVISE_PIECE_MAX, 0);
-	if (step->who & 0x40)
+	if (step->who & 0x10)
+		capture_settings_save(&(struct capture_settings){
+			.name = "x", .snaplen = 100, .n_ports = 1 }, &b);
+	else if (step->who & 0x40)
 		plan_state_save(&plan, &b);
 	else
 		plan_state_save_vm(&row, &b);
@@ -589,6 +630,7 @@ static void attack_engine(struct input *in)
 /* Log lines go nowhere, also after settings have said where. */
 static void silence(void)
 {
+	events_adopt(-1);
 	log_adopt(LEVEL_ERR, open("/dev/null", O_WRONLY | O_CLOEXEC));
 }
 

@@ -6,11 +6,13 @@
  * released, keeps its number and its layout.
  *
  *   supervisor                               engine
- *   SETTINGS, VM and its KEPT, ..., START ->
+ *   SETTINGS, EVENTS, VM, its CAPTURE and KEPT, ...,
+ *   START                                 ->
  *                                         <- READY, or FAILED and the end
- *   PING, VM, REMOVE, CONNECTED, STOP     ->
+ *   PING, VM, CAPTURE, REMOVE, CONNECTED,
+ *   STOP                                  ->
  *                                         <- KEEP, DROP, CAME, GONE, OVER, CONNECT, CALL, PONG,
- *                                            STUCK
+ *                                            STUCK, CAPTURE_ENDED
  *                                         <- ADD, DELETE, SET_LEVEL, UPGRADE, RELOAD, SHUTDOWN
  *   DONE                                  ->
  *
@@ -75,6 +77,10 @@ enum supervise_type {
 	SUPERVISE_ALL,				/* ... and that was all */
 
 	SUPERVISE_CONNECT_SEQPACKET,		/* from the engine: as CONNECT, another type */
+	SUPERVISE_CAPTURE,			/* from the supervisor: capture this VM's packets, to
+						   these files; or, without any, no more. A blob */
+	SUPERVISE_CAPTURE_ENDED,		/* from the engine: that one has */
+	SUPERVISE_EVENTS,			/* from the supervisor: where events are written to */
 
 	/* What clients of the control API ask for. From the supervisor: */
 	SUPERVISE_API,				/* where they connect; before START or PREPARE */
@@ -143,7 +149,8 @@ struct supervise_msg {
 						   log_level */
 			uint16_t n;		/* ADD, DONE: bytes after this struct */
 		} order;
-		uint64_t number;		/* PING, PONG: the same one; STATE: bytes of it */
+		uint64_t number;		/* PING, PONG: the same one; STATE: bytes of it;
+						   CAPTURE, CAPTURE_ENDED: which one */
 	} u;
 };
 static_assert(sizeof(struct supervise_msg) == 24, "no gaps");

@@ -100,6 +100,8 @@ static int check_vm(const struct vm_plan *vm, struct config_error *err)
 		return config_fail(err, "%sforward-listen needs %sforward-cid", d, d);
 	if (vm->forward_listen_any && !listens)
 		return config_fail(err, "%sforward-listen-any needs %sforward-listen", d, d);
+	if (vm->capture.n_ports && !vm->capture.path)
+		return config_fail(err, "%scapture-port needs %scapture", d, d);
 	if (vm->n_host_cids && !vm->uds_path)
 		return config_fail(err, "%shost-cid needs %suds-path", d, d);
 	if (!vm->uds_path && !vm->has_forward_cid)

@@ -51,6 +51,9 @@ DIFFERS(socket_mode, vm_plan, vhost_socket.mode)
 DIFFERS(socket_group, vm_plan, vhost_socket.gid)
 DIFFERS(uds_mode, vm_plan, uds_socket.mode)
 DIFFERS(uds_group, vm_plan, uds_socket.gid)
+DIFFERS(snaplen, vm_plan, capture.snaplen)
+DIFFERS(capture_size, vm_plan, capture.max_bytes)
+DIFFERS(capture_files, vm_plan, capture.n_files)
 DIFFERS(log_level, plan, log_level)
 DIFFERS(pause_grace, plan, pause_grace_ms)
 DIFFERS(handshake, plan, handshake_ms)
@@ -131,6 +134,36 @@ static bool differs_groups(const void *before, const void *after)
 	return differs;
 }
 
+static bool differs_capture(const void *before, const void *after)
+{
+	const struct vm_plan *a = before, *b = after;
+
+	return differs_text(a->capture.path, b->capture.path);
+}
+
+static bool differs_capture_ports(const void *before, const void *after)
+{
+	const struct capture_plan *a = &((const struct vm_plan *)before)->capture;
+	const struct capture_plan *b = &((const struct vm_plan *)after)->capture;
+
+	return a->n_ports != b->n_ports ||
+		(a->n_ports && memcmp(a->ports, b->ports, a->n_ports * sizeof *a->ports) != 0);
+}
+
+bool compare_same_capture(const struct vm_plan *a, const struct vm_plan *b)
+{
+	return !differs_capture(a, b) && !differs_capture_ports(a, b) &&
+		!differs_snaplen(a, b) && !differs_capture_size(a, b) &&
+		!differs_capture_files(a, b);
+}
+
+static bool differs_events(const void *before, const void *after)
+{
+	const struct plan *a = before, *b = after;
+
+	return differs_text(a->event_monitor, b->event_monitor);
+}
+
 static bool differs_log_file(const void *before, const void *after)
 {
 	const struct plan *a = before, *b = after;
@@ -178,6 +211,11 @@ static const struct row vm_rows[] = {
 	{ "queue-size", COMPARE_NEXT, differs_queue_size },
 	{ "max-memory", COMPARE_NEXT, differs_memory },
 	{ "groups", COMPARE_NOW, differs_groups },
+	{ "capture", COMPARE_NOW, differs_capture },
+	{ "capture-port", COMPARE_NOW, differs_capture_ports },
+	{ "capture-snaplen", COMPARE_NOW, differs_snaplen },
+	{ "capture-size", COMPARE_NOW, differs_capture_size },
+	{ "capture-files", COMPARE_NOW, differs_capture_files },
 };
 
 static const struct row setting_rows[] = {
@@ -185,6 +223,7 @@ static const struct row setting_rows[] = {
 	{ "pause-grace", COMPARE_NOW, differs_pause_grace },
 	{ "handshake-timeout", COMPARE_NOW, differs_handshake },
 	{ "log-file", COMPARE_RESTART, differs_log_file },
+	{ "event-monitor", COMPARE_RESTART, differs_events },
 	{ "threads", COMPARE_RESTART, differs_threads },
 	{ "user", COMPARE_RESTART, differs_uid },
 	{ "group", COMPARE_RESTART, differs_gid },

@@ -35,6 +35,9 @@ compare_set compare_vms(const struct vm_plan *before, const struct vm_plan *afte
 /* Is the uds-path of both one place, however it is spelled? */
 bool compare_same_uds(const struct vm_plan *a, const struct vm_plan *b);
 
+/* Does nothing of what is captured differ? */
+bool compare_same_capture(const struct vm_plan *a, const struct vm_plan *b);
+
 /* Of what was said for all, besides that. */
 compare_set compare_settings(const struct plan *before, const struct plan *after);
 
@@ -43,7 +46,7 @@ compare_set compare_vms_when(compare_set set, enum compare_when when);
 compare_set compare_settings_when(compare_set set, enum compare_when when);
 
 /* The keys' names, "uds-path, groups", for logs; cut where @text is too small. */
-enum { COMPARE_TEXT_MAX = 320 };		/* enough for all of them */
+enum { COMPARE_TEXT_MAX = 400 };		/* enough for all of them */
 void compare_vms_text(compare_set set, char text[COMPARE_TEXT_MAX]);
 void compare_settings_text(compare_set set, char text[COMPARE_TEXT_MAX]);
 

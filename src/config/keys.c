@@ -144,6 +144,26 @@ static int add_group(const struct setting *s, void *into, const char *value,
 	return 0;
 }
 
+static int add_capture_port(const struct setting *s, void *into, const char *value,
+			    struct config_error *err)
+{
+	struct capture_plan *capture = &((struct vm_plan *)into)->capture;
+	uint64_t port;
+	void *ports;
+	int r = number_parse(&port, value, s->min, s->max, err);
+
+	if (r)
+		return r;
+	if (capture->n_ports == PLAN_CAPTURE_PORTS_MAX)
+		return config_fail(err, "more than %d ports", PLAN_CAPTURE_PORTS_MAX);
+	ports = grow(capture->ports, capture->n_ports, sizeof *capture->ports);
+	if (!ports)
+		return -ENOMEM;
+	capture->ports = ports;
+	capture->ports[capture->n_ports++] = (uint32_t)port;
+	return 0;
+}
+
 /* CIDs 0 to 2 are the hypervisor, the loopback and the host; 0xffffffff means any, as it
  * does of a port; and the guest's driver knows only the low 32 bits. */
 enum { GUEST_CID_MIN = 3 };
@@ -237,6 +257,28 @@ const struct setting vm_keys[] = {
 	{ .name = "groups", .kind = SETTING_LIST, .value = "NAME", .set = add_group,
 	  .default_text = "\"" PLAN_GROUP "\"",
 	  .help = "guests that share a group reach each other\n" },
+
+	{ .name = "capture", .value = "PATH", SETTING_TEXT(struct vm_plan, capture.path),
+	  .help = "write the packets of the guest to this file, as pcap; or into a pipe that "
+		  "somebody reads" },
+
+	{ .name = "capture-port", .kind = SETTING_LIST, .value = "PORT",
+	  .set = add_capture_port, .max = UINT32_MAX,
+	  .help = "only those from or to these vsock ports" },
+
+	{ .name = "capture-snaplen", .value = "BYTES",	/* the headers take 76 of them */
+	  SETTING_U32(struct vm_plan, capture.snaplen),
+	  .min = 76, .max = 262144, .default_value = "262144",
+	  .help = "how much of a packet, headers included, {min} to {max}" },
+
+	{ .name = "capture-size", .value = "BYTES", SETTING_U64(struct vm_plan, capture.max_bytes),
+	  .max = UINT64_C(1) << 50, .default_value = "104857600",
+	  .help = "size of a file, before the next one is emptied and used; 0: no bound" },
+
+	{ .name = "capture-files", .value = "N", SETTING_U32(struct vm_plan, capture.n_files),
+	  .min = 1, .max = 16, .default_value = "2",
+	  .help = "how many files there are, PATH, PATH.1 and so on, up to {max}; with 1 the "
+		  "capture ends when that is full" },
 
 	{ .name = "socket-mode", SETTING_MODE(struct vm_plan, vhost_socket.mode) },
 	{ .name = "socket-group", SETTING_TEXT(struct vm_plan, vhost_socket.group) },

@@ -4,6 +4,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,6 +13,7 @@
 #include "config/error.h"
 #include "config/keys.h"
 #include "config/level.h"
+#include "config/number.h"
 #include "config/plan.h"
 #include "util/log.h"
 
@@ -197,6 +199,20 @@ static int set_supervise(const struct setting *setting, void *into, const char *
 	return 0;
 }
 
+/* As cloud-hypervisor has it. */
+static int set_event_monitor(const struct setting *setting, void *into, const char *value,
+			     struct config_error *err)
+{
+	uint64_t fd;
+	int r = 0;
+
+	if (strncmp(value, "fd=", 3) == 0)
+		r = number_parse(&fd, value + 3, 3, INT_MAX, err);
+	else if (strncmp(value, "path=", 5) != 0 || !value[5])
+		return config_fail(err, SHOWN " is neither path=PATH nor fd=N", value);
+	return r ? config_prefix(err, r, "fd") : setting_set_text(setting, into, value, err);
+}
+
 /*
  * A new option is one row here, and the field that it fills in the place that uses it; see
  * setting.h. Rows of the plan have a field; a row that does something else has an act().
@@ -284,7 +300,7 @@ const struct option_row options_rows[] = {
 			"for more" },
 	  .is_repeatable = true },
 
-	{ .heading = "Logging and help:",
+	{ .heading = "Logging, events, help:",
 	  .setting = { .name = "log-level", .value = "LEVEL", .set = set_level,
 		.at = SETTING_AT(int, struct plan, log_level), .default_value = "warn",
 		.default_text = "what the file says, or RUST_LOG, or warn",
@@ -296,6 +312,11 @@ const struct option_row options_rows[] = {
 
 	{ .setting = { .name = "log-file", .value = "PATH", SETTING_TEXT(struct plan, log_file),
 		.help = "append to this file instead of standard error" } },
+
+	{ .setting = { .name = "event-monitor", .value = "path=PATH|fd=N", .set = set_event_monitor,
+		.at = SETTING_AT(char *, struct plan, event_monitor),
+		.help = "append what happens to VMs and connections to this file, or pipe, as "
+			"lines of JSON" } },
 
 	{ .setting = { .name = "help", .help = "print this and exit" },
 	  .letter = 'h', .is_repeatable = true, .act = ask_help },

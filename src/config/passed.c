@@ -95,16 +95,34 @@ static int check_api(struct plan *plan, struct config_error *err)
 	return fault ? config_fail(err, "--api-socket: fd: %d: %s", socket->fd, fault) : 0;
 }
 
+/* It is ours, and closed on exec, once we run. */
+static int check_events(const struct plan *plan, struct config_error *err)
+{
+	const char *fd = plan->event_monitor ? strchr(plan->event_monitor, '=') + 1 : NULL;
+	int flags;
+
+	if (!fd || strncmp(plan->event_monitor, "fd", 2) != 0)
+		return 0;
+	flags = fcntl(atoi(fd), F_GETFD);
+	if (flags < 0 || flags & FD_CLOEXEC)
+		return config_fail(err, "--event-monitor: fd: %s: no such descriptor was passed to "
+				   "us", fd);
+	if ((fcntl(atoi(fd), F_GETFL) & O_ACCMODE) == O_RDONLY)
+		return config_fail(err, "--event-monitor: fd: %s: cannot be written to", fd);
+	return 0;
+}
+
 int passed_check(struct plan *plan, const struct plan *running, struct config_error *err)
 {
-	int api = check_api(plan, err);
+	int r = check_api(plan, err);
 
-	if (api)
-		return api;
+	if (!r && !running)
+		r = check_events(plan, err);
+	if (r)
+		return r;
 	for (struct vm_plan *vm = plan->vms; vm < plan->vms + plan->n_vms; vm++) {
 		struct socket_plan *socket = &vm->vhost_socket;
 		const char *fault = check(vm, running);
-		int r;
 
 		if (!fault)
 			continue;

@@ -51,6 +51,8 @@ void vm_plan_deinit(struct vm_plan *vm)
 	for (size_t i = 0; i < vm->n_groups; i++)
 		free(vm->groups[i]);
 	free(vm->groups);
+	free(vm->capture.path);
+	free(vm->capture.ports);
 	free(vm->forward_listen);
 	free(vm->forward_listen_seqpacket);
 	free(vm->host_cids);
@@ -73,6 +75,7 @@ void plan_deinit(struct plan *plan)
 	free(plan->vms);
 	free(plan->log_file);
 	free(plan->config);
+	free(plan->event_monitor);
 	free(plan->user);
 	free(plan->group);
 	free(plan->vhost_socket.group);

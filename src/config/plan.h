@@ -16,6 +16,7 @@
 enum {
 	PLAN_THREADS_MAX = 1024,
 	PLAN_MEM_SLOTS_MAX = 509,		/* VHOST_USER_MEM_SLOTS_MAX */
+	PLAN_CAPTURE_PORTS_MAX = 64,		/* CAPTURE_PORTS_MAX */
 };
 
 #define PLAN_GROUP "default"			/* of a VM that is in no group */
@@ -47,6 +48,16 @@ struct socket_place {
 	int error;				/* -errno: a folder there could not be looked at */
 };
 
+/* What is captured of a VM's packets; see control/capture.h. */
+struct capture_plan {
+	char *path;				/* NULL: nothing */
+	uint32_t snaplen;			/* bytes of a packet, headers included */
+	uint32_t n_files;			/* path, path.1, ...; in a circle */
+	uint64_t max_bytes;			/* of each; 0: no bound */
+	uint32_t *ports;			/* of either side; none: all */
+	size_t n_ports;
+};
+
 struct vm_plan {
 	char *origin;				/* "--vm 2", "vms.yaml:7", or NULL: single options */
 	uint64_t guest_cid;
@@ -70,6 +81,7 @@ struct vm_plan {
 	char **groups;				/* unique, sorted; siblings share one */
 	size_t n_groups;
 	struct socket_plan vhost_socket, uds_socket;	/* of socket, of uds-path */
+	struct capture_plan capture;
 };
 
 struct plan {
@@ -81,6 +93,7 @@ struct plan {
 	int log_level;				/* enum log_level */
 	char *log_file;				/* NULL: standard error */
 	char *config;				/* the file that has the VMs, or NULL */
+	char *event_monitor;			/* "path=PATH" or "fd=N", or NULL: no events */
 	struct socket_plan vhost_socket, uds_socket;	/* of VMs that say nothing else */
 	mode_t umask;				/* as we were started with */
 	char *api_path;				/* of the control API's socket, or NULL: */

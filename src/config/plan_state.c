@@ -15,8 +15,8 @@
 #define TAG_ALL		BLOB_TAG('P', 'L', 'A', 'N')
 
 /* Of both, the newest. A field that is added makes another: loading an older one leaves it as
- * init has it, or says what it was before. */
-enum { STATE_VERSION = 3 };
+ * init has it, or as the default of its key. */
+enum { STATE_VERSION = 4 };
 
 enum { SOCKET_PATH_MAX = sizeof ((struct sockaddr_un *)0)->sun_path - 1 };
 
@@ -55,6 +55,9 @@ struct field {
 	NUMBER_FIELD(of, field.ino, UINT64_MAX), TEXT_FIELD(of, field.rest), \
 	{ .kind = ERROR, AT(of, field.error) }
 
+#define CAPTURE_FIELD(field, of_key) \
+	{ .kind = NUMBER, AT(struct vm_plan, capture.field), .key = (of_key) }
+
 static const struct field vm_fields[] = {
 	TEXT_FIELD(struct vm_plan, origin),
 	KEY_FIELD(struct vm_plan, guest_cid, "guest-cid"),
@@ -82,6 +85,16 @@ static const struct field vm_fields[] = {
 
 static const struct field vm_fields_2[] = {
 	{ .kind = NUMBERS, ARRAY_AT(struct vm_plan, forward_listen_seqpacket), .key = "forward-listen" },
+};
+
+static const struct field vm_fields_4[] = {
+	{ .kind = TEXT, AT(struct vm_plan, capture.path), .max = UINT32_MAX },
+	CAPTURE_FIELD(snaplen, "capture-snaplen"),
+	CAPTURE_FIELD(n_files, "capture-files"),
+	CAPTURE_FIELD(max_bytes, "capture-size"),
+	{ .kind = NUMBERS, .at = offsetof(struct vm_plan, capture.ports),
+	  .size = sizeof *((struct vm_plan *)0)->capture.ports,
+	  .at_n = offsetof(struct vm_plan, capture.n_ports), .key = "capture-port" },
 };
 
 static const struct field plan_fields[] = {
@@ -113,14 +126,19 @@ static const struct field plan_fields_3[] = {
 	{ .kind = TEXTS, ARRAY_AT(struct plan, api_folders), .max = UINT32_MAX },
 };
 
+static const struct field plan_fields_4[] = {
+	TEXT_FIELD(struct plan, event_monitor),
+};
+
 #define FIELDS(table)	{ table, sizeof table / sizeof *table }
 
 /* What each version has added. */
 static const struct version {
 	const struct field *fields;
 	size_t n;
-} vm_versions[STATE_VERSION] = { FIELDS(vm_fields), FIELDS(vm_fields_2) },
-  plan_versions[STATE_VERSION] = { FIELDS(plan_fields), { NULL, 0 }, FIELDS(plan_fields_3) };
+} vm_versions[STATE_VERSION] = { FIELDS(vm_fields), FIELDS(vm_fields_2), { NULL, 0 }, FIELDS(vm_fields_4) },
+  plan_versions[STATE_VERSION] = { FIELDS(plan_fields), { NULL, 0 }, FIELDS(plan_fields_3),
+		   FIELDS(plan_fields_4) };
 
 /* ---- numbers of whatever size ---- */
 
@@ -309,6 +327,12 @@ static void save(const struct version versions[STATE_VERSION], const void *from,
 	blob_close(out, section);
 }
 
+static void set_default(const struct field *f, void *into)
+{
+	if (f->key)
+		setting_set_default(keys_find(f->key), into);
+}
+
 /* 0; PLAN_STATE_E_BAD; -ENOMEM. What @into owns then is to be freed in any case. */
 static int load(const struct version versions[STATE_VERSION], void *into, uint32_t tag,
 		struct blob_reader *in)
@@ -319,9 +343,12 @@ static int load(const struct version versions[STATE_VERSION], void *into, uint32
 
 	if (!blob_enter(in, &section, tag, STATE_VERSION, &version))
 		return PLAN_STATE_E_BAD;
-	for (const struct version *v = versions; !r && v < versions + version; v++)
+	for (const struct version *v = versions; !r && v < versions + STATE_VERSION; v++)
 		for (size_t i = 0; i < v->n && !r; i++)
-			r = load_field(&v->fields[i], into, &section);
+			if (v < versions + version)
+				r = load_field(&v->fields[i], into, &section);
+			else
+				set_default(&v->fields[i], into);
 	return r ? r : blob_is_whole(&section) ? 0 : PLAN_STATE_E_BAD;
 }
 
@@ -353,7 +380,8 @@ static bool is_vm_right(const struct vm_plan *vm)
 		has_place(vm->socket, &vm->socket_at) &&
 		has_place(vm->connect, &vm->connect_at) &&
 		has_place(vm->uds_path, &vm->uds_at) &&
-		vm->n_groups && are_groups_sorted(vm);
+		vm->n_groups && are_groups_sorted(vm) &&
+		vm->capture.n_ports <= (vm->capture.path ? PLAN_CAPTURE_PORTS_MAX : 0);
 }
 
 void plan_state_save_vm(const struct vm_plan *vm, struct blob *out)

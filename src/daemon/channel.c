@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <sys/socket.h>
 
+#include "protocol/capture.h"
 #include "util/closer.h"
 #include "util/error.h"
 #include "util/fd.h"
@@ -58,6 +59,9 @@ static const struct row {
 	[SUPERVISE_UPGRADE]	= { CHANNEL_ENGINE, false, 1, 1 },
 	[SUPERVISE_RELOAD]	= { CHANNEL_ENGINE, false, 0, 0 },
 	[SUPERVISE_SHUTDOWN]	= { CHANNEL_ENGINE, false, 0, 0 },
+	[SUPERVISE_CAPTURE]	= { CHANNEL_SUPERVISOR, true, 0, 1 + CAPTURE_FILES_MAX },
+	[SUPERVISE_CAPTURE_ENDED] = { CHANNEL_ENGINE, true, 0, 0 },
+	[SUPERVISE_EVENTS]	= { CHANNEL_SUPERVISOR, false, 1, 1 },
 };
 
 int channel_pair(int out[2])

@@ -5,9 +5,13 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "config/plan.h"
 #include "control/api.h"
+#include "control/capture.h"
+#include "control/capture_files.h"
+#include "control/events.h"
 #include "daemon/api_socket.h"
 #include "daemon/engine.h"
 #include "daemon/notify.h"
@@ -18,12 +22,15 @@
 #include "sandbox/guard.h"
 #include "sandbox/launch.h"
 #include "sandbox/sandbox.h"
+#include "util/clock.h"
 #include "util/closer.h"
 #include "util/error.h"
 #include "util/fd.h"
 #include "util/log.h"
 #include "util/watchdog.h"
 #include "vhost/gmem.h"
+
+enum { CAPTURES_MS = 700 };			/* for all of them to write the rest */
 
 /* ---- all in one ---- */
 
@@ -57,7 +64,7 @@ static void on_gone(uint64_t cid)
 	notify_front_end(-1);
 }
 
-static const struct device_hooks hooks = { .came = on_came, .gone = on_gone, .over = on_over };
+static struct device_hooks hooks = { .came = on_came, .gone = on_gone, .over = on_over };
 
 struct alone {
 	struct engine engine;
@@ -133,6 +140,54 @@ static int obey(struct supervise_msg *m, const void *text, size_t len, int fd)
 	return 0;
 }
 
+/* It is in the sandbox when it has been prepared, and the files are open by then. */
+static void open_captures(struct alone *a)
+{
+	for (size_t i = 0; i < a->n_served; i++) {
+		struct vm *vm = a->served[i];
+		const struct capture_plan *plan = &vm->plan->capture;
+		int r = plan->path ? capture_open(&vm->capture, vm->cid, plan) : 0;
+
+		if (r)
+			log_warn("main", "vm %llu: capture %s: %s: nothing is captured",
+				 (unsigned long long)vm->cid, plan->path,
+				 capture_files_str_error(r));
+	}
+}
+
+/* As engine_open_vms(): none of it is left. */
+static int start_engine(struct alone *a, const struct engine_config *config)
+{
+	int r = engine_prepare(&a->engine, config);
+
+	if (r)
+		return r;
+	for (size_t i = 0; i < a->n_served; i++)
+		if (a->served[i]->capture && (r = capture_start(a->served[i]->capture)))
+			log_warn("main", "vm %llu: nothing is captured: %s",
+				 (unsigned long long)a->served[i]->cid, error_str(r));
+	r = engine_open_vms(&a->engine, config->vms, config->n_vms);
+	if (!r)
+		r = engine_begin(&a->engine, true);
+	if (r)
+		engine_deinit(&a->engine);
+	else
+		engine_go_on(&a->engine);
+	return r;
+}
+
+static void end_captures(const struct alone *a)
+{
+	uint64_t until_ms = clock_ms() + CAPTURES_MS;
+
+	for (size_t i = 0; i < a->n_vms; i++)
+		if (a->vms[i].capture)
+			capture_end(a->vms[i].capture);
+	for (size_t i = 0; i < a->n_vms; i++)
+		if (a->vms[i].capture)
+			capture_wait(a->vms[i].capture, until_ms);
+}
+
 static int alone_init(struct alone *a, const struct plan *plan)
 {
 	struct engine_config config = {
@@ -155,10 +210,11 @@ static int alone_init(struct alone *a, const struct plan *plan)
 	    (r = open_sockets(a, plan)))
 		return r;
 	launch_grow_files(plan->n_files);
+	open_captures(a);
 	config.vms = a->served;
 	config.n_vms = a->n_served;
 	config.api_fd = fd_take(&a->api.fd);
-	return engine_init(&a->engine, &config);
+	return start_engine(a, &config);
 }
 
 /* VMs that were left out have no front-end that could go. */
@@ -168,6 +224,13 @@ static void count_served(const struct alone *a)
 
 	if (n && atomic_fetch_sub(&n_vms_left, n) == n)
 		launch_end();
+}
+
+static void tell_started(const struct alone *a)
+{
+	for (size_t i = 0; i < a->n_served; i++)
+		events_put_vm(a->served[i]->device ? EVENT_VM_ADDED : EVENT_VM_LEFT_OUT,
+			      a->served[i]->cid);
 }
 
 static int run_alone(const struct plan *plan, const sigset_t *ends)
@@ -185,6 +248,7 @@ static int run_alone(const struct plan *plan, const sigset_t *ends)
 		alone_deinit(a);
 		return r;
 	}
+	tell_started(a);
 	count_served(a);
 	prepare_log_serving(plan, a->engine.n_vms, plan->n_vms);
 	if ((r = notify_start(a->engine.n_vms, watchdog_has_stuck)) < 0)
@@ -195,9 +259,13 @@ static int run_alone(const struct plan *plan, const sigset_t *ends)
 		log_info("main", "ends: the last front-end has gone, and no other can come");
 	else
 		log_info("main", "ends on signal %d", sig);
+	events_put(&(struct event){
+		.kind = EVENT_DAEMON_ENDED, .number = atomic_load(&worker_failed),
+	});
 	guard_start(atomic_load(&worker_failed));
 	notify_stop();
 	engine_deinit(&a->engine);
+	end_captures(a);
 	alone_deinit(a);
 	closer_deinit();
 	return atomic_load(&worker_failed) ? -EIO : 0;
@@ -212,6 +280,23 @@ static void init_notify(void)
 			 error_str(r));
 }
 
+static int open_events(const struct plan *plan)
+{
+	int r = 0;
+
+	if (!plan->event_monitor)
+		return 0;
+	if (strncmp(plan->event_monitor, "fd=", 3) == 0)
+		r = events_open_passed(atoi(plan->event_monitor + 3));
+	else
+		r = events_open(strchr(plan->event_monitor, '=') + 1);
+	if (r < 0)
+		log_err("main", "event-monitor %s: %s", plan->event_monitor, error_str(r));
+	hooks.event = events_put_device;
+	events_put(&(struct event){ .kind = EVENT_DAEMON_STARTED, .pid = (int)getpid() });
+	return r;
+}
+
 int daemon_run(struct plan *plan, int argc, char **argv)
 {
 	sigset_t ends;
@@ -220,22 +305,31 @@ int daemon_run(struct plan *plan, int argc, char **argv)
 	launch_block_ends(&ends);
 	if ((r = sandbox_check_user(plan->uid, plan->gid)) < 0)
 		return r;
+	if ((r = open_events(plan)) < 0)
+		return r;
 	init_notify();
 	prepare_plan(plan, engine_count_workers(plan, plan->n_vms));
 	if (!plan->is_supervised)
-		return run_alone(plan, &ends);
-	return supervisor_run(&(struct supervisor_config){
-		.plan = plan, .ends = &ends, .argc = argc, .argv = argv, .umask = plan->umask,
-	});
+		r = run_alone(plan, &ends);
+	else
+		r = supervisor_run(&(struct supervisor_config){
+			.plan = plan, .ends = &ends, .argc = argc, .argv = argv,
+			.umask = plan->umask,
+		});
+	events_stop_thread();
+	return r;
 }
 
 int daemon_resume(struct plan *plan, int argc, char **argv, int state)
 {
 	sigset_t ends;
+	int r;
 
 	launch_block_ends(&ends);
 	init_notify();
-	return supervisor_resume(&(struct supervisor_config){
+	r = supervisor_resume(&(struct supervisor_config){
 		.plan = plan, .ends = &ends, .argc = argc, .argv = argv,
 	}, state);
+	events_stop_thread();
+	return r;
 }

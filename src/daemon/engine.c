@@ -8,6 +8,7 @@
 #include "backend/sibling.h"
 #include "config/plan.h"
 #include "control/api.h"
+#include "control/events.h"
 #include "control/snapshots.h"
 #include "daemon/vm.h"
 #include "daemon/vm_job.h"
@@ -229,7 +230,8 @@ int engine_prepare(struct engine *e, const struct engine_config *config)
 	*e = (struct engine){ .config = *config };
 	if ((r = make_snapshots(e)) < 0 || (r = make_workers(e)) < 0 ||
 	    (r = make_api(e)) < 0 || (r = make_siblings(e)) < 0 ||
-	    (r = enter_sandbox(config)) < 0 || (r = log_start_thread()) < 0)
+	    (r = enter_sandbox(config)) < 0 || (r = log_start_thread()) < 0 ||
+	    (r = events_start_thread()) < 0)
 		engine_deinit(e);
 	else
 		closer_start();
@@ -250,22 +252,6 @@ int engine_begin(struct engine *e, bool is_parked)
 
 	for (size_t i = 0; !r && i < e->n_workers; i++)
 		r = start_worker(e, e->workers[i], is_parked);
-	return r;
-}
-
-int engine_init(struct engine *e, const struct engine_config *config)
-{
-	int r = engine_prepare(e, config);
-
-	if (r)
-		return r;
-	r = engine_open_vms(e, config->vms, config->n_vms);
-	if (!r)
-		r = engine_begin(e, false);
-	if (r)
-		engine_deinit(e);
-	else
-		serve_api(e);
 	return r;
 }
 

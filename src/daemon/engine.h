@@ -25,7 +25,7 @@ struct worker;
 
 struct engine_config {
 	const struct plan *plan;		/* but for its rows; borrowed, as all here */
-	struct vm **vms;			/* with their sockets; not used after engine_init() */
+	struct vm **vms;			/* with their sockets; not used after engine_prepare() */
 	size_t n_vms;
 	const struct device_hooks *hooks;
 	void (*failed)(void);			/* a worker's loop has ended by itself */
@@ -53,20 +53,15 @@ struct engine {
 size_t engine_count_workers(const struct plan *plan, size_t n_vms);
 
 /*
- * Makes workers, closes the sandbox, opens the VMs in it and starts the workers: what cannot
- * be had is said while the exit status can still tell. In the main thread, once. 0, or as
- * vm_open(): none of it is left.
- */
-int engine_init(struct engine *e, const struct engine_config *config);
-void engine_deinit(struct engine *e);		/* stops the workers; also when not started */
-
-/*
- * Another process takes its place: it is prepared, and serves the VMs in the sandbox, but does
- * nothing with them before engine_begin(). 0, or as engine_init(): none of it is left.
+ * Makes workers and closes the sandbox; opens the VMs in it; starts the workers: what cannot be
+ * had is said while the exit status can still tell, and where another process is replaced,
+ * nothing happens before engine_begin(). In the main thread, once. 0 or -errno: none of it is
+ * left.
  */
 int engine_prepare(struct engine *e, const struct engine_config *config);
 int engine_open_vms(struct engine *e, struct vm **vms, size_t n_vms);	/* 0, or as vm_open() */
 int engine_begin(struct engine *e, bool is_parked);	/* 0 or -errno; parked: engine_go_on() is due */
+void engine_deinit(struct engine *e);		/* stops the workers; also when not started */
 
 /*
  * From the return on nothing happens in it, and all its mail is delivered: its devices may be

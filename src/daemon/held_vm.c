@@ -8,6 +8,7 @@
 #include "protocol/supervise.h"
 #include "util/closer.h"
 #include "util/error.h"
+#include "util/fd.h"
 
 struct held_vm *held_vm_new(struct vm_plan *row)
 {
@@ -18,6 +19,8 @@ struct held_vm *held_vm_new(struct vm_plan *row)
 	h->plan = *row;
 	vm_plan_init(row);
 	vm_sockets_init(&h->sockets);
+	capture_files_init(&h->capture.files);
+	h->capture.leaving_fd = -1;
 	return h;
 }
 
@@ -37,6 +40,10 @@ void held_vm_close(struct held_vm *h)
 {
 	held_vm_drop_all(h);
 	vm_sockets_deinit(&h->sockets);
+	capture_files_close(&h->capture.files);
+	fd_close(&h->capture.leaving_fd);
+	free(h->capture.settings);
+	h->capture.settings = NULL;
 	fd_store_drop(h->plan.guest_cid, "socket");
 	fd_store_drop(h->plan.guest_cid, "uds");
 	fd_store_drop(h->plan.guest_cid, "seqpacket");

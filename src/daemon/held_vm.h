@@ -15,11 +15,26 @@
 #include <stdint.h>
 
 #include "config/plan.h"
+#include "control/capture.h"
+#include "control/capture_files.h"
 #include "daemon/sockets.h"
 
 struct held_fd {
 	uint32_t slot;
 	int fd;					/* owned */
+};
+
+struct held_capture {				/* supervisor_capture.c */
+	struct capture_files files;
+	struct capture_settings *settings;	/* owned; NULL: nothing is captured */
+	uint64_t id;				/* of this one, or the last; 0: there was none */
+	uint64_t leaving;			/* that the engine was told to end, and has not yet: */
+	int leaving_fd;				/* owned: how far it has come; -1: none is */
+	bool is_told;				/* the engine was told of it */
+	bool is_due;				/* what the plan says is to begin, once that can be */
+	unsigned n_tries;			/* to begin with it, while others have its files */
+	bool has_ended;				/* the last one, by itself: */
+	struct capture_state last;
 };
 
 struct held_vm {
@@ -41,6 +56,7 @@ struct held_vm {
 	size_t n_kept;
 	uint32_t n_connects;			/* that it may still ask for, see connects.h */
 	uint64_t connects_ms;			/* when they were counted last */
+	struct held_capture capture;
 };
 
 /* Takes the row's contents over. NULL: no memory, they are still there. */

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "config/plan_state.h"
+#include "control/events.h"
 #include "daemon/hosted_internal.h"
 #include "device/device.h"
 #include "sandbox/launch.h"
@@ -38,7 +39,7 @@ static void on_over(uint64_t cid)
 	hosted_tell(SUPERVISE_OVER, cid, 0);
 }
 
-static const struct device_hooks hooks = { .came = on_came, .gone = on_gone, .over = on_over };
+static struct device_hooks hooks = { .came = on_came, .gone = on_gone, .over = on_over };
 
 static void on_hung(void)
 {
@@ -126,6 +127,16 @@ static int take_api(struct channel_msg *msg)
 	return 0;
 }
 
+/* Before there are workers that could tell of anything. 0; CHANNEL_E_GARBAGE. */
+static int take_events(struct channel_msg *msg)
+{
+	if (hosted.has_started)
+		return CHANNEL_E_GARBAGE;
+	events_adopt(channel_take_fd(msg, 0));
+	hooks.event = events_put_device;
+	return 0;
+}
+
 static void go_on(void)
 {
 	if (hosted.is_parked)
@@ -137,7 +148,8 @@ static void go_on(void)
 static bool is_in_time(uint32_t type)
 {
 	return hosted.has_started || type == SUPERVISE_STATE || type == SUPERVISE_SETTINGS ||
-		type == SUPERVISE_VM || type == SUPERVISE_API || type == SUPERVISE_KEPT || type == SUPERVISE_STOP;
+		type == SUPERVISE_VM || type == SUPERVISE_KEPT || type == SUPERVISE_CAPTURE ||
+		type == SUPERVISE_API || type == SUPERVISE_EVENTS || type == SUPERVISE_STOP;
 }
 
 int hosted_obey(struct channel_msg *msg)
@@ -153,6 +165,10 @@ int hosted_obey(struct channel_msg *msg)
 		return hosted_take_vm(msg);
 	case SUPERVISE_KEPT:
 		return hosted_take_kept(msg);
+	case SUPERVISE_EVENTS:
+		return take_events(msg);
+	case SUPERVISE_CAPTURE:
+		return hosted_take_capture(msg);
 	case SUPERVISE_REMOVE:
 		hosted_remove_vm(msg->m.cid);
 		return 0;
@@ -166,6 +182,7 @@ int hosted_obey(struct channel_msg *msg)
 		return 0;
 	case SUPERVISE_PARK:
 		engine_park(&hosted.engine);
+		hosted_flush_captures();
 		hosted.is_parked = true;
 		hosted_tell(SUPERVISE_PARKED, 0, 0);
 		return 0;
@@ -233,6 +250,7 @@ static int take_over(void)
 		return r;
 	hosted.may_serve = true;
 	hosted_tell_left_out();
+	hosted_start_captures();
 	engine_go_on(&hosted.engine);
 	return 0;
 }
@@ -252,6 +270,7 @@ static int begin(void)
 	if (r)
 		return r;
 	hosted_tell(SUPERVISE_READY, 0, 0);
+	hosted_start_captures();
 	engine_go_on(&hosted.engine);
 	return 0;
 }
@@ -316,6 +335,7 @@ static int serve(void)
 	if (!r)
 		r = listen_until_end(&ends) != CHANNEL_E_END;
 	engine_deinit(&hosted.engine);
+	hosted_end_captures();
 	closer_deinit();
 	return r;
 }
@@ -330,6 +350,7 @@ int hosted_run(int channel)
 	plan_init(&hosted.plan);
 	status = serve();
 	hosted_free_vms();
+	events_stop_thread();
 	log_stop_thread();
 	plan_deinit(&hosted.plan);
 	channel_state_deinit(&hosted.state);

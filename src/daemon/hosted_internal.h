@@ -78,6 +78,13 @@ void hosted_free_vms(void);
 int hosted_order(struct supervise_msg *m, const void *text, size_t len, int fd);
 void hosted_take_done(struct channel_msg *msg);
 
+/* ---- hosted_captures.c ---- */
+
+int hosted_take_capture(struct channel_msg *msg);	/* 0; CHANNEL_E_GARBAGE; -errno */
+void hosted_start_captures(void);		/* no other engine writes them, and no worker runs */
+void hosted_flush_captures(void);		/* the engine is parked */
+void hosted_end_captures(void);			/* after the workers have been stopped */
+
 /* ---- hosted_handover.c: @msg has the socket between the two engines ---- */
 
 void hosted_hand_over(struct channel_msg *msg);	/* the engine is parked */

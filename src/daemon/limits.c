@@ -22,6 +22,7 @@ enum {
 	FDS_OF_DAEMON = 64,			/* standard streams, log, a message's, spare */
 	FDS_OF_WORKER = 4,			/* epoll, eventfds */
 	FDS_OF_VM = 16,				/* three listeners, front-ends, three rings */
+	FDS_OF_CAPTURE = 1,			/* an eventfd, besides its files */
 	SHARE_OF_MEMORY = 8,			/* one part of so many */
 };
 
@@ -43,7 +44,9 @@ uint32_t limits_handshakes(uint32_t max_connections)
 /* Beside those of connections and handshakes. */
 static uint64_t fixed_fds(const struct vm_plan *vm)
 {
-	return FDS_OF_VM + vm->n_forward_listen + vm->n_forward_listen_seqpacket;
+	uint64_t capture = vm->capture.path ? FDS_OF_CAPTURE + vm->capture.n_files : 0;
+
+	return FDS_OF_VM + vm->n_forward_listen + vm->n_forward_listen_seqpacket + capture;
 }
 
 /* The most connections that fit into @n_fds with their handshakes; at least one. */

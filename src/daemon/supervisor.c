@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "config/plan.h"
+#include "control/events.h"
 #include "daemon/api_socket.h"
 #include "daemon/engine_process.h"
 #include "daemon/fd_store.h"
@@ -48,11 +49,13 @@ void supervisor_end(struct supervisor *s, int status)
 		return;
 	s->state = SUPERVISOR_ENDING;
 	s->status = status;
+	events_put(&(struct event){ .kind = EVENT_DAEMON_ENDED, .number = status ? 1 : 0 });
 	guard_start(status != 0);
 	supervisor_give_up_successor(s, "the daemon ends");
 	notify_stop();
 	loop_timer_cancel(s->loop, &s->restart);
 	loop_timer_cancel(s->loop, &s->folders.timer);
+	loop_timer_cancel(s->loop, &s->captures_due);
 	if (!s->engine || supervisor_say(s, SUPERVISE_STOP, 0) != 0)
 		loop_stop(s->loop);
 	else
@@ -168,6 +171,13 @@ void supervisor_open_seqpackets(struct supervisor *s)
 	}
 }
 
+void supervisor_on_served(struct supervisor *s, struct held_vm *h)
+{
+	events_put_vm(EVENT_VM_ADDED, h->plan.guest_cid);
+	if (h->plan.capture.path)
+		supervisor_plan_capture(s, h);
+}
+
 int supervisor_add_vm(struct supervisor *s, struct vm_plan *row, struct held_vm **out)
 {
 	struct held_vm **vms = realloc(s->vms, (s->n_vms + 1) * sizeof *vms), *h;
@@ -186,6 +196,8 @@ int supervisor_add_vm(struct supervisor *s, struct vm_plan *row, struct held_vm 
 	h->awaits_folder = r && !vm_sockets_have_folders(&h->plan);
 	s->vms[s->n_vms++] = h;
 	*out = h;
+	if (h->is_served)
+		supervisor_on_served(s, h);
 	return r;
 }
 
@@ -252,6 +264,7 @@ static int supervisor_init(struct supervisor *s, const struct supervisor_config 
 	listener_init(&s->api);
 	supervisor_engine_init(s);
 	supervisor_folders_init(s);
+	supervisor_capture_init(s);
 	return closer_init();
 }
 
@@ -264,6 +277,8 @@ static int become_supervisor(const struct supervisor *s)
 		r = sandbox_enter_supervisor(s->plan->sandbox == SANDBOX_STRICT);
 	if (!r)
 		r = log_start_thread();
+	if (!r)
+		r = events_start_thread();
 	if (!r)
 		closer_start();
 	return r;
@@ -331,6 +346,8 @@ int supervisor_resume(const struct supervisor_config *config, int state)
 	s.config.umask = s.plan->umask;
 	if (s.log_fd >= 0)
 		log_adopt((enum log_level)s.plan->log_level, fd_take(&s.log_fd));
+	if (s.events_fd >= 0)
+		events_adopt(fd_take(&s.events_fd));
 	if (!r)
 		r = set_up(&s);
 	if (r) {

@@ -6,6 +6,7 @@
 #include <sys/socket.h>
 #include <sys/wait.h>
 
+#include "control/events.h"
 #include "daemon/engine_process.h"
 #include "daemon/notify.h"
 #include "daemon/prepare.h"
@@ -122,6 +123,7 @@ static void leave_out(struct held_vm *h)
 	log_err("main", "vm %llu is left out: %u engines in a row have died of it",
 		(unsigned long long)h->plan.guest_cid, h->faults);
 	h->is_left_out = true;
+	events_put_vm(EVENT_VM_LEFT_OUT, h->plan.guest_cid);
 	note_session(h, false);
 	held_vm_close(h);
 }
@@ -153,8 +155,20 @@ static struct with busy_with(struct supervisor *s)
 	return with;
 }
 
+static void tell_death(struct supervisor *s, const siginfo_t *info)
+{
+	const struct held_vm *culprit = find_culprit(s);
+
+	events_put(&(struct event){
+		.kind = EVENT_ENGINE_DIED, .pid = (int)info->si_pid, .number = info->si_status,
+		.is_signal = info->si_code != CLD_EXITED,
+		.cid = culprit ? culprit->plan.guest_cid : 0,
+	});
+}
+
 static void log_death(struct supervisor *s, const siginfo_t *info)
 {
+	tell_death(s, info);
 	const char *then = s->has_served ? "; another takes over" : "";
 	const struct with with = busy_with(s);
 
@@ -205,6 +219,7 @@ static void on_engine_ended(struct supervisor *s, const siginfo_t *info)
 	log_death(s, info);
 	judge(s, info->si_code == CLD_EXITED ? 0 : info->si_status, now_ms);
 	forget_front_ends(s);
+	supervisor_settle_captures(s);
 	s->is_hung = false;
 	if (s->shared) {
 		memset(s->shared->handling, 0, sizeof s->shared->handling);
@@ -313,6 +328,7 @@ static int on_ready(struct supervisor *s)
 	if (s->state != SUPERVISOR_STARTING)
 		return CHANNEL_E_GARBAGE;
 	s->state = SUPERVISOR_SERVING;
+	events_put(&(struct event){ .kind = EVENT_ENGINE_STARTED, .pid = (int)s->engine });
 	if (s->has_served) {
 		log_info("main", "another engine serves, process %d", (int)s->engine);
 		ping(s);
@@ -379,11 +395,15 @@ static int on_vm_message(struct supervisor *s, struct held_vm *h, struct channel
 		on_session(s, h, m->type == SUPERVISE_CAME);
 		return 0;
 	case SUPERVISE_LEFT_OUT:
+		events_put_vm(EVENT_VM_LEFT_OUT, h->plan.guest_cid);
 		h->is_left_out = true;
 		held_vm_close(h);
 		return 0;
 	case SUPERVISE_OVER:
 		return on_over(s, h);
+	case SUPERVISE_CAPTURE_ENDED:
+		supervisor_on_capture_ended(s, h, m->u.number);
+		return 0;
 	case SUPERVISE_CALL:
 		return connects_call(&s->connects, h, s->channel, clock_ms());
 	default:

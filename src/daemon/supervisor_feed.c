@@ -8,6 +8,7 @@
 
 #include "config/plan.h"
 #include "config/plan_state.h"
+#include "control/events.h"
 #include "daemon/supervisor_internal.h"
 #include "util/closer.h"
 #include "util/error.h"
@@ -75,6 +76,14 @@ static int send_settings(struct supervisor *s, int channel)
 	return r;
 }
 
+static int send_events(int channel)
+{
+	const struct supervise_msg m = { .type = SUPERVISE_EVENTS };
+	int fd = events_descriptor();
+
+	return fd < 0 ? 0 : channel_send(channel, &m, &fd, 1, true);
+}
+
 int supervisor_send_settings(struct supervisor *s)
 {
 	return send_settings(s, s->channel);
@@ -134,10 +143,15 @@ static int send_vm(int channel, const struct held_vm *h)
 /* Two of one CID are not told apart by what the engine says. */
 int supervisor_send_vm(struct supervisor *s, struct held_vm *h)
 {
+	int r;
+
 	h->waits = supervisor_outgrows(s, h);
 	for (size_t i = 0; i < s->n_leaving; i++)
 		h->waits |= s->leaving[i] == h->plan.guest_cid;
-	return h->waits ? 0 : send_vm(s->channel, h);
+	if (h->waits)
+		return 0;
+	r = send_vm(s->channel, h);
+	return r ? r : supervisor_send_capture(s, h);
 }
 
 int supervisor_feed_kept(struct supervisor *s, int channel)
@@ -170,11 +184,13 @@ int supervisor_feed(struct supervisor *s, int channel, enum supervise_type begin
 				    sizeof patience) < 0)
 		return error_last();
 	r = send_settings(s, channel);
+	if (!r)
+		r = send_events(channel);
 	if (!r && s->api.fd >= 0)
 		r = channel_send(channel, &api, &s->api.fd, 1, true);
 	for (size_t i = 0; !r && i < s->n_vms; i++)
-		if (s->vms[i]->is_served)
-			r = send_vm(channel, s->vms[i]);
+		if (s->vms[i]->is_served && !(r = send_vm(channel, s->vms[i])))
+			r = supervisor_feed_capture(channel, s->vms[i]);
 	if (!r && begin == SUPERVISE_START)
 		r = supervisor_feed_kept(s, channel);
 	if (!r)

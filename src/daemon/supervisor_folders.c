@@ -130,6 +130,7 @@ static bool try_to_serve(struct supervisor *s, struct held_vm *h)
 		return h->awaits_folder;
 	}
 	h->is_served = true;
+	supervisor_on_served(s, h);
 	notify_reloaded(supervisor_count_served(s));
 	supervisor_tell_vm(s, h);
 	supervisor_open_seqpackets(s);

@@ -176,6 +176,7 @@ void supervisor_succeed(struct supervisor *s)
 	channel = fd_take(&next->channel);
 	forget(s);
 	supervisor_adopt_engine(s, pid, channel);
+	supervisor_settle_captures(s);
 	supervisor_say(s, SUPERVISE_START, 0);
 	supervisor_upgraded(s, NULL);
 }

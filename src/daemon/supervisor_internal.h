@@ -60,7 +60,7 @@ struct supervisor {
 	struct loop *loop;
 	struct loop_source signals, from_engine, pings;
 	int signal_fd, program, shared_fd, ping_fd;	/* owned, as the next */
-	int log_fd;				/* of a program before, until it is the log's; or -1 */
+	int log_fd, events_fd;			/* of a program before, until they are in use; or -1 */
 	char *path;				/* owned: where the program is installed */
 	pid_t checker;				/* another program, which is asked; 0: none */
 	struct loop_timer check_patience;
@@ -88,6 +88,8 @@ struct supervisor {
 	struct loop_timer outgrown;		/* set: it needs more than it may */
 	bool wants_reload;			/* once the successor has taken over, or not */
 	bool wants_upgrade;			/* once nothing is leaving */
+	uint64_t n_captures;			/* begun since the start: the last one's id */
+	struct loop_timer captures_due;		/* set: some wait for their files */
 	struct loop_timer restart;
 	struct loop_timer patience;		/* with an engine that ends, or is stopped */
 	uint64_t started_ms;			/* the engine */
@@ -109,6 +111,8 @@ struct held_vm *supervisor_find(struct supervisor *s, uint64_t cid);
 /* Binds the sockets of a VM, of which @row's contents are taken over. *@out, also where it is
  * not served: LISTENER_E_*, -errno; NULL is left there without memory. */
 int supervisor_add_vm(struct supervisor *s, struct vm_plan *row, struct held_vm **out);
+
+void supervisor_on_served(struct supervisor *s, struct held_vm *h);	/* its sockets are there now */
 
 size_t supervisor_count_served(const struct supervisor *s);
 
@@ -230,6 +234,37 @@ int supervisor_on_order(struct supervisor *s, struct channel_msg *msg);
 void supervisor_orders_removed(struct supervisor *s, uint64_t cid);
 void supervisor_orders_upgraded(struct supervisor *s, const char *why_not);
 void supervisor_orders_forget(struct supervisor *s);	/* the engine is gone */
+
+/* ---- supervisor_capture.c ---- */
+
+void supervisor_capture_init(struct supervisor *s);
+
+/*
+ * Another capture of the VM, of which there is none. 0; CAPTURE_FILES_E_*, -errno: there is
+ * none. And its end. As channel_send() where it is the engine that does not listen; -EBUSY
+ * while one engine hands over to another.
+ */
+int supervisor_begin_capture(struct supervisor *s, struct held_vm *h,
+			     const struct capture_plan *plan);
+int supervisor_end_capture(struct supervisor *s, struct held_vm *h);
+
+/* The VM's plan is new: what it says of a capture takes the place of what there is, soon; what
+ * does not work is logged. */
+void supervisor_plan_capture(struct supervisor *s, struct held_vm *h);
+
+/* Of the VM's capture, or of the last one if that has ended by itself; false: neither. */
+bool supervisor_read_capture(const struct held_vm *h, struct capture_state *out);
+
+void supervisor_on_capture_ended(struct supervisor *s, struct held_vm *h, uint64_t id);
+void supervisor_settle_captures(struct supervisor *s);	/* there is no engine that could say so */
+
+/* Tells the engine, or one that begins. As channel_send(). */
+int supervisor_send_capture(struct supervisor *s, struct held_vm *h);
+int supervisor_feed_capture(int channel, struct held_vm *h);
+
+/* A part of the VM's state. supervisor_load_capture: as supervisor_state_load(). */
+void supervisor_save_capture(const struct held_capture *c, struct blob *out);
+int supervisor_load_capture(struct supervisor *s, struct held_capture *c, struct blob_reader *in);
 
 /* ---- supervisor_folders.c ---- */
 

@@ -11,6 +11,7 @@
 
 #include "config/compare.h"
 #include "config/config.h"
+#include "control/events.h"
 #include "daemon/engine.h"
 #include "daemon/notify.h"
 #include "daemon/prepare.h"
@@ -72,6 +73,8 @@ void supervisor_remove_vm(struct supervisor *s, struct held_vm *h)
 		check_told(s, tell_to_remove(s, h->plan.guest_cid));
 	if (h->has_front_end)
 		notify_front_end(-1);
+	if (h->is_served)
+		events_put_vm(EVENT_VM_REMOVED, cid_of(h));
 	while (s->vms[i] != h)
 		i++;
 	s->vms[i] = s->vms[--s->n_vms];
@@ -193,6 +196,7 @@ static void change(struct supervisor *s, struct held_vm *h, struct vm_plan *row,
 {
 	struct vm_plan old = h->plan;
 	bool was_released = h->plan.uds_path && h->sockets.uds.fd < 0;
+	bool is_captured_anew = !compare_same_capture(&old, row);
 
 	supervisor_yield_names(s, row);
 	if (vm_sockets_move_uds(&h->sockets, s->plan, &h->plan, row)) {
@@ -205,7 +209,10 @@ static void change(struct supervisor *s, struct held_vm *h, struct vm_plan *row,
 	h->plan = *row;
 	*row = old;				/* freed with the others */
 	log_info("main", "vm %llu: changed: %s", cid_of(h), keys);
+	events_put_vm(EVENT_VM_CHANGED, cid_of(h));
 	supervisor_tell_vm(s, h);
+	if (is_captured_anew)
+		supervisor_plan_capture(s, h);
 }
 
 /* The row that it has, or waits for. */

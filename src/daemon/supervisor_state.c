@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 
 #include "config/plan_state.h"
+#include "control/events.h"
 #include "daemon/supervisor_internal.h"
 #include "util/error.h"
 #include "util/fd.h"
@@ -18,8 +19,10 @@
 enum {
 	STATE_VERSION = 1,
 	STATE_VERSION_API = 2,			/* with the control API's socket, and who waits at it */
+	STATE_VERSION_EVENTS = 3,		/* with the file of events */
 	VM_VERSION_SEQPACKET = 2,		/* with the socket for SOCK_SEQPACKET */
 	VM_VERSION_API = 3,			/* may have been added by the control API */
+	VM_VERSION_CAPTURE = 4,			/* with its capture */
 	BYTES_MAX = 256 * 1024 * 1024, FDS_MAX = 1 << 20,
 };
 
@@ -33,10 +36,17 @@ static void save_listener(const struct listener *l, struct blob *out)
 	blob_put_u64(out, l->ino);
 }
 
+/* The first that has all that there is, so that an older program can go on. */
+static uint32_t vm_version(const struct held_vm *h)
+{
+	if (h->capture.id || h->capture.is_due)
+		return VM_VERSION_CAPTURE;
+	return h->is_by_api ? VM_VERSION_API : VM_VERSION_SEQPACKET;
+}
+
 static void save_vm(const struct held_vm *h, struct blob *out)
 {
-	size_t section = blob_open(out, VM_TAG, h->is_by_api ? VM_VERSION_API :
-				   VM_VERSION_SEQPACKET);
+	size_t section = blob_open(out, VM_TAG, vm_version(h));
 
 	plan_state_save_vm(&h->plan, out);
 	blob_put_u8(out, h->wanted != NULL);
@@ -55,8 +65,10 @@ static void save_vm(const struct held_vm *h, struct blob *out)
 		blob_put_u32(out, h->kept[i].slot);
 		blob_put_fd(out, h->kept[i].fd);
 	}
-	if (h->is_by_api)
-		blob_put_u8(out, true);
+	if (vm_version(h) >= VM_VERSION_API)
+		blob_put_u8(out, h->is_by_api);
+	if (vm_version(h) >= VM_VERSION_CAPTURE)
+		supervisor_save_capture(&h->capture, out);
 	blob_close(out, section);
 }
 
@@ -70,16 +82,19 @@ static void save_api(const struct supervisor *s, struct blob *out)
 
 static void save(const struct supervisor *s, struct blob *out)
 {
-	bool has_api = s->api.fd >= 0;		/* else a program without one could go on */
-	size_t section = blob_open(out, TAG, has_api ? STATE_VERSION_API : STATE_VERSION);
+	uint32_t version = events_descriptor() >= 0 ? STATE_VERSION_EVENTS :
+		s->api.fd >= 0 ? STATE_VERSION_API : STATE_VERSION;
+	size_t section = blob_open(out, TAG, version);
 
 	plan_state_save(s->plan, out);
 	blob_put_u64(out, (uint64_t)s->engine);
 	blob_put_fd(out, s->channel);
 	blob_put_fd(out, s->shared_fd);
 	blob_put_fd(out, log_descriptor());
-	if (has_api)
+	if (version >= STATE_VERSION_API)
 		save_api(s, out);
+	if (version >= STATE_VERSION_EVENTS)
+		blob_put_fd(out, events_descriptor());
 	blob_put_u32(out, (uint32_t)s->n_vms);
 	for (size_t i = 0; i < s->n_vms; i++)
 		save_vm(s->vms[i], out);
@@ -146,6 +161,12 @@ static int pass_vm(const struct held_vm *h, bool is_passed)
 		r = pass(h->sockets.seqpacket.fd, is_passed);
 	for (size_t i = 0; !r && i < h->n_kept; i++)
 		r = pass(h->kept[i].fd, is_passed);
+	if (!r)
+		r = pass(h->capture.files.shared_fd, is_passed);
+	if (!r)
+		r = pass(h->capture.leaving_fd, is_passed);
+	for (size_t i = 0; !r && i < h->capture.files.n; i++)
+		r = pass(h->capture.files.fds[i], is_passed);
 	return r;
 }
 
@@ -163,6 +184,8 @@ int supervisor_state_pass(struct supervisor *s, int state_fd, bool is_passed)
 		r = pass(s->orders.upgrade_fd, is_passed);
 	if (!r && log_descriptor() > STDERR_FILENO)
 		r = pass(log_descriptor(), is_passed);
+	if (!r)
+		r = pass(events_descriptor(), is_passed);
 	for (size_t i = 0; !r && i < s->n_vms; i++)
 		r = pass_vm(s->vms[i], is_passed);
 	return r;
@@ -207,7 +230,8 @@ static int load_wanted(struct held_vm *h, struct blob_reader *in)
 	return plan_state_load_vm(h->wanted, in);
 }
 
-static int load_held(struct held_vm *h, struct blob_reader *in, uint32_t version)
+static int load_held(struct supervisor *s, struct held_vm *h, struct blob_reader *in,
+		     uint32_t version)
 {
 	int r = load_wanted(h, in);
 
@@ -224,10 +248,12 @@ static int load_held(struct held_vm *h, struct blob_reader *in, uint32_t version
 	    (r = load_listener(&h->sockets.seqpacket, in)))
 		return r;
 	r = load_kept(h, in);
+	if (!r && version >= VM_VERSION_API)
+		h->is_by_api = blob_get_bool(in);
+	if (!r && version >= VM_VERSION_CAPTURE)
+		r = supervisor_load_capture(s, &h->capture, in);
 	if (r)
 		return r;
-	if (version >= VM_VERSION_API)
-		h->is_by_api = blob_get_bool(in);
 	return blob_is_whole(in) ? 0 : SUPERVISOR_STATE_E_BAD;
 }
 
@@ -239,7 +265,7 @@ static int load_vm(struct supervisor *s, struct blob_reader *in)
 	uint32_t version;
 	int r;
 
-	if (!blob_enter(in, &section, VM_TAG, VM_VERSION_API, &version))
+	if (!blob_enter(in, &section, VM_TAG, VM_VERSION_CAPTURE, &version))
 		return SUPERVISOR_STATE_E_BAD;
 	vm_plan_init(&row);
 	r = plan_state_load_vm(&row, &section);
@@ -251,7 +277,7 @@ static int load_vm(struct supervisor *s, struct blob_reader *in)
 		return -ENOMEM;
 	}
 	s->vms[s->n_vms++] = h;
-	return load_held(h, &section, version);
+	return load_held(s, h, &section, version);
 }
 
 static int load_vms(struct supervisor *s, struct blob_reader *in)
@@ -285,7 +311,7 @@ static int load(struct supervisor *s, struct blob_reader *in)
 	uint32_t version;
 	int r;
 
-	if (!blob_enter(in, &section, TAG, STATE_VERSION_API, &version))
+	if (!blob_enter(in, &section, TAG, STATE_VERSION_EVENTS, &version))
 		return SUPERVISOR_STATE_E_BAD;
 	r = plan_state_load(s->plan, &section);
 	if (r)
@@ -296,6 +322,8 @@ static int load(struct supervisor *s, struct blob_reader *in)
 	s->log_fd = blob_get_fd(&section);
 	if (version >= STATE_VERSION_API && (r = load_api(s, &section)))
 		return r;
+	if (version >= STATE_VERSION_EVENTS)
+		s->events_fd = blob_get_fd(&section);
 	return load_vms(s, &section);
 }
 

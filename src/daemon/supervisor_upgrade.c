@@ -15,6 +15,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "control/events.h"
 #include "daemon/engine_process.h"
 #include "daemon/notify.h"
 #include "daemon/supervisor_internal.h"
@@ -137,9 +138,11 @@ static int execute(struct supervisor *s)
 			raise(SIGHUP);
 		notify_flush(FLUSH_MS);
 		log_stop_thread();
+		events_stop_thread();
 		execv(s->path, argv);
 		r = error_last();
 		log_start_thread();
+		events_start_thread();
 	}
 	supervisor_state_pass(s, state, false);
 	fd_close(&state);
@@ -174,6 +177,10 @@ void supervisor_upgraded(struct supervisor *s, const char *why_not)
 		log_info("main", "another engine has taken over, process %d", (int)s->engine);
 	if (!why_not && s->shared)
 		atomic_fetch_add(&s->shared->upgrades, 1);
+	events_put(&(struct event){
+		.kind = why_not ? EVENT_UPGRADE_FAILED : EVENT_UPGRADED,
+		.pid = why_not ? 0 : (int)s->engine,
+	});
 	s->is_upgrading = false;
 	supervisor_orders_upgraded(s, why_not);
 	if (s->state == SUPERVISOR_ENDING)
@@ -188,7 +195,7 @@ void supervisor_upgraded(struct supervisor *s, const char *why_not)
 void supervisor_upgrade_init(struct supervisor *s)
 {
 	s->check_patience.expire = on_impatient;
-	s->log_fd = -1;
+	s->log_fd = s->events_fd = -1;
 }
 
 /* ---- in main() ---- */

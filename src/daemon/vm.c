@@ -8,6 +8,7 @@
 #include "backend/sibling.h"
 #include "backend/uds.h"
 #include "config/plan.h"
+#include "control/capture.h"
 #include "daemon/limits.h"
 #include "device/worker.h"
 #include "util/closer.h"
@@ -90,6 +91,15 @@ static struct frontend_address find_address(struct vm *vm)
 	};
 }
 
+static void tap(struct vm *vm)
+{
+	struct device_tap tap;
+
+	if (vm->capture)
+		tap = capture_tap(vm->capture);
+	device_set_tap(vm->device, vm->capture ? &tap : NULL);
+}
+
 int vm_open(struct vm *vm, const struct plan *plan, struct worker *w, struct sibling_dir *siblings,
 	    const struct device_hooks *hooks)
 {
@@ -124,7 +134,19 @@ int vm_open(struct vm *vm, const struct plan *plan, struct worker *w, struct sib
 		vm_deinit(vm);
 	else
 		vm->device = dev;
+	if (!r && vm->capture)
+		tap(vm);
 	return r;
+}
+
+void vm_set_capture(struct vm *vm, struct capture *c)
+{
+	struct capture *old = vm->capture;
+
+	vm->capture = c;
+	if (vm->device)
+		tap(vm);
+	capture_free(old);
 }
 
 /* ---- what others see and do for us ---- */
@@ -190,4 +212,6 @@ void vm_deinit(struct vm *vm)
 	vm->n_kept = 0;
 	vm->uds = NULL;
 	vm->device = NULL;
+	capture_free(vm->capture);
+	vm->capture = NULL;
 }

@@ -14,6 +14,7 @@
 #include "protocol/virtio_vsock.h"
 
 struct backend;
+struct capture;
 struct device;
 struct device_hooks;
 struct plan;
@@ -41,6 +42,8 @@ struct vm {
 	struct worker *worker;			/* borrowed, from vm_open() on */
 	struct device *device;			/* the worker's, and for its thread; NULL: none */
 	struct backend *uds;			/* the device's, likewise */
+	struct capture *capture;		/* owned; likewise; NULL: none */
+	uint64_t capture_id;			/* for the main thread */
 };
 
 void vm_init(struct vm *vm, const struct vm_plan *plan);
@@ -54,6 +57,9 @@ int vm_add_kept(struct vm *vm, uint32_t slot, int fd);
  */
 int vm_open(struct vm *vm, const struct plan *plan, struct worker *w, struct sibling_dir *siblings,
 	    const struct device_hooks *hooks);
+
+/* In the worker's thread, or before it runs: takes @c over, NULL: none. */
+void vm_set_capture(struct vm *vm, struct capture *c);
 
 /* The outcome of what was asked, see uds_answer(), of a call with @id 0; takes @fd over. From any
  * thread. */

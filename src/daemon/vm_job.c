@@ -115,6 +115,22 @@ void vm_post_change(struct vm_job *job, struct vm *vm, const struct plan *plan,
 	post(job, vm, on_change);
 }
 
+/* ---- its packets are captured ---- */
+
+static void on_capture(struct mail *mail)
+{
+	struct vm_job *job = job_of(mail);
+
+	vm_set_capture(job->vm, job->capture);
+	job->done(job, 0);
+}
+
+void vm_post_capture(struct vm_job *job, struct vm *vm, struct capture *c)
+{
+	job->capture = c;
+	post(job, vm, on_capture);
+}
+
 /* ---- it goes ---- */
 
 static void on_removed(struct worker_removal *removal)

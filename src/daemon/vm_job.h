@@ -14,6 +14,7 @@
 #include "device/worker.h"
 #include "util/mailbox.h"
 
+struct capture;
 struct device_hooks;
 struct sibling_dir;
 struct vm;
@@ -43,6 +44,7 @@ struct vm_job {
 	const struct device_hooks *hooks;
 	struct vm_fds fds;
 	struct worker_removal removal;
+	struct capture *capture;
 };
 
 /* As vm_open(). @vm is as vm_init() has made it, with its sockets; what it holds is the
@@ -59,6 +61,9 @@ void vm_post_open(struct vm_job *job, struct vm *vm, const struct plan *plan, st
  */
 void vm_post_change(struct vm_job *job, struct vm *vm, const struct plan *plan,
 		    const struct vm_plan *row, const struct vm_fds *fds);
+
+/* Takes @c over in any case: it looks on from now on, in place of any other; NULL: nobody does. */
+void vm_post_capture(struct vm_job *job, struct vm *vm, struct capture *c);
 
 /* Never fails: all its descriptors are closed when it is done, and vm_deinit() is what is
  * left. Nothing else may be posted for @vm any more. One without a device is fine. */

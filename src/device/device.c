@@ -74,6 +74,8 @@ static void look_at_guest(struct device *dev)
 	if (is_running)
 		mux_set_types(dev->mux, device_guest_types(dev));
 	log_limited(LEVEL_INFO, dev->tag, "guest is %s", is_running ? "running" : "not running");
+	if (!dev->is_held)			/* else it was before */
+		device_tell(dev, is_running ? DEVICE_GUEST_RUNNING : DEVICE_GUEST_STOPPED);
 	if (is_running && vring_take_adopted(device_vring(dev, VSOCK_TXQ)))
 		dev->events.reset_pending = true;
 }
@@ -165,6 +167,8 @@ static void take_turn(struct device *dev)
 	result = turn_worse(result, expire(dev, result));
 	dev->in_turn = false;
 	recovery_end_turn(&dev->recovery);
+	if (dev->config.hooks->event)
+		device_tell_broken(dev);
 	if (frontend_has_held_up(&dev->frontend))
 		frontend_drop(&dev->frontend);
 	if (frontend_lost_memory(&dev->frontend)) {
@@ -230,6 +234,7 @@ static void on_guest_reset(void *ctx)
 	if (mux_reset(dev->mux, loop_now_ms(dev->config.loop)))
 		log_limited(LEVEL_INFO, dev->tag, "guest was reset: its connections are closed");
 	dev->counters->guest_resets[0]++;
+	device_tell(dev, DEVICE_GUEST_RESET);
 	dev->events.reset_pending = false;
 }
 
@@ -240,6 +245,8 @@ static void on_came(void *ctx)
 	dev->counters->front_ends[0] += !dev->is_held;	/* else it had come before */
 	recovery_on_came(&dev->recovery);
 	dev->config.hooks->came(dev->config.guest_cid);
+	if (!dev->is_held)
+		device_tell(dev, DEVICE_FRONT_END_CONNECTED);
 }
 
 static void on_gone(void *ctx)
@@ -247,6 +254,9 @@ static void on_gone(void *ctx)
 	struct device *dev = ctx;
 
 	dev->config.hooks->gone(dev->config.guest_cid);
+	if (mux_is_running(dev->mux))
+		device_tell(dev, DEVICE_GUEST_STOPPED);
+	device_tell(dev, DEVICE_FRONT_END_GONE);
 	mux_set_running(dev->mux, false);
 	mux_reset(dev->mux, loop_now_ms(dev->config.loop));
 	dev->events.reset_pending = false;
@@ -330,8 +340,10 @@ static void on_begun(void *ctx)
 {
 	struct device *dev = ctx;
 
-	if (!dev->recovery.has_come)
+	if (!dev->recovery.has_come) {
 		dev->config.hooks->gone(dev->config.guest_cid);
+		device_tell(dev, DEVICE_FRONT_END_GONE);
+	}
 	resume(dev);
 }
 
@@ -351,6 +363,7 @@ static int make_mux(struct device *dev)
 		.connect_ms = CONNECT_MS, .request_ms = REQUEST_MS, .closing_ms = CLOSING_MS,
 		.hash_seed = random_u64(), .first_port = random_u64(),
 		.scratch = &config->scratch->mux, .wake = on_wake, .is_lost = is_memory_lost,
+		.changed = config->hooks->event ? device_tell_conn : NULL,
 		.ctx = dev, .tag = dev->tag,
 	};
 
@@ -430,6 +443,7 @@ void device_free(struct device *dev)
 	loop_timer_cancel(dev->config.loop, &dev->timer);
 	loop_work_cancel(&dev->work);
 	loop_work_cancel(&dev->resume);
+	device_tell_ends(dev);
 	mux_free(dev->mux);
 	recovery_deinit(&dev->recovery);	/* in which the mux had names */
 	for (size_t i = 0; i < dev->n_backends; i++)

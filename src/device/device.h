@@ -19,9 +19,11 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "device/events.h"
 #include "device/frontend.h"
 #include "device/journal.h"
 #include "device/scratch.h"
+#include "device/tap.h"
 #include "util/blob.h"
 #include "util/loop.h"
 #include "vhost/gmem.h"
@@ -32,6 +34,7 @@ struct device_hooks {
 	void (*came)(uint64_t cid);
 	void (*gone)(uint64_t cid);
 	void (*over)(uint64_t cid);		/* gone, and no other can come */
+	void (*event)(const struct device_event *e);	/* NULL: nobody wants to know */
 };
 
 struct device_config {
@@ -107,3 +110,6 @@ void device_answer(struct device *dev, int outcome, int fd);
 int device_exchange_socket(struct device *dev, int fd);
 
 void device_reconfigure(struct device *dev, const struct device_change *change);
+
+/* Who looks on from now on; NULL: nobody. */
+void device_set_tap(struct device *dev, const struct device_tap *tap);

@@ -25,7 +25,9 @@ struct device {
 	struct loop_work resume;
 	bool is_held;				/* loaded, and not resumed yet */
 	bool in_turn;
+	struct device_tap tap;			/* who looks on */
 	struct vsock_counters *counters;	/* the mux's */
+	uint64_t ring_stops_told[VSOCK_NUM_QUEUES];	/* of them */
 	uint64_t readable_us;			/* since when there is something for the guest; 0: there
 						   is not */
 	unsigned turns_late;			/* in which deadlines had to wait for the rings */

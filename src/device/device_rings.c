@@ -15,6 +15,8 @@ static bool input_chain(struct device *dev, const struct virtq_chain *chain)
 
 	if (frontend_lost_memory(&dev->frontend))
 		return false;
+	if (dev->tap.packet && bad != PKT_E_SHORT)
+		dev->tap.packet(dev->tap.ctx, &pkt, &cur);
 	if (bad)
 		dev->counters->packets_dropped[bad == PKT_E_BODY ? DROP_BODY : DROP_SHORT]++;
 	if (bad)
@@ -65,6 +67,22 @@ enum turn device_drain_tx(struct device *dev, struct virtq *q)
 	return r == 0 || r == VIRTQ_E_FULL ? TURN_MORE : TURN_DONE;
 }
 
+static void tap_output(void *ctx, const struct pkt *pkt, const struct rx_buf *buf)
+{
+	struct device *dev = ctx;
+	struct iov_cur payload;
+	char hdr[PKT_HDR_SIZE];
+
+	iov_cur_init(&payload, buf->iov, buf->n);
+	iov_cur_get(&payload, hdr, sizeof hdr);
+	dev->tap.packet(dev->tap.ctx, pkt, &payload);
+}
+
+void device_set_tap(struct device *dev, const struct device_tap *tap)
+{
+	dev->tap = tap ? *tap : (struct device_tap){ .packet = NULL };
+}
+
 /* Lets the core send. */
 enum turn device_fill_rx(struct device *dev, struct virtq *q)
 {
@@ -74,6 +92,10 @@ enum turn device_fill_rx(struct device *dev, struct virtq *q)
 
 	rx_window_open(&window, q, dev->config.scratch);
 	sink = rx_window_sink(&window);
+	if (dev->tap.packet) {
+		sink.trace = tap_output;
+		sink.trace_ctx = dev;
+	}
 	r = mux_output(dev->mux, &sink, loop_now_ms(dev->config.loop));
 	rx_window_close(&window);
 	count_batch(window.n_used, &dev->counters->packets[COUNTERS_TO_GUEST],

@@ -58,6 +58,8 @@ static const struct row rows[] = {
 	ARG(fcntl, 1, F_GET_SEALS),
 	/* Guest memory: what kind of file it is, how large. */
 	ANY(fstat), ANY(fstatfs), ANY(lseek),
+	/* A capture: its files are emptied, cut, and left to others. */
+	ANY(ftruncate), ANY(flock),
 	BITS(mmap, 2, PROT_EXEC, 0), ANY(munmap), ANY(madvise),
 	/* malloc, stacks of threads. */
 	ANY(brk), ANY(mremap), BITS(mprotect, 2, PROT_EXEC, 0), ANY(getrandom),
@@ -82,7 +84,7 @@ static const struct row name_rows[] = {
 
 /* What a supervisor tells; what is left behind for another process: memory, and replies. */
 static const struct row hosted_rows[] = {
-	ANY(memfd_create), ANY(ftruncate),
+	ANY(memfd_create),
 	ARG(fcntl, 1, F_ADD_SEALS), ARG(pipe2, 1, O_CLOEXEC | O_NONBLOCK), ANY(splice),
 	ARGS(setsockopt, 1, SOL_SOCKET, 2, SO_PEEK_OFF),
 	/* Another worker. */
@@ -92,7 +94,7 @@ static const struct row hosted_rows[] = {
 /* For reports and the search for leaks, in builds that are for testing. */
 static const struct row sanitizer_rows[] = {
 	ANY(open), ANY(openat), ANY(readlink), ANY(readlinkat), ANY(access), ANY(getdents),
-	ANY(getdents64), ANY(pread64), ANY(ftruncate), ANY(ioctl), ANY(fcntl), ANY(dup), ANY(dup2),
+	ANY(getdents64), ANY(pread64), ANY(ioctl), ANY(fcntl), ANY(dup), ANY(dup2),
 	ANY(pipe), ANY(pipe2), ANY(clone), ANY(fork), ANY(wait4), ANY(ptrace),
 	ANY(process_vm_readv), ANY(kill), ANY(tgkill), ANY(prctl), ANY(arch_prctl),
 	ANY(personality), ANY(set_tid_address),

@@ -181,6 +181,7 @@ struct conn {
 		uint64_t begun_ms, waits_since_ms;
 		uint32_t to_guest_high, to_host_high;	/* of its bytes: above what credit counts */
 		uint8_t waits_for;		/* enum conn_wait, as counted */
+		bool was_open;			/* both sides had accepted it */
 	} mux;
 };
 

@@ -158,7 +158,7 @@ size_t conn_fill_headers(struct conn *c, const struct rx_sink *rx, const struct 
 		if (rx->trace) {
 			pkt.len = (uint32_t)body;
 			pkt.flags = body == got ? flags : 0;
-			rx->trace(rx->trace_ctx, &pkt);
+			rx->trace(rx->trace_ctx, &pkt, &bufs[n]);
 		}
 		lens[n] = (uint32_t)(PKT_HDR_SIZE + body);
 		got -= body;

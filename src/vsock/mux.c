@@ -276,13 +276,25 @@ void mux_flush(struct mux *mux, uint64_t now_ms)
 	mux_finish(mux, c, now_ms);
 }
 
-static void trace(void *ctx, const struct pkt *pkt)
+static void trace(const struct mux *mux, const struct pkt *pkt)
 {
-	const struct mux *mux = ctx;
-
 	log_at(LEVEL_TRACE, mux->config.tag, "%s %s, len %u, type %u, flags %u, buf_alloc %u, "
 	       "fwd_cnt %u", vsock_route(&pkt->src, &pkt->dst).text, pkt_str_op(pkt->op),
 	       pkt->len, pkt->type, pkt->flags, pkt->buf_alloc, pkt->fwd_cnt);
+}
+
+struct traced {
+	const struct mux *mux;
+	const struct rx_sink *rx;		/* who else looks on */
+};
+
+static void trace_output(void *ctx, const struct pkt *pkt, const struct rx_buf *buf)
+{
+	const struct traced *t = ctx;
+
+	trace(t->mux, pkt);
+	if (t->rx->trace)
+		t->rx->trace(t->rx->trace_ctx, pkt, buf);
 }
 
 /* Finds a packet's connection; one that is due to end is ended first. */
@@ -347,12 +359,13 @@ void mux_input_cut(struct mux *mux, const struct pkt *pkt, uint64_t now_ms)
 
 static int output(struct mux *mux, const struct rx_sink *rx, uint64_t now_ms)
 {
+	struct traced t = { mux, rx };
 	struct rx_sink traced = *rx;
 	size_t moved = 0;
 
 	if (log_level >= LEVEL_TRACE) {
-		traced.trace = trace;
-		traced.trace_ctx = mux;
+		traced.trace = trace_output;
+		traced.trace_ctx = &t;
 		rx = &traced;
 	}
 	if (!replies_send(&mux->replies, rx))

@@ -48,6 +48,8 @@ struct mux_scratch {
 	struct conn_spill spill;
 };
 
+struct conn_snapshot;
+
 struct mux_config {
 	uint64_t guest_cid;
 	struct vsock_limits limits;
@@ -61,6 +63,9 @@ struct mux_config {
 	void (*wake)(void *ctx);
 	/* Has guest memory been lost, so that what was read lately is void? NULL: never. */
 	bool (*is_lost)(void *ctx);
+	/* Both sides have accepted a connection (CONN_OPEN), or one that they had has ended. NULL:
+	 * nobody wants to know. Does nothing to the mux. */
+	void (*changed)(void *ctx, const struct conn_snapshot *c);
 	void *ctx;
 };
 

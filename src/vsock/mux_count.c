@@ -69,13 +69,17 @@ void mux_count_state(struct mux *mux, struct conn *c, uint64_t now_ms)
 	mux_uncount_state(mux, c);
 	if (gauge)
 		++*gauge;
-	if (c->state == CONN_OPEN && !was_open(c))
+	if (c->state == CONN_OPEN && !was_open(c)) {
 		mux->counters.connections_opened[
 			origin_of(c) * COUNTERS_TYPES + conn_type(c) - VSOCK_TYPE_STREAM]++;
+		c->mux.was_open = true;
+		mux_tell_changed(mux, c, now_ms);
+	}
 	if (c->state == CONN_DEAD) {
 		mux->counters.connections_ended[c->end]++;
 		if (c->mux.waits_for)
 			mux->counters.stalled[c->mux.waits_for] += now_ms - c->mux.waits_since_ms;
+		mux_tell_changed(mux, c, now_ms);
 	}
 }
 
@@ -86,6 +90,7 @@ void mux_count_loaded(struct mux *mux, struct conn *c)
 	if (gauge)
 		++*gauge;
 	c->mux.logged_state = c->state;
+	c->mux.was_open = c->state >= CONN_OPEN;
 }
 
 /* But for CONN_WAITS_FOR_BUFFERS, in which all that have something to send are. */
@@ -187,6 +192,16 @@ static void take_row(const struct mux *mux, const struct conn *c, uint64_t now_m
 			since_ms = mux->starved_since_ms;
 	}
 	row->waits_ms = now_ms - since_ms;
+}
+
+void mux_tell_changed(const struct mux *mux, const struct conn *c, uint64_t now_ms)
+{
+	struct conn_snapshot row;
+
+	if (!mux->config.changed || !c->mux.was_open)
+		return;
+	take_row(mux, c, now_ms, &row);
+	mux->config.changed(mux->config.ctx, &row);
 }
 
 /* Those that drain are on the list of their timer, or due to end. */

@@ -48,9 +48,14 @@ bool mux_give_up_some(struct mux *mux, uint64_t now_ms)
 	if (mux_end_some(mux, now_ms))
 		return true;
 	for (int n = 0; n < ENDS_PER_TURN && mux->n_conns; n++) {
+		struct conn *c;
+
 		node = list_take_first(&mux->timers[CONN_TIMER_LINGER]);
 		assert(node);
-		mux_conn_free(mux, container_of(node, struct conn, mux.timer_node));
+		c = container_of(node, struct conn, mux.timer_node);
+		conn_end(c, CONN_END_GUEST_GONE);
+		mux_tell_changed(mux, c, now_ms);
+		mux_conn_free(mux, c);
 	}
 	return mux->n_conns > 0;
 }

@@ -68,6 +68,9 @@ void mux_finish(struct mux *mux, struct conn *c, uint64_t now_ms);
 
 /* ---- mux_count.c ---- */
 
+/* For who wants to know: see mux_config::changed. */
+void mux_tell_changed(const struct mux *mux, const struct conn *c, uint64_t now_ms);
+
 /* It may have another state than before, conn::mux.logged_state; or it is freed with that one. */
 void mux_count_state(struct mux *mux, struct conn *c, uint64_t now_ms);
 void mux_count_loaded(struct mux *mux, struct conn *c);	/* it had it with another process */

@@ -25,8 +25,9 @@ struct rx_sink {
 	/* The first @n buffers are filled, with lens[] bytes each. */
 	void (*used)(void *ctx, const uint32_t *lens, size_t n);
 	void *ctx;
-	/* Each packet as it is written; NULL: nobody wants to know. */
-	void (*trace)(void *ctx, const struct pkt *pkt);
+	/* Each packet as it is written, and the buffer that it is in; NULL: nobody wants to
+	 * know. */
+	void (*trace)(void *ctx, const struct pkt *pkt, const struct rx_buf *buf);
 	void *trace_ctx;
 };
 
@@ -45,7 +46,7 @@ static inline bool rx_send(const struct rx_sink *rx, const struct pkt *pkt)
 	pkt_build(pkt, &hdr);
 	iov_copy_to(buf->iov, buf->n, &hdr, sizeof hdr);
 	if (rx->trace)
-		rx->trace(rx->trace_ctx, pkt);
+		rx->trace(rx->trace_ctx, pkt, buf);
 	rx->used(rx->ctx, &len, 1);
 	return true;
 }

@@ -131,7 +131,9 @@ static void on_front_end(uint64_t cid)
 static _Noreturn void run_engine(int listening, const struct journal_kept *kept, size_t n)
 {
 	static const struct journal_keeper keeper = { .keep = keep, .drop = drop };
-	static const struct device_hooks hooks = { on_front_end, on_front_end, on_front_end };
+	static const struct device_hooks hooks = {
+		.came = on_front_end, .gone = on_front_end, .over = on_front_end,
+	};
 	static struct device_scratch scratch;
 	struct device_config config = {
 		.address = { .fd = listening }, .hooks = &hooks,

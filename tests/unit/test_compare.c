@@ -106,6 +106,13 @@ static const struct row {
 	  COMPARE_ANEW },
 	{ "uds-mode", UDS, UDS "uds-mode=666", "uds-mode", COMPARE_NOW },
 	{ "uds-group", UDS "uds-group=1", UDS "uds-group=2", "uds-group", COMPARE_NOW },
+	{ "capture", UDS, UDS "capture=/a", "capture", COMPARE_NOW },
+	{ "... another", UDS "capture=/b", UDS "capture=/a", "capture", COMPARE_NOW },
+	{ "capture-port", UDS "capture=/a capture-port=1+2", UDS "capture=/a capture-port=1+3",
+	  "capture-port", COMPARE_NOW },
+	{ "capture-snaplen", UDS, UDS "capture-snaplen=100", "capture-snaplen", COMPARE_NOW },
+	{ "capture-size", UDS, UDS "capture-size=0", "capture-size", COMPARE_NOW },
+	{ "capture-files", UDS, UDS "capture-files=3", "capture-files", COMPARE_NOW },
 	{ "two at a time", UDS, UDS "groups=x max-buffered=1", "max-buffered, groups",
 	  COMPARE_NOW },
 };
@@ -174,6 +181,7 @@ static void set_threads(struct plan *p) { p->threads = 7; }
 static void set_uid(struct plan *p) { p->uid = 7; }
 static void set_gid(struct plan *p) { p->gid = 7; }
 static void set_sandbox(struct plan *p) { p->sandbox = SANDBOX_STRICT; }
+static void set_events(struct plan *p) { p->event_monitor = strdup("fd=3"); }
 static void set_user(struct plan *p) { p->user = strdup("root"); }	/* who has the same number */
 
 static const struct {
@@ -189,6 +197,7 @@ static const struct {
 	{ "user", set_uid, COMPARE_RESTART },
 	{ "group", set_gid, COMPARE_RESTART },
 	{ "sandbox", set_sandbox, COMPARE_RESTART },
+	{ "event-monitor", set_events, COMPARE_RESTART },
 	{ "", set_user, COMPARE_NOW },
 };
 

@@ -100,6 +100,12 @@ static void fill_vm(struct vm_plan *vm, bool is_forwarded)
 	vm->groups[2] = text("b");
 	fill_socket(&vm->vhost_socket, "kvm");
 	fill_socket(&vm->uds_socket, "users");
+	vm->capture = (struct capture_plan){
+		.path = text("/var/a.pcap"), .snaplen = 262144, .n_files = 16,
+		.max_bytes = UINT64_C(1) << 50, .n_ports = 2,
+		.ports = calloc(2, sizeof *vm->capture.ports),
+	};
+	vm->capture.ports[0] = UINT32_MAX;
 }
 
 static void fill_plan(struct plan *plan)
@@ -133,6 +139,7 @@ static void fill_plan(struct plan *plan)
 	plan->handshake_ms = 1;
 	plan->is_supervised = true;
 	plan->watchdog_ms = 2;
+	plan->event_monitor = text("path=/run/events");
 }
 
 /* Both have the same, each its own; then @b gets @a's pointer, so that bytes can be compared. */
@@ -185,6 +192,11 @@ static void match_vm(struct vm_plan *a, struct vm_plan *b)
 	for (size_t i = 0; i < a->n_groups; i++)
 		match_text(a->groups[i], &b->groups[i]);
 	match_array(a->groups, b->groups, a->n_groups);
+	match_text(a->capture.path, &b->capture.path);
+	ck_assert_uint_eq(a->capture.n_ports, b->capture.n_ports);
+	match_array(a->capture.ports, b->capture.ports, a->capture.n_ports);
+	ck_assert_uint_eq(a->capture.snaplen, b->capture.snaplen);
+	ck_assert_uint_eq(a->capture.n_files, b->capture.n_files);
 	ck_assert_uint_eq(a->guest_cid, b->guest_cid);
 	ck_assert_uint_eq(a->limits.max_buffered, b->limits.max_buffered);
 	clear_padding(a);
@@ -197,6 +209,7 @@ static void match_plan(struct plan *a, struct plan *b)
 	match_text(a->log_file, &b->log_file);
 	match_text(a->config, &b->config);
 	match_text(a->user, &b->user);
+	match_text(a->event_monitor, &b->event_monitor);
 	match_text(a->group, &b->group);
 	match_text(a->vhost_socket.group, &b->vhost_socket.group);
 	match_text(a->uds_socket.group, &b->uds_socket.group);
@@ -277,6 +290,8 @@ START_TEST(little_of_vms)
 		vm->has_forward_cid = true;
 		vm->limits = (struct vsock_limits){ 1, 1, 1, 0 };
 		vm->queue_size = 1;
+		vm->capture.snaplen = 76;
+		vm->capture.n_files = 1;
 		vm->groups = calloc(1, sizeof *vm->groups);
 		vm->groups[vm->n_groups++] = text("");
 		plan_state_save_vm(vm, &b);

@@ -110,6 +110,8 @@ static struct held_vm *make_vm(const struct plan *plan, bool has_seqpacket)
 	row.socket_at.rest = strdup("vhost");
 	row.uds_at.rest = strdup("uds");
 	row.queue_size = 128;
+	row.capture.snaplen = 76;
+	row.capture.n_files = 1;
 	row.forward_cid = 1;
 	row.limits.tx_buffer_size = 65536;
 	row.limits.max_connections = 16;
@@ -146,7 +148,39 @@ static void check_same(struct listener *was, struct listener *is)
 	forget(is);
 }
 
-/* _i: with a socket for SOCK_SEQPACKET. */
+static void begin_capture(struct supervisor *s, struct held_vm *held)
+{
+	static char file[128];
+	uint32_t ports[] = { 7, 8 };
+	const struct capture_plan capture = {
+		.path = file, .snaplen = 100, .n_files = 2, .max_bytes = 1000, .ports = ports,
+		.n_ports = 2,
+	};
+
+	snprintf(file, sizeof file, "%s/a.pcap", scratch_path());
+	s->has_older_engine = true;		/* nobody is told */
+	s->n_captures = 41;
+	ck_assert_int_eq(supervisor_begin_capture(s, held, &capture), 0);
+	ck_assert_uint_eq(held->capture.id, 42);
+	held->capture.is_told = true;
+}
+
+static void check_same_capture(struct held_capture *was, struct held_capture *is)
+{
+	ck_assert_uint_eq(is->id, was->id);
+	ck_assert_int_eq(is->is_told, was->is_told);
+	ck_assert_int_eq(is->settings != NULL, was->settings != NULL);
+	if (!is->settings)
+		return;
+	ck_assert_mem_eq(is->settings, was->settings, sizeof *is->settings);
+	ck_assert_uint_eq(is->files.n, 2);
+	ck_assert_int_eq(is->files.shared_fd, was->files.shared_fd);
+	ck_assert_mem_eq(is->files.fds, was->files.fds, 2 * sizeof *is->files.fds);
+	is->files.n = 0;
+	is->files.shared_fd = -1;
+}
+
+/* _i: with a socket for SOCK_SEQPACKET, and a capture. */
 START_TEST(sockets_are_passed)
 {
 	int null = open("/dev/null", O_RDWR | O_CLOEXEC), state;
@@ -161,6 +195,8 @@ START_TEST(sockets_are_passed)
 	plan.handshake_ms = 10000;
 	held = make_vm(&plan, _i);
 	s.vms = &held;
+	if (_i)
+		begin_capture(&s, held);
 	ck_assert_int_eq(supervisor_state_save(&s, &state), 0);
 	ck_assert_int_eq(fstat(state, &st), 0);
 	len = (size_t)st.st_size;
@@ -172,12 +208,16 @@ START_TEST(sockets_are_passed)
 	ck_assert_int_eq(fcntl(held->sockets.uds.fd, F_GETFD), 0);
 	if (_i)
 		ck_assert_int_eq(fcntl(held->sockets.seqpacket.fd, F_GETFD), 0);
+	if (held->capture.settings)
+		ck_assert_int_eq(fcntl(held->capture.files.fds[1], F_GETFD), 0);
 	ck_assert_int_eq(supervisor_state_pass(&s, state, false), 0);
 	ck_assert_int_eq(supervisor_state_load(&next, state), 0);
 	ck_assert_uint_eq(next.n_vms, 1);
 	check_same(&held->sockets.vhost, &next.vms[0]->sockets.vhost);
 	check_same(&held->sockets.uds, &next.vms[0]->sockets.uds);
 	check_same(&held->sockets.seqpacket, &next.vms[0]->sockets.seqpacket);
+	check_same_capture(&held->capture, &next.vms[0]->capture);
+	ck_assert_uint_eq(next.n_captures, s.n_captures);
 	held_vm_free(next.vms[0]);
 	free(next.vms);
 	held_vm_free(held);
