@@ -14,9 +14,9 @@
 #define TAG_VM		BLOB_TAG('P', 'L', 'V', 'M')
 #define TAG_ALL		BLOB_TAG('P', 'L', 'A', 'N')
 
-/* Of both. A field that is added makes another, and names it: loading an older one leaves it
- * as init has it, or as the default of its key. */
-enum { STATE_VERSION = 2, SINCE_CAPTURE = 2 };
+/* Of both, the newest. A field that is added makes another, and names it: loading an older one
+ * leaves it as init has it, or as the default of its key. */
+enum { STATE_VERSION = 3, SINCE_CAPTURE = 3 };
 
 enum { SOCKET_PATH_MAX = sizeof ((struct sockaddr_un *)0)->sun_path - 1 };
 
@@ -32,8 +32,8 @@ struct field {
 	size_t at_n;				/* of an array: how many it has */
 	const char *key;			/* whose row says which numbers are right ... */
 	bool may_be_0;				/* ... besides 0 */
-	uint32_t since;				/* version of the state; 0: the first */
 	uint64_t max;				/* else: of a number; bytes of a text */
+	uint32_t since;				/* the first version that has it */
 };
 
 #define AT(of, field)		.at = offsetof(of, field), .size = sizeof ((of *)0)->field
@@ -83,6 +83,8 @@ static const struct field vm_fields[] = {
 	{ .kind = TEXTS, ARRAY_AT(struct vm_plan, groups), .max = UINT32_MAX },
 	SOCKET_FIELDS(struct vm_plan, vhost_socket),
 	SOCKET_FIELDS(struct vm_plan, uds_socket),
+	{ .kind = NUMBERS, ARRAY_AT(struct vm_plan, forward_listen_seqpacket),
+	  .key = "forward-listen", .since = 2 },
 	{ .kind = TEXT, AT(struct vm_plan, capture.path), .max = UINT32_MAX,
 	  .since = SINCE_CAPTURE },
 	CAPTURE_FIELD(snaplen, "capture-snaplen"),
@@ -281,13 +283,35 @@ static int load_field(const struct field *f, char *into, struct blob_reader *in)
 
 /* ---- a section ---- */
 
+/* Does it say anything that an older program would have to know? Numbers that came later go with
+ * a text, or have their default. */
+static bool is_said(const struct field *f, const char *from)
+{
+	if (f->at_n)
+		return *(const size_t *)(const void *)(from + f->at_n) > 0;
+	return f->kind == TEXT && array_get(from + f->at);
+}
+
+/* The first version that has all that is there, so that an older program reads it, too. */
+static uint32_t least_version(const struct field *fields, size_t n, const char *from)
+{
+	uint32_t version = 1;
+
+	for (size_t i = 0; i < n; i++)
+		if (fields[i].since > version && is_said(&fields[i], from))
+			version = fields[i].since;
+	return version;
+}
+
 static void save(const struct field *fields, size_t n, const void *from, uint32_t tag,
 		 struct blob *out)
 {
-	size_t section = blob_open(out, tag, STATE_VERSION);
+	uint32_t version = least_version(fields, n, from);
+	size_t section = blob_open(out, tag, version);
 
 	for (size_t i = 0; i < n; i++)
-		save_field(&fields[i], from, out);
+		if (fields[i].since <= version)
+			save_field(&fields[i], from, out);
 	blob_close(out, section);
 }
 
@@ -331,9 +355,11 @@ static bool has_place(const char *path, const struct socket_place *at)
 /* What no row shows by itself; see finish.h, and check.h where that is of one VM. */
 static bool is_vm_right(const struct vm_plan *vm)
 {
+	bool listens = vm->n_forward_listen || vm->n_forward_listen_seqpacket;
+
 	return !(vm->socket && vm->connect) && !vm->uds_path == vm->has_forward_cid &&
-		(!vm->n_forward_listen || vm->has_forward_cid) &&
-		(!vm->forward_listen_any || vm->n_forward_listen) &&
+		(!listens || vm->has_forward_cid) &&
+		(!vm->forward_listen_any || listens) &&
 		(!vm->n_host_cids || vm->uds_path) &&
 		!(vm->queue_size & (vm->queue_size - 1)) &&
 		has_place(vm->socket, &vm->socket_at) &&

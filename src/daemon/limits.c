@@ -45,7 +45,7 @@ static uint64_t fixed_fds(const struct vm_plan *vm)
 {
 	uint64_t capture = vm->capture.path ? FDS_OF_CAPTURE + vm->capture.n_files : 0;
 
-	return FDS_OF_VM + vm->n_forward_listen + capture;
+	return FDS_OF_VM + vm->n_forward_listen + vm->n_forward_listen_seqpacket + capture;
 }
 
 /* The most connections that fit into @n_fds with their handshakes; at least one. */

@@ -36,7 +36,9 @@ static void save_listener(const struct listener *l, struct blob *out)
 
 static void save_vm(const struct held_vm *h, struct blob *out)
 {
-	size_t section = blob_open(out, VM_TAG, VM_VERSION_CAPTURE);
+	bool is_captured = supervisor_has_capture(&h->capture);
+	size_t section = blob_open(out, VM_TAG, is_captured ? VM_VERSION_CAPTURE :
+				   VM_VERSION_SEQPACKET);
 
 	plan_state_save_vm(&h->plan, out);
 	blob_put_u8(out, h->wanted != NULL);
@@ -55,20 +57,23 @@ static void save_vm(const struct held_vm *h, struct blob *out)
 		blob_put_u32(out, h->kept[i].slot);
 		blob_put_fd(out, h->kept[i].fd);
 	}
-	supervisor_save_capture(&h->capture, out);
+	if (is_captured)
+		supervisor_save_capture(&h->capture, out);
 	blob_close(out, section);
 }
 
 static void save(const struct supervisor *s, struct blob *out)
 {
-	size_t section = blob_open(out, TAG, STATE_VERSION);
+	bool has_events = events_are_on();	/* else an older program reads it, too */
+	size_t section = blob_open(out, TAG, has_events ? STATE_VERSION_EVENTS : 1);
 
 	plan_state_save(s->plan, out);
 	blob_put_u64(out, (uint64_t)s->engine);
 	blob_put_fd(out, s->channel);
 	blob_put_fd(out, s->shared_fd);
 	blob_put_fd(out, log_descriptor());
-	blob_put_fd(out, events_descriptor());
+	if (has_events)
+		blob_put_fd(out, events_descriptor());
 	blob_put_u32(out, (uint32_t)s->n_vms);
 	for (size_t i = 0; i < s->n_vms; i++)
 		save_vm(s->vms[i], out);
