@@ -257,6 +257,11 @@ bool supervisor_read_capture(const struct held_vm *h, struct capture_state *out)
 
 /* ---- state ---- */
 
+bool supervisor_has_capture(const struct held_capture *c)
+{
+	return c->settings || c->leaving || c->is_due;
+}
+
 void supervisor_save_capture(const struct held_capture *c, struct blob *out)
 {
 	blob_put_u64(out, c->id);

@@ -262,6 +262,9 @@ void supervisor_settle_captures(struct supervisor *s);	/* there is no engine tha
 int supervisor_send_capture(struct supervisor *s, struct held_vm *h);
 int supervisor_feed_capture(int channel, struct held_vm *h);
 
+/* Is there anything to be kept of it? */
+bool supervisor_has_capture(const struct held_capture *c);
+
 /* A part of the VM's state. supervisor_load_capture: as supervisor_state_load(). */
 void supervisor_save_capture(const struct held_capture *c, struct blob *out);
 int supervisor_load_capture(struct supervisor *s, struct held_capture *c, struct blob_reader *in);

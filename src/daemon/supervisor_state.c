@@ -39,7 +39,7 @@ static void save_listener(const struct listener *l, struct blob *out)
 /* The first that has all that there is, so that an older program can go on. */
 static uint32_t vm_version(const struct held_vm *h)
 {
-	if (h->capture.id || h->capture.is_due)
+	if (supervisor_has_capture(&h->capture))
 		return VM_VERSION_CAPTURE;
 	return h->is_by_api ? VM_VERSION_API : VM_VERSION_SEQPACKET;
 }
@@ -82,7 +82,7 @@ static void save_api(const struct supervisor *s, struct blob *out)
 
 static void save(const struct supervisor *s, struct blob *out)
 {
-	uint32_t version = events_descriptor() >= 0 ? STATE_VERSION_EVENTS :
+	uint32_t version = events_are_on() ? STATE_VERSION_EVENTS :
 		s->api.fd >= 0 ? STATE_VERSION_API : STATE_VERSION;
 	size_t section = blob_open(out, TAG, version);
 

@@ -331,8 +331,9 @@ START_TEST(files_go_round)
 	ck_assert_uint_eq(check_file(name[1], 3), 1);
 	for (int i = 0; i < 7; i++)
 		put(100);
-	finish();
+	flush();
 	ck_assert_uint_eq(check_file(name[0], 9), 2);	/* emptied, and used again */
+	finish();
 	ck_assert_uint_eq(check_file(name[1], 3), 3);
 	ck_assert_uint_eq(check_file(name[2], 6), 3);
 }
@@ -520,6 +521,7 @@ START_TEST(another_goes_on)
 	n_ended = 0;
 	make(0);
 	ck_assert_int_eq(capture_start(capture), 0);
+	ck_assert_uint_eq(state().lost, 5);
 	put(100);
 	finish();
 	ck_assert_uint_eq(check_file(path, 0), 3);

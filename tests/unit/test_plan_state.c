@@ -290,8 +290,9 @@ START_TEST(little_of_vms)
 		vm->has_forward_cid = true;
 		vm->limits = (struct vsock_limits){ 1, 1, 1, 0 };
 		vm->queue_size = 1;
-		vm->capture.snaplen = 76;
-		vm->capture.n_files = 1;
+		vm->capture.snaplen = 262144;
+		vm->capture.n_files = 2;
+		vm->capture.max_bytes = 104857600;
 		vm->groups = calloc(1, sizeof *vm->groups);
 		vm->groups[vm->n_groups++] = text("");
 		plan_state_save_vm(vm, &b);
@@ -319,6 +320,9 @@ START_TEST(of_an_older_version)
 
 	fill_vm(&vm, _i);
 	vm.n_forward_listen_seqpacket = 0;
+	free(vm.capture.path);
+	vm.capture.path = NULL;
+	vm.capture.n_ports = 0;
 	save_vm(&b, &vm);
 	memcpy(&version, b.bytes + 4, sizeof version);
 	ck_assert_uint_eq(version, 1);
@@ -327,6 +331,8 @@ START_TEST(of_an_older_version)
 	ck_assert(blob_is_whole(&reader));
 	ck_assert_uint_eq(loaded.n_forward_listen, vm.n_forward_listen);
 	ck_assert_uint_eq(loaded.n_forward_listen_seqpacket, 0);
+	ck_assert_uint_eq(loaded.capture.snaplen, 262144);	/* the default */
+	ck_assert_uint_eq(loaded.capture.n_files, 2);
 	vm_plan_deinit(&loaded);
 	vm_plan_deinit(&vm);
 	blob_deinit(&b);
