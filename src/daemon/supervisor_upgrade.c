@@ -173,10 +173,10 @@ bool supervisor_on_checker(struct supervisor *s, const siginfo_t *info)
 
 void supervisor_upgraded(struct supervisor *s, const char *why_not)
 {
-	if (!why_not)
-		log_info("main", "another engine has taken over, process %d", (int)s->engine);
 	if (!why_not && s->shared)
 		atomic_fetch_add(&s->shared->upgrades, 1);
+	if (!why_not)
+		log_info("main", "another engine has taken over, process %d", (int)s->engine);
 	events_put(&(struct event){
 		.kind = why_not ? EVENT_UPGRADE_FAILED : EVENT_UPGRADED,
 		.pid = why_not ? 0 : (int)s->engine,
