@@ -170,10 +170,10 @@ bool supervisor_on_checker(struct supervisor *s, const siginfo_t *info)
 
 void supervisor_upgraded(struct supervisor *s, const char *why_not)
 {
-	if (!why_not)
-		log_info("main", "another engine has taken over, process %d", (int)s->engine);
 	if (!why_not && s->shared)
 		atomic_fetch_add(&s->shared->upgrades, 1);
+	if (!why_not)
+		log_info("main", "another engine has taken over, process %d", (int)s->engine);
 	s->is_upgrading = false;
 	supervisor_orders_upgraded(s, why_not);
 	if (s->state == SUPERVISOR_ENDING)

@@ -23,6 +23,7 @@ package_of() {
 	lib:libseccomp) echo libseccomp-dev ;;
 	lib:libmicrohttpd) echo libmicrohttpd-dev ;;
 	lib:jansson) echo libjansson-dev ;;
+	promtool) echo prometheus ;;
 	*) echo "$1" ;;
 	esac
 }
