@@ -170,7 +170,7 @@ bool supervisor_on_checker(struct supervisor *s, const siginfo_t *info)
 
 void supervisor_upgraded(struct supervisor *s, const char *why_not)
 {
-	if (!why_not && s->shared)
+	if (!why_not && s->shared)		/* counted before anybody is told */
 		atomic_fetch_add(&s->shared->upgrades, 1);
 	if (!why_not)
 		log_info("main", "another engine has taken over, process %d", (int)s->engine);
