@@ -12,7 +12,25 @@ enum {
 	WAIT_MS = 10 * 1000,
 	WAIT_UPGRADE_MS = 60 * 1000,		/* each of its steps may take ten seconds */
 	WAIT_RESET_MS = 1000,
+	WAIT_ADDED_MS = 1000,
 };
+
+/* The supervisor has its sockets; has the engine its device? It was told before us. */
+static void on_added(struct api_request *r)
+{
+	const struct snapshots_want want = { .cid = r->args.cid, .wait_ms = WAIT_ADDED_MS };
+	struct snapshots_answer answer;
+	int result = snapshots_take(r->context->snapshots, &want, &answer);
+
+	if (result == SNAPSHOTS_E_NO_VM) {
+		api_request_refuse(r, MHD_HTTP_INTERNAL_SERVER_ERROR,
+				   "it is left out, and the log says why");
+		return;
+	}
+	if (!result)
+		snapshots_answer_deinit(&answer);
+	api_request_reply(r, MHD_HTTP_CREATED, json_pack("{s:s}", "outcome", "done"));
+}
 
 void api_orders_add_vm(struct api_request *r)
 {
@@ -21,6 +39,7 @@ void api_orders_add_vm(struct api_request *r)
 	struct api_body_row row;
 	const char *wrong = api_body_row(&row, r->body ? r->body : "", r->len, why);
 
+	r->done = on_added;
 	if (wrong)
 		api_request_refuse(r, MHD_HTTP_BAD_REQUEST, "%s", wrong);
 	else

@@ -3,6 +3,7 @@
 #include "control/api_reads.h"
 
 #include <inttypes.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -108,5 +109,7 @@ void api_reads_get_metrics(struct api_request *r)
 
 void api_reads_get_log_level(struct api_request *r)
 {
-	api_request_reply(r, MHD_HTTP_OK, json_pack("{s:s}", "level", api_body_levels[log_level]));
+	enum log_level level = atomic_load(&log_level);
+
+	api_request_reply(r, MHD_HTTP_OK, json_pack("{s:s}", "level", api_body_levels[level]));
 }

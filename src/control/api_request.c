@@ -174,7 +174,9 @@ void api_request_conclude(struct api_context *context, uint32_t id, enum supervi
 
 		if (r->id != id)
 			continue;
-		if (outcome == SUPERVISE_OK)
+		if (outcome == SUPERVISE_OK && r->done)
+			r->done(r);
+		else if (outcome == SUPERVISE_OK)
 			api_request_reply(r, r->done_status, json_pack("{s:s}", "outcome", "done"));
 		else
 			api_request_refuse(r, status_of(outcome), "%.*s", (int)len,

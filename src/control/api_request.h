@@ -65,6 +65,7 @@ struct api_request {
 	/* The order that it waits for. */
 	uint32_t id;				/* 0: none */
 	unsigned done_status;			/* HTTP's, if it works */
+	void (*done)(struct api_request *r);	/* answers then, in place of us; or NULL */
 	struct loop_timer patience;
 	struct list node;			/* api_context::waiting */
 };

@@ -224,7 +224,9 @@ int main(void)
 {
 	Suite *s = suite_create("config_api");
 	TCase *tc = tcase_create("options");
+	int status;
 
+	scratch_begin();
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_add_loop_test(tc, each_socket, 0, COUNT(sockets));
 	tcase_add_test(tc, folders);
@@ -233,5 +235,7 @@ int main(void)
 	tcase_add_checked_fixture(tc, setup_folder, teardown_folder);
 	tcase_add_loop_test(tc, each_row, 0, COUNT(rows));
 	suite_add_tcase(s, tc);
-	return unit_main(s);
+	status = unit_main(s);
+	scratch_end();
+	return status;
 }
