@@ -195,6 +195,17 @@ static const struct role uds_role = {
 	.absent = "no-daemon", .stale = "stale-socket", .denied = "permission",
 };
 
+/* The API knows the VM, and we do not see its socket. */
+static void judge_gone(const struct doctor_facts *f, struct doctor_report *out)
+{
+	struct doctor_finding *finding = add(out, DOCTOR_PROBLEM, "socket-gone");
+
+	say(finding->what, "The daemon serves CID %" PRIu64 ", but %s is not there: its file was "
+	    "removed, or is in another file tree than ours (a container's).", f->vm.cid,
+	    f->uds.path);
+	say(finding->advice, "vsockctl reload makes sockets anew whose files are gone.");
+}
+
 /* Somebody listens: the daemon whose API it is? systemd's sockets are its own (pid 1). */
 static bool judge_holder(const struct doctor_facts *f, struct doctor_report *out)
 {
@@ -411,8 +422,10 @@ void doctor_judge(const struct doctor_facts *f, struct doctor_report *out)
 		return;
 	if (has_api && !f->has_vm && (f->has_uds || f->cid))
 		judge_unknown_vm(f, out);
-	if (f->uds.state != SOCKET_UNTRIED &&
-	    (!judge_socket(&f->uds, &uds_role, out) || !judge_holder(f, out)))
+	if (f->has_vm && f->uds.state == SOCKET_ABSENT)
+		judge_gone(f, out);
+	else if (f->uds.state != SOCKET_UNTRIED &&
+		 (!judge_socket(&f->uds, &uds_role, out) || !judge_holder(f, out)))
 		return;
 	if (f->has_vm) {
 		is_running = judge_vm(&f->vm, out);

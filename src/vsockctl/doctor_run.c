@@ -115,7 +115,7 @@ static void look_at_vm(const char *api, struct doctor_facts *f, const char *uds,
 
 	f->has_vm = vm;
 	if (vm) {
-		doctor_vm_find_stalls(api, vm);
+		doctor_vm_look(api, vm);
 		f->vm = *vm;
 		if (!uds && vm->uds[0])
 			uds = vm->uds;

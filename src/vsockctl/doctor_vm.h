@@ -12,8 +12,8 @@ struct doctor_vms {
 /* Can it be asked at all, by this build? */
 bool doctor_vm_can_ask(void);
 
-/* All VMs of the daemon at @api, without their stalls. Says in @f whether it answers. */
+/* All VMs of the daemon at @api, as far as its list tells. Says in @f whether it answers. */
 void doctor_vm_list(const char *api, struct doctor_facts *f, struct doctor_vms *out);
 
-/* The connections of @vm that stand still. */
-void doctor_vm_find_stalls(const char *api, struct doctor_vm *vm);
+/* The rest of @vm: its rings, and its connections that stand still. */
+void doctor_vm_look(const char *api, struct doctor_vm *vm);

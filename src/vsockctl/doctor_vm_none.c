@@ -14,7 +14,7 @@ void doctor_vm_list(const char *api, struct doctor_facts *f, struct doctor_vms *
 	*out = (struct doctor_vms){ .n = 0 };
 }
 
-void doctor_vm_find_stalls(const char *api, struct doctor_vm *vm)
+void doctor_vm_look(const char *api, struct doctor_vm *vm)
 {
 	(void)api, (void)vm;
 }

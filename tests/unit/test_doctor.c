@@ -59,7 +59,13 @@ static void uds_untried(struct doctor_facts *f)
 
 static void by_uds(struct doctor_facts *f) { f->cid = 0; f->has_uds = true; }
 
-static void uds_absent(struct doctor_facts *f) { f->uds.state = SOCKET_ABSENT; }
+
+static void uds_absent(struct doctor_facts *f)
+{
+	f->uds.state = SOCKET_ABSENT;
+	f->was_port_tried = false;
+}
+
 static void uds_stale(struct doctor_facts *f) { f->uds.state = SOCKET_STALE; }
 static void uds_file(struct doctor_facts *f) { f->uds.state = SOCKET_OTHER_FILE; }
 static void uds_type(struct doctor_facts *f) { f->uds.state = SOCKET_OTHER_TYPE; }
@@ -150,8 +156,10 @@ static const struct {
 	{ { outside, refused_late }, "no-api !guest-silent", NULL },
 
 	/* the hybrid socket: nothing behind it is judged */
-	{ { uds_absent }, "!no-daemon", "There is no socket /run/u:" },
-	{ { uds_absent, no_folder }, "!no-daemon", "There is no folder /run," },
+	{ { uds_absent, untried }, "!socket-gone", "vsockctl reload" },
+	{ { uds_absent, untried, no_front_end }, "!socket-gone !no-front-end", NULL },
+	{ { outside, uds_absent, refused }, "no-api !no-daemon", "There is no socket /run/u:" },
+	{ { outside, uds_absent, no_folder }, "no-api !no-daemon", "There is no folder /run," },
 	{ { uds_stale, no_front_end, refused }, "!stale-socket", "Nobody listens at /run/u " },
 	{ { uds_file }, "!not-a-socket", NULL },
 	{ { uds_type }, "!other-socket-type", NULL },
