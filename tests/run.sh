@@ -40,6 +40,7 @@ case " ${runs[*]} " in
 *" clang "*) optional=(clang) ;;
 esac
 need pkg-config cc meson ninja python3 lib:check lib:yaml-0.1 lib:libseccomp \
+	lib:libcurl lib:jansson \
 	qemu-system-x86_64 busybox cpio xz socat strace patch setpriv setarch -- "${optional[@]}"
 
 mkdir -p "$out"

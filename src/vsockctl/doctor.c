@@ -28,7 +28,8 @@ static struct doctor_finding *add(struct doctor_report *out, enum doctor_severit
 	return last;
 }
 
-static void __attribute__((format(printf, 2, 3))) say(char to[DOCTOR_LINE_MAX], const char *fmt, ...)
+static void __attribute__((format(printf, 2, 3)))
+say(char to[DOCTOR_LINE_MAX], const char *fmt, ...)
 {
 	va_list args;
 
@@ -317,8 +318,14 @@ static bool judge_host(const struct doctor_facts *f, struct doctor_report *out)
 
 	snprintf(who, sizeof who, "the daemon (user %s)", f->daemon_user[0] ? f->daemon_user : "?");
 	role.who = who;
-	if (f->host.state == SOCKET_ABSENT)
-		return false;			/* no fault if the guest is to listen */
+	if (f->host.state == SOCKET_ABSENT) {	/* no fault if it is the guest that listens */
+		if (f->was_port_tried && f->port_outcome == 0) {
+			finding = add(out, DOCTOR_NOTE, role.absent);
+			say(finding->what, "On the host nobody listens at %s: the guest cannot connect "
+			    "to port %u.", f->host.path, f->port);
+		}
+		return false;
+	}
 	if (f->host.state != SOCKET_OPEN)
 		return judge_socket(&f->host, &role, out);
 	finding = add(out, DOCTOR_NOTE, "listener-host");

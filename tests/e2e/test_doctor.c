@@ -180,6 +180,7 @@ START_TEST(guest_listens)
 {
 	sock_listen(&vm, PORT);
 	check_finds(&vm, vhd.uds, "1234", 0, "listener-guest", "In the guest somebody listens");
+	check_finds(&vm, vhd.uds, "1234", 0, "no-listener-host", "On the host nobody listens");
 	check_finds(&vm, vhd.uds, NULL, 0, "no-api", "");
 }
 END_TEST

@@ -21,6 +21,8 @@ package_of() {
 	lib:check) echo check ;;
 	lib:yaml-0.1) echo libyaml-dev ;;
 	lib:libseccomp) echo libseccomp-dev ;;
+	lib:libcurl) echo libcurl4-openssl-dev ;;
+	lib:jansson) echo libjansson-dev ;;
 	*) echo "$1" ;;
 	esac
 }

@@ -19,7 +19,7 @@ build() {	# OPTION...
 
 	rm -rf "$dir"
 	if ! meson setup "$dir" "$root" -Dtests=disabled "$@" >"$scratch/log" 2>&1 ||
-		! ninja -C "$dir" src/vhost-device-vsock >"$scratch/log" 2>&1 ||
+		! ninja -C "$dir" >"$scratch/log" 2>&1 ||
 		! "$dir/src/vhost-device-vsock" --version >"$scratch/log" 2>&1; then
 		tail -n 20 "$scratch/log"
 	fi
@@ -27,6 +27,6 @@ build() {	# OPTION...
 
 none "without the system call filter" "$(build -Dseccomp=disabled)"
 none "without AF_VSOCK" "$(build -Dafvsock=disabled)"
-none "without either, and not hardened" \
-	"$(build -Dseccomp=disabled -Dafvsock=disabled -Dhardening=false)"
+none "without either, not hardened, and without vsockctl" \
+	"$(build -Dseccomp=disabled -Dafvsock=disabled -Dhardening=false -Dvsockctl=disabled)"
 end_tests

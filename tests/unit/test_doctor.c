@@ -134,7 +134,7 @@ static const struct {
 	const char *causes;			/* a problem has "!" in front */
 	const char *text;			/* what is said somewhere, or NULL */
 } cases[] = {
-	{ { 0 }, "listener-guest", "port 22" },
+	{ { 0 }, "listener-guest no-listener-host", "port 22" },
 	{ { no_port }, "", NULL },
 	{ { host_open }, "listener-guest listener-host", "/run/u_22" },
 
@@ -145,12 +145,12 @@ static const struct {
 	{ { without_api, uds_untried }, "!no-api", "--uds-path" },
 	{ { all_vms, uds_untried, no_port }, "", NULL },
 	{ { vm_unknown, uds_untried }, "!no-vm", "CID 3" },
-	{ { by_uds, vm_unknown }, "no-vm listener-guest", "vsockctl list" },
+	{ { by_uds, vm_unknown }, "no-vm listener-guest no-listener-host", "vsockctl list" },
 
 	/* from outside */
-	{ { outside }, "no-api listener-guest", NULL },
-	{ { outside, without_api }, "no-api listener-guest", "sees less" },
-	{ { outside, api_said }, "!no-daemon listener-guest", "/run/api" },
+	{ { outside }, "no-api listener-guest no-listener-host", NULL },
+	{ { outside, without_api }, "no-api listener-guest no-listener-host", "sees less" },
+	{ { outside, api_said }, "!no-daemon listener-guest no-listener-host", "/run/api" },
 	{ { outside, refused }, "no-api !refused", "no VM is connected" },
 	{ { outside, refused, host_open }, "no-api listener-host", NULL },
 	{ { outside, refused_late }, "no-api !guest-silent", NULL },
@@ -171,9 +171,9 @@ static const struct {
 	{ { uds_folder_closed }, "!permission", "the folder /run/part belongs to" },
 	{ { uds_denied }, "!permission", "access control list" },
 	{ { uds_others }, "!other-daemon", "vhost-device-vs, pid 99, user vsock" },
-	{ { uds_systemds }, "listener-guest", NULL },
-	{ { uds_strangers }, "listener-guest", NULL },
-	{ { outside, uds_others }, "no-api listener-guest", NULL },
+	{ { uds_systemds }, "listener-guest no-listener-host", NULL },
+	{ { uds_strangers }, "listener-guest no-listener-host", NULL },
+	{ { outside, uds_others }, "no-api listener-guest no-listener-host", NULL },
 
 	/* the VM */
 	{ { no_front_end, refused }, "!no-front-end", "--socket" },
@@ -183,7 +183,7 @@ static const struct {
 	{ { stopped, refused }, "!guest-stopped", "paused" },
 	{ { broken, refused }, "!ring-broken", "head 300 of 256" },
 	{ { no_front_end, refused, host_stale }, "!no-front-end !stale-listener", NULL },
-	{ { stalled }, "!stalled !stalled listener-guest", "65s: it waits for the guest to read" },
+	{ { stalled }, "!stalled !stalled listener-guest no-listener-host", "65s: it waits for the guest to read" },
 	{ { stalled_often, host_open }, "!stalled !stalled !stalled !stalled !stalled !stalled "
 	  "!stalled !stalled listener-guest listener-host", NULL },
 
