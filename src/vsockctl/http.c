@@ -22,6 +22,7 @@ struct transfer {
 	size_t room;				/* of the body */
 	http_sink *sink;			/* or NULL */
 	void *ctx;
+	const volatile sig_atomic_t *is_over;
 	bool is_stopped, is_too_long;
 };
 
@@ -61,6 +62,17 @@ static size_t on_body(char *bytes, size_t size, size_t n, void *arg)
 		return keep(t, bytes, n) ? n : 0;
 	t->is_stopped = !t->sink(t->ctx, bytes, n);
 	return t->is_stopped ? 0 : n;
+}
+
+/* Called once a second at least, and when a signal has come. */
+static int on_progress(void *arg, curl_off_t down_all, curl_off_t down, curl_off_t up_all,
+		       curl_off_t up)
+{
+	struct transfer *t = arg;
+
+	(void)down_all, (void)down, (void)up_all, (void)up;
+	t->is_stopped = *t->is_over;
+	return t->is_stopped;
 }
 
 /* libcurl says only that it could not connect. */
@@ -111,6 +123,11 @@ static bool set_up(struct transfer *t, const struct http_request *request, const
 	r |= curl_easy_setopt(c, CURLOPT_WRITEFUNCTION, on_body);
 	r |= curl_easy_setopt(c, CURLOPT_WRITEDATA, t);
 	r |= curl_easy_setopt(c, CURLOPT_HTTPHEADER, headers);
+	if (t->is_over) {
+		r |= curl_easy_setopt(c, CURLOPT_NOPROGRESS, 0L);
+		r |= curl_easy_setopt(c, CURLOPT_XFERINFOFUNCTION, on_progress);
+		r |= curl_easy_setopt(c, CURLOPT_XFERINFODATA, t);
+	}
 	if (request->json)
 		r |= curl_easy_setopt(c, CURLOPT_POSTFIELDS, request->json);
 	else if (strcmp(request->method, "POST") == 0)
@@ -122,7 +139,9 @@ static bool set_up(struct transfer *t, const struct http_request *request, const
 int http_stream(const struct http_request *request, http_sink *sink, void *ctx,
 		struct http_answer *out)
 {
-	struct transfer t = { .out = out, .sink = sink, .ctx = ctx };
+	struct transfer t = {
+		.out = out, .sink = sink, .ctx = ctx, .is_over = request->is_over,
+	};
 	struct curl_slist *headers = NULL;
 	char url[URL_MAX];
 	int r = HTTP_E_FAILED;

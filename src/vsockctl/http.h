@@ -5,6 +5,7 @@
  */
 #pragma once
 
+#include <signal.h>
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -16,6 +17,7 @@ struct http_request {
 	const char *path;			/* "/v1/vms"; of plain characters */
 	const char *json;			/* the body, or NULL */
 	long timeout_ms;			/* for all of it; 0: none, but for connecting */
+	const volatile sig_atomic_t *is_over;	/* set by a signal: HTTP_E_STOPPED; or NULL */
 };
 
 struct http_answer {
@@ -29,7 +31,7 @@ enum {
 	HTTP_E_NO_DAEMON = 1,			/* nobody is at the socket, or we may not connect */
 	HTTP_E_LATE,				/* no answer in time */
 	HTTP_E_FAILED,				/* no HTTP, too much of it, or cut off */
-	HTTP_E_STOPPED,				/* http_stream()'s sink took no more */
+	HTTP_E_STOPPED,				/* a sink took no more, or a signal came */
 };
 
 /* 0, whatever the status; HTTP_E_* and @out->why. In any case http_answer_deinit(). */

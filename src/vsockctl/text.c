@@ -87,6 +87,23 @@ static uint32_t next_point(const unsigned char **s)
 	return REPLACEMENT;
 }
 
+static void put_point(FILE *f, uint32_t point)
+{
+	if (point >= ' ' && point <= '~')
+		fputc((int)point, f);
+	else if (point < 0x10000)
+		fprintf(f, "\\u%04" PRIx32, point);
+	else
+		fprintf(f, "\\u%04" PRIx32 "\\u%04" PRIx32, 0xd800 + ((point - 0x10000) >> 10),
+			0xdc00 + ((point - 0x10000) & 0x3ff));
+}
+
+void text_put_ascii(FILE *f, const char *json)
+{
+	for (const unsigned char *at = (const unsigned char *)json; *at; )
+		put_point(f, next_point(&at));
+}
+
 void text_put_json(FILE *f, const char *s)
 {
 	if (!s) {
@@ -95,18 +112,9 @@ void text_put_json(FILE *f, const char *s)
 	}
 	fputc('"', f);
 	for (const unsigned char *at = (const unsigned char *)s; *at; ) {
-		uint32_t point = next_point(&at);
-
-		if (point == '"' || point == '\\')
-			fprintf(f, "\\%c", (int)point);
-		else if (point >= ' ' && point <= '~')
-			fputc((int)point, f);
-		else if (point < 0x10000)
-			fprintf(f, "\\u%04" PRIx32, point);
-		else
-			fprintf(f, "\\u%04" PRIx32 "\\u%04" PRIx32,
-				0xd800 + ((point - 0x10000) >> 10),
-				0xdc00 + ((point - 0x10000) & 0x3ff));
+		if (*at == '"' || *at == '\\')
+			fputc('\\', f);
+		put_point(f, next_point(&at));
 	}
 	fputc('"', f);
 }

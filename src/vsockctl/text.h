@@ -20,6 +20,9 @@ char *text_escape(char *to, size_t size, const char *s);
 /* The same to a stream, whole. */
 void text_put(FILE *f, const char *s);
 
+/* JSON that is a line already, in ASCII: its other characters can only be in strings. */
+void text_put_ascii(FILE *f, const char *json);
+
 /* A JSON string with its quotes; NULL: null. */
 void text_put_json(FILE *f, const char *s);
 

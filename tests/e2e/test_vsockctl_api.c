@@ -255,6 +255,46 @@ START_TEST(doctor_looks_at_all_vms)
 }
 END_TEST
 
+/* ---- what goes on ---- */
+
+static const struct http_row event_rows[] = {
+	{ .request = "GET /v1/events", .answer = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+	  "9\r\n{\"a\": 1}\n\r\n" "5\r\n{\"b\":\r\n" "9\r\n \"\x1b[2J\"}\n\r\n" "3\r\nhal\r\n0\r\n\r\n" },
+	{ .request = NULL },
+};
+
+START_TEST(events_come_as_whole_lines)
+{
+	ck_assert_int_eq(run(event_rows, ARGS("events")), 0);
+	ck_assert_str_eq(ctl.said, "{\"a\": 1}\n{\"b\": \"\\u001b[2J\"}\n");
+	ck_assert_int_eq(run(ROWS(ROW("GET /v1/events", REFUSAL(404))), ARGS("events")), 3);
+}
+END_TEST
+
+#define PCAP_HEAD	"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+/* As long as the header of a file, and none: a script has no NUL bytes. */
+static const struct http_row capture_rows[] = {
+	{ .request = "GET /v1/vms/3", .answer = VM_ROW(3, "") },
+	{ .request = "GET /v1/vms/3/capture", .answer = PCAP_HEAD "5\r\nno pc\r\n" "13\r\nap, of 24 bytes all\r\n0\r\n\r\n" },
+	{ .request = NULL },
+};
+
+START_TEST(capture_takes_only_packets)
+{
+	char file[128];
+
+	snprintf(file, sizeof file, "%s/pcap", vhd.dir);
+	ck_assert_int_eq(run(capture_rows, ARGS("capture", "3", file)), 1);
+	ck_assert_ptr_nonnull(strstr(ctl.complained, "no pcap"));
+	ck_assert_int_eq(run(capture_rows, ARGS("capture", "4", "/nonexistent/x")), 3);
+	ck_assert_int_eq(run(capture_rows, ARGS("capture", "3", "/nonexistent/x")), 1);
+	ck_assert_ptr_nonnull(strstr(ctl.complained, "/nonexistent/x: No such file"));
+	ck_assert_int_eq(run(capture_rows, ARGS("capture", "3", "-")), 1);
+	ck_assert_str_eq(ctl.said, "");
+}
+END_TEST
+
 /* ---- top, in a terminal of our own ---- */
 
 struct terminal {
@@ -423,6 +463,8 @@ int main(void)
 	tcase_add_test(tc, no_daemon);
 	tcase_add_loop_test(tc, doctor_asks_the_api, 0, (int)(sizeof diagnoses / sizeof *diagnoses));
 	tcase_add_test(tc, doctor_looks_at_all_vms);
+	tcase_add_test(tc, events_come_as_whole_lines);
+	tcase_add_test(tc, capture_takes_only_packets);
 	tcase_add_test(top, top_fills_the_terminal);
 	tcase_add_loop_test(top, top_leaves_the_terminal_when_it_is_ended, 0, 3);
 	tcase_add_test(top, top_stops_and_goes_on);

@@ -61,6 +61,15 @@ START_TEST(as_json)
 }
 END_TEST
 
+START_TEST(as_a_line_of_json)
+{
+	char *put = written(text_put_ascii, "{\"a\": \"\x1b[2J \xc3\xa9\x9b \\n\"}");
+
+	ck_assert_str_eq(put, "{\"a\": \"\\u001b[2J \\u00e9\\ufffd \\n\"}");
+	free(put);
+}
+END_TEST
+
 /* Cut at any size: ends, has no half escape, and is a start of the whole. */
 START_TEST(cut)
 {
@@ -122,6 +131,7 @@ int main(void)
 
 	tcase_add_loop_test(tc, escaped, 0, COUNT(texts));
 	tcase_add_loop_test(tc, as_json, 0, COUNT(texts));
+	tcase_add_test(tc, as_a_line_of_json);
 	tcase_add_loop_test(tc, cut, 1, 20);
 	tcase_add_loop_test(tc, bytes, 0, COUNT(sizes));
 	tcase_add_loop_test(tc, age, 0, COUNT(ages));
