@@ -29,6 +29,8 @@ enum { PIECES_MAX = 64, BYTES_MAX = PIECES_MAX * 255, UNTOUCHED = 4711 };
 static struct loop *loop;
 static int client;				/* the fuzzer's end of the socket */
 static bool is_done;
+static bool was_counted_done;
+static unsigned n_counted;
 
 static struct {
 	uint8_t bytes[BYTES_MAX];
@@ -107,6 +109,14 @@ static void check_answer(struct stream *s, uint32_t port)
 	assert(memcmp(got, ok, (size_t)len) == 0);
 }
 
+/* Once for each client, before or after what comes of it. */
+static void on_counted(void *ctx, enum backend_handshake how)
+{
+	(void)ctx;
+	assert(!n_counted++);
+	was_counted_done = how == HANDSHAKE_DONE;
+}
+
 static void on_handshake(void *ctx, const struct handshake_result *result)
 {
 	const struct uds_stream_config config = {
@@ -151,7 +161,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct input in = { data, size };
 	struct handshakes_config config = {
 		.tag = "fuzz", .path = "", .max = 1, .timeout_ms = UINT32_MAX,
-		.may_have_rights = true, .done = on_handshake,
+		.may_have_rights = true, .done = on_handshake, .counted = on_counted,
 	};
 	struct handshakes hs;
 	int n_fds_before, socks[2];
@@ -165,11 +175,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, socks))
 		abort();
 	client = socks[0];
-	is_done = false;
+	is_done = was_counted_done = false;
+	n_counted = 0;
 	sent.len = 0;
 	sent.is_shut = false;
 	handshakes_add(&hs, socks[1]);
 	play(&in, &hs);
+	assert(n_counted == !hs.n && was_counted_done == is_done);
 	handshakes_deinit(&hs);
 	close(client);
 	assert(input_count_fds() == n_fds_before);

@@ -11,6 +11,7 @@
 #include "util/error.h"
 #include "util/list.h"
 #include "vsock/conn_internal.h"
+#include "vsock/conn_snapshot.h"
 #include "vsock/mux_internal.h"
 
 enum { RX_SIZE = 4096, SPILL_SIZE = 10000, ROUNDS = 4, ROUND_MS = 700, LINGER_MS = 30000 };
@@ -334,6 +335,26 @@ static void check_messages(const struct conn *c)
 	note_largest(m->to_guest.room);
 }
 
+/* Whatever was saved of them, gauges are of what there is; and all of it can be shown. */
+static void check_counters(const struct mux *mux)
+{
+	static struct conn_snapshot rows[CONN_SNAPSHOT_MIN];
+	struct conn_cursor cursor = { .at = 0 };
+	uint64_t n = 0;
+
+	for (unsigned i = 0; i < CONN_NUM_ORIGINS * CONN_DEAD; i++)
+		n += mux->counters.connections[i];
+	assert(n == mux->n_conns);
+	while (!cursor.is_over) {
+		size_t n_rows = mux_snapshot_conns(mux, &cursor, rows, CONN_SNAPSHOT_MIN,
+						   court.now_ms);
+
+		for (size_t i = 0; i < n_rows; i++)
+			assert(rows[i].waits_for < CONN_NUM_WAITS &&
+			       rows[i].waits_ms <= court.now_ms && rows[i].age_ms <= court.now_ms);
+	}
+}
+
 static void check(void)
 {
 	uint64_t used = mux_budget(court.mux)->used;
@@ -347,6 +368,7 @@ static void check(void)
 		if (c->messages)
 			check_messages(c);
 	}
+	check_counters(mux);
 	/* More than the limits allow is only what was saved, or all of one connection. */
 	assert(mux->n_conns <= court.config->max_connections || mux->n_conns <= court.n_saved);
 	assert(used <= court.config->max_buffered || used <= court.used_saved ||

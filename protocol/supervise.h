@@ -120,4 +120,6 @@ static_assert(sizeof(struct supervise_msg) == 24, "no gaps");
 enum { SUPERVISE_WORKERS_MAX = 1024 };
 struct supervise_shared {
 	_Atomic uint64_t handling[SUPERVISE_WORKERS_MAX];	/* CID of the VM; 0: of none */
+	/* And what the supervisor has counted since its start, for the engine to tell others. */
+	_Atomic uint64_t upgrades, crashes;
 };

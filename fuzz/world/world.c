@@ -9,6 +9,7 @@
 #include "util/list.h"
 #include "util/log.h"
 #include "vsock/conn_internal.h"
+#include "vsock/conn_snapshot.h"
 
 #include "guest.h"
 #include "host.h"
@@ -112,11 +113,41 @@ static void check_budgets(struct vm *vm)
 		assert((!used || vm->siblings) && mux_next_deadline(vm->mux) == UINT64_MAX);
 }
 
+/* What is kept as gauges is what a walk finds. */
+static void check_counters(struct vm *vm)
+{
+	static struct conn_snapshot rows[CONN_SNAPSHOT_MIN];
+	const struct vsock_counters *counters = mux_counters(vm->mux);
+	uint64_t shown[CONN_NUM_ORIGINS * CONN_DEAD] = { 0 }, n_counted = 0;
+	struct conn_cursor cursor = { .at = 0 };
+	struct mux_stats stats;
+
+	static_assert((int)MAX_CONNS <= (int)CONN_SNAPSHOT_ORPHANS, "all are shown");
+	mux_get_stats(vm->mux, &stats);
+	while (!cursor.is_over) {
+		size_t n = mux_snapshot_conns(vm->mux, &cursor, rows, CONN_SNAPSHOT_MIN,
+					      vm->book->now_ms);
+
+		for (size_t i = 0; i < n; i++) {
+			assert(rows[i].waits_for < CONN_NUM_WAITS && rows[i].end < CONN_NUM_ENDS);
+			assert(rows[i].age_ms <= vm->book->now_ms);
+			assert(rows[i].waits_ms <= rows[i].age_ms);
+			shown[rows[i].origin * CONN_DEAD + rows[i].state]++;
+		}
+	}
+	for (unsigned i = 0; i < CONN_NUM_ORIGINS * CONN_DEAD; i++) {
+		assert(shown[i] <= counters->connections[i]);
+		n_counted += counters->connections[i];
+	}
+	assert(n_counted == stats.conns);
+}
+
 static void check_vm(struct vm *vm)
 {
 	uint64_t deadline_ms = mux_next_deadline(vm->mux);
 
 	check_budgets(vm);
+	check_counters(vm);
 	assert(deadline_ms > vm->book->now_ms);
 	/* What a turn does not know of, one has been asked for. */
 	assert(vm->is_woken || !mux_has_output(vm->mux));

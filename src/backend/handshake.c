@@ -61,8 +61,19 @@ static void end(struct handshake *h)
 	free(h);
 }
 
+static void count(const struct handshakes *hs, enum backend_handshake how)
+{
+	if (hs->config.counted)
+		hs->config.counted(hs->config.ctx, how);
+}
+
 static void fail(struct handshake *h, enum failure failure)
 {
+	static const enum backend_handshake how[] = {
+		[NO_CONNECT_LINE] = HANDSHAKE_NO_CONNECT, [LINE_TOO_LONG] = HANDSHAKE_TOO_LONG,
+		[LINE_CUT] = HANDSHAKE_CUT, [LINE_LATE] = HANDSHAKE_LATE,
+		[TOO_MANY_CLIENTS] = HANDSHAKE_TOO_MANY,
+	};
 	static const char *const text[] = {
 		[NO_CONNECT_LINE] = "its first line is not \"CONNECT <port>\"",
 		[LINE_TOO_LONG] = "no end of line within 32 bytes, where \"CONNECT <port>\" has "
@@ -72,6 +83,7 @@ static void fail(struct handshake *h, enum failure failure)
 	};
 	struct handshakes *hs = h->all;
 
+	count(hs, how[failure]);
 	if (failure == LINE_LATE)
 		log_first(&hs->failures, failure, hs->config.tag,
 			  "client of %s closed: no \"CONNECT <port>\" line for %g s",
@@ -97,6 +109,7 @@ static void log_error(const struct handshakes *hs, int error)
 
 static void fail_error(struct handshake *h, int error)
 {
+	count(h->all, HANDSHAKE_ERROR);
 	log_error(h->all, error);
 	end(h);
 }
@@ -114,9 +127,16 @@ static void finish(struct handshake *h, size_t len)
 		return;
 	}
 	leave(h);
+	count(hs, HANDSHAKE_DONE);
 	result.fd = fd_take(&h->fd);
 	hs->config.done(hs->config.ctx, &result);
 	free(h);
+}
+
+static void leave_early(struct handshake *h)
+{
+	count(h->all, HANDSHAKE_LEFT);
+	drop(h, "left without a word");
 }
 
 /* A read has given @r, which is not 0, after the first byte or before. */
@@ -127,7 +147,7 @@ static void on_no_line(struct handshake *h, int r)
 	else if (r == UNIX_E_EOF && h->len)
 		fail(h, LINE_CUT);
 	else if (r == UNIX_E_EOF || r == UNIX_E_RESET)
-		drop(h, "left without a word");
+		leave_early(h);
 	else
 		fail_error(h, r);
 }
@@ -253,12 +273,14 @@ void handshakes_add(struct handshakes *hs, int fd)
 		log_first(&hs->failures, TOO_MANY_CLIENTS, hs->config.tag,
 			  "client of %s closed: too many others have not said \"CONNECT <port>\"",
 			  hs->config.path);
+		count(hs, HANDSHAKE_TOO_MANY);
 		unix_hang_up(&fd);
 		return;
 	}
 	h = client_new(hs, fd);
 	if (!h) {
 		log_error(hs, -ENOMEM);
+		count(hs, HANDSHAKE_ERROR);
 		unix_close(&fd);
 		return;
 	}

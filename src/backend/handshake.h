@@ -17,6 +17,7 @@
 #include "util/list.h"
 #include "util/log_limit.h"
 #include "util/loop.h"
+#include "vsock/backend.h"
 
 struct blob;
 struct blob_reader;
@@ -39,6 +40,7 @@ struct handshakes_config {
 	bool may_have_rights;			/* clients can pass descriptors */
 	bool is_held;				/* reads nothing before handshakes_resume() */
 	void (*done)(void *ctx, const struct handshake_result *result);
+	void (*counted)(void *ctx, enum backend_handshake how);	/* one is over; or NULL */
 	void *ctx;
 };
 

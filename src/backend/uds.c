@@ -57,6 +57,13 @@ static void on_handshake(void *ctx, const struct handshake_result *result)
 		uds_stream_hang_up(s);
 }
 
+static void on_counted(void *ctx, enum backend_handshake how)
+{
+	const struct uds_entrance *entrance = ctx;
+
+	mux_count_handshake(entrance->owner->config.mux, how);
+}
+
 static void on_accepted(void *ctx, int fd)
 {
 	struct uds_door *door = ctx;
@@ -240,7 +247,7 @@ static void entrance_init(struct uds_entrance *entrance, struct uds *u, enum vso
 		.loop = u->config.loop, .tag = u->config.tag, .max = u->config.max_handshakes,
 		.timeout_ms = u->config.handshake_ms, .is_held = u->config.is_held,
 		.socket_type = sock_stream_socket_type(type), .n_all = &u->n_handshakes,
-		.done = on_handshake, .ctx = entrance,
+		.done = on_handshake, .counted = on_counted, .ctx = entrance,
 	};
 
 	entrance->owner = u;

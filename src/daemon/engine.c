@@ -7,6 +7,7 @@
 #include "backend/afvsock.h"
 #include "backend/sibling.h"
 #include "config/plan.h"
+#include "control/snapshots.h"
 #include "daemon/vm.h"
 #include "daemon/vm_job.h"
 #include "device/worker.h"
@@ -129,7 +130,9 @@ static void stop_workers(struct engine *e)
 /* Entries of the directory have to do with the mailboxes. */
 void engine_deinit(struct engine *e)
 {
+	snapshots_close(e->snapshots);
 	stop_workers(e);
+	snapshots_free(e->snapshots);
 	sibling_dir_free(e->siblings);
 	for (size_t i = 0; i < e->n_workers; i++)
 		worker_free(e->workers[i]);
@@ -181,12 +184,19 @@ static int make_workers(struct engine *e)
 	return r;
 }
 
+static int make_snapshots(struct engine *e)
+{
+	const struct snapshots_shared shared = { e->config.upgrades, e->config.crashes };
+
+	return snapshots_new(&e->snapshots, &shared);
+}
+
 int engine_prepare(struct engine *e, const struct engine_config *config)
 {
 	int r;
 
 	*e = (struct engine){ .config = *config };
-	if ((r = make_workers(e)) < 0 || (r = make_siblings(e)) < 0 ||
+	if ((r = make_snapshots(e)) < 0 || (r = make_workers(e)) < 0 || (r = make_siblings(e)) < 0 ||
 	    (r = enter_sandbox(config)) < 0 || (r = log_start_thread()) < 0)
 		engine_deinit(e);
 	else
@@ -194,12 +204,20 @@ int engine_prepare(struct engine *e, const struct engine_config *config)
 	return r;
 }
 
+/* From now on it can be asked. */
+static int start_worker(struct engine *e, struct worker *w, bool is_parked)
+{
+	int r = worker_start(w, is_parked, e->config.failed);
+
+	return r ? r : snapshots_add_worker(e->snapshots, w);
+}
+
 int engine_begin(struct engine *e, bool is_parked)
 {
 	int r = 0;
 
 	for (size_t i = 0; !r && i < e->n_workers; i++)
-		r = worker_start(e->workers[i], is_parked, e->config.failed);
+		r = start_worker(e, e->workers[i], is_parked);
 	return r;
 }
 
@@ -237,7 +255,7 @@ static void grow(struct engine *e)
 {
 	if (e->n_workers >= engine_count_workers(e->config.plan, e->n_vms) || add_worker(e) < 0)
 		return;
-	if (worker_start(e->workers[e->n_workers - 1], false, e->config.failed) < 0)
+	if (start_worker(e, e->workers[e->n_workers - 1], false) < 0)
 		worker_free(e->workers[--e->n_workers]);
 }
 

@@ -14,6 +14,7 @@
 struct device_hooks;
 struct plan;
 struct sibling_dir;
+struct snapshots;
 struct vm;
 struct vm_fds;
 struct vm_job;
@@ -28,6 +29,7 @@ struct engine_config {
 	void (*failed)(void);			/* a worker's loop has ended by itself */
 	bool is_hosted;				/* there is a supervisor */
 	_Atomic uint64_t *handling;		/* of PLAN_THREADS_MAX workers; NULL: not noted */
+	const _Atomic uint64_t *upgrades, *crashes;	/* for snapshots; or NULL */
 };
 
 struct engine {
@@ -36,6 +38,7 @@ struct engine {
 	size_t n_workers;
 	size_t n_vms;				/* that it serves, or is about to */
 	struct sibling_dir *siblings;
+	struct snapshots *snapshots;		/* for whoever asks */
 };
 
 /* So many VMs have no use for more. */

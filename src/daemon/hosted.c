@@ -247,6 +247,8 @@ static int start(bool is_next)
 	const struct engine_config config = {
 		.plan = &hosted.plan, .hooks = &hooks, .failed = launch_end, .is_hosted = true,
 		.handling = hosted.shared ? hosted.shared->handling : NULL,
+		.upgrades = hosted.shared ? &hosted.shared->upgrades : NULL,
+		.crashes = hosted.shared ? &hosted.shared->crashes : NULL,
 	};
 	int r;
 

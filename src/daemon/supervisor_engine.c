@@ -206,8 +206,10 @@ static void on_engine_ended(struct supervisor *s, const siginfo_t *info)
 	judge(s, info->si_code == CLD_EXITED ? 0 : info->si_status, now_ms);
 	forget_front_ends(s);
 	s->is_hung = false;
-	if (s->shared)
-		memset(s->shared, 0, sizeof *s->shared);
+	if (s->shared) {
+		memset(s->shared->handling, 0, sizeof s->shared->handling);
+		atomic_fetch_add(&s->shared->crashes, 1);
+	}
 	loop_timer_set(s->loop, &s->restart, now_ms + restart_pause(s, now_ms));
 	s->state = SUPERVISOR_WAITING;
 }

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/time.h>
 
 #include "config/plan.h"
@@ -24,11 +25,23 @@ static int make_shared(int *fd)
 	return 0;
 }
 
+/* That of an older program: the engine which still uses it will end soon. */
+static bool is_smaller(int fd)
+{
+	struct stat st;
+
+	return fstat(fd, &st) < 0 || st.st_size < (off_t)sizeof(struct supervise_shared);
+}
+
 /* One of the program before is there already. */
 int supervisor_share(struct supervisor *s)
 {
-	int r = s->shared_fd < 0 ? make_shared(&s->shared_fd) : 0;
 	void *shared;
+	int r;
+
+	if (s->shared_fd >= 0 && is_smaller(s->shared_fd))
+		fd_close(&s->shared_fd);
+	r = s->shared_fd < 0 ? make_shared(&s->shared_fd) : 0;
 
 	if (r < 0)
 		return r;

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "device/device_internal.h"
+#include "util/clock.h"
 #include "util/error.h"
 #include "util/fd.h"
 #include "util/log_limit.h"
@@ -89,7 +90,7 @@ static enum turn rings_turn(struct device *dev)
 	look_at_guest(dev);
 	recovery_begin_turn(&dev->recovery);
 	result = guest_events_send(&dev->events, events, device_vring(dev, VSOCK_EVENTQ),
-				   dev->config.scratch);
+				   dev->config.scratch, dev->counters);
 	if (tx) {
 		virtq_disable_notify(tx);
 		result = turn_worse(result, device_drain_tx(dev, tx));
@@ -131,14 +132,32 @@ static void end_turn(struct device *dev)
 		dev->ended(dev->ended_ctx);
 }
 
+/*
+ * The one look at the clock that a turn costs: it began when the one before it ended, or with
+ * the loop's batch. @before: bytes that the guest had got.
+ */
+static void count_turn(struct device *dev, uint64_t before)
+{
+	struct vsock_counters *counters = dev->counters;
+	uint64_t batch_us = loop_now_us(dev->config.loop), now_us = clock_us();
+	uint64_t begin_us = dev->config.scratch->turned_us;
+
+	if (begin_us < batch_us)
+		begin_us = batch_us;
+	dev->config.scratch->turned_us = now_us;
+	histogram_add(&counters->turn, HISTOGRAM_SHIFT_US, now_us - begin_us);
+	if (dev->readable_us && counters->payload[COUNTERS_TO_GUEST] != before) {
+		histogram_add(&counters->delivery, HISTOGRAM_SHIFT_US, now_us - dev->readable_us);
+		dev->readable_us = batch_us;
+	}
+	if (!mux_has_output(dev->mux))
+		dev->readable_us = 0;
+}
+
 static void take_turn(struct device *dev)
 {
 	enum turn result = TURN_LATE, ends;
 
-	if (dev->ended) {
-		end_turn(dev);
-		return;
-	}
 	dev->in_turn = true;
 	ends = mux_end_some(dev->mux, loop_now_ms(dev->config.loop)) ? TURN_MORE : TURN_DONE;
 	for (int round = 0; result == TURN_LATE && round < TURN_ROUNDS; round++)
@@ -159,14 +178,27 @@ static void take_turn(struct device *dev)
 		schedule(dev);
 }
 
-/* The work may have freed the device. */
+static void take_counted_turn(struct device *dev)
+{
+	uint64_t before = dev->counters->payload[COUNTERS_TO_GUEST];
+
+	if (!dev->readable_us && mux_has_output(dev->mux))
+		dev->readable_us = loop_now_us(dev->config.loop);
+	take_turn(dev);
+	count_turn(dev, before);
+}
+
+/* The end may have freed the device. */
 static void on_turn(struct loop_work *work)
 {
 	struct device *dev = container_of(work, struct device, work);
 	_Atomic uint64_t *handling = dev->config.handling;
 
 	note_handling(handling, dev->config.guest_cid);
-	take_turn(dev);
+	if (dev->ended)
+		end_turn(dev);
+	else
+		take_counted_turn(dev);
 	note_handling(handling, 0);
 }
 
@@ -177,9 +209,12 @@ static void on_handles(void *ctx, bool is_begun)
 	note_handling(dev->config.handling, is_begun ? dev->config.guest_cid : 0);
 }
 
-static void on_kicked(void *ctx)
+static void on_kicked(void *ctx, unsigned ring)
 {
-	schedule(ctx);
+	struct device *dev = ctx;
+
+	dev->counters->ring_kicks[ring]++;
+	schedule(dev);
 }
 
 static void on_rings_changed(void *ctx)
@@ -194,6 +229,7 @@ static void on_guest_reset(void *ctx)
 
 	if (mux_reset(dev->mux, loop_now_ms(dev->config.loop)))
 		log_limited(LEVEL_INFO, dev->tag, "guest was reset: its connections are closed");
+	dev->counters->guest_resets[0]++;
 	dev->events.reset_pending = false;
 }
 
@@ -201,6 +237,7 @@ static void on_came(void *ctx)
 {
 	struct device *dev = ctx;
 
+	dev->counters->front_ends[0] += !dev->is_held;	/* else it had come before */
 	recovery_on_came(&dev->recovery);
 	dev->config.hooks->came(dev->config.guest_cid);
 }
@@ -304,59 +341,6 @@ static void on_resume(struct loop_work *work)
 	resume(container_of(work, struct device, resume));
 }
 
-void device_save(const struct device *dev, struct blob *out)
-{
-	size_t section = blob_open(out, BLOB_TAG('D', 'E', 'V', ' '), 1);
-
-	mux_save(dev->mux, out);
-	for (size_t i = 0; i < dev->n_backends; i++)
-		if (dev->backends[i]->ops->save)
-			dev->backends[i]->ops->save(dev->backends[i], out);
-	blob_close(out, section);
-}
-
-static int load_backends(struct device *dev, struct blob_reader *in)
-{
-	int r = 0;
-
-	for (size_t i = 0; !r && i < dev->n_backends; i++)
-		if (dev->backends[i]->ops->load)
-			r = dev->backends[i]->ops->load(dev->backends[i], in);
-	return r;
-}
-
-static int load(struct device *dev, struct blob_reader *in)
-{
-	struct blob_reader section;
-	uint32_t version;
-	int r;
-
-	if (!blob_enter(in, &section, BLOB_TAG('D', 'E', 'V', ' '), 1, &version))
-		return DEVICE_E_BAD_STATE;
-	r = mux_load(dev->mux, &section, loop_now_ms(dev->config.loop));
-	if (!r)
-		r = load_backends(dev, &section);
-	return r ? r : blob_is_whole(&section) ? 0 : DEVICE_E_BAD_STATE;
-}
-
-int device_load(struct device *dev, struct blob_reader *in)
-{
-	int r = in ? load(dev, in) : 0;
-
-	if (!r) {
-		r = recovery_load(&dev->recovery);
-		if (r)
-			log_limited(LEVEL_ERR, dev->tag, "its front-end would be lost: %s",
-				    journal_str_error(r));
-	}
-	if (r)
-		return r < 0 ? r : DEVICE_E_BAD_STATE;
-	dev->is_held = true;
-	if (!recovery_is_due(&dev->recovery))
-		loop_work_schedule(dev->config.loop, &dev->resume);
-	return 0;
-}
-
 /* ---- life ---- */
 
 static int make_mux(struct device *dev)
@@ -370,7 +354,11 @@ static int make_mux(struct device *dev)
 		.ctx = dev, .tag = dev->tag,
 	};
 
-	return mux_new(&dev->mux, &mux);
+	int r = mux_new(&dev->mux, &mux);
+
+	if (!r)
+		dev->counters = mux_counters(dev->mux);
+	return r;
 }
 
 static int make_frontend(struct device *dev)
@@ -381,6 +369,7 @@ static int make_frontend(struct device *dev)
 		.address = config->address,
 		.queue_size = config->queue_size, .pause_grace_ms = config->pause_grace_ms,
 		.memory = config->memory,
+		.ring_stops = dev->counters->ring_stops,
 		.is_journalled = config->keeper != NULL,
 		.waits = config->keeper && config->kept,
 	};

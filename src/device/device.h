@@ -82,6 +82,9 @@ int device_load(struct device *dev, struct blob_reader *in);
  */
 void device_end(struct device *dev, void (*ended)(void *ctx), void *ctx);
 
+uint64_t device_cid(const struct device *dev);	/* of its guest */
+bool device_is_ending(const struct device *dev);	/* device_end() was called */
+
 /* For backends; borrowed, valid as long as the device. */
 struct mux *device_mux(struct device *dev);
 const char *device_tag(const struct device *dev);

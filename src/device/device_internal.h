@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* What the files of a device share: device.c (the turn, and life), device_rings.c (packets out
- * of the TX ring, and into the RX ring). */
+ * of the TX ring, and into the RX ring), device_state.c (taken over by another process),
+ * device_snapshot.c (as others see it). */
 #pragma once
 
 #include "device/device.h"
@@ -8,6 +9,7 @@
 #include "device/guest_events.h"
 #include "device/recovery.h"
 #include "device/turn.h"
+#include "vsock/counters.h"
 
 struct device {
 	struct device_config config;
@@ -23,6 +25,9 @@ struct device {
 	struct loop_work resume;
 	bool is_held;				/* loaded, and not resumed yet */
 	bool in_turn;
+	struct vsock_counters *counters;	/* the mux's */
+	uint64_t readable_us;			/* since when there is something for the guest; 0: there
+						   is not */
 	unsigned turns_late;			/* in which deadlines had to wait for the rings */
 	void (*ended)(void *ctx);		/* NULL: it goes on */
 	void *ended_ctx;

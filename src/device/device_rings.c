@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* One VM's vsock device: what a turn does on its rings; what the guest knows. */
 #include "device/device_internal.h"
+#include "device/publish.h"
 #include "device/rx_window.h"
 #include "util/log_limit.h"
 
@@ -15,6 +16,8 @@ static bool input_chain(struct device *dev, const struct virtq_chain *chain)
 	if (frontend_lost_memory(&dev->frontend))
 		return false;
 	if (bad)
+		dev->counters->packets_dropped[bad == PKT_E_BODY ? DROP_BODY : DROP_SHORT]++;
+	if (bad)
 		log_guest(dev->tag, "packet of %zu bytes dropped: %s", chain->out_len,
 			  pkt_str_error(bad));
 	if (bad == PKT_E_BODY)
@@ -24,15 +27,23 @@ static bool input_chain(struct device *dev, const struct virtq_chain *chain)
 	return true;
 }
 
+static void count_batch(size_t n, uint64_t *packets, struct histogram *batches)
+{
+	if (!n)
+		return;
+	*packets += n;
+	histogram_add(batches, HISTOGRAM_SHIFT_PACKETS, n);
+}
+
 /* A batch of the TX ring. */
 enum turn device_drain_tx(struct device *dev, struct virtq *q)
 {
 	struct virtq_iovs iovs = { .iov = dev->config.scratch->tx, .max = DEVICE_TX_IOVS };
 	struct virtq_chain chain;
-	size_t bytes = 0;
+	size_t bytes = 0, n;
 	int r = 0;
 
-	for (int n = 0; n < DEVICE_TX_BATCH && bytes < DEVICE_TX_BYTES; n++) {
+	for (n = 0; n < DEVICE_TX_BATCH && bytes < DEVICE_TX_BYTES; n++) {
 		if (mux_is_clogged(dev->mux)) {
 			r = VIRTQ_E_EMPTY;	/* goes on when the replies are out */
 			break;
@@ -47,8 +58,8 @@ enum turn device_drain_tx(struct device *dev, struct virtq *q)
 	if (frontend_lost_memory(&dev->frontend))
 		return TURN_DONE;		/* small payloads were copied */
 	mux_flush(dev->mux, loop_now_ms(dev->config.loop));
-	if (virtq_publish(q))
-		vring_call(device_vring(dev, VSOCK_TXQ));
+	count_batch(n, &dev->counters->packets[COUNTERS_TO_HOST], &dev->counters->tx_batch);
+	device_publish(q, device_vring(dev, VSOCK_TXQ), n, dev->counters);
 	if (r == VIRTQ_E_BROKEN)
 		vring_fail(device_vring(dev, VSOCK_TXQ));
 	return r == 0 || r == VIRTQ_E_FULL ? TURN_MORE : TURN_DONE;
@@ -65,8 +76,10 @@ enum turn device_fill_rx(struct device *dev, struct virtq *q)
 	sink = rx_window_sink(&window);
 	r = mux_output(dev->mux, &sink, loop_now_ms(dev->config.loop));
 	rx_window_close(&window);
-	if (virtq_publish(q))
-		vring_call(device_vring(dev, VSOCK_RXQ));
+	count_batch(window.n_used, &dev->counters->packets[COUNTERS_TO_GUEST],
+		    &dev->counters->rx_batch);
+	device_publish(q, device_vring(dev, VSOCK_RXQ), window.n_used, dev->counters);
+	dev->counters->rx_starved[0] += r == MUX_E_STARVED;
 	if (window.is_broken) {
 		vring_fail(device_vring(dev, VSOCK_RXQ));
 		return TURN_DONE;

@@ -64,7 +64,7 @@ static void on_kick(struct loop_source *source, uint32_t events)
 		kick->has_come = true;
 		watch_memory(fe);
 	}
-	fe->config.ops->kicked(fe->config.ctx);
+	fe->config.ops->kicked(fe->config.ctx, (unsigned)(kick - fe->kicks));
 }
 
 void frontend_wait_for_kicks(struct frontend *fe, unsigned ring, int fd)
@@ -257,6 +257,7 @@ struct session_config frontend_session_config(struct frontend *fe)
 			FEATURE_BIT(VIRTIO_VSOCK_F_NO_IMPLIED_STREAM),
 		.n_rings = VSOCK_NUM_QUEUES, .queue_size = fe->config.queue_size,
 		.memory = fe->config.memory, .distrusts_eventfds = fe->was_held_up,
+		.ring_stops = fe->config.ring_stops,
 		.is_journalled = fe->config.is_journalled,
 	};
 }

@@ -44,8 +44,8 @@ struct frontend;
 
 /* What the device gives; called from the event loop, and by frontend_drop(). */
 struct frontend_ops {
-	/* The guest has something for us: look at the rings. */
-	void (*kicked)(void *ctx);
+	/* The guest has something for us in that ring. */
+	void (*kicked)(void *ctx, unsigned ring);
 	/* What the front-end has sent is handled now; or that is over. */
 	void (*handles)(void *ctx, bool is_begun);
 	/* Rings may have begun to run, or ceased. To be looked at at once: a host program
@@ -89,6 +89,7 @@ struct frontend_config {
 	struct frontend_address address;
 	uint32_t queue_size, pause_grace_ms;
 	struct gmem_limits memory;
+	uint64_t *ring_stops;			/* as session_config */
 	bool is_journalled;
 	/* It takes another's place: frontend_go_on() or frontend_begin() is due, by a work of the
 	 * loop's first batch. */

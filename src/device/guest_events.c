@@ -2,12 +2,13 @@
 /* The event queue. */
 #include "device/guest_events.h"
 
+#include "device/publish.h"
 #include "device/scratch.h"
 #include "protocol/virtio_vsock.h"
 #include "util/iov.h"
 
 enum turn guest_events_send(struct guest_events *e, struct virtq *q, struct vring *v,
-			    struct device_scratch *scratch)
+			    struct device_scratch *scratch, struct vsock_counters *counters)
 {
 	struct wire_vsock_event event = { .id = le32_of(VSOCK_EVENT_TRANSPORT_RESET) };
 	struct virtq_iovs iovs = { .iov = scratch->rx, .max = DEVICE_RX_IOVS };
@@ -30,7 +31,6 @@ enum turn guest_events_send(struct guest_events *e, struct virtq *q, struct vrin
 		e->reset_pending = false;
 	}
 	virtq_push(q, &chain, written);
-	if (virtq_publish(q))
-		vring_call(v);
+	device_publish(q, v, 1, counters);
 	return e->reset_pending ? TURN_MORE : TURN_DONE;	/* the next may be large enough */
 }

@@ -11,6 +11,7 @@
 #include "vhost/vring.h"
 
 struct device_scratch;
+struct vsock_counters;
 
 struct guest_events {
 	bool reset_pending;			/* it has not been told yet */
@@ -18,4 +19,4 @@ struct guest_events {
 
 /* Sends what is pending into the queue @q of @v, which runs, or NULL: it does not. */
 enum turn guest_events_send(struct guest_events *e, struct virtq *q, struct vring *v,
-			    struct device_scratch *scratch);
+			    struct device_scratch *scratch, struct vsock_counters *counters);

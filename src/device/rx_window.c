@@ -81,6 +81,7 @@ static void used(void *ctx, const uint32_t *lens, size_t n)
 {
 	struct rx_window *w = ctx;
 
+	w->n_used += n;
 	for (size_t i = 0; i < n; i++)
 		virtq_push(w->q, &w->scratch->chains[w->first++], lens[i]);
 }

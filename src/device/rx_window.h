@@ -17,6 +17,7 @@ struct rx_window {
 	struct device_scratch *scratch;
 	struct virtq_iovs iovs;
 	size_t first, end;			/* popped and not used: chains[first..end) */
+	size_t n_used;				/* packets, since it was opened */
 	bool is_broken;
 };
 

@@ -17,6 +17,7 @@ enum {
 /* Memory for one turn, shared by the devices of a worker. */
 struct device_scratch {
 	struct mux_scratch mux;
+	uint64_t turned_us;			/* when the last turn of any device has ended */
 	struct iovec tx[DEVICE_TX_IOVS], rx[DEVICE_RX_IOVS];
 	struct virtq_chain chains[RX_BORROW_MAX];	/* RX, popped and not used yet */
 	struct rx_buf bufs[RX_BORROW_MAX];	/* the same as the core sees them */

@@ -18,6 +18,7 @@ struct worker {
 	struct device **devices;		/* owned */
 	size_t n_devices;
 	struct list removals;			/* worker_removal::node */
+	struct list watches;			/* worker_watch::node */
 	pthread_t thread;
 	struct watchdog_entry watched;
 	struct loop_work begun;
@@ -109,6 +110,7 @@ static int scratch_new(struct device_scratch **out)
 		free(scratch);
 		return error_last();
 	}
+	scratch->turned_us = 0;
 	scratch->mux.spill = (struct conn_spill){ spill, SPILL_BYTES };
 	*out = scratch;
 	return 0;
@@ -122,6 +124,7 @@ int worker_new(struct worker **out)
 	if (!w)
 		return r;
 	list_init(&w->removals);
+	list_init(&w->watches);
 	loop_work_init(&w->begun, on_begun);
 	w->park.deliver = on_park;
 	loop_work_init(&w->parked, on_parked);
@@ -144,6 +147,11 @@ static void free_devices(struct worker *w)
 {
 	struct list *node;
 
+	while ((node = list_take_first(&w->watches))) {
+		struct worker_watch *watch = container_of(node, struct worker_watch, node);
+
+		watch->stopped(watch);
+	}
 	while (w->n_devices)
 		device_free(w->devices[--w->n_devices]);
 	while ((node = list_take_first(&w->removals))) {
@@ -223,6 +231,33 @@ int worker_add_device(struct worker *w, struct device *dev)
 	return 0;
 }
 
+size_t worker_count_devices(const struct worker *w)
+{
+	return w->n_devices;
+}
+
+struct device *worker_device(const struct worker *w, size_t i)
+{
+	return w->devices[i];
+}
+
+void worker_add_watch(struct worker *w, struct worker_watch *watch)
+{
+	list_append(&w->watches, &watch->node);
+}
+
+static void remove_at(struct worker *w, size_t i)
+{
+	list_for_each(node, &w->watches) {
+		struct worker_watch *watch = container_of(node, struct worker_watch, node);
+
+		watch->removed(watch, i);
+	}
+	w->n_devices--;
+	memmove(&w->devices[i], &w->devices[i + 1],
+		(w->n_devices - i) * sizeof(struct device *));
+}
+
 static void on_ended(void *ctx)
 {
 	struct worker_removal *removal = ctx;
@@ -231,7 +266,7 @@ static void on_ended(void *ctx)
 
 	while (w->devices[i] != removal->dev)
 		i++;
-	w->devices[i] = w->devices[--w->n_devices];
+	remove_at(w, i);
 	list_remove(&removal->node);
 	device_free(removal->dev);
 	removal->removed(removal);

@@ -36,6 +36,21 @@ _Atomic uint64_t *worker_handling(struct worker *w);
 /* 0, and the device is taken over; or -ENOMEM. Before worker_start() or in the thread. */
 int worker_add_device(struct worker *w, struct device *dev);
 
+/* Its devices, in the order in which they came; in the thread. */
+size_t worker_count_devices(const struct worker *w);
+struct device *worker_device(const struct worker *w, size_t i);
+
+struct worker_watch {				/* of who goes through them, in many batches */
+	/* The device with that number is about to go, and those after it move up. */
+	void (*removed)(struct worker_watch *watch, size_t i);
+	/* The worker is stopped, and has forgotten the watch. In the thread that stops it, or its
+	 * own. */
+	void (*stopped)(struct worker_watch *watch);
+	struct list node;			/* worker::watches; removing it ends the watch */
+};
+
+void worker_add_watch(struct worker *w, struct worker_watch *watch);	/* in the thread */
+
 struct worker_removal {				/* a device on its way out */
 	/* Nothing is left of it. In the thread, or in that which stops the worker. */
 	void (*removed)(struct worker_removal *removal);

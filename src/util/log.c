@@ -122,6 +122,11 @@ void log_adopt(enum log_level level, int fd)
 	log_level = level;
 }
 
+uint64_t log_count_lost(void)
+{
+	return spool_count_lost(&spool);
+}
+
 int log_descriptor(void)
 {
 	return log_fd;

@@ -21,6 +21,7 @@
 #pragma once
 
 #include <stdbool.h>
+#include <stdint.h>
 
 enum log_level { LEVEL_ERR, LEVEL_WARN, LEVEL_INFO, LEVEL_DEBUG, LEVEL_TRACE };
 
@@ -29,6 +30,8 @@ int log_init(enum log_level level, const char *path);
 
 /* The same, with a file that is open already: taken over, unless it is standard error. */
 void log_adopt(enum log_level level, int fd);
+
+uint64_t log_count_lost(void);			/* lines that could not be written, so far */
 
 /* Where lines go: borrowed, for a process that is to log to the same place. */
 int log_descriptor(void);

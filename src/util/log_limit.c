@@ -15,6 +15,7 @@
 enum { WAYS = 8 };				/* places in the table for one owner */
 
 static struct log_limit table[LOG_LIMITS];
+static _Atomic uint64_t n_swallowed;		/* by all of them */
 
 /* Cheaper than clock_ms(), and exact enough for seconds. */
 static uint64_t coarse_ms(void)
@@ -87,6 +88,11 @@ struct log_limit *log_limit_of(const void *site, const char *tag)
 	return &set[owner / LOG_LIMITS % WAYS];
 }
 
+uint64_t log_limit_count_swallowed(void)
+{
+	return atomic_load_explicit(&n_swallowed, memory_order_relaxed);
+}
+
 bool log_limit_pass(struct log_limit *limit, unsigned *swallowed)
 {
 	uint64_t now_ms = coarse_ms();
@@ -98,6 +104,7 @@ bool log_limit_pass(struct log_limit *limit, unsigned *swallowed)
 	*swallowed = 0;
 	if (atomic_fetch_add(&limit->passed, 1) >= LOG_LIMIT_BURST) {
 		atomic_fetch_add(&limit->swallowed, 1);
+		atomic_fetch_add_explicit(&n_swallowed, 1, memory_order_relaxed);
 		return false;
 	}
 	*swallowed = atomic_exchange(&limit->swallowed, 0);

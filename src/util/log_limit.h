@@ -32,6 +32,8 @@ struct log_limit {
 /* The limit of @tag, by its text, at the call site that has the address @site. */
 struct log_limit *log_limit_of(const void *site, const char *tag);
 
+uint64_t log_limit_count_swallowed(void);	/* lines, of all limits, so far */
+
 /* True when the caller may log; *@swallowed lines were not since the last. */
 bool log_limit_pass(struct log_limit *limit, unsigned *swallowed);
 

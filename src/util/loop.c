@@ -24,7 +24,7 @@ struct loop {
 	int epfd;
 	int stop_fd;				/* eventfd: makes epoll_wait return */
 	atomic_bool stop;
-	uint64_t now_ms;
+	uint64_t now_us, now_ms;
 	struct epoll_event events[BATCH];
 	int n_events, at;			/* of the batch being dispatched */
 	struct loop_timer *timers;		/* a pairing heap: the next to expire */
@@ -45,7 +45,8 @@ int loop_new(struct loop **out)
 	if (!loop)
 		return -ENOMEM;
 	list_init(&loop->work);
-	loop->now_ms = clock_ms();
+	loop->now_us = clock_us();
+	loop->now_ms = loop->now_us / 1000;
 	loop->stop_fd = -1;
 	loop->epfd = epoll_create1(EPOLL_CLOEXEC);
 	if (loop->epfd < 0)
@@ -75,6 +76,11 @@ void loop_free(struct loop *loop)
 uint64_t loop_now_ms(const struct loop *loop)
 {
 	return loop->now_ms;
+}
+
+uint64_t loop_now_us(const struct loop *loop)
+{
+	return loop->now_us;
 }
 
 void loop_stop(struct loop *loop)
@@ -291,10 +297,11 @@ static void judge_deadlines(struct loop *loop, int n)
 /* Moves the clock on. @waited_ms: how long the wait before it was to last, at most. */
 static void tick(struct loop *loop, int waited_ms)
 {
-	uint64_t now_ms = clock_ms();
+	uint64_t now_us = clock_us(), now_ms = now_us / 1000;
 
 	if (waited_ms >= 0 && now_ms - loop->now_ms > (uint64_t)waited_ms + PAUSE_MS)
 		loop->judges_ms = now_ms + AFTER_PAUSE_MS;
+	loop->now_us = now_us;
 	loop->now_ms = now_ms;
 }
 

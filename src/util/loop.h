@@ -70,6 +70,7 @@ void loop_stop(struct loop *loop);
 
 /* Monotonic milliseconds as of the beginning of the batch. */
 uint64_t loop_now_ms(const struct loop *loop);
+uint64_t loop_now_us(const struct loop *loop);	/* the same in microseconds */
 
 /* @src->dispatch must be set and @fd stay open until it is removed. 0 or -errno. */
 int loop_add(struct loop *loop, struct loop_source *src, int fd, uint32_t events);

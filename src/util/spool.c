@@ -6,7 +6,6 @@
  */
 #include "util/spool.h"
 
-#include <stdint.h>
 #include <string.h>
 
 #include "util/clock.h"
@@ -43,6 +42,12 @@ static void remove_first(struct spool *s, size_t n)
 	s->first = s->used ? (s->first + n) % s->size : 0;
 }
 
+static void count_lost(struct spool *s, bool is_lost)
+{
+	s->n_lost += is_lost;
+	s->n_lost_ever += is_lost;
+}
+
 /* There is one; without the lock meanwhile. */
 static void write_first(struct spool *s)
 {
@@ -57,7 +62,7 @@ static void write_first(struct spool *s)
 	pthread_mutex_unlock(&s->lock);
 	r = s->ops->write(s, at + 1, len);
 	pthread_mutex_lock(&s->lock);
-	s->n_lost += r != 0;
+	count_lost(s, r != 0);
 	remove_first(s, units_of(len));
 }
 
@@ -175,7 +180,17 @@ bool spool_put(struct spool *s, const void *record, size_t len)
 
 	pthread_mutex_lock(&s->lock);
 	is_taken = s->has_thread ? enqueue(s, record, len) : write_now(s, record, len);
-	s->n_lost += !is_taken;
+	count_lost(s, !is_taken);
 	pthread_mutex_unlock(&s->lock);
 	return is_taken;
+}
+
+uint64_t spool_count_lost(struct spool *s)
+{
+	uint64_t n;
+
+	pthread_mutex_lock(&s->lock);
+	n = s->n_lost_ever;
+	pthread_mutex_unlock(&s->lock);
+	return n;
 }

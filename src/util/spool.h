@@ -15,6 +15,7 @@
 #include <pthread.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 struct spool;
 
@@ -39,6 +40,7 @@ struct spool {
 	pthread_cond_t changed;
 	bool has_thread, ends;
 	unsigned n_lost;			/* records, since it was last noted */
+	uint64_t n_lost_ever;
 };
 
 /* @queue_: an array of size_t, as large as what may wait; it stays with the spool. */
@@ -49,6 +51,8 @@ struct spool {
 
 /* False: it is lost, and counted. Without a thread that is as write() says. */
 bool spool_put(struct spool *s, const void *record, size_t len);
+
+uint64_t spool_count_lost(struct spool *s);	/* records, since the beginning */
 
 /* From now on a thread writes. 0, or -errno: the callers go on writing. */
 int spool_start(struct spool *s);

@@ -34,8 +34,10 @@ struct session *session_alloc(const struct session_config *config)
 	s->sock = -1;
 	msg_reader_init(&s->reader);
 	session_journal_init(s);
-	for (unsigned i = 0; i < SESSION_RINGS_MAX; i++)
+	for (unsigned i = 0; i < SESSION_RINGS_MAX; i++) {
 		vring_init(&s->vrings[i], i, config->tag, &s->has_held_up);
+		s->vrings[i].n_stops = config->ring_stops ? &config->ring_stops[i] : NULL;
+	}
 	return s;
 }
 
@@ -75,6 +77,12 @@ int session_sock(const struct session *s)
 }
 
 struct vring *session_vring(struct session *s, unsigned ring)
+{
+	assert(ring < s->config.n_rings);
+	return &s->vrings[ring];
+}
+
+const struct vring *session_look_at_vring(const struct session *s, unsigned ring)
 {
 	assert(ring < s->config.n_rings);
 	return &s->vrings[ring];
@@ -147,6 +155,11 @@ const char *session_refusal(struct session *s, const char *fmt, ...)
 uint64_t session_features(const struct session *s)
 {
 	return s->features;
+}
+
+uint64_t session_protocol_features(const struct session *s)
+{
+	return s->protocol_features;
 }
 
 static uint64_t offered_features(const struct session *s)

@@ -75,6 +75,7 @@ struct session_config {
 	unsigned n_rings;
 	uint32_t queue_size;			/* the largest that a ring may have */
 	struct gmem_limits memory;		/* that the front-end may share */
+	uint64_t *ring_stops;			/* borrowed: counts of each ring; or NULL */
 	bool distrusts_eventfds;		/* poll before each write to one */
 	bool is_journalled;
 };
@@ -114,8 +115,10 @@ int session_sock(const struct session *s);
 
 /* Borrowed; there whether the ring runs or not. */
 struct vring *session_vring(struct session *s, unsigned ring);
+const struct vring *session_look_at_vring(const struct session *s, unsigned ring);
 
 uint64_t session_features(const struct session *s);	/* that the front-end has acknowledged */
+uint64_t session_protocol_features(const struct session *s);
 
 /* The queue if the ring runs, else NULL. Never blocks. */
 struct virtq *session_running(struct session *s, unsigned ring);

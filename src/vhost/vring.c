@@ -85,6 +85,8 @@ void vring_fail(struct vring *v)
 	if (v->failed)
 		return;
 	v->failed = true;
+	if (v->n_stops)
+		++*v->n_stops;
 	log_guest(v->tag, "ring %u broken: %s; ignored until it is set up again",
 		  v->index, v->q.broken ? v->q.broken : "unknown reason");
 	signal_fd(v, v->err_fd, v->err_may_block);

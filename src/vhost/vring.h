@@ -26,6 +26,7 @@ struct vring {
 	const char *tag;			/* for log lines; borrowed */
 	int kick_fd, call_fd, err_fd;		/* owned eventfds; -1: not set */
 	bool call_may_block, err_may_block;
+	uint64_t *n_stops;			/* borrowed: counts vring_fail(); or NULL */
 	bool *held_up;				/* borrowed: set when a write to one has blocked */
 	bool started, enabled, has_addr;
 	bool has_run;				/* q.last_avail means something */

@@ -115,6 +115,20 @@ int mux_connect_from_host(struct mux *mux, struct stream *stream, uint64_t host_
 int mux_connect_from_sibling(struct mux *mux, struct stream *stream,
 			     const struct vsock_addr *from, uint32_t port, uint64_t now_ms);
 
+/* How a client that is to name the guest's port is done with that; to be counted. */
+enum backend_handshake {
+	HANDSHAKE_DONE,				/* it has, whatever the guest says then */
+	HANDSHAKE_NO_CONNECT,			/* it has said something else */
+	HANDSHAKE_TOO_LONG,
+	HANDSHAKE_CUT,				/* it has left halfway */
+	HANDSHAKE_LATE,
+	HANDSHAKE_TOO_MANY,			/* others had to make room for it, or it for them */
+	HANDSHAKE_LEFT,				/* without a word */
+	HANDSHAKE_ERROR,			/* of the system */
+	BACKEND_NUM_HANDSHAKES,
+};
+void mux_count_handshake(struct mux *mux, enum backend_handshake how);
+
 /* s->ready has changed. */
 void mux_stream_ready(struct mux *mux, struct stream *s, uint64_t now_ms);
 /*

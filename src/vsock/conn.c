@@ -428,6 +428,7 @@ const char *conn_str_end(enum conn_end why)
 			"host's socket can take (net.core.wmem_max, at most about 4 MiB)",
 		[CONN_END_TOO_LONG_FOR_GUEST] = "a message from the host is longer than what the "
 			"guest buffers (SO_VM_SOCKETS_BUFFER_SIZE of its socket)",
+		[CONN_END_OPERATOR] = "reset by the operator",
 	};
 	static_assert(sizeof text / sizeof *text == CONN_NUM_ENDS, "each has a text");
 

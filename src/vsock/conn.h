@@ -101,6 +101,7 @@ enum conn_end {					/* why a connection ends; saved, as states are */
 	CONN_END_TOO_LONG,			/* what we buffer for the guest */
 	CONN_END_TOO_LONG_FOR_HOST,		/* the host's socket takes */
 	CONN_END_TOO_LONG_FOR_GUEST,		/* the guest buffers */
+	CONN_END_OPERATOR,			/* who runs the daemon wants it to */
 	CONN_NUM_ENDS,
 };
 
@@ -175,6 +176,11 @@ struct conn {
 		uint8_t ending;			/* on mux::ending, and how it is to end */
 		uint8_t logged_state;		/* enum conn_state; CONN_NUM_STATES: none yet */
 		uint32_t name;			/* its row in mux::names, or CONN_NO_NAME */
+
+		/* For who looks at it. */
+		uint64_t begun_ms, waits_since_ms;
+		uint32_t to_guest_high, to_host_high;	/* of its bytes: above what credit counts */
+		uint8_t waits_for;		/* enum conn_wait, as counted */
 	} mux;
 };
 

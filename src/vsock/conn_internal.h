@@ -89,6 +89,12 @@ static inline bool conn_may_read(const struct conn *c)
 	return c->stream->ready & STREAM_IN || conn_has_rest(c);
 }
 
+/* There is something for the guest, but it has no room. */
+static inline bool conn_lacks_credit(const struct conn *c)
+{
+	return conn_wants_to_read(c) && conn_may_read(c) && !credit_room(&c->credit);
+}
+
 /* There are bytes for the guest, which has room for them, but not for another packet until
  * it tells what it has consumed. */
 static inline bool conn_has_too_many_packets(const struct conn *c)

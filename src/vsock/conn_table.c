@@ -117,6 +117,25 @@ struct conn *conn_table_next(const struct conn_table *t, const struct conn *c)
 	return NULL;
 }
 
+static uint64_t reverse(uint64_t v)
+{
+	v = (v >> 1 & UINT64_C(0x5555555555555555)) | (v & UINT64_C(0x5555555555555555)) << 1;
+	v = (v >> 2 & UINT64_C(0x3333333333333333)) | (v & UINT64_C(0x3333333333333333)) << 2;
+	v = (v >> 4 & UINT64_C(0x0f0f0f0f0f0f0f0f)) | (v & UINT64_C(0x0f0f0f0f0f0f0f0f)) << 4;
+	return __builtin_bswap64(v);
+}
+
+/* Counts up from the highest bit: a bucket splits, when the table doubles, into two of which both
+ * come before, or both after, those of any other. */
+struct conn *conn_table_scan(const struct conn_table *t, uint64_t *cursor)
+{
+	uint64_t mask = t->n_buckets - 1;
+	struct conn *first = t->buckets[*cursor & mask];
+
+	*cursor = reverse(reverse(*cursor | ~mask) + 1);
+	return first;
+}
+
 struct conn *conn_table_find_peer(const struct conn_table *t, const struct vsock_addr *peer)
 {
 	struct conn *c = conn_table_next(t, NULL);

@@ -31,6 +31,13 @@ void conn_table_clear(struct conn_table *t);	/* forgets all */
 /* Any connection whose peer is @peer, whatever the guest's port. Visits all. */
 struct conn *conn_table_find_peer(const struct conn_table *t, const struct vsock_addr *peer);
 
+/*
+ * A walk that lets the table change, grow too, between two steps: the chain that *@cursor, 0 at
+ * first, stands for, linked by conn::mux.hash_next; NULL: an empty one. Moves *@cursor on; 0: it was
+ * the last. One that is in the table all the time is visited once.
+ */
+struct conn *conn_table_scan(const struct conn_table *t, uint64_t *cursor);
+
 /* Visits all: returns the one after @c, or the first for NULL; NULL at the end. @c may be
  * removed once its successor is known. */
 struct conn *conn_table_next(const struct conn_table *t, const struct conn *c);

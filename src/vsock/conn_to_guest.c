@@ -14,15 +14,9 @@ static bool can_read(const struct conn *c)
 	return conn_wants_to_read(c) && conn_may_read(c) && has_room(c);
 }
 
-/* There is something for the guest, but it has no room. */
-static bool lacks_credit(const struct conn *c)
-{
-	return conn_wants_to_read(c) && conn_may_read(c) && !credit_room(&c->credit);
-}
-
 static bool must_ask(const struct conn *c)
 {
-	return (!c->credit_asked && lacks_credit(c)) || (!c->news_asked && conn_lacks_news(c));
+	return (!c->credit_asked && conn_lacks_credit(c)) || (!c->news_asked && conn_lacks_news(c));
 }
 
 static bool must_send_credit(const struct conn *c)
@@ -251,7 +245,7 @@ static int output_control(struct conn *c, const struct rx_sink *rx)
 	if (must_ask(c)) {
 		if (!send(c, rx, VSOCK_OP_CREDIT_REQUEST, 0))
 			return CONN_E_STARVED;
-		c->credit_asked = lacks_credit(c);
+		c->credit_asked = conn_lacks_credit(c);
 		c->news_asked = conn_lacks_news(c);
 		c->news_came = false;
 	}

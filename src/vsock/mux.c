@@ -56,6 +56,7 @@ void mux_conn_free(struct mux *mux, struct conn *c)
 {
 	list_remove(&c->mux.ready_node);
 	list_remove(&c->mux.timer_node);
+	mux_uncount_state(mux, c);
 	shares_give(&mux->shares, c);
 	mux->n_conns--;
 	conn_free(c);
@@ -110,12 +111,6 @@ void mux_set_siblings(struct mux *mux, size_t n)
 bool mux_is_running(const struct mux *mux)
 {
 	return mux->is_running;
-}
-
-void mux_get_stats(const struct mux *mux, struct mux_stats *out)
-{
-	*out = mux->stats;
-	out->conns = mux->n_conns;
 }
 
 void mux_conn_enter(struct mux *mux, struct conn *c)
@@ -184,7 +179,7 @@ static bool is_too_long(enum conn_end why)
 		why == CONN_END_TOO_LONG_FOR_GUEST;
 }
 
-static void log_state(struct mux *mux, struct conn *c)
+static void note_state(struct mux *mux, struct conn *c, uint64_t now_ms)
 {
 	if (c->error)
 		log_limited(error_is_shortage(c->error) ? LEVEL_WARN : LEVEL_INFO,
@@ -193,6 +188,7 @@ static void log_state(struct mux *mux, struct conn *c)
 	c->error = 0;
 	if (c->state == c->mux.logged_state)
 		return;
+	mux_count_state(mux, c, now_ms);
 	c->mux.logged_state = c->state;
 	if (c->state == CONN_RESET && is_too_long(c->end))
 		log_limited(LEVEL_WARN, mux->config.tag, "%s reset: %s", mux_path(c).text,
@@ -208,11 +204,12 @@ void mux_finish(struct mux *mux, struct conn *c, uint64_t now_ms)
 {
 	if ((c->orphaned || c->state == CONN_DEAD) && is_named(mux, c))
 		mux_conn_leave(mux, c);
-	log_state(mux, c);
+	note_state(mux, c, now_ms);
 	if (c->state == CONN_DEAD) {
 		mux_conn_free(mux, c);
 		return;
 	}
+	mux_count_wait(mux, c, now_ms);
 	arm(mux, c, now_ms);
 	if (c->stream)
 		c->stream->ops->wait_for(c->stream, conn_interest(c));
@@ -259,13 +256,12 @@ static void on_stray(struct mux *mux, const struct pkt *pkt, uint64_t now_ms)
 	if (pkt->op == VSOCK_OP_RST)
 		return;
 	if (pkt->op != VSOCK_OP_REQUEST || !mux_knows_type(mux, pkt->type)) {
-		mux->stats.stray++;
+		mux->counters.packets_dropped[DROP_STRAY]++;
 		reply_rst(mux, pkt);
 		return;
 	}
 	r = mux_on_request(mux, pkt, now_ms);
 	if (r) {
-		mux->stats.refused++;
 		mux_log_refused(mux, &pkt->src, &pkt->dst, r);
 		reply_rst(mux, pkt);
 	}
@@ -303,11 +299,12 @@ static struct conn *find(struct mux *mux, const struct pkt *pkt, uint64_t now_ms
 void mux_input(struct mux *mux, const struct pkt *pkt, struct iov_cur *payload, uint64_t now_ms)
 {
 	struct conn *c;
+	uint32_t received;
 
 	if (log_level >= LEVEL_TRACE)
 		trace(mux, pkt);
 	if (pkt->src.cid != mux->config.guest_cid) {
-		mux->stats.bad_source++;
+		mux->counters.packets_dropped[DROP_SOURCE]++;
 		log_guest(mux->config.tag, "packet from cid %llu dropped",
 			  (unsigned long long)pkt->src.cid);
 		return;
@@ -323,7 +320,9 @@ void mux_input(struct mux *mux, const struct pkt *pkt, struct iov_cur *payload, 
 	}
 	if (pkt->op == VSOCK_OP_RST && c->state == CONN_REQUESTED)
 		mux_log_guest_refuses(mux, c);
+	received = c->credit.received;
 	conn_input(c, pkt, payload, &mux->gather);
+	mux_count_to_host(mux, c, received);
 	if (mux->gather.conn == c) {
 		if (c->state == CONN_OPEN)
 			return;			/* finished by the flush */
@@ -346,7 +345,7 @@ void mux_input_cut(struct mux *mux, const struct pkt *pkt, uint64_t now_ms)
 	mux_finish(mux, c, now_ms);
 }
 
-int mux_output(struct mux *mux, const struct rx_sink *rx, uint64_t now_ms)
+static int output(struct mux *mux, const struct rx_sink *rx, uint64_t now_ms)
 {
 	struct rx_sink traced = *rx;
 	size_t moved = 0;
@@ -361,13 +360,16 @@ int mux_output(struct mux *mux, const struct rx_sink *rx, uint64_t now_ms)
 	for (int turn = 0; turn < TURNS_PER_OUTPUT && moved < BYTES_PER_OUTPUT; turn++) {
 		struct list *node = mux->ready.next;
 		struct conn *c;
+		uint32_t sent;
 		int r;
 
 		if (node == &mux->ready)
 			return 0;
 		c = container_of(node, struct conn, mux.ready_node);
+		sent = c->credit.sent_to_guest;
 		r = conn_output(c, rx, mux->config.scratch->to_guest, MUX_IOVS,
 				&mux->config.scratch->spill, &moved);
+		mux_count_to_guest(mux, c, sent);
 		if (r)
 			list_remove(node);	/* mux_finish() puts it after the others */
 		mux_finish(mux, c, now_ms);
@@ -377,6 +379,17 @@ int mux_output(struct mux *mux, const struct rx_sink *rx, uint64_t now_ms)
 			return MUX_E_MORE;
 	}
 	return MUX_E_MORE;
+}
+
+int mux_output(struct mux *mux, const struct rx_sink *rx, uint64_t now_ms)
+{
+	int r = output(mux, rx, now_ms);
+
+	if (r != MUX_E_STARVED)
+		mux->starved_since_ms = 0;
+	else if (!mux->starved_since_ms)
+		mux->starved_since_ms = now_ms;
+	return r;
 }
 
 bool mux_has_output(const struct mux *mux)

@@ -39,6 +39,8 @@ enum {
 
 enum { MUX_IOVS = 1024 };			/* as many as recvmsg takes: UIO_MAXIOV */
 
+struct vsock_counters;
+
 /* Memory for one turn, which the devices of a worker share. */
 struct mux_scratch {
 	struct gather_scratch to_host;
@@ -62,10 +64,10 @@ struct mux_config {
 	void *ctx;
 };
 
-/* Counted since the start. */
+/* Counted since the start: some of what mux_counters() has. */
 struct mux_stats {
 	uint64_t bad_source;			/* dropped: src_cid is not the guest's */
-	uint64_t refused;			/* REQUESTs answered by RST */
+	uint64_t refused;			/* REQUESTs answered by RST, at once or later */
 	uint64_t stray;				/* packets of no connection, answered by RST */
 	uint64_t conns;				/* open now */
 };
@@ -137,7 +139,16 @@ bool mux_end_some(struct mux *mux, uint64_t now_ms);
  * are connections left. */
 bool mux_give_up_some(struct mux *mux, uint64_t now_ms);
 
+/* Ends a connection in a reset for both sides, because somebody asks for it. False: there is
+ * none of that name, or of another type. */
+bool mux_reset_conn(struct mux *mux, enum vsock_type type, uint32_t guest_port,
+		    const struct vsock_addr *peer, uint64_t now_ms);
+
 void mux_get_stats(const struct mux *mux, struct mux_stats *out);
+
+/* What is counted of the VM (counters.h), by the mux and by the device; borrowed. Of the gauges it
+ * has that of connections. */
+struct vsock_counters *mux_counters(struct mux *mux);
 
 /*
  * Another process takes the connections over. mux_save, between two turns: one section, with

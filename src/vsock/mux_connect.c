@@ -45,11 +45,12 @@ static struct reason explain(const struct mux *mux, const struct vsock_addr *dst
 	return why;
 }
 
-/* The guest's connect failed: logs why. log_first() evaluates what it prints after the level
+/* The guest's connect failed: counts it, and logs why. log_first() evaluates what it prints after the level
  * and the limit, so that a guest makes nobody look at files for lines that are not logged. */
 void mux_log_refused(struct mux *mux, const struct vsock_addr *src, const struct vsock_addr *dst,
 		     int error)
 {
+	mux_count_refused(mux, COUNTERS_TO_HOST, error);
 	log_first(&mux->from_guest, error_kind(error), mux->config.tag, "%s refused: %s",
 		  vsock_route(src, dst).text, explain(mux, dst, error).text);
 }
@@ -84,9 +85,18 @@ int mux_on_request(struct mux *mux, const struct pkt *pkt, uint64_t now_ms)
 /* The guest has answered a connect with RST: most often, nobody listens there. */
 void mux_log_guest_refuses(struct mux *mux, const struct conn *c)
 {
+	mux_count_refused(mux, COUNTERS_TO_GUEST, BACKEND_E_NOBODY);
 	log_first(&mux->to_guest, error_kind(BACKEND_E_NOBODY), mux->config.tag,
 		  "%s refused by the guest: nobody in it listens on vsock port %u",
 		  mux_path(c).text, c->guest.port);
+}
+
+static void log_unanswered(struct mux *mux, const struct conn *c)
+{
+	mux_count_refused(mux, COUNTERS_TO_GUEST, BACKEND_E_TIMEOUT);
+	log_first(&mux->to_guest, error_kind(BACKEND_E_TIMEOUT), mux->config.tag,
+		  "%s refused: the guest has not answered for %u ms; does it hang, or has "
+		  "it lost its vsock driver?", mux_path(c).text, mux->config.request_ms);
 }
 
 void mux_log_expired(struct mux *mux, const struct conn *c)
@@ -98,9 +108,7 @@ void mux_log_expired(struct mux *mux, const struct conn *c)
 	else if (c->state == CONN_CONNECTING)
 		mux_log_refused(mux, &c->guest, &c->peer, BACKEND_E_TIMEOUT);
 	else if (c->state == CONN_REQUESTED)
-		log_first(&mux->to_guest, error_kind(BACKEND_E_TIMEOUT), mux->config.tag,
-			  "%s refused: the guest has not answered for %u ms; does it hang, or has "
-			  "it lost its vsock driver?", mux_path(c).text, mux->config.request_ms);
+		log_unanswered(mux, c);
 }
 
 /* @peer: who calls. 0 or -ENOMEM. */
@@ -131,6 +139,7 @@ static int can_be_called(const struct mux *mux, const struct stream *stream)
 /* A host program may well call again and again until the guest has booted. */
 static void log_call_refused(struct mux *mux, uint64_t cid, uint32_t port, int error)
 {
+	mux_count_refused(mux, COUNTERS_TO_GUEST, error);
 	if (error == BACKEND_E_NO_GUEST)
 		log_first(&mux->to_guest, error_kind(error), mux->config.tag,
 			  "connect from CID %llu to port %u refused: no guest is running, or its "

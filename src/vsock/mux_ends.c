@@ -55,6 +55,18 @@ bool mux_give_up_some(struct mux *mux, uint64_t now_ms)
 	return mux->n_conns > 0;
 }
 
+bool mux_reset_conn(struct mux *mux, enum vsock_type type, uint32_t guest_port,
+		    const struct vsock_addr *peer, uint64_t now_ms)
+{
+	struct conn *c = conn_table_find(&mux->table, guest_port, peer);
+
+	if (!c || conn_type(c) != type || c->mux.ending || c->state == CONN_RESET)
+		return false;
+	conn_reset(c, CONN_END_OPERATOR);
+	mux_finish(mux, c, now_ms);
+	return true;
+}
+
 /* Ends every connection that the guest knows: a portion now, the rest in later turns. */
 static void end_all(struct mux *mux, enum ending ending, uint64_t now_ms)
 {

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* What the files of a mux share: mux.c (input, output, deadlines), mux_connect.c (how
- * connections begin, and why not), mux_ends.c (all of them at once), mux_save.c (taken over
+ * connections begin, and why not), mux_ends.c (all of them at once), mux_count.c (what is counted of
+ * them), mux_save.c (taken over
  * by another process). */
 #pragma once
 
 #include "util/log_limit.h"
 #include "vsock/conn_table.h"
+#include "vsock/counters.h"
 #include "vsock/gather.h"
 #include "vsock/host_ports.h"
 #include "vsock/mux.h"
@@ -43,7 +45,8 @@ struct mux {
 
 	struct host_ports ports;		/* of host-initiated connections */
 	struct gather gather;			/* payload for one connection */
-	struct mux_stats stats;
+	struct vsock_counters counters;
+	uint64_t starved_since_ms;		/* the guest gives no RX buffers; 0: it does */
 	struct log_once from_guest, to_guest;	/* connects that failed, by errno */
 };
 
@@ -62,6 +65,32 @@ void mux_conn_leave(struct mux *mux, struct conn *c);
 /* Called after each input of a connection: does what follows from its state. May free
  * it. */
 void mux_finish(struct mux *mux, struct conn *c, uint64_t now_ms);
+
+/* ---- mux_count.c ---- */
+
+/* It may have another state than before, conn::mux.logged_state; or it is freed with that one. */
+void mux_count_state(struct mux *mux, struct conn *c, uint64_t now_ms);
+void mux_count_loaded(struct mux *mux, struct conn *c);	/* it had it with another process */
+void mux_uncount_state(struct mux *mux, const struct conn *c);
+
+/* It may wait for something else. */
+void mux_count_wait(struct mux *mux, struct conn *c, uint64_t now_ms);
+
+/* A connect has come to nothing: BACKEND_E_*, -errno. */
+void mux_count_refused(struct mux *mux, enum counters_direction direction, int error);
+
+/* What its credit has counted since it had @before: for each packet, so it is cheap. */
+static inline void mux_count_to_host(struct mux *mux, struct conn *c, uint32_t before)
+{
+	mux->counters.payload[COUNTERS_TO_HOST] += c->credit.received - before;
+	c->mux.to_host_high += c->credit.received < before;
+}
+
+static inline void mux_count_to_guest(struct mux *mux, struct conn *c, uint32_t before)
+{
+	mux->counters.payload[COUNTERS_TO_GUEST] += c->credit.sent_to_guest - before;
+	c->mux.to_guest_high += c->credit.sent_to_guest < before;
+}
 
 /* ---- mux_save.c ---- */
 
@@ -85,7 +114,7 @@ struct backend *mux_route(const struct mux *mux, uint64_t cid);
 /* The guest wants to connect. 0; BACKEND_E_* or -errno, which it sees as RST. */
 int mux_on_request(struct mux *mux, const struct pkt *pkt, uint64_t now_ms);
 
-/* Log why: the guest's connect failed; the guest refused one; somebody did not answer, or
+/* Count, and log why: the guest's connect failed; the guest refused one; somebody did not answer, or
  * read, in time. */
 void mux_log_refused(struct mux *mux, const struct vsock_addr *src, const struct vsock_addr *dst,
 		     int error);

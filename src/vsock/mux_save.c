@@ -10,7 +10,10 @@
 #define MUX_TAG BLOB_TAG('M', 'U', 'X', ' ')
 #define MUX_CONN_TAG BLOB_TAG('M', 'U', 'X', 'C')
 
-enum { MUX_VERSION = 1, MUX_CONN_VERSION = 1 };
+enum {
+	MUX_VERSION = 2,			/* 1: three numbers in place of the counters */
+	MUX_CONN_VERSION = 2,			/* 1: without what snapshots need */
+};
 
 static void save_conn(const struct conn *c, struct blob *out)
 {
@@ -19,6 +22,11 @@ static void save_conn(const struct conn *c, struct blob *out)
 	blob_put_u64(out, c->mux.deadline_ms);
 	blob_put_u8(out, c->mux.share);
 	blob_put_u8(out, c->mux.ending);
+	blob_put_u64(out, c->mux.begun_ms);
+	blob_put_u64(out, c->mux.waits_since_ms);
+	blob_put_u8(out, c->mux.waits_for);
+	blob_put_u32(out, c->mux.to_guest_high);
+	blob_put_u32(out, c->mux.to_host_high);
 	conn_save(c, out);
 	if (c->stream)
 		c->stream->ops->save(c->stream, out);
@@ -66,9 +74,7 @@ void mux_save(const struct mux *mux, struct blob *out)
 	size_t section = blob_open(out, MUX_TAG, MUX_VERSION);
 
 	assert(!mux->gather.conn);
-	blob_put_u64(out, mux->stats.bad_source);
-	blob_put_u64(out, mux->stats.refused);
-	blob_put_u64(out, mux->stats.stray);
+	counters_save(&mux->counters, out);
 	host_ports_save(&mux->ports, out);
 	replies_save(&mux->replies, out);
 	blob_put_u32(out, (uint32_t)mux->n_conns);
@@ -127,13 +133,14 @@ static bool fits(const struct mux *mux, const struct conn *c)
 {
 	return c->mux.ending < NUM_ENDINGS && !(c->mux.ending && c->orphaned) &&
 		c->mux.share <= SHARE_OWN && !(c->mux.share && !c->from_peer) &&
+		c->mux.waits_for < CONN_NUM_WAITS &&
 		(is_forgotten(c) || !conn_table_find(&mux->table, c->guest.port, &c->peer));
 }
 
 static void place(struct mux *mux, struct conn *c)
 {
 	shares_take(&mux->shares, c, c->mux.share);
-	c->mux.logged_state = c->state;
+	mux_count_loaded(mux, c);
 	mux->n_conns++;
 	if (!is_forgotten(c))
 		mux_conn_enter(mux, c);
@@ -159,27 +166,61 @@ void mux_unload(struct mux *mux)
 	replies_clear(&mux->replies);
 }
 
+/* What was there before now cannot be later. */
+static uint64_t get_past_ms(struct blob_reader *in, uint64_t now_ms)
+{
+	uint64_t ms = blob_get_u64(in);
+
+	return ms < now_ms ? ms : now_ms;
+}
+
+/* The mux's own part of a connection. */
+static struct conn_in_mux load_own(struct blob_reader *in, uint32_t version, uint64_t now_ms)
+{
+	struct conn_in_mux own = { .deadline_ms = blob_get_u64(in) };
+
+	own.share = blob_get_u8(in);
+	own.ending = blob_get_u8(in);
+	own.begun_ms = own.waits_since_ms = now_ms;
+	if (version == 1)
+		return own;
+	own.begun_ms = get_past_ms(in, now_ms);
+	own.waits_since_ms = get_past_ms(in, now_ms);
+	own.waits_for = blob_get_u8(in);
+	own.to_guest_high = blob_get_u32(in);
+	own.to_host_high = blob_get_u32(in);
+	return own;
+}
+
+static void take_own(struct conn *c, const struct conn_in_mux *own)
+{
+	c->mux.deadline_ms = own->deadline_ms;
+	c->mux.share = own->share;
+	c->mux.ending = own->ending;
+	c->mux.begun_ms = own->begun_ms;
+	c->mux.waits_since_ms = own->waits_since_ms;
+	c->mux.waits_for = own->waits_for;
+	c->mux.to_guest_high = own->to_guest_high;
+	c->mux.to_host_high = own->to_host_high;
+}
+
 /* *@out, placed; NULL: it has come to its end. */
-static int load_conn(struct mux *mux, struct blob_reader *in, struct conn **out)
+static int load_conn(struct mux *mux, struct blob_reader *in, uint64_t now_ms,
+		     struct conn **out)
 {
 	struct blob_reader section;
-	uint64_t deadline_ms;
+	struct conn_in_mux own;
 	uint32_t version;
-	uint8_t share, ending;
 	struct conn *c;
 	int r;
 
 	if (!blob_enter(in, &section, MUX_CONN_TAG, MUX_CONN_VERSION, &version))
 		return MUX_E_BAD_STATE;
-	deadline_ms = blob_get_u64(&section);
-	share = blob_get_u8(&section);
-	ending = blob_get_u8(&section);
+	own = load_own(&section, version, now_ms);
 	r = conn_load(&c, &section, mux->config.guest_cid, mux->buffered);
 	if (r)
 		return r < 0 ? r : MUX_E_BAD_STATE;
-	c->mux.deadline_ms = deadline_ms;
-	c->mux.share = share;
-	c->mux.ending = ending;
+	take_own(c, &own);
 	if (conn_needs_stream(c))
 		r = load_stream(mux, c, &section);
 	if (r == 0 && !(blob_is_whole(&section) && fits(mux, c)))
@@ -221,11 +262,11 @@ static void set_timers(struct mux *mux, struct conn **conns, size_t n, uint64_t 
 
 /* *@n: of @n_saved, as many as have not come to their end. */
 static int load_conns(struct mux *mux, struct blob_reader *in, struct conn **conns,
-		      uint32_t n_saved, size_t *n)
+		      uint32_t n_saved, uint64_t now_ms, size_t *n)
 {
 	*n = 0;
 	for (uint32_t i = 0; i < n_saved; i++) {
-		int r = load_conn(mux, in, &conns[*n]);
+		int r = load_conn(mux, in, now_ms, &conns[*n]);
 
 		if (r)
 			return r;
@@ -248,16 +289,34 @@ static int load_all_conns(struct mux *mux, struct blob_reader *in, uint64_t now_
 	conns = calloc(n_saved ? n_saved : 1, sizeof(struct conn *));
 	if (!conns)
 		return -ENOMEM;
-	r = load_conns(mux, in, conns, n_saved, &n);
+	r = load_conns(mux, in, conns, n_saved, now_ms, &n);
 	if (r == 0)
 		set_timers(mux, conns, n, now_ms);
 	free(conns);
 	return r;
 }
 
+static bool load_counters(struct vsock_counters *counters, struct blob_reader *in,
+			  uint32_t version)
+{
+	*counters = (struct vsock_counters){ .payload = { 0 } };
+	if (version > 1)
+		return counters_load(counters, in);
+	counters->packets_dropped[DROP_SOURCE] = blob_get_u64(in);
+	blob_get_u64(in);			/* refused connects, without a reason */
+	counters->packets_dropped[DROP_STRAY] = blob_get_u64(in);
+	return true;
+}
+
+/* Those are ours; what is loaded before them has been counted by then. */
+static void keep_gauges(struct vsock_counters *loaded, const struct vsock_counters *own)
+{
+	memcpy(loaded->connections, own->connections, sizeof own->connections);
+}
+
 int mux_load(struct mux *mux, struct blob_reader *in, uint64_t now_ms)
 {
-	struct mux_stats stats = { .conns = 0 };
+	struct vsock_counters counters;
 	struct blob_reader section;
 	struct host_ports ports;
 	uint32_t version;
@@ -266,10 +325,7 @@ int mux_load(struct mux *mux, struct blob_reader *in, uint64_t now_ms)
 	assert(!mux->n_conns && !mux->replies.n);
 	if (!blob_enter(in, &section, MUX_TAG, MUX_VERSION, &version))
 		return MUX_E_BAD_STATE;
-	stats.bad_source = blob_get_u64(&section);
-	stats.refused = blob_get_u64(&section);
-	stats.stray = blob_get_u64(&section);
-	if (!host_ports_load(&ports, &section))
+	if (!load_counters(&counters, &section, version) || !host_ports_load(&ports, &section))
 		return MUX_E_BAD_STATE;
 	r = replies_load(&mux->replies, &section, mux->config.guest_cid);
 	if (r)
@@ -280,7 +336,8 @@ int mux_load(struct mux *mux, struct blob_reader *in, uint64_t now_ms)
 		return r;
 	}
 	mux->is_held = true;
-	mux->stats = stats;
+	keep_gauges(&counters, &mux->counters);
+	mux->counters = counters;
 	mux->ports = ports;
 	mux->config.wake(mux->config.ctx);
 	return 0;

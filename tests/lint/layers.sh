@@ -19,13 +19,14 @@ root=$(cd "${1:-$(dirname "$0")/../..}" && pwd)
 
 # Highest first. A library each, but for main, which is the program, and protocol. vsockctl is
 # a program of its own.
-LAYERS="main vsockctl daemon device backend config sandbox vsock vhost util protocol"
+LAYERS="main vsockctl daemon control device backend config sandbox vsock vhost util protocol"
 
 # What FOLDER may include besides itself and libc: folders (with /) and single headers.
 allowed() {
 	case $1 in
 	main)			echo "config/ daemon/ sandbox/guard.h sandbox/launch.h util/" ;;
-	daemon)			echo "config/plan.h config/plan_state.h config/compare.h config/config.h backend/ device/ sandbox/ protocol/ util/ vhost/gmem.h" ;;
+	daemon)			echo "config/plan.h config/plan_state.h config/compare.h config/config.h backend/ control/ device/ sandbox/ protocol/ util/ vhost/gmem.h" ;;
+	control)		echo "config/plan.h device/ vsock/ util/ protocol/" ;;
 	device)			echo "vhost/ vsock/ util/ protocol/" ;;
 	backend)		echo "vsock/backend.h util/ protocol/hybrid.h" ;;
 	vsock | vhost)		echo "util/ protocol/" ;;

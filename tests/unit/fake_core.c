@@ -198,6 +198,11 @@ bool mux_is_running(const struct mux *mux)
 	return !mux->is_stopped;
 }
 
+void mux_count_handshake(struct mux *mux, enum backend_handshake how)
+{
+	mux->handshakes[how]++;
+}
+
 void mux_stream_ready(struct mux *mux, struct stream *s, uint64_t now_ms)
 {
 	ck_assert_ptr_eq(mux, &core);

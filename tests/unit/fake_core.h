@@ -21,6 +21,7 @@ struct mux {					/* the only one: core */
 	char why[320];				/* of the last that failed, for people */
 	size_t n_streams;
 	unsigned n_ready, n_connected;
+	unsigned handshakes[BACKEND_NUM_HANDSHAKES];	/* how they have ended */
 };
 
 extern struct mux core;

@@ -27,8 +27,9 @@ static struct guest_ring rings[RINGS];
 static unsigned n_kicked, n_changed, n_reset, n_gone, n_overdue, n_commits;
 static bool is_journalled, waits;
 
-static void on_kicked(void *ctx)
+static void on_kicked(void *ctx, unsigned ring)
 {
+	(void)ring;
 	ck_assert_ptr_eq(ctx, &fe);
 	n_kicked++;
 }

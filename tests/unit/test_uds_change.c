@@ -267,6 +267,10 @@ START_TEST(other_handshakes)
 	for (int i = 1; i < CLIENTS; i++)
 		n_closed += host_is_closed(fds[i], 1);
 	ck_assert_int_eq(n_closed, CLIENTS - 1 - 3);
+	/* The one that has left may be noticed before others need its place, or after. */
+	ck_assert_uint_eq(core.handshakes[HANDSHAKE_LATE], 1);
+	ck_assert_uint_eq(core.handshakes[HANDSHAKE_TOO_MANY] + core.handshakes[HANDSHAKE_LEFT],
+			  CLIENTS - 3);
 	for (int i = 0; i < CLIENTS; i++)
 		fd_close(&fds[i]);
 }

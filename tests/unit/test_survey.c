@@ -1,0 +1,220 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* A worker's devices are looked at a portion at a time, step by step: and at each of them once,
+ * whichever of them goes in between. */
+#include "device/survey.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "support/deadline.h"
+#include "support/scratch.h"
+#include "unit.h"
+#include "util/closer.h"
+
+enum { DEVICES = 40, FIRST = 3 };
+
+static struct worker *worker;
+static struct device *devices[DEVICES];
+static struct survey survey;
+static bool is_done, is_removed;
+static int result;
+
+static void on_hook(uint64_t cid)
+{
+	(void)cid;
+}
+
+static const struct device_hooks hooks = { .came = on_hook, .gone = on_hook, .over = on_hook };
+
+static struct device *make_device(uint64_t cid)
+{
+	char path[256];
+	struct device_config config = {
+		.address = { .listen = path, .fd = -1, .access = { .mode = 0600 } },
+		.hooks = &hooks, .guest_cid = cid, .queue_size = 16,
+		.limits = { .tx_buffer_size = 4096, .max_connections = 4, .max_buffered = 4096 },
+		.loop = worker_loop(worker), .scratch = worker_scratch(worker),
+	};
+	struct device *dev;
+
+	snprintf(path, sizeof path, "%s/%d", scratch_path(), (int)cid);
+	ck_assert_int_eq(device_new(&dev, &config), 0);
+	ck_assert_int_eq(worker_add_device(worker, dev), 0);
+	return dev;
+}
+
+static void setup(void)
+{
+	ck_assert_int_eq(closer_init(), 0);
+	ck_assert_int_eq(worker_new(&worker), 0);
+	for (int i = 0; i < DEVICES; i++)
+		devices[i] = make_device(FIRST + i);
+}
+
+static void teardown(void)
+{
+	survey_deinit(&survey);
+	worker_free(worker);
+	closer_deinit();
+}
+
+static void on_done(struct survey *s, int r)
+{
+	ck_assert_ptr_eq(s, &survey);
+	ck_assert(!is_done);
+	is_done = true;
+	result = r;
+}
+
+static void on_removed(struct worker_removal *removal)
+{
+	(void)removal;
+	is_removed = true;
+}
+
+static void begin(uint64_t cid, size_t max_conns)
+{
+	survey = (struct survey){ .cid = cid, .max_conns = max_conns, .done = on_done };
+	is_done = is_removed = false;
+	survey_post(&survey, worker);
+}
+
+static size_t count(void)
+{
+	size_t n = 0;
+
+	for (const struct survey_vm *vm = survey.first; vm; vm = vm->next)
+		n++;
+	return n;
+}
+
+/* Until so many have been looked at. */
+static void step_until(size_t n)
+{
+	while (count() < n)
+		ck_assert_int_eq(loop_step(worker_loop(worker), 0), 0);
+}
+
+static void finish(void)
+{
+	while (!is_done)
+		ck_assert_int_eq(loop_step(worker_loop(worker), 0), 0);
+	ck_assert_int_eq(result, 0);
+}
+
+START_TEST(a_portion_in_each_batch)
+{
+	begin(0, 0);
+	step_until(1);
+	ck_assert_uint_eq(count(), SURVEY_DEVICES);
+	ck_assert(!is_done);
+	finish();
+	ck_assert_uint_eq(count(), DEVICES);
+}
+END_TEST
+
+/* One goes between the first portion and the second. */
+START_TEST(one_goes_meanwhile)
+{
+	struct worker_removal removal = { .removed = on_removed };
+	bool was_seen[DEVICES] = { false };
+
+	begin(0, 0);
+	step_until(SURVEY_DEVICES);
+	worker_remove_device(worker, devices[_i], &removal);
+	finish();
+	while (!is_removed)
+		ck_assert_int_eq(loop_step(worker_loop(worker), 0), 0);
+	for (const struct survey_vm *vm = survey.first; vm; vm = vm->next) {
+		size_t i = (size_t)vm->device.cid - FIRST;
+
+		ck_assert_uint_lt(i, DEVICES);
+		ck_assert(!was_seen[i]);
+		was_seen[i] = true;
+	}
+	for (int i = 0; i < DEVICES; i++)
+		ck_assert(was_seen[i] || i == _i);
+}
+END_TEST
+
+/* ... while its connections are looked at; or one before it, or after it. */
+START_TEST(one_goes_while_rows_are_taken)
+{
+	struct worker_removal removal = { .removed = on_removed };
+	int at = _i - 1;
+
+	begin(0, 10);
+	step_until(5);				/* the rows of the fifth are missing */
+	ck_assert_ptr_nonnull(survey.vm);
+	worker_remove_device(worker, devices[4 + at], &removal);
+	finish();
+	ck_assert_uint_ge(count(), DEVICES - 1);
+	for (const struct survey_vm *vm = survey.first; vm; vm = vm->next)
+		for (const struct survey_vm *next = vm->next; next; next = next->next)
+			ck_assert_uint_ne(vm->device.cid, next->device.cid);
+}
+END_TEST
+
+START_TEST(one_of_them)
+{
+	begin(FIRST + DEVICES - 1, 0);
+	finish();
+	ck_assert(survey.was_found);
+	ck_assert_uint_eq(count(), 1);
+	ck_assert_uint_eq(survey.first->device.cid, FIRST + DEVICES - 1);
+}
+END_TEST
+
+START_TEST(one_that_is_not_there)
+{
+	begin(1000, 0);
+	finish();
+	ck_assert(!survey.was_found);
+	ck_assert_uint_eq(count(), 0);
+}
+END_TEST
+
+START_TEST(nobody_wants_it_any_more)
+{
+	begin(0, 0);
+	step_until(SURVEY_DEVICES);
+	survey.is_abandoned = true;
+	ck_assert_int_eq(loop_step(worker_loop(worker), 0), 0);
+	ck_assert(is_done);
+	ck_assert_int_lt(result, 0);
+	ck_assert_uint_eq(count(), SURVEY_DEVICES);
+}
+END_TEST
+
+START_TEST(the_worker_is_stopped)
+{
+	begin(0, 0);
+	step_until(SURVEY_DEVICES);
+	worker_stop(worker);
+	ck_assert(is_done);
+	ck_assert_int_lt(result, 0);
+	begin(0, 0);
+	ck_assert(worker_deliver_mail(worker));
+	ck_assert(is_done);
+	ck_assert_int_lt(result, 0);
+}
+END_TEST
+
+int main(void)
+{
+	Suite *suite = suite_create("survey");
+	TCase *tc = tcase_create("survey");
+
+	scratch_begin();
+	tcase_add_checked_fixture(tc, setup, teardown);
+	tcase_add_test(tc, a_portion_in_each_batch);
+	tcase_add_loop_test(tc, one_goes_meanwhile, 0, DEVICES);
+	tcase_add_loop_test(tc, one_goes_while_rows_are_taken, 0, 3);
+	tcase_add_test(tc, one_of_them);
+	tcase_add_test(tc, one_that_is_not_there);
+	tcase_add_test(tc, nobody_wants_it_any_more);
+	tcase_add_test(tc, the_worker_is_stopped);
+	suite_add_tcase(suite, tc);
+	return unit_main(suite);
+}
