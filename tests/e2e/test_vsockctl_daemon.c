@@ -12,6 +12,7 @@
 #include "e2e/e2e.h"
 
 static struct ctl ctl;
+static struct driver *guest;			/* NULL: there is none so far */
 static char api_path[108];
 
 #define ARGS(...)	((const char *const []){ __VA_ARGS__, NULL })
@@ -43,6 +44,7 @@ static void setup_vm(void)
 {
 	setup_daemon();
 	driver_up(&vm, vhd.socket, NULL);
+	guest = &vm;
 }
 
 /* ---- what it shows, and orders ---- */
@@ -105,7 +107,7 @@ static void check_finds(const char *who, const char *port, int status, const cha
 
 	snprintf(wanted, sizeof wanted, "\"severity\": \"%s\", \"cause\": \"%s\"",
 		 status ? "problem" : "note", cause);
-	ck_assert_int_eq(ctl_run(&ctl, &vm, ARGS("doctor", "--json", who, port)), status);
+	ck_assert_int_eq(ctl_run(&ctl, guest, ARGS("doctor", "--json", who, port)), status);
 	ck_assert_msg(strstr(ctl.said, wanted), "%s, in:\n%s", wanted, ctl.said);
 }
 
