@@ -149,6 +149,33 @@ START_TEST(no_driver)
 }
 END_TEST
 
+/* QEMU without share=on: rings, and not one region. */
+START_TEST(memory_not_shared)
+{
+	uint64_t features;
+
+	driver_init(&vm, NULL);
+	ck_assert(vmm_connect(&vm.fe, vhd.socket));
+	ck_assert_int_eq(vmm_get_features(&vm.fe, &features), 0);
+	ck_assert_int_eq(vmm_set_owner(&vm.fe), 0);
+	ck_assert_int_eq(vmm_set_features(&vm.fe, features), 0);
+	for (uint32_t q = 0; q < 2; q++)
+		ck_assert_int_eq(vmm_start_ring(&vm.fe, q, &vm.vq[q]), 0);
+	ck_assert(daemon_wait_log(&vhd, "shares no memory"));
+	check_finds_both("1234", 6, "memory-not-shared");
+}
+END_TEST
+
+/* The driver offers a descriptor that is not there. */
+START_TEST(ring_broken)
+{
+	guest_ring_raw_post(&vm.vq[VSOCK_TXQ], (uint16_t)vm.vq[VSOCK_TXQ].num);
+	guest_ring_kick(&vm.vq[VSOCK_TXQ]);
+	ck_assert(daemon_wait_log(&vhd, "broken"));
+	check_finds_both("1234", 6, "ring-broken");
+}
+END_TEST
+
 START_TEST(guest_stopped)
 {
 	ck_assert(vmm_stop(&vm.fe, vm.vq, 2));
@@ -240,6 +267,8 @@ int main(void)
 	tcase_add_test(daemon, no_front_end);
 	tcase_add_test(daemon, front_end_silent);
 	tcase_add_test(daemon, no_driver);
+	tcase_add_test(daemon, memory_not_shared);
+	tcase_add_test(tc, ring_broken);
 	tcase_add_test(tc, list_and_show);
 	tcase_add_test(tc, orders);
 	tcase_add_test(tc, upgrade);
