@@ -14,7 +14,7 @@
 
 enum { CONNECT_MS = 5000, URL_MAX = 512 };
 
-static CURL *session;				/* made by the first request */
+static CURL *session;				/* made by the first request; keeps its connection */
 
 struct transfer {
 	CURL *curl;
@@ -176,11 +176,4 @@ void http_answer_deinit(struct http_answer *answer)
 {
 	free(answer->body);
 	answer->body = NULL;
-}
-
-void http_close(void)
-{
-	if (session)
-		curl_easy_cleanup(session);
-	session = NULL;
 }

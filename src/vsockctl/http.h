@@ -43,6 +43,3 @@ void http_answer_deinit(struct http_answer *answer);
 typedef bool http_sink(void *ctx, const char *bytes, size_t len);
 int http_stream(const struct http_request *request, http_sink *sink, void *ctx,
 		struct http_answer *out);
-
-/* A connection is kept between requests; this ends it. */
-void http_close(void);

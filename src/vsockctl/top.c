@@ -163,33 +163,41 @@ static bool rest(const struct top_sample *s, const char *trouble, uint64_t until
 	return true;
 }
 
+/* Until the end, @now being the first sample. */
+static void run(const char *socket, struct top_sample *now)
+{
+	struct top_sample before = { .n = 0 };
+	char why[HTTP_WHY_MAX];
+	int r = 0;
+
+	for (;;) {
+		show(now, r ? why : NULL);
+		if (!rest(now, r ? why : NULL, clock_ms() + PERIOD_MS))
+			break;
+		top_sample_deinit(&before);
+		before = *now;
+		*now = (struct top_sample){ .n = 0 };
+		r = take_sample(socket, now, &before, why);
+	}
+	top_sample_deinit(&before);
+}
+
 int command_top(const struct args *a)
 {
-	const char *socket = args_api(a, NULL);
-	struct top_sample now = { .n = 0 }, before = { .n = 0 };
-	char why[HTTP_WHY_MAX] = "";
-	int r = take_sample(socket, &now, &before, why);
+	struct top_sample now = { .n = 0 }, none = { .n = 0 };
+	char why[HTTP_WHY_MAX];
+	int r = take_sample(args_api(a, NULL), &now, &none, why);
 
 	if (r) {				/* said where it stays to be read */
 		text_complain("%s", why);
-		return r;
-	}
-	if (terminal_enter() < 0) {
+	} else if (terminal_enter() < 0) {
 		text_complain("top needs a terminal; list is for others");
-		return EXIT_USAGE;
+		r = EXIT_USAGE;
+	} else {
+		run(args_api(a, NULL), &now);
+		terminal_leave();
 	}
-	do {
-		show(&now, r ? why : NULL);
-		if (!rest(&now, r ? why : NULL, clock_ms() + PERIOD_MS))
-			break;
-		top_sample_deinit(&before);
-		before = now;
-		now = (struct top_sample){ .n = 0 };
-		r = take_sample(socket, &now, &before, why);
-	} while (true);
-	terminal_leave();
 	top_sample_deinit(&now);
-	top_sample_deinit(&before);
 	terminal_end_by_signal();
-	return EXIT_DONE;
+	return r;
 }

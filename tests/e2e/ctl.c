@@ -17,10 +17,13 @@
 
 enum { ARGS_MAX = 32, STEP_MS = 5 };
 
+void (*ctl_prepare)(void);
+
 static void run_child(const char *const *args, int in, int out, int err)
 {
 	const char *argv[ARGS_MAX] = { getenv("VSOCKCTL") };
 	unsigned n = 1;
+	int program;
 
 	while (*args && n + 1 < ARGS_MAX)
 		argv[n++] = *args++;
@@ -29,7 +32,10 @@ static void run_child(const char *const *args, int in, int out, int err)
 	if (dup2(in, STDIN_FILENO) < 0 || dup2(out, STDOUT_FILENO) < 0 ||
 	    dup2(err, STDERR_FILENO) < 0)
 		_exit(126);
-	execv(argv[0], (char *const *)(uintptr_t)argv);
+	program = open(argv[0], O_RDONLY | O_CLOEXEC);	/* where nobody else may look, too */
+	if (ctl_prepare)
+		ctl_prepare();
+	fexecve(program, (char *const *)(uintptr_t)argv, environ);
 	_exit(127);
 }
 

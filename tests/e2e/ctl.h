@@ -22,6 +22,9 @@ struct ctl {
 	char complained[CTL_ERR_MAX];
 };
 
+/* What its launcher does last, in the child; or NULL. */
+extern void (*ctl_prepare)(void);
+
 /* Starts it. @in, @out: its streams, borrowed; -1: pipes, whose ends are in->in, ->out. */
 void ctl_start(struct ctl *c, const char *const *args, int in, int out);
 

@@ -128,16 +128,21 @@ static void open_folders(void)
 	must(chmod(vhd.dir, 0777) == 0);
 }
 
+static void become_nobody(void)
+{
+	if (setgroups(0, NULL) < 0 || setresgid(65534, 65534, 65534) < 0 ||
+	    setresuid(65534, 65534, 65534) < 0)
+		_exit(125);
+}
+
 /* As another user, if we are root. */
 static void run_denied(const char *at)
 {
 	if (geteuid() == 0) {
 		open_folders();
-		must(seteuid(65534) == 0);
+		ctl_prepare = become_nobody;
 	}
 	ck_assert_int_eq(ctl_run(&ctl, NULL, ARGS("doctor", "--json", at)), 6);
-	if (getuid() == 0)
-		must(seteuid(0) == 0);
 	ck_assert_ptr_nonnull(strstr(ctl.said, "\"cause\": \"permission\""));
 }
 
@@ -202,13 +207,6 @@ START_TEST(host_listener_is_gone)
 	check_finds(&vm, vhd.uds, "1234", 6, "stale-listener", "Nobody listens at");
 }
 END_TEST
-
-static void become_nobody(void)
-{
-	if (setgroups(0, NULL) < 0 || setresgid(65534, 65534, 65534) < 0 ||
-	    setresuid(65534, 65534, 65534) < 0)
-		_exit(125);
-}
 
 /* Our own right is not what counts: the daemon connects. */
 START_TEST(host_listener_closed_to_the_daemon)

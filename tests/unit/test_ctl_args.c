@@ -13,13 +13,23 @@ enum { WORDS_MAX = 8 };
 static struct args a;
 static char error[ARGS_ERROR_MAX];
 
+static char *argv[WORDS_MAX + 2];		/* of the last parse(), as it borrows them */
+
+static void forget_words(void)
+{
+	for (int i = 1; argv[i]; i++)
+		free(argv[i]);
+	memset(argv, 0, sizeof argv);
+}
+
 static int parse(const char *const words[WORDS_MAX])
 {
-	char *argv[WORDS_MAX + 2] = { "vsockctl" };
 	int n = 1;
 
+	forget_words();
+	argv[0] = "vsockctl";
 	for (; words[n - 1]; n++)
-		argv[n] = strdup(words[n - 1]);		/* exact sizes; left to the end */
+		argv[n] = strdup(words[n - 1]);		/* exact sizes */
 	error[0] = '\0';
 	return args_parse(&a, command_rows, n, argv, error);
 }
@@ -191,6 +201,7 @@ int main(void)
 	Suite *suite = suite_create("ctl_args");
 	TCase *tc = tcase_create("ctl_args");
 
+	tcase_add_checked_fixture(tc, NULL, forget_words);
 	tcase_add_loop_test(tc, right, 0, COUNT(good));
 	tcase_add_loop_test(tc, wrong, 0, COUNT(bad));
 	tcase_add_loop_test(tc, wrong_timeouts, 0, COUNT(bad_timeouts));
