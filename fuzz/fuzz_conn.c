@@ -3,7 +3,8 @@
  * A guest, host programs and a clock against one mux.
  *
  * Input: 3 bytes: our buffer size, the size of RX buffers and which types of sockets
- * the guest knows, how the buffers are cut; then steps of 4 bytes: what, who, and two numbers (step_take() says which).
+ * the guest knows, how the buffers are cut; then steps of 4 bytes: what, who, and two numbers
+ * (step_take() says which).
  *
  * Asserted: what reaches each stream is a prefix of what the guest sent it, and
  * the other way round; neither side's credit is exceeded, the counts told are

@@ -3,8 +3,8 @@
  * Three guests, host programs, siblings, and mail on its way between them.
  *
  * Input: 3 bytes: our buffer size and budget, the size of RX buffers and which types
- * of sockets the last guest knows, how the buffers are cut; then steps of 5 bytes: kind, what, who, and two numbers. The kind
- * modulo 3 is the VM:
+ * of sockets the last guest knows, how the buffers are cut; then steps of 5 bytes: kind, what,
+ * who, and two numbers. The kind modulo 3 is the VM:
  *
  *	below 176	a step of it, as in fuzz_conn.c
  *	below 240	mail for it is delivered, as many as `what` says

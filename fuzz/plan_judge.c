@@ -38,7 +38,8 @@ static void judge_vm(const struct vm_plan *vm)
 	assert((!vm->socket || is_path(vm->socket)) && (!vm->connect || is_path(vm->connect)));
 	assert(vm->vhost_socket.fd == -1 || vm->vhost_socket.fd > 2);
 	assert((vm->has_forward_cid ? !vm->uds_path : is_path(vm->uds_path)));
-	assert(vm->has_forward_cid || (!vm->n_forward_listen && !vm->forward_listen_any));
+	assert(vm->has_forward_cid || (!vm->n_forward_listen && !vm->n_forward_listen_seqpacket &&
+				       !vm->forward_listen_any));
 	assert(vm->uds_path || !vm->n_host_cids);
 	assert(vm->limits.max_connections >= 1 && vm->limits.max_connections <= 1 << 20);
 	assert(vm->limits.max_buffered >= 1 && vm->limits.tx_buffer_size >= 1 &&

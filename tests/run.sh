@@ -4,9 +4,9 @@
 # Installs what is missing, builds, and runs every suite: tests/run.sh [RUN...]
 #
 #	plain	gcc, warnings are errors; all suites
-#	user	gcc, optimised, as an ordinary user; unit, e2e, soak, faults, vm
-#	clang	clang, warnings are errors; unit, fuzz, e2e, soak, bench
-#	asan	gcc, address and undefined-behaviour sanitizers; all suites but clients and mutants
+#	user	gcc, optimised, as an ordinary user; unit, e2e, soak, faults, vm_short
+#	clang	clang, warnings are errors; unit, fuzz, soak, bench
+#	asan	gcc, address and undefined-behaviour sanitizers; unit, fuzz, e2e, soak, faults, vm_short
 #	tsan	gcc, thread sanitizer; unit, e2e, soak
 #
 # Without arguments, all of them. The last line has what `meson test` counted, over all
@@ -147,7 +147,7 @@ run_as_user() {
 	chown -R 65534:65534 "$place" "$work/u"
 	root=$place/tree dir=$place/build
 	as=("${reach[@]}" env HOME="$place" TMPDIR="$work/u" VM_CACHE="$place/vm-image")
-	CC=gcc run user "unit e2e soak faults vm" 1 --buildtype=release
+	CC=gcc run user "unit e2e soak faults vm_short" 1 --buildtype=release
 }
 
 export ASAN_OPTIONS=detect_leaks=1:halt_on_error=1:abort_on_error=0:print_summary=1
@@ -165,12 +165,12 @@ for name in "${runs[@]}"; do
 		run_as_user ;;
 	clang)
 		if is_there clang; then
-			CC=clang run clang "unit fuzz e2e soak bench" 1 -Dwerror=true
+			CC=clang run clang "unit fuzz soak bench" 1 -Dwerror=true
 		else
 			skip clang "clang is not installed"
 		fi ;;
 	asan)
-		CC=gcc VM_SCALE=3 run asan "unit fuzz e2e soak faults vm bench" 4 \
+		CC=gcc VM_SCALE=3 run asan "unit fuzz e2e soak faults vm_short" 4 \
 			-Db_sanitize=address,undefined -Db_lundef=false ;;
 	tsan)
 		CC=gcc run tsan "unit e2e soak" 4 -Db_sanitize=thread -Db_lundef=false ;;

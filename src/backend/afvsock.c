@@ -5,14 +5,13 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/epoll.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 
 #include <linux/vm_sockets.h>
 
-#include "backend/sock_stream.h"
+#include "backend/afvsock_stream.h"
 #include "util/acceptor.h"
 #include "util/blob.h"
 #include "util/closer.h"
@@ -20,14 +19,13 @@
 #include "util/fd.h"
 #include "util/log.h"
 #include "util/log_limit.h"
+#include "util/sender.h"
 #include "util/socket_kind.h"
 
 #define AFVSOCK_TAG BLOB_TAG('A', 'F', 'V', ' ')
-#define STREAM_TAG BLOB_TAG('A', 'F', 'V', 'S')
 
 enum {
 	AFVSOCK_VERSION = 1,
-	STREAM_VERSION = 1,
 	BACKLOG = 1024,				/* the kernel caps it at somaxconn */
 	ACCEPTS_PER_EVENT = 64,
 	CONNECT_GIVE_UP_MS = 1800,		/* a Linux guest waits for 2 s */
@@ -36,6 +34,7 @@ enum {
 struct listen_port {
 	struct afvsock *owner;
 	uint32_t number;
+	enum vsock_type type;
 	struct listener listener;		/* without a name in the file system; not open:
 						   another process has it */
 	struct acceptor acceptor;
@@ -44,13 +43,13 @@ struct listen_port {
 struct afvsock {
 	struct backend base;
 	struct afvsock_config config;
+	struct senders *senders;
 	uint32_t local_cid;			/* VMADDR_CID_ANY: this machine has none */
 	size_t n_ports;
 	struct listen_port ports[];
 };
 
 static const struct backend_ops afvsock_ops;
-static const struct sock_kind afvsock_kind;
 
 static struct afvsock *afvsock_of(struct backend *b)
 {
@@ -58,95 +57,13 @@ static struct afvsock *afvsock_of(struct backend *b)
 	return container_of(b, struct afvsock, base);
 }
 
-/* ---- streams ---- */
-
-/* Takes @fd over. NULL without memory. */
-static struct sock_stream *stream_new(struct afvsock *a, int fd)
+static struct afvsock_stream_config stream_config(const struct afvsock *a, uint32_t port)
 {
-	struct sock_stream *s = malloc(sizeof *s);
-
-	if (s)
-		sock_stream_init(s, &afvsock_kind, VSOCK_TYPE_STREAM, a->config.loop, a->config.mux, fd);
-	else
-		fd_close(&fd);
-	return s;
+	return (struct afvsock_stream_config){
+		.loop = a->config.loop, .mux = a->config.mux, .senders = a->senders,
+		.tag = a->config.tag, .port = port,
+	};
 }
-
-static void stream_free(struct sock_stream *s)
-{
-	sock_stream_deinit(s);
-	free(s);
-}
-
-/* What an errno of connect() means; 0 for 0. */
-static int connect_error(int error)
-{
-	switch (error) {
-	case ECONNRESET:
-	case ECONNREFUSED:
-		return BACKEND_E_NOBODY;
-	case ENODEV:
-	case ENETUNREACH:
-	case EHOSTUNREACH:
-		return BACKEND_E_NO_ROUTE;
-	case ETIMEDOUT:
-		return BACKEND_E_TIMEOUT;
-	default:
-		return -error;
-	}
-}
-
-/* The connect is over, one way or the other. */
-static void on_early_event(struct sock_stream *s, uint32_t events)
-{
-	socklen_t len = sizeof (int);
-	int error = 0;
-
-	if (!(events & (EPOLLOUT | EPOLLERR | EPOLLHUP)))
-		return;
-	if (getsockopt(s->fd, SOL_SOCKET, SO_ERROR, &error, &len) < 0)
-		error = errno;
-	if (!error)
-		sock_stream_go_live(s, false);
-	mux_stream_connected(s->mux, &s->base, &s->base, connect_error(error),
-			     loop_now_ms(s->loop));
-}
-
-static void on_accepted_by_guest(struct sock_stream *s, const struct vsock_addr *guest)
-{
-	(void)s;
-	(void)guest;
-}
-
-/*
- * EPOLLHUP comes only when both ends have closed, and we have not. But send()
- * knows a peer that no longer reads: it is asked to send nothing. After our own
- * shutdown it says the same, which does no harm: then the end of what the peer
- * sends is the end of all.
- */
-static bool is_closed(struct sock_stream *s, uint32_t events)
-{
-	(void)events;
-	return s->is_live && send(s->fd, "", 0, MSG_DONTWAIT | MSG_NOSIGNAL) < 0 &&
-		(errno == EPIPE || errno == ENOTCONN);
-}
-
-static void stream_save(const struct sock_stream *s, struct blob *out)
-{
-	size_t section = blob_open(out, STREAM_TAG, STREAM_VERSION);
-
-	sock_stream_save(s, out);
-	blob_close(out, section);
-}
-
-static const struct sock_kind afvsock_kind = {
-	.short_read_empties = false,		/* not with every transport of the kernel */
-	.early_event = on_early_event,
-	.accepted = on_accepted_by_guest,
-	.is_closed = is_closed,
-	.save = stream_save,
-	.close = stream_free,
-};
 
 /* ---- host to guest ---- */
 
@@ -159,20 +76,18 @@ static bool is_welcome(const struct afvsock *a, uint32_t cid)
 static void begin_stream(struct listen_port *p, int fd)
 {
 	struct afvsock *a = p->owner;
-	struct sock_stream *s = stream_new(a, fd);
-	int r = s ? sock_stream_register(s, false) : -ENOMEM;
+	struct afvsock_stream_config config = stream_config(a, p->number);
+	struct afvsock_stream *s;
+	int r = afvsock_stream_new(&s, &config, p->type, fd, false);
 
 	if (r < 0) {
 		log_limited(LEVEL_WARN, a->config.tag, "host client to port %u: %s; closed",
 			    p->number, error_str(r));
-		if (s)
-			stream_free(s);
 		return;
 	}
-	sock_stream_go_live(s, false);
-	if (mux_connect_from_host(a->config.mux, &s->base, VSOCK_CID_HOST, p->number,
+	if (mux_connect_from_host(a->config.mux, &s->sock.base, VSOCK_CID_HOST, p->number,
 				  loop_now_ms(a->config.loop)))
-		stream_free(s);
+		afvsock_stream_free(s);
 }
 
 static void on_accepted(void *ctx, int fd)
@@ -204,9 +119,11 @@ static bool afvsock_serves(struct backend *b, uint64_t cid)
 	return true;
 }
 
-static int open_socket(int *out)
+static int open_socket(int *out, enum vsock_type type)
 {
-	*out = socket(AF_VSOCK, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	const int flags = SOCK_CLOEXEC | SOCK_NONBLOCK;
+
+	*out = socket(AF_VSOCK, sock_stream_socket_type(type) | flags, 0);
 	return *out < 0 ? error_last() : 0;
 }
 
@@ -223,36 +140,28 @@ static int begin_connect(int fd, uint32_t cid, uint32_t port)
 		return error_last();
 	if (connect(fd, (struct sockaddr *)&to, sizeof to) == 0)
 		return 0;
-	return errno == EINPROGRESS ? BACKEND_E_PENDING : connect_error(errno);
+	return errno == EINPROGRESS ? BACKEND_E_PENDING : afvsock_connect_error(errno);
 }
 
 static int afvsock_connect(struct backend *b, enum vsock_type type, const struct vsock_addr *src,
 			   const struct vsock_addr *dst, struct stream **out)
 {
 	struct afvsock *a = afvsock_of(b);
-	struct sock_stream *s;
+	struct afvsock_stream_config config = stream_config(a, dst->port);
+	struct afvsock_stream *s;
 	int fd, r, result;
 
 	(void)src;
-	if (type != VSOCK_TYPE_STREAM)
-		return BACKEND_E_OTHER_TYPE;
-	if ((r = open_socket(&fd)) < 0)
+	if ((r = open_socket(&fd, type)) < 0)
 		return r;
 	result = begin_connect(fd, a->config.cid, dst->port);
 	if (result && result != BACKEND_E_PENDING) {
 		fd_close(&fd);
 		return result;
 	}
-	s = stream_new(a, fd);
-	if (!s)
-		return -ENOMEM;
-	if ((r = sock_stream_register(s, result == BACKEND_E_PENDING)) < 0) {
-		stream_free(s);
+	if ((r = afvsock_stream_new(&s, &config, type, fd, result == BACKEND_E_PENDING)) < 0)
 		return r;
-	}
-	if (result == 0)
-		sock_stream_go_live(s, false);
-	*out = &s->base;
+	*out = &s->sock.base;
 	return result;
 }
 
@@ -263,7 +172,7 @@ static void afvsock_explain(struct backend *b, const struct vsock_addr *dst, int
 	const char *cure = "";
 
 	if (error == BACKEND_E_NOBODY)
-		cure = "; start the program that does";
+		cure = "; start the program that does, with a socket of the guest's type";
 	else if (error == BACKEND_E_NO_ROUTE)
 		cure = a->config.cid == VMADDR_CID_LOCAL ?
 			": is the kernel module vsock_loopback there?" :
@@ -294,7 +203,7 @@ static void leave_port(struct listen_port *p)
 }
 
 /* 0 or -errno; but while it is held, a port may be another process's. */
-static int listen_on(struct afvsock *a, uint32_t number)
+static int listen_on(struct afvsock *a, uint32_t number, enum vsock_type type)
 {
 	struct sockaddr_vm at = {
 		.svm_family = AF_VSOCK, .svm_cid = VMADDR_CID_ANY, .svm_port = number,
@@ -304,9 +213,10 @@ static int listen_on(struct afvsock *a, uint32_t number)
 
 	p->owner = a;
 	p->number = number;
+	p->type = type;
 	acceptor_init(&p->acceptor);
 	listener_init(&p->listener);
-	if ((r = open_socket(&p->listener.fd)) < 0)
+	if ((r = open_socket(&p->listener.fd, type)) < 0)
 		return r;
 	if (bind(p->listener.fd, (struct sockaddr *)&at, sizeof at) < 0) {
 		if (errno != EADDRINUSE || !a->config.is_held)
@@ -323,31 +233,10 @@ static int afvsock_load_stream(struct backend *b, const struct vsock_addr *guest
 			       const struct vsock_addr *peer, struct blob_reader *in,
 			       struct stream **out)
 {
-	struct afvsock *a = afvsock_of(b);
-	struct blob_reader section;
-	struct sock_stream *s;
-	uint32_t version;
-	int r;
+	struct afvsock_stream_config config = stream_config(afvsock_of(b), peer->port);
 
 	(void)guest;
-	(void)peer;
-	if (!blob_enter(in, &section, STREAM_TAG, STREAM_VERSION, &version))
-		return BACKEND_E_BAD_STATE;
-	s = malloc(sizeof *s);
-	if (!s)
-		return -ENOMEM;
-	r = sock_stream_load(s, &afvsock_kind, VSOCK_TYPE_STREAM, a->config.loop, a->config.mux,
-			     AF_VSOCK, NULL, 0, &section);
-	if (r) {
-		free(s);
-		return r;
-	}
-	if (s->may_have_rights || !blob_is_whole(&section)) {
-		stream_free(s);
-		return BACKEND_E_BAD_STATE;
-	}
-	*out = &s->base;
-	return s->is_live ? 0 : BACKEND_E_PENDING;
+	return afvsock_stream_load(out, &config, in);
 }
 
 /* The sockets that listen: between two that do, connects would be refused. */
@@ -375,7 +264,7 @@ static int load_port(struct afvsock *a, uint32_t number, int fd)
 		closer_close(&fd);
 		return 0;
 	}
-	if (!socket_listens(fd, AF_VSOCK, SOCK_STREAM)) {
+	if (!socket_listens(fd, AF_VSOCK, sock_stream_socket_type(p->type))) {
 		closer_close(&fd);
 		return BACKEND_E_BAD_STATE;
 	}
@@ -430,6 +319,7 @@ static void afvsock_free(struct backend *b)
 
 	for (size_t i = 0; i < a->n_ports; i++)
 		leave_port(&a->ports[i]);
+	senders_free(a->senders);
 	free(a);
 }
 
@@ -438,7 +328,7 @@ static const struct backend_ops afvsock_ops = {
 	.connect = afvsock_connect,
 	.explain = afvsock_explain,
 	.free = afvsock_free,
-	.stream_tag = STREAM_TAG,
+	.stream_tag = AFVSOCK_STREAM_TAG,
 	.save = afvsock_save,
 	.load = afvsock_load,
 	.load_stream = afvsock_load_stream,
@@ -460,7 +350,7 @@ void afvsock_init(void)
 /* Logs and returns what is wrong now, rather than at the guest's first connect. */
 static int check_family(const struct afvsock *a)
 {
-	int fd, r = open_socket(&fd);
+	int fd, r = open_socket(&fd, VSOCK_TYPE_STREAM);
 	bool is_there = !(r < 0 && errno == EAFNOSUPPORT);
 
 	fd_close(&fd);
@@ -472,9 +362,21 @@ static int check_family(const struct afvsock *a)
 	return r;
 }
 
+/* All ports of one type. 0, or -errno, and it is in the log. */
+static int listen_all(struct afvsock *a, const uint32_t *numbers, size_t n, enum vsock_type type)
+{
+	int r = 0;
+
+	for (size_t i = 0; !r && i < n; i++)
+		if ((r = listen_on(a, numbers[i], type)) < 0)
+			log_err(a->config.tag, "forward-listen %u: %s", numbers[i], error_str(r));
+	return r;
+}
+
 int afvsock_new(struct backend **out, const struct afvsock_config *config)
 {
-	struct afvsock *a = calloc(1, sizeof *a + config->n_listen * sizeof a->ports[0]);
+	size_t n_ports = config->n_listen + config->n_listen_seqpacket;
+	struct afvsock *a = calloc(1, sizeof *a + n_ports * sizeof a->ports[0]);
 	int r;
 
 	if (!a)
@@ -482,11 +384,14 @@ int afvsock_new(struct backend **out, const struct afvsock_config *config)
 	a->base.ops = &afvsock_ops;
 	a->config = *config;
 	a->local_cid = local_cid;
-	r = check_family(a);
-	for (size_t i = 0; !r && i < config->n_listen; i++)
-		if ((r = listen_on(a, config->listen[i])) < 0)
-			log_err(config->tag, "forward-listen %u: %s", config->listen[i],
-				error_str(r));
+	r = senders_new(&a->senders, config->mailbox, config->tag);
+	if (!r)
+		r = check_family(a);
+	if (!r)
+		r = listen_all(a, config->listen, config->n_listen, VSOCK_TYPE_STREAM);
+	if (!r)
+		r = listen_all(a, config->listen_seqpacket, config->n_listen_seqpacket,
+			       VSOCK_TYPE_SEQPACKET);
 	if (r < 0) {
 		afvsock_free(&a->base);
 		return r;

@@ -17,17 +17,21 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "util/loop.h"
+#include "util/mailbox.h"
 #include "vsock/backend.h"
 
 struct afvsock_config {
 	uint32_t cid;				/* where the guest's connects go */
 	const uint32_t *listen;			/* ports; borrowed until it is made */
 	size_t n_listen;
+	const uint32_t *listen_seqpacket;	/* of SOCK_SEQPACKET, others than those: the kernel
+						   gives a port to one socket, of one type */
+	size_t n_listen_seqpacket;
 	bool listen_any;			/* let every CID in */
 	const char *tag;			/* for log lines; borrowed */
 	struct loop *loop;			/* borrowed, as the mux is */
 	struct mux *mux;
+	struct mailbox *mailbox;		/* of the same thread */
 	bool is_held;				/* nothing happens before mux_resume(), and ports
 						   that another process has are expected of it */
 };

@@ -140,8 +140,8 @@ static struct sibling_conn *find_half(const struct saved *s, const struct vsock_
 	list_for_each(node, &halves) {
 		struct sibling_conn *c = container_of(node, struct sibling_conn, node);
 
-		if (c->saved_id == s->id && c->type == s->type && is_same(&c->src, src) && is_same(&c->dst, dst) &&
-		    c->ends[i].phase == PHASE_CLOSED)
+		if (c->saved_id == s->id && c->type == s->type && is_same(&c->src, src) &&
+		    is_same(&c->dst, dst) && c->ends[i].phase == PHASE_CLOSED)
 			return c;
 	}
 	return NULL;

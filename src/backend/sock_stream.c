@@ -122,7 +122,7 @@ void sock_stream_read_early(struct sock_stream *s, const char *bytes, size_t n)
 	s->n_early = n;
 }
 
-static int end_of_stream(struct sock_stream *s)
+int sock_stream_end(struct sock_stream *s)
 {
 	s->base.ready &= ~(unsigned)STREAM_IN;
 	s->has_ended = true;
@@ -159,7 +159,7 @@ static int no_read(struct sock_stream *s, int r)
 		s->base.ready &= ~(unsigned)STREAM_IN;
 		return STREAM_E_AGAIN;
 	case UNIX_E_EOF:
-		return end_of_stream(s);
+		return sock_stream_end(s);
 	case UNIX_E_RESET:
 		return STREAM_E_RESET;
 	case UNIX_E_TOO_LONG:
@@ -182,7 +182,7 @@ static int sock_read(struct stream *base, const struct iovec *v, int nv, size_t 
 		return 0;
 	}
 	if (s->is_empty_for_good)
-		return end_of_stream(s);
+		return sock_stream_end(s);
 	r = unix_recv(s->fd, v, (size_t)nv, s->may_have_rights, out, &cut);
 	if (r)
 		return no_read(s, r);
@@ -200,6 +200,8 @@ static int sock_read_message(struct stream *base, const struct iovec *v, int nv,
 	*flags = 0;				/* AF_UNIX knows no records */
 	if (s->error)
 		return s->error;
+	if (s->kind->read_message)
+		return s->kind->read_message(s, v, nv, out, flags);
 	r = unix_recv_message(s->fd, v, (size_t)nv, out);
 	if (r == UNIX_E_RESET && !s->was_reset) {
 		/* The kernel tells it first, once; other than for SOCK_STREAM. */
@@ -260,8 +262,11 @@ static int sock_write_message(struct stream *base, const struct iovec *v, int nv
 {
 	const int how = MSG_DONTWAIT | MSG_NOSIGNAL | (flags & VSOCK_SEQ_EOR ? MSG_EOR : 0);
 	struct sock_stream *s = sock_stream_of(base);
-	ssize_t n = send_all(s->fd, v, nv, how);
+	ssize_t n;
 
+	if (s->kind->write_message)
+		return s->kind->write_message(s, v, nv, flags);
+	n = send_all(s->fd, v, nv, how);
 	if (n < 0 && errno == EMSGSIZE) {
 		grow_send_buffer(s->fd, iov_total(v, (size_t)nv));
 		n = send_all(s->fd, v, nv, how);
@@ -308,7 +313,7 @@ static void sock_wait_for(struct stream *base, unsigned events)
 	bool is_ready = base->type == VSOCK_TYPE_SEQPACKET && base->ready & STREAM_OUT;
 	struct sock_stream *s = sock_stream_of(base);
 
-	s->wants_out = events & STREAM_OUT;
+	s->wants_out = events & STREAM_OUT && !s->kind->tells_out;
 	if (s->is_held) {
 		resume(s);
 		return;

@@ -33,6 +33,11 @@ struct sock_kind {
 	void (*accepted)(struct sock_stream *s, const struct vsock_addr *guest);
 	/* The peer writes no more, or may have said so: has it stopped reading too? */
 	bool (*is_closed)(struct sock_stream *s, uint32_t events);
+	/* Messages, as in stream_ops; NULL: as AF_UNIX has them. */
+	int (*read_message)(struct sock_stream *s, const struct iovec *v, int nv, size_t *n,
+			    uint32_t *flags);
+	int (*write_message)(struct sock_stream *s, const struct iovec *v, int nv, uint32_t flags);
+	bool tells_out;				/* it says by itself when it can be written to */
 	/* As in stream_ops; with sock_stream_save() in it. */
 	void (*save)(const struct sock_stream *s, struct blob *out);
 	/* Ends with sock_stream_deinit(), and frees what embeds it. */
@@ -42,7 +47,7 @@ struct sock_kind {
 struct sock_stream {
 	struct stream base;
 	const struct sock_kind *kind;
-	int fd;					/* owned, non-blocking */
+	int fd;					/* owned; each call says that it must not block */
 	bool is_live;				/* the core has it, or is about to */
 	bool saw_rdhup;				/* an end follows the data */
 	bool saw_error;				/* ... and it is not a quiet one */
@@ -87,6 +92,10 @@ void sock_stream_save(const struct sock_stream *s, struct blob *out);
 int sock_stream_load(struct sock_stream *s, const struct sock_kind *kind, enum vsock_type type,
 		     struct loop *loop, struct mux *mux, int domain, char *early, size_t early_max,
 		     struct blob_reader *in);
+
+/* Of read and read_message: the peer writes no more, and there is nothing left. STREAM_E_EOF,
+ * or STREAM_E_CLOSED. */
+int sock_stream_end(struct sock_stream *s);
 
 /* Handshake or connect is over: from now on events go to the core. stream::ready
  * says what it has missed: output is possible, and input with @may_read. */

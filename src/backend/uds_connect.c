@@ -112,7 +112,8 @@ static int pending_new(struct pending **out, struct uds *u, uint32_t port,
 		return -ENOMEM;
 	}
 	*p = (struct pending){
-		.base = { .ops = &pending_ops, .type = (uint16_t)config->type }, .owner = u, .port = port, .stream = *config,
+		.base = { .ops = &pending_ops, .type = (uint16_t)config->type },
+		.owner = u, .port = port, .stream = *config,
 		.give_up_ms = loop_now_ms(u->config.loop) + CONNECT_GIVE_UP_MS,
 	};
 	dial_init(&p->dial, on_dialed);

@@ -87,6 +87,7 @@ static int check_front_end(const struct vm_plan *vm, struct config_error *err)
 
 static int check_vm(const struct vm_plan *vm, struct config_error *err)
 {
+	bool listens = vm->n_forward_listen || vm->n_forward_listen_seqpacket;
 	const char *d = dashes(vm);
 	int r = check_front_end(vm, err);
 
@@ -95,9 +96,9 @@ static int check_vm(const struct vm_plan *vm, struct config_error *err)
 	if (vm->uds_path && vm->has_forward_cid)
 		return config_fail(err, "%suds-path and %sforward-cid exclude one another",
 				   d, d);
-	if (vm->n_forward_listen && !vm->has_forward_cid)
+	if (listens && !vm->has_forward_cid)
 		return config_fail(err, "%sforward-listen needs %sforward-cid", d, d);
-	if (vm->forward_listen_any && !vm->n_forward_listen)
+	if (vm->forward_listen_any && !listens)
 		return config_fail(err, "%sforward-listen-any needs %sforward-listen", d, d);
 	if (vm->n_host_cids && !vm->uds_path)
 		return config_fail(err, "%shost-cid needs %suds-path", d, d);
@@ -295,6 +296,17 @@ static int check_fds(const struct plan *plan, struct config_error *err)
 	return r;
 }
 
+static void claim_ports(struct claims *ports, const struct vm_plan *vm, const uint32_t *numbers,
+			size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		ports->v[ports->n++] = (struct claim){
+			.space = vm->forward_cid, .number = numbers[i], .key = "forward-listen",
+			.vm = vm,
+		};
+}
+
+/* The kernel gives a port to one socket, of whatever type. */
 static int check_ports(const struct plan *plan, struct config_error *err)
 {
 	struct claims ports;
@@ -302,16 +314,14 @@ static int check_ports(const struct plan *plan, struct config_error *err)
 	int r;
 
 	for (size_t i = 0; i < plan->n_vms; i++)
-		n += plan->vms[i].n_forward_listen;
+		n += plan->vms[i].n_forward_listen + plan->vms[i].n_forward_listen_seqpacket;
 	r = claims_init(&ports, n);
 	if (r)
 		return r;
 	for (const struct vm_plan *vm = plan->vms; vm < plan->vms + plan->n_vms; vm++) {
-		for (size_t i = 0; i < vm->n_forward_listen; i++)
-			ports.v[ports.n++] = (struct claim){
-				.space = vm->forward_cid, .number = vm->forward_listen[i],
-				.key = "forward-listen", .vm = vm,
-			};
+		claim_ports(&ports, vm, vm->forward_listen, vm->n_forward_listen);
+		claim_ports(&ports, vm, vm->forward_listen_seqpacket,
+			    vm->n_forward_listen_seqpacket);
 	}
 	r = check_unique(&ports, err);
 	claims_deinit(&ports);

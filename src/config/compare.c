@@ -106,13 +106,19 @@ static bool differs_forward_cid(const void *before, const void *after)
 	return a->has_forward_cid != b->has_forward_cid || a->forward_cid != b->forward_cid;
 }
 
+static bool differs_ports(const uint32_t *a, size_t n_a, const uint32_t *b, size_t n_b)
+{
+	return n_a != n_b || (n_a && memcmp(a, b, n_a * sizeof *a) != 0);
+}
+
 static bool differs_listen(const void *before, const void *after)
 {
 	const struct vm_plan *a = before, *b = after;
 
-	return a->n_forward_listen != b->n_forward_listen || (a->n_forward_listen &&
-		memcmp(a->forward_listen, b->forward_listen,
-		       a->n_forward_listen * sizeof *a->forward_listen) != 0);
+	return differs_ports(a->forward_listen, a->n_forward_listen,
+			     b->forward_listen, b->n_forward_listen) ||
+		differs_ports(a->forward_listen_seqpacket, a->n_forward_listen_seqpacket,
+			      b->forward_listen_seqpacket, b->n_forward_listen_seqpacket);
 }
 
 static bool differs_groups(const void *before, const void *after)

@@ -89,21 +89,27 @@ static int set_forward_cid(const struct setting *s, void *into, const char *valu
 	return r;
 }
 
+/* "9001", of SOCK_STREAM, or "seqpacket:9002". */
 static int add_forward_listen(const struct setting *s, void *into, const char *value,
 			      struct config_error *err)
 {
+	static const char prefix[] = "seqpacket:";
 	struct vm_plan *vm = into;
+	bool is_seqpacket = strncmp(value, prefix, sizeof prefix - 1) == 0;
+	uint32_t **ports = is_seqpacket ? &vm->forward_listen_seqpacket : &vm->forward_listen;
+	size_t *n = is_seqpacket ? &vm->n_forward_listen_seqpacket : &vm->n_forward_listen;
 	uint64_t port;
-	void *ports;
-	int r = number_parse(&port, value, s->min, s->max, err);
+	void *grown;
+	int r = number_parse(&port, value + (is_seqpacket ? sizeof prefix - 1 : 0), s->min, s->max,
+			     err);
 
 	if (r)
 		return r;
-	ports = grow(vm->forward_listen, vm->n_forward_listen, sizeof *vm->forward_listen);
-	if (!ports)
+	grown = grow(*ports, *n, sizeof **ports);
+	if (!grown)
 		return -ENOMEM;
-	vm->forward_listen = ports;
-	vm->forward_listen[vm->n_forward_listen++] = (uint32_t)port;
+	*ports = grown;
+	(*ports)[(*n)++] = (uint32_t)port;
 	return 0;
 }
 
@@ -189,7 +195,8 @@ const struct setting vm_keys[] = {
 
 	{ .name = "forward-listen", .kind = SETTING_LIST, .value = "PORT",
 	  .set = add_forward_listen, .max = PORT_MAX,
-	  .help = "AF_VSOCK ports by which host programs reach the guest (with --forward-cid)" },
+	  .help = "AF_VSOCK ports by which host programs reach the guest (with --forward-cid); "
+		  "\"seqpacket:PORT\": with SOCK_SEQPACKET" },
 
 	{ .name = "forward-listen-any", .kind = SETTING_FLAG,
 	  SETTING_BOOL(struct vm_plan, forward_listen_any),

@@ -8,8 +8,8 @@
  * A manager's socket belongs to the path at which it is bound; or to that, or the socket of
  * that VM, which its name says: "cid-3-socket", "cid-3-uds". What is left goes to a sole VM,
  * first to its socket, then to its uds-path. "vdv-..." are what the manager has kept for a
- * process before us (daemon/fd_store.h), and none of the plan's. One that is nobody's is a mistake: its clients
- * would wait for ever.
+ * process before us (daemon/fd_store.h), and none of the plan's. One that is nobody's is a
+ * mistake: its clients would wait for ever.
  */
 #pragma once
 

@@ -51,6 +51,7 @@ void vm_plan_deinit(struct vm_plan *vm)
 		free(vm->groups[i]);
 	free(vm->groups);
 	free(vm->forward_listen);
+	free(vm->forward_listen_seqpacket);
 	free(vm->host_cids);
 	free(vm->vhost_socket.group);
 	free(vm->uds_socket.group);

@@ -58,6 +58,8 @@ struct vm_plan {
 	uint32_t forward_cid;
 	uint32_t *forward_listen;		/* ports, unique */
 	size_t n_forward_listen;
+	uint32_t *forward_listen_seqpacket;	/* further ones, of SOCK_SEQPACKET */
+	size_t n_forward_listen_seqpacket;
 	bool forward_listen_any;		/* ... take connections from any CID */
 	uint64_t *host_cids;			/* uds-path answers for these besides CID 2 */
 	size_t n_host_cids;

@@ -14,9 +14,9 @@
 #define TAG_VM		BLOB_TAG('P', 'L', 'V', 'M')
 #define TAG_ALL		BLOB_TAG('P', 'L', 'A', 'N')
 
-/* Of both. A field that is added makes another: loading an older one leaves it as init has
- * it, or says what it was before. */
-enum { STATE_VERSION = 1 };
+/* Of both, the newest. A field that is added makes another: loading an older one leaves it as
+ * init has it, or says what it was before. */
+enum { STATE_VERSION = 2 };
 
 enum { SOCKET_PATH_MAX = sizeof ((struct sockaddr_un *)0)->sun_path - 1 };
 
@@ -33,6 +33,7 @@ struct field {
 	const char *key;			/* whose row says which numbers are right ... */
 	bool may_be_0;				/* ... besides 0 */
 	uint64_t max;				/* else: of a number; bytes of a text */
+	uint32_t since;				/* the first version that has it */
 };
 
 #define AT(of, field)		.at = offsetof(of, field), .size = sizeof ((of *)0)->field
@@ -78,6 +79,8 @@ static const struct field vm_fields[] = {
 	{ .kind = TEXTS, ARRAY_AT(struct vm_plan, groups), .max = UINT32_MAX },
 	SOCKET_FIELDS(struct vm_plan, vhost_socket),
 	SOCKET_FIELDS(struct vm_plan, uds_socket),
+	{ .kind = NUMBERS, ARRAY_AT(struct vm_plan, forward_listen_seqpacket),
+	  .key = "forward-listen", .since = 2 },
 };
 
 static const struct field plan_fields[] = {
@@ -265,13 +268,28 @@ static int load_field(const struct field *f, char *into, struct blob_reader *in)
 
 /* ---- a section ---- */
 
+/* The first version that has all that is there, so that an older program reads it, too. What
+ * came later is an array, and empty. */
+static uint32_t least_version(const struct field *fields, size_t n, const char *from)
+{
+	uint32_t version = 1;
+
+	for (size_t i = 0; i < n; i++)
+		if (fields[i].since > version &&
+		    *(const size_t *)(const void *)(from + fields[i].at_n))
+			version = fields[i].since;
+	return version;
+}
+
 static void save(const struct field *fields, size_t n, const void *from, uint32_t tag,
 		 struct blob *out)
 {
-	size_t section = blob_open(out, tag, STATE_VERSION);
+	uint32_t version = least_version(fields, n, from);
+	size_t section = blob_open(out, tag, version);
 
 	for (size_t i = 0; i < n; i++)
-		save_field(&fields[i], from, out);
+		if (fields[i].since <= version)
+			save_field(&fields[i], from, out);
 	blob_close(out, section);
 }
 
@@ -286,7 +304,8 @@ static int load(const struct field *fields, size_t n, void *into, uint32_t tag,
 	if (!blob_enter(in, &section, tag, STATE_VERSION, &version))
 		return PLAN_STATE_E_BAD;
 	for (size_t i = 0; i < n && !r; i++)
-		r = load_field(&fields[i], into, &section);
+		if (fields[i].since <= version)
+			r = load_field(&fields[i], into, &section);
 	return r ? r : blob_is_whole(&section) ? 0 : PLAN_STATE_E_BAD;
 }
 
@@ -308,9 +327,11 @@ static bool has_place(const char *path, const struct socket_place *at)
 /* What no row shows by itself; see finish.h, and check.h where that is of one VM. */
 static bool is_vm_right(const struct vm_plan *vm)
 {
+	bool listens = vm->n_forward_listen || vm->n_forward_listen_seqpacket;
+
 	return !(vm->socket && vm->connect) && !vm->uds_path == vm->has_forward_cid &&
-		(!vm->n_forward_listen || vm->has_forward_cid) &&
-		(!vm->forward_listen_any || vm->n_forward_listen) &&
+		(!listens || vm->has_forward_cid) &&
+		(!vm->forward_listen_any || listens) &&
 		(!vm->n_host_cids || vm->uds_path) &&
 		!(vm->queue_size & (vm->queue_size - 1)) &&
 		has_place(vm->socket, &vm->socket_at) &&

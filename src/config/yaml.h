@@ -29,7 +29,8 @@ enum {
 	YAML_VALUES_MAX = 4 << 20,		/* bytes, aliases expanded */
 };
 
-/* Appends the VMs of the file, and sets what else it says. 0; CONFIG_E_USAGE; -errno (of reading it). */
+/* Appends the VMs of the file, and sets what else it says. 0; CONFIG_E_USAGE; -errno (of reading
+ * it). */
 int yaml_load(const char *path, struct plan *plan, struct config_error *err);
 
 /* The same from memory; @name stands for the file in complaints. */

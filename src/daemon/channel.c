@@ -138,7 +138,8 @@ static bool is_legal(const struct channel_msg *msg, size_t len, enum channel_sen
 	const struct row *row = msg->m.type < SUPERVISE_NUM_TYPES ? &rows[msg->m.type] : &rows[0];
 	size_t piece = msg->m.type == SUPERVISE_STATE ? (size_t)msg->m.u.number : 0;
 
-	return row->senders & sender && !msg->m.zero && piece == len - sizeof msg->m && row->has_cid == (msg->m.cid != 0) &&
+	return row->senders & sender && !msg->m.zero && piece == len - sizeof msg->m &&
+		row->has_cid == (msg->m.cid != 0) &&
 		msg->n_fds >= row->fds_min && msg->n_fds <= row->fds_max;
 }
 

@@ -23,8 +23,9 @@ struct connects {
 };
 
 /*
- * Connects a socket of @type, SOCK_*, to @port of @h for the engine at @channel, which gets CONNECTED for @id in any
- * case, -EAGAIN where it has asked too often. 0, or as channel_send() if it does not.
+ * Connects a socket of @type, SOCK_*, to @port of @h for the engine at @channel, which gets
+ * CONNECTED for @id in any case, -EAGAIN where it has asked too often. 0, or as channel_send() if
+ * it does not.
  */
 int connects_begin(struct connects *c, struct held_vm *h, int channel, int type, uint32_t port,
 		   uint32_t id, uint64_t now_ms);

@@ -6,7 +6,8 @@
  *
  * Each has a name: "vdv-CID-SLOT" for what an engine has kept, "vdv-CID-socket",
  * "vdv-CID-uds" and "vdv-CID-seqpacket" for listening sockets. What is put and dropped is told
- * to the manager in this order, by the thread of notify.h. An orderly end drops all: then the devices end, too.
+ * to the manager in this order, by the thread of notify.h. An orderly end drops all: then the
+ * devices end, too.
  *
  * Without such a manager all of this does nothing.
  */

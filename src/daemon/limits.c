@@ -42,7 +42,7 @@ uint32_t limits_handshakes(uint32_t max_connections)
 /* Beside those of connections and handshakes. */
 static uint64_t fixed_fds(const struct vm_plan *vm)
 {
-	return FDS_OF_VM + vm->n_forward_listen;
+	return FDS_OF_VM + vm->n_forward_listen + vm->n_forward_listen_seqpacket;
 }
 
 /* The most connections that fit into @n_fds with their handshakes; at least one. */

@@ -132,7 +132,7 @@ static bool wants_name(const struct vm_plan *vm, const char *path)
 
 bool vm_sockets_want_seqpacket(const struct vm_sockets *s, const struct vm_plan *vm)
 {
-	return vm->uds_path && vm->uds_socket.fd < 0 && s->seqpacket.fd < 0;
+	return vm->uds_path && s->seqpacket.fd < 0;
 }
 
 static bool is_such_name(const char *path)
@@ -170,11 +170,12 @@ bool vm_sockets_open_seqpacket(struct vm_sockets *s, const struct plan *plan,
 	if (!r) {
 		fd_store_put(vm->guest_cid, SEQPACKET, s->seqpacket.fd);
 	} else if (r != s->seqpacket_error) {
+		/* The folder of a service manager's socket need not be ours to write to. */
 		listener_explain(path, r, why);
-		log_warn("main", "vm %llu: host programs have no SOCK_SEQPACKET socket to "
-			 "connect to: %s" HYBRID_SEQPACKET ": %s",
-			 (unsigned long long)vm->guest_cid, vm->uds_path,
-			 is_wanted ? "another VM is to listen there" : why);
+		log_at(vm->uds_socket.fd < 0 ? LEVEL_WARN : LEVEL_INFO, "main",
+		       "vm %llu: host programs have no SOCK_SEQPACKET socket to connect to: "
+		       "%s" HYBRID_SEQPACKET ": %s", (unsigned long long)vm->guest_cid,
+		       vm->uds_path, is_wanted ? "another VM is to listen there" : why);
 	}
 	s->seqpacket_error = r;
 	return !r;

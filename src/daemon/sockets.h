@@ -30,8 +30,7 @@ void vm_sockets_init(struct vm_sockets *s);
  */
 int vm_sockets_open(struct vm_sockets *s, const struct plan *plan, const struct vm_plan *vm);
 
-/* Is the socket for SOCK_SEQPACKET missing? Not where that of the uds-path was passed to us: its
- * name is another's. */
+/* Is the socket for SOCK_SEQPACKET missing? Also where that of the uds-path was passed to us. */
 bool vm_sockets_want_seqpacket(const struct vm_sockets *s, const struct vm_plan *vm);
 
 /* Has @other its name for another socket? Whether that is there already or not. */

@@ -51,9 +51,12 @@ static int add_afvsock(struct device *dev, const struct vm *v, struct worker *w)
 	const struct vm_plan *vm = v->plan;
 	struct afvsock_config config = {
 		.cid = vm->forward_cid, .listen = vm->forward_listen,
-		.n_listen = vm->n_forward_listen, .listen_any = vm->forward_listen_any,
+		.n_listen = vm->n_forward_listen,
+		.listen_seqpacket = vm->forward_listen_seqpacket,
+		.n_listen_seqpacket = vm->n_forward_listen_seqpacket,
+		.listen_any = vm->forward_listen_any,
 		.tag = device_tag(dev), .loop = worker_loop(w), .mux = device_mux(dev),
-		.is_held = v->is_held,
+		.mailbox = worker_mailbox(w), .is_held = v->is_held,
 	};
 	struct backend *backend;
 	int r = afvsock_new(&backend, &config);

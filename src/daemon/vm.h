@@ -55,7 +55,8 @@ int vm_add_kept(struct vm *vm, uint32_t slot, int fd);
 int vm_open(struct vm *vm, const struct plan *plan, struct worker *w, struct sibling_dir *siblings,
 	    const struct device_hooks *hooks);
 
-/* The outcome of what was asked, see uds_answer(), of a call with @id 0; takes @fd over. From any thread. */
+/* The outcome of what was asked, see uds_answer(), of a call with @id 0; takes @fd over. From any
+ * thread. */
 void vm_answer(struct vm *vm, uint32_t id, int result, int fd);
 
 /* After its worker has been stopped: removes the sockets' names. */

@@ -18,10 +18,6 @@ struct device_hooks;
 struct sibling_dir;
 struct vm;
 
-/*
- * The caller's memory until it is done, and all that it points to as well. What there is to
- * say is filled in by vm_post_*().
- */
 /* Listening sockets; -1: none. */
 struct vm_fds {
 	int vhost, uds, seqpacket;
@@ -29,6 +25,10 @@ struct vm_fds {
 
 void vm_fds_close(struct vm_fds *fds);
 
+/*
+ * The caller's memory until it is done, and all that it points to as well. What there is to
+ * say is filled in by vm_post_*().
+ */
 struct vm_job {
 	/* It is done: 0, or what it was that did not work. In the worker's thread; or
 	 * -ECANCELED, in that which delivers the last mail, where the worker was stopped
@@ -53,9 +53,9 @@ void vm_post_open(struct vm_job *job, struct vm *vm, const struct plan *plan, st
 /*
  * @row is another one for the same guest; what is different in it is of the kinds that
  * compare.h calls COMPARE_NOW or COMPARE_NEXT, and nothing else is looked at. @fds,
- * taken over: sockets that listen in place of those whose names have been removed. 0: @row is the VM's from now on, and the
- * one before it is not used any more. -errno: nothing has changed, but the first socket may
- * have.
+ * taken over: sockets that listen in place of those whose names have been removed. 0: @row is
+ * the VM's from now on, and the one before it is not used any more. -errno: nothing has
+ * changed, but the first socket may have.
  */
 void vm_post_change(struct vm_job *job, struct vm *vm, const struct plan *plan,
 		    const struct vm_plan *row, const struct vm_fds *fds);

@@ -65,8 +65,8 @@ void device_free(struct device *dev);		/* and its backends; NULL: nothing */
 
 /*
  * Another process takes the device over. Its front-end goes the way of the keeper, and is loaded
- * with the rest: connections, clients of its backends. device_save: between two turns, and the device
- * does nothing after that, or goes on. device_load: into one that has the same backends, and
+ * with the rest: connections, clients of its backends. device_save: between two turns, and the
+ * device does nothing after that, or goes on. device_load: into one that has the same backends, and
  * whose loop does not run yet; -errno, or DEVICE_E_BAD_STATE: it may only be freed, which no
  * peer notices. What was saved is hostile. @in NULL: the other one had nothing to save.
  */

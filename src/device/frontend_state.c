@@ -93,7 +93,8 @@ static bool is_socket(int fd)
 		S_ISSOCK(st.stx_mode);
 }
 
-static int load(struct frontend *fe, struct frontend_loaded *l, bool is_settled, struct blob_reader *in)
+static int load(struct frontend *fe, struct frontend_loaded *l, bool is_settled,
+		struct blob_reader *in)
 {
 	struct session_config config;
 	uint32_t n;

@@ -10,6 +10,7 @@
  * any case; where a sanitizer is built in, later. Does not block. Called once, when the end begins.
  */
 void guard_start(int status);
+
 /* The end has come to exit(3), which may take its time (a sanitizer looks for leaks). Without
  * guard_start(), to no effect. Does not block. */
 void guard_stop(void);

@@ -167,6 +167,7 @@ static int add_own_rows(scmp_filter_ctx filter, const struct sandbox_config *con
 	const struct row vsock[] = {
 		ARG(socket, 0, AF_VSOCK),
 		ARG(setsockopt, 1, AF_VSOCK),
+		ARGS(setsockopt, 1, SOL_SOCKET, 2, SO_SNDTIMEO),
 		ANY(bind), ANY(listen),
 	};
 	int r = allow(filter, own, sizeof own / sizeof *own);

@@ -425,7 +425,8 @@ const char *conn_str_end(enum conn_end why)
 		[CONN_END_TOO_LONG] = "a message from the guest is longer than what is buffered "
 			"for it (tx-buffer-size)",
 		[CONN_END_TOO_LONG_FOR_HOST] = "a message from the guest is longer than the "
-			"host's socket can take (net.core.wmem_max, at most about 4 MiB)",
+			"host's socket can take (net.core.wmem_max, at most about 4 MiB; "
+			"SO_VM_SOCKETS_BUFFER_SIZE of an AF_VSOCK one)",
 		[CONN_END_TOO_LONG_FOR_GUEST] = "a message from the host is longer than what the "
 			"guest buffers (SO_VM_SOCKETS_BUFFER_SIZE of its socket)",
 		[CONN_END_OPERATOR] = "reset by the operator",

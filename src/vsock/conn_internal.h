@@ -12,6 +12,10 @@ enum {						/* bytes: conn::read_hint */
 	READ_HINT_FIRST = 16 * 1024,
 };
 
+/* A guest may send as many empty messages as it likes: so many wait for the host besides those
+ * that its credit pays for. */
+enum { CONN_EMPTY_MESSAGES_MAX = 256 };
+
 /*
  * What a connection of type SEQPACKET has besides: the boundaries of its messages.
  *
@@ -21,10 +25,6 @@ enum {						/* bytes: conn::read_hint */
  * goes out in as many packets as its buffers and its credit ask for. What cannot pass for
  * its length ends the connection.
  */
-/* A guest may send as many empty messages as it likes: so many wait for the host besides those
- * that its credit pays for. */
-enum { CONN_EMPTY_MESSAGES_MAX = 256 };
-
 struct conn_messages {
 	struct byte_ring ends;			/* a conn_message of each whole one in to_host */
 	uint32_t begun;				/* bytes at the end of to_host, of one that is not */

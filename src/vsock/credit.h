@@ -118,7 +118,7 @@ static inline bool credit_is_sound(const struct credit *c, uint32_t buffered)
 		c->sent_to_guest - c->mark <= credit_unconsumed(c) &&
 		(c->guest_fwd_cnt == c->consumed ||	/* else that would have been believed */
 		 c->guest_fwd_cnt - c->consumed > credit_unconsumed(c)) &&
-		packets <= UINT32_MAX / CREDIT_PACKET_COST;
+		packets <= UINT32_MAX;		/* the rest of a message comes in any number */
 }
 
 /* Bytes that the guest has on the way to us before it waits for news: what we can take, but a

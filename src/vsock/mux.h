@@ -169,9 +169,9 @@ void mux_resume(struct mux *mux, uint64_t now_ms);
 
 /*
  * From now on the names of connections are kept in @area (conn_names.h), which outlives the
- * mux and the process. What another process left there, unless it is all zeroes, is loaded first: each
- * connection that the mux does not have gets an RST, since the guest may believe in it.
- * It is hostile. 0; MUX_E_NAMES_LOST: the guest may believe in others, too; -ENOMEM: none was
+ * mux and the process. What another process left there, unless it is all zeroes, is loaded
+ * first: each connection that the mux does not have gets an RST, since the guest may believe in
+ * it. It is hostile. 0; MUX_E_NAMES_LOST: the guest may believe in others, too; -ENOMEM: none was
  * loaded, none is kept. After mux_resume(), if there is anything to resume.
  */
 size_t mux_names_size(uint32_t max_connections);	/* bytes of an area with a row for each name */

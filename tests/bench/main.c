@@ -143,7 +143,8 @@ static void measure(const struct options *o, const struct row *row, enum side si
 {
 	struct run r = {
 		.what = row->what, .program = program_of(o, row, side),
-		.has_peer = o->peer, .is_foreign = o->peer && side == SIDE_OTHER, .seconds = o->seconds, .is_quick = o->is_quick,
+		.has_peer = o->peer, .is_foreign = o->peer && side == SIDE_OTHER,
+		.seconds = o->seconds, .is_quick = o->is_quick,
 		.counts_syscalls = counts_syscalls, .out = out,
 	};
 

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "e2e/e2e.h"
+#include "support/host_messages.h"
 
 #define COUNT(array) ((int)(sizeof (array) / sizeof *(array)))
 
@@ -310,6 +311,29 @@ START_TEST(activated_guest_connects)
 }
 END_TEST
 
+/* Messages have no socket of the manager's: that is the daemon's own, beside the path. */
+START_TEST(activated_with_messages)
+{
+	char path[128];
+	int client;
+
+	snprintf(path, sizeof path, "%s_seqpacket", vhd.uds);
+	listen_for_daemon(vhd.uds);
+	spawn(NULL);
+	close_ours();
+	ck_assert(daemon_wait_listening(&vhd, vhd.socket));
+	driver_up(&vm, vhd.socket, NULL);
+	sock_listen_as(&vm, VSOCK_TYPE_SEQPACKET, 1234);
+	client = host_messages_dial(vhd.uds, 1234);
+	ck_assert_int_eq(sock_accept(&vm, 1234)->type, VSOCK_TYPE_SEQPACKET);
+	ck_assert_uint_eq(host_messages_read_ok(client), 1234);
+	close(client);
+	ck_assert_int_eq(daemon_stop(&vhd, DEADLINE_MS), 0);
+	ck_assert_int_eq(access(path, F_OK), -1);
+	ck_assert_int_eq(access(vhd.uds, F_OK), 0);
+}
+END_TEST
+
 /* As a child of what was activated, we are not. */
 START_TEST(activation_of_another_process)
 {
@@ -375,6 +399,7 @@ int main(void)
 	tcase_add_test(tc, watchdog_is_told);
 	tcase_add_test(tc, no_manager_there);
 	tcase_add_test(tc, activated_guest_connects);
+	tcase_add_test(tc, activated_with_messages);
 	tcase_add_test(tc, activation_of_another_process);
 	tc = e2e_case_with(s, "ended", setup, e2e_teardown_ended, 60);
 	tcase_add_loop_test(tc, ready_when_served, 0, 2);

@@ -14,7 +14,8 @@ enum {
 	HOST_MAX = 200000,			/* bytes that a host's socket takes for sure */
 	GUEST_MAX = 262144,			/* ... and a guest, at most */
 	EMPTY_MAX = 100,			/* fewer under way than the device keeps */
-	TOO_LONG_SELDOM = 500,			/* one in so many, where it can be */
+	TOO_LONG_SELDOM = 500,			/* one in so many, where it can be ... */
+	TOO_LONG_BY = 100,			/* ... by so many bytes at most */
 };
 
 static uint8_t chunk[GUEST_MAX + 256];
@@ -24,9 +25,18 @@ static uint32_t longest(const struct end *e)
 {
 	const struct end *o = &e->link->ends[e == e->link->ends];
 	uint32_t max = o->vm ? o->vm->d.opt.buf_alloc : GUEST_MAX;
-	uint32_t own = e->vm ? e->sock->peer_buf_alloc : HOST_MAX;
+	uint32_t own = e->vm ? sock_window(e->sock) : HOST_MAX;
 
 	return own < max ? own : max;
+}
+
+/* @len bytes may be sent, all of them, though the other end cannot receive so many: Linux refuses
+ * to begin a message that is longer than its own buffer. */
+static bool can_send(const struct end *e, uint32_t len)
+{
+	if (!e->vm)
+		return len <= HOST_MAX;
+	return e->vm->d.opt.sends_ahead || len <= e->sock->buf_alloc;
 }
 
 /* Has one to send, maybe the rest of one. */
@@ -46,8 +56,8 @@ static bool begin_message(struct end *e)
 		e->len = (uint32_t)e->to_send;
 	if (rng_one_in(r, 8) && e->under_way.n < EMPTY_MAX)
 		e->len = 0;
-	if (rng_one_in(r, TOO_LONG_SELDOM) && (e->vm || max < HOST_MAX)) {
-		e->len = max + rng_range(r, 1, 100);
+	if (rng_one_in(r, TOO_LONG_SELDOM) && can_send(e, max + TOO_LONG_BY)) {
+		e->len = max + rng_range(r, 1, TOO_LONG_BY);
 		if (e->to_send < e->len)
 			e->to_send = e->len;
 		e->link->reasons |= WHY_TOO_LONG;

@@ -70,12 +70,13 @@ void vm_print(const struct vm *v)
 	const struct driver_options *o = &v->d.opt;
 
 	printf("# vm %u: cid %u, life %u, state %d%s; like %s, features %#llx, queues of %u, "
-	       "RX %u bytes shape %d, TX shape %d, credit %u, %s\n", v->index,
+	       "RX %u bytes shape %d, TX shape %d, %u of %u free, credit %u%s, %s\n", v->index,
 	       (unsigned)v->cid, v->n_lives, (int)v->state, v->hold_until ? ", holds RX" : "",
 	       o->habits ? o->habits->name : "none yet",
 	       (unsigned long long)v->d.fe.features, (unsigned)o->queue_size,
 	       (unsigned)o->rx_buf_len, (int)o->rx_shape, (int)o->tx_shape,
-	       (unsigned)o->buf_alloc, v->sleeps ? "sleeps" : "polls");
+	       (unsigned)v->d.n_tx_free, (unsigned)v->d.n_tx_slots, (unsigned)o->buf_alloc,
+	       o->sends_ahead ? ", sends ahead" : "", v->sleeps ? "sleeps" : "polls");
 	if (v == current)
 		history_print(&v->history);
 }
@@ -120,7 +121,7 @@ static struct driver_options draw_options(struct vm *v)
 		.cid = v->cid, .habits = PICK(&v->rng, habits),
 		.queue_size = PICK(&v->rng, rings), .rx_buf_len = PICK(&v->rng, rx_bufs),
 		.buf_alloc = PICK(&v->rng, credits), .base = PICK(&v->rng, bases),
-		.mmap_offset = PICK(&v->rng, offsets),
+		.mmap_offset = PICK(&v->rng, offsets), .sends_ahead = rng_one_in(&v->rng, 3),
 	};
 
 	draw_shapes(v, &o);
@@ -304,7 +305,12 @@ bool vm_can_send(struct vm *v)
 		return false;
 	if (v->hold_until && v->d.n_tx_pkts - v->held_tx_pkts > HELD_TX_MAX)
 		return false;
-	return driver_can_send(&v->d) && v->d.n_tx_free > TX_SPARE;
+	return driver_can_send(&v->d) && !vm_lacks_tx(v);
+}
+
+bool vm_lacks_tx(const struct vm *v)
+{
+	return v->d.n_tx_free <= TX_SPARE;
 }
 
 bool vm_is_willing(const struct vm *v)
@@ -339,22 +345,35 @@ void vm_send_garbage(struct vm *v, uint32_t variant)
 		v->n_garbage++;
 }
 
+/* Also when packets that it has sent are taken, where it waits to send others. */
+static bool is_called(struct vm *v)
+{
+	bool by_rx = guest_ring_take_call(&v->d.vq[VSOCK_RXQ]);
+
+	return (vm_lacks_tx(v) && guest_ring_take_call(&v->d.vq[VSOCK_TXQ])) || by_rx;
+}
+
+static bool may_sleep(struct vm *v)
+{
+	return !guest_ring_want_call(&v->d.vq[VSOCK_RXQ]) &&
+		!(vm_lacks_tx(v) && guest_ring_want_call(&v->d.vq[VSOCK_TXQ]));
+}
+
 bool vm_turn(struct vm *v)
 {
-	struct guest_ring *rx = &v->d.vq[VSOCK_RXQ];
-
 	current = v;
 	if (v->state != VM_RUNNING)
 		return false;
 	if (v->is_asleep) {
-		if (!guest_ring_take_call(rx))
+		if (!is_called(v))
 			return false;
 		v->is_asleep = false;
-		guest_ring_refuse_calls(rx);
+		guest_ring_refuse_calls(&v->d.vq[VSOCK_RXQ]);
+		guest_ring_refuse_calls(&v->d.vq[VSOCK_TXQ]);
 	}
 	if (driver_turn(&v->d))
 		return true;
-	v->is_asleep = v->sleeps && !guest_ring_want_call(rx);
+	v->is_asleep = v->sleeps && may_sleep(v);
 	return false;
 }
 

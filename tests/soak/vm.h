@@ -76,6 +76,7 @@ void vm_send_garbage(struct vm *v, uint32_t variant);
 
 /* Running, and a packet can be put on the ring now. */
 bool vm_can_send(struct vm *v);
+bool vm_lacks_tx(const struct vm *v);		/* what is left of the ring is for answers */
 bool vm_is_willing(const struct vm *v);		/* running and giving buffers */
 bool vm_knows_messages(const struct vm *v);	/* has acknowledged SEQPACKET, in this life */
 /* True when anything came. */

@@ -179,6 +179,10 @@ void world_wait(int ms)
 		if (!v->is_asleep && ms > 1)
 			ms = 1;			/* it looks by itself */
 		p[n++] = (struct pollfd){ .fd = v->d.vq[VSOCK_RXQ].call_fd, .events = POLLIN };
+		if (vm_lacks_tx(v))
+			p[n++] = (struct pollfd){
+				.fd = v->d.vq[VSOCK_TXQ].call_fd, .events = POLLIN,
+			};
 	}
 	for (unsigned i = 0; i < SOAK_SLOTS; i++)
 		for (int end = 0; end < 2 && world.links[i].is_used; end++)

@@ -82,6 +82,9 @@ struct sock *sock_accept(struct driver *d, uint32_t port);
 size_t sock_send_some(struct sock *s, const void *bytes, size_t len);
 /* True when all went out before the deadline. */
 bool sock_send(struct sock *s, const void *bytes, size_t len);
+/* Bytes that it may have on the way to the peer: no message may be longer; how many more it may
+ * send now. */
+uint32_t sock_window(const struct sock *s);
 uint32_t sock_room(const struct sock *s);
 /* A whole message, of which the last packet has also @flags: 0 or VSOCK_SEQ_EOR. */
 bool sock_send_msg(struct sock *s, const void *bytes, size_t len, uint32_t flags);

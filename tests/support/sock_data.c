@@ -8,12 +8,17 @@
 #include "support/must.h"
 #include "support/sock_internal.h"
 
+uint32_t sock_window(const struct sock *s)
+{
+	bool is_capped = s->buf_alloc < s->peer_buf_alloc && !s->d->opt.sends_ahead;
+
+	return is_capped ? s->buf_alloc : s->peer_buf_alloc;
+}
+
 uint32_t sock_room(const struct sock *s)
 {
-	uint32_t in_flight = s->sent - s->peer_fwd_cnt, window = s->peer_buf_alloc;
+	uint32_t in_flight = s->sent - s->peer_fwd_cnt, window = sock_window(s);
 
-	if (window > s->buf_alloc && !s->d->opt.sends_ahead)
-		window = s->buf_alloc;
 	return in_flight < window ? window - in_flight : 0;
 }
 

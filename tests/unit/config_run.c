@@ -75,6 +75,8 @@ static void describe_vm(FILE *to, const struct vm_plan *vm, const struct plan *p
 		fprintf(to, " forward=%" PRIu32, vm->forward_cid);
 	for (size_t i = 0; i < vm->n_forward_listen; i++)
 		fprintf(to, "%c%" PRIu32, i ? '+' : ':', vm->forward_listen[i]);
+	for (size_t i = 0; i < vm->n_forward_listen_seqpacket; i++)
+		fprintf(to, " seqpacket:%" PRIu32, vm->forward_listen_seqpacket[i]);
 	fprintf(to, " tx=%" PRIu32 " queue=%" PRIu32 " groups=", vm->limits.tx_buffer_size,
 		vm->queue_size);
 	for (size_t i = 0; i < vm->n_groups; i++)

@@ -20,15 +20,26 @@
 #include "util/closer.h"
 #include "util/error.h"
 #include "util/fd.h"
+#include "util/socket_kind.h"
 
 enum { PORTS = 3 };
 
 static uint32_t ports[PORTS];
 static int fds_before;
 
+static int vsock_of(int type)
+{
+	return socket(AF_VSOCK, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+}
+
 static int vsock(void)
 {
-	return socket(AF_VSOCK, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	return vsock_of(SOCK_STREAM);
+}
+
+static int vsock_messages(void)
+{
+	return vsock_of(SOCK_SEQPACKET);
 }
 
 /* 0 or -errno, as it is for whoever else wants the port. */
@@ -68,14 +79,20 @@ static void choose_ports(void)
 		fd_close(&fds[i]);
 }
 
-static int add_backend(const uint32_t *listen, size_t n, bool is_held)
+static int add_both(const uint32_t *listen, size_t n, size_t n_seqpacket, bool is_held)
 {
 	struct afvsock_config config = {
-		.cid = 1, .listen = listen, .n_listen = n, .tag = "vm 3", .loop = core.loop,
+		.cid = 1, .listen = listen, .n_listen = n, .listen_seqpacket = listen + n,
+		.n_listen_seqpacket = n_seqpacket, .tag = "vm 3", .loop = core.loop,
 		.mux = &core, .is_held = is_held,
 	};
 
 	return afvsock_new(&core.backend, &config);
+}
+
+static int add_backend(const uint32_t *listen, size_t n, bool is_held)
+{
+	return add_both(listen, n, 0, is_held);
 }
 
 static void setup(void)
@@ -122,6 +139,35 @@ START_TEST(ports_that_listen)
 }
 END_TEST
 
+START_TEST(ports_of_both_types)
+{
+	ck_assert_int_eq(add_both(ports, 1, 2, false), 0);
+	core_hand_over();
+	ck_assert_uint_eq(core_blob.n_fds, 3);
+	for (int i = 0; i < PORTS; i++) {
+		ck_assert_int_eq(socket_option(core_blob.fds[i], SO_TYPE),
+				 i ? SOCK_SEQPACKET : SOCK_STREAM);
+		ck_assert_int_eq(socket_option(core_blob.fds[i], SO_ACCEPTCONN), 1);
+	}
+	ck_assert_int_eq(add_both(ports, 1, 2, true), 0);
+	ck_assert_int_eq(core_load(core_blob.bytes, core_blob.len), 0);
+	core_resume();
+	for (int i = 0; i < PORTS; i++)
+		ck_assert(!is_free(ports[i]));
+	core_run_for(0);
+}
+END_TEST
+
+/* A port may change its type, but not under those who wait at it. */
+START_TEST(a_port_of_the_other_type)
+{
+	ck_assert_int_eq(add_both(ports, 0, 1, false), 0);
+	core_hand_over();
+	ck_assert_int_eq(add_both(ports, 1, 0, true), 0);
+	ck_assert_int_eq(core_load(core_blob.bytes, core_blob.len), BACKEND_E_BAD_STATE);
+}
+END_TEST
+
 /* The other process goes on with its ports. */
 START_TEST(taken_back)
 {
@@ -148,9 +194,10 @@ START_TEST(a_port_that_is_taken)
 }
 END_TEST
 
-static void put_stream(struct blob *b, int fd, uint8_t flags, uint32_t n_early)
+/* @message: what is said of the one that was being sent; -1: nothing, it is of bytes. */
+static void put_stream(struct blob *b, int fd, uint8_t flags, uint32_t n_early, int message)
 {
-	size_t outer = blob_open(b, BLOB_TAG('A', 'F', 'V', 'S'), 1);
+	size_t outer = blob_open(b, BLOB_TAG('A', 'F', 'V', 'S'), message < 0 ? 1 : 2);
 	size_t inner = blob_open(b, BLOB_TAG('S', 'O', 'C', 'K'), 1);
 
 	blob_put_fd(b, fd);
@@ -160,6 +207,8 @@ static void put_stream(struct blob *b, int fd, uint8_t flags, uint32_t n_early)
 	for (uint32_t i = 0; i < n_early; i++)
 		blob_put_u8(b, 'x');
 	blob_close(b, inner);
+	if (message >= 0)
+		blob_put_u8(b, (uint8_t)message);
 	blob_close(b, outer);
 }
 
@@ -184,15 +233,24 @@ static const struct {
 	uint8_t flags;
 	uint32_t n_early;
 	int result;
+	int message;				/* and one; 0: it is of bytes */
 } streams[] = {
-	{ "live", vsock, 1, 0, 0 },
-	{ "connecting", vsock, 0, 0, BACKEND_E_PENDING },
-	{ "of another family", unix_stream, 1, 0, BACKEND_E_BAD_STATE },
-	{ "a file", plain_file, 1, 0, BACKEND_E_BAD_STATE },
-	{ "none", none, 1, 0, BACKEND_E_BAD_STATE },
-	{ "with descriptors", vsock, 5, 0, BACKEND_E_BAD_STATE },
-	{ "with early bytes", vsock, 1, 1, BACKEND_E_BAD_STATE },
-	{ "with flags that nobody knows", vsock, 9, 0, BACKEND_E_BAD_STATE },
+	{ "live", vsock, 1, 0, 0, 0 },
+	{ "connecting", vsock, 0, 0, BACKEND_E_PENDING, 0 },
+	{ "of another family", unix_stream, 1, 0, BACKEND_E_BAD_STATE, 0 },
+	{ "a file", plain_file, 1, 0, BACKEND_E_BAD_STATE, 0 },
+	{ "none", none, 1, 0, BACKEND_E_BAD_STATE, 0 },
+	{ "with descriptors", vsock, 5, 0, BACKEND_E_BAD_STATE, 0 },
+	{ "with early bytes", vsock, 1, 1, BACKEND_E_BAD_STATE, 0 },
+	{ "with flags that nobody knows", vsock, 9, 0, BACKEND_E_BAD_STATE, 0 },
+	{ "of messages", vsock_messages, 1, 0, 0, 1 },
+	{ "... with one that has been sent", vsock_messages, 1, 0, 0, 2 },
+	{ "... with one that may be torn", vsock_messages, 1, 0, BACKEND_E_TIMEOUT, 3 },
+	{ "... with what nobody knows", vsock_messages, 1, 0, BACKEND_E_BAD_STATE, 4 },
+	{ "... connecting", vsock_messages, 0, 0, BACKEND_E_PENDING, 1 },
+	{ "... connecting, with one sent", vsock_messages, 0, 0, BACKEND_E_BAD_STATE, 2 },
+	{ "... by a socket of bytes", vsock, 1, 0, BACKEND_E_BAD_STATE, 1 },
+	{ "of bytes, by one of messages", vsock_messages, 1, 0, BACKEND_E_BAD_STATE, 0 },
 };
 
 START_TEST(a_stream)
@@ -206,7 +264,7 @@ START_TEST(a_stream)
 
 	ck_assert_int_eq(add_backend(NULL, 0, true), 0);
 	blob_init(&b, 1000, 1);
-	put_stream(&b, fd, streams[_i].flags, streams[_i].n_early);
+	put_stream(&b, fd, streams[_i].flags, streams[_i].n_early, streams[_i].message - 1);
 	blob_read(&in, b.bytes, b.len, &fds);
 	ck_assert_int_eq(core.backend->ops->load_stream(core.backend, &guest, &peer, &in, &s),
 			 streams[_i].result);
@@ -214,6 +272,13 @@ START_TEST(a_stream)
 	if (s) {
 		core.streams[core.n_streams++] = s;
 		ck_assert_uint_eq(s->ready, streams[_i].flags & 1 ? STREAM_IN | STREAM_OUT : 0);
+		ck_assert_int_eq(s->type, streams[_i].message ? VSOCK_TYPE_SEQPACKET :
+				 VSOCK_TYPE_STREAM);
+		if (streams[_i].message == 2) {	/* not once more */
+			struct iovec v = { (char[]){ "hello" }, 5 };
+
+			ck_assert_int_eq(s->ops->write_message(s, &v, 1, 0), 0);
+		}
 		core_run_for(5);
 		ck_assert_uint_eq(core.n_ready + core.n_connected, 0);
 		core_close_all();
@@ -269,6 +334,8 @@ int main(void)
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_set_timeout(tc, 60);
 	tcase_add_test(tc, ports_that_listen);
+	tcase_add_test(tc, ports_of_both_types);
+	tcase_add_test(tc, a_port_of_the_other_type);
 	tcase_add_test(tc, taken_back);
 	tcase_add_test(tc, a_port_that_is_taken);
 	tcase_add_loop_test(tc, a_stream, 0, COUNT(streams));

@@ -39,6 +39,13 @@ static const struct good_case good_cases[] = {
 	{ "everything of one VM", "--guest-cid 7 --socket s --forward-cid 1 "
 	  "--forward-listen 9002+9001 --tx-buffer-size 1 --queue-size 32768 --groups b+a",
 	  "cid=7 socket=s forward=1:9002+9001 tx=1 queue=32768 groups=a+b; " REST },
+	{ "ports of messages", "--socket s --forward-cid 1 "
+	  "--forward-listen seqpacket:9004+9001+seqpacket:9003",
+	  "cid=3 socket=s forward=1:9001 seqpacket:9004 seqpacket:9003 tx=262144 queue=1024 "
+	  "groups=default; " REST },
+	{ "... alone", "--socket s --forward-cid 1 --forward-listen seqpacket:0 "
+	  "--forward-listen-any",
+	  "cid=3 socket=s forward=1 seqpacket:0 tx=262144 queue=1024 groups=default any; " REST },
 	{ "hexadecimal", VM "--guest-cid 0x10",
 	  "cid=16 socket=s uds=u tx=262144 queue=1024 groups=default; " REST },
 	{ "no octal", VM "--guest-cid 010",
@@ -245,6 +252,16 @@ static const struct bad_case bad_cases[] = {
 	{ "--forward-listen 1+x", "--forward-listen: 'x' is not a number" },
 	{ "--socket s --forward-cid 1 --forward-listen 1+2+1",
 	  "--forward-listen: 1 is given twice" },
+	{ "--socket s --forward-cid 1 --forward-listen 1+seqpacket:1",
+	  "--forward-listen: 1 is given twice" },
+	{ "--socket s --forward-cid 1 --forward-listen seqpacket:1+seqpacket:1",
+	  "--forward-listen: 1 is given twice" },
+	{ "--forward-listen seqpacket:x", "--forward-listen: 'x' is not a number" },
+	{ "--forward-listen seqpacket:", "--forward-listen: '' is not a number" },
+	{ "--forward-listen seqpacket:4294967295",
+	  "--forward-listen: '4294967295' is not between 0 and 4294967294" },
+	{ "--forward-listen stream:1", "--forward-listen: 'stream:1' is not a number" },
+	{ VM "--forward-listen seqpacket:1", "--forward-listen needs --forward-cid" },
 	{ VM "--tx-buffer-size 0", "--tx-buffer-size: '0' is not between 1 and 2147483648" },
 	{ VM "--tx-buffer-size 2147483649",
 	  "--tx-buffer-size: '2147483649' is not between 1 and 2147483648" },
@@ -359,6 +376,9 @@ static const struct bad_case bad_cases[] = {
 	{ "--vm socket=s,uds-path=u_12 --vm guest-cid=4,socket=t,uds-path=u",
 	  "--vm 1: uds-path: 'u_12' is where the guest of uds-path 'u' finds port 12" },
 	{ "--vm socket=a,forward-cid=1,forward-listen=4+5 "
+	  "--vm guest-cid=4,socket=b,forward-cid=1,forward-listen=5+6",
+	  "--vm 2: forward-listen: 5 is taken by --vm 1" },
+	{ "--vm socket=a,forward-cid=1,forward-listen=4+seqpacket:5 "
 	  "--vm guest-cid=4,socket=b,forward-cid=1,forward-listen=5+6",
 	  "--vm 2: forward-listen: 5 is taken by --vm 1" },
 };

@@ -35,6 +35,13 @@ static const struct {
 	{ "lists", TEXT("vms:\n - socket: s\n   forward_cid: 1\n"
 	  "   forward_listen: [9001, 9002+9003]\n   groups:\n    - b\n    - a\n"),
 	  "cid=3 socket=s forward=1:9001+9002+9003 tx=262144 queue=1024 groups=a+b; " REST },
+	{ "ports of messages", TEXT("vms:\n - socket: s\n   forward_cid: 1\n"
+	  "   forward_listen: [9001, seqpacket:9003]\n"
+	  " - guest_cid: 4\n   socket: t\n   forward_cid: 1\n"
+	  "   forward_listen:\n    - seqpacket:9004\n    - seqpacket:9005+9002\n"),
+	  "cid=3 socket=s forward=1:9001 seqpacket:9003 tx=262144 queue=1024 groups=default; "
+	  "cid=4 socket=t forward=1:9002 seqpacket:9004 seqpacket:9005 tx=262144 queue=1024 "
+	  "groups=default; " REST },
 	{ "limits and flags", TEXT("vms:\n - socket: s\n   forward_cid: 1\n   forward_listen: 7\n"
 	  "   forward_listen_any: true\n   max_connections: 10\n   max_memory: 5\n"
 	  " - {guest-cid: 4, socket: t, uds-path: u, host-cid: [5, 6+7]}\n"),

@@ -127,7 +127,7 @@ static const struct save_case cases[] = {
 		.buf_alloc = BUF_ALLOC, .sent_to_guest = 9, .consumed = 5, .mark = 10 } }, false },
 	{ "marked what was", { .state = CONN_OPEN, .credit = {
 		.buf_alloc = BUF_ALLOC, .sent_to_guest = 9, .consumed = 5, .mark = 9,
-		.packets_before = UINT32_MAX / CREDIT_PACKET_COST } }, GOOD },
+		.packets_before = UINT32_MAX } }, GOOD },
 	{ "consumed what the guest said last", { .state = CONN_OPEN, .credit = {
 		.buf_alloc = BUF_ALLOC, .sent_to_guest = 9, .consumed = 5, .mark = 9,
 		.guest_fwd_cnt = 5 } }, GOOD },
@@ -141,7 +141,7 @@ static const struct save_case cases[] = {
 		.buf_alloc = BUF_ALLOC, .sent_to_guest = 0, .consumed = 195 } }, false },
 	{ "more packets than there can be", { .state = CONN_OPEN, .credit = {
 		.buf_alloc = BUF_ALLOC, .sent_to_guest = 9, .consumed = 5, .mark = 9,
-		.packets_before = UINT32_MAX / CREDIT_PACKET_COST, .packets_after = 1 } }, false },
+		.packets_before = UINT32_MAX, .packets_after = 1 } }, false },
 	{ "packets that wrap", { .state = CONN_OPEN, .credit = {
 		.buf_alloc = BUF_ALLOC, .sent_to_guest = 9, .consumed = 5, .mark = 9,
 		.packets_before = UINT32_MAX, .packets_after = 2 } }, false },

@@ -72,12 +72,16 @@ static void fill_vm(struct vm_plan *vm, bool is_forwarded)
 	vm->forward_cid = 0xfffffff1;
 	vm->n_forward_listen = is_forwarded ? 3 : 0;
 	vm->forward_listen = NULL;
+	vm->n_forward_listen_seqpacket = is_forwarded ? 2 : 0;
+	vm->forward_listen_seqpacket = NULL;
 	vm->forward_listen_any = is_forwarded;
 	vm->n_host_cids = is_forwarded ? 0 : 5;
 	vm->host_cids = NULL;
 	if (is_forwarded) {
 		vm->forward_listen = calloc(3, sizeof *vm->forward_listen);
 		memcpy(vm->forward_listen, (uint32_t[]){ 9, 0xfffffffe, 0 }, 12);
+		vm->forward_listen_seqpacket = calloc(2, sizeof *vm->forward_listen_seqpacket);
+		memcpy(vm->forward_listen_seqpacket, (uint32_t[]){ 7, 8 }, 8);
 	} else {
 		vm->host_cids = calloc(5, sizeof *vm->host_cids);
 		memcpy(vm->host_cids, (uint64_t[]){ 0, 1, 4294967294, 7, 8 }, 40);
@@ -164,6 +168,9 @@ static void match_vm(struct vm_plan *a, struct vm_plan *b)
 	match_text(a->uds_socket.group, &b->uds_socket.group);
 	ck_assert_uint_eq(a->n_forward_listen, b->n_forward_listen);
 	match_array(a->forward_listen, b->forward_listen, a->n_forward_listen);
+	ck_assert_uint_eq(a->n_forward_listen_seqpacket, b->n_forward_listen_seqpacket);
+	match_array(a->forward_listen_seqpacket, b->forward_listen_seqpacket,
+		    a->n_forward_listen_seqpacket);
 	ck_assert_uint_eq(a->n_host_cids, b->n_host_cids);
 	match_array(a->host_cids, b->host_cids, a->n_host_cids);
 	ck_assert_uint_eq(a->n_groups, b->n_groups);
@@ -270,6 +277,29 @@ START_TEST(little_of_vms)
 	ck_assert_int_eq(plan_state_load_vm(&loaded, &reader), PLAN_STATE_E_BAD);
 	blob_deinit(&b);
 	plan_deinit(&plan);
+}
+END_TEST
+
+/* What an older program knows is saved as it did that: it reads it, and this one what it wrote. */
+START_TEST(of_an_older_version)
+{
+	struct vm_plan vm, loaded;
+	uint32_t version;
+	struct blob b;
+
+	fill_vm(&vm, _i);
+	vm.n_forward_listen_seqpacket = 0;
+	save_vm(&b, &vm);
+	memcpy(&version, b.bytes + 4, sizeof version);
+	ck_assert_uint_eq(version, 1);
+	vm_plan_init(&loaded);
+	ck_assert_int_eq(plan_state_load_vm(&loaded, &reader), 0);
+	ck_assert(blob_is_whole(&reader));
+	ck_assert_uint_eq(loaded.n_forward_listen, vm.n_forward_listen);
+	ck_assert_uint_eq(loaded.n_forward_listen_seqpacket, 0);
+	vm_plan_deinit(&loaded);
+	vm_plan_deinit(&vm);
+	blob_deinit(&b);
 }
 END_TEST
 
@@ -499,6 +529,7 @@ int main(void)
 	TCase *tc = tcase_create("plan_state");
 
 	tcase_add_loop_test(tc, all_of_a_vm, 0, 2);
+	tcase_add_loop_test(tc, of_an_older_version, 0, 2);
 	tcase_add_test(tc, all_of_the_rest);
 	tcase_add_test(tc, little_of_vms);
 	tcase_add_loop_test(tc, cut, 0, 2);

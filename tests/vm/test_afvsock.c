@@ -17,38 +17,35 @@
 #include <linux/vm_sockets.h>
 
 #include "e2e/endings.h"
+#include "vm/afvsock.h"
 
-enum {
-	FORWARDED = 7001,			/* forward-listen; the other one is next */
-	BULK = 4 << 20,
-	MANY = 100,
-	AT_ONCE_MS = 1000,
-};
+enum { BULK = 4 << 20 };
 
 /* ---- host programs ---- */
 
-static int vsock_socket(void)
+int vsock_socket(int type)
 {
-	int fd = socket(AF_VSOCK, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	int fd = socket(AF_VSOCK, type | SOCK_CLOEXEC, 0);
 
 	must(fd >= 0);
 	return fd;
 }
 
-static int vsock_listen(uint32_t port)
+int vsock_listen(int type, uint32_t port, uint64_t room)
 {
 	struct sockaddr_vm at = {
 		.svm_family = AF_VSOCK, .svm_cid = VMADDR_CID_ANY, .svm_port = port,
 	};
-	int fd = vsock_socket();
+	int fd = vsock_socket(type);
 
+	if (room)
+		must(setsockopt(fd, AF_VSOCK, SO_VM_SOCKETS_BUFFER_SIZE, &room, sizeof room) == 0);
 	must(bind(fd, (struct sockaddr *)&at, sizeof at) == 0);
 	must(listen(fd, MANY) == 0);
 	return fd;
 }
 
-/* connect(2) to a port of this machine. */
-static int vsock_connect(int fd, uint32_t port)
+int vsock_connect(int fd, uint32_t port)
 {
 	struct sockaddr_vm to = {
 		.svm_family = AF_VSOCK, .svm_cid = VMADDR_CID_LOCAL, .svm_port = port,
@@ -57,18 +54,17 @@ static int vsock_connect(int fd, uint32_t port)
 	return connect(fd, (struct sockaddr *)&to, sizeof to);
 }
 
-static int vsock_dial(uint32_t port)
+int vsock_dial(int type, uint32_t port)
 {
-	int fd = vsock_socket();
+	int fd = vsock_socket(type);
 
 	must(vsock_connect(fd, port) == 0);
 	return fd;
 }
 
-/* Nobody serves @port: the hang-up may come before connect(2) returns, or after. */
-static bool is_hung_up_on(uint32_t port, int ms)
+bool vsock_is_hung_up_on(int type, uint32_t port, int ms)
 {
-	int fd = vsock_socket();
+	int fd = vsock_socket(type);
 	bool is_closed;
 
 	if (vsock_connect(fd, port) == 0)
@@ -81,11 +77,11 @@ static bool is_hung_up_on(uint32_t port, int ms)
 
 /* ---- set-up ---- */
 
-static void spawn_forwarding(void)
+void afvsock_spawn(void)
 {
 	const char *const args[] = {
 		"--socket", vhd.socket, "--forward-cid", "1",
-		"--forward-listen", "7001+7002", "--linger", "2", NULL,
+		"--forward-listen", "7001+7002+seqpacket:7003", "--linger", "2", NULL,
 	};
 
 	daemon_spawn(&vhd, args);
@@ -95,10 +91,10 @@ static void spawn_forwarding(void)
 static void setup_daemon(void)
 {
 	e2e_setup_bare();
-	spawn_forwarding();
+	afvsock_spawn();
 }
 
-static void setup_vm(void)
+void afvsock_setup_vm(void)
 {
 	setup_daemon();
 	driver_up(&vm, vhd.socket, NULL);
@@ -106,7 +102,7 @@ static void setup_vm(void)
 
 static struct pair guest_connects(struct driver *d)
 {
-	int listener = vsock_listen(PORT);
+	int listener = vsock_listen(SOCK_STREAM, PORT, 0);
 	struct pair p = { .guest = sock_connect(d, PORT) };
 
 	p.host = host_accept(listener);
@@ -119,7 +115,7 @@ static struct pair host_connects(struct driver *d, uint32_t port)
 	struct pair p;
 
 	sock_listen(d, port);
-	p.host = vsock_dial(port);
+	p.host = vsock_dial(SOCK_STREAM, port);
 	p.guest = sock_accept(d, port);
 	return p;
 }
@@ -156,7 +152,7 @@ START_TEST(host_speaks_before_the_guest_accepts)
 	int fd;
 
 	sock_listen(&vm, FORWARDED);
-	fd = vsock_dial(FORWARDED);
+	fd = vsock_dial(SOCK_STREAM, FORWARDED);
 	ck_assert(host_write(fd, "early", 5));
 	close(fd);
 	s = sock_accept(&vm, FORWARDED);
@@ -173,7 +169,7 @@ static const uint64_t cids[] = { 0, 1, 2, 3, 4, 77, UINT32_MAX - 1 };
 START_TEST(guest_to_any_cid)
 {
 	struct driver_pkt request = driver_pkt(&vm, VSOCK_OP_REQUEST, 5000, PORT);
-	int listener = vsock_listen(PORT), host;
+	int listener = vsock_listen(SOCK_STREAM, PORT, 0), host;
 	const struct driver_kept *k;
 
 	request.dst_cid = cids[_i];
@@ -332,11 +328,11 @@ END_TEST
 
 START_TEST(no_guest_is_running)
 {
-	ck_assert(is_hung_up_on(FORWARDED, AT_ONCE_MS));
+	ck_assert(vsock_is_hung_up_on(SOCK_STREAM, FORWARDED, AT_ONCE_MS));
 	driver_up(&vm, vhd.socket, NULL);
 	e2e_close(host_connects(&vm, FORWARDED));
 	driver_detach(&vm);
-	ck_assert(is_hung_up_on(FORWARDED, DEADLINE_MS));
+	ck_assert(vsock_is_hung_up_on(SOCK_STREAM, FORWARDED, DEADLINE_MS));
 }
 END_TEST
 
@@ -401,7 +397,7 @@ START_TEST(port_is_taken)
 {
 	char a[256], b[256], other[128], *log;
 	const char *const args[] = { "--vm", a, "--vm", b, NULL };
-	int taken = vsock_listen(FORWARDED + 1);
+	int taken = vsock_listen(SOCK_STREAM, FORWARDED + 1, 0);
 
 	path_in(other, sizeof other, "vm4.sock");
 	snprintf(a, sizeof a, "guest-cid=4,socket=%s,forward-cid=1,forward-listen=7002", other);
@@ -475,7 +471,7 @@ static Suite *make_peers_suite(void)
 static Suite *make_suite(void)
 {
 	Suite *s = suite_create("afvsock");
-	TCase *tc = e2e_case(s, "connections", setup_vm, 120);
+	TCase *tc = e2e_case(s, "connections", afvsock_setup_vm, 120);
 
 	tcase_add_test(tc, guest_to_host);
 	tcase_add_test(tc, host_to_guest);
@@ -483,16 +479,17 @@ static Suite *make_suite(void)
 	tcase_add_loop_test(tc, guest_to_any_cid, 0, sizeof cids / sizeof *cids);
 	tcase_add_test(tc, nobody_listens);
 	tcase_add_test(tc, guest_gives_up_while_connecting);
-	endings_add(s, setup_vm, &at_afvsock);
-	tc = e2e_case(s, "bytes", setup_vm, 240);
+	endings_add(s, afvsock_setup_vm, &at_afvsock);
+	tc = e2e_case(s, "bytes", afvsock_setup_vm, 240);
 	tcase_add_loop_test(tc, bulk_both_ways, 0, 2);
 	tcase_add_test(tc, host_reads_late);
 	tcase_add_test(tc, many_at_once);
 	tcase_add_test(e2e_case(s, "life", setup_daemon, 120), no_guest_is_running);
-	tcase_add_test(e2e_case(s, "life of a VM", setup_vm, 120), front_end_vanishes);
+	tcase_add_test(e2e_case(s, "life of a VM", afvsock_setup_vm, 120), front_end_vanishes);
 	tc = e2e_case(s, "VMs", e2e_setup_bare, 120);
 	tcase_add_test(tc, mixed_vms);
 	tcase_add_test(tc, port_is_taken);
+	afvsock_messages_add(s);
 	return s;
 }
 

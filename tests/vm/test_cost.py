@@ -88,11 +88,8 @@ class Traced(Quiet):
 
     daemon_args = () if vm.MAY_LOOK else ("--sandbox", "off")
 
-    def test_no_system_call(self):
-        if shutil.which("strace") is None:
-            self.skipTest("no strace")
-        guest, host = self.open_some()
-        self.wait_for_rest()
+    def trace(self):
+        """The system calls in some seconds, but those that it sat in when strace came."""
         trace = self.scratch.path("strace.txt")
         pids = self.daemon.pids()
         strace = subprocess.Popen([*vm.LEASH, "strace", "-f", "-o", trace,
@@ -107,10 +104,21 @@ class Traced(Quiet):
             strace.send_signal(signal.SIGINT)
             strace.communicate()
         with open(trace) as f:
-            # The calls it sat in when strace came are seen, unfinished.
-            calls = [line for line in f if "unfinished" not in line
-                     and "resumed" not in line and "detached" not in line]
-        self.assertEqual([c for c in calls if "epoll" not in c], [])
+            return [line for line in f if "unfinished" not in line
+                    and "resumed" not in line and "detached" not in line]
+
+    def test_no_system_call(self):
+        """A worker that a busy machine or strace has held up is looked after, once."""
+        if shutil.which("strace") is None:
+            self.skipTest("no strace")
+        guest, host = self.open_some()
+        for _ in range(3):
+            self.wait_for_rest()
+            calls = self.trace()
+            others = [call for call in calls if "epoll" not in call]
+            if not others and len(calls) <= len(self.daemon.tasks()):
+                break
+        self.assertEqual(others, [])
         self.assertLessEqual(len(calls), len(self.daemon.tasks()))
         for job in guest, host:
             job.go()

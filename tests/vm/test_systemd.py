@@ -205,9 +205,10 @@ class Listener(threading.Thread):
             except OSError:
                 return
             self.may_read.wait()
-            with connection, connection.makefile("rb") as f:
-                message = f.read() if self.kind == socket.SOCK_STREAM else connection.recv(65536)
-                self.messages.append(message.decode())
+            with connection:
+                # To its end: systemd-notify fails where it finds the other end closed first.
+                parts = iter(lambda c=connection: c.recv(65536), b"")
+                self.messages.append(b"".join(parts).decode())
                 self.may_close.wait()
 
     def end(self):
