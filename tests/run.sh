@@ -40,8 +40,8 @@ case " ${runs[*]} " in
 *" clang "*) optional=(clang) ;;
 esac
 need pkg-config cc meson ninja python3 lib:check lib:yaml-0.1 lib:libseccomp \
-	lib:libcurl lib:jansson \
-	qemu-system-x86_64 busybox cpio xz socat strace patch setpriv setarch -- "${optional[@]}"
+	lib:libmicrohttpd lib:jansson lib:libcurl \
+	qemu-system-x86_64 busybox cpio xz socat strace patch setpriv setarch -- promtool "${optional[@]}"
 
 mkdir -p "$out"
 export VM_CACHE=$out/vm-image		# one guest image for all builds

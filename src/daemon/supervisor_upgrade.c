@@ -165,10 +165,10 @@ bool supervisor_on_checker(struct supervisor *s, const siginfo_t *info)
 
 void supervisor_upgraded(struct supervisor *s, bool has_worked)
 {
-	if (has_worked)
-		log_info("main", "another engine has taken over, process %d", (int)s->engine);
 	if (has_worked && s->shared)
 		atomic_fetch_add(&s->shared->upgrades, 1);
+	if (has_worked)
+		log_info("main", "another engine has taken over, process %d", (int)s->engine);
 	s->is_upgrading = false;
 	if (s->state == SUPERVISOR_ENDING)
 		return;
