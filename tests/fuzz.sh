@@ -37,6 +37,7 @@ layer_of() {
 	conn)
 		echo vsock/conn.c vsock/conn_to_guest.c vsock/conn_to_host.c \
 			vsock/conn_messages.c vsock/credit.h ;;
+	ctl) echo vsockctl/pcap_split.c vsockctl/text.c ;;
 	hybrid) echo backend/hybrid.c backend/handshake.c backend/uds_stream.c ;;
 	messages)
 		echo vsock/conn_messages.c backend/spsc_pipe.c backend/sibling_state.c ;;

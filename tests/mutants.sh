@@ -38,9 +38,13 @@ run() {
 		"${limit[@]}" "$place/build/tests/unit/test_$name" ;;
 	e2e)
 		[ "$name" = intruder ] && needs+=("tests/e2e/intruder.so")
+		case $name in
+		vsockctl* | doctor) needs+=("src/vsockctl") ;;
+		esac
 		build "tests/e2e/test_$name" "${needs[@]}" || return 2
 		env ${3:+CK_RUN_CASE="$3"} VHOST_DEVICE_VSOCK="$place/build/src/vhost-device-vsock" \
 			INTRUDER="$place/build/tests/e2e/intruder.so" \
+			VSOCKCTL="$place/build/src/vsockctl" \
 			"${limit[@]}" "$place/build/tests/e2e/test_$name" ;;
 	fuzz)
 		build "fuzz/fuzz_$name" || return 2

@@ -119,7 +119,7 @@ static void set_names(struct uds *u, const struct names *names)
 {
 	struct names before = { u->path, u->host_cids, 0 };
 
-	u->config.path = u->path = names->path;
+	u->base.path = u->config.path = u->path = names->path;
 	u->streams.handshakes.config.path = u->seqpackets.handshakes.config.path = u->path;
 	u->config.host_cids = u->host_cids = names->host_cids;
 	u->config.n_host_cids = names->n_host_cids;

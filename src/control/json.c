@@ -208,20 +208,29 @@ static const char *front_end_str(enum front_end_state state)
 	return text[state];
 }
 
+/* Null: it has none, or one whose bytes are no UTF-8. */
+static json_t *of_path(const char *path)
+{
+	json_t *text = *path ? json_string(path) : NULL;
+
+	return text ? text : json_null();
+}
+
 json_t *json_of_vm_row(const struct vm_snapshot *vm)
 {
 	const struct device_snapshot *dev = &vm->device;
 	const struct vsock_counters *counters = &dev->counters;
+	json_t *object = json_pack("{s:I, s:s, s:b, s:b, s:I, s:o, s:o, s:o, s:I}",
+		"cid", (json_int_t)dev->cid, "front_end", front_end_str(dev->front_end),
+		"guest_running", dev->is_guest_running,
+		"memory_missing", dev->is_memory_missing,
+		"connections", (json_int_t)dev->n_connections,
+		"payload_bytes", of_label(counters->payload, LABEL_DIRECTION),
+		"packets", of_label(counters->packets, LABEL_DIRECTION),
+		"buffered_bytes", number(counters->buffered[0]),
+		"worker", (json_int_t)vm->worker);
 
-	return json_pack("{s:I, s:s, s:b, s:b, s:I, s:o, s:o, s:o, s:I}",
-			 "cid", (json_int_t)dev->cid, "front_end", front_end_str(dev->front_end),
-			 "guest_running", dev->is_guest_running,
-			 "memory_missing", dev->is_memory_missing,
-			 "connections", (json_int_t)dev->n_connections,
-			 "payload_bytes", of_label(counters->payload, LABEL_DIRECTION),
-			 "packets", of_label(counters->packets, LABEL_DIRECTION),
-			 "buffered_bytes", number(counters->buffered[0]),
-			 "worker", (json_int_t)vm->worker);
+	return set(object, "uds_path", of_path(dev->uds_path));
 }
 
 static json_t *of_types(unsigned types)

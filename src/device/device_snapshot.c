@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* One VM's vsock device, as others see it. */
+#include <stdio.h>
+
 #include "device/device_internal.h"
 #include "device/snapshot.h"
 
@@ -39,6 +41,8 @@ void device_snapshot(const struct device *dev, struct device_snapshot *out)
 	};
 	memcpy(out->tag, dev->tag, sizeof out->tag);
 	mux_snapshot(dev->mux, &mux, &out->counters);
+	if (mux.path)
+		snprintf(out->uds_path, sizeof out->uds_path, "%s", mux.path);
 	out->guest_types = mux.guest_types;
 	out->n_connections = (uint32_t)mux.n_connections;
 	out->n_replies = (uint32_t)mux.n_replies;

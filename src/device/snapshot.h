@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "protocol/virtio_vsock.h"
+#include "util/unix_socket.h"
 #include "vsock/conn_snapshot.h"
 #include "vsock/counters.h"
 
@@ -35,6 +36,7 @@ struct ring_snapshot {
 struct device_snapshot {
 	uint64_t cid;
 	char tag[32];				/* "vm 3" */
+	char uds_path[UNIX_PATH_BYTES];		/* where host programs come in; "": nowhere */
 	uint64_t now_ms;			/* monotonic: when it was made */
 	enum front_end_state front_end;
 	bool is_guest_running;			/* RX and TX run */

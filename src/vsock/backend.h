@@ -83,6 +83,7 @@ struct backend_ops {
 
 struct backend {
 	const struct backend_ops *ops;
+	const char *path;			/* where host programs come in; its own; NULL: nowhere */
 };
 
 /* ---- from the backend to the core; now_ms: monotonic milliseconds ---- */

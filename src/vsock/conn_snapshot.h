@@ -31,6 +31,7 @@ struct mux_snapshot {
 	unsigned guest_types;			/* of sockets that it knows: MUX_* */
 	size_t n_connections;
 	size_t n_replies;			/* resets that wait for RX buffers */
+	const char *path;			/* where host programs come in; borrowed; NULL: nowhere */
 };
 
 /* And fills in what is missing in @counters, a copy of mux_counters(). */

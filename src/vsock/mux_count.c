@@ -142,6 +142,8 @@ void mux_snapshot(const struct mux *mux, struct mux_snapshot *out,
 		.is_running = mux->is_running, .guest_types = mux->types,
 		.n_connections = mux->n_conns, .n_replies = mux->replies.n,
 	};
+	for (size_t i = 0; i < mux->n_backends && !out->path; i++)
+		out->path = mux->backends[i]->path;
 }
 
 const char *conn_str_wait(enum conn_wait wait)

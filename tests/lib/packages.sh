@@ -21,6 +21,7 @@ package_of() {
 	lib:check) echo check ;;
 	lib:yaml-0.1) echo libyaml-dev ;;
 	lib:libseccomp) echo libseccomp-dev ;;
+	lib:libcurl) echo libcurl4-openssl-dev ;;
 	lib:libmicrohttpd) echo libmicrohttpd-dev ;;
 	lib:jansson) echo libjansson-dev ;;
 	promtool) echo prometheus ;;

@@ -17,8 +17,9 @@ set -euo pipefail
 
 root=$(cd "${1:-$(dirname "$0")/../..}" && pwd)
 
-# Highest first. A library each, but for main, which is the program, and protocol.
-LAYERS="main daemon control device backend config sandbox vsock vhost util protocol"
+# Highest first. A library each, but for main, which is the program, and protocol. vsockctl is
+# a program of its own.
+LAYERS="main vsockctl daemon control device backend config sandbox vsock vhost util protocol"
 
 # What FOLDER may include besides itself and libc: folders (with /) and single headers.
 allowed() {
@@ -31,6 +32,7 @@ allowed() {
 	vsock | vhost)		echo "util/ protocol/" ;;
 	config)			echo "vsock/limits.h util/" ;;
 	sandbox)		echo "util/" ;;
+	vsockctl)		echo "util/ protocol/" ;;
 	util | protocol)	echo "" ;;
 	*)			return 1 ;;
 	esac
@@ -242,6 +244,7 @@ plant "daemon to the core's inside" src/daemon/planted.c '#include "vsock/conn.h
 plant "main past the daemon" src/main.c '#include "device/worker.h"'
 plant "config to device" src/config/planted.c '#include "device/worker.h"'
 plant "config to the core" src/config/planted.c '#include "vsock/mux.h"'
+plant "the companion to the daemon" src/vsockctl/planted.c '#include "backend/hybrid.h"'
 plant "protocol to util" protocol/planted.h '#include "util/fd.h"'
 plant "a relative path" src/util/planted.c '#include "../device/device.h"'
 plant "a path not from the root" src/vhost/planted.c '#include "virtq.h"'

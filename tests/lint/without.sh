@@ -19,7 +19,7 @@ build() {	# OPTION...
 
 	rm -rf "$dir"
 	if ! meson setup "$dir" "$root" -Dtests=disabled "$@" >"$scratch/log" 2>&1 ||
-		! ninja -C "$dir" src/vhost-device-vsock >"$scratch/log" 2>&1 ||
+		! ninja -C "$dir" >"$scratch/log" 2>&1 ||
 		! "$dir/src/vhost-device-vsock" --version >"$scratch/log" 2>&1; then
 		tail -n 20 "$scratch/log"
 	fi
@@ -30,6 +30,7 @@ none "without AF_VSOCK" "$(build -Dafvsock=disabled)"
 none "without the control API" "$(build -Dapi=disabled)"
 none "... which says so" "$("$scratch/build/src/vhost-device-vsock" --api-socket /x 2>&1 |
 	grep -v 'built without the control API')"
-none "without any of them, and not hardened" \
-	"$(build -Dseccomp=disabled -Dafvsock=disabled -Dapi=disabled -Dhardening=false)"
+none "without any of them, not hardened, and without vsockctl" \
+	"$(build -Dseccomp=disabled -Dafvsock=disabled -Dapi=disabled -Dhardening=false \
+		-Dvsockctl=disabled)"
 end_tests

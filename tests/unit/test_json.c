@@ -64,6 +64,7 @@ static struct vm_snapshot make_vm(void)
 	};
 	struct vsock_counters *c = &vm.device.counters;
 
+	strcpy(vm.device.uds_path, "/run/vm");
 	vm.device.rings[VSOCK_TXQ] = (struct ring_snapshot){
 		.is_started = true, .is_enabled = true, .size = 256, .avail_index = 65535,
 		.next_avail = 65534, .used_index = 65533, .broken = "it is",
@@ -92,6 +93,7 @@ START_TEST(a_vm)
 	expect_number("connections", 5);
 	expect_number("waiting_resets", 2);
 	expect_number("worker", 1);
+	expect_text("uds_path", "/run/vm");
 	expect_number("payload_bytes/to_host", 1000);
 	expect_number("payload_bytes/to_guest", INT64_MAX);
 	expect_number("buffered_bytes", 12);
@@ -124,6 +126,29 @@ START_TEST(a_vm)
 	expect_number("counters/tx_batch_packets/count", 0);
 	expect_number("counters/guest_resets", 0);
 	ck_assert_uint_eq(json_object_size(at("counters")), counters_num_families);
+}
+END_TEST
+
+/* A path is any bytes; what is no UTF-8 cannot be said, and breaks nothing else. */
+START_TEST(odd_paths)
+{
+	static const struct { const char *path; bool is_said; } paths[] = {
+		{ "", false }, { "/tmp/\xff", false }, { "/tmp/\xc3\xa9", true },
+	};
+
+	for (int i = 0; i < COUNT(paths); i++) {
+		struct vm_snapshot vm = make_vm();
+
+		strcpy(vm.device.uds_path, paths[i].path);
+		json = json_of_vm_row(&vm);
+		expect_number("cid", 42);
+		if (paths[i].is_said)
+			expect_text("uds_path", paths[i].path);
+		else
+			ck_assert(json_is_null(at("uds_path")));
+		json_decref(json);
+	}
+	json = NULL;
 }
 END_TEST
 
@@ -217,6 +242,7 @@ int main(void)
 	tcase_add_checked_fixture(tc, NULL, teardown);
 	tcase_add_test(tc, a_vm);
 	tcase_add_test(tc, a_row_of_the_list);
+	tcase_add_test(tc, odd_paths);
 	tcase_add_test(tc, connections);
 	tcase_add_test(tc, the_process);
 	suite_add_tcase(suite, tc);

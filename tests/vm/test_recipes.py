@@ -125,15 +125,55 @@ class Recipes(recipes.RecipeTest):
         client = self.python("# host to guest: connects, checks the answer")
         self.assertEqual(self.run_command(client), ("", "nobody listens there\n", 1))
 
+    # vsockctl
+
+    def companion(self):
+        """Where it is found first; False: it was not built."""
+        path = os.environ.get("VSOCKCTL")
+        if not path:
+            self.skipTest("vsockctl was not built")
+        if not os.path.exists(os.path.join(self.bin, "vsockctl")):
+            os.symlink(path, os.path.join(self.bin, "vsockctl"))
+
+    def test_vsockctl_listen(self):
+        self.companion()
+        heard, end = self.listen(recipe("vsockctl listen /tmp/vm3.vsock 1234"),
+                                 "/tmp/vm3.vsock_1234")
+        self.addCleanup(end)
+        self.say(1234, "hello")
+        wait_until(lambda: heard() == "hello\n", "the host heard the guest")
+
+    def test_vsockctl_connect(self):
+        self.companion()
+        self.check_client(recipe("echo hello | vsockctl connect"), "")
+
+    def test_vsockctl_wait_and_doctor(self):
+        self.companion()
+        wait = recipe("vsockctl wait /tmp/vm3.vsock 5000")
+        doctor = recipe("vsockctl doctor /tmp/vm3.vsock 5000")
+        out, _, status = self.run_command(doctor)
+        self.assertEqual(status, 6, out)
+        self.assertIn("Port 5000 is refused", out)
+        waiting = self.start(wait, stdin=subprocess.DEVNULL)
+        self.addCleanup(waiting.kill)
+        listener = self.guest.listen("listen vsock:5000; accept; eof; close")
+        self.assertEqual(waiting.process.wait(60 * SCALE), 0)
+        listener.done()
+        listener = self.guest.listen("listen vsock:5000; accept; eof; close")
+        out, _, status = self.run_command(doctor)
+        self.assertEqual(status, 0, out)
+        self.assertIn("Nothing is wrong.", out)
+        listener.done()
+
     # ssh
 
     def proxy(self, port):
-        path = self.scratch.path("vsock-ssh-proxy")
-        with open(path, "w") as f:
-            f.write(block("#!/usr/bin/env python3"))
-        os.chmod(path, 0o755)
+        self.companion()
+        command = recipe('ssh -o "ProxyCommand=vsockctl')
+        words = recipes.words_of(recipes.words_of(self.sockets_here(command))[2].split("=", 1)[1])
         ours, theirs = socket.socketpair(socket.AF_UNIX)
-        process = subprocess.Popen([path, self.uds, str(port)], stdout=theirs,
+        process = subprocess.Popen(words[:-1] + [str(port)], stdout=theirs, env=self.env,
+                                   executable=os.environ["VSOCKCTL"],
                                    stderr=subprocess.PIPE, text=True)
         theirs.close()
         _, said = process.communicate(timeout=60 * SCALE)
@@ -153,7 +193,8 @@ class Recipes(recipes.RecipeTest):
         listener.done()
 
     def test_ssh_proxy_without_sshd(self):
-        self.assertEqual(self.proxy(23), (1, "nobody listens there\n", []))
+        self.assertEqual(self.proxy(23), (
+            3, f"vsockctl: {self.uds}, port 23: nobody listens there\n", []))
 
 
 if __name__ == "__main__":

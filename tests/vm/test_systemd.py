@@ -242,12 +242,11 @@ class Clients(SystemdTest):
         self.assertEqual(self.run_command(command + " 'cat /etc/machine-id; exit 7'"),
                          (MACHINE_ID + "\n", "", 7))
 
-    def test_ssh_by_the_script(self):
-        path = self.scratch.path("vsock-ssh-proxy")
-        with open(path, "w") as f:
-            f.write(block("#!/usr/bin/env python3"))
-        os.chmod(path, 0o755)
-        self.check_login(recipe('ssh -o "ProxyCommand=./vsock-ssh-proxy'))
+    def test_ssh_by_vsockctl(self):
+        if not os.environ.get("VSOCKCTL"):
+            self.skipTest("vsockctl was not built")
+        os.symlink(os.environ["VSOCKCTL"], os.path.join(self.bin, "vsockctl"))
+        self.check_login(recipe('ssh -o "ProxyCommand=vsockctl'))
 
     def test_ssh_by_systemd_ssh_proxy(self):
         self.check_login(self.proxy_here(recipe(f'ssh -o "ProxyCommand={PROXY}', FRONT_ENDS)))

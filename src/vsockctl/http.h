@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * HTTP over the daemon's API socket, by libcurl. What the daemon answers is not trusted:
+ * nothing is believed but a status, and no more is kept than a bound.
+ */
+#pragma once
+
+#include <signal.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+enum { HTTP_BODY_MAX = 64 << 20, HTTP_WHY_MAX = 256 };
+
+struct http_request {
+	const char *socket;			/* the API's path */
+	const char *method;			/* "GET" */
+	const char *path;			/* "/v1/vms"; of plain characters */
+	const char *json;			/* the body, or NULL */
+	long timeout_ms;			/* for all of it; 0: none, but for connecting */
+	const volatile sig_atomic_t *is_over;	/* set by a signal: HTTP_E_STOPPED; or NULL */
+};
+
+struct http_answer {
+	long status;				/* 200 */
+	char *body;				/* owned, with a NUL behind it; never NULL */
+	size_t len;
+	char why[HTTP_WHY_MAX];			/* there is none: why not, for people */
+};
+
+enum {
+	HTTP_E_NO_DAEMON = 1,			/* nobody is at the socket, or we may not connect */
+	HTTP_E_LATE,				/* no answer in time */
+	HTTP_E_FAILED,				/* no HTTP, too much of it, or cut off */
+	HTTP_E_STOPPED,				/* a sink took no more, or a signal came */
+};
+
+/* 0, whatever the status; HTTP_E_* and @out->why. In any case http_answer_deinit(). */
+int http_ask(const struct http_request *request, struct http_answer *out);
+void http_answer_deinit(struct http_answer *answer);
+
+/* The same without an end: each piece of a body that comes with status 200 goes to @sink, which
+ * returns false to end it. What comes with another status is @out's body. */
+typedef bool http_sink(void *ctx, const char *bytes, size_t len);
+int http_stream(const struct http_request *request, http_sink *sink, void *ctx,
+		struct http_answer *out);
