@@ -5,7 +5,7 @@
  * The engine is believed no more than before: it can have no order carried out that no client
  * may give. Without --api-socket there is none; a VM that it adds has its sockets in folders
  * that were named at the start, and gets no right that the engine has not (config/api.h); so
- * many orders a second, and no more. What stays is that it can end what it serves.
+ * many orders a second, so many VMs, and no more. What stays is that it can end what it serves.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -22,7 +22,10 @@
 #include "util/error.h"
 #include "util/log.h"
 
-enum { BURST = 100, PER_SECOND = 20 };		/* orders */
+enum {
+	BURST = 100, PER_SECOND = 20,		/* orders */
+	ADDED_MAX = 4096,			/* VMs by the API that there are at a time */
+};
 
 /* ---- outcomes ---- */
 
@@ -131,6 +134,15 @@ static int add(struct supervisor *s, struct channel_msg *msg, struct config_erro
 	return r;
 }
 
+static size_t count_added(const struct supervisor *s)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < s->n_vms; i++)
+		n += s->vms[i]->is_by_api;
+	return n;
+}
+
 static void on_add(struct supervisor *s, struct channel_msg *msg)
 {
 	struct config_error err = { "no memory" };
@@ -144,6 +156,10 @@ static void on_add(struct supervisor *s, struct channel_msg *msg)
 	}
 	if (supervisor_find_any(s, msg->m.cid)) {
 		answer(s, id, SUPERVISE_NOT_NOW, "there is a VM with this CID");
+		return;
+	}
+	if (count_added(s) >= ADDED_MAX) {
+		answer(s, id, SUPERVISE_NOT_NOW, "4096 VMs have been added, and no more can be");
 		return;
 	}
 	r = add(s, msg, &err);

@@ -48,7 +48,7 @@ const int report_harmless[] = {
 	SCMP_SYS(open), SCMP_SYS(openat), SCMP_SYS(openat2),
 	SCMP_SYS(readlink), SCMP_SYS(readlinkat), SCMP_SYS(getcwd),
 	SCMP_SYS(ioctl), SCMP_SYS(fcntl), SCMP_SYS(dup), SCMP_SYS(pipe2),
-	SCMP_SYS(sysinfo), SCMP_SYS(uname), SCMP_SYS(getrusage),
+	SCMP_SYS(uname), SCMP_SYS(getrusage),
 	SCMP_SYS(getrlimit), SCMP_SYS(prlimit64),
 	SCMP_SYS(sched_getparam), SCMP_SYS(sched_getscheduler), SCMP_SYS(sched_setaffinity),
 	SCMP_SYS(prctl), SCMP_SYS(membarrier), SCMP_SYS(mbind), SCMP_SYS(set_mempolicy),

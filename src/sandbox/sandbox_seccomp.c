@@ -61,8 +61,8 @@ static const struct row rows[] = {
 	/* A capture: its files are emptied, cut, and left to others. */
 	ANY(ftruncate), ANY(flock),
 	BITS(mmap, 2, PROT_EXEC, 0), ANY(munmap), ANY(madvise),
-	/* malloc, stacks of threads. */
-	ANY(brk), ANY(mremap), BITS(mprotect, 2, PROT_EXEC, 0), ANY(getrandom),
+	/* malloc, stacks of threads; qsort() asks how much memory there is. */
+	ANY(sysinfo), ANY(brk), ANY(mremap), BITS(mprotect, 2, PROT_EXEC, 0), ANY(getrandom),
 	/* Threads, clocks and locks. */
 	BITS(clone, 0, THREAD_FLAGS, THREAD_FLAGS), ANY(set_robust_list), ANY(rseq),
 	ARG(prctl, 0, PR_SET_NAME), ANY(sched_getaffinity), ANY(sched_yield),
@@ -98,7 +98,7 @@ static const struct row sanitizer_rows[] = {
 	ANY(pipe), ANY(pipe2), ANY(clone), ANY(fork), ANY(wait4), ANY(ptrace),
 	ANY(process_vm_readv), ANY(kill), ANY(tgkill), ANY(prctl), ANY(arch_prctl),
 	ANY(personality), ANY(set_tid_address),
-	ANY(sysinfo), ANY(uname), ANY(getcwd), ANY(getuid), ANY(geteuid), ANY(getppid),
+	ANY(uname), ANY(getcwd), ANY(getuid), ANY(geteuid), ANY(getppid),
 	ANY(getrlimit), ANY(setrlimit), ANY(prlimit64), ANY(getrusage), ANY(gettimeofday),
 	ANY(time), ANY(mincore), ANY(msync),
 };

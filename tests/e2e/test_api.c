@@ -54,6 +54,7 @@ START_TEST(each_route_answers_as_documented)
 	apis_do("POST", "/v1/reload", "/v1/reload", NULL, 200);
 	apis_do("POST", "/v1/upgrade", "/v1/upgrade", NULL, 200);
 	e2e_check_alive();
+	ck_assert_msg(!daemon_has_logged(&vhd, "sandbox: system call"), "%s", daemon_log(&vhd));
 	apis_do("POST", "/v1/shutdown", "/v1/shutdown", NULL, 200);
 	untried = openapi_find_untried();
 	ck_assert_msg(!untried, "%s was not tried", untried);
