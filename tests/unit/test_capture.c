@@ -391,10 +391,12 @@ START_TEST(a_full_ring_is_counted)
 	put(50);
 	put(50);
 	ck_assert_uint_eq(state().lost, 2);
-	put(4096 - FIT * LEN - RECORD - HEADERS);	/* to the last byte */
-	ck_assert_uint_eq(state().lost, 2);
-	put_pkt(&(struct pkt){ .op = VSOCK_OP_RST }, 0);
+	put(4096 - FIT * LEN - RECORD - HEADERS + 1);	/* too large by one byte */
 	ck_assert_uint_eq(state().lost, 3);
+	put(4096 - FIT * LEN - RECORD - HEADERS);	/* to the last byte */
+	ck_assert_uint_eq(state().lost, 3);
+	put_pkt(&(struct pkt){ .op = VSOCK_OP_RST }, 0);
+	ck_assert_uint_eq(state().lost, 4);
 	ck_assert_uint_eq(state().packets, 0);
 }
 END_TEST
