@@ -13,7 +13,7 @@
 #include "util/log_limit.h"
 #include "util/spool.h"
 
-enum { QUEUE_BYTES = 256 * 1024, FLUSH_MS = 300 };	/* a thousand events or so */
+enum { QUEUE_BYTES = 256 * 1024, FLUSH_MS = 300, GATHER_MS = 10 };	/* a thousand events or so */
 
 static int events_fd = -1;
 
@@ -57,7 +57,7 @@ static size_t make_note(struct spool *s, char note[SPOOL_NOTE_MAX], unsigned n_l
 }
 
 static const struct spool_ops spool_ops = {
-	.name = "events", .write = write_record, .make_note = make_note,
+	.name = "events", .gather_ms = GATHER_MS, .write = write_record, .make_note = make_note,
 };
 
 static size_t queue[QUEUE_BYTES / sizeof(size_t)];

@@ -66,15 +66,27 @@ static void write_first(struct spool *s)
 	remove_first(s, units_of(len));
 }
 
+/* There was nothing, and now there is. */
+static void gather(struct spool *s)
+{
+	if (!s->ops->gather_ms || s->ends)
+		return;
+	pthread_mutex_unlock(&s->lock);
+	clock_rest(s->ops->gather_ms);
+	pthread_mutex_lock(&s->lock);
+}
+
 /* Until the end. */
 static void write_all(struct spool *s)
 {
 	pthread_mutex_lock(&s->lock);
 	while (s->used || !s->ends) {
-		if (s->used)
+		if (s->used) {
 			write_first(s);
-		else
+		} else {
 			pthread_cond_wait(&s->changed, &s->lock);
+			gather(s);
+		}
 	}
 	s->has_thread = false;
 	pthread_cond_broadcast(&s->changed);

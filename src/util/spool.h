@@ -23,6 +23,8 @@ enum { SPOOL_NOTE_MAX = 256 };			/* bytes */
 
 struct spool_ops {
 	const char *name;			/* of the thread, up to 15 bytes */
+	unsigned gather_ms;			/* it lets more come before it begins to write: who
+						   puts many wakes it less often */
 
 	/* Writes @record: 0, or anything else: it is lost. One call at a time, in the spool's
 	 * thread, or in that of the caller. May block; must not put. */
