@@ -13,7 +13,7 @@
 #include "util/log_limit.h"
 #include "util/spool.h"
 
-enum { QUEUE_BYTES = 256 * 1024, FLUSH_MS = 300, GATHER_MS = 10 };	/* a thousand events or so */
+enum { QUEUE_BYTES = 256 * 1024, FLUSH_MS = 300, PARK_MS = 50, GATHER_MS = 10 };	/* a thousand events */
 
 static int events_fd = -1;
 
@@ -108,6 +108,12 @@ void events_stop_thread(void)
 {
 	if (events_are_on())
 		spool_stop(&spool, FLUSH_MS);
+}
+
+void events_flush(void)
+{
+	if (events_are_on())
+		spool_stop(&spool, PARK_MS);
 }
 
 void events_put(const struct event *e)

@@ -69,11 +69,11 @@ static void write_first(struct spool *s)
 /* There was nothing, and now there is. */
 static void gather(struct spool *s)
 {
-	if (!s->ops->gather_ms || s->ends)
-		return;
-	pthread_mutex_unlock(&s->lock);
-	clock_rest(s->ops->gather_ms);
-	pthread_mutex_lock(&s->lock);
+	const struct timespec until = clock_timespec(clock_ms() + s->ops->gather_ms);
+	int r = s->ops->gather_ms ? 0 : ETIMEDOUT;
+
+	while (!s->ends && r == 0)
+		r = pthread_cond_clockwait(&s->ending, &s->lock, CLOCK_MONOTONIC, &until);
 }
 
 /* Until the end. */
@@ -120,6 +120,7 @@ static void end(struct spool *s)
 	pthread_mutex_lock(&s->lock);
 	s->ends = true;
 	pthread_cond_broadcast(&s->changed);
+	pthread_cond_broadcast(&s->ending);
 	pthread_mutex_unlock(&s->lock);
 }
 

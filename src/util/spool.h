@@ -39,7 +39,7 @@ struct spool {
 	size_t *queue;				/* records in one piece each, after their length */
 	size_t size, first, used;		/* of the queue, in size_t; circular */
 	pthread_mutex_t lock;			/* the thread writes without it */
-	pthread_cond_t changed;
+	pthread_cond_t changed, ending;
 	bool has_thread, ends;
 	unsigned n_lost;			/* records, since it was last noted */
 	uint64_t n_lost_ever;
@@ -49,6 +49,7 @@ struct spool {
 #define SPOOL_INIT(ops_, queue_) {						\
 	.ops = (ops_), .queue = (queue_), .size = sizeof (queue_) / sizeof *(queue_), \
 	.lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER,	\
+	.ending = PTHREAD_COND_INITIALIZER,					\
 }
 
 /* False: it is lost, and counted. Without a thread that is as write() says. */
