@@ -13,7 +13,7 @@
 #include "util/log_limit.h"
 #include "util/spool.h"
 
-enum { QUEUE_BYTES = 256 * 1024, FLUSH_MS = 300 };	/* a thousand events or so */
+enum { QUEUE_BYTES = 256 * 1024, FLUSH_MS = 300, PARK_MS = 50, GATHER_MS = 10 };	/* a thousand events */
 
 static int events_fd = -1;
 
@@ -57,7 +57,7 @@ static size_t make_note(struct spool *s, char note[SPOOL_NOTE_MAX], unsigned n_l
 }
 
 static const struct spool_ops spool_ops = {
-	.name = "events", .write = write_record, .make_note = make_note,
+	.name = "events", .gather_ms = GATHER_MS, .write = write_record, .make_note = make_note,
 };
 
 static size_t queue[QUEUE_BYTES / sizeof(size_t)];
@@ -108,6 +108,12 @@ void events_stop_thread(void)
 {
 	if (events_are_on())
 		spool_stop(&spool, FLUSH_MS);
+}
+
+void events_flush(void)
+{
+	if (events_are_on())
+		spool_stop(&spool, PARK_MS);
 }
 
 void events_put(const struct event *e)

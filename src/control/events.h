@@ -59,6 +59,7 @@ static inline bool events_are_on(void)
 /* From now on a thread writes. 0, or -errno: the callers go on writing. */
 int events_start_thread(void);
 void events_stop_thread(void);			/* writes what is queued, for a short while */
+void events_flush(void);			/* the same, while guests wait: shorter */
 
 /* From any thread, never blocks (once there is a thread); nothing where nobody wants to know. */
 void events_put(const struct event *e);

@@ -139,8 +139,10 @@ static int take_events(struct channel_msg *msg)
 
 static void go_on(void)
 {
-	if (hosted.is_parked)
+	if (hosted.is_parked) {
+		events_start_thread();		/* without it, workers would write */
 		engine_go_on(&hosted.engine);
+	}
 	hosted.is_parked = false;
 }
 
@@ -183,6 +185,7 @@ int hosted_obey(struct channel_msg *msg)
 	case SUPERVISE_PARK:
 		engine_park(&hosted.engine);
 		hosted_flush_captures();
+		events_flush();
 		hosted.is_parked = true;
 		hosted_tell(SUPERVISE_PARKED, 0, 0);
 		return 0;

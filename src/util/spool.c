@@ -66,15 +66,27 @@ static void write_first(struct spool *s)
 	remove_first(s, units_of(len));
 }
 
+/* There was nothing, and now there is. */
+static void gather(struct spool *s)
+{
+	const struct timespec until = clock_timespec(clock_ms() + s->ops->gather_ms);
+	int r = s->ops->gather_ms ? 0 : ETIMEDOUT;
+
+	while (!s->ends && r == 0)
+		r = pthread_cond_clockwait(&s->ending, &s->lock, CLOCK_MONOTONIC, &until);
+}
+
 /* Until the end. */
 static void write_all(struct spool *s)
 {
 	pthread_mutex_lock(&s->lock);
 	while (s->used || !s->ends) {
-		if (s->used)
+		if (s->used) {
 			write_first(s);
-		else
+		} else {
 			pthread_cond_wait(&s->changed, &s->lock);
+			gather(s);
+		}
 	}
 	s->has_thread = false;
 	pthread_cond_broadcast(&s->changed);
@@ -108,6 +120,7 @@ static void end(struct spool *s)
 	pthread_mutex_lock(&s->lock);
 	s->ends = true;
 	pthread_cond_broadcast(&s->changed);
+	pthread_cond_broadcast(&s->ending);
 	pthread_mutex_unlock(&s->lock);
 }
 

@@ -23,6 +23,8 @@ enum { SPOOL_NOTE_MAX = 256 };			/* bytes */
 
 struct spool_ops {
 	const char *name;			/* of the thread, up to 15 bytes */
+	unsigned gather_ms;			/* it lets more come before it begins to write: who
+						   puts many wakes it less often */
 
 	/* Writes @record: 0, or anything else: it is lost. One call at a time, in the spool's
 	 * thread, or in that of the caller. May block; must not put. */
@@ -37,7 +39,7 @@ struct spool {
 	size_t *queue;				/* records in one piece each, after their length */
 	size_t size, first, used;		/* of the queue, in size_t; circular */
 	pthread_mutex_t lock;			/* the thread writes without it */
-	pthread_cond_t changed;
+	pthread_cond_t changed, ending;
 	bool has_thread, ends;
 	unsigned n_lost;			/* records, since it was last noted */
 	uint64_t n_lost_ever;
@@ -47,6 +49,7 @@ struct spool {
 #define SPOOL_INIT(ops_, queue_) {						\
 	.ops = (ops_), .queue = (queue_), .size = sizeof (queue_) / sizeof *(queue_), \
 	.lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER,	\
+	.ending = PTHREAD_COND_INITIALIZER,					\
 }
 
 /* False: it is lost, and counted. Without a thread that is as write() says. */

@@ -27,6 +27,11 @@ static const struct conn_snapshot orderly = {
 	.origin = CONN_FROM_GUEST, .end = CONN_END_GUEST,
 };
 
+static const struct conn_snapshot reset = {
+	.guest = { 3, 1 }, .peer = { 4, 2 }, .type = VSOCK_TYPE_STREAM,
+	.origin = CONN_FROM_HOST, .end = CONN_END_GUEST_RST,
+};
+
 static const struct event_case {
 	struct event event;
 	struct device_event device;		/* with ::event.kind EVENT_OF_DEVICE */
@@ -87,6 +92,11 @@ static const struct event_case {
 	  "\"peer_cid\":2,\"peer_port\":80,\"type\":\"seqpacket\",\"origin\":\"sibling\","
 	  "\"reason\":\"credit\",\"bytes_to_guest\":1099511627776,\"bytes_to_host\":7,"
 	  "\"age_ms\":99}}\n" },
+	{ { .kind = EVENT_OF_DEVICE },
+	  { .kind = DEVICE_CONNECTION_ENDED, .cid = 3, .conn = &reset },
+	  "vm\",\"event\":\"connection-reset\",\"properties\":{\"cid\":3,\"guest_port\":1,"
+	  "\"peer_cid\":4,\"peer_port\":2,\"type\":\"stream\",\"origin\":\"host\","
+	  "\"reason\":\"guest_reset\",\"bytes_to_guest\":0,\"bytes_to_host\":0,\"age_ms\":0}}\n" },
 	{ { .kind = EVENT_OF_DEVICE },
 	  { .kind = DEVICE_CONNECTION_ENDED, .cid = 3, .conn = &orderly },
 	  "vm\",\"event\":\"connection-closed\",\"properties\":{\"cid\":3,\"guest_port\":1,"
