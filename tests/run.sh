@@ -41,7 +41,7 @@ case " ${runs[*]} " in
 esac
 need pkg-config cc meson ninja python3 lib:check lib:yaml-0.1 lib:libseccomp \
 	lib:libmicrohttpd lib:jansson lib:libcurl qemu-system-x86_64 busybox cpio xz socat strace patch \
-	setpriv setarch -- curl jq promtool tshark "${optional[@]}"
+	setpriv setarch -- curl fish jq promtool tshark zsh "${optional[@]}"
 
 mkdir -p "$out"
 export VM_CACHE=$out/vm-image		# one guest image for all builds

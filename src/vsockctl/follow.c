@@ -33,6 +33,8 @@ int follow(const struct args *a, const char *path, http_sink *sink, void *ctx)
 	r = http_stream(&request, sink, ctx, &answer);
 	if (r == 0) {
 		r = api_refusal(&answer, why);
+		if (answer.status == 404)
+			snprintf(why, sizeof why, "this daemon's API has no %s", a->command->name);
 	} else {
 		snprintf(why, sizeof why, "%s", answer.why);
 		r = api_failure(r);
