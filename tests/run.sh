@@ -40,8 +40,9 @@ case " ${runs[*]} " in
 *" clang "*) optional=(clang) ;;
 esac
 need pkg-config cc meson ninja python3 lib:check lib:yaml-0.1 lib:libseccomp \
+	lib:libmicrohttpd lib:jansson \
 	qemu-system-x86_64 busybox cpio xz socat strace patch setpriv setarch -- tshark jq \
-	"${optional[@]}"
+	promtool "${optional[@]}"
 
 mkdir -p "$out"
 export VM_CACHE=$out/vm-image		# one guest image for all builds

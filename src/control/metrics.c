@@ -42,26 +42,28 @@ static bool has_room(struct text *t, size_t n)
 	return true;
 }
 
-static void put(struct text *t, const char *bytes)
+static void put_bytes(struct text *t, const char *bytes, size_t n)
 {
-	size_t n = strlen(bytes);
-
 	if (!has_room(t, n))
 		return;
 	memcpy(t->bytes + t->len, bytes, n);
 	t->len += n;
 }
 
+static void put(struct text *t, const char *text)
+{
+	put_bytes(t, text, strlen(text));
+}
+
 /* As snprintf(), which takes longer than all the rest. */
 static void put_number(struct text *t, uint64_t number)
 {
-	char digits[24], *at = digits + sizeof digits - 1;
+	char digits[24], *end = digits + sizeof digits, *at = end;
 
-	*at = '\0';
 	do
 		*--at = (char)('0' + number % 10);
 	while (number /= 10);
-	put(t, at);
+	put_bytes(t, at, (size_t)(end - at));
 }
 
 /* A @part of a second, 1000 or 1000000 of which make one. */
@@ -132,106 +134,144 @@ static void put_head(struct text *t, const struct counters_family *f)
 	put(t, kinds[f->kind]);
 }
 
-static void put_vm(struct text *t, uint64_t cid)
-{
-	put(t, "{vm=\"");
-	put_number(t, cid);
-	put(t, "\"");
-}
+/*
+ * A line of each VM, but for its CID and its value. There are ten million bytes of lines where
+ * there are a thousand VMs: so what is the same for all of them is made once.
+ */
+struct sample {
+	char head[128], tail[128];		/* up to the CID, and from there to the value */
+	size_t head_len, tail_len;
+	enum counters_unit unit;
+};
 
-static void put_label(struct text *t, enum counters_label label, const char *value)
+enum { SAMPLES_MAX = 64 };			/* of a family */
+
+struct samples {
+	struct sample of[SAMPLES_MAX];
+	unsigned index[SAMPLES_MAX];		/* of the family's numbers; not of a histogram */
+	size_t n;
+};
+
+/* @what: of a histogram's, "_bucket"; else "". @labels: behind that of the VM. */
+static void add_sample(struct samples *all, const struct counters_family *f, const char *what,
+		       const char *labels, enum counters_unit unit)
 {
-	put(t, ",");
-	put(t, counters_label_name(label));
-	put(t, "=\"");
-	put(t, value);
-	put(t, "\"");
+	struct sample *s = &all->of[all->n++];
+
+	assert(all->n <= SAMPLES_MAX);
+	s->head_len = (size_t)snprintf(s->head, sizeof s->head, PREFIX "%s%s%s%s{vm=\"", f->name,
+				       unit_str(f->unit),
+				       f->kind == COUNTERS_COUNTER ? "_total" : "", what);
+	s->tail_len = (size_t)snprintf(s->tail, sizeof s->tail, "\"%s} ", labels);
+	assert(s->head_len < sizeof s->head && s->tail_len < sizeof s->tail);
+	s->unit = unit;
 }
 
 /* False: the number @i of the family is none that is shown. */
-static bool put_labels(struct text *t, const struct counters_family *f, unsigned i)
+static bool print_labels(char *out, size_t size, const struct counters_family *f, unsigned i)
 {
 	unsigned n = counters_label_size(f->labels[1]);
-	const char *first = f->labels[0] ? counters_label_value(f->labels[0], i / n) : "";
-	const char *second = f->labels[1] ? counters_label_value(f->labels[1], i % n) : "";
+	const unsigned at[] = { i / n, i % n };
+	size_t len = 0;
 
-	if (!first || !second)
-		return false;
-	if (f->labels[0])
-		put_label(t, f->labels[0], first);
-	if (f->labels[1])
-		put_label(t, f->labels[1], second);
+	*out = '\0';
+	for (int k = 0; k < 2 && f->labels[k]; k++) {
+		const char *value = counters_label_value(f->labels[k], at[k]);
+
+		if (!value)
+			return false;
+		len += (size_t)snprintf(out + len, size - len, ",%s=\"%s\"",
+					counters_label_name(f->labels[k]), value);
+	}
 	return true;
 }
 
-static void put_numbers(struct text *t, const struct counters_family *f,
-			const struct device_snapshot *dev)
+static void add_numbers(struct samples *all, const struct counters_family *f)
 {
-	const uint64_t *values = counters_values(&dev->counters, f);
-
 	for (unsigned i = 0; i < counters_family_size(f); i++) {
-		size_t begin = t->len;
+		char labels[96];
 
-		put_name(t, f);
-		put_vm(t, dev->cid);
-		if (!put_labels(t, f, i)) {
-			t->len = begin;
+		if (!print_labels(labels, sizeof labels, f, i))
 			continue;
-		}
-		put(t, "} ");
-		put_value(t, f->unit, values[i]);
-		put(t, "\n");
+		all->index[all->n] = i;
+		add_sample(all, f, "", labels, f->unit);
 	}
 }
 
-static void put_of_histogram(struct text *t, const struct counters_family *f, uint64_t cid,
-			     const char *what)
+static void print_bound(char *out, size_t size, const struct counters_family *f, unsigned bucket)
 {
-	put_name(t, f);
-	put(t, what);
-	put_vm(t, cid);
-	put(t, "} ");
+	uint64_t bound = counters_bound(f, bucket);
+
+	if (bound == UINT64_MAX)
+		snprintf(out, size, ",le=\"+Inf\"");
+	else if (f->unit == UNIT_US)
+		snprintf(out, size, ",le=\"%" PRIu64 ".%06" PRIu64 "\"", bound / 1000000,
+			 bound % 1000000);
+	else
+		snprintf(out, size, ",le=\"%" PRIu64 "\"", bound);
 }
 
-static void put_histogram(struct text *t, const struct counters_family *f,
-			  const struct device_snapshot *dev)
+static void add_histogram(struct samples *all, const struct counters_family *f)
 {
-	const struct histogram *h = counters_histogram(&dev->counters, f);
+	for (unsigned i = 0; i < HISTOGRAM_BUCKETS; i++) {
+		char labels[64];
+
+		print_bound(labels, sizeof labels, f, i);
+		add_sample(all, f, "_bucket", labels, UNIT_ONE);
+	}
+	add_sample(all, f, "_sum", "", f->unit);
+	add_sample(all, f, "_count", "", UNIT_ONE);
+}
+
+/* In the order of the samples. */
+static void find_values(const struct samples *all, const struct counters_family *f,
+			const struct vsock_counters *counters, uint64_t *values)
+{
+	const struct histogram *h = counters_histogram(counters, f);
 	uint64_t n = 0;
 
-	for (unsigned i = 0; i < HISTOGRAM_BUCKETS; i++) {
-		uint64_t bound = counters_bound(f, i);
-
-		n += h->buckets[i];
-		put_name(t, f);
-		put(t, "_bucket");
-		put_vm(t, dev->cid);
-		put(t, ",le=\"");
-		if (bound == UINT64_MAX)
-			put(t, "+Inf");
-		else
-			put_value(t, f->unit, bound);
-		put(t, "\"} ");
-		put_number(t, n);
-		put(t, "\n");
+	if (f->kind != COUNTERS_HISTOGRAM) {
+		for (size_t i = 0; i < all->n; i++)
+			values[i] = counters_values(counters, f)[all->index[i]];
+		return;
 	}
-	put_of_histogram(t, f, dev->cid, "_sum");
-	put_value(t, f->unit, h->sum);
-	put(t, "\n");
-	put_of_histogram(t, f, dev->cid, "_count");
-	put_number(t, n);
-	put(t, "\n");
+	for (unsigned i = 0; i < HISTOGRAM_BUCKETS; i++) {
+		n += h->buckets[i];
+		values[i] = n;
+	}
+	values[HISTOGRAM_BUCKETS] = h->sum;
+	values[HISTOGRAM_BUCKETS + 1] = n;
+}
+
+static void put_sample(struct text *t, const struct sample *s, const char *cid, size_t cid_len,
+		       uint64_t value)
+{
+	put_bytes(t, s->head, s->head_len);
+	put_bytes(t, cid, cid_len);
+	put_bytes(t, s->tail, s->tail_len);
+	put_value(t, s->unit, value);
+	put_bytes(t, "\n", 1);
 }
 
 static void put_family(struct text *t, const struct counters_family *f,
 		       const struct snapshots_answer *answer)
 {
+	uint64_t values[SAMPLES_MAX];
+	struct samples all = { .n = 0 };
+
 	put_head(t, f);
+	if (f->kind == COUNTERS_HISTOGRAM)
+		add_histogram(&all, f);
+	else
+		add_numbers(&all, f);
 	for (size_t i = 0; i < answer->n_vms; i++) {
-		if (f->kind == COUNTERS_HISTOGRAM)
-			put_histogram(t, f, &answer->vms[i].device);
-		else
-			put_numbers(t, f, &answer->vms[i].device);
+		const struct device_snapshot *dev = &answer->vms[i].device;
+		char cid[24];
+		size_t len = (size_t)snprintf(cid, sizeof cid, "%" PRIu64, dev->cid);
+
+		find_values(&all, f, &dev->counters, values);
+		for (size_t k = 0; k < all.n; k++)
+			put_sample(t, &all.of[k], cid, len, values[k]);
 	}
 }
 

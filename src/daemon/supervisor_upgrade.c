@@ -168,10 +168,10 @@ bool supervisor_on_checker(struct supervisor *s, const siginfo_t *info)
 
 void supervisor_upgraded(struct supervisor *s, bool has_worked)
 {
-	if (has_worked)
-		log_info("main", "another engine has taken over, process %d", (int)s->engine);
 	if (has_worked && s->shared)
 		atomic_fetch_add(&s->shared->upgrades, 1);
+	if (has_worked)
+		log_info("main", "another engine has taken over, process %d", (int)s->engine);
 	events_put(&(struct event){
 		.kind = has_worked ? EVENT_UPGRADED : EVENT_UPGRADE_FAILED,
 		.pid = has_worked ? (int)s->engine : 0,

@@ -181,6 +181,13 @@ static bool is_saved(const struct counters_family *f)
 	return f->kind != COUNTERS_GAUGE;
 }
 
+static bool is_zero(const uint64_t *numbers, unsigned n)
+{
+	while (n && !numbers[n - 1])
+		n--;
+	return !n;
+}
+
 static const struct counters_family *find(const char *name, size_t len)
 {
 	for (size_t i = 0; i < counters_num_families; i++) {
@@ -201,7 +208,7 @@ void counters_save(const struct vsock_counters *c, struct blob *out)
 		const uint64_t *numbers = counters_values(c, f);
 		unsigned rows = count_rows(f), columns = count_columns(f);
 
-		if (!is_saved(f))
+		if (!is_saved(f) || is_zero(numbers, rows * columns))
 			continue;
 		blob_put_u8(out, (uint8_t)strlen(f->name));
 		blob_put_bytes(out, f->name, strlen(f->name));

@@ -212,8 +212,9 @@ static inline unsigned counters_refusal(int error)	/* BACKEND_E_*, -errno */
 }
 
 /*
- * One section, of what is not a gauge, by name: what a reader does not know it leaves out, and
- * what it misses stays zero; labels may have got values, at their end. False: it cannot be believed, and nothing is loaded.
+ * One section, of what is neither a gauge nor zero, by name. What a reader does not know it leaves
+ * out, and what it misses is zero; labels may have got values since, at their end. False: it
+ * cannot be believed, and nothing is loaded.
  */
 void counters_save(const struct vsock_counters *c, struct blob *out);
 bool counters_load(struct vsock_counters *c, struct blob_reader *in);

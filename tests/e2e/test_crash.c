@@ -50,6 +50,8 @@ START_TEST(connections_end_and_new_ones_work)
 		e2e_check_alive();
 	}
 	ck_assert_uint_eq(vm.n_strangers, 0);
+	ck_assert_uint_eq(daemon_counts(&vhd).crashes, CRASHES);
+	ck_assert_uint_eq(daemon_counts(&vhd).upgrades, 0);
 }
 END_TEST
 

@@ -31,6 +31,8 @@ START_TEST(connections_go_on)
 	e2e_close(there);
 	e2e_close(back);
 	ck_assert_uint_eq(vm.n_strangers, 0);
+	ck_assert_uint_eq(daemon_counts(&vhd).upgrades, UPGRADES);
+	ck_assert_uint_eq(daemon_counts(&vhd).crashes, 0);
 }
 END_TEST
 
@@ -72,6 +74,7 @@ START_TEST(another_program_takes_over)
 		e2e_check_talks(back);
 		e2e_check_alive();
 	}
+	ck_assert_uint_eq(daemon_counts(&vhd).upgrades, UPGRADES);
 	e2e_close(there);
 	e2e_close(back);
 }

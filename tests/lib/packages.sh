@@ -21,6 +21,9 @@ package_of() {
 	lib:check) echo check ;;
 	lib:yaml-0.1) echo libyaml-dev ;;
 	lib:libseccomp) echo libseccomp-dev ;;
+	lib:libmicrohttpd) echo libmicrohttpd-dev ;;
+	lib:jansson) echo libjansson-dev ;;
+	promtool) echo prometheus ;;
 	*) echo "$1" ;;
 	esac
 }

@@ -62,6 +62,13 @@ int daemon_stop(struct daemon *d, int ms);
 void daemon_kill(struct daemon *d);		/* and waits until its engine has gone, too */
 bool daemon_is_running(struct daemon *d);
 
+/* What its supervisor has counted since its start, for engines to tell others. */
+struct daemon_counts {
+	uint64_t upgrades, crashes;
+};
+
+struct daemon_counts daemon_counts(const struct daemon *d);
+
 /* The process that serves, once it does: after a crash, the next one. Waits for it. */
 pid_t daemon_engine(const struct daemon *d);
 /* Does not wait: one that may not serve yet; 0: there is none now. */

@@ -14,6 +14,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "protocol/supervise.h"
 #include "support/daemon.h"
 #include "support/deadline.h"
 #include "support/must.h"
@@ -189,6 +190,32 @@ pid_t daemon_engine(const struct daemon *d)
 		poll(NULL, 0, 2);		/* /proc cannot be polled */
 	}
 	return engine;
+}
+
+/* Opens the memory that it shares with its engines; -1: not by this descriptor. */
+static int open_shared(const char *path)
+{
+	char to[64] = "";
+
+	if (readlink(path, to, sizeof to - 1) < 0 || strncmp(to, "/memfd:workers", 14) != 0)
+		return -1;
+	return open(path, O_RDONLY | O_CLOEXEC);
+}
+
+struct daemon_counts daemon_counts(const struct daemon *d)
+{
+	struct supervise_shared shared;
+	int fd = -1;
+
+	for (int n = 0; fd < 0 && n < 1024; n++) {
+		char path[64];
+
+		snprintf(path, sizeof path, "/proc/%d/fd/%d", (int)d->pid, n);
+		fd = open_shared(path);
+	}
+	must(fd >= 0 && pread(fd, &shared, sizeof shared, 0) == sizeof shared);
+	close(fd);
+	return (struct daemon_counts){ shared.upgrades, shared.crashes };
 }
 
 bool daemon_wait_gone(pid_t pid, int ms)

@@ -232,6 +232,7 @@ END_TEST
 START_TEST(limit_tells_what_it_swallowed)
 {
 	struct log_limit limit = { .window_ms = 0 };
+	uint64_t before = log_limit_count_swallowed();
 	unsigned swallowed = 99;
 
 	for (int i = 0; i < LOG_LIMIT_BURST; i++) {
@@ -245,6 +246,7 @@ START_TEST(limit_tells_what_it_swallowed)
 	ck_assert_uint_eq(swallowed, 7);
 	ck_assert(log_limit_pass(&limit, &swallowed));
 	ck_assert_uint_eq(swallowed, 0);
+	ck_assert_uint_eq(log_limit_count_swallowed() - before, 7);
 }
 END_TEST
 

@@ -10,10 +10,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "support/sanitized.h"
 #include "unit.h"
 #include "util/clock.h"
 
-enum { MANY = 1000, SOON_MS = 100 };
+enum { MANY = 1000, SOON_MS = IS_SANITIZED ? 2000 : 100 };
 
 static struct vm_snapshot vms[MANY];
 static struct snapshots_answer answer;

@@ -441,9 +441,10 @@ START_TEST(two_of_a_name)
 	script_run(&s, "req b.req");
 	save();
 	memcpy(before, s.streams, sizeof before);
-	while (memcmp(blob.bytes + at, &ports[0], 4) != 0)
-		ck_assert_uint_lt(at++, blob.len - 4);
-	memcpy(blob.bytes + at, &ports[1], 4);
+	while (memcmp(blob.bytes + at, "CONN", 4) != 0 ||
+	       memcmp(blob.bytes + at + BLOB_SECTION_BYTES, &ports[0], 4) != 0)
+		ck_assert_uint_lt(at++, blob.len - BLOB_SECTION_BYTES - 4);
+	memcpy(blob.bytes + at + BLOB_SECTION_BYTES, &ports[1], 4);
 	ck_assert_int_eq(load(blob.len), MUX_E_BAD_STATE);
 	expect_nothing();
 	leave(before);

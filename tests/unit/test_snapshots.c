@@ -379,6 +379,35 @@ START_TEST(tells_of_connections_and_resets_one)
 }
 END_TEST
 
+/* Two kicks break it once. */
+START_TEST(tells_of_a_broken_ring)
+{
+	int64_t deadline = deadline_in(DEADLINE_MS);
+	const struct device_snapshot *dev;
+	struct driver guest;
+	bool is_broken;
+
+	driver_up(&guest, first.row.socket,
+		  &(struct driver_options){ .cid = FIRST, .queue_size = 32 });
+	do {
+		guest_ring_raw_post(&guest.vq[VSOCK_TXQ], 0xffff);
+		guest_ring_kick(&guest.vq[VSOCK_TXQ]);
+		ck_assert_int_eq(take(FIRST, 0, WAIT_MS), 0);
+		dev = &answer.vms[0].device;
+		is_broken = dev->rings[VSOCK_TXQ].broken;
+		if (is_broken) {
+			ck_assert(!dev->rings[VSOCK_TXQ].runs && dev->rings[VSOCK_TXQ].is_started);
+			ck_assert(!dev->is_guest_running);
+			ck_assert_uint_eq(dev->counters.ring_stops[VSOCK_TXQ], 1);
+			ck_assert_uint_eq(dev->counters.ring_stops[VSOCK_RXQ], 0);
+		}
+		snapshots_answer_deinit(&answer);
+	} while (!is_broken && deadline_left(deadline));
+	ck_assert(is_broken);
+	driver_deinit(&guest);
+}
+END_TEST
+
 /* The others' VMs are there; and later the answer to the question that nobody waits for any
  * more does no harm. */
 START_TEST(a_worker_hangs)
@@ -529,6 +558,7 @@ int main(void)
 	tcase_add_test(tc, tells_of_all);
 	tcase_add_test(tc, tells_of_one);
 	tcase_add_test(tc, tells_of_connections_and_resets_one);
+	tcase_add_test(tc, tells_of_a_broken_ring);
 	tcase_add_test(tc, a_worker_hangs);
 	tcase_add_test(tc, an_asker_leaves_at_the_close);
 	tcase_add_test(tc, workers_are_parked);

@@ -131,6 +131,7 @@ START_TEST(failure_of_the_caller_is_noted)
 	ck_assert(put("b"));
 	ck_assert(put("c"));
 	ck_assert_str_eq(written(), "lost 3 b c ");
+	ck_assert_uint_eq(spool_count_lost(&spool), 3);	/* also once it has been noted */
 }
 END_TEST
 
@@ -175,6 +176,7 @@ START_TEST(failure_of_the_thread_is_noted)
 	ck_assert(put("b"));
 	let_go();
 	ck_assert_str_eq(written(), "a lost 1 b ");
+	ck_assert_uint_eq(spool_count_lost(&spool), 1);
 }
 END_TEST
 

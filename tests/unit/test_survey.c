@@ -194,6 +194,7 @@ START_TEST(the_worker_is_stopped)
 	worker_stop(worker);
 	ck_assert(is_done);
 	ck_assert_int_lt(result, 0);
+	survey_deinit(&survey);
 	begin(0, 0);
 	ck_assert(worker_deliver_mail(worker));
 	ck_assert(is_done);
