@@ -43,7 +43,6 @@ void device_snapshot(const struct device *dev, struct device_snapshot *out)
 	mux_snapshot(dev->mux, &mux, &out->counters);
 	if (mux.path)
 		snprintf(out->uds_path, sizeof out->uds_path, "%s", mux.path);
-	out->is_guest_running = mux.is_running;
 	out->guest_types = mux.guest_types;
 	out->n_connections = (uint32_t)mux.n_connections;
 	out->n_replies = (uint32_t)mux.n_replies;
@@ -56,6 +55,10 @@ void device_snapshot(const struct device *dev, struct device_snapshot *out)
 	out->protocol_features = session_protocol_features(fe->session);
 	for (unsigned i = 0; i < VSOCK_NUM_QUEUES; i++)
 		take_ring(fe, i, &out->rings[i]);
+	/* The core learns of a ring that has broken in the next turn. */
+	out->is_guest_running = mux.is_running && out->rings[VSOCK_RXQ].runs &&
+		out->rings[VSOCK_TXQ].runs;
+	out->counters.guest_running[0] = out->is_guest_running;
 }
 
 size_t device_snapshot_conns(const struct device *dev, struct conn_cursor *cursor,

@@ -133,7 +133,6 @@ void mux_snapshot(const struct mux *mux, struct mux_snapshot *out,
 	counters->connections_limit[0] = mux->config.limits.max_connections;
 	counters->buffered[0] = mux->buffered->used;
 	counters->buffered_limit[0] = mux->buffered->max;
-	counters->guest_running[0] = mux->is_running;
 	*out = (struct mux_snapshot){
 		.is_running = mux->is_running, .guest_types = mux->types,
 		.n_connections = mux->n_conns, .n_replies = mux->replies.n,
