@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "util/clock.h"
 #include "vsockctl/command.h"
@@ -98,6 +99,25 @@ static bool is_same_file(const char *a, const char *b)
 	return stat(a, &x) == 0 && stat(b, &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
 }
 
+/* A path that the daemon, process @pid, has from where it was started; as far as we may see. */
+static void make_absolute(struct doctor_vm *vm, pid_t pid)
+{
+	char link[64], cwd[DOCTOR_PATH_MAX], path[DOCTOR_PATH_MAX];
+	ssize_t n;
+	int len;
+
+	if (!vm->uds[0] || vm->uds[0] == '/' || pid <= 0)
+		return;
+	snprintf(link, sizeof link, "/proc/%d/cwd", (int)pid);
+	n = readlink(link, cwd, sizeof cwd - 1);
+	if (n <= 0)
+		return;
+	cwd[n] = '\0';
+	len = snprintf(path, sizeof path, "%s/%s", cwd, vm->uds);
+	if (len > 0 && (size_t)len < sizeof path)
+		memcpy(vm->uds, path, (size_t)len + 1);
+}
+
 static struct doctor_vm *find_vm(struct doctor_vms *vms, const char *uds, uint64_t cid)
 {
 	for (size_t i = 0; i < vms->n; i++)
@@ -172,6 +192,8 @@ int command_doctor(const struct args *a)
 		f.api = DOCTOR_API_SHUT;
 		if (f.api_socket.state == SOCKET_OPEN)
 			doctor_vm_list(api, &f, &vms);
+		for (size_t i = 0; i < vms.n; i++)
+			make_absolute(&vms.vms[i], f.api_socket.pid);
 	}
 	if (w.is_json)
 		fputs("{\"findings\": [", stdout);

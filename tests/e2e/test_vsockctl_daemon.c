@@ -212,6 +212,28 @@ START_TEST(stalled)
 }
 END_TEST
 
+/* A path from where the daemon was started, which is not where we are. */
+START_TEST(relative_path)
+{
+	char option[128], here[256];
+	const char *args[] = {
+		"--guest-cid", "3", "--socket", "v", "--uds-path", "u", "--api-socket", option, NULL,
+	};
+
+	snprintf(api_path, sizeof api_path, "%s/api", vhd.dir);
+	snprintf(option, sizeof option, "path=%s", api_path);
+	setenv("VSOCKCTL_API", api_path, 1);
+	must(getcwd(here, sizeof here) && chdir(vhd.dir) == 0);
+	daemon_spawn(&vhd, args);
+	must(chdir(here) == 0);
+	ck_assert(daemon_wait_listening(&vhd, api_path));
+	check_finds("3", "1234", 6, "no-front-end");
+	ck_assert_ptr_null(strstr(ctl.said, "socket-gone"));
+	snprintf(option, sizeof option, "%s/u", vhd.dir);
+	check_finds(option, "1234", 6, "no-front-end");
+}
+END_TEST
+
 /* Somebody has removed the socket's file. */
 START_TEST(socket_gone)
 {
@@ -256,6 +278,7 @@ static bool has_api(void)
 int main(void)
 {
 	Suite *s = suite_create("vsockctl_daemon");
+	TCase *bare = e2e_case(s, "bare", e2e_setup_bare, 60);
 	TCase *daemon = e2e_case(s, "daemon", setup_daemon, 60);
 	TCase *tc = e2e_case(s, "vm", setup_vm, 60);
 	TCase *end = e2e_case_with(s, "end", setup_vm, e2e_teardown_ended, 60);
@@ -264,6 +287,7 @@ int main(void)
 		puts("1..0 # SKIP the daemon was built without its API");
 		return 0;
 	}
+	tcase_add_test(bare, relative_path);
 	tcase_add_test(daemon, no_front_end);
 	tcase_add_test(daemon, front_end_silent);
 	tcase_add_test(daemon, no_driver);
