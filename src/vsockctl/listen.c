@@ -41,19 +41,25 @@ static void *await_signal(void *arg)
 	return NULL;
 }
 
-/* Who was started to ignore one of them (nohup) goes on to. */
-static int watch_signals(void)
+/* They wait until there is a name that they could remove. Who was started to ignore one of them
+ * (nohup) goes on to. */
+static void hold_signals(sigset_t *set)
 {
-	static sigset_t set;
 	struct sigaction now;
-	pthread_t thread;
 
-	sigemptyset(&set);
+	sigemptyset(set);
 	for (size_t i = 0; i < sizeof endings / sizeof *endings; i++)
 		if (sigaction(endings[i], NULL, &now) == 0 && now.sa_handler != SIG_IGN)
-			sigaddset(&set, endings[i]);
-	pthread_sigmask(SIG_BLOCK, &set, NULL);
-	return -pthread_create(&thread, NULL, await_signal, &set);
+			sigaddset(set, endings[i]);
+	pthread_sigmask(SIG_BLOCK, set, NULL);
+}
+
+/* @set is used for good. */
+static int watch_signals(sigset_t *set)
+{
+	pthread_t thread;
+
+	return -pthread_create(&thread, NULL, await_signal, set);
 }
 
 /* A connection, blocking. 0 or -errno. */
@@ -109,6 +115,7 @@ int command_listen(const struct args *a)
 		.mode = a->mode == UINT32_MAX ? MODE_DEFAULT : (mode_t)a->mode,
 		.uid = (uid_t)-1, .gid = (gid_t)-1,
 	};
+	static sigset_t signals;
 	char path[UNIX_PATH_BYTES], why[LISTENER_TEXT_MAX];
 	struct listener l;
 	uint32_t port;
@@ -121,6 +128,7 @@ int command_listen(const struct args *a)
 		text_complain("%s_%u: no socket has such a long name", a->operands[0], port);
 		return EXIT_USAGE;
 	}
+	hold_signals(&signals);
 	listener_init(&l);
 	r = listener_open(&l, path, a->seqpacket ? SOCK_SEQPACKET : SOCK_STREAM, &access);
 	if (r) {
@@ -128,7 +136,7 @@ int command_listen(const struct args *a)
 		text_complain("%s: %s", path, why);
 		return r == LISTENER_E_BUSY ? EXIT_REFUSED : EXIT_FAILED;
 	}
-	r = watch_signals();
+	r = watch_signals(&signals);
 	if (r < 0)
 		text_complain("no thread: %s", error_str(r));
 	r = r < 0 ? EXIT_FAILED : serve(&l, a);

@@ -47,7 +47,7 @@ static void read_when(struct captured_file *f, const char *name, size_t at_least
 
 	for (;;) {
 		if (stat(reloads_path(name), &st) == 0 && st.st_size) {
-			captured_read(f, reloads_path(name));
+			captured_read_so_far(f, reloads_path(name));
 			if (f->n >= at_least || !deadline_left(deadline))
 				break;
 			captured_free(f);
@@ -67,7 +67,7 @@ static void talk_until(struct captured_file *f, struct pair p, const char *name)
 	for (;;) {
 		e2e_check_talks(p);
 		if (stat(reloads_path(name), &st) == 0 && st.st_size) {
-			captured_read(f, reloads_path(name));
+			captured_read_so_far(f, reloads_path(name));
 			if (f->n)
 				return;
 			captured_free(f);
@@ -171,7 +171,7 @@ START_TEST(bulk_is_captured)
 	start(", capture: $/a.pcap, capture-size: 0, capture-files: 1");
 	bulk();
 	for (;;) {
-		captured_read(&f, reloads_path("a.pcap"));
+		captured_read_so_far(&f, reloads_path("a.pcap"));
 		log = daemon_log(&vhd);
 		if ((payload_of(&f, 3) == BULK && payload_of(&f, 2) == BULK) ||
 		    strstr(log, "lost so far") || !deadline_left(deadline))

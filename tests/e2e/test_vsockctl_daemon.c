@@ -59,7 +59,7 @@ START_TEST(list_and_show)
 	ck_assert_int_eq(ctl_run(&ctl, &vm, ARGS("show", "3")), 0);
 	ck_assert_ptr_nonnull(strstr(ctl.said, "VIRTIO_F_VERSION_1"));
 	ck_assert_ptr_nonnull(strstr(ctl.said, "\nrx      runs"));
-	ck_assert_ptr_nonnull(strstr(ctl.said, "\n      1234  2:1"));
+	ck_assert_ptr_nonnull(strstr(ctl.said, "\n      1234  2:"));
 	ck_assert_int_eq(ctl_run(&ctl, &vm, ARGS("show", "3", "--json")), 0);
 	ck_assert_ptr_nonnull(strstr(ctl.said, "\"connection_list\": [\n"));
 	ck_assert_int_eq(ctl_run(&ctl, &vm, ARGS("show", "5")), 3);
@@ -101,13 +101,19 @@ END_TEST
 
 /* ---- the doctor ---- */
 
+/* Soon: whoever has looked whether the daemon listens is a front-end until that sees it leave. */
 static void check_finds(const char *who, const char *port, int status, const char *cause)
 {
+	int64_t deadline = deadline_in(DEADLINE_MS);
 	char wanted[128];
+	int r;
 
 	snprintf(wanted, sizeof wanted, "\"severity\": \"%s\", \"cause\": \"%s\"",
 		 status ? "problem" : "note", cause);
-	ck_assert_int_eq(ctl_run(&ctl, guest, ARGS("doctor", "--json", who, port)), status);
+	do
+		r = ctl_run(&ctl, guest, ARGS("doctor", "--json", who, port));
+	while ((r != status || !strstr(ctl.said, wanted)) && deadline_left(deadline));
+	ck_assert_int_eq(r, status);
 	ck_assert_msg(strstr(ctl.said, wanted), "%s, in:\n%s", wanted, ctl.said);
 }
 
@@ -206,7 +212,7 @@ START_TEST(stalled)
 		driver_turn(&vm);
 	}
 	check_finds_both(NULL, 6, "stalled");
-	ck_assert_ptr_nonnull(strstr(ctl.said, "stream 3:1234 - 2:1"));
+	ck_assert_ptr_nonnull(strstr(ctl.said, "stream 3:1234 - 2:"));
 	ck_assert_ptr_nonnull(strstr(ctl.said, "The program in the guest does not read"));
 	close(p.host);
 }

@@ -45,31 +45,47 @@ static struct captured parse(const uint8_t *at, size_t n)
 	};
 }
 
-void captured_parse(struct captured_file *out, uint8_t *bytes, size_t n)
+/* The bytes of the next packet, with its header; 0: they are not all there. */
+static size_t whole_record(const struct captured_file *f, const uint8_t *at, size_t left)
+{
+	if (left < RECORD_BYTES)
+		return 0;
+	must(number(at + 8) <= f->snaplen);
+	return left - RECORD_BYTES < number(at + 8) ? 0 : RECORD_BYTES + number(at + 8);
+}
+
+static void parse_file(struct captured_file *out, uint8_t *bytes, size_t n, bool may_be_cut)
 {
 	const uint8_t *at = bytes + FILE_BYTES, *end = bytes + n;
+	size_t record;
 
 	*out = (struct captured_file){ .bytes = bytes, .n_bytes = n };
+	if (may_be_cut && n < FILE_BYTES)
+		return;
 	must(n >= FILE_BYTES && number(bytes) == 0xa1b23c4d && number(bytes + 20) == 271);
 	out->snaplen = number(bytes + 16);
 	while (at < end) {
-		uint32_t len;
-
-		must(end - at >= RECORD_BYTES);
-		len = number(at + 8);
-		must(len <= out->snaplen && (size_t)(end - at) - RECORD_BYTES >= len);
+		record = whole_record(out, at, (size_t)(end - at));
+		if (!record && may_be_cut)
+			return;
+		must(record);
 		out->packets = realloc(out->packets, (out->n + 1) * sizeof *out->packets);
 		must(out->packets);
-		out->packets[out->n] = parse(at + RECORD_BYTES, len);
+		out->packets[out->n] = parse(at + RECORD_BYTES, record - RECORD_BYTES);
 		out->packets[out->n].nanos = number(at) * UINT64_C(1000000000) + number(at + 4);
 		out->packets[out->n].orig_len = number(at + 12);
-		must(number(at + 4) < 1000000000 && number(at + 12) >= len);
+		must(number(at + 4) < 1000000000 && number(at + 12) >= number(at + 8));
 		out->n++;
-		at += RECORD_BYTES + len;
+		at += record;
 	}
 }
 
-void captured_read(struct captured_file *out, const char *path)
+void captured_parse(struct captured_file *out, uint8_t *bytes, size_t n)
+{
+	parse_file(out, bytes, n, false);
+}
+
+static void read_file(struct captured_file *out, const char *path, bool may_be_cut)
 {
 	int fd = open(path, O_RDONLY | O_CLOEXEC);
 	struct stat st;
@@ -86,7 +102,17 @@ void captured_read(struct captured_file *out, const char *path)
 		n += (size_t)got;
 	}
 	close(fd);
-	captured_parse(out, bytes, n);
+	parse_file(out, bytes, n, may_be_cut);
+}
+
+void captured_read(struct captured_file *out, const char *path)
+{
+	read_file(out, path, false);
+}
+
+void captured_read_so_far(struct captured_file *out, const char *path)
+{
+	read_file(out, path, true);
 }
 
 void captured_free(struct captured_file *f)

@@ -29,6 +29,8 @@ struct captured_file {
 
 /* What does not look as it has to ends the test; so does a file that is cut. */
 void captured_read(struct captured_file *out, const char *path);
+/* One that is still written: without a packet at its end that is not all there yet. */
+void captured_read_so_far(struct captured_file *out, const char *path);
 void captured_parse(struct captured_file *out, uint8_t *bytes, size_t n);	/* takes @bytes over */
 void captured_free(struct captured_file *f);
 
