@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <pthread.h>
 #include <string.h>
 #include <sys/socket.h>
 
@@ -301,6 +302,47 @@ START_TEST(saved)
 }
 END_TEST
 
+static void *read_late(void *arg)
+{
+	char got[BIG];
+
+	(void)arg;
+	poll(NULL, 0, 30);			/* a slow peer, but not for long */
+	while (recv(theirs, got, sizeof got, MSG_DONTWAIT) > 0)
+		;
+	return NULL;
+}
+
+static uint8_t save_while_peer_reads(void)
+{
+	pthread_t peer;
+	struct blob b;
+	uint8_t outcome;
+
+	ck_assert_int_eq(pthread_create(&peer, NULL, read_late, NULL), 0);
+	blob_init(&b, 1000, 1);
+	s->ops->save(s, &b);
+	ck_assert_int_eq(pthread_join(peer, NULL), 0);
+	ck_assert_int_eq(blob_error(&b), 0);
+	outcome = b.bytes[b.len - 1];
+	blob_deinit(&b);
+	return outcome;
+}
+
+/* It is waited for; on a busy machine maybe not for long enough. */
+START_TEST(saved_while_it_is_sent)
+{
+	uint8_t outcome = NOT_SENDING;
+
+	for (int i = 0; i < 3 && outcome != IS_SENT; i++) {
+		fill();
+		outcome = save_while_peer_reads();
+		ck_assert_int_eq(write_until_done(text, BIG), 0);
+	}
+	ck_assert_uint_eq(outcome, IS_SENT);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("afvsock_messages");
@@ -318,6 +360,7 @@ int main(void)
 	tcase_add_test(tc, an_end_waits_for_the_message);
 	tcase_add_test(tc, half_an_end_does_not_wait);
 	tcase_add_loop_test(tc, saved, 0, COUNT(saves));
+	tcase_add_test(tc, saved_while_it_is_sent);
 	suite_add_tcase(suite, tc);
 	return unit_main(suite);
 }
