@@ -128,6 +128,8 @@ static void setup_folder(void)
 	setup();
 	snprintf(folder, sizeof folder, "%s/open", scratch_path());
 	ck_assert_int_eq(mkdir(folder, 0700), 0);
+	snprintf(path, sizeof path, "%sx", folder);	/* which is not, though it begins so */
+	ck_assert_int_eq(mkdir(path, 0700), 0);
 	snprintf(path, sizeof path, "%s/below", folder);
 	ck_assert_int_eq(mkdir(path, 0700), 0);
 	snprintf(path, sizeof path, "%s/out", folder);
@@ -148,6 +150,8 @@ static void teardown_folder(void)
 {
 	char path[256];
 
+	snprintf(path, sizeof path, "%sx", folder);
+	rmdir(path);
 	snprintf(path, sizeof path, "%s/below", folder);
 	rmdir(path);
 	snprintf(path, sizeof path, "%s/out", folder);
