@@ -31,7 +31,10 @@ static struct device *make_device(uint64_t cid)
 {
 	char path[256];
 	struct device_config config = {
-		.address = { .listen = path, .fd = -1, .access = { .mode = 0600 } },
+		.address = {
+			.listen = path, .fd = -1,
+			.access = { .mode = 0600, .uid = (uid_t)-1, .gid = (gid_t)-1 },
+		},
 		.hooks = &hooks, .guest_cid = cid, .queue_size = 16,
 		.limits = { .tx_buffer_size = 4096, .max_connections = 4, .max_buffered = 4096 },
 		.loop = worker_loop(worker), .scratch = worker_scratch(worker),
