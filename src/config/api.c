@@ -188,6 +188,7 @@ static const char *find_denial(const struct setting *key, bool has_vsock)
 	static const struct { const char *key, *why; } denied[] = {
 		{ "guest-cid", "it is in the path of the request" },
 		{ "fd", "no descriptor comes this way" },
+		{ "capture", "whoever starts the daemon says where its files are" },
 		{ "socket-group", "said for all VMs, at the start alone" },
 		{ "uds-group", "said for all VMs, at the start alone" },
 	};
