@@ -188,7 +188,6 @@ static const char *find_denial(const struct setting *key, bool has_vsock)
 	static const struct { const char *key, *why; } denied[] = {
 		{ "guest-cid", "it is in the path of the request" },
 		{ "fd", "no descriptor comes this way" },
-		{ "capture", "whoever starts the daemon says where its files are" },
 		{ "socket-group", "said for all VMs, at the start alone" },
 		{ "uds-group", "said for all VMs, at the start alone" },
 	};
@@ -196,6 +195,8 @@ static const char *find_denial(const struct setting *key, bool has_vsock)
 	for (size_t i = 0; i < sizeof denied / sizeof *denied; i++)
 		if (strcmp(key->name, denied[i].key) == 0)
 			return denied[i].why;
+	if (strncmp(key->name, "capture", strlen("capture")) == 0)
+		return "whoever starts the daemon says what is captured";
 	if (!has_vsock && strcmp(key->name, "forward-cid") == 0)
 		return "no VM had one when the daemon began, so AF_VSOCK is out of its reach";
 	return NULL;

@@ -440,14 +440,14 @@ void device_free(struct device *dev)
 	if (!dev)
 		return;
 	frontend_deinit(&dev->frontend);
-	loop_timer_cancel(dev->config.loop, &dev->timer);
-	loop_work_cancel(&dev->work);
-	loop_work_cancel(&dev->resume);
 	device_tell_ends(dev);
 	mux_free(dev->mux);
 	recovery_deinit(&dev->recovery);	/* in which the mux had names */
 	for (size_t i = 0; i < dev->n_backends; i++)
 		dev->backends[i]->ops->free(dev->backends[i]);
+	loop_timer_cancel(dev->config.loop, &dev->timer);	/* all of these wake it */
+	loop_work_cancel(&dev->work);
+	loop_work_cancel(&dev->resume);
 	free(dev);
 }
 

@@ -12,16 +12,16 @@
 #include "e2e/e2e.h"
 #include "e2e/flow.h"
 
-enum { MIB = 1 << 20 };
+enum { MIB = 1 << 20, BEHIND = 20 };		/* connections: more than end in a turn */
 
 static struct driver other;			/* CID 4; vm is CID 3 */
 static char other_socket[128], other_uds[128];
 
-static void setup(void)
+static void setup_with(const char *option, const char *other_option)
 {
 	const struct driver_options four = { .cid = 4 };
 	char one[256], two[512];
-	const char *args[] = { "--vm", one, "--vm", two, NULL };
+	const char *args[] = { "--vm", one, "--vm", two, option, other_option, NULL };
 
 	e2e_setup_bare();
 	snprintf(other_socket, sizeof other_socket, "%s/vhost4.sock", vhd.dir);
@@ -37,6 +37,16 @@ static void setup(void)
 	must(daemon_wait_listening(&vhd, other_uds));
 	driver_up(&vm, vhd.socket, NULL);
 	driver_up(&other, other_socket, &four);
+}
+
+static void setup(void)
+{
+	setup_with(NULL, NULL);
+}
+
+static void setup_one_thread(void)
+{
+	setup_with("--threads=1", "--supervise=off");	/* whose end is seen */
 }
 
 static void teardown(void)
@@ -211,6 +221,27 @@ START_TEST(sigterm_removes_all_sockets)
 }
 END_TEST
 
+/* More than the host's socket takes, so that the daemon has some of it. */
+static void leave_behind(struct driver *d, const char *uds)
+{
+	static const uint8_t bytes[4096];
+	struct pair p = e2e_guest_connects(d, uds);
+
+	while (sock_send_some(p.guest, bytes, sizeof bytes))
+		ck_assert(driver_flush(d));
+}
+
+/* Both are of one worker, which frees one after the other. */
+START_TEST(end_with_hosts_that_are_behind)
+{
+	for (int i = 0; i < BEHIND; i++) {
+		leave_behind(&vm, vhd.uds);
+		leave_behind(&other, other_uds);
+	}
+	ck_assert_int_eq(daemon_stop(&vhd, DEADLINE_MS), 0);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("multi");
@@ -225,5 +256,7 @@ int main(void)
 	tcase_add_test(tc, one_never_takes_its_packets_the_other_goes_on);
 	tcase_add_test(tc, one_front_end_talks_nonsense_the_other_goes_on);
 	tcase_add_test(tc, sigterm_removes_all_sockets);
+	tc = e2e_case_with(s, "thread", setup_one_thread, teardown, 60);
+	tcase_add_test(tc, end_with_hosts_that_are_behind);
 	return e2e_run(s);
 }

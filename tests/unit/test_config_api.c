@@ -183,6 +183,7 @@ static const struct {
 	{ "socket;@/;uds-path;@/u;", API_E_DENIED, "path of a socket", false, 0 },
 	{ "fd;7;uds-path;@/u;", API_E_DENIED, "fd: ", false, 0 },
 	{ "socket;@/s;uds-path;@/u;capture;@/c;", API_E_DENIED, "capture: ", false, 0 },
+	{ "socket;@/s;uds-path;@/u;capture-files;9;", API_E_DENIED, "capture-files: ", false, 0 },
 	{ "guest_cid;7;socket;@/s;uds-path;@/u;", API_E_DENIED, "guest-cid: ", false, 0 },
 	{ "socket;@/s;socket-group;0;uds-path;@/u;", API_E_DENIED, "socket-group: ", false, 0 },
 	{ "socket;@/s;uds_group;0;uds-path;@/u;", API_E_DENIED, "uds-group: ", false, 0 },
