@@ -146,8 +146,7 @@ static bool differs_capture_ports(const void *before, const void *after)
 	const struct capture_plan *a = &((const struct vm_plan *)before)->capture;
 	const struct capture_plan *b = &((const struct vm_plan *)after)->capture;
 
-	return a->n_ports != b->n_ports ||
-		(a->n_ports && memcmp(a->ports, b->ports, a->n_ports * sizeof *a->ports) != 0);
+	return differs_ports(a->ports, a->n_ports, b->ports, b->n_ports);
 }
 
 bool compare_same_capture(const struct vm_plan *a, const struct vm_plan *b)

@@ -89,6 +89,17 @@ static int set_forward_cid(const struct setting *s, void *into, const char *valu
 	return r;
 }
 
+static int append_port(uint32_t **ports, size_t *n, uint64_t port)
+{
+	uint32_t *grown = grow(*ports, *n, sizeof **ports);
+
+	if (!grown)
+		return -ENOMEM;
+	*ports = grown;
+	grown[(*n)++] = (uint32_t)port;
+	return 0;
+}
+
 /* "9001", of SOCK_STREAM, or "seqpacket:9002". */
 static int add_forward_listen(const struct setting *s, void *into, const char *value,
 			      struct config_error *err)
@@ -99,18 +110,10 @@ static int add_forward_listen(const struct setting *s, void *into, const char *v
 	uint32_t **ports = is_seqpacket ? &vm->forward_listen_seqpacket : &vm->forward_listen;
 	size_t *n = is_seqpacket ? &vm->n_forward_listen_seqpacket : &vm->n_forward_listen;
 	uint64_t port;
-	void *grown;
 	int r = number_parse(&port, value + (is_seqpacket ? sizeof prefix - 1 : 0), s->min, s->max,
 			     err);
 
-	if (r)
-		return r;
-	grown = grow(*ports, *n, sizeof **ports);
-	if (!grown)
-		return -ENOMEM;
-	*ports = grown;
-	(*ports)[(*n)++] = (uint32_t)port;
-	return 0;
+	return r ? r : append_port(ports, n, port);
 }
 
 static int set_queue_size(const struct setting *s, void *into, const char *value,
@@ -149,19 +152,13 @@ static int add_capture_port(const struct setting *s, void *into, const char *val
 {
 	struct capture_plan *capture = &((struct vm_plan *)into)->capture;
 	uint64_t port;
-	void *ports;
 	int r = number_parse(&port, value, s->min, s->max, err);
 
 	if (r)
 		return r;
 	if (capture->n_ports == PLAN_CAPTURE_PORTS_MAX)
 		return config_fail(err, "more than %d ports", PLAN_CAPTURE_PORTS_MAX);
-	ports = grow(capture->ports, capture->n_ports, sizeof *capture->ports);
-	if (!ports)
-		return -ENOMEM;
-	capture->ports = ports;
-	capture->ports[capture->n_ports++] = (uint32_t)port;
-	return 0;
+	return append_port(&capture->ports, &capture->n_ports, port);
 }
 
 /* CIDs 0 to 2 are the hypervisor, the loopback and the host; 0xffffffff means any, as it

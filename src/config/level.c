@@ -15,13 +15,8 @@ static bool is_word(const char *text, size_t len, const char *word)
 
 static bool parse_part(int *out, const char *text, size_t len)
 {
-	static const char *const names[] = {
-		[LEVEL_ERR] = "error", [LEVEL_WARN] = "warn", [LEVEL_INFO] = "info",
-		[LEVEL_DEBUG] = "debug", [LEVEL_TRACE] = "trace",
-	};
-
 	for (int level = LEVEL_ERR; level <= LEVEL_TRACE; level++) {
-		if (is_word(text, len, names[level])) {
+		if (is_word(text, len, log_level_names[level])) {
 			*out = level;
 			return true;
 		}

@@ -104,11 +104,6 @@ const char *api_body_row(struct api_body_row *row, const char *json, size_t len,
 	return wrong;
 }
 
-const char *const api_body_levels[] = {
-	[LEVEL_ERR] = "error", [LEVEL_WARN] = "warn", [LEVEL_INFO] = "info",
-	[LEVEL_DEBUG] = "debug", [LEVEL_TRACE] = "trace",
-};
-
 int api_body_level(const char *json, size_t len)
 {
 	json_t *root = json_loadb(json, len, JSON_REJECT_DUPLICATES, NULL);
@@ -116,7 +111,7 @@ int api_body_level(const char *json, size_t len)
 	int level = -1;
 
 	for (int i = LEVEL_ERR; name && json_object_size(root) == 1 && i <= LEVEL_TRACE; i++)
-		if (strcmp(name, api_body_levels[i]) == 0)
+		if (strcmp(name, log_level_names[i]) == 0)
 			level = i;
 	json_decref(root);
 	return level;

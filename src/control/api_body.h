@@ -22,7 +22,6 @@ struct api_body_row {
 
 /* {"level": "debug"}: enum log_level; -1: it is something else. */
 int api_body_level(const char *json, size_t len);
-extern const char *const api_body_levels[];	/* by enum log_level */
 
 /* NULL: it is one; else what is wrong with it, in @why. */
 const char *api_body_row(struct api_body_row *row, const char *json, size_t len,

@@ -29,7 +29,7 @@ static void on_added(struct api_request *r)
 	}
 	if (!result)
 		snapshots_answer_deinit(&answer);
-	api_request_reply(r, MHD_HTTP_CREATED, json_pack("{s:s}", "outcome", "done"));
+	api_request_reply_done(r, MHD_HTTP_CREATED);
 }
 
 void api_orders_add_vm(struct api_request *r)
@@ -63,7 +63,7 @@ void api_orders_reset_connection(struct api_request *r)
 
 	switch (result) {
 	case 0:
-		api_request_reply(r, MHD_HTTP_OK, json_pack("{s:s}", "outcome", "done"));
+		api_request_reply_done(r, MHD_HTTP_OK);
 		break;
 	case SNAPSHOTS_E_NO_VM:
 	case SNAPSHOTS_E_NO_CONN:

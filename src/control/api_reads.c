@@ -111,5 +111,5 @@ void api_reads_get_log_level(struct api_request *r)
 {
 	enum log_level level = atomic_load(&log_level);
 
-	api_request_reply(r, MHD_HTTP_OK, json_pack("{s:s}", "level", api_body_levels[level]));
+	api_request_reply(r, MHD_HTTP_OK, json_pack("{s:s}", "level", log_level_names[level]));
 }

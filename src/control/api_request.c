@@ -42,6 +42,11 @@ void api_request_reply(struct api_request *r, unsigned status, json_t *json)
 	reply(r, status, type_json, text, text ? strlen(text) : 0);
 }
 
+void api_request_reply_done(struct api_request *r, unsigned status)
+{
+	api_request_reply(r, status, json_pack("{s:s}", "outcome", "done"));
+}
+
 void api_request_reply_text(struct api_request *r, const char *type, char *text, size_t len)
 {
 	reply(r, MHD_HTTP_OK, type, text, len);
@@ -177,7 +182,7 @@ void api_request_conclude(struct api_context *context, uint32_t id, enum supervi
 		if (outcome == SUPERVISE_OK && r->done)
 			r->done(r);
 		else if (outcome == SUPERVISE_OK)
-			api_request_reply(r, r->done_status, json_pack("{s:s}", "outcome", "done"));
+			api_request_reply_done(r, r->done_status);
 		else
 			api_request_refuse(r, status_of(outcome), "%.*s", (int)len,
 					   len ? text : "no reason was given");

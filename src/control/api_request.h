@@ -74,6 +74,9 @@ struct api_request {
 
 /* Takes @json's reference; NULL: no memory, which is what the client hears. */
 void api_request_reply(struct api_request *r, unsigned status, json_t *json);
+
+/* The answer to an order that worked and has nothing else to say. */
+void api_request_reply_done(struct api_request *r, unsigned status);
 /* Takes @text, of malloc(). */
 void api_request_reply_text(struct api_request *r, const char *type, char *text, size_t len);
 void api_request_refuse(struct api_request *r, unsigned status, const char *fmt, ...)

@@ -33,8 +33,6 @@ struct held_capture {				/* supervisor_capture.c */
 	bool is_told;				/* the engine was told of it */
 	bool is_due;				/* what the plan says is to begin, once that can be */
 	unsigned n_tries;			/* to begin with it, while others have its files */
-	bool has_ended;				/* the last one, by itself: */
-	struct capture_state last;
 };
 
 struct held_vm {

@@ -85,18 +85,15 @@ int hosted_take_capture(struct channel_msg *msg)
 	struct capture *c = NULL;
 	int r = 0;
 
-	if (vm && msg->n_fds && vm->capture_id == msg->m.u.number) {
-		hosted_forget_state();		/* it is that one */
+	/* That of a VM which is not there is told again when it comes; or it is that one. */
+	if (!vm || (msg->n_fds && vm->capture_id == msg->m.u.number)) {
+		hosted_forget_state();
 		return 0;
 	}
-	if (!vm)
-		hosted_forget_state();		/* it is told again when the VM comes */
-	else if (msg->n_fds)
+	if (msg->n_fds)
 		r = make(msg, &c);
 	if (r == CHANNEL_E_GARBAGE)
 		return r;
-	if (!vm)
-		return 0;
 	if (!r && c && hosted.has_started)
 		r = capture_start(c);
 	if (!r)

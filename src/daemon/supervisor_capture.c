@@ -76,25 +76,17 @@ static int tell(struct supervisor *s, struct held_vm *h)
 
 /* ---- beginning, ending ---- */
 
-static bool read_state(int shared_fd, struct capture_state *out)
-{
-	struct capture_shared shared;
-
-	if (pread(shared_fd, &shared, sizeof shared, 0) != sizeof shared)
-		return false;
-	capture_read_state(&shared, out);
-	return true;
-}
-
 /* The last words of what has come so far as @shared_fd says. */
 static void note_end(struct held_vm *h, int shared_fd)
 {
-	struct capture_state *last = &h->capture.last;
+	struct capture_state last = { 0 };
+	struct capture_shared shared;
 
-	read_state(shared_fd, last);
+	if (pread(shared_fd, &shared, sizeof shared, 0) == sizeof shared)
+		capture_read_state(&shared, &last);
 	events_put(&(struct event){
 		.kind = EVENT_CAPTURE_ENDED, .cid = h->plan.guest_cid,
-		.number = (int64_t)last->packets, .lost = last->lost, .error = last->error,
+		.number = (int64_t)last.packets, .lost = last.lost, .error = last.error,
 	});
 }
 
@@ -146,7 +138,6 @@ int supervisor_begin_capture(struct supervisor *s, struct held_vm *h,
 	if (r)
 		return r;
 	c->id = ++s->n_captures;
-	c->has_ended = false;
 	log_info("main", "vm %llu: capture %s begins", cid_of(h), c->settings->name);
 	events_put_vm(EVENT_CAPTURE_STARTED, cid_of(h));
 	return tell(s, h);
@@ -226,7 +217,6 @@ void supervisor_on_capture_ended(struct supervisor *s, struct held_vm *h, uint64
 		forget_leaving(h);
 	if (c->settings && c->id == id) {
 		note_end(h, c->files.shared_fd);
-		c->has_ended = true;
 		c->is_told = false;		/* it has none any more */
 		forget(h);
 	}
@@ -245,14 +235,6 @@ void supervisor_settle_captures(struct supervisor *s)
 		if (c->is_due)
 			begin_planned(s, s->vms[i]);
 	}
-}
-
-bool supervisor_read_capture(const struct held_vm *h, struct capture_state *out)
-{
-	*out = h->capture.last;
-	if (!h->capture.settings)
-		return h->capture.has_ended;
-	return read_state(h->capture.files.shared_fd, out);
 }
 
 /* ---- state ---- */

@@ -168,10 +168,10 @@ static void tell_death(struct supervisor *s, const siginfo_t *info)
 
 static void log_death(struct supervisor *s, const siginfo_t *info)
 {
-	tell_death(s, info);
 	const char *then = s->has_served ? "; another takes over" : "";
 	const struct with with = busy_with(s);
 
+	tell_death(s, info);
 	if (info->si_code == CLD_EXITED)
 		log_err("main", "the engine (process %d) ended with status %d%s%s",
 			(int)info->si_pid, info->si_status, with.text, then);

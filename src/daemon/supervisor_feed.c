@@ -145,9 +145,7 @@ int supervisor_send_vm(struct supervisor *s, struct held_vm *h)
 {
 	int r;
 
-	h->waits = supervisor_outgrows(s, h);
-	for (size_t i = 0; i < s->n_leaving; i++)
-		h->waits |= s->leaving[i] == h->plan.guest_cid;
+	h->waits = supervisor_outgrows(s, h) || supervisor_is_leaving(s, h->plan.guest_cid);
 	if (h->waits)
 		return 0;
 	r = send_vm(s->channel, h);

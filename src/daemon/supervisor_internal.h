@@ -218,6 +218,9 @@ void supervisor_tell_vm(struct supervisor *s, struct held_vm *h);
 void supervisor_catch_up(struct supervisor *s, struct held_vm *h);
 void supervisor_catch_up_all(struct supervisor *s);
 
+/* The engine was told to remove a VM, and has not said yet that it did. */
+bool supervisor_is_leaving(const struct supervisor *s, uint64_t cid);
+
 /* The engine has removed a VM; there is no engine that could. */
 void supervisor_on_removed(struct supervisor *s, uint64_t cid);
 void supervisor_forget_leaving(struct supervisor *s);
@@ -251,9 +254,6 @@ int supervisor_end_capture(struct supervisor *s, struct held_vm *h);
 /* The VM's plan is new: what it says of a capture takes the place of what there is, soon; what
  * does not work is logged. */
 void supervisor_plan_capture(struct supervisor *s, struct held_vm *h);
-
-/* Of the VM's capture, or of the last one if that has ended by itself; false: neither. */
-bool supervisor_read_capture(const struct held_vm *h, struct capture_state *out);
 
 void supervisor_on_capture_ended(struct supervisor *s, struct held_vm *h, uint64_t id);
 void supervisor_settle_captures(struct supervisor *s);	/* there is no engine that could say so */

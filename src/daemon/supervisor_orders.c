@@ -57,8 +57,8 @@ static enum supervise_outcome outcome_of(int r)
 
 /* ---- VMs ---- */
 
-/* A copy of @h's row behind the others of @plan. Numbers that the daemon has shared out are to
- * be shared out again. 0 or -ENOMEM. */
+/* A copy of @row behind the others of @plan. Numbers that the daemon has shared out are to be
+ * shared out again. 0 or -ENOMEM. */
 static int copy_row(struct plan *plan, const struct vm_plan *row)
 {
 	struct vm_plan *copy = plan_add_vm(plan, NULL);
@@ -178,14 +178,6 @@ static void on_add(struct supervisor *s, struct channel_msg *msg)
 	done(s, id);
 }
 
-static bool is_leaving(const struct supervisor *s, uint64_t cid)
-{
-	for (size_t i = 0; i < s->n_leaving; i++)
-		if (s->leaving[i] == cid)
-			return true;
-	return false;
-}
-
 /* Once the engine has removed it, there is nothing left of it. */
 static void on_delete(struct supervisor *s, uint64_t cid, uint32_t id)
 {
@@ -203,7 +195,7 @@ static void on_delete(struct supervisor *s, uint64_t cid, uint32_t id)
 		supervisor_remove_vm(s, h);
 		supervisor_open_seqpackets(s);
 		supervisor_watch_folders(s);
-		if (is_leaving(s, cid))
+		if (supervisor_is_leaving(s, cid))
 			o->removals[o->n_removals++] = (struct removal){ cid, id };
 		else
 			done(s, id);

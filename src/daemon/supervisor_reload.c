@@ -52,6 +52,21 @@ void supervisor_tell_settings(struct supervisor *s)
 
 /* ---- what happens to one VM ---- */
 
+/* Where @cid is among those that are leaving; s->n_leaving: nowhere. */
+static size_t find_leaving(const struct supervisor *s, uint64_t cid)
+{
+	size_t i = 0;
+
+	while (i < s->n_leaving && s->leaving[i] != cid)
+		i++;
+	return i;
+}
+
+bool supervisor_is_leaving(const struct supervisor *s, uint64_t cid)
+{
+	return find_leaving(s, cid) < s->n_leaving;
+}
+
 /* What it says of this VM until it has removed it is about nobody. */
 static int tell_to_remove(struct supervisor *s, uint64_t cid)
 {
@@ -115,10 +130,8 @@ static void renew_vm(struct supervisor *s, struct held_vm *h, struct vm_plan *ro
 void supervisor_on_removed(struct supervisor *s, uint64_t cid)
 {
 	struct held_vm *h = supervisor_find_any(s, cid);
-	size_t i = 0;
+	size_t i = find_leaving(s, cid);
 
-	while (i < s->n_leaving && s->leaving[i] != cid)
-		i++;
 	if (i == s->n_leaving)
 		return;
 	s->leaving[i] = s->leaving[--s->n_leaving];

@@ -24,7 +24,7 @@ _Atomic(enum log_level) log_level = LEVEL_WARN;
 
 static int log_fd = STDERR_FILENO;
 
-static const char *const level_name[] = {
+const char *const log_level_names[LOG_LEVELS] = {
 	[LEVEL_ERR] = "error", [LEVEL_WARN] = "warn", [LEVEL_INFO] = "info",
 	[LEVEL_DEBUG] = "debug", [LEVEL_TRACE] = "trace",
 };
@@ -58,7 +58,7 @@ static size_t begin_line(char *line, enum log_level level)
 	clock_gettime(CLOCK_REALTIME, &ts);
 	len = calendar_put_utc(line, CALENDAR_TEXT_MAX, &ts);
 	line[len++] = ' ';
-	len = append_escaped(line, len, level_name[level]);
+	len = append_escaped(line, len, log_level_names[level]);
 	line[len++] = ' ';
 	return len;
 }

@@ -24,6 +24,9 @@
 #include <stdint.h>
 
 enum log_level { LEVEL_ERR, LEVEL_WARN, LEVEL_INFO, LEVEL_DEBUG, LEVEL_TRACE };
+enum { LOG_LEVELS = LEVEL_TRACE + 1 };
+
+extern const char *const log_level_names[LOG_LEVELS];	/* "error" to "trace" */
 
 /* @path NULL: standard error. 0 or -errno of opening the file (appended to). */
 int log_init(enum log_level level, const char *path);

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "util/log.h"
 #include "vsockctl/api.h"
 #include "vsockctl/command.h"
 #include "vsockctl/exit.h"
@@ -25,14 +26,14 @@ static int say_level(const struct args *a)
 
 int command_log_level(const struct args *a)
 {
-	static const char *const levels[] = { "error", "warn", "info", "debug", "trace" };
 	char json[64];
 
 	if (!a->operands[0])
 		return say_level(a);
-	for (size_t i = 0; i < sizeof levels / sizeof *levels; i++)
-		if (strcmp(a->operands[0], levels[i]) == 0) {
-			snprintf(json, sizeof json, "{\"level\": \"%s\"}", levels[i]);
+	for (int i = 0; i < LOG_LEVELS; i++)
+		if (strcmp(a->operands[0], log_level_names[i]) == 0) {
+			snprintf(json, sizeof json, "{\"level\": \"%s\"}",
+				 log_level_names[i]);
 			return api_order(a, "PUT", "/v1/log-level", json, API_TIMEOUT_MS);
 		}
 	text_complain("%s: the levels are error, warn, info, debug and trace", a->operands[0]);

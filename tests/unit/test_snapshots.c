@@ -26,6 +26,7 @@
 #include "util/error.h"
 #include "util/fd.h"
 #include "vhost/gmem.h"
+#include "workers.h"
 
 enum {
 	WORKERS = 2, PORT = 80, FIRST = 3, SECOND = 4, MOVING = 5, ROUNDS = 200,
@@ -162,23 +163,10 @@ static void setup(void)
 	vm_add(&first, FIRST, workers[1]);
 }
 
-static void stop_workers(void)
-{
-	bool had_mail;
-
-	for (int i = 0; i < WORKERS; i++)
-		worker_stop(workers[i]);
-	do {
-		had_mail = false;
-		for (int i = 0; i < WORKERS; i++)
-			had_mail |= worker_deliver_mail(workers[i]);
-	} while (had_mail);
-}
-
 static void teardown(void)
 {
 	snapshots_close(snapshots);
-	stop_workers();
+	workers_stop(workers, WORKERS);
 	snapshots_free(snapshots);
 	vm_forget(&first);
 	vm_forget(&second);
@@ -481,7 +469,7 @@ START_TEST(workers_are_parked_and_end)
 	poll(NULL, 0, 20);
 	for (int i = 0; i < WORKERS; i++)
 		worker_deliver_mail(workers[i]);
-	stop_workers();
+	workers_stop(workers, WORKERS);
 	asker_join(&asker);
 	ck_assert_int_eq(asker.result, 0);
 	ck_assert_uint_eq(asker.answer.n_vms, 0);

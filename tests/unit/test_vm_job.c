@@ -27,6 +27,7 @@
 #include "util/fd.h"
 #include "util/log.h"
 #include "vhost/gmem.h"
+#include "workers.h"
 
 enum {
 	WORKERS = 2, PORT = 80, STAYS = 3, GOES = 4, ROUNDS = 1000, WARM_ROUNDS = 100,
@@ -220,19 +221,6 @@ static void setup(void)
 	sock_listen(&stays.guest, PORT);
 }
 
-static void stop_workers(void)
-{
-	bool had_mail;
-
-	for (int i = 0; i < WORKERS; i++)
-		worker_stop(workers[i]);
-	do {
-		had_mail = false;
-		for (int i = 0; i < WORKERS; i++)
-			had_mail |= worker_deliver_mail(workers[i]);
-	} while (had_mail);
-}
-
 static void free_workers(void)
 {
 	for (int i = 0; i < WORKERS; i++)
@@ -243,7 +231,7 @@ static void free_workers(void)
 
 static void teardown(void)
 {
-	stop_workers();
+	workers_stop(workers, WORKERS);
 	vm_forget(&stays);
 	free_workers();
 	ck_assert_int_eq(n_came, n_gone);
@@ -645,7 +633,7 @@ START_TEST(stopped)
 	fds.uds = pipe_fds[0];
 	vm_post_change(&waits[0].job, &goes.vm, &plan, &goes.row, &fds);
 	vm_post_close(&waits[1].job, &goes.vm);
-	stop_workers();
+	workers_stop(workers, WORKERS);
 	ck_assert_int_eq(wait_for(&waits[0]), -ECANCELED);
 	ck_assert_int_eq(wait_for(&waits[1]), 0);
 	ck_assert_int_lt(fcntl(pipe_fds[0], F_GETFD), 0);
@@ -655,7 +643,7 @@ START_TEST(stopped)
 	vm_init(&goes.vm, &goes.row);
 	ck_assert_int_eq(vm_sockets_open(&goes.vm.sockets, &plan, &goes.row), 0);
 	vm_post_open(&waits[2].job, &goes.vm, &plan, workers[1], dir, &hooks);
-	stop_workers();
+	workers_stop(workers, WORKERS);
 	ck_assert_int_eq(wait_for(&waits[2]), -ECANCELED);
 	ck_assert_int_lt(access(goes.row.socket, F_OK), 0);
 	vm_forget(&goes);
@@ -716,7 +704,7 @@ START_TEST(stopped_while_it_goes)
 	sem_init(&last.is_over, 0, 0);
 	mailbox_post(worker_mailbox(workers[1]), &last.mail);
 	sem_wait(&last.is_over);
-	stop_workers();
+	workers_stop(workers, WORKERS);
 	ck_assert_int_eq(wait_for(&wait), 0);
 	for (int i = 0; i < COUNT(links); i++) {
 		ck_assert(host_is_closed(links[i].host, DEADLINE_MS));
