@@ -2,9 +2,10 @@
 /*
  * Three guests, host programs, siblings, and mail on its way between them.
  *
- * Input: 3 bytes: our buffer size and budget, the size of RX buffers and which types
- * of sockets the last guest knows, how the buffers are cut; then steps of 5 bytes: kind, what,
- * who, and two numbers. The kind modulo 3 is the VM:
+ * Input: 3 bytes: our buffer size and budget, and whether the first two guests have the
+ * same worker; the size of RX buffers, and which types of sockets the last guest knows; how
+ * the buffers are cut. Then steps of 5 bytes: kind, what, who, and two numbers. The kind modulo
+ * 3 is the VM:
  *
  *	below 176	a step of it, as in fuzz_conn.c
  *	below 240	mail for it is delivered, as many as `what` says
@@ -58,7 +59,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		.n_vms = VMS, .buf_alloc = allocs[alloc % 5],
 		.max_buffered = alloc & 0x80 ? 3 * 65536 : 1 << 26,
 		.rx_size = sizes[rx % 4], .rx_piece = piece,
-		.types = types_by(rx),
+		.types = types_by(rx), .are_neighbours = alloc & 0x40,
 	});
 	for (int i = 0; in.left && i < 1500; i++) {
 		struct vm *vm;

@@ -43,9 +43,10 @@ layer_of() {
 		echo vsock/conn_messages.c backend/spsc_pipe.c backend/sibling_state.c ;;
 	msg) echo vhost/msg.c vhost/request.c ;;
 	mux)
-		echo vsock/mux.c vsock/mux_connect.c vsock/mux_ends.c vsock/gather.c \
+		echo vsock/mux.c vsock/mux_output.c vsock/mux_connect.c vsock/mux_ends.c vsock/gather.c \
 			vsock/replies.c vsock/shares.c vsock/conn_table.c backend/sibling.c \
-			backend/sibling_dir.c backend/sibling_conn.c backend/spsc_pipe.c ;;
+			backend/sibling_dir.c backend/sibling_conn.c \
+			backend/sibling_transfer.c backend/spsc_pipe.c ;;
 	options)
 		echo config/options.c config/keys.c config/number.c config/check.c \
 			config/finish.c config/place.c config/plan.c config/level.c ;;

@@ -304,9 +304,33 @@ static void used(void *ctx, const uint32_t *lens, size_t n)
 	book->rx_lent = 0;
 }
 
+static struct rx_sink sink_of(struct vm *vm)
+{
+	return (struct rx_sink){ .borrow = borrow, .used = used, .ctx = vm };
+}
+
+bool guest_open_rx(void *ctx, struct rx_sink *rx)
+{
+	struct vm *vm = ctx;
+
+	assert(vm->book->are_neighbours && !mux_has_output(vm->mux));
+	if (!mux_is_running(vm->mux))
+		return false;
+	vm->book->rx_left = vm->book->n_pushes++ % 5;
+	*rx = sink_of(vm);
+	return true;
+}
+
+void guest_close_rx(void *ctx)
+{
+	struct vm *vm = ctx;
+
+	vm->book->rx_left = 0;
+}
+
 bool guest_output(struct vm *vm, size_t n_bufs)
 {
-	struct rx_sink port = { .borrow = borrow, .used = used, .ctx = vm };
+	struct rx_sink port = sink_of(vm);
 	struct ledger *book = vm->book;
 	int r;
 

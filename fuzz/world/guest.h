@@ -21,5 +21,10 @@ void guest_flush(struct vm *vm);
 
 /* Gives buffers. True: all has been said; false: it would take more of them. */
 bool guest_output(struct vm *vm, size_t n_bufs);
+
+/* Out of turn, as mux_config::open_rx: none at times, or few. */
+bool guest_open_rx(void *vm, struct rx_sink *rx);
+void guest_close_rx(void *vm);
+
 void guest_reset(struct vm *vm);
 void guest_abort(struct vm *vm);

@@ -107,6 +107,8 @@ struct ledger {
 	uint64_t now_ms;
 	struct sibling_dir *dir;
 	const void *posted;			/* the last mail */
+	bool are_neighbours;			/* as world_config */
+	unsigned n_pushes;
 	/* RX buffers, of the guest whose turn it is; and what does not fit into them. */
 	size_t rx_size, rx_left, rx_lent;
 	uint8_t *rx_memory;

@@ -3,7 +3,7 @@
  * Siblings: the real backend, with its links and pipes. Loop and mailbox, of
  * which it needs but one function each, are replaced: the time is the world's,
  * and mail waits until the script has it delivered, each VM's by itself, as if
- * each had a thread.
+ * each had a thread; or the first two had one together.
  *
  * The first mail of a link, posted while it is opened, begets the side of the
  * other guest: that is how the two are known to be one connection.
@@ -83,16 +83,21 @@ static void beget(struct vm *vm, const struct side *parent)
 	side->in = parent->out;
 }
 
-static void deliver_one(struct vm *vm, struct mail *mail)
+static void deliver_one(struct ledger *book, struct mail *mail)
 {
-	struct side *parent = take_parent(vm->book, mail);
+	struct side *parent = take_parent(book, mail);
 	struct mux_stats before, after;
+	struct vm *vm;
+
+	if (!parent) {
+		mail->deliver(mail);
+		return;
+	}
+	vm = &book->vms[parent->peer.cid - book->vms[0].cid];
 
 	mux_get_stats(vm->mux, &before);
 	mail->deliver(mail);
 	mux_get_stats(vm->mux, &after);
-	if (!parent)
-		return;
 	assert(after.conns - before.conns <= 1);
 	assert(after.conns == before.conns || mux_is_running(vm->mux));
 	if (after.conns != before.conns)
@@ -105,7 +110,7 @@ bool siblings_deliver(struct vm *vm, unsigned n_mails)
 	unsigned n;
 
 	for (n = 0; n < n_mails && (mail = take_first(vm->mailbox)); n++)
-		deliver_one(vm, mail);
+		deliver_one(vm->book, mail);
 	return n > 0;
 }
 
@@ -234,6 +239,16 @@ static void publish(struct ledger *book)
 	book->posted = NULL;
 }
 
+static struct mailbox *new_mailbox(struct ledger *book)
+{
+	struct mailbox *box = calloc(1, sizeof *box);
+
+	if (!box)
+		abort();
+	*box = (struct mailbox){ .book = book, .last = &box->first };
+	return box;
+}
+
 void siblings_init(struct ledger *book)
 {
 	static char left[] = "left", right[] = "right";
@@ -248,10 +263,8 @@ void siblings_init(struct ledger *book)
 		struct vm *vm = &book->vms[i];
 		bool is_last = i == book->n_vms - 1, is_middle = i == book->n_vms - 2;
 
-		vm->mailbox = calloc(1, sizeof *vm->mailbox);
-		if (!vm->mailbox)
-			abort();
-		*vm->mailbox = (struct mailbox){ .book = book, .last = &vm->mailbox->first };
+		vm->mailbox = i == 1 && book->are_neighbours ? book->vms[0].mailbox :
+			new_mailbox(book);
 		if (sibling_dir_add(book->dir, vm->cid, both + is_last,
 				    is_last || is_middle ? 1 : 2, vm->mailbox, &entries[i]))
 			abort();
@@ -278,7 +291,9 @@ void siblings_deinit(struct ledger *book)
 
 		assert(!vm->mailbox->first);
 		vm->siblings->ops->free(vm->siblings);
-		free(vm->mailbox);
 	}
+	for (unsigned i = book->n_vms; i-- > 0; )
+		if (!i || book->vms[i].mailbox != book->vms[0].mailbox)
+			free(book->vms[i].mailbox);
 	sibling_dir_free(book->dir);
 }

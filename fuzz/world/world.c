@@ -211,7 +211,8 @@ static void new_mux(struct vm *vm)
 		.connect_ms = CONNECT_MS, .request_ms = REQUEST_MS, .closing_ms = CLOSING_MS,
 		.hash_seed = 42, .first_port = 42,
 		.tag = "fuzz",
-		.scratch = &vm->book->scratch, .wake = on_wake, .ctx = vm,
+		.scratch = &vm->book->scratch, .wake = on_wake,
+		.open_rx = guest_open_rx, .close_rx = guest_close_rx, .ctx = vm,
 	};
 
 	if (mux_new(&vm->mux, &config))
@@ -243,6 +244,7 @@ void world_init(struct ledger *book, const struct world_config *config)
 	book->buf_alloc = config->buf_alloc;
 	book->max_buffered = config->max_buffered;
 	book->n_vms = config->n_vms;
+	book->are_neighbours = config->are_neighbours;
 	book->now_ms = 1;
 	rx_init(book, config->rx_size, config->rx_piece);
 	book->scratch.spill = (struct conn_spill){ malloc(SPILL_BYTES), SPILL_BYTES };

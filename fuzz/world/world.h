@@ -11,6 +11,7 @@ struct world_config {
 	size_t rx_size;
 	unsigned rx_piece;			/* how RX buffers are cut */
 	unsigned types;				/* MUX_*: that the last guest knows; the others all */
+	bool are_neighbours;			/* the first two have one worker: they push */
 };
 
 void world_init(struct ledger *book, const struct world_config *config);

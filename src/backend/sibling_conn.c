@@ -8,21 +8,12 @@
  * that the other waits for, posts mail to the other end. The connection lives until both
  * ends are closed and no mail is on its way.
  */
-#include <stdio.h>
+#include <errno.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 
 #include "backend/sibling_conn_internal.h"
 #include "util/byte_ring.h"
-#include "util/error.h"
-#include "util/iov.h"
-#include "util/log_limit.h"
-
-static struct end *end_of(struct stream *base)
-{
-	assert(base->ops == &sibling_stream_ops || base->ops == &sibling_message_ops);
-	return container_of(base, struct end, base);
-}
 
 static void conn_unref(struct sibling_conn *c)
 {
@@ -48,8 +39,7 @@ static void set_flag(struct end *e, unsigned flag)
 	sibling_end_notify(e->other);
 }
 
-/* What the guest has consumed is news for the other end. */
-static void tell_consumed(struct end *e)
+void sibling_end_tell_consumed(struct end *e)
 {
 	e->reported_consumed = atomic_load(&e->other->consumed);
 	sibling_end_notify(e->other);
@@ -63,7 +53,7 @@ static void report_consumed(struct end *e)
 	bool is_all = e->base.type == VSOCK_TYPE_SEQPACKET && spsc_pipe_is_empty(&e->in);
 
 	if (news && (news >= e->base.peer_window / 4 || is_all))
-		tell_consumed(e);
+		sibling_end_tell_consumed(e);
 }
 
 /* As the other end has it now. */
@@ -150,8 +140,7 @@ static void on_connect_result(struct end *e)
 	mux_stream_connected(e->mux, &e->base, &e->base, error, loop_now_ms(e->loop));
 }
 
-/* The other end is closed: something of what this one wrote has not got to its guest. */
-static bool has_lost(const struct end *e, unsigned other_flags)
+bool sibling_end_has_lost(const struct end *e, unsigned other_flags)
 {
 	return other_flags & END_ABORTED || !spsc_pipe_is_empty(&e->other->in);
 }
@@ -170,7 +159,7 @@ static void on_mail(struct mail *mail)
 		set_window(e);
 		e->base.ready |= STREAM_IN | STREAM_OUT;
 		if (flags & END_CLOSED)
-			e->base.ready |= STREAM_HUP | (has_lost(e, flags) ? STREAM_LOST : 0u);
+			e->base.ready |= STREAM_HUP | (sibling_end_has_lost(e, flags) ? STREAM_LOST : 0u);
 		if (flags & END_READ_CLOSED)	/* a sender without credit has to hear of it */
 			e->base.ready |= STREAM_READ_CLOSED;
 		mux_stream_ready(e->mux, &e->base, loop_now_ms(e->loop));
@@ -232,199 +221,15 @@ int sibling_conn_open(struct sibling *from, struct sibling_entry *to, enum vsock
 	return 0;
 }
 
-/* The pipe is empty: what that means depends on the other end's @flags, which were there before. */
-static int read_nothing(struct end *e, unsigned flags)
-{
-	e->base.ready &= ~(unsigned)STREAM_IN;
-	if (flags & END_CLOSED)
-		return has_lost(e, flags) ? STREAM_E_RESET : STREAM_E_CLOSED;
-	return flags & END_WRITE_CLOSED ? STREAM_E_EOF : STREAM_E_AGAIN;
-}
-
-static int sibling_read(struct stream *base, const struct iovec *v, int nv, size_t *n)
-{
-	struct end *e = end_of(base);
-	bool wake;
-	/* Before the pipe is read: what was written before a flag was set is seen then. */
-	unsigned flags = atomic_load(&e->other->flags);
-
-	if (spsc_pipe_read(&e->in, v, nv, n, &wake) == 0) {
-		if (wake)
-			sibling_end_notify(e->other);
-		return 0;
-	}
-	return read_nothing(e, flags);
-}
-
-/* The last of what there is to read may be messages that nobody consumes, being empty: whatever
- * was consumed before them has not been told yet. */
-static void read_empty_message(struct end *e)
-{
-	if (spsc_pipe_is_empty(&e->in) && atomic_load(&e->other->consumed) != e->reported_consumed)
-		tell_consumed(e);
-}
-
-static int sibling_read_message(struct stream *base, const struct iovec *v, int nv, size_t *n,
-				uint32_t *flags)
-{
-	struct end *e = end_of(base);
-	unsigned other_flags = atomic_load(&e->other->flags);	/* before the pipe, as above */
-	bool wake;
-	int r = spsc_pipe_read_message(&e->in, v, nv, n, flags, &wake);
-
-	if (r == SPSC_PIPE_E_WAIT)
-		return read_nothing(e, other_flags);
-	if (r == SPSC_PIPE_E_TOO_LONG)
-		return STREAM_E_TOO_LONG;
-	if (wake)
-		sibling_end_notify(e->other);
-	if (!*n)
-		read_empty_message(e);
-	return 0;
-}
-
-/* Gives the empty pipe that this end writes to @size bytes of its own VM's budget. */
-int sibling_end_resize_out(struct end *e, uint32_t size)
-{
-	int r;
-
-	byte_budget_give(e->budget, e->out_size);
-	e->out_size = 0;
-	if (!byte_budget_take(e->budget, size)) {
-		spsc_pipe_resize(&e->other->in, 0);
-		return -ENOBUFS;
-	}
-	r = spsc_pipe_resize(&e->other->in, size);
-	if (r < 0)
-		byte_budget_give(e->budget, size);
-	else
-		e->out_size = size;
-	return r;
-}
-
-static void log_small_pipe(const struct end *e, int error)
-{
-	bool is_opener = e == &e->conn->ends[0];
-	char tag[32];
-
-	snprintf(tag, sizeof tag, "vm %llu",
-		 (unsigned long long)(is_opener ? e->conn->src.cid : e->conn->dst.cid));
-	log_limited(LEVEL_WARN, tag, "a large pipe to a sibling: %s; a small one has to do",
-		    error_str(error));
-}
-
-/* Large pipes are for speed alone: half of the budget stays for what connections
- * cannot do without. */
-static bool may_be_large(const struct end *e)
-{
-	return e->budget->used + PIPE_LARGE <= e->budget->max / 2;
-}
-
-static int out_pipe_fit(struct end *e, const struct iovec *v, int nv)
-{
-	size_t len = 0;
-	int r;
-
-	if (e->out_size == PIPE_LARGE || !spsc_pipe_is_empty(&e->other->in))
-		return 0;
-	for (int i = 0; i < nv && len <= PIPE_SMALL; i++)
-		len += v[i].iov_len;
-	if (len > PIPE_SMALL && may_be_large(e)) {
-		r = sibling_end_resize_out(e, PIPE_LARGE);
-		if (r == 0)
-			return 0;
-		log_small_pipe(e, r);
-	}
-	return e->out_size ? 0 : sibling_end_resize_out(e, PIPE_SMALL);
-}
-
-uint32_t sibling_pipe_size(size_t n)
-{
-	uint32_t size = PIPE_SMALL;
-
-	if (n > size)
-		size = PIPE_LARGE;
-	while (size < n)
-		size *= 2;
-	return size;
-}
-
-/* Room for a message of @len bytes in the pipe, though maybe not now. 0; SPSC_PIPE_E_WAIT: it has
- * to be empty first; STREAM_E_TOO_LONG; -errno. */
-static int out_pipe_fit_message(struct end *e, size_t len)
-{
-	size_t need = len + SPSC_PIPE_MESSAGE_BYTES;
-	struct spsc_pipe *out = &e->other->in;
-
-	if (need <= e->out_size)
-		return 0;
-	if (need > PIPE_MAX)
-		return STREAM_E_TOO_LONG;
-	if (spsc_pipe_wait_empty(out))
-		return SPSC_PIPE_E_WAIT;
-	atomic_store(&out->writer_waits, false);
-	return sibling_end_resize_out(e, sibling_pipe_size(need));
-}
-
-/* Why nothing can be written, by the other end's flags; 0: it can. */
-static int write_closed(const struct end *e)
-{
-	unsigned flags = atomic_load(&e->other->flags);
-
-	if (flags & (END_CLOSED | END_ABORTED))
-		return STREAM_E_RESET;
-	return flags & END_READ_CLOSED ? STREAM_E_NO_READER : 0;
-}
-
-static int sibling_write_message(struct stream *base, const struct iovec *v, int nv, uint32_t flags)
-{
-	struct end *e = end_of(base);
-	bool wake = false;
-	int r = write_closed(e);
-
-	if (r)
-		return r;
-	r = out_pipe_fit_message(e, iov_total(v, (size_t)nv));
-	if (!r)
-		r = spsc_pipe_write_message(&e->other->in, v, nv, flags, &wake);
-	if (r == SPSC_PIPE_E_WAIT) {
-		base->ready &= ~(unsigned)STREAM_OUT;
-		return STREAM_E_AGAIN;
-	}
-	if (wake)
-		sibling_end_notify(e->other);
-	return r;
-}
-
-static int sibling_write(struct stream *base, const struct iovec *v, int nv, size_t *n)
-{
-	struct end *e = end_of(base);
-	bool wake;
-	int r = write_closed(e);
-
-	if (r)
-		return r;
-	if ((r = out_pipe_fit(e, v, nv)) < 0)
-		return r;
-	r = spsc_pipe_write(&e->other->in, v, nv, n, &wake);
-	if (r == SPSC_PIPE_E_WAIT) {
-		base->ready &= ~(unsigned)STREAM_OUT;
-		return STREAM_E_AGAIN;
-	}
-	if (r == 0 && wake)
-		sibling_end_notify(e->other);
-	return r;
-}
-
 static int sibling_shutdown(struct stream *base, int how)
 {
-	set_flag(end_of(base), how == SHUT_RD ? END_READ_CLOSED : END_WRITE_CLOSED);
+	set_flag(sibling_end_of(base), how == SHUT_RD ? END_READ_CLOSED : END_WRITE_CLOSED);
 	return 0;
 }
 
 static void sibling_consumed(struct stream *base, uint32_t total)
 {
-	struct end *e = end_of(base);
+	struct end *e = sibling_end_of(base);
 
 	atomic_store(&e->other->consumed, total);
 	report_consumed(e);
@@ -432,7 +237,7 @@ static void sibling_consumed(struct stream *base, uint32_t total)
 
 static void sibling_window(struct stream *base, uint32_t bytes)
 {
-	struct end *e = end_of(base);
+	struct end *e = sibling_end_of(base);
 
 	atomic_store(&e->conn->window[e != &e->conn->ends[0]], bytes);
 	sibling_end_notify(e->other);
@@ -441,13 +246,13 @@ static void sibling_window(struct stream *base, uint32_t bytes)
 static void sibling_accepted(struct stream *base, const struct vsock_addr *guest)
 {
 	(void)guest;
-	set_flag(end_of(base), END_ACCEPTED);
+	set_flag(sibling_end_of(base), END_ACCEPTED);
 }
 
 /* A call that moved nothing has registered as a waiter; a partial write has not. */
 static void sibling_wait_for(struct stream *base, unsigned events)
 {
-	struct end *e = end_of(base);
+	struct end *e = sibling_end_of(base);
 
 	if (events & STREAM_OUT && base->ready & STREAM_OUT &&
 	    !spsc_pipe_wait_writable(&e->other->in))
@@ -458,7 +263,7 @@ static void sibling_wait_for(struct stream *base, unsigned events)
 
 static void sibling_close(struct stream *base, bool is_orderly)
 {
-	struct end *e = end_of(base);
+	struct end *e = sibling_end_of(base);
 	bool lost = !is_orderly || !spsc_pipe_is_empty(&e->in);
 
 	sibling_end_close(e, END_CLOSED | (lost ? END_ABORTED : 0));

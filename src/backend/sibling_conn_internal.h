@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* What the files of a sibling connection share: sibling_conn.c (its life), sibling_state.c
- * (how another process takes it over). */
+/* What the files of a sibling connection share: sibling_conn.c (its life), sibling_transfer.c
+ * (what it passes on), sibling_state.c (how another process takes it over). */
 #pragma once
 
 #include "backend/sibling_internal.h"
 #include "backend/spsc_pipe.h"
+#include "util/iov.h"
 
 /* A pipe is small for small messages, and large from the first long write until
  * it has been read empty: an idle connection holds little. One of messages is as large as the
@@ -33,6 +34,8 @@ struct end {
 	struct sibling_conn *conn;
 	struct end *other;
 	struct spsc_pipe in;			/* the other end writes it, and owns its memory */
+	struct iov_cur *pushed;			/* what the other end writes at this moment, and
+						   this one reads instead of the pipe; NULL: none */
 	uint32_t out_size;			/* bytes of memory, owned, of the other's pipe */
 	struct byte_budget *budget;		/* which that is taken from; NULL: no more */
 	_Atomic uint32_t consumed;		/* by the other's guest, of what this end wrote */
@@ -59,6 +62,12 @@ struct sibling_conn {
 
 extern const struct stream_ops sibling_stream_ops, sibling_message_ops;
 
+static inline struct end *sibling_end_of(struct stream *base)
+{
+	assert(base->ops == &sibling_stream_ops || base->ops == &sibling_message_ops);
+	return container_of(base, struct end, base);
+}
+
 /* ---- sibling_conn.c ---- */
 
 /* Without ends, which it lives as long as. NULL: no memory. */
@@ -71,15 +80,31 @@ void sibling_end_belong(struct end *e, struct sibling *to);
 /* Posts mail to @e. */
 void sibling_end_notify(struct end *e);
 
+/* @flag: END_CLOSED, and END_ABORTED where something is lost. Gives up the end's reference. */
+void sibling_end_close(struct end *e, unsigned flag);
+
+/* What the guest has consumed is news for the other end. */
+void sibling_end_tell_consumed(struct end *e);
+
+/* The other end is closed, with those flags: has something of what this one wrote not got to its
+ * guest? */
+bool sibling_end_has_lost(const struct end *e, unsigned other_flags);
+
+/* ---- sibling_transfer.c ---- */
+
+/* As in stream_ops. */
+int sibling_read(struct stream *base, const struct iovec *v, int nv, size_t *n);
+int sibling_write(struct stream *base, const struct iovec *v, int nv, size_t *n);
+int sibling_read_message(struct stream *base, const struct iovec *v, int nv, size_t *n,
+			 uint32_t *flags);
+int sibling_write_message(struct stream *base, const struct iovec *v, int nv, uint32_t flags);
+
 /* Bytes of a pipe that is to hold @n, at most PIPE_MAX. */
 uint32_t sibling_pipe_size(size_t n);
 
 /* Gives the empty pipe that this end writes to @size bytes of its own VM's budget. 0; -ENOBUFS,
  * -ENOMEM. */
 int sibling_end_resize_out(struct end *e, uint32_t size);
-
-/* @flag: END_CLOSED, and END_ABORTED where something is lost. Gives up the end's reference. */
-void sibling_end_close(struct end *e, unsigned flag);
 
 /* ---- sibling_state.c ---- */
 

@@ -19,13 +19,6 @@ enum {
 	POLL_MS = 1,				/* rings without a kick descriptor */
 };
 
-/* For whoever asks what a process was busy with that has died. */
-static void note_handling(_Atomic uint64_t *handling, uint64_t cid)
-{
-	if (handling)
-		atomic_store_explicit(handling, cid, memory_order_relaxed);
-}
-
 static void schedule(struct device *dev)
 {
 	if (!dev->in_turn)
@@ -198,19 +191,19 @@ static void on_turn(struct loop_work *work)
 	struct device *dev = container_of(work, struct device, work);
 	_Atomic uint64_t *handling = dev->config.handling;
 
-	note_handling(handling, dev->config.guest_cid);
+	device_note_handling(handling, dev->config.guest_cid);
 	if (dev->ended)
 		end_turn(dev);
 	else
 		take_counted_turn(dev);
-	note_handling(handling, 0);
+	device_note_handling(handling, 0);
 }
 
 static void on_handles(void *ctx, bool is_begun)
 {
 	const struct device *dev = ctx;
 
-	note_handling(dev->config.handling, is_begun ? dev->config.guest_cid : 0);
+	device_note_handling(dev->config.handling, is_begun ? dev->config.guest_cid : 0);
 }
 
 static void on_kicked(void *ctx, unsigned ring)
@@ -363,6 +356,7 @@ static int make_mux(struct device *dev)
 		.connect_ms = CONNECT_MS, .request_ms = REQUEST_MS, .closing_ms = CLOSING_MS,
 		.hash_seed = random_u64(), .first_port = random_u64(),
 		.scratch = &config->scratch->mux, .wake = on_wake, .is_lost = is_memory_lost,
+		.open_rx = device_open_rx, .close_rx = device_close_rx,
 		.changed = config->hooks->event ? device_tell_conn : NULL,
 		.ctx = dev, .tag = dev->tag,
 	};

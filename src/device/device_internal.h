@@ -8,6 +8,7 @@
 #include "device/frontend.h"
 #include "device/guest_events.h"
 #include "device/recovery.h"
+#include "device/rx_window.h"
 #include "device/turn.h"
 #include "vsock/counters.h"
 
@@ -25,6 +26,9 @@ struct device {
 	struct loop_work resume;
 	bool is_held;				/* loaded, and not resumed yet */
 	bool in_turn;
+	struct rx_window window;		/* while the core sends */
+	uint64_t lends_to;			/* CID of the device whose turn it is, while it fills
+						   our guest's buffers */
 	struct device_tap tap;			/* who looks on */
 	struct vsock_counters *counters;	/* the mux's */
 	uint64_t ring_stops_told[VSOCK_NUM_QUEUES];	/* of them */
@@ -40,7 +44,16 @@ static inline struct vring *device_vring(struct device *dev, unsigned ring)
 	return frontend_vring(&dev->frontend, ring);
 }
 
+/* For whoever asks what a process was busy with that has died. */
+static inline void device_note_handling(_Atomic uint64_t *handling, uint64_t cid)
+{
+	if (handling)
+		atomic_store_explicit(handling, cid, memory_order_relaxed);
+}
+
 enum turn device_drain_tx(struct device *dev, struct virtq *q);	/* a batch of it */
 enum turn device_fill_rx(struct device *dev, struct virtq *q);	/* lets the core send */
+bool device_open_rx(void *dev, struct rx_sink *sink);	/* as mux_config::open_rx */
+void device_close_rx(void *dev);
 
 unsigned device_guest_types(const struct device *dev);	/* of sockets that it knows: MUX_* */

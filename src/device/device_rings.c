@@ -2,7 +2,6 @@
 /* One VM's vsock device: what a turn does on its rings; what the guest knows. */
 #include "device/device_internal.h"
 #include "device/publish.h"
-#include "device/rx_window.h"
 #include "util/log_limit.h"
 
 /* False: guest memory vanished, so this packet and those after it are not what
@@ -83,32 +82,80 @@ void device_set_tap(struct device *dev, const struct device_tap *tap)
 	dev->tap = tap ? *tap : (struct device_tap){ .packet = NULL };
 }
 
+static void open_rx(struct device *dev, struct virtq *q, struct rx_sink *sink)
+{
+	struct rx_window *window = &dev->window;
+
+	rx_window_open(window, q, dev->config.scratch);
+	*sink = rx_window_sink(window);
+	if (dev->tap.packet) {
+		sink->trace = tap_output;
+		sink->trace_ctx = dev;
+	}
+}
+
+/* True: the ring was found broken. */
+static bool close_rx(struct device *dev)
+{
+	struct rx_window *window = &dev->window;
+
+	rx_window_close(window);
+	count_batch(window->n_used, &dev->counters->packets[COUNTERS_TO_GUEST],
+		    &dev->counters->rx_batch);
+	device_publish(window->q, device_vring(dev, VSOCK_RXQ), window->n_used, dev->counters);
+	if (window->is_broken)
+		vring_fail(device_vring(dev, VSOCK_RXQ));
+	return window->is_broken;
+}
+
 /* Lets the core send. */
 enum turn device_fill_rx(struct device *dev, struct virtq *q)
 {
-	struct rx_window window;
 	struct rx_sink sink;
+	bool is_broken;
 	int r;
 
-	rx_window_open(&window, q, dev->config.scratch);
-	sink = rx_window_sink(&window);
-	if (dev->tap.packet) {
-		sink.trace = tap_output;
-		sink.trace_ctx = dev;
-	}
+	open_rx(dev, q, &sink);
 	r = mux_output(dev->mux, &sink, loop_now_ms(dev->config.loop));
-	rx_window_close(&window);
-	count_batch(window.n_used, &dev->counters->packets[COUNTERS_TO_GUEST],
-		    &dev->counters->rx_batch);
-	device_publish(q, device_vring(dev, VSOCK_RXQ), window.n_used, dev->counters);
+	is_broken = close_rx(dev);
 	dev->counters->rx_starved[0] += r == MUX_E_STARVED;
-	if (window.is_broken) {
-		vring_fail(device_vring(dev, VSOCK_RXQ));
+	if (is_broken)
 		return TURN_DONE;
-	}
 	if (r == MUX_E_STARVED && !virtq_enable_notify(q))
 		return TURN_DONE;		/* the next buffer comes with a kick */
 	return r ? TURN_MORE : TURN_DONE;
+}
+
+/* In the turn of another device, whose guest has something for ours. If we die of what is in our
+ * ring, it was our guest's doing. */
+bool device_open_rx(void *ctx, struct rx_sink *sink)
+{
+	struct device *dev = ctx;
+	_Atomic uint64_t *handling = dev->config.handling;
+	struct virtq *q;
+
+	assert(!dev->in_turn);
+	if (!mux_is_running(dev->mux) || dev->is_held || dev->ended ||
+	    frontend_lost_memory(&dev->frontend))
+		return false;
+	q = frontend_running(&dev->frontend, VSOCK_RXQ);
+	if (!q)
+		return false;
+	dev->lends_to = handling ? atomic_load_explicit(handling, memory_order_relaxed) : 0;
+	device_note_handling(handling, dev->config.guest_cid);
+	recovery_begin_turn(&dev->recovery);
+	open_rx(dev, q, sink);
+	return true;
+}
+
+void device_close_rx(void *ctx)
+{
+	struct device *dev = ctx;
+	bool is_broken = close_rx(dev);
+
+	device_note_handling(dev->config.handling, dev->lends_to);
+	if (is_broken || frontend_lost_memory(&dev->frontend))
+		loop_work_schedule(dev->config.loop, &dev->work);
 }
 
 /* Virtio 1.3, 5.10.3: streams go without saying, unless that has been ruled out. */

@@ -138,3 +138,14 @@ void mux_stream_ready(struct mux *mux, struct stream *s, uint64_t now_ms);
  */
 void mux_stream_connected(struct mux *mux, struct stream *s, struct stream *live, int error,
 			  uint64_t now_ms);
+
+/*
+ * Out of a write to a stream by another mux of the same thread: @s, which is the other end of that,
+ * can be read from while the write lasts. Its connection has a turn at once, so that the bytes go
+ * from guest to guest in one copy; unless others have been waiting, or the guest gives no
+ * buffers: then nothing is read. May close @s. Not while @mux has its own turn.
+ */
+void mux_push(struct mux *mux, struct stream *s, uint64_t now_ms);
+
+/* Has memory of the guest gone, so that what was read of it lately is void? */
+bool mux_is_lost(const struct mux *mux);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* All connections of one guest: input, output, order, deadlines. */
+/* All connections of one guest: input, deadlines, what follows from each. */
 #include "vsock/mux.h"
 
 #include <stdlib.h>
@@ -8,8 +8,6 @@
 #include "vsock/mux_internal.h"
 
 enum {
-	TURNS_PER_OUTPUT = 256,			/* of connections, before the device's turn ends */
-	BYTES_PER_OUTPUT = 1024 * 1024,		/* to the guest, and up to CONN_TURN_MAX more */
 	ASK_SOON_MS = 10,			/* until a guest is asked for credit again */
 	ASK_MS = 100,
 	ASK_LATE_MS = 5000,
@@ -276,25 +274,11 @@ void mux_flush(struct mux *mux, uint64_t now_ms)
 	mux_finish(mux, c, now_ms);
 }
 
-static void trace(const struct mux *mux, const struct pkt *pkt)
+void mux_trace(const struct mux *mux, const struct pkt *pkt)
 {
 	log_at(LEVEL_TRACE, mux->config.tag, "%s %s, len %u, type %u, flags %u, buf_alloc %u, "
 	       "fwd_cnt %u", vsock_route(&pkt->src, &pkt->dst).text, pkt_str_op(pkt->op),
 	       pkt->len, pkt->type, pkt->flags, pkt->buf_alloc, pkt->fwd_cnt);
-}
-
-struct traced {
-	const struct mux *mux;
-	const struct rx_sink *rx;		/* who else looks on */
-};
-
-static void trace_output(void *ctx, const struct pkt *pkt, const struct rx_buf *buf)
-{
-	const struct traced *t = ctx;
-
-	trace(t->mux, pkt);
-	if (t->rx->trace)
-		t->rx->trace(t->rx->trace_ctx, pkt, buf);
 }
 
 /* Finds a packet's connection; one that is due to end is ended first. */
@@ -314,7 +298,7 @@ void mux_input(struct mux *mux, const struct pkt *pkt, struct iov_cur *payload, 
 	uint32_t received;
 
 	if (log_level >= LEVEL_TRACE)
-		trace(mux, pkt);
+		mux_trace(mux, pkt);
 	if (pkt->src.cid != mux->config.guest_cid) {
 		mux->counters.packets_dropped[DROP_SOURCE]++;
 		log_guest(mux->config.tag, "packet from cid %llu dropped",
@@ -355,59 +339,6 @@ void mux_input_cut(struct mux *mux, const struct pkt *pkt, uint64_t now_ms)
 		return;
 	conn_reset(c, CONN_END_PROTOCOL);
 	mux_finish(mux, c, now_ms);
-}
-
-static int output(struct mux *mux, const struct rx_sink *rx, uint64_t now_ms)
-{
-	struct traced t = { mux, rx };
-	struct rx_sink traced = *rx;
-	size_t moved = 0;
-
-	if (log_level >= LEVEL_TRACE) {
-		traced.trace = trace_output;
-		traced.trace_ctx = &t;
-		rx = &traced;
-	}
-	if (!replies_send(&mux->replies, rx))
-		return MUX_E_STARVED;
-	for (int turn = 0; turn < TURNS_PER_OUTPUT && moved < BYTES_PER_OUTPUT; turn++) {
-		struct list *node = mux->ready.next;
-		struct conn *c;
-		uint32_t sent;
-		int r;
-
-		if (node == &mux->ready)
-			return 0;
-		c = container_of(node, struct conn, mux.ready_node);
-		sent = c->credit.sent_to_guest;
-		r = conn_output(c, rx, mux->config.scratch->to_guest, MUX_IOVS,
-				&mux->config.scratch->spill, &moved);
-		mux_count_to_guest(mux, c, sent);
-		if (r)
-			list_remove(node);	/* mux_finish() puts it after the others */
-		mux_finish(mux, c, now_ms);
-		if (r == CONN_E_STARVED)
-			return MUX_E_STARVED;
-		if (r == CONN_E_MORE)
-			return MUX_E_MORE;
-	}
-	return MUX_E_MORE;
-}
-
-int mux_output(struct mux *mux, const struct rx_sink *rx, uint64_t now_ms)
-{
-	int r = output(mux, rx, now_ms);
-
-	if (r != MUX_E_STARVED)
-		mux->starved_since_ms = 0;
-	else if (!mux->starved_since_ms)
-		mux->starved_since_ms = now_ms;
-	return r;
-}
-
-bool mux_has_output(const struct mux *mux)
-{
-	return mux->replies.n || !list_is_empty(&mux->ready);
 }
 
 /* A guest that stands still is not asked for credit: those timers, the last, rest. */

@@ -63,6 +63,10 @@ struct mux_config {
 	void (*wake)(void *ctx);
 	/* Has guest memory been lost, so that what was read lately is void? NULL: never. */
 	bool (*is_lost)(void *ctx);
+	/* Lends RX buffers out of turn, for mux_push(). False: there are none to be had now. True:
+	 * close_rx() must follow, which shows the guest what was used. NULL: never. */
+	bool (*open_rx)(void *ctx, struct rx_sink *rx);
+	void (*close_rx)(void *ctx);
 	/* Both sides have accepted a connection (CONN_OPEN), or one that they had has ended. NULL:
 	 * nobody wants to know. Does nothing to the mux. */
 	void (*changed)(void *ctx, const struct conn_snapshot *c);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* What the files of a mux share: mux.c (input, output, deadlines), mux_connect.c (how
+/* What the files of a mux share: mux.c (input, deadlines), mux_output.c, mux_connect.c (how
  * connections begin, and why not), mux_ends.c (all of them at once), mux_count.c (what is counted of
  * them), mux_save.c (taken over
  * by another process). */
@@ -65,6 +65,8 @@ void mux_conn_leave(struct mux *mux, struct conn *c);
 /* Called after each input of a connection: does what follows from its state. May free
  * it. */
 void mux_finish(struct mux *mux, struct conn *c, uint64_t now_ms);
+
+void mux_trace(const struct mux *mux, const struct pkt *pkt);	/* a line of the log */
 
 /* ---- mux_count.c ---- */
 

@@ -4,8 +4,9 @@
  * read from and written to. Backends (backend.h) make streams.
  *
  * Operations go down and never call back; events come up by mux_stream_ready() and
- * mux_stream_connected(), from the event loop, never from within an operation. An
- * instance embeds its struct; the downcast asserts the table.
+ * mux_stream_connected(), from the event loop, never from within an operation. (One calls
+ * another mux: write, between two guests, mux_push().) An instance embeds its struct; the
+ * downcast asserts the table.
  */
 #pragma once
 

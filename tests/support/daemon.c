@@ -111,6 +111,21 @@ static const char *supervise_option(struct daemon *d, const char *const *args)
 	return d->is_supervised ? NULL : off;
 }
 
+/* As the test says, or else TEST_THREADS. NULL: the daemon's default. */
+static const char *threads_option(const char *const *args)
+{
+	static char option[32];
+	const char *n = getenv("TEST_THREADS");
+
+	for (; *args; args++)
+		if (strncmp(*args, "--threads", 9) == 0)
+			return NULL;
+	if (!n)
+		return NULL;
+	snprintf(option, sizeof option, "--threads=%s", n);
+	return option;
+}
+
 void daemon_spawn(struct daemon *d, const char *const *args)
 {
 	const char *program = getenv("VHOST_DEVICE_VSOCK");
@@ -124,6 +139,8 @@ void daemon_spawn(struct daemon *d, const char *const *args)
 	if (!d->is_foreign && (option = sandbox_option(d, args)))
 		argv[n++] = option;
 	if (!d->is_foreign && (option = supervise_option(d, args)))
+		argv[n++] = option;
+	if (!d->is_foreign && (option = threads_option(args)))
 		argv[n++] = option;
 	while (*args && n + 1 < ARGS_MAX)
 		argv[n++] = *args++;

@@ -6,7 +6,8 @@
  *
  * By default it is two processes: the child is the supervisor, and the engine, which serves,
  * is a child of that. With --supervise=off the child is the engine itself; so it is for all
- * tests that do not say otherwise if TEST_SUPERVISE is "off". A foreign program, which a
+ * tests that do not say otherwise if TEST_SUPERVISE is "off"; TEST_THREADS is how many threads
+ * it has for VMs. A foreign program, which a
  * benchmark is about, is one process and gets no option but those of its caller.
  *
  * The binary's path comes from the environment: VHOST_DEVICE_VSOCK. So may a mode

@@ -176,6 +176,33 @@ START_TEST(sibling_of_no_guest)
 }
 END_TEST
 
+static const struct push_case {
+	const char *script, *trace;
+} push_cases[] = {
+	{ "req push:abc push:de", "RESPONSE [ RW(abc) ] [ RW(de) ]" },
+	{ "req keep_rx push:abc", "RESPONSE RW(abc)" },
+	{ "req starve push:abc push:de feed:9", "RESPONSE [ ] RW(abcde)" },
+	/* Who has waited for buffers comes first: data of this connection, others, an RST. */
+	{ "req starve give:ab push:cd feed:9", "RESPONSE RW(abcd)" },
+	{ "req b.req starve b.give:x push:abc feed:9", "RESPONSE b.RESPONSE RW(abc) b.RW(x)" },
+	{ "req starve dst:9 rw:x dst:2 push:abc feed:9", "RESPONSE RST RW(abc)" },
+	{ "starve req push:abc feed:9", "RESPONSE RW(abc)" },
+	/* No more than the guest has room for, and nothing that it does not want. */
+	{ "credit:2,0 req push:abcd credit:2,2 update",
+	  "RESPONSE [ RW(ab) CREDIT_REQUEST ] RW(cd) CREDIT_REQUEST" },
+	{ "req shut:r push:abc", "RESPONSE shut_rd" },
+};
+
+START_TEST(pushed)
+{
+	const struct push_case *c = &push_cases[_i];
+
+	script_run(&s, c->script);
+	ck_assert_msg(strcmp(script_trace(&s), c->trace) == 0, "'%s' gave '%s', not '%s'",
+		      c->script, script_trace(&s), c->trace);
+}
+END_TEST
+
 static const struct end_case {
 	const char *script;
 	bool is_orderly;
@@ -221,6 +248,7 @@ void add_sibling_cases(Suite *suite)
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_add_loop_test(tc, aborts, 0, COUNT(abort_cases));
 	tcase_add_loop_test(tc, ends, 0, COUNT(end_cases));
+	tcase_add_loop_test(tc, pushed, 0, COUNT(push_cases));
 	tcase_add_test(tc, all_are_aborted);
 	tcase_add_test(tc, sibling_speaks_in_its_own_name);
 	tcase_add_test(tc, sibling_name_in_use);

@@ -27,6 +27,12 @@ struct mux {
 	int error;				/* of the connect, as it was told */
 	bool refuses;
 	size_t n_siblings;
+	/* mux_push(): */
+	size_t room;				/* bytes, in its guest's buffers */
+	size_t pushed;				/* bytes that have come so */
+	unsigned n_pushes;
+	int end;				/* what reading said at last; it closes if it cannot go on */
+	bool is_lost;				/* its guest's memory */
 };
 
 static struct mux muxes[2];
@@ -66,6 +72,45 @@ void mux_stream_ready(struct mux *mux, struct stream *s, uint64_t now_ms)
 	mux->n_ready++;
 }
 
+static uint8_t byte_at(size_t i)
+{
+	return (uint8_t)(i * 7 + i / 251);
+}
+
+/* Reads what it has room for, in pieces and two iovecs. */
+void mux_push(struct mux *mux, struct stream *s, uint64_t now_ms)
+{
+	uint8_t a[100], b[1000];
+	size_t n;
+
+	(void)now_ms;
+	ck_assert_ptr_eq(s, mux->stream);
+	mux->n_pushes++;
+	mux->end = 0;
+	while (mux->room && s->ready & STREAM_IN && mux->end == 0) {
+		struct iovec v[] = { { a, sizeof a }, { b, sizeof b } };
+
+		if (mux->room < sizeof a)
+			v[0].iov_len = mux->room;
+		if (mux->room - v[0].iov_len < sizeof b)
+			v[1].iov_len = mux->room - v[0].iov_len;
+		mux->end = s->ops->read(s, v, 2, &n);
+		if (mux->end)
+			break;
+		for (size_t i = 0; i < n; i++, mux->pushed++)
+			ck_assert_uint_eq(i < v[0].iov_len ? a[i] : b[i - v[0].iov_len],
+					  byte_at(mux->pushed));
+		mux->room -= n;
+	}
+	if (mux->end && mux->end != STREAM_E_AGAIN)
+		close_stream((int)(mux - muxes), false);
+}
+
+bool mux_is_lost(const struct mux *mux)
+{
+	return mux->is_lost;
+}
+
 void mux_stream_connected(struct mux *mux, struct stream *s, struct stream *live, int error,
 			  uint64_t now_ms)
 {
@@ -90,13 +135,16 @@ int mux_connect_from_sibling(struct mux *mux, struct stream *stream,
 	return 0;
 }
 
-static void setup(void)
+static void set_up(bool are_neighbours)
 {
 	ck_assert_int_eq(loop_new(&loop), 0);
 	ck_assert_int_eq(sibling_dir_new(&dir), 0);
 	for (unsigned i = 0; i < 2; i++) {
 		muxes[i] = (struct mux){ .budget = byte_budget_new(BUDGET) };
-		ck_assert_int_eq(mailbox_new(&boxes[i], loop), 0);
+		if (i && are_neighbours)
+			boxes[i] = boxes[0];
+		else
+			ck_assert_int_eq(mailbox_new(&boxes[i], loop), 0);
 		ck_assert_int_eq(sibling_dir_add(dir, 3 + i, groups, 1, boxes[i], &entries[i]), 0);
 	}
 	ck_assert_int_eq(sibling_dir_publish(dir), 0);
@@ -108,6 +156,17 @@ static void setup(void)
 		ck_assert_int_eq(sibling_new(&backends[i], &config), 0);
 		ck_assert_uint_eq(muxes[i].n_siblings, 1);
 	}
+}
+
+static void setup(void)
+{
+	set_up(false);
+}
+
+/* Both VMs have the same worker. */
+static void setup_neighbours(void)
+{
+	set_up(true);
 }
 
 /* As long as there is mail. */
@@ -134,7 +193,8 @@ static void teardown(void)
 		if (backends[i])
 			backends[i]->ops->free(backends[i]);
 		ck_assert_uint_eq(atomic_load(&entries[i]->refs), 2);	/* the directory's */
-		mailbox_free(boxes[i]);
+		if (boxes[i] != boxes[1 - i] || i)
+			mailbox_free(boxes[i]);
 		byte_budget_unref(muxes[i].budget);
 	}
 	sibling_dir_free(dir);
@@ -168,11 +228,6 @@ static void connect_both(void)
 		ck_assert_uint_eq(muxes[i].budget->used, 0);
 		ck_assert_int_eq(muxes[i].stream->type, type);
 	}
-}
-
-static uint8_t byte_at(size_t i)
-{
-	return (uint8_t)(i * 7 + i / 251);
 }
 
 /* @len bytes of a stream, from its byte @at on; what write said, and *@n. */
@@ -794,12 +849,109 @@ START_TEST(consumed_before_empty_messages)
 }
 END_TEST
 
-int main(void)
-{
-	Suite *suite = suite_create("sibling_conn");
-	TCase *tc = tcase_create("sibling_conn");
+/* ---- between VMs of one worker ---- */
 
-	tcase_add_checked_fixture(tc, setup, teardown);
+/* What the other guest has buffers for goes to it at once; nothing is held by anybody. */
+START_TEST(pushed)
+{
+	connect_both();
+	muxes[1 - _i].room = 2500;
+	put_all(_i, 2500);
+	ck_assert_uint_eq(muxes[1 - _i].pushed, 2500);
+	ck_assert_uint_eq(muxes[1 - _i].stream->ready & STREAM_IN, 0);
+	ck_assert_uint_eq(muxes[_i].budget->used, 0);
+	ck_assert(!mailbox_deliver(boxes[0]));
+}
+END_TEST
+
+/* The rest waits as it would have, and the other is told so. */
+START_TEST(rest_goes_by_the_pipe)
+{
+	unsigned before;
+	size_t n;
+
+	connect_both();
+	muxes[OTHER].room = 300;
+	ck_assert_int_eq(put(OPENER, 0, 1000, &n), 0);
+	ck_assert_uint_eq(n, 300);
+	before = muxes[OTHER].n_ready;
+	ck_assert_int_eq(put(OPENER, 300, 700, &n), 0);
+	ck_assert_uint_eq(n, 700);
+	settle();
+	ck_assert_uint_eq(muxes[OTHER].n_ready, before + 1);
+	ck_assert_int_eq(get(OTHER, 300, 1000, &n), 0);
+	ck_assert_uint_eq(n, 700);
+}
+END_TEST
+
+/* Nothing overtakes what is in the pipe. */
+START_TEST(pipe_comes_first)
+{
+	unsigned before;
+	size_t n;
+
+	connect_both();
+	put_all(OPENER, 100);
+	before = muxes[OTHER].n_pushes;
+	muxes[OTHER].room = 5000;
+	ck_assert_int_eq(put(OPENER, 100, 100, &n), 0);
+	ck_assert_uint_eq(muxes[OTHER].n_pushes, before);
+	get_all(OTHER, 200);
+	muxes[OTHER].pushed = 200;
+	ck_assert_int_eq(put(OPENER, 200, 100, &n), 0);
+	ck_assert_uint_eq(muxes[OTHER].pushed, 300);
+}
+END_TEST
+
+/* A push that has taken everything is an empty pipe: what comes next has to wake the reader. */
+START_TEST(awake_after_a_push)
+{
+	unsigned before;
+	size_t n;
+
+	connect_both();
+	put_all(OPENER, 100);
+	settle();
+	get_all(OTHER, 100);			/* and has not found the pipe empty */
+	muxes[OTHER].room = 50;
+	muxes[OTHER].pushed = 100;
+	ck_assert_int_eq(put(OPENER, 100, 50, &n), 0);
+	before = muxes[OTHER].n_ready;
+	ck_assert_int_eq(put(OPENER, 150, 50, &n), 0);
+	settle();
+	ck_assert_uint_eq(muxes[OTHER].n_ready, before + 1);
+}
+END_TEST
+
+/* Of a guest whose memory has gone while it was copied nothing is believed. */
+START_TEST(pushed_memory_is_lost)
+{
+	size_t n;
+
+	connect_both();
+	muxes[OTHER].room = 1000;
+	muxes[OPENER].is_lost = true;
+	put(OPENER, 0, 500, &n);
+	ck_assert_uint_eq(muxes[OTHER].pushed, 0);
+	ck_assert_int_eq(muxes[OTHER].end, STREAM_E_RESET);
+	expect_write(OPENER, STREAM_E_RESET);
+}
+END_TEST
+
+/* VMs of other workers have threads of their own. */
+START_TEST(never_pushed_to_another_worker)
+{
+	connect_both();
+	muxes[OTHER].room = 1000;
+	put_all(OPENER, 100);
+	ck_assert_uint_eq(muxes[OTHER].n_pushes, 0);
+	settle();
+	get_all(OTHER, 100);
+}
+END_TEST
+
+static void add_stream_cases(TCase *tc)
+{
 	tcase_add_loop_test(tc, bytes_both_ways, 0, 2);
 	tcase_add_test(tc, refused);
 	tcase_add_test(tc, refused_by_the_guest);
@@ -817,6 +969,16 @@ int main(void)
 	tcase_add_test(tc, memory_is_short);
 	tcase_add_test(tc, no_memory);
 	tcase_add_test(tc, memory_of_a_closed_one);
+}
+
+int main(void)
+{
+	Suite *suite = suite_create("sibling_conn");
+	TCase *tc = tcase_create("sibling_conn"), *neighbours = tcase_create("neighbours");
+
+	tcase_add_checked_fixture(tc, setup, teardown);
+	add_stream_cases(tc);
+	tcase_add_test(tc, never_pushed_to_another_worker);
 	tcase_add_loop_test(tc, messages, 0, 2);
 	tcase_add_test(tc, full_of_messages);
 	tcase_add_loop_test(tc, lengths_of_messages, 0, COUNT(lengths));
@@ -829,5 +991,13 @@ int main(void)
 	tcase_add_loop_test(tc, consumed_before_empty_messages, 0, 3);
 	tcase_add_test(tc, message_is_too_long);
 	suite_add_tcase(suite, tc);
+	tcase_add_checked_fixture(neighbours, setup_neighbours, teardown);
+	add_stream_cases(neighbours);
+	tcase_add_loop_test(neighbours, pushed, 0, 2);
+	tcase_add_test(neighbours, rest_goes_by_the_pipe);
+	tcase_add_test(neighbours, pipe_comes_first);
+	tcase_add_test(neighbours, awake_after_a_push);
+	tcase_add_test(neighbours, pushed_memory_is_lost);
+	suite_add_tcase(suite, neighbours);
 	return unit_main(suite);
 }

@@ -23,6 +23,24 @@ static void on_wake(void *ctx)
 	((struct script *)ctx)->n_wakes++;
 }
 
+static bool open_rx(void *ctx, struct rx_sink *rx)
+{
+	struct script *s = ctx;
+
+	if (s->keeps_rx)
+		return false;
+	trace_add(&s->trace, "[");
+	*rx = fake_rx_port(&s->rx);
+	return true;
+}
+
+static void close_rx(void *ctx)
+{
+	struct script *s = ctx;
+
+	trace_add(&s->trace, "]");
+}
+
 static void new_mux(struct script *s)
 {
 	struct mux_config config = {
@@ -34,7 +52,8 @@ static void new_mux(struct script *s)
 		.connect_ms = SCRIPT_CONNECT_MS, .request_ms = SCRIPT_REQUEST_MS,
 		.closing_ms = SCRIPT_CLOSING_MS, .hash_seed = 42 + s->n_moves,
 		.first_port = 42 + 1000 * s->n_moves, .tag = "test",
-		.scratch = &s->scratch, .wake = on_wake, .ctx = s,
+		.scratch = &s->scratch, .wake = on_wake, .open_rx = open_rx, .close_rx = close_rx,
+		.ctx = s,
 	};
 
 	ck_assert_int_eq(mux_new(&s->mux, &config), 0);
@@ -277,6 +296,19 @@ static bool message_word(struct script *s, struct script_conn *c, const char *wo
 	return true;
 }
 
+/* What is not taken out of turn waits, and an event tells. */
+static void push(struct script *s, struct script_conn *c, const char *bytes)
+{
+	struct fake_stream *f = c->stream;
+
+	memcpy(f->give + f->n_give, bytes, strlen(bytes));
+	f->n_give += strlen(bytes);
+	f->base.ready |= STREAM_IN;
+	mux_push(s->mux, &f->base, s->now_ms);
+	if (f->n_give)
+		ready(s, c, STREAM_IN);
+}
+
 /* What the host's side does. False: not a word of it. */
 static bool host_word(struct script *s, struct script_conn *c, const char *word, const char *arg)
 {
@@ -293,6 +325,8 @@ static bool host_word(struct script *s, struct script_conn *c, const char *word,
 		memcpy(f->give + f->n_give, arg, strlen(arg));
 		f->n_give += strlen(arg);
 		ready(s, c, STREAM_IN);
+	} else if (strcmp(word, "push") == 0) {
+		push(s, c, arg);
 	} else if (strcmp(word, "more") == 0) {
 		f->n_more += strtoul(arg, NULL, 10);
 		ready(s, c, STREAM_IN);
@@ -374,6 +408,8 @@ static void other_word(struct script *s, const char *word, const char *arg)
 		mux_set_types(s->mux, s->types);
 	} else if (strcmp(word, "type") == 0) {
 		s->type = (uint16_t)atoi(arg);
+	} else if (strcmp(word, "keep_rx") == 0) {
+		s->keeps_rx = true;
 	} else if (strcmp(word, "src") == 0) {
 		s->src_cid = strtoull(arg, NULL, 10);
 	} else if (strcmp(word, "dst") == 0) {

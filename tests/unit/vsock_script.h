@@ -20,19 +20,19 @@
  * (bytes, and is ready to), deaf:ERRNO (writing fails), stops:ERRNO (so it does,
  * but no event tells), reads_no_more (an event tells, without a write); hup; window:N (its peer is a guest too, which may have N bytes
  * on the way) and consumed:N (and that one has consumed N bytes in all;
- * consumed_untold:N: no event tells so).
+ * consumed_untold:N: no event tells so); push:TEXT gives it out of turn.
  *
  * In messages: give:TEXT is one, record:TEXT one with MSG_EOR, more:N one of N bytes; takes:N
  * so many; max:N is the longest that the stream ever takes.
  *
- * Others: move (to a new mux, as if to another process), and stay (no
+ * Others: keep_rx (nothing is lent out of turn any more); move (to a new mux, as if to another process), and stay (no
  * move after each word: it would look at the stream, and notice); refuse:ERRNO, pending, at_once (what the backend does next);
  * +N milliseconds; starve and feed:N (RX buffers); reset (of the guest);
  * abort, stopped; waits (notes what the stream waits for).
  *
  * In the trace: packets by name, with their payload or (r), (s), (b) for the
  * flags of SHUTDOWN; <TEXT written to the stream; shut_wr, shut_rd, close,
- * accepted:PORT of it; consumed:N and window:N as it was told, fwd:N the fwd_cnt of each
+ * accepted:PORT of it; [ and ] around what is sent out of turn; consumed:N and window:N as it was told, fwd:N the fwd_cnt of each
  * CREDIT_UPDATE where its peer is a guest, or of type SEQPACKET. There RW(TEXT)eom and
  * RW(TEXT)eor end a message, and <[TEXT] and <[TEXT]eor are written whole.
  */
@@ -71,6 +71,7 @@ struct script {
 	uint32_t buf_alloc, fwd_cnt;
 	size_t n_wakes;
 	struct conn_names_area *area;		/* of names, checked after each word */
+	bool keeps_rx;				/* lends no buffers out of turn */
 	bool is_moving;				/* after each word, unless gathered payload waits */
 	unsigned n_moves;
 };
