@@ -3,13 +3,11 @@
  * Events as lines of JSON. Names of events, and of what is in them, are for programs: they stay
  * what they are; others may be added.
  */
-#include <inttypes.h>
-#include <stdarg.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "control/events_internal.h"
 #include "device/events.h"
+#include "util/decimal.h"
 #include "util/error.h"
 
 static const char *const names[] = {
@@ -40,39 +38,60 @@ struct line {
 	bool has_any;				/* of the object that is open */
 };
 
-__attribute__((format(printf, 2, 3)))
-static void put(struct line *l, const char *fmt, ...)
+static void put(struct line *l, const char *text)
 {
-	va_list ap;
+	size_t n = strlen(text);
 
-	va_start(ap, fmt);
-	l->len += (size_t)vsnprintf(l->text + l->len, EVENTS_LINE_MAX - l->len, fmt, ap);
-	va_end(ap);
-	assert(l->len < EVENTS_LINE_MAX);	/* whatever the numbers are */
+	assert(n < EVENTS_LINE_MAX - l->len);	/* whatever the numbers are */
+	memcpy(l->text + l->len, text, n);
+	l->len += n;
+}
+
+static void put_char(struct line *l, char c)
+{
+	put(l, (char[]){ c, '\0' });
+}
+
+static void put_number(struct line *l, uint64_t v)
+{
+	assert(DECIMAL_MAX < EVENTS_LINE_MAX - l->len);
+	l->len = (size_t)(decimal_put(l->text + l->len, v) - l->text);
 }
 
 static void put_key(struct line *l, const char *key)
 {
-	put(l, "%s\"%s\":", l->has_any ? "," : "", key);
+	put(l, l->has_any ? ",\"" : "\"");
+	put(l, key);
+	put(l, "\":");
 	l->has_any = true;
 }
 
 static void put_u64(struct line *l, const char *key, uint64_t v)
 {
 	put_key(l, key);
-	put(l, "%" PRIu64, v);
+	put_number(l, v);
 }
 
-/* Ours, so there is nothing to escape but what could be in a text for people. */
+/* Of a table of ours: nothing in it has to be escaped. */
+static void put_word(struct line *l, const char *key, const char *word)
+{
+	put_key(l, key);
+	put(l, "\"");
+	put(l, word ? word : "none");
+	put(l, "\"");
+}
+
+/* For people: ours too, but there may be quotes in it. */
 static void put_text(struct line *l, const char *key, const char *text)
 {
 	put_key(l, key);
 	put(l, "\"");
-	for (text = text ? text : "none"; *text && l->len < EVENTS_LINE_MAX / 2; text++)
+	for (; *text && l->len < EVENTS_LINE_MAX / 2; text++) {
 		if (*text == '"' || *text == '\\')
-			put(l, "\\%c", *text);
-		else if ((unsigned char)*text >= ' ')
-			put(l, "%c", *text);
+			put_char(l, '\\');
+		if ((unsigned char)*text >= ' ')
+			put_char(l, *text);
+	}
 	put(l, "\"");
 }
 
@@ -86,11 +105,11 @@ static void put_conn(struct line *l, const struct conn_snapshot *c, bool has_end
 	put_u64(l, "guest_port", c->guest.port);
 	put_u64(l, "peer_cid", c->peer.cid);
 	put_u64(l, "peer_port", c->peer.port);
-	put_text(l, "type", counters_label_value(LABEL_TYPE, c->type - VSOCK_TYPE_STREAM));
-	put_text(l, "origin", counters_label_value(LABEL_ORIGIN, c->origin));
+	put_word(l, "type", counters_label_value(LABEL_TYPE, c->type - VSOCK_TYPE_STREAM));
+	put_word(l, "origin", counters_label_value(LABEL_ORIGIN, c->origin));
 	if (!has_ended)
 		return;
-	put_text(l, "reason", counters_label_value(LABEL_END, c->end));
+	put_word(l, "reason", counters_label_value(LABEL_END, c->end));
 	put_u64(l, "bytes_to_guest", c->to_guest);
 	put_u64(l, "bytes_to_host", c->to_host);
 	put_u64(l, "age_ms", c->age_ms);
@@ -100,7 +119,7 @@ static void put_device(struct line *l, const struct event_record *r)
 {
 	switch (r->device) {
 	case DEVICE_RING_BROKEN:
-		put_text(l, "ring", counters_label_value(LABEL_RING, r->ring));
+		put_word(l, "ring", counters_label_value(LABEL_RING, r->ring));
 		put_text(l, "reason", r->reason);
 		break;
 	case DEVICE_CONNECTION_OPENED:
@@ -169,11 +188,17 @@ size_t events_format(char line[EVENTS_LINE_MAX], const struct event_record *r)
 {
 	struct line l = { .text = line };
 
-	put(&l, "{\"timestamp\":{\"secs\":%lld,\"nanos\":%ld},\"source\":\"%s\",\"event\":\"%s\","
-	    "\"properties\":{", (long long)r->at.tv_sec, r->at.tv_nsec,
-	    r->event.kind < EVENT_VM_ADDED ? "daemon" : "vm", name_of(r));
+	put(&l, "{\"timestamp\":{\"secs\":");
+	put_number(&l, (uint64_t)r->at.tv_sec);
+	put(&l, ",\"nanos\":");
+	put_number(&l, (uint64_t)r->at.tv_nsec);
+	put(&l, r->event.kind < EVENT_VM_ADDED ? "},\"source\":\"daemon\",\"event\":\"" :
+	    "},\"source\":\"vm\",\"event\":\"");
+	put(&l, name_of(r));
+	put(&l, "\",\"properties\":{");
 	put_properties(&l, r);
 	put(&l, "}}\n");
+	l.text[l.len] = '\0';
 	return l.len;
 }
 

@@ -3,6 +3,7 @@
 #include "control/events.h"
 
 #include <fcntl.h>
+#include <limits.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -17,32 +18,66 @@ enum { QUEUE_BYTES = 256 * 1024, FLUSH_MS = 300, PARK_MS = 50, GATHER_MS = 10 };
 
 static int events_fd = -1;
 
-/* A line is written whole, or closed by a newline once something can be written again. */
-static int write_record(struct spool *s, const void *record, size_t len)
+/* Lines that are written together. To a file the price of a write is shared by as many as there
+ * are; a pipe, or what else it may be, gets no more than a pipe takes at once, so that those of
+ * another process do not come between. */
+struct block {
+	char bytes[32 * 1024];
+	size_t len;
+};
+
+static size_t block_max = PIPE_BUF;		/* bytes */
+
+/* Each of our lines has one newline, at its end. */
+static unsigned count_lines(const char *bytes, size_t len)
+{
+	unsigned n = 0;
+
+	for (size_t i = 0; i < len; i++)
+		n += bytes[i] == '\n';
+	return n;
+}
+
+/* Empties it. A line that could be written in part only is closed by a newline once something
+ * can be written again. Returns how many lines are lost. */
+static unsigned write_block(struct block *b)
 {
 	static bool is_torn;
-	char line[EVENTS_LINE_MAX];
-	struct event_record r;
-	size_t n, done = 0;
+	size_t len = b->len, done = 0;
 
-	(void)s;
-	memcpy(&r, record, len);
-	n = events_format(line, &r);
+	b->len = 0;
 	if (is_torn && write(events_fd, "\n", 1) != 1)
-		return -errno;
+		return count_lines(b->bytes, len);
 	is_torn = false;
-	while (done < n) {
-		ssize_t got = write(events_fd, line + done, n - done);
+	while (done < len) {
+		ssize_t got = write(events_fd, b->bytes + done, len - done);
 
 		if (got < 0 && errno != EINTR) {
-			is_torn = done > 0;
+			is_torn = done > 0 && b->bytes[done - 1] != '\n';
 			log_limited(LEVEL_WARN, "main", "event-monitor: %s: events are lost",
 				    error_str(error_last()));
-			return -errno;
+			return count_lines(b->bytes + done, len - done);
 		}
 		done += got > 0 ? (size_t)got : 0;
 	}
 	return 0;
+}
+
+static unsigned write_records(struct spool *s, const struct spool_record *records, unsigned n)
+{
+	static struct block b;
+	unsigned n_lost = 0;
+
+	(void)s;
+	for (unsigned i = 0; i < n; i++) {
+		struct event_record r;
+
+		memcpy(&r, records[i].bytes, records[i].len);
+		b.len += events_format(b.bytes + b.len, &r);
+		if (block_max - b.len < EVENTS_LINE_MAX)
+			n_lost += write_block(&b);
+	}
+	return n_lost + (b.len ? write_block(&b) : 0);
 }
 
 static size_t make_note(struct spool *s, char note[SPOOL_NOTE_MAX], unsigned n_lost)
@@ -57,7 +92,8 @@ static size_t make_note(struct spool *s, char note[SPOOL_NOTE_MAX], unsigned n_l
 }
 
 static const struct spool_ops spool_ops = {
-	.name = "events", .gather_ms = GATHER_MS, .write = write_record, .make_note = make_note,
+	.name = "events", .gather_ms = GATHER_MS, .batch = SPOOL_BATCH_MAX,
+	.write = write_records, .make_note = make_note,
 };
 
 static size_t queue[QUEUE_BYTES / sizeof(size_t)];
@@ -90,8 +126,13 @@ int events_open_passed(int fd)
 
 void events_adopt(int fd)
 {
+	struct stat st;
+
 	fd_close(&events_fd);
 	events_fd = fd;
+	block_max = PIPE_BUF;
+	if (fd >= 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode))
+		block_max = sizeof ((struct block *)NULL)->bytes;
 }
 
 int events_descriptor(void)

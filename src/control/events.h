@@ -72,7 +72,7 @@ enum { EVENTS_LINE_MAX = 1024 };		/* bytes; less than what a pipe takes at once 
 
 struct event_record;
 
-/* The line of what events_put() queues, with its newline. Returns its length. */
+/* The line of what events_put() queues, with its newline, and a NUL. Returns its length. */
 size_t events_format(char line[EVENTS_LINE_MAX], const struct event_record *record);
 void events_record(struct event_record *out, const struct event *e);
 void events_record_device(struct event_record *out, const struct device_event *e);

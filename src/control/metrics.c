@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "util/decimal.h"
 #include "util/error.h"
 
 #define PREFIX "vhost_vsock_"
@@ -55,15 +56,10 @@ static void put(struct text *t, const char *text)
 	put_bytes(t, text, strlen(text));
 }
 
-/* As snprintf(), which takes longer than all the rest. */
 static void put_number(struct text *t, uint64_t number)
 {
-	char digits[24], *end = digits + sizeof digits, *at = end;
-
-	do
-		*--at = (char)('0' + number % 10);
-	while (number /= 10);
-	put_bytes(t, at, (size_t)(end - at));
+	if (has_room(t, DECIMAL_MAX))
+		t->len = (size_t)(decimal_put(t->bytes + t->len, number) - t->bytes);
 }
 
 /* A @part of a second, 1000 or 1000000 of which make one. */

@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Numbers in decimal where printf would cost most of the time: a connection's path
- * and its OK line.
+ * and its OK line, metrics, events.
  */
 #pragma once
 
 #include <stdint.h>
 #include <string.h>
 
-enum { DECIMAL_MAX = 10 };			/* digits of a uint32_t */
+enum { DECIMAL_MAX = 20 };			/* digits */
 
 /* Writes @v without a terminator; returns the end of it. */
-static inline char *decimal_put(char *out, uint32_t v)
+static inline char *decimal_put(char *out, uint64_t v)
 {
 	char digits[DECIMAL_MAX], *at = digits + sizeof digits;
 	size_t n;

@@ -65,17 +65,16 @@ static size_t begin_line(char *line, enum log_level level)
 
 /* The whole line, or -errno. A part of one that is left behind on a full disk is
  * closed by a newline when there is room again. */
-static int write_line(struct spool *s, const void *line, size_t len)
+static int write_line(const char *line, size_t len)
 {
 	static bool is_torn;
 	size_t done = 0;
 
-	(void)s;
 	if (is_torn && write(log_fd, "\n", 1) != 1)
 		return -errno;
 	is_torn = false;
 	while (done < len) {
-		ssize_t n = write(log_fd, (const char *)line + done, len - done);
+		ssize_t n = write(log_fd, line + done, len - done);
 
 		if (n < 0 && errno != EINTR) {
 			is_torn = done > 0;
@@ -84,6 +83,16 @@ static int write_line(struct spool *s, const void *line, size_t len)
 		done += n > 0 ? (size_t)n : 0;
 	}
 	return 0;
+}
+
+static unsigned write_lines(struct spool *s, const struct spool_record *lines, unsigned n)
+{
+	unsigned n_lost = 0;
+
+	(void)s;
+	for (unsigned i = 0; i < n; i++)
+		n_lost += write_line(lines[i].bytes, lines[i].len) != 0;
+	return n_lost;
 }
 
 static size_t make_note(struct spool *s, char note[SPOOL_NOTE_MAX], unsigned n_lost)
@@ -96,7 +105,7 @@ static size_t make_note(struct spool *s, char note[SPOOL_NOTE_MAX], unsigned n_l
 }
 
 static const struct spool_ops spool_ops = {
-	.name = "log", .write = write_line, .make_note = make_note,
+	.name = "log", .batch = 1, .write = write_lines, .make_note = make_note,
 };
 
 static size_t queue[QUEUE_BYTES / sizeof(size_t)];

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The queue, and the thread that empties it. A record is written from where it stands in
- * the queue, and leaves it afterwards. So it has to be in one piece: one that does not fit
+ * The queue, and the thread that empties it. Records are written from where they stand in
+ * the queue, and leave it afterwards. So each has to be in one piece: one that does not fit
  * before the end of the array begins at its start, and what is left there is skipped.
  */
 #include "util/spool.h"
 
+#include <assert.h>
 #include <string.h>
 
 #include "util/clock.h"
@@ -42,28 +43,45 @@ static void remove_first(struct spool *s, size_t n)
 	s->first = s->used ? (s->first + n) % s->size : 0;
 }
 
-static void count_lost(struct spool *s, bool is_lost)
+static void count_lost(struct spool *s, unsigned n)
 {
-	s->n_lost += is_lost;
-	s->n_lost_ever += is_lost;
+	s->n_lost += n;
+	s->n_lost_ever += n;
 }
 
-/* There is one; without the lock meanwhile. */
+/* Lists the first records, as many as may be written at a time. Returns how much of the queue
+ * they take, with what is skipped between them. */
+static size_t list_first(const struct spool *s, struct spool_record *records, unsigned *n)
+{
+	size_t used = 0;
+
+	for (*n = 0; *n < s->ops->batch && used < s->used; ) {
+		const size_t *at = &s->queue[(s->first + used) % s->size];
+
+		if (*at == SKIP_TO_START) {
+			used += s->size - (s->first + used) % s->size;
+			continue;
+		}
+		records[(*n)++] = (struct spool_record){ at + 1, *at };
+		used += units_of(*at);
+	}
+	return used;
+}
+
+/* There are some; without the lock meanwhile. */
 static void write_first(struct spool *s)
 {
-	const size_t *at = &s->queue[s->first];
-	size_t len = *at;
-	int r;
+	struct spool_record records[SPOOL_BATCH_MAX];
+	unsigned n, n_lost;
+	size_t used;
 
-	if (len == SKIP_TO_START) {
-		remove_first(s, s->size - s->first);
-		return;
-	}
+	assert(s->ops->batch && s->ops->batch <= SPOOL_BATCH_MAX);
+	used = list_first(s, records, &n);
 	pthread_mutex_unlock(&s->lock);
-	r = s->ops->write(s, at + 1, len);
+	n_lost = s->ops->write(s, records, n);
 	pthread_mutex_lock(&s->lock);
-	count_lost(s, r != 0);
-	remove_first(s, units_of(len));
+	count_lost(s, n_lost);
+	remove_first(s, used);
 }
 
 /* There was nothing, and now there is. */
@@ -177,14 +195,19 @@ static bool enqueue(struct spool *s, const void *record, size_t len)
 	return true;
 }
 
+static bool write_one(struct spool *s, const void *record, size_t len)
+{
+	return s->ops->write(s, &(struct spool_record){ record, len }, 1) == 0;
+}
+
 static bool write_now(struct spool *s, const void *record, size_t len)
 {
 	char note[SPOOL_NOTE_MAX];
 
-	if (s->n_lost && s->ops->write(s, note, make_note(s, note)))
+	if (s->n_lost && !write_one(s, note, make_note(s, note)))
 		return false;
 	s->n_lost = 0;
-	return s->ops->write(s, record, len) == 0;
+	return write_one(s, record, len);
 }
 
 bool spool_put(struct spool *s, const void *record, size_t len)

@@ -19,16 +19,25 @@
 
 struct spool;
 
-enum { SPOOL_NOTE_MAX = 256 };			/* bytes */
+enum {
+	SPOOL_NOTE_MAX = 256,			/* bytes */
+	SPOOL_BATCH_MAX = 128,			/* records */
+};
+
+struct spool_record {
+	const void *bytes;
+	size_t len;
+};
 
 struct spool_ops {
 	const char *name;			/* of the thread, up to 15 bytes */
 	unsigned gather_ms;			/* it lets more come before it begins to write: who
 						   puts many wakes it less often */
+	unsigned batch;				/* most records that it writes at a time */
 
-	/* Writes @record: 0, or anything else: it is lost. One call at a time, in the spool's
-	 * thread, or in that of the caller. May block; must not put. */
-	int (*write)(struct spool *s, const void *record, size_t len);
+	/* Writes @n records in their order. Returns how many of them are lost. One call at a
+	 * time, in the spool's thread, or in that of the caller. May block; must not put. */
+	unsigned (*write)(struct spool *s, const struct spool_record *records, unsigned n);
 
 	/* Makes the record that says that @n_lost were lost. Returns its length. */
 	size_t (*make_note)(struct spool *s, char note[SPOOL_NOTE_MAX], unsigned n_lost);

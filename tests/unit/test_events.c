@@ -4,9 +4,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -279,6 +281,46 @@ START_TEST(a_pipe)
 }
 END_TEST
 
+static void limit_files(rlim_t bytes)
+{
+	struct rlimit limit;
+
+	ck_assert_int_eq(getrlimit(RLIMIT_FSIZE, &limit), 0);
+	limit.rlim_cur = bytes;
+	ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &limit), 0);
+}
+
+/* Of those that are written together the first are there, one is torn and closed by a newline
+ * later, and just the others are lost. */
+START_TEST(a_full_disk)
+{
+	enum { EVENTS = 50, ROOM = 1000 };
+	static char text[1 << 16];
+	unsigned n_whole, n_torn;
+	int fd;
+
+	signal(SIGXFSZ, SIG_IGN);
+	ck_assert_int_eq(events_open(path), 0);
+	ck_assert_int_eq(events_start_thread(), 0);
+	limit_files(ROOM);
+	for (int i = 0; i < EVENTS; i++)
+		events_put_vm(EVENT_VM_ADDED, 3);
+	events_stop_thread();
+	limit_files(RLIM_INFINITY);
+	events_put_vm(EVENT_VM_REMOVED, 3);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	read_all(fd, text, sizeof text);
+	close(fd);
+	n_whole = count(text, "vm-added\",\"properties\":{\"cid\":3}}\n");
+	n_torn = count(text, "{\"timestamp\"") - n_whole - 2;
+	ck_assert_uint_gt(n_whole, 0);
+	ck_assert_uint_le(n_torn, 1);
+	ck_assert_uint_eq(n_whole + count_lost(text), EVENTS);
+	ck_assert_uint_eq(count(text, "\n{\"timestamp\"") + 1, n_whole + n_torn + 2);
+	ck_assert_ptr_nonnull(strstr(strstr(text, "events-lost"), "vm-removed"));
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("events");
@@ -293,6 +335,7 @@ int main(void)
 	tcase_add_test(tc, off);
 	tcase_add_test(tc, appended);
 	tcase_add_test(tc, a_pipe);
+	tcase_add_test(tc, a_full_disk);
 	suite_add_tcase(s, tc);
 	return unit_main(s);
 }

@@ -19,33 +19,45 @@ static struct {
 	struct { size_t len; char *bytes; } records[RECORDS_MAX];
 	atomic_int n_records;
 	int fails;				/* so many of the next ones */
+	unsigned n_writes;
 	bool is_gated;
 	sem_t begun, may_go;			/* if gated: it is in write(), it may come out of it */
 	pthread_t writer;			/* of the last */
 } sink;
 
-static int sink_write(struct spool *s, const void *record, size_t len)
+static bool take(const struct spool_record *record)
 {
 	int n = atomic_load(&sink.n_records);
 
-	(void)s;
+	if (sink.fails) {
+		sink.fails--;
+		return false;
+	}
+	ck_assert_int_lt(n, RECORDS_MAX);
+	sink.records[n].len = record->len;
+	sink.records[n].bytes = malloc(record->len + 1);
+	memcpy(sink.records[n].bytes, record->bytes, record->len);
+	sink.records[n].bytes[record->len] = '\0';
+	atomic_store(&sink.n_records, n + 1);
+	return true;
+}
+
+static unsigned sink_write(struct spool *s, const struct spool_record *records, unsigned n)
+{
+	unsigned n_lost = 0;
+
+	ck_assert_uint_gt(n, 0);
+	ck_assert_uint_le(n, s->ops->batch);
 	sink.writer = pthread_self();
+	sink.n_writes++;
 	if (sink.is_gated) {
 		sem_post(&sink.begun);
 		while (sem_wait(&sink.may_go) < 0 && errno == EINTR)
 			;
 	}
-	if (sink.fails) {
-		sink.fails--;
-		return -ENOSPC;
-	}
-	ck_assert_int_lt(n, RECORDS_MAX);
-	sink.records[n].len = len;
-	sink.records[n].bytes = malloc(len + 1);
-	memcpy(sink.records[n].bytes, record, len);
-	sink.records[n].bytes[len] = '\0';
-	atomic_store(&sink.n_records, n + 1);
-	return 0;
+	for (unsigned i = 0; i < n; i++)
+		n_lost += !take(&records[i]);
+	return n_lost;
 }
 
 static size_t sink_note(struct spool *s, char note[SPOOL_NOTE_MAX], unsigned n_lost)
@@ -55,7 +67,9 @@ static size_t sink_note(struct spool *s, char note[SPOOL_NOTE_MAX], unsigned n_l
 }
 
 static const struct spool_ops sink_ops = {
-	.name = "sink", .write = sink_write, .make_note = sink_note,
+	.name = "sink", .batch = 1, .write = sink_write, .make_note = sink_note,
+}, batch_ops = {
+	.name = "batches", .batch = 8, .write = sink_write, .make_note = sink_note,
 };
 
 static size_t queue[QUEUE_BYTES / sizeof(size_t)];
@@ -291,6 +305,51 @@ START_TEST(records_stay_whole)
 }
 END_TEST
 
+/* What waits is written together, as much as may be; also around the end of the array. */
+START_TEST(records_in_batches)
+{
+	char expected[8192] = "first ", text[32];
+	size_t len = strlen(expected);
+
+	spool.ops = &batch_ops;
+	start_stuck("first");
+	for (int round = 0; round < 20; round++) {
+		for (int i = 0; i < 20; i++) {
+			snprintf(text, sizeof text, "%d.%d", round, i);
+			len += (size_t)sprintf(expected + len, "%s ", text);
+			ck_assert(put(text));
+		}
+		for (int i = 0; i < 3; i++) {	/* the last one is stuck again */
+			sem_post(&sink.may_go);
+			sem_wait(&sink.begun);
+		}
+	}
+	let_go();
+	ck_assert_str_eq(written(), expected);
+	ck_assert_uint_eq(sink.n_writes, 1 + 20 * 3);
+}
+END_TEST
+
+/* Of those that are written together some are lost. */
+START_TEST(part_of_a_batch_is_lost)
+{
+	spool.ops = &batch_ops;
+	start_stuck("first");
+	for (int i = 0; i < 4; i++)
+		ck_assert(put("a"));
+	sem_post(&sink.may_go);
+	sem_wait(&sink.begun);
+	sink.fails = 3;
+	ck_assert(put("b"));			/* nobody knows yet */
+	sem_post(&sink.may_go);
+	sem_wait(&sink.begun);
+	ck_assert(put("c"));
+	let_go();
+	ck_assert_str_eq(written(), "first a b lost 3 c ");
+	ck_assert_uint_eq(spool_count_lost(&spool), 3);
+}
+END_TEST
+
 /* Who never comes back holds up the end for no longer than it is said. */
 START_TEST(stuck_thread_does_not_stall_the_end)
 {
@@ -380,6 +439,8 @@ int main(void)
 	tcase_add_test(tc, note_and_record_come_together);
 	tcase_add_test(tc, record_of_any_size_or_none);
 	tcase_add_loop_test(tc, records_stay_whole, 0, 2);
+	tcase_add_test(tc, records_in_batches);
+	tcase_add_test(tc, part_of_a_batch_is_lost);
 	tcase_add_test(tc, stuck_thread_does_not_stall_the_end);
 	tcase_add_test(tc, stuck_thread_goes_on_after_a_new_start);
 	tcase_add_loop_test(tc, many_put_at_once, 0, 2);
