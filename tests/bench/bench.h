@@ -42,6 +42,7 @@ struct run {
 	double seconds;
 	bool is_quick;				/* few of everything, all bytes compared */
 	bool counts_syscalls;			/* slows the daemon down: value is void */
+	bool is_observed;			/* by an API client each second, and with events */
 	struct measure *out;
 };
 
@@ -65,6 +66,7 @@ struct scenario {
 	bool is_limit;				/* no row of its own unless named */
 	bool is_bare;				/* no daemon has a part in it */
 	bool is_cost;				/* less is better */
+	bool has_api;				/* the daemon has a control API, whoever asks */
 	const char *says;			/* one line for --list */
 };
 
@@ -94,6 +96,7 @@ void run_sibling(struct run *r);		/* sibling.c */
 void run_sibling_rr(struct run *r);
 void run_idle(struct run *r);			/* idle.c */
 void run_pause(struct run *r);			/* pause.c */
+void run_observe(struct run *r);		/* observe.c */
 
 void run_uds(struct run *r);			/* limit_flow.c */
 void run_uds_both(struct run *r);

@@ -21,7 +21,7 @@ struct options {
 	const char *daemon, *against, *peer, *json, *only;
 	unsigned rounds;
 	double seconds;
-	bool is_quick, no_syscalls;
+	bool is_quick, no_syscalls, is_observed;
 };
 
 static void usage(FILE *f)
@@ -32,6 +32,8 @@ static void usage(FILE *f)
 "  --against 'PROGRAM [OPTION]...'  another one, in alternating rounds\n"
 "  --peer 'PROGRAM [OPTION]...'     not ours, but it takes our --vm; instead of limits\n"
 "                                   (tests/bench.sh --peer: Debian's Rust daemon)\n"
+"  --observed                       the same daemon with API and events on, and a client\n"
+"                                   that reads all metrics each second, in alternating rounds\n"
 "  --only NAME,...                  these rows; shell patterns\n"
 "  --rounds N                       of each row (default 5)\n"
 "  --seconds S                      of each measurement (default 0.5)\n"
@@ -69,6 +71,7 @@ static struct options parse(int argc, char **argv)
 		{ "daemon", required_argument, NULL, 'd' },
 		{ "against", required_argument, NULL, 'a' },
 		{ "peer", required_argument, NULL, 'p' },
+		{ "observed", no_argument, NULL, 'O' },
 		{ "only", required_argument, NULL, 'o' },
 		{ "rounds", required_argument, NULL, 'r' },
 		{ "seconds", required_argument, NULL, 's' },
@@ -89,6 +92,7 @@ static struct options parse(int argc, char **argv)
 		case 'd': o.daemon = optarg; break;
 		case 'a': o.against = optarg; break;
 		case 'p': o.peer = optarg; break;
+		case 'O': o.is_observed = true; break;
 		case 'o': o.only = optarg; break;
 		case 'j': o.json = optarg; break;
 		case 'n': o.no_syscalls = true; break;
@@ -107,10 +111,12 @@ static struct options parse(int argc, char **argv)
 		default: usage(stderr); exit(2);
 		}
 	}
-	if (optind < argc || !o.daemon || (o.against && o.peer)) {
+	if (optind < argc || !o.daemon || !!o.against + !!o.peer + o.is_observed > 1) {
 		usage(stderr);
 		exit(2);
 	}
+	if (o.is_observed)
+		o.against = o.daemon;
 	return o;
 }
 
@@ -146,6 +152,7 @@ static void measure(const struct options *o, const struct row *row, enum side si
 		.has_peer = o->peer, .is_foreign = o->peer && side == SIDE_OTHER,
 		.seconds = o->seconds, .is_quick = o->is_quick,
 		.counts_syscalls = counts_syscalls, .out = out,
+		.is_observed = o->is_observed && side == SIDE_OTHER,
 	};
 
 	if (side == SIDE_LIMIT)

@@ -178,6 +178,11 @@ const struct scenario scenarios[] = {
 	{ .name = "pause-1000", .unit = "ms", .run = run_pause, .size = 1, .count = 1000,
 	  .is_cost = true,
 	  .says = "beside 999" },
+	{ .name = "observe-1000", .unit = "ms", .run = run_observe, .count = 1000,
+	  .is_cost = true, .has_api = true,
+	  .goal = { "metrics ms", .at_most = 100 },
+	  .says = "all metrics of 1,000 VMs with 10,000 connections, and their list; or of as many"
+	  " as there are descriptors for" },
 	{ .name = "idle", .unit = "1/s", .run = run_idle, .is_cost = true,
 	  .goal = { "wake-ups/s", .at_most = 0 },
 	  .says = "wake-ups with open connections that say nothing" },

@@ -36,13 +36,30 @@ static unsigned split_program(const char *program, char *copy, size_t size,
 	return n;
 }
 
-static void spawn(struct host *h, const char *program)
+/* What a daemon that is watched has; returns how many words that is. */
+static unsigned add_observed(struct host *h, const struct run *r, const char **args)
+{
+	static char events[128], api[128];
+	unsigned n = 0;
+
+	snprintf(h->api, sizeof h->api, "%s/api", h->daemon.dir);
+	snprintf(events, sizeof events, "--event-monitor=path=%s/events", h->daemon.dir);
+	snprintf(api, sizeof api, "--api-socket=path=%s", h->api);
+	if (r->is_observed)
+		args[n++] = events;
+	if (r->is_observed || r->what->has_api)
+		args[n++] = api;
+	return n;
+}
+
+static void spawn(struct host *h, const struct run *r)
 {
 	char words[1024], (*vm_args)[ARG_LEN] = calloc(h->n_vms, sizeof *vm_args);
 	const char *args[ARGS_MAX] = { NULL };
-	unsigned n = split_program(program, words, sizeof words, args);
+	unsigned n = split_program(r->program, words, sizeof words, args);
 
 	must(vm_args);
+	n += add_observed(h, r, args + n);
 	for (unsigned i = 0; i < h->n_vms; i++) {
 		struct vm *v = &h->vms[i];
 
@@ -95,23 +112,28 @@ static void vm_up(struct vm *v, const struct run *r, uint64_t cid)
 
 void host_up(struct host *h, const struct run *r, unsigned n_vms)
 {
-	*h = (struct host){ .n_vms = n_vms };
+	*h = (struct host){ .n_vms = n_vms, .observer.stop = -1 };
 	h->vms = calloc(n_vms, sizeof *h->vms);
 	must(h->vms);
 	daemon_init(&h->daemon);
 	h->daemon.is_foreign = r->is_foreign;
-	spawn(h, r->program);
+	spawn(h, r);
 	for (unsigned i = 0; i < n_vms; i++)
 		if (!daemon_wait_listening(&h->daemon, h->vms[i].socket))
 			die("the daemon did not start: %s", daemon_log(&h->daemon));
 	for (unsigned i = 0; i < n_vms; i++)
 		vm_up(&h->vms[i], r, VM_CID + i);
+	if (r->is_observed || r->what->has_api)
+		must(daemon_wait_listening(&h->daemon, h->api));
+	if (r->is_observed)
+		observer_start(&h->observer, h->api);
 }
 
 void host_down(struct host *h)
 {
 	int status;
 
+	observer_stop(&h->observer);
 	for (unsigned i = 0; i < h->n_vms; i++) {
 		driver_deinit(&h->vms[i].d);
 		free(h->vms[i].filled);

@@ -13,6 +13,7 @@
 
 #include "bench/bench.h"
 #include "bench/check.h"
+#include "bench/observer.h"
 #include "support/daemon.h"
 #include "support/driver.h"
 #include "support/sock.h"
@@ -29,6 +30,8 @@ struct vm {
 
 struct host {					/* one daemon and its guests */
 	struct daemon daemon;
+	char api[96];				/* its API's socket, if it has one */
+	struct observer observer;
 	unsigned n_vms;
 	struct vm *vms;
 };
