@@ -541,7 +541,7 @@ static void check_names(const struct conn_names_area *area)
 
 static void load_names(struct conn_names_area *area, size_t size)
 {
-	int r = mux_load_names(court.mux, area, size, court.now_ms);
+	int r = mux_load_names(court.mux, area, size, false, court.now_ms);
 
 	assert(r == 0 || r == MUX_E_NAMES_LOST);
 	check();

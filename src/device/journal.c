@@ -2,6 +2,7 @@
 /* The journal of one device. */
 #include <fcntl.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -10,6 +11,8 @@
 #include "util/error.h"
 #include "util/fd.h"
 #include "util/log_limit.h"
+
+enum { FIRST_SLOTS = 32 };			/* more than a device has as a rule */
 
 const char *journal_str_error(int error)
 {
@@ -62,12 +65,30 @@ struct journal_copy *journal_copy_of(struct journal *j, unsigned which)
 				       which * JOURNAL_COPY_BYTES);
 }
 
+int journal_make_room(struct journal *j, uint32_t n)
+{
+	struct journal_slot *slots;
+	uint32_t room = j->room ? j->room : FIRST_SLOTS;
+
+	assert(n <= JOURNAL_SLOTS_MAX);
+	if (n <= j->room)
+		return 0;
+	while (room < n)
+		room *= 2;
+	slots = realloc(j->slots, room * sizeof *slots);
+	if (!slots)
+		return -ENOMEM;
+	memset(slots + j->room, 0, (room - j->room) * sizeof *slots);
+	j->slots = slots;
+	j->room = room;
+	return 0;
+}
+
 int journal_map(struct journal *j, int fd, size_t size)
 {
 	void *at;
 
-	j->slots = calloc(JOURNAL_SLOTS_MAX, sizeof *j->slots);
-	if (!j->slots)
+	if (journal_make_room(j, JOURNAL_SLOT + 1) < 0)
 		return -ENOMEM;
 	j->n_slots = JOURNAL_SLOT + 1;
 	at = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
@@ -102,6 +123,7 @@ static int make(struct journal *j, int *out)
 	j->head->version = JOURNAL_VERSION;
 	j->head->copy_bytes = JOURNAL_COPY_BYTES;
 	j->head->names_bytes = j->config.names_bytes;
+	j->has_new_names = true;
 	*out = fd;
 	return 0;
 }
@@ -135,6 +157,8 @@ static int keep(struct journal *j, int fd, uint32_t *out)
 		slot++;
 	if (slot == JOURNAL_SLOTS_MAX)
 		return -ENOSPC;
+	if ((r = journal_make_room(j, slot + 1)) < 0)
+		return r;
 	if ((r = j->config.keeper->keep(j->config.keeper->ctx, slot, fd)) < 0)
 		return r;
 	j->slots[slot] = (struct journal_slot){ .fd = fd, .state = SLOT_KEPT };
@@ -261,11 +285,22 @@ void *journal_names(struct journal *j, size_t *size)
 	return (char *)j->head + JOURNAL_NAMES_AT;
 }
 
+bool journal_take_new_names(struct journal *j)
+{
+	bool were_new = j->has_new_names;
+
+	j->has_new_names = false;
+	return were_new;
+}
+
 void journal_clear_names(struct journal *j)
 {
 	size_t size;
 	void *names = journal_names(j, &size);
 
-	if (names && madvise(names, j->size - JOURNAL_NAMES_AT, MADV_REMOVE) < 0)
+	if (!names)
+		return;
+	if (madvise(names, j->size - JOURNAL_NAMES_AT, MADV_REMOVE) < 0)
 		memset(names, 0, size);
+	j->has_new_names = true;
 }

@@ -82,6 +82,8 @@ struct msghdr *journal_receipt(struct journal *j);
 
 /* Where names of connections are kept; NULL before the first commit. */
 void *journal_names(struct journal *j, size_t *size);
+/* True once for names that are all zeroes still: who only reads them makes memory of that. */
+bool journal_take_new_names(struct journal *j);
 
 /* What another process has left. */
 struct journal_facts {

@@ -22,8 +22,10 @@ struct journal {
 	struct journal_config config;
 	struct journal_head *head;		/* mapped; NULL: not made yet */
 	size_t size;				/* of the mapping */
-	struct journal_slot *slots;		/* JOURNAL_SLOTS_MAX; made with it */
+	struct journal_slot *slots;		/* made with it */
 	uint32_t n_slots;			/* the first so many may be in use */
+	uint32_t room;				/* of slots */
+	bool has_new_names;			/* nobody has ever had them */
 };
 
 size_t journal_size(size_t names_bytes);	/* of the whole */
@@ -31,6 +33,9 @@ struct journal_copy *journal_copy_of(struct journal *j, unsigned which);
 
 int journal_map(struct journal *j, int fd, size_t size);	/* 0 or -errno */
 void journal_unmap(struct journal *j);
+
+/* Room for @n slots, at most JOURNAL_SLOTS_MAX. 0 or -ENOMEM. */
+int journal_make_room(struct journal *j, uint32_t n);
 
 void journal_drop(struct journal *j, uint32_t slot);
 void journal_drop_all(struct journal *j);

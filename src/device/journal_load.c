@@ -36,9 +36,9 @@ static int find_kept(const struct journal_kept *kept, size_t n, uint32_t slot)
 	return -1;
 }
 
-/* Gives each slot that the facts name its descriptor, out of @kept. False: one is missing,
- * or named twice. */
-static bool take_named(struct journal *j, struct journal_kept *kept, size_t n,
+/* Gives each slot that the facts name its descriptor, out of @kept. 0; JOURNAL_E_STATE: one is
+ * missing, or named twice; -ENOMEM. */
+static int take_named(struct journal *j, struct journal_kept *kept, size_t n,
 		       struct journal_facts *out)
 {
 	for (size_t i = 0; i < out->fds.n; i++) {
@@ -47,14 +47,16 @@ static bool take_named(struct journal *j, struct journal_kept *kept, size_t n,
 
 		if (slot == JOURNAL_SLOT || slot >= JOURNAL_SLOTS_MAX ||
 		    (at = find_kept(kept, n, slot)) < 0)
-			return false;
+			return JOURNAL_E_STATE;
+		if (journal_make_room(j, slot + 1) < 0)
+			return -ENOMEM;
 		out->fds.fds[i] = kept[at].fd;
 		kept[at].fd = -1;
 		j->slots[slot] = (struct journal_slot){ out->fds.fds[i], SLOT_KEPT };
 		if (slot >= j->n_slots)
 			j->n_slots = slot + 1;
 	}
-	return true;
+	return 0;
 }
 
 /* A copy of our own of what holds. */
@@ -93,8 +95,8 @@ static int load(struct journal *j, struct journal_kept *kept, size_t n, struct j
 	r = map_left(j, kept[at].fd);
 	if (!r)
 		r = read_facts(j, out);
-	if (!r && !take_named(j, kept, n, out))
-		r = JOURNAL_E_STATE;
+	if (!r)
+		r = take_named(j, kept, n, out);
 	return r;
 }
 

@@ -19,7 +19,8 @@ static void load_names(struct recovery *r)
 
 	if (!names || r->has_names)
 		return;
-	e = mux_load_names(r->config.mux, names, size, loop_now_ms(r->config.loop));
+	e = mux_load_names(r->config.mux, names, size, journal_take_new_names(r->journal),
+			   loop_now_ms(r->config.loop));
 	if (e == MUX_E_NAMES_LOST || (e < 0 && r->is_loading))
 		r->config.events->reset_pending = true;
 	if (e < 0)

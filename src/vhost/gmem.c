@@ -31,7 +31,7 @@ struct region {
 
 struct gmem {
 	struct gmem_limits limits;
-	struct region *regions;			/* sorted by gpa, disjoint */
+	struct region *regions;			/* sorted by gpa, disjoint; as many as there are */
 	size_t n_regions;
 	uint64_t mapped;			/* bytes: their map_len */
 	size_t last;				/* where the last look-up ended */
@@ -62,11 +62,6 @@ int gmem_new(struct gmem **out, const struct gmem_limits *limits)
 		return -ENOMEM;
 	assert(limits->mem_slots && limits->mem_slots <= VHOST_USER_MEM_SLOTS_MAX);
 	mem->limits = *limits;
-	mem->regions = calloc(limits->mem_slots, sizeof *mem->regions);
-	if (!mem->regions) {
-		free(mem);
-		return -ENOMEM;
-	}
 	gmem_enter_thread(mem);
 	*out = mem;
 	return 0;
@@ -160,6 +155,16 @@ static uint64_t room(const struct gmem *mem)
 	return mem->limits.max_memory > mem->mapped ? mem->limits.max_memory - mem->mapped : 0;
 }
 
+/* Room for one more: they are few, and the limit is high. False: there is none. */
+static bool has_room_for_one(struct gmem *mem)
+{
+	struct region *regions = realloc(mem->regions, (mem->n_regions + 1) * sizeof *regions);
+
+	if (regions)
+		mem->regions = regions;
+	return regions;
+}
+
 int gmem_add_region(struct gmem *mem, const struct vhost_user_mem_region *region, int fd)
 {
 	struct region r = {
@@ -179,6 +184,8 @@ int gmem_add_region(struct gmem *mem, const struct vhost_user_mem_region *region
 		return GMEM_E_OVERLAP;
 	if (at < mem->n_regions && mem->regions[at].gpa - r.gpa < r.size)
 		return GMEM_E_OVERLAP;
+	if (!has_room_for_one(mem))
+		return -ENOMEM;
 	if ((e = map_region(&r, region->mmap_offset, fd, room(mem))))
 		return e;
 	mem->mapped += r.map_len;

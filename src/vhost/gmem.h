@@ -56,7 +56,7 @@ void gmem_enter_thread(struct gmem *mem);
 
 /*
  * Maps one region; @fd stays the caller's. 0; GMEM_E_INVALID, GMEM_E_OVERLAP,
- * GMEM_E_NO_SLOT, GMEM_E_TOO_MUCH; -errno of statx or mmap.
+ * GMEM_E_NO_SLOT, GMEM_E_TOO_MUCH; -ENOMEM, -errno of statx or mmap.
  */
 int gmem_add_region(struct gmem *mem, const struct vhost_user_mem_region *region, int fd);
 

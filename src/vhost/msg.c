@@ -111,6 +111,11 @@ static bool is_too_long(const struct vhost_user_hdr *hdr)
 	return hdr->size > VU_MSG_PAYLOAD_MAX;
 }
 
+static size_t size_min(size_t a, size_t b)
+{
+	return a < b ? a : b;
+}
+
 /* Where the next bytes go, and how many: none, the message is whole. @dropped has room for
  * VU_MSG_SKIP_CHUNK of no use. 0 or VU_MSG_E_GARBAGE. */
 static int find_next(struct msg_reader *reader, uint8_t *dropped, struct iovec *out)
@@ -127,10 +132,11 @@ static int find_next(struct msg_reader *reader, uint8_t *dropped, struct iovec *
 		return VU_MSG_E_GARBAGE;
 	at = reader->got - sizeof *hdr;
 	left = hdr->size - at;
-	if (!is_too_long(hdr))
-		*out = (struct iovec){ reader->msg.payload.bytes + at, left };
+	if (!is_too_long(hdr) && at < VU_MSG_KEPT_MAX)
+		*out = (struct iovec){ reader->msg.payload.bytes + at,
+				       size_min(left, VU_MSG_KEPT_MAX - at) };
 	else
-		*out = (struct iovec){ dropped, left < VU_MSG_SKIP_CHUNK ? left : VU_MSG_SKIP_CHUNK };
+		*out = (struct iovec){ dropped, size_min(left, VU_MSG_SKIP_CHUNK) };
 	return 0;
 }
 
@@ -252,8 +258,9 @@ int msg_recount_unread(struct msg_reader *reader, int sock)
 
 enum { STATE_VERSION = 2, FDS_MAX_OF_1 = 8 };		/* version 1 kept no more of them */
 
-/* Bytes of the payload that are kept. */
-static size_t payload_kept(const struct msg_reader *reader)
+/* Bytes of the payload that are saved: all that have come of one that is of use, though not all
+ * of them are kept. */
+static size_t payload_saved(const struct msg_reader *reader)
 {
 	size_t hdr = sizeof reader->msg.hdr;
 
@@ -270,6 +277,15 @@ static unsigned fds_kept(const struct msg *msg, unsigned max)
 	return msg->n_fds < max ? msg->n_fds : max;
 }
 
+static void put_payload(const struct msg_reader *reader, struct blob *out)
+{
+	size_t n = payload_saved(reader), kept = size_min(n, VU_MSG_KEPT_MAX);
+
+	blob_put_bytes(out, reader->msg.payload.bytes, kept);
+	for (size_t i = kept; i < n; i++)
+		blob_put_u8(out, 0);
+}
+
 void msg_reader_save(const struct msg_reader *reader, struct blob *out)
 {
 	const struct msg *msg = &reader->msg;
@@ -279,7 +295,7 @@ void msg_reader_save(const struct msg_reader *reader, struct blob *out)
 	blob_put_u32(out, (uint32_t)reader->unread);
 	blob_put_u32(out, reader->doubtful);
 	blob_put_bytes(out, &msg->hdr, header_kept(reader));
-	blob_put_bytes(out, msg->payload.bytes, payload_kept(reader));
+	put_payload(reader, out);
 	blob_put_u32(out, msg->n_fds);
 	for (unsigned i = 0; i < fds_kept(msg, VU_MSG_FDS_MAX); i++)
 		blob_put_fd(out, msg->fds[i]);
@@ -292,6 +308,14 @@ static void get_bytes(struct blob_reader *in, void *to, size_t n)
 
 	if (bytes)
 		memcpy(to, bytes, n);
+}
+
+static void get_payload(struct msg_reader *reader, struct blob_reader *in)
+{
+	size_t n = payload_saved(reader), kept = size_min(n, VU_MSG_KEPT_MAX);
+
+	get_bytes(in, reader->msg.payload.bytes, kept);
+	blob_get_bytes(in, n - kept);
 }
 
 static bool load(struct msg_reader *reader, unsigned fds_max, struct blob_reader *in)
@@ -308,7 +332,7 @@ static bool load(struct msg_reader *reader, unsigned fds_max, struct blob_reader
 		return false;
 	if (reader->unread > reader->got || reader->unread > VU_MSG_SKIP_CHUNK)
 		return false;
-	get_bytes(in, msg->payload.bytes, payload_kept(reader));
+	get_payload(reader, in);
 	msg->n_fds = blob_get_u32(in);
 	if (msg->n_fds > VU_MSG_FDS_COUNT_MAX || reader->doubtful > msg->n_fds)
 		return false;

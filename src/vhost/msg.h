@@ -28,6 +28,9 @@ struct msghdr;
 enum {
 	VU_MSG_CONFIG_MAX = 4096,		/* bytes of configuration in one message */
 	VU_MSG_PAYLOAD_MAX = sizeof(struct vhost_user_config) + VU_MSG_CONFIG_MAX,
+	/* Of a payload so many are kept: what follows is configuration that is not for us to
+	 * read. */
+	VU_MSG_KEPT_MAX = sizeof(struct vhost_user_mem_table),
 	VU_MSG_FDS_MAX = VHOST_USER_MEM_TABLE_REGIONS,
 	VU_MSG_FDS_COUNT_MAX = 1 << 27,		/* of a message that is loaded */
 	VU_MSG_SKIP_MAX = 1024 * 1024,		/* a longer payload ends the session */
@@ -44,14 +47,14 @@ enum {
 
 struct msg {
 	struct vhost_user_hdr hdr;
-	union {
+	union {					/* the first VU_MSG_KEPT_MAX bytes */
 		uint64_t u64;
 		struct vhost_user_vring_state state;
 		struct vhost_user_vring_addr addr;
 		struct vhost_user_mem_table table;
 		struct vhost_user_single_region region;
 		struct vhost_user_config config;
-		uint8_t bytes[VU_MSG_PAYLOAD_MAX];
+		uint8_t bytes[VU_MSG_KEPT_MAX];
 	} payload;
 	int fds[VU_MSG_FDS_MAX];
 	unsigned n_fds;				/* received, may exceed VU_MSG_FDS_MAX */

@@ -23,6 +23,8 @@ static const uint64_t protocol_features =
 	FEATURE_BIT(VHOST_USER_PROTOCOL_F_RESET_DEVICE) |
 	FEATURE_BIT(VHOST_USER_PROTOCOL_F_CONFIGURE_MEM_SLOTS);
 
+_Thread_local uint8_t session_reply[VU_MSG_PAYLOAD_MAX];
+
 struct session *session_alloc(const struct session_config *config)
 {
 	struct session *s = calloc(1, sizeof *s);
@@ -132,8 +134,8 @@ void session_refresh_rings(struct session *s)
 
 void session_answer(struct session *s, const void *payload, size_t len)
 {
-	assert(len <= sizeof s->reply.bytes);
-	memcpy(s->reply.bytes, payload, len);
+	assert(len <= sizeof session_reply);
+	memcpy(session_reply, payload, len);
 	s->reply.len = len;
 }
 
@@ -274,7 +276,7 @@ const char *session_get_config(struct session *s, struct msg *msg)
 	config.flags = 0;
 	session_answer(s, &config, sizeof config);
 	s->config.ops->read_config(s->config.ctx, config.offset,
-				   s->reply.bytes + sizeof config, config.size);
+				   session_reply + sizeof config, config.size);
 	s->reply.len += config.size;
 	return NULL;
 }
@@ -351,7 +353,7 @@ static bool answer(struct session *s, uint32_t request)
 	if (s->config.is_journalled)
 		r = session_journal_conclude(s);
 	else if (s->reply.is_due)
-		r = msg_send_reply(s->sock, request, s->reply.bytes, s->reply.len);
+		r = msg_send_reply(s->sock, request, session_reply, s->reply.len);
 	if (r < 0)
 		log_limited(error_is_shortage(r) ? LEVEL_WARN : LEVEL_INFO, s->config.tag,
 			    "front-end: cannot answer %s: %s; disconnected",

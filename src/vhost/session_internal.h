@@ -18,8 +18,7 @@ struct session {
 	bool has_held_up;			/* one of its eventfds has blocked us */
 	struct vring vrings[SESSION_RINGS_MAX];
 	char refusal[128];			/* why, where the text is not constant */
-	struct {				/* what a handler answers */
-		uint8_t bytes[VU_MSG_PAYLOAD_MAX];
+	struct {				/* what a handler answers: of session_reply */
 		size_t len;
 		bool is_due;
 	} reply;
@@ -30,6 +29,9 @@ struct session {
 	bool is_handled;			/* the reader's message is: it is no fact any more */
 	bool is_resumed;			/* session_resume() is due */
 };
+
+/* From handler to answer(), which follows at once: for all sessions of a thread. */
+extern _Thread_local uint8_t session_reply[VU_MSG_PAYLOAD_MAX];
 
 /* One that has no socket yet. NULL: no memory. */
 struct session *session_alloc(const struct session_config *config);

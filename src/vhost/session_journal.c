@@ -139,7 +139,7 @@ int session_journal_conclude(struct session *s)
 
 	if (s->reply.is_due)
 		r = msg_queue_reply(s->queue[QUEUE_IN], s->reader.msg.hdr.request,
-				    s->reply.bytes, s->reply.len, &s->queued);
+				    session_reply, s->reply.len, &s->queued);
 	if (r < 0)
 		return r;
 	s->is_handled = true;

@@ -35,8 +35,10 @@ enum { CONN_NO_NAME = UINT32_MAX };
 
 struct conn_names {
 	struct conn_names_area *area;		/* borrowed; NULL: none are kept */
-	uint32_t *free;				/* rows, as a stack */
-	uint32_t n_rows, n_free;
+	uint32_t n_rows;
+	uint32_t n_begun;			/* the others have never been used */
+	uint32_t *free;				/* of those that have, as a stack */
+	uint32_t n_free, room;			/* room: for all that have begun */
 	uint32_t n_unnamed;
 };
 
@@ -52,12 +54,13 @@ void conn_names_deinit(struct conn_names *names);	/* the area stays as it is */
 bool conn_names_get(const struct conn_names *names, uint32_t i, struct conn_name *out);
 
 /*
- * Begins to keep names in @area, of @size bytes. All rows that conn_names_get() gives are
+ * Begins to keep names in @area, of @size bytes. @is_new: it is all zeroes, and no page of it is
+ * to be there before there is something in it. All rows that conn_names_get() gives are
  * taken; the caller, who has to look at each, drops those that are nobody's. *@n_unnamed: as
  * it was left there. 0 or -ENOMEM.
  */
 int conn_names_open(struct conn_names *names, struct conn_names_area *area, size_t size,
-		    uint32_t *n_unnamed);
+		    bool is_new, uint32_t *n_unnamed);
 
 /* All that was left has been looked at: what is unnamed is from now on of this process. */
 void conn_names_settle(struct conn_names *names);

@@ -184,7 +184,8 @@ void mux_resume(struct mux *mux, uint64_t now_ms);
  * loaded, none is kept. After mux_resume(), if there is anything to resume.
  */
 size_t mux_names_size(uint32_t max_connections);	/* bytes of an area with a row for each name */
-int mux_load_names(struct mux *mux, struct conn_names_area *area, size_t size, uint64_t now_ms);
+int mux_load_names(struct mux *mux, struct conn_names_area *area, size_t size, bool is_new,
+		   uint64_t now_ms);
 
 /* The area is about to go, and no names are kept. False: some are in use, so it has to stay. */
 bool mux_forget_names(struct mux *mux);

@@ -52,15 +52,16 @@ size_t mux_names_size(uint32_t max_connections)
 	return conn_names_size((size_t)max_connections + REPLIES_MAX);
 }
 
-int mux_load_names(struct mux *mux, struct conn_names_area *area, size_t size, uint64_t now_ms)
+int mux_load_names(struct mux *mux, struct conn_names_area *area, size_t size, bool is_new,
+		   uint64_t now_ms)
 {
 	struct conn_name name;
 	uint32_t n_lost;
-	int r = conn_names_open(&mux->names, area, size, &n_lost);
+	int r = conn_names_open(&mux->names, area, size, is_new, &n_lost);
 
 	if (r < 0)
 		return r;
-	for (uint32_t row = 0; row < mux->names.n_rows; row++) {
+	for (uint32_t row = 0; row < mux->names.n_begun; row++) {
 		enum fate fate = FATE_KEPT;
 
 		if (conn_names_get(&mux->names, row, &name))

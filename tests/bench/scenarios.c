@@ -157,6 +157,9 @@ const struct scenario scenarios[] = {
 	  .limit = "g2h-64k", .target = 0.95, .says = "8 VMs at once, guest to host" },
 	{ .name = "vms-64", .unit = "MiB/s", .run = run_vms, .size = K64, .count = 64,
 	  .limit = "g2h-64k", .says = "64 VMs at once, guest to host" },
+	{ .name = "vms-idle", .unit = "B", .run = run_vms_idle, .count = 500,
+	  .is_cost = true, .goal = { "idle B/VM", .at_most = 12 * 1024 },
+	  .says = "memory of the daemon per VM whose guest runs, and says nothing" },
 
 	/* Neighbours that do not move: beside being alone. */
 	{ .name = "stall-reader", .unit = "MiB/s", .run = run_stalled_reader, .size = K64,

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Several VMs of one daemon at once, guest to host: the sum of their rates
- * beside the rate of one alone, and what a VM costs.
+ * beside the rate of one alone; and what a VM costs in memory whose guest runs and
+ * has said nothing yet.
  */
 #include <pthread.h>
 #include <stdlib.h>
@@ -89,4 +90,23 @@ void run_vms(struct run *r)
 		close(t[i].reader.fd);
 	host_down(&h);
 	free(t);
+}
+
+static double anon_with(const struct run *r, unsigned n)
+{
+	struct host h;
+	double bytes;
+
+	host_up(&h, r, n);
+	bytes = (double)cost_anon_bytes(&h.daemon);
+	host_down(&h);
+	return bytes;
+}
+
+void run_vms_idle(struct run *r)
+{
+	unsigned n = r->is_quick ? QUICK_VMS : r->what->count;
+
+	r->out->value = (anon_with(r, 1 + n) - anon_with(r, 1)) / n;
+	figure_add(r->out, "idle B/VM", r->out->value);
 }

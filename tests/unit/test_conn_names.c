@@ -5,6 +5,8 @@
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include "unit.h"
 #include "util/error.h"
@@ -114,7 +116,7 @@ START_TEST(crashes)
 	crash();
 	s.trace.len = 0;
 	s.trace.text[0] = '\0';
-	ck_assert_int_eq(mux_load_names(next, left, left_size, s.now_ms), 0);
+	ck_assert_int_eq(mux_load_names(next, left, left_size, false, s.now_ms), 0);
 	expect("");
 	output(9);
 	ck_assert_msg(strcmp(script_trace(&s), c->trace) == 0, "after '%s' came '%s', not '%s'",
@@ -133,7 +135,7 @@ START_TEST(crashes_twice)
 	crash();
 	ck_assert_uint_eq(count_used(), 2);
 	ck_assert_int_eq(mux_new(&next, &s.mux->config), 0);
-	ck_assert_int_eq(mux_load_names(second, left, left_size, s.now_ms), 0);
+	ck_assert_int_eq(mux_load_names(second, left, left_size, false, s.now_ms), 0);
 	ck_assert_uint_eq(count_used(), 2);
 	{
 		struct conn_names_area *area = malloc(left_size);
@@ -145,7 +147,7 @@ START_TEST(crashes_twice)
 		free(area);
 	}
 	s.trace.len = 0;
-	ck_assert_int_eq(mux_load_names(next, left, left_size, s.now_ms), 0);
+	ck_assert_int_eq(mux_load_names(next, left, left_size, false, s.now_ms), 0);
 	output(1);
 	ck_assert_uint_eq(count_used(), 1);
 	output(1);
@@ -170,7 +172,7 @@ START_TEST(types_are_kept)
 
 	for (size_t i = 0; i < COUNT(types); i++)
 		leave_row((uint32_t)i, types[i], 1024 + (uint32_t)i, 2);
-	ck_assert_int_eq(mux_load_names(next, left, left_size, s.now_ms), 0);
+	ck_assert_int_eq(mux_load_names(next, left, left_size, false, s.now_ms), 0);
 	ck_assert_uint_eq(next->n_conns, 2);
 	for (size_t i = 0; i < COUNT(types); i++) {
 		const struct conn *c = conn_table_find(&next->table, 1024 + (uint32_t)i,
@@ -200,7 +202,7 @@ START_TEST(types_are_written_down)
 	ck_assert_uint_eq(s.area->rows[0].type, VSOCK_TYPE_SEQPACKET);
 	ck_assert_uint_eq(s.area->rows[1].type, VSOCK_TYPE_STREAM);
 	crash();
-	ck_assert_int_eq(mux_load_names(next, left, left_size, s.now_ms), 0);
+	ck_assert_int_eq(mux_load_names(next, left, left_size, false, s.now_ms), 0);
 	output(1);
 	ck_assert_int_eq(s.rx.last.type, s.rx.last.dst.port == 1024 ? VSOCK_TYPE_SEQPACKET :
 			 VSOCK_TYPE_STREAM);
@@ -226,7 +228,7 @@ START_TEST(goes_on)
 	fake_stream_init(&stream, NULL, "");
 	fake_backend_init(&backend, VSOCK_CID_HOST, &stream, 1);
 	mux_add_backend(next, &backend.base);
-	ck_assert_int_eq(mux_load_names(next, left, left_size, s.now_ms), 0);
+	ck_assert_int_eq(mux_load_names(next, left, left_size, false, s.now_ms), 0);
 	mux_input(next, &request, &none, s.now_ms);
 	ck_assert_uint_eq(count_used(), 2);
 	ck_assert_uint_eq(left->rows[1].guest_port, 2000);
@@ -242,7 +244,7 @@ START_TEST(duplicates)
 {
 	for (uint32_t i = 0; i < ROWS_MAX; i++)
 		leave_row(i, VSOCK_TYPE_STREAM, i % 3, 2);
-	ck_assert_int_eq(mux_load_names(next, left, left_size, s.now_ms), 0);
+	ck_assert_int_eq(mux_load_names(next, left, left_size, false, s.now_ms), 0);
 	ck_assert_uint_eq(next->n_conns, 3);
 	ck_assert_uint_eq(count_used(), 3);
 	output(ROWS_MAX);
@@ -256,7 +258,7 @@ START_TEST(too_many)
 {
 	for (uint32_t i = 0; i < ROWS_MAX; i++)
 		leave_row(i, VSOCK_TYPE_STREAM, i, 2);
-	ck_assert_int_eq(mux_load_names(next, left, left_size, s.now_ms), MUX_E_NAMES_LOST);
+	ck_assert_int_eq(mux_load_names(next, left, left_size, false, s.now_ms), MUX_E_NAMES_LOST);
 	ck_assert_uint_eq(next->n_conns, SCRIPT_MAX_CONNS);
 	ck_assert_uint_eq(next->replies.n, REPLIES_MAX);
 	ck_assert_uint_eq(count_used(), SCRIPT_MAX_CONNS + REPLIES_MAX);
@@ -277,7 +279,7 @@ START_TEST(garbage)
 	leave_row(7, VSOCK_TYPE_STREAM, 1024, 2);
 	leave_row(8, VSOCK_TYPE_SEQPACKET, 1026, 2);
 	leave_row(9, 77, 1025, UINT64_MAX);
-	ck_assert_int_eq(mux_load_names(next, left, left_size, s.now_ms), MUX_E_NAMES_LOST);
+	ck_assert_int_eq(mux_load_names(next, left, left_size, false, s.now_ms), MUX_E_NAMES_LOST);
 	ck_assert_uint_eq(count_used(), 3);
 	ck_assert_uint_eq(left->n_unnamed, 0);
 	output(ROWS_MAX);
@@ -295,7 +297,7 @@ START_TEST(too_small)
 	leave_row(0, VSOCK_TYPE_STREAM, 1, 2);
 	for (uint32_t i = 1; i < 4; i++)
 		leave_row(i, VSOCK_TYPE_STREAM, i, 2);	/* beyond */
-	ck_assert_int_eq(mux_load_names(first, left, left_size, s.now_ms), 0);
+	ck_assert_int_eq(mux_load_names(first, left, left_size, false, s.now_ms), 0);
 	ck_assert_uint_eq(first->n_conns, 1);
 	for (uint32_t i = 0; i < 3; i++) {	/* strays: their RSTs have names too */
 		struct iov_cur none = { .left = 0 };
@@ -313,7 +315,7 @@ START_TEST(too_small)
 		ck_assert_ptr_nonnull(area);
 		memcpy(area, left, left_size);
 		ck_assert_int_eq(mux_new(&next, &s.mux->config), 0);
-		ck_assert_int_eq(mux_load_names(next, area, left_size, s.now_ms),
+		ck_assert_int_eq(mux_load_names(next, area, left_size, false, s.now_ms),
 				 MUX_E_NAMES_LOST);
 		ck_assert_uint_eq(next->n_conns, 1);
 		ck_assert_uint_eq(area->n_unnamed, 0);
@@ -324,6 +326,64 @@ START_TEST(too_small)
 	output(ROWS_MAX);
 	ck_assert_uint_eq(left->n_unnamed, 0);
 	ck_assert_uint_eq(s.rx.n_ops[VSOCK_OP_RST], 4);
+}
+END_TEST
+
+static const struct vsock_addr peer = { 2, 80 };
+
+/* Of a new area just those pages come to be that have names. */
+START_TEST(new_area)
+{
+	enum { PAGES = 16, NAMES = 100 };
+	size_t page = (size_t)sysconf(_SC_PAGESIZE);
+	char *at = mmap(NULL, PAGES * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
+			-1, 0);
+	struct conn_names names;
+	uint32_t n;
+
+	ck_assert_ptr_ne(at, MAP_FAILED);
+	ck_assert_int_eq(mprotect(at + page, (PAGES - 1) * page, PROT_NONE), 0);
+	conn_names_init(&names);
+	ck_assert_int_eq(conn_names_open(&names, (struct conn_names_area *)(void *)at, PAGES * page,
+					 true, &n), 0);
+	for (int round = 0; round < 3; round++) {
+		for (uint32_t i = 0; i < NAMES; i++)
+			ck_assert_uint_lt(conn_names_add(&names, VSOCK_TYPE_STREAM, i, &peer), NAMES);
+		for (uint32_t i = 0; i < NAMES; i++)
+			conn_names_drop(&names, i);
+	}
+	conn_names_deinit(&names);
+	munmap(at, PAGES * page);
+}
+END_TEST
+
+/* _i: it is new; all of its rows are of use, and no more than these. */
+START_TEST(as_many_as_there_are)
+{
+	enum { ROWS = 37 };
+	struct conn_names names;
+	uint32_t n;
+
+	conn_names_init(&names);
+	ck_assert_int_eq(conn_names_open(&names, left, conn_names_size(ROWS), _i, &n), 0);
+	for (int round = 0; round < 3; round++) {
+		bool is_taken[ROWS] = { false };
+
+		for (uint32_t i = 0; i < ROWS; i++) {
+			uint32_t row = conn_names_add(&names, VSOCK_TYPE_STREAM, i, &peer);
+
+			ck_assert_uint_lt(row, ROWS);
+			ck_assert(!is_taken[row]);
+			is_taken[row] = true;
+		}
+		ck_assert_uint_eq(conn_names_add(&names, VSOCK_TYPE_STREAM, ROWS, &peer),
+				  CONN_NO_NAME);
+		conn_names_drop(&names, CONN_NO_NAME);
+		for (uint32_t i = 0; i < ROWS; i++)
+			conn_names_drop(&names, (i * 5 + 3) % ROWS);
+		ck_assert_uint_eq(count_used(), 0);
+	}
+	conn_names_deinit(&names);
 }
 END_TEST
 
@@ -342,6 +402,8 @@ int main(void)
 	tcase_add_test(tc, too_many);
 	tcase_add_test(tc, garbage);
 	tcase_add_test(tc, too_small);
+	tcase_add_test(tc, new_area);
+	tcase_add_loop_test(tc, as_many_as_there_are, 0, 2);
 	suite_add_tcase(suite, tc);
 	return unit_main(suite);
 }

@@ -342,6 +342,56 @@ START_TEST(saved)
 }
 END_TEST
 
+static void move_reader(void)
+{
+	struct blob_fds none = { NULL, 0 };
+	struct blob_reader in;
+	struct blob b;
+
+	blob_init(&b, 8192, 0);
+	msg_reader_save(&reader, &b);
+	ck_assert_int_eq(blob_error(&b), 0);
+	msg_reader_deinit(&reader);
+	blob_read(&in, b.bytes, b.len, &none);
+	ck_assert_int_eq(msg_reader_load(&reader, &in), 0);
+	blob_deinit(&b);
+}
+
+/* _i: bytes of the longest payload that have come when another process goes on with it. Of all
+ * the first are kept, and the message after it is found. */
+static const size_t long_cuts[] = {
+	1, VU_MSG_KEPT_MAX - 1, VU_MSG_KEPT_MAX, VU_MSG_KEPT_MAX + 1, VU_MSG_PAYLOAD_MAX - 1,
+};
+
+START_TEST(longer_than_what_is_kept)
+{
+	struct {
+		struct vhost_user_hdr hdr;
+		uint8_t payload[VU_MSG_PAYLOAD_MAX];
+	} w = { .hdr = { VHOST_USER_GET_CONFIG, VHOST_USER_VERSION, VU_MSG_PAYLOAD_MAX } };
+	struct wire next = make(VHOST_USER_SET_VRING_KICK, 8);
+	size_t cut = HDR + long_cuts[_i];
+	int r;
+
+	for (size_t i = 0; i < sizeof w.payload; i++)
+		w.payload[i] = (uint8_t)(i * 7);
+	send_bytes(&w, cut, 0);
+	while ((r = read_msg()) == VU_MSG_E_MORE)
+		;
+	ck_assert_int_eq(r, VU_MSG_E_AGAIN);
+	move_reader();
+	send_bytes((char *)&w + cut, sizeof w - cut, 0);
+	send_bytes(&next, HDR + 8, 0);
+	while ((r = read_msg()) == VU_MSG_E_MORE)
+		;
+	ck_assert_int_eq(r, 0);
+	ck_assert_mem_eq(&reader.msg.hdr, &w.hdr, HDR);
+	ck_assert_mem_eq(reader.msg.payload.bytes, w.payload, VU_MSG_KEPT_MAX);
+	msg_reader_next(&reader);
+	expect(&next, 0);
+}
+END_TEST
+
 /* _i: bytes of a message before the front-end leaves. */
 START_TEST(ends)
 {
@@ -391,6 +441,7 @@ int main(void)
 	tcase_add_test(tc, oversized_payload);
 	tcase_add_loop_test(tc, peeked_in_a_row, 0, 2 * (HDR + 40));
 	tcase_add_loop_test(tc, saved, 0, 2 * (FDS_MAX + 1));
+	tcase_add_loop_test(tc, longer_than_what_is_kept, 0, COUNT(long_cuts));
 	tcase_add_loop_test(tc, ends, 0, HDR + 8);
 	tcase_add_test(tc, reply);
 	suite_add_tcase(suite, tc);

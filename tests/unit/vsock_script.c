@@ -73,7 +73,7 @@ void script_init(struct script *s, size_t rx_size)
 	mux_set_running(s->mux, true);
 	s->area = calloc(1, AREA_SIZE);
 	ck_assert_ptr_nonnull(s->area);
-	ck_assert_int_eq(mux_load_names(s->mux, s->area, AREA_SIZE, 1000), 0);
+	ck_assert_int_eq(mux_load_names(s->mux, s->area, AREA_SIZE, true, 1000), 0);
 	s->n_wakes = 0;
 	fake_rx_init(&s->rx, rx_size, 1000, 0);
 	s->rx.trace = &s->trace;
@@ -162,7 +162,7 @@ void script_move(struct script *s)
 	ck_assert_int_eq(memcmp(&before, &after, sizeof before), 0);
 	ck_assert_uint_eq(mux_next_deadline(s->mux), deadline_ms);
 	mux_resume(s->mux, s->now_ms);
-	ck_assert_int_eq(mux_load_names(s->mux, s->area, AREA_SIZE, s->now_ms), 0);
+	ck_assert_int_eq(mux_load_names(s->mux, s->area, AREA_SIZE, false, s->now_ms), 0);
 	mux_get_stats(s->mux, &before);
 	ck_assert_uint_le(before.conns, after.conns);	/* each name is of one that is there */
 }
