@@ -61,6 +61,7 @@ struct sock_stream {
 	bool is_held;				/* loaded: another process may still go on with it */
 	int error;				/* -errno for the next read; 0: none */
 	uint8_t idle_outs;			/* EPOLLOUTs in a row that nobody wanted */
+	bool from_host;				/* of its kind alone: it is to read an OK */
 	const char *early;			/* payload that was read with a handshake */
 	size_t n_early;
 	struct loop *loop;			/* borrowed, as the mux is */

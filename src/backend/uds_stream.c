@@ -15,8 +15,7 @@
 
 struct uds_stream {
 	struct sock_stream sock;
-	bool from_host;				/* wants to read an OK */
-	char early[HYBRID_LINE_MAX];
+	char early[];				/* as many as there were */
 };
 
 static const struct sock_kind uds_kind;
@@ -35,15 +34,15 @@ static void uds_stream_free(struct uds_stream *s)
 
 int uds_stream_new(struct stream **out, const struct uds_stream_config *config)
 {
-	struct uds_stream *s = malloc(sizeof *s);
+	struct uds_stream *s = malloc(sizeof *s + config->n_early);
 	int fd = config->fd, r;
 
 	if (!s) {
 		unix_close(&fd);
 		return -ENOMEM;
 	}
-	s->from_host = config->from_host;
 	sock_stream_init(&s->sock, &uds_kind, config->type, config->loop, config->mux, fd);
+	s->sock.from_host = config->from_host;
 	s->sock.may_have_rights = config->may_have_rights;
 	s->sock.is_shared = config->is_shared;
 	memcpy(s->early, config->early ? config->early : "", config->n_early);
@@ -72,14 +71,13 @@ void uds_stream_hang_up(struct stream *base)
 
 static void on_accepted(struct sock_stream *sock, const struct vsock_addr *guest)
 {
-	struct uds_stream *s = uds_stream_of(sock);
 	char ok[HYBRID_REPLY_MAX];
 	char *end = decimal_put(stpcpy(ok, "OK "), guest->port);
 
 	*end++ = '\n';
 	/* The first bytes on an empty socket: all go, or none. If the peer has left, that
 	 * shows after what it sent before. */
-	if (s->from_host &&
+	if (sock->from_host &&
 	    send(sock->fd, ok, (size_t)(end - ok), MSG_DONTWAIT | MSG_NOSIGNAL) < 0) {
 		if (errno != EPIPE && errno != ECONNRESET)
 			sock->error = error_last();
@@ -100,18 +98,19 @@ static bool is_closed(struct sock_stream *sock, uint32_t events)
 int uds_stream_load(struct stream **out, enum vsock_type type, struct loop *loop,
 		    struct mux *mux, struct blob_reader *in)
 {
-	struct uds_stream *s = malloc(sizeof *s);
+	bool from_host = blob_get_bool(in);
+	struct uds_stream *s = malloc(sizeof *s + HYBRID_LINE_MAX);
 	int r;
 
 	if (!s)
 		return -ENOMEM;
-	s->from_host = blob_get_bool(in);
 	r = sock_stream_load(&s->sock, &uds_kind, type, loop, mux, AF_UNIX, s->early,
-			     sizeof s->early, in);
+			     HYBRID_LINE_MAX, in);
 	if (r) {
 		free(s);
 		return r;
 	}
+	s->sock.from_host = from_host;
 	s->sock.may_have_rights |= !unix_refuses_rights(s->sock.fd);
 	if (!s->sock.is_live || !blob_is_whole(in)) {
 		uds_stream_free(s);
@@ -128,12 +127,11 @@ static void on_close(struct sock_stream *sock)
 
 static void on_save(const struct sock_stream *sock, struct blob *out)
 {
-	const struct uds_stream *s = container_of_const(sock, struct uds_stream, sock);
 	size_t section = blob_open(out, UDS_STREAM_TAG, UDS_STREAM_VERSION);
 
 	blob_put_u8(out, sock->base.type == VSOCK_TYPE_SEQPACKET ?
 		    UDS_STREAM_SEQPACKET_CONNECTED : UDS_STREAM_CONNECTED);
-	blob_put_u8(out, s->from_host);
+	blob_put_u8(out, sock->from_host);
 	sock_stream_save(sock, out);
 	blob_close(out, section);
 }

@@ -52,7 +52,7 @@ static bool parse_id(const char *text, struct api_args *args)
 	static const struct { const char *name; enum vsock_type type; } types[] = {
 		{ "stream-", VSOCK_TYPE_STREAM }, { "seqpacket-", VSOCK_TYPE_SEQPACKET },
 	};
-	uint64_t guest_port, peer_port;
+	uint64_t guest_port, peer_cid, peer_port;
 	size_t i = 0;
 
 	while (i < 2 && strncmp(text, types[i].name, strlen(types[i].name)) != 0)
@@ -62,11 +62,11 @@ static bool parse_id(const char *text, struct api_args *args)
 	text += strlen(types[i].name);
 	args->type = types[i].type;
 	if (!take_number(&text, '-', UINT32_MAX, &guest_port) ||
-	    !take_number(&text, '-', UINT64_MAX, &args->peer.cid) ||
+	    !take_number(&text, '-', UINT64_MAX, &peer_cid) ||
 	    !take_number(&text, '\0', UINT32_MAX, &peer_port))
 		return false;
 	args->guest_port = (uint32_t)guest_port;
-	args->peer.port = (uint32_t)peer_port;
+	args->peer = (struct vsock_addr){ peer_cid, (uint32_t)peer_port };
 	return true;
 }
 

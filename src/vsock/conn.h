@@ -141,9 +141,9 @@ struct conn {
 	struct stream *stream;			/* owned; NULL once closed */
 	struct vsock_addr guest, peer;
 	struct credit credit;
+	uint32_t read_hint;			/* bytes that the next read may find */
 	struct byte_ring to_host;		/* taken from the guest, not by the stream */
 	struct conn_messages *messages;		/* owned; NULL: of type STREAM */
-	uint32_t read_hint;			/* bytes that the next read may find */
 	int error;				/* -errno that ended it; 0: none, or logged */
 	uint8_t state;				/* enum conn_state */
 	uint8_t end;				/* enum conn_end: the first reason to end it */
@@ -172,7 +172,9 @@ struct conn {
 		struct list share_node;		/* shares::own */
 		uint64_t deadline_ms;
 		uint8_t armed;			/* enum conn_timer: the one that it has */
-		uint8_t share;			/* enum share: of those begun by siblings */
+		uint8_t share : 3;		/* enum share: of those begun by siblings */
+		uint8_t waits_for : 4;		/* enum conn_wait, as counted */
+		uint8_t was_open : 1;		/* both sides had accepted it */
 		uint8_t ending;			/* on mux::ending, and how it is to end */
 		uint8_t logged_state;		/* enum conn_state; CONN_NUM_STATES: none yet */
 		uint32_t name;			/* its row in mux::names, or CONN_NO_NAME */
@@ -180,8 +182,6 @@ struct conn {
 		/* For who looks at it. */
 		uint64_t begun_ms, waits_since_ms;
 		uint32_t to_guest_high, to_host_high;	/* of its bytes: above what credit counts */
-		uint8_t waits_for;		/* enum conn_wait, as counted */
-		bool was_open;			/* both sides had accepted it */
 	} mux;
 };
 

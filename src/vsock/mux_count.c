@@ -125,7 +125,7 @@ void mux_count_wait(struct mux *mux, struct conn *c, uint64_t now_ms)
 	if (c->mux.waits_for)
 		mux->counters.stalled[c->mux.waits_for] += now_ms - c->mux.waits_since_ms;
 	mux->counters.stalls[wait]++;
-	c->mux.waits_for = (uint8_t)wait;
+	c->mux.waits_for = wait & 15;
 	c->mux.waits_since_ms = now_ms;
 }
 

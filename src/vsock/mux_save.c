@@ -174,19 +174,29 @@ static uint64_t get_past_ms(struct blob_reader *in, uint64_t now_ms)
 	return ms < now_ms ? ms : now_ms;
 }
 
+/* For a field of few bits: what it has no room for becomes @max, which it may not be. */
+static unsigned get_below(struct blob_reader *in, unsigned max)
+{
+	unsigned v = blob_get_u8(in);
+
+	return v < max ? v : max;
+}
+
+static_assert(SHARE_OWN < 7 && CONN_NUM_WAITS <= 15, "fields of 3 bits and of 4");
+
 /* The mux's own part of a connection. */
 static struct conn_in_mux load_own(struct blob_reader *in, uint32_t version, uint64_t now_ms)
 {
 	struct conn_in_mux own = { .deadline_ms = blob_get_u64(in) };
 
-	own.share = blob_get_u8(in);
+	own.share = get_below(in, 7) & 7;
 	own.ending = blob_get_u8(in);
 	own.begun_ms = own.waits_since_ms = now_ms;
 	if (version == 1)
 		return own;
 	own.begun_ms = get_past_ms(in, now_ms);
 	own.waits_since_ms = get_past_ms(in, now_ms);
-	own.waits_for = blob_get_u8(in);
+	own.waits_for = get_below(in, 15) & 15;
 	own.to_guest_high = blob_get_u32(in);
 	own.to_host_high = blob_get_u32(in);
 	return own;

@@ -20,10 +20,11 @@ enum {
 	PKT_E_BODY,				/* payload longer than the chain */
 };
 
+/* As long as what is in it: each connection has two. */
 struct vsock_addr {
 	uint64_t cid;
 	uint32_t port;
-};
+} __attribute__((packed, aligned(4)));
 
 /*
  * A connection in a log line: "3:1024>2:80". CID and port of both ends; the one that

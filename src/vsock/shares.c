@@ -50,7 +50,7 @@ enum share shares_find(const struct shares *s, uint64_t cid)
 
 void shares_take(struct shares *s, struct conn *c, enum share share)
 {
-	c->mux.share = (uint8_t)share;
+	c->mux.share = share & 7;
 	s->n_common += share == SHARE_COMMON;
 	s->n_own += share == SHARE_OWN;
 	if (share == SHARE_OWN)

@@ -60,6 +60,7 @@ struct scenario {
 	struct goal goal;			/* of a figure, beside it */
 	size_t size;				/* bytes of a message */
 	unsigned count;				/* of connections, of VMs */
+	unsigned n_idle;			/* of others beside them, which say nothing */
 	unsigned queue_size;			/* 0: 128 */
 	bool is_messages;			/* SOCK_SEQPACKET */
 	bool is_pinned;				/* everything on one CPU */
@@ -90,6 +91,7 @@ void run_vms_idle(struct run *r);
 void run_many(struct run *r);			/* many.c: connections of one VM */
 void run_many_to_guest(struct run *r);
 void run_many_idle(struct run *r);
+void run_uds_many(struct run *r);		/* ... without a daemon */
 void run_rr(struct run *r);			/* rr.c */
 void run_crr_guest(struct run *r);		/* crr.c */
 void run_crr_host(struct run *r);

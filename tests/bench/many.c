@@ -223,16 +223,23 @@ static void move_all(struct run *r, struct many *m, bool to_guest)
 	close(m->epoll);
 }
 
-static void measure(struct run *r, bool to_guest)
+static struct many new_many(const struct run *r)
 {
 	struct many m = { .n = r->is_quick ? QUICK_CONNS : r->what->count };
-	struct cost cost;
-	uint64_t idle;
-	struct host h;
 
 	m.amount = ((uint64_t)(r->seconds * 32) + 1) * MESSAGE;
 	m.conns = calloc(m.n, sizeof *m.conns);
 	must(m.conns);
+	return m;
+}
+
+static void measure(struct run *r, bool to_guest)
+{
+	struct many m = new_many(r);
+	struct cost cost;
+	uint64_t idle;
+	struct host h;
+
 	current = &m;
 	host_up(&h, r, 1);
 	m.v = &h.vms[0];
@@ -277,4 +284,39 @@ void run_many_idle(struct run *r)
 		close(m.conns[i].fd);
 	host_down(&h);
 	free(m.conns);
+}
+
+/* As many raw unix streams, written to by one thread and read by another. */
+void run_uds_many(struct run *r)
+{
+	struct many from = new_many(r), to = new_many(r);
+	int64_t start, end;
+	pthread_t writer;
+	double fair;
+
+	for (unsigned i = 0; i < from.n; i++) {
+		int pair[2];
+
+		must(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) == 0);
+		from.conns[i].fd = pair[0];
+		to.conns[i].fd = pair[1];
+		to.conns[i].check = (struct check){ .size = MESSAGE, .all = r->is_quick };
+	}
+	watch(&from, EPOLLOUT);
+	watch(&to, EPOLLIN);
+	start = now_ns();
+	must(pthread_create(&writer, NULL, host_writes, &from) == 0);
+	host_reads(&to);
+	must(pthread_join(writer, NULL) == 0);
+	fair = fairness(&to, start, &end);
+	r->out->value = flow_rate(to.amount * to.n, start, end);
+	figure_add(r->out, "first/last", fair);
+	for (unsigned i = 0; i < from.n; i++) {
+		close(from.conns[i].fd);
+		close(to.conns[i].fd);
+	}
+	close(from.epoll);
+	close(to.epoll);
+	free(from.conns);
+	free(to.conns);
 }

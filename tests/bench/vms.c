@@ -74,7 +74,7 @@ void run_vms(struct run *r)
 	int fd;
 
 	must(t);
-	host_up(&h, r, n);
+	host_up(&h, r, n + r->what->n_idle);
 	for (unsigned i = 0; i < n; i++) {
 		t[i] = (struct guest_thread){ .v = &h.vms[i], .r = r };
 		t[i].s = vm_connect(t[i].v, &fd);

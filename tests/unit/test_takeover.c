@@ -522,12 +522,14 @@ static void read_blob(FILE *f, int expected, int programs[CONNS])
 static bool read_end(FILE *f, struct talk *e)
 {
 	int is_open, answers, tells;
+	uint64_t peer_cid;
 
 	*e = (struct talk){ .guest.cid = 0 };
-	if (fscanf(f, END_FORMAT, &e->vm, &e->kind, &e->guest.port, &e->peer.cid, &e->peer.port,
+	if (fscanf(f, END_FORMAT, &e->vm, &e->kind, &e->guest.port, &peer_cid, &e->peer.port,
 		   &is_open, &answers, &tells, &e->shut, &e->buf_alloc, &e->fwd_cnt, &e->sent,
 		   &e->received, &e->host_sent, &e->host_received, &e->sends_as, &e->gets) != 17)
 		return false;
+	e->peer.cid = peer_cid;
 	e->guest.cid = 3 + (uint64_t)e->vm;
 	e->is_open = is_open;
 	e->answers = answers;
