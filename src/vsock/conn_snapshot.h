@@ -48,8 +48,9 @@ struct conn_cursor {
 	bool is_over;
 };
 
-/* Most of those that the guest has forgotten are not worth a walk: so many are shown. */
-enum { CONN_SNAPSHOT_ORPHANS = 256 };
+/* Most of those that the guest has forgotten are not worth a walk: so many are shown, of the
+ * first so many that drain, which are those that have drained the longest. */
+enum { CONN_SNAPSHOT_ORPHANS = 256, CONN_SNAPSHOT_DRAINING = 4 * CONN_SNAPSHOT_ORPHANS };
 
 /*
  * Fills rows, at most @max, at least CONN_SNAPSHOT_MIN, and stops early, where that is all with

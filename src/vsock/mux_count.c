@@ -209,12 +209,12 @@ void mux_tell_changed(const struct mux *mux, const struct conn *c, uint64_t now_
 static size_t take_orphans(const struct mux *mux, struct conn_snapshot *rows, size_t max,
 			   uint64_t now_ms)
 {
-	size_t n = 0;
+	size_t n = 0, n_seen = 0;
 
 	list_for_each(node, &mux->timers[CONN_TIMER_LINGER]) {
 		const struct conn *c = container_of(node, struct conn, mux.timer_node);
 
-		if (n == max)
+		if (n == max || n_seen++ == CONN_SNAPSHOT_DRAINING)
 			break;
 		if (c->orphaned)
 			take_row(mux, c, now_ms, &rows[n++]);

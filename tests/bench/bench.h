@@ -88,6 +88,7 @@ void run_stalled_program(struct run *r);	/* beside run_flow_to_guest */
 void run_stalled_guest(struct run *r);
 void run_vms(struct run *r);			/* vms.c: many times run_flow */
 void run_vms_idle(struct run *r);
+void run_uds_vms(struct run *r);
 void run_many(struct run *r);			/* many.c: connections of one VM */
 void run_many_to_guest(struct run *r);
 void run_many_idle(struct run *r);

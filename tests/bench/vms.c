@@ -6,6 +6,7 @@
  */
 #include <pthread.h>
 #include <stdlib.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "bench/clock.h"
@@ -109,4 +110,40 @@ void run_vms_idle(struct run *r)
 
 	r->out->value = (anon_with(r, 1 + n) - anon_with(r, 1)) / n;
 	figure_add(r->out, "idle B/VM", r->out->value);
+}
+
+/* As many raw unix streams, each with a thread that writes and one that reads: how the kernel
+ * shares the CPUs among these. */
+void run_uds_vms(struct run *r)
+{
+	unsigned n = r->is_quick ? QUICK_VMS : r->what->count;
+	struct stream *ends = calloc(2 * n, sizeof *ends);
+	struct guest_thread *t = calloc(n, sizeof *t);
+	int64_t start = now_ns(), end = start;
+	uint64_t bytes = 0;
+
+	must(ends && t);
+	for (unsigned i = 0; i < n; i++) {
+		int pair[2];
+
+		must(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) == 0);
+		ends[2 * i] = flow_stream(r, pair[0], r->seconds);
+		ends[2 * i + 1] = flow_stream(r, pair[1], 0);
+		stream_start_reader(&ends[2 * i + 1]);
+		stream_start_writer(&ends[2 * i]);
+	}
+	for (unsigned i = 0; i < 2 * n; i++) {
+		stream_join(&ends[i]);
+		if (i % 2 == 0)
+			continue;
+		t[i / 2].sent = ends[i].bytes;
+		bytes += ends[i].bytes;
+		end = ends[i].end_ns > end ? ends[i].end_ns : end;
+	}
+	r->out->value = flow_rate(bytes, start, end);
+	figure_add(r->out, "min/max VM", fairness(t, n));
+	for (unsigned i = 0; i < 2 * n; i++)
+		close(ends[i].fd);
+	free(ends);
+	free(t);
 }

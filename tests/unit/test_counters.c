@@ -245,6 +245,25 @@ START_TEST(shows_what_drains)
 }
 END_TEST
 
+/* All that drain may be many: a portion does not look at each. _i: so many are before it, or
+ * one more. */
+START_TEST(looks_at_few_that_drain)
+{
+	size_t n = CONN_SNAPSHOT_DRAINING - 1 + (size_t)_i;
+	struct conn *others = calloc(n, sizeof *others);
+
+	ck_assert_ptr_nonnull(others);
+	for (size_t i = 0; i < n; i++)
+		list_append(&s.mux->timers[CONN_TIMER_LINGER], &others[i].mux.timer_node);
+	script_run(&s, "stay req full rw:abc rst");
+	ck_assert_uint_eq(look(), !_i);
+	for (size_t i = 0; i < n; i++)
+		list_remove(&others[i].mux.timer_node);
+	ck_assert_uint_eq(look(), 1);
+	free(others);
+}
+END_TEST
+
 /* More than 2^32 bytes. */
 START_TEST(counts_on_beyond_32_bits)
 {
@@ -535,6 +554,7 @@ int main(void)
 	tcase_add_test(tc, shows_the_same_after_a_move);
 	tcase_add_test(tc, shows_who_lacks_buffers);
 	tcase_add_test(tc, shows_what_drains);
+	tcase_add_loop_test(tc, looks_at_few_that_drain, 0, 2);
 	tcase_add_test(tc, counts_on_beyond_32_bits);
 	tcase_add_test(tc, resets_one);
 	tcase_add_test(tc, walks_a_growing_table);
