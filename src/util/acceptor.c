@@ -30,20 +30,28 @@ static void on_rested(struct loop_timer *timer)
 		set_rest(a);
 }
 
+/* How many to take: @batch is that of the loop. */
+static int next_burst(const struct acceptor *a, uint64_t batch)
+{
+	if (batch != a->full_batch + 1)
+		return 1;
+	return a->burst < a->config.per_event / 2 ? a->burst * 2 : a->config.per_event;
+}
+
 static void on_readable(struct loop_source *source, uint32_t events)
 {
 	struct acceptor *a = container_of(source, struct acceptor, source);
+	uint64_t batch = loop_batch(a->config.loop);
 
 	(void)events;
 	if (a->config.is_held)
 		return;
+	a->burst = next_burst(a, batch);
 	for (int i = 0; i < a->burst && source->fd >= 0; i++) {
 		int fd, r = listener_accept(a->config.listener, &fd);
 
-		if (r == LISTENER_E_NONE) {
-			a->burst = 1;
+		if (r == LISTENER_E_NONE)
 			return;
-		}
 		if (r < 0) {
 			log_limited(LEVEL_WARN, a->config.tag,
 				    "cannot accept %s: %s; again in %d ms", a->config.what,
@@ -54,13 +62,13 @@ static void on_readable(struct loop_source *source, uint32_t events)
 		}
 		a->config.accepted(a->config.ctx, fd);
 	}
-	a->burst = a->burst < a->config.per_event / 2 ? a->burst * 2 : a->config.per_event;
+	a->full_batch = batch;
 }
 
 static void set_up(struct acceptor *a, const struct acceptor_config *config)
 {
 	*a = (struct acceptor){
-		.config = *config, .burst = 1,
+		.config = *config, .full_batch = UINT64_MAX,
 		.source = { .dispatch = on_readable, .fd = -1 },
 		.rest = { .expire = on_rested },
 	};

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Takes connections from a listening socket in an event loop, as many at once
- * as is fair: one, and more while they come faster than that, since asking for
- * one too many costs a connection that comes alone a system call. When accepting
- * fails, most often for want of descriptors, the socket stays readable and the
- * loop would spin: so it rests, and tries again a little later.
+ * Takes connections from a listening socket in an event loop, as many at once as is fair:
+ * one, and twice as many each time that there are more in the very next batch. For asking
+ * for one too many costs more than taking one: the kernel makes the file first. When accepting
+ * fails, most often for want of descriptors, the socket stays readable and the loop would
+ * spin: so it rests, and tries again a little later.
  */
 #pragma once
 
@@ -24,7 +24,8 @@ struct acceptor_config {
 
 struct acceptor {
 	struct acceptor_config config;
-	int burst;				/* connections taken at the next event */
+	int burst;				/* connections taken at the last event, at most */
+	uint64_t full_batch;			/* the last batch in which they were as many */
 	struct loop_source source;		/* not added while it rests */
 	struct loop_timer rest;
 };

@@ -25,6 +25,7 @@ struct loop {
 	int stop_fd;				/* eventfd: makes epoll_wait return */
 	atomic_bool stop;
 	uint64_t now_us, now_ms;
+	uint64_t batch;
 	struct epoll_event events[BATCH];
 	int n_events, at;			/* of the batch being dispatched */
 	struct loop_timer *timers;		/* a pairing heap: the next to expire */
@@ -81,6 +82,11 @@ uint64_t loop_now_ms(const struct loop *loop)
 uint64_t loop_now_us(const struct loop *loop)
 {
 	return loop->now_us;
+}
+
+uint64_t loop_batch(const struct loop *loop)
+{
+	return loop->batch;
 }
 
 void loop_stop(struct loop *loop)
@@ -303,6 +309,7 @@ static void tick(struct loop *loop, int waited_ms)
 		loop->judges_ms = now_ms + AFTER_PAUSE_MS;
 	loop->now_us = now_us;
 	loop->now_ms = now_ms;
+	loop->batch++;
 }
 
 static void dispatch(struct loop *loop)

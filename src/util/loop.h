@@ -72,6 +72,8 @@ void loop_stop(struct loop *loop);
 uint64_t loop_now_ms(const struct loop *loop);
 uint64_t loop_now_us(const struct loop *loop);	/* the same in microseconds */
 
+uint64_t loop_batch(const struct loop *loop);	/* which batch it is: one more than that before */
+
 /* @src->dispatch must be set and @fd stay open until it is removed. 0 or -errno. */
 int loop_add(struct loop *loop, struct loop_source *src, int fd, uint32_t events);
 int loop_modify(struct loop *loop, struct loop_source *src, uint32_t events);

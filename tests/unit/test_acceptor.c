@@ -84,6 +84,28 @@ START_TEST(takes_more_while_they_come)
 }
 END_TEST
 
+/* Where the batch before had none, they come one by one. */
+START_TEST(takes_one_after_a_pause)
+{
+	int clients[CLIENTS];
+
+	for (int i = 0; i < 3; i++)
+		clients[i] = dial();
+	ck_assert_int_eq(loop_step(loop, WAIT_MS), 0);
+	ck_assert_int_eq(loop_step(loop, WAIT_MS), 0);
+	ck_assert_int_eq(n_accepted, 3);
+	ck_assert_int_eq(loop_step(loop, 0), 0);
+	for (int i = 3; i < CLIENTS; i++)
+		clients[i] = dial();
+	ck_assert_int_eq(loop_step(loop, WAIT_MS), 0);
+	ck_assert_int_eq(n_accepted, 4);
+	ck_assert_int_eq(loop_step(loop, WAIT_MS), 0);
+	ck_assert_int_eq(n_accepted, CLIENTS);
+	for (int i = 0; i < CLIENTS; i++)
+		close(clients[i]);
+}
+END_TEST
+
 START_TEST(may_be_stopped_by_the_one_it_calls)
 {
 	int first = dial(), second = dial();
@@ -163,6 +185,7 @@ int main(void)
 
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_add_test(tc, takes_more_while_they_come);
+	tcase_add_test(tc, takes_one_after_a_pause);
 	tcase_add_test(tc, may_be_stopped_by_the_one_it_calls);
 	tcase_add_test(tc, rests_without_descriptors);
 	tcase_add_test(tc, another_socket);
