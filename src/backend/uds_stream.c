@@ -55,7 +55,9 @@ int uds_stream_new(struct stream **out, const struct uds_stream_config *config)
 		uds_stream_free(s);
 		return r;
 	}
-	sock_stream_go_live(&s->sock, config->from_host);
+	/* What is in the socket already is told by its first event. Most host programs wait for
+	 * the OK before they say anything. */
+	sock_stream_go_live(&s->sock, config->n_early > 0);
 	*out = &s->sock.base;
 	return 0;
 }

@@ -232,6 +232,27 @@ START_TEST(host_client)
 }
 END_TEST
 
+/* The core does not look for bytes that cannot have come: not before an event tells of them, but
+ * what came with the line needs none. */
+START_TEST(first_bytes_are_told)
+{
+	int patient = client("CONNECT 1024\n"), hasty = connect_at(path, SOCK_STREAM);
+
+	say(hasty, "CONNECT 1025\nearly");
+	run_until_streams(2);
+	accepted(0);
+	accepted(1);
+	hears(patient, "OK 1024\n");
+	ck_assert(!(core.streams[0]->ready & STREAM_IN));
+	ck_assert(core.streams[1]->ready & STREAM_IN);
+	core_expect(1, "early");
+	say(patient, "late");
+	expect_message(0, "late");
+	fd_close(&patient);
+	fd_close(&hasty);
+}
+END_TEST
+
 /* What it says at once after its line, and then leaves. */
 START_TEST(messages_behind_the_line)
 {
@@ -657,6 +678,7 @@ int main(void)
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_set_timeout(tc, 60);
 	tcase_add_test(tc, host_client);
+	tcase_add_test(tc, first_bytes_are_told);
 	tcase_add_test(tc, messages_behind_the_line);
 	tcase_add_loop_test(tc, line, 0, COUNT(lines));
 	tcase_add_test(tc, leaves_without_a_word);
