@@ -23,7 +23,7 @@ struct conn *conn_alloc(const struct vsock_addr *guest, const struct vsock_addr 
 	c->mux.name = CONN_NO_NAME;
 	c->peer = *peer;
 	c->credit.buf_alloc = buf_alloc;
-	c->read_hint = READ_HINT_FIRST;
+	c->read_hint = READ_HINT_MIN;
 	byte_ring_init(&c->to_host, buf_alloc, budget);
 	return c;
 }

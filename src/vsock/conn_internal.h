@@ -7,10 +7,7 @@
 
 #include "vsock/conn.h"
 
-enum {						/* bytes: conn::read_hint */
-	READ_HINT_MIN = 1024,			/* or one buffer */
-	READ_HINT_FIRST = 16 * 1024,
-};
+enum { READ_HINT_MIN = 1024 };			/* bytes, or one buffer: conn::read_hint, at first */
 
 /* A guest may send as many empty messages as it likes: so many wait for the host besides those
  * that its credit pays for. */

@@ -241,6 +241,34 @@ START_TEST(many_buffers_per_read)
 }
 END_TEST
 
+/* Most have a few bytes to say at first. */
+START_TEST(one_buffer_for_the_first_read)
+{
+	script_run(&s, "credit:1073741824,0 req starve give:abc");
+	s.rx.left = SIZE_MAX;
+	ck_assert_int_eq(output(), 0);
+	ck_assert_uint_eq(s.rx.largest_borrow, 1);
+	ck_assert_uint_eq(s.streams[0].n_read, 3);
+}
+END_TEST
+
+/* The rest that a read has left is no measure for the next. */
+START_TEST(the_same_again_in_one_read)
+{
+	size_t first;
+
+	script_run(&s, "credit:1073741824,0 req starve more:5000");
+	s.rx.left = SIZE_MAX;
+	ck_assert_int_eq(output(), 0);
+	ck_assert_uint_eq(s.streams[0].n_read, 5000);
+	first = s.streams[0].read_calls;
+	ck_assert_uint_gt(first, 2);
+	script_run(&s, "more:5000");
+	ck_assert_uint_eq(s.streams[0].n_read, 10000);
+	ck_assert_uint_eq(s.streams[0].read_calls, first + 2);	/* the last gives nothing */
+}
+END_TEST
+
 struct rx_case {
 	size_t size, piece;
 };
@@ -387,6 +415,8 @@ int main(void)
 	tcase_add_test(tc, host_ports_wrap);
 	tcase_add_test(tc, turns_are_fair);
 	tcase_add_test(tc, many_buffers_per_read);
+	tcase_add_test(tc, one_buffer_for_the_first_read);
+	tcase_add_test(tc, the_same_again_in_one_read);
 	tcase_add_loop_test(tc, rx_buffers_of_any_size, 0, COUNT(rx_cases));
 	tcase_add_test(tc, rx_buffers_without_room);
 	tcase_add_test(tc, rx_buffers_of_one_byte);
