@@ -225,12 +225,10 @@ bool gmem_is_empty(const struct gmem *mem)
 	return mem->n_regions == 0;
 }
 
-static struct region *find_gpa(struct gmem *mem, uint64_t gpa)
+static struct region *search_gpa(struct gmem *mem, uint64_t gpa)
 {
 	size_t low = 0, high = mem->n_regions;
 
-	if (mem->last < high && gpa - mem->regions[mem->last].gpa < mem->regions[mem->last].size)
-		return &mem->regions[mem->last];
 	while (low < high) {
 		size_t mid = low + (high - low) / 2;
 		struct region *r = &mem->regions[mid];
@@ -245,6 +243,18 @@ static struct region *find_gpa(struct gmem *mem, uint64_t gpa)
 		}
 	}
 	return NULL;
+}
+
+/* Most often that of the address before. */
+static inline struct region *find_gpa(struct gmem *mem, uint64_t gpa)
+{
+	if (mem->last < mem->n_regions) {
+		struct region *last = &mem->regions[mem->last];
+
+		if (gpa - last->gpa < last->size)
+			return last;
+	}
+	return search_gpa(mem, gpa);
 }
 
 size_t gmem_slice(struct gmem *mem, uint64_t gpa, uint64_t len, struct iovec *out, size_t max)

@@ -319,10 +319,19 @@ static void prefetch_gpa(struct virtq *q, uint64_t gpa)
 	}
 }
 
-static void prefetch_buffers(struct virtq *q, const GUEST struct wire_virtq_desc *d, uint32_t n)
+static void prefetch_buffer(struct virtq *q, const GUEST struct wire_virtq_desc *d)
 {
-	for (uint32_t i = 0; i < n && i < AHEAD_BUFFERS; i++)
-		prefetch_gpa(q, le64_get((le64){ d[i].addr.raw }));
+	prefetch_gpa(q, le64_get((le64){ d->addr.raw }));
+}
+
+static void prefetch_table(struct virtq *q, const struct wire_virtq_desc *d)
+{
+	struct desc_table t;
+
+	if (!table_open_indirect(q, d, &t) || !t.desc)
+		return;
+	for (uint32_t i = 0; i < t.n && i < AHEAD_BUFFERS; i++)
+		prefetch_buffer(q, &t.desc[i]);
 }
 
 /* One step for the chain at @entry of the available ring. */
@@ -330,7 +339,7 @@ static void ahead_step(struct virtq *q, unsigned step, uint16_t entry)
 {
 	uint16_t head = le16_get((le16){ q->avail->ring[entry & q->mask].raw });
 	struct wire_virtq_desc d;
-	struct desc_table t;
+	uint16_t flags;
 
 	if (head >= q->config.num)
 		return;
@@ -338,13 +347,16 @@ static void ahead_step(struct virtq *q, unsigned step, uint16_t entry)
 		prefetch(&q->desc[head]);
 		return;
 	}
+	if (step == 1) {
+		prefetch_buffer(q, &q->desc[head]);
+		return;
+	}
 	d = desc_load(&q->desc[head]);
-	if (step == 1)
-		prefetch_gpa(q, le64_get(d.addr));
-	else if (!(le16_get(d.flags) & VIRTQ_DESC_F_INDIRECT))
-		prefetch_buffers(q, &q->desc[head], q->config.num - head);
-	else if (table_open_indirect(q, &d, &t) && t.desc)
-		prefetch_buffers(q, t.desc, t.n);
+	flags = le16_get(d.flags);
+	if (flags & VIRTQ_DESC_F_INDIRECT)
+		prefetch_table(q, &d);
+	else if (flags & VIRTQ_DESC_F_NEXT && le16_get(d.next) < q->config.num)
+		prefetch_buffer(q, &q->desc[le16_get(d.next)]);
 }
 
 /*
@@ -352,12 +364,15 @@ static void ahead_step(struct virtq *q, unsigned step, uint16_t entry)
  * work on a small packet, but many can be on their way at once. So the lines of coming
  * chains are prefetched while earlier ones are dealt with: first the descriptor, then
  * the header or the indirect table, then the buffers. What is read for that is a hint:
- * each address is translated, and none is kept.
+ * each address is translated, and none is kept. A chain that comes alone, or that is used
+ * alone, has no earlier one.
  */
 static void look_ahead(struct virtq *q)
 {
 	uint16_t n = (uint16_t)(q->avail_idx - q->last_avail);
 
+	if (n == 1 || q->last_avail == q->batch_avail)
+		return;
 	for (unsigned step = 0; step < VIRTQ_AHEAD_STEPS; step++) {
 		uint16_t want = n < ahead_of[step] ? n : ahead_of[step], *has = &q->ahead[step];
 
@@ -422,6 +437,7 @@ bool virtq_publish(struct virtq *q)
 	uint16_t old = q->published, now = q->used_idx;
 	bool first = !q->called;
 
+	q->batch_avail = q->last_avail;
 	if (old == now)
 		return false;
 	ring_store(&q->used->idx, now);

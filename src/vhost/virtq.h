@@ -60,6 +60,7 @@ struct virtq {
 	uint16_t mask;				/* num - 1 */
 	uint16_t avail_idx;			/* the driver's, as last loaded */
 	uint16_t ahead[VIRTQ_AHEAD_STEPS];	/* entries whose lines were asked for */
+	uint16_t batch_avail;			/* last_avail as of the last virtq_publish() */
 	uint16_t used_idx;			/* next used entry to write */
 	uint16_t published;			/* the used index that the driver sees */
 	bool has_used_idx;			/* used_idx is ours; else load it on resolve ... */
