@@ -56,11 +56,9 @@ static void on_timer(struct loop_timer *timer)
 	schedule(dev);
 }
 
-/* Learns from the rings whether a guest is there. */
-static void look_at_guest(struct device *dev)
+/* A guest is there as long as its rings run. */
+static void note_guest(struct device *dev, bool is_running)
 {
-	bool is_running = frontend_has_guest(&dev->frontend);
-
 	if (is_running == mux_is_running(dev->mux))
 		return;
 	mux_set_running(dev->mux, is_running);
@@ -82,7 +80,7 @@ static enum turn rings_turn(struct device *dev)
 	enum turn result = TURN_DONE;
 	bool was_clogged;
 
-	look_at_guest(dev);
+	note_guest(dev, tx && rx);
 	recovery_begin_turn(&dev->recovery);
 	result = guest_events_send(&dev->events, events, device_vring(dev, VSOCK_EVENTQ),
 				   dev->config.scratch, dev->counters);
@@ -216,8 +214,10 @@ static void on_kicked(void *ctx, unsigned ring)
 
 static void on_rings_changed(void *ctx)
 {
-	look_at_guest(ctx);
-	schedule(ctx);
+	struct device *dev = ctx;
+
+	note_guest(dev, frontend_has_guest(&dev->frontend));
+	schedule(dev);
 }
 
 static void on_guest_reset(void *ctx)

@@ -129,7 +129,9 @@ void session_refresh_ring(struct session *s, unsigned ring)
 void session_refresh_rings(struct session *s)
 {
 	for (unsigned i = 0; i < s->config.n_rings; i++)
-		session_refresh_ring(s, i);
+		vring_refresh(&s->vrings[i]);	/* all, before anybody looks at one */
+	for (unsigned i = 0; i < s->config.n_rings; i++)
+		s->config.ops->ring_changed(s->config.ctx, i, s->vrings[i].kick_fd);
 }
 
 void session_answer(struct session *s, const void *payload, size_t len)

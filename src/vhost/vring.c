@@ -39,16 +39,18 @@ static bool is_set_up(const struct vring *v, const struct gmem *mem)
 
 struct virtq *vring_running(struct vring *v, struct gmem *mem, uint64_t features)
 {
-	if (!v->started || v->failed || !vring_is_enabled(v, features) || !is_set_up(v, mem))
+	if (!v->started || v->failed || !vring_is_enabled(v, features))
 		return NULL;
-	if (!v->q.mem) {
-		v->has_news |= !v->has_run || !(v->q.has_used_idx || v->q.has_distance);
-		if (virtq_resolve(&v->q, mem, features)) {
-			vring_fail(v);
-			return NULL;
-		}
-		v->has_run = true;
+	if (v->q.mem)				/* it is resolved, and nothing has changed */
+		return &v->q;
+	if (!is_set_up(v, mem))
+		return NULL;
+	v->has_news |= !v->has_run || !(v->q.has_used_idx || v->q.has_distance);
+	if (virtq_resolve(&v->q, mem, features)) {
+		vring_fail(v);
+		return NULL;
 	}
+	v->has_run = true;
 	return &v->q;
 }
 

@@ -26,12 +26,15 @@ static struct vmm f;
 static struct queue g;
 static struct session *s;
 static int fds_before, n_resets, n_stops, n_changes, last_kick_fd;
+static bool runs_nothing;			/* no ring may run when one has changed */
 
 static void on_ring_changed(void *ctx, unsigned ring, int kick_fd)
 {
 	ck_assert_ptr_eq(ctx, &f);
 	ck_assert_uint_lt(ring, 3);
 	ck_assert_int_eq(kick_fd, session_vring(s, ring)->kick_fd);
+	for (unsigned i = 0; runs_nothing && i < 3; i++)
+		ck_assert_ptr_null(session_running(s, i));
 	last_kick_fd = kick_fd;
 	n_changes++;
 }
@@ -75,6 +78,7 @@ static void setup(void)
 	log_level = LEVEL_ERR;
 	fds_before = unit_count_fds();
 	n_resets = n_stops = n_changes = 0;
+	runs_nothing = false;
 	queue_init(&g, NUM, 0);
 	ck_assert_int_eq(session_new(&s, &config, vmm_pair(&f)), 0);
 }
@@ -432,6 +436,19 @@ START_TEST(any_order)
 }
 END_TEST
 
+/* Whoever is told of one ring sees all of them in the new memory, which has room for none. */
+START_TEST(memory_changes_for_all_rings)
+{
+	start(1, PROTOCOL);
+	ck_assert_ptr_nonnull(session_running(s, 1));
+	runs_nothing = true;
+	say_memory(64);
+	runs_nothing = false;
+	say_memory(QUEUE_SIZE);
+	ck_assert_ptr_nonnull(session_running(s, 1));
+}
+END_TEST
+
 static void take_one(void)
 {
 	struct iovec iov[VIRTQ_CHAIN_MAX];
@@ -683,6 +700,7 @@ int main(void)
 	tcase_add_test(tc, ring_grows_out_of_memory);
 	tcase_add_loop_test(tc, ring_states, 0, 2);
 	tcase_add_test(tc, any_order);
+	tcase_add_test(tc, memory_changes_for_all_rings);
 	tcase_add_loop_test(tc, guest_resets, 0, COUNT(reset_cases) * 2);
 	tcase_add_test(tc, guest_resets_at_once);
 	tcase_add_test(tc, adopted_from_another_backend);
