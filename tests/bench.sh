@@ -8,6 +8,11 @@
 # installed. Exit status 77, with the reason, when it cannot be had; --peer 'PROGRAM [OPTION]...'
 # is any other.
 #
+# --guest measures inside a virtual machine whose time is counted in instructions, so that other
+# work of this one changes nothing: tests/bench/in_guest.py says what that is good for, and what
+# not. With --against OTHER-DAEMON a row and round of 0.1 s take two seconds. Exit status 77, with
+# the reason, when there can be no guest.
+#
 # --svg FILE measures what tests/bench/picture.py draws, beside the limits and beside that Rust
 # daemon if it can be had, and draws it; the two results stay in the build, picture-*.json.
 #
@@ -21,6 +26,7 @@ args=()
 peer=
 fetches=
 svg=
+in_guest=
 
 while [ $# -gt 0 ]; do
 	case $1 in
@@ -32,6 +38,7 @@ while [ $# -gt 0 ]; do
 		else
 			fetches=yes
 		fi ;;
+	--guest) in_guest=yes ;;
 	--svg=*) svg=${1#*=} ;;
 	--svg)
 		[ $# -gt 1 ] || { echo "tests/bench.sh: --svg wants the name of a file" >&2; exit 2; }
@@ -71,6 +78,11 @@ if [ -n "$fetches" ]; then
 fi
 meson compile -C "$out" >&2
 export VHOST_DEVICE_VSOCK=${VHOST_DEVICE_VSOCK:-$out/src/vhost-device-vsock}
+if [ -n "$in_guest" ]; then
+	[ -z "$peer$svg" ] || { echo "tests/bench.sh: neither --peer nor --svg with --guest" >&2; exit 2; }
+	export VM_BUILD=$out
+	exec "$root/tests/bench/in_guest.py" "$out/tests/bench/bench" "$VHOST_DEVICE_VSOCK" "${args[@]}"
+fi
 if [ -n "$svg" ]; then
 	draw
 	exit

@@ -21,7 +21,7 @@ struct options {
 	const char *daemon, *against, *peer, *json, *only;
 	unsigned rounds;
 	double seconds;
-	bool is_quick, no_syscalls, is_observed;
+	bool is_quick, no_syscalls, no_limits, is_observed;
 };
 
 static void usage(FILE *f)
@@ -38,6 +38,7 @@ static void usage(FILE *f)
 "  --rounds N                       of each row (default 5)\n"
 "  --seconds S                      of each measurement (default 0.5)\n"
 "  --no-syscalls                    no extra run under strace\n"
+"  --no-limits                      no limits beside the rows\n"
 "  --json FILE                      the results once more\n"
 "  --quick                          prove that it runs and nothing is lost\n"
 "  --list                           the rows\n", f);
@@ -77,6 +78,7 @@ static struct options parse(int argc, char **argv)
 		{ "seconds", required_argument, NULL, 's' },
 		{ "json", required_argument, NULL, 'j' },
 		{ "no-syscalls", no_argument, NULL, 'n' },
+		{ "no-limits", no_argument, NULL, 'L' },
 		{ "quick", no_argument, NULL, 'q' },
 		{ "list", no_argument, NULL, 'l' },
 		{ "help", no_argument, NULL, 'h' },
@@ -96,6 +98,7 @@ static struct options parse(int argc, char **argv)
 		case 'o': o.only = optarg; break;
 		case 'j': o.json = optarg; break;
 		case 'n': o.no_syscalls = true; break;
+		case 'L': o.no_limits = true; break;
 		case 'r':
 			set_number(optarg, 1, ROUNDS_MAX, &n);
 			o.rounds = (unsigned)n;
@@ -163,7 +166,7 @@ static void measure(const struct options *o, const struct row *row, enum side si
 static bool has_side(const struct options *o, const struct row *row, enum side side)
 {
 	switch (side) {
-	case SIDE_LIMIT: return row->what->limit && !o->peer;
+	case SIDE_LIMIT: return row->what->limit && !row->rival;
 	case SIDE_OTHER: return (o->against || o->peer) && !row->what->is_limit;
 	case SIDE_OURS:
 	case SIDES: break;
@@ -216,16 +219,25 @@ static FILE *open_json(const struct options *o)
 	return f;
 }
 
+/* Who is beside ours in each row; NULL: a limit, and maybe another daemon. */
+static const char *rival_of(const struct options *o)
+{
+	if (o->peer)
+		return "peer";
+	return o->no_limits ? "other" : NULL;
+}
+
 int main(int argc, char **argv)
 {
 	struct options o = parse(argc, argv);
+	const char *rival = rival_of(&o);
 	FILE *json = o.json ? open_json(&o) : NULL;
 	struct row *row = malloc(sizeof *row);
 	bool all_well = row, is_first = true;
 
 	isolate_init();
-	if (o.peer)
-		report_peer_head();
+	if (rival)
+		report_rival_head(rival);
 	else
 		report_head(o.against);
 	for (const struct scenario *s = scenarios; row && s->name; s++) {
@@ -233,7 +245,7 @@ int main(int argc, char **argv)
 			continue;
 		memset(row, 0, sizeof *row);
 		row->what = s;
-		row->has_peer = o.peer;
+		row->rival = rival;
 		all_well &= run_row(&o, row);
 		report_row(row);
 		if (json)

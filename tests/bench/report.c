@@ -169,7 +169,7 @@ static void print_goal(const struct row *row)
 
 static const char *name_of(const struct row *row, enum side side)
 {
-	return row->has_peer && side == SIDE_OTHER ? "peer" : side_names[side];
+	return row->rival && side == SIDE_OTHER ? row->rival : side_names[side];
 }
 
 static void print_errors(const struct row *row)
@@ -225,13 +225,17 @@ static int digits_of(const struct row *row)
 	return row_values(row, SIDE_OURS).median < 100 ? 2 : 0;
 }
 
-void report_peer_head(void)
+void report_rival_head(const char *rival)
 {
-	printf("%-16s %-6s %29s %29s %22s\n", "scenario", "unit", "ours [min max]",
-	       "peer [min max]", "ours/peer [min max]");
+	char theirs[32], ratio[32];
+
+	snprintf(theirs, sizeof theirs, "%.12s [min max]", rival);
+	snprintf(ratio, sizeof ratio, "ours/%.12s [min max]", rival);
+	printf("%-16s %-6s %29s %29s %25s\n", "scenario", "unit", "ours [min max]", theirs,
+	       ratio);
 }
 
-static void report_peer_row(const struct row *row)
+static void report_rival_row(const struct row *row)
 {
 	const struct scenario *w = row->what;
 	int digits = digits_of(row);
@@ -239,7 +243,7 @@ static void report_peer_row(const struct row *row)
 	printf("%-16s %-6s", w->name, w->unit);
 	print_spread(row_values(row, SIDE_OURS), 29, digits);
 	print_spread(row_values(row, SIDE_OTHER), 29, digits);
-	print_spread(row_ratios(row, SIDE_OURS, SIDE_OTHER), 22, 2);
+	print_spread(row_ratios(row, SIDE_OURS, SIDE_OTHER), 25, 3);
 	printf("%s\n", w->is_cost ? "  less is better" : "");
 	print_figures(row);
 	print_errors(row);
@@ -252,8 +256,8 @@ void report_row(const struct row *row)
 	struct spread ratio = row_ratios(row, SIDE_OURS, SIDE_LIMIT);
 	int digits = digits_of(row);
 
-	if (row->has_peer) {
-		report_peer_row(row);
+	if (row->rival) {
+		report_rival_row(row);
 		return;
 	}
 	printf("%-16s %-6s", w->name, w->unit);

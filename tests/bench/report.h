@@ -16,7 +16,7 @@ enum side { SIDE_LIMIT, SIDE_OURS, SIDE_OTHER, SIDES };
 
 struct row {
 	const struct scenario *what;
-	bool has_peer;				/* SIDE_OTHER, and there is no limit then */
+	const char *rival;			/* who SIDE_OTHER is, without limits; or NULL */
 	unsigned n_rounds;
 	struct measure rounds[SIDES][ROUNDS_MAX];
 	struct measure syscalls[SIDES];		/* their own run; maybe not done */
@@ -34,7 +34,7 @@ struct spread row_ratios(const struct row *row, enum side of, enum side to);
 bool row_figure(const struct row *row, enum side side, const char *name, double *value);
 
 void report_head(bool has_other);
-void report_peer_head(void);
+void report_rival_head(const char *rival);
 void report_row(const struct row *row);		/* to standard output */
 
 /* A JSON document, begun and ended around its rows. */

@@ -5,9 +5,9 @@
 #
 # Leaves in OUTDIR: vmlinuz (Debian's cloud kernel, fetched, never installed),
 # initrd.img (busybox, virtio and vsock modules, the agent), agent (the same program, for
-# the host) and more/ (modules that only one test loads). What is there and up to
-# date is kept, so a second call costs nothing and needs no network; calls at the
-# same time wait for each other.
+# the host), more/ (modules that only some tests load) and host/ (those of the kernel's own
+# vhost-vsock). What is there and up to date is kept, so a second call costs nothing and
+# needs no network; calls at the same time wait for each other.
 #
 # VM_KERNEL=sid takes the newest kernel of Debian unstable instead of the one of
 # the distribution that runs here.
@@ -22,8 +22,9 @@ flavour=${VM_KERNEL:-default}
 modules="virtio_ring virtio virtio_pci_legacy_dev virtio_pci_modern_dev virtio_pci
 	virtio_mmio virtio_mem vsock vmw_vsock_virtio_transport_common vmw_vsock_virtio_transport"
 more_modules="vsock_loopback failover net_failover virtio_net"
+host_modules="vhost_iotlb vhost vhost_vsock"
 # shellcheck disable=SC2086,SC2116
-asked=$(echo $modules $more_modules)	# in one line
+asked=$(echo $modules, $more_modules, $host_modules)	# in one line
 
 # The next call asks for newer lists.
 missing() {
@@ -70,7 +71,7 @@ fetch_kernel() {
 		download "$name" "$work" ||
 			missing "cannot download $name: no guest kernel"
 	done
-	mkdir -p "$out/kernel.new/more"
+	mkdir -p "$out/kernel.new"/{more,host}
 	# The order of loading is in the names.
 	file=10
 	for name in $modules; do
@@ -79,6 +80,11 @@ fetch_kernel() {
 	done
 	for name in $more_modules; do
 		unpack_module "$name" "$out/kernel.new/more/$name.ko"
+	done
+	file=10
+	for name in $host_modules; do
+		unpack_module "$name" "$out/kernel.new/host/$file-$name.ko"
+		file=$((file + 1))
 	done
 	echo "$asked" >"$out/kernel.new/asked"
 	find "$work" -type f -name 'vmlinuz*' -exec cp {} "$out/kernel.new/vmlinuz" \;
@@ -127,8 +133,8 @@ build_initrd() {
 	cp "$out/kernel/vmlinuz" "$out/vmlinuz.new"
 	mv "$out/vmlinuz.new" "$out/vmlinuz"
 	mv "$out/initrd.new" "$out/initrd.img"
-	rm -rf "$out/more"
-	cp -r "$out/kernel/more" "$out/more"
+	rm -rf "$out/more" "$out/host"
+	cp -r "$out/kernel/more" "$out/kernel/host" "$out"
 }
 
 mkdir -p "$out"

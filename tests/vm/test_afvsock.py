@@ -15,12 +15,12 @@ import contextlib
 import glob
 import os
 import re
-import shutil
 import subprocess
 import sys
 import threading
 import time
 
+import inside
 import vm
 
 SCRIPT = """
@@ -50,36 +50,12 @@ end program $?
 """
 
 
-def libraries(program):
-    """What the dynamic linker would load, itself included."""
-    out = subprocess.run(["ldd", program], capture_output=True, text=True).stdout
-    return re.findall(r"(/\S+) \(0x", out)
-
-
-def make_initrd(scratch, daemon, program):
-    root = scratch.path("root")
-    os.makedirs(root)
-    shutil.copytree(os.path.join(vm.IMAGE, "more"), os.path.join(root, "more"))
-    shutil.copy(daemon, os.path.join(root, "daemon"))
-    shutil.copy(program, os.path.join(root, "test_afvsock"))
-    for lib in {*libraries(daemon), *libraries(program)}:
-        os.makedirs(root + os.path.dirname(lib), exist_ok=True)
-        shutil.copy(lib, root + lib)
-    with open(os.path.join(root, "script"), "w") as f:
-        f.write(SCRIPT)
-    return vm.behind_image(scratch.path("initrd"), vm.archive(root))
-
-
 def run_guest(scratch, initrd, name, word="", extra=()):
     """Until it powers itself off; what came out of the second serial port."""
     out, console = scratch.path(name + ".txt"), scratch.path(name + "-console.log")
-    args = [*vm.LEASH, *vm.qemu, "-accel", vm.ACCEL, "-nodefaults", "-no-user-config", "-no-reboot",
-            "-display", "none", "-m", "1G", "-smp", "2",
+    args = [*inside.machine(initrd, word, console), "-accel", vm.ACCEL, "-m", "1G", "-smp", "2",
             "-object", "memory-backend-memfd,id=mem0,size=1G,share=on",
-            "-machine", "q35,memory-backend=mem0",
-            "-kernel", os.path.join(vm.IMAGE, "vmlinuz"), "-initrd", initrd,
-            "-append", f"console=ttyS0 quiet panic=-1 {word} ",
-            "-serial", f"file:{console}", "-serial", f"file:{out}", *extra]
+            "-machine", "q35,memory-backend=mem0", "-serial", f"file:{out}", *extra]
     if vm.ACCEL != "tcg":
         args += ["-cpu", "host"]
     try:
@@ -168,7 +144,8 @@ def main():
     vm.daemon_path = os.path.abspath(sys.argv[1])
     scratch, tap = vm.Scratch(), Tap()
     try:
-        initrd = make_initrd(scratch, sys.argv[1], sys.argv[2])
+        initrd = inside.make_initrd(scratch, SCRIPT, {"daemon": sys.argv[1],
+                                                      "test_afvsock": sys.argv[2]})
         text = run_guest(scratch, initrd, "loopback")
         report_early(tap, text)
         report(tap, "loopback", text)
