@@ -13,6 +13,8 @@
 # not. With --against OTHER-DAEMON a row and round of 0.1 s take two seconds. Exit status 77, with
 # the reason, when there can be no guest.
 #
+# --kernel measures there, too, beside the kernel's own vhost-vsock.
+#
 # --svg FILE measures what tests/bench/picture.py draws, beside the limits and beside that Rust
 # daemon if it can be had, and draws it; the two results stay in the build, picture-*.json.
 #
@@ -39,6 +41,9 @@ while [ $# -gt 0 ]; do
 			fetches=yes
 		fi ;;
 	--guest) in_guest=yes ;;
+	--kernel)
+		in_guest=yes
+		args+=(--kernel) ;;
 	--svg=*) svg=${1#*=} ;;
 	--svg)
 		[ $# -gt 1 ] || { echo "tests/bench.sh: --svg wants the name of a file" >&2; exit 2; }
@@ -79,7 +84,7 @@ fi
 meson compile -C "$out" >&2
 export VHOST_DEVICE_VSOCK=${VHOST_DEVICE_VSOCK:-$out/src/vhost-device-vsock}
 if [ -n "$in_guest" ]; then
-	[ -z "$peer$svg" ] || { echo "tests/bench.sh: neither --peer nor --svg with --guest" >&2; exit 2; }
+	[ -z "$peer$svg" ] || { echo "tests/bench.sh: neither --peer nor --svg in a guest" >&2; exit 2; }
 	export VM_BUILD=$out
 	exec "$root/tests/bench/in_guest.py" "$out/tests/bench/bench" "$VHOST_DEVICE_VSOCK" "${args[@]}"
 fi

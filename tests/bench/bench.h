@@ -3,7 +3,8 @@
  * The benchmark: scenarios of traffic through the real daemon, and beside each
  * one a physical limit, the same traffic without a daemon, measured in the same
  * round. Only the ratio of the two says much on a machine that has other work.
- * Or beside each a peer: the same traffic through another program.
+ * Or beside each a peer: the same traffic through another program, or through the
+ * kernel's own vhost-vsock.
  *
  * A scenario measures once per call, in a process of its own (isolate.h) with a
  * fresh daemon; what fails there fails one row. It plays the guest on the
@@ -39,6 +40,7 @@ struct run {
 	const char *program;			/* NULL: a limit needs none */
 	bool has_peer;				/* ours and a peer in turns, and */
 	bool is_foreign;			/* this is the peer */
+	bool is_kernels;			/* this is vhost-vsock: kernel.h */
 	double seconds;
 	bool is_quick;				/* few of everything, all bytes compared */
 	bool counts_syscalls;			/* slows the daemon down: value is void */
@@ -68,6 +70,7 @@ struct scenario {
 	bool is_bare;				/* no daemon has a part in it */
 	bool is_cost;				/* less is better */
 	bool has_api;				/* the daemon has a control API, whoever asks */
+	bool beside_kernel;			/* a row of --kernel */
 	const char *says;			/* one line for --list */
 };
 

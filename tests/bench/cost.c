@@ -20,32 +20,66 @@
 
 static const double GIB = 1024.0 * 1024 * 1024, MIB = 1024.0 * 1024;
 
-/* Voluntary and not, of all threads. */
-static uint64_t count_switches(pid_t pid)
+/* Of a thread, voluntary and not; with @name only if that is its name. None once it has ended. */
+static uint64_t thread_switches(const char *status, const char *name)
 {
-	char path[300], line[128];
+	FILE *f = fopen(status, "re");
+	char line[128], own[32] = "";
+	uint64_t sum = 0;
+
+	while (f && fgets(line, sizeof line, f)) {
+		sscanf(line, "Name: %31[^\n]", own);
+		if (strstr(line, "ctxt_switches:") && (!name || strcmp(own, name) == 0))
+			sum += strtoull(strchr(line, ':') + 1, NULL, 10);
+	}
+	if (f)
+		fclose(f);
+	return sum;
+}
+
+/* Of ours only workers: other threads have no part in traffic, and may end meanwhile. */
+static uint64_t count_switches(const struct cost *c)
+{
+	const char *name = c->host->daemon.is_foreign ? NULL : "worker";
+	char path[300];
 	uint64_t sum = 0;
 	struct dirent *e;
 	DIR *dir;
-	FILE *f;
 
-	snprintf(path, sizeof path, "/proc/%d/task", (int)pid);
+	if (c->worker) {
+		snprintf(path, sizeof path, "/proc/self/task/%d/status", (int)c->worker);
+		return thread_switches(path, NULL);
+	}
+	snprintf(path, sizeof path, "/proc/%d/task", (int)c->engine);
 	dir = opendir(path);
 	must(dir);
 	while ((e = readdir(dir))) {
 		if (e->d_name[0] == '.')
 			continue;
-		snprintf(path, sizeof path, "/proc/%d/task/%.20s/status", (int)pid,
+		snprintf(path, sizeof path, "/proc/%d/task/%.20s/status", (int)c->engine,
 			 e->d_name);
-		if (!(f = fopen(path, "re")))
-			continue;
-		while (fgets(line, sizeof line, f))
-			if (strstr(line, "ctxt_switches:"))
-				sum += strtoull(strchr(line, ':') + 1, NULL, 10);
-		fclose(f);
+		sum += thread_switches(path, name);
 	}
 	closedir(dir);
 	return sum;
+}
+
+static void count_notifications(const struct host *h, uint64_t *kicks, uint64_t *calls)
+{
+	const struct guest_ring *r;
+
+	*kicks = *calls = 0;
+	for (unsigned i = 0; i < h->n_vms; i++)
+		for (r = h->vms[i].d.vq; r < h->vms[i].d.vq + VSOCK_NUM_QUEUES; r++) {
+			*kicks += r->n_kicks;
+			*calls += r->n_calls;
+		}
+}
+
+/* CPUCLOCK_SCHED of one thread of ours, which <time.h> has no name for. */
+static clockid_t clock_of_thread(pid_t tid)
+{
+	return (clockid_t)(~(unsigned)tid << 3 | 4 | 2);
 }
 
 static pid_t tracer_of(pid_t pid)
@@ -89,7 +123,7 @@ static void start_strace(struct cost *c)
 	int64_t deadline = deadline_in(5000);
 
 	snprintf(pid, sizeof pid, "%d", (int)c->engine);
-	snprintf(c->file, sizeof c->file, "%s/strace", c->daemon->dir);
+	snprintf(c->file, sizeof c->file, "%s/strace", c->host->daemon.dir);
 	c->strace = fork();
 	must(c->strace >= 0);
 	if (c->strace == 0) {
@@ -124,34 +158,45 @@ static uint64_t stop_strace(struct cost *c)
 	return total;
 }
 
-void cost_start(struct cost *c, const struct run *r, const struct daemon *d)
+void cost_start(struct cost *c, const struct run *r, const struct host *h)
 {
-	*c = (struct cost){ .daemon = d, .engine = daemon_engine(d) };
-	if (r->counts_syscalls)
-		start_strace(c);
-	must(clock_getcpuclockid(c->engine, &c->clock) == 0);
-	c->switches = count_switches(c->engine);
+	*c = (struct cost){ .host = h };
+	if (h->has_kernel) {
+		c->worker = h->vms[0].kernel.worker;
+		c->clock = clock_of_thread(c->worker);
+	} else {
+		c->engine = daemon_engine(&h->daemon);
+		if (r->counts_syscalls)
+			start_strace(c);
+		must(clock_getcpuclockid(c->engine, &c->clock) == 0);
+	}
+	c->switches = count_switches(c);
+	count_notifications(h, &c->kicks, &c->calls);
 	c->cpu_ns = clock_ns(c->clock);
 }
 
 static void stop(struct cost *c, const struct run *r, double many, double few,
-		 const char *const names[3])
+		 const char *const names[5])
 {
 	double cpu_s = (double)(clock_ns(c->clock) - c->cpu_ns) / 1e9;
-	double switches = (double)(count_switches(c->engine) - c->switches);
+	double switches = (double)(count_switches(c) - c->switches);
+	uint64_t kicks, calls;
 
 	if (r->counts_syscalls) {
-		figure_add(r->out, names[2], (double)stop_strace(c) / few);
+		figure_add(r->out, names[4], (double)stop_strace(c) / few);
 		return;
 	}
+	count_notifications(c->host, &kicks, &calls);
 	figure_add(r->out, names[0], cpu_s / many);
 	figure_add(r->out, names[1], switches / few);
+	figure_add(r->out, names[2], (double)(kicks - c->kicks) / few);
+	figure_add(r->out, names[3], (double)(calls - c->calls) / few);
 }
 
 void cost_stop_bytes(struct cost *c, const struct run *r, uint64_t bytes)
 {
 	static const char *const names[] = {
-		"cpu s/GiB", "switches/MiB", "syscalls/MiB",
+		"cpu s/GiB", "switches/MiB", "kicks/MiB", "calls/MiB", "syscalls/MiB",
 	};
 
 	stop(c, r, (double)bytes / GIB, (double)bytes / MIB, names);
@@ -160,7 +205,7 @@ void cost_stop_bytes(struct cost *c, const struct run *r, uint64_t bytes)
 void cost_stop_ops(struct cost *c, const struct run *r, uint64_t ops)
 {
 	static const char *const names[] = {
-		"cpu s/100k", "switches/op", "syscalls/op",
+		"cpu s/100k", "switches/op", "kicks/op", "calls/op", "syscalls/op",
 	};
 
 	stop(c, r, (double)ops / 1e5, (double)ops, names);

@@ -59,12 +59,12 @@ void run_crr_guest(struct run *r)
 	must(g);
 	host_up(&h, r, 1);
 	g->v = &h.vms[0];
-	crr_server_start(&server, host_listen(g->v->uds, VM_PORT, 16));
-	cost_start(&cost, r, &h.daemon);
+	crr_server_start(&server, vm_host_listen(g->v));
+	cost_start(&cost, r, &h);
 	cost_stop_ops(&cost, r, rr_measure(r, guest_once, g));
 	vm_bury(g->v, &g->dying);
 	crr_server_join(&server);
-	host_unlisten(server.listener, g->v->uds, VM_PORT);
+	vm_host_unlisten(g->v, server.listener);
 	host_down(&h);
 	free(g);
 }
@@ -72,14 +72,14 @@ void run_crr_guest(struct run *r)
 static void host_once(void *arg, uint64_t number)
 {
 	(void)number;
-	crr_client(arg, VM_PORT);
+	crr_client(vm_host_connect(arg));
 }
 
 static void *host_client(void *arg)
 {
 	struct guest_side *g = arg;
 
-	g->n_done = rr_measure(g->r, host_once, g->v->uds);
+	g->n_done = rr_measure(g->r, host_once, g->v);
 	atomic_store(&g->is_done, true);
 	return NULL;
 }
@@ -119,7 +119,7 @@ void run_crr_host(struct run *r)
 	g->v->d.accept_sink = count_only;
 	g->r = r;
 	sock_listen(&g->v->d, VM_PORT);
-	cost_start(&cost, r, &h.daemon);
+	cost_start(&cost, r, &h);
 	must(pthread_create(&client, NULL, host_client, g) == 0);
 	guest_serves(g);
 	must(pthread_join(client, NULL) == 0);

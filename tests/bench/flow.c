@@ -151,7 +151,7 @@ void flow_measure(struct run *r, struct host *h, flow_fn *flow)
 	uint64_t bytes;
 
 	flow(v, r, r->seconds / 10, &r->out->value);		/* warm */
-	cost_start(&cost, r, &h->daemon);
+	cost_start(&cost, r, h);
 	bytes = flow(v, r, r->seconds, &r->out->value);
 	if (!r->what->is_messages) {
 		cost_stop_bytes(&cost, r, bytes);

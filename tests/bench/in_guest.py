@@ -28,6 +28,8 @@ os.environ.setdefault("VM_KERNEL", "sid")
 import inside  # noqa: E402
 import vm  # noqa: E402
 
+# AF_VSOCK and vhost-vsock, but not the driver of a guest's own device, in the order of loading.
+MODULES = "/modules/*-vsock.ko /modules/*-vmw_vsock_virtio_transport_common.ko /host/*.ko"
 CPUS = os.environ.get("BENCH_CPUS", "3")
 STATUS = "== status "
 
@@ -36,9 +38,12 @@ out=/dev/ttyS1
 for port in $out /dev/ttyS2; do
 	/bin/busybox stty -F $port raw
 done
+for file in {modules}; do
+	[ ! -e $file ] || /bin/busybox insmod $file	# or it is built in
+done
 # What a kernel puts off until after its start; it costs no time.
 /bin/busybox sleep 30
-export TMPDIR=/tmp
+export TMPDIR=/tmp BENCH_IN=guest
 /bench {options} >$out 2>&1
 echo "{status}$?" >$out
 [ ! -e /json ] || /bin/busybox cat /json >/dev/ttyS2
@@ -63,6 +68,7 @@ def parse():
     parser.add_argument("bench")
     parser.add_argument("daemon")
     parser.add_argument("--against")
+    parser.add_argument("--kernel", action="store_true")
     parser.add_argument("--json")
     return parser.parse_known_args()
 
@@ -78,6 +84,8 @@ def bench_options(asked, rest, programs):
     options = ["--daemon", into_guest(programs, "daemon", asked.daemon), "--no-syscalls"]
     if asked.against:
         options += ["--against", into_guest(programs, "other", asked.against), "--no-limits"]
+    if asked.kernel:
+        options += ["--kernel"]
     if asked.json:
         options += ["--json", "/json"]
     return shlex.join([*options, *rest])
@@ -107,7 +115,8 @@ def main():
     programs = {"bench": asked.bench}
     options = bench_options(asked, rest, programs)
     scratch = vm.Scratch()
-    initrd = inside.make_initrd(scratch, SCRIPT.format(options=options, status=STATUS), programs)
+    script = SCRIPT.format(options=options, status=STATUS, modules=MODULES if asked.kernel else "")
+    initrd = inside.make_initrd(scratch, script, programs)
     status = run(scratch, initrd, asked.json)
     if status is None:
         vm.show_logs(scratch)

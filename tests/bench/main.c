@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "bench/isolate.h"
+#include "bench/kernel.h"
 #include "bench/report.h"
 
 enum { PEER_TRIES = 2 };			/* of a row that the peer fails */
@@ -21,7 +22,7 @@ struct options {
 	const char *daemon, *against, *peer, *json, *only;
 	unsigned rounds;
 	double seconds;
-	bool is_quick, no_syscalls, no_limits, is_observed;
+	bool is_quick, no_syscalls, no_limits, is_observed, has_kernel;
 };
 
 static void usage(FILE *f)
@@ -34,6 +35,8 @@ static void usage(FILE *f)
 "                                   (tests/bench.sh --peer: Debian's Rust daemon)\n"
 "  --observed                       the same daemon with API and events on, and a client\n"
 "                                   that reads all metrics each second, in alternating rounds\n"
+"  --kernel                         the kernel's vhost-vsock, inside a guest; instead of limits\n"
+"                                   (tests/bench.sh --kernel starts one)\n"
 "  --only NAME,...                  these rows; shell patterns\n"
 "  --rounds N                       of each row (default 5)\n"
 "  --seconds S                      of each measurement (default 0.5)\n"
@@ -73,6 +76,7 @@ static struct options parse(int argc, char **argv)
 		{ "against", required_argument, NULL, 'a' },
 		{ "peer", required_argument, NULL, 'p' },
 		{ "observed", no_argument, NULL, 'O' },
+		{ "kernel", no_argument, NULL, 'k' },
 		{ "only", required_argument, NULL, 'o' },
 		{ "rounds", required_argument, NULL, 'r' },
 		{ "seconds", required_argument, NULL, 's' },
@@ -95,6 +99,7 @@ static struct options parse(int argc, char **argv)
 		case 'a': o.against = optarg; break;
 		case 'p': o.peer = optarg; break;
 		case 'O': o.is_observed = true; break;
+		case 'k': o.has_kernel = true; break;
 		case 'o': o.only = optarg; break;
 		case 'j': o.json = optarg; break;
 		case 'n': o.no_syscalls = true; break;
@@ -114,7 +119,8 @@ static struct options parse(int argc, char **argv)
 		default: usage(stderr); exit(2);
 		}
 	}
-	if (optind < argc || !o.daemon || !!o.against + !!o.peer + o.is_observed > 1) {
+	if (optind < argc || !o.daemon ||
+	    !!o.against + !!o.peer + o.is_observed + o.has_kernel > 1) {
 		usage(stderr);
 		exit(2);
 	}
@@ -123,12 +129,15 @@ static struct options parse(int argc, char **argv)
 	return o;
 }
 
-/* Named by --only, or, without it, all but the limits; beside a peer, what has a daemon. */
+/* Named by --only, or, without it, all but the limits; beside a peer, what has a daemon; beside
+ * the kernel, what it has, too. */
 static bool is_wanted(const struct scenario *s, const struct options *o)
 {
 	char copy[1024], *word, *save;
 
 	if (o->peer && (s->is_limit || s->is_bare))
+		return false;
+	if (o->has_kernel && !s->beside_kernel)
 		return false;
 	if (!o->only)
 		return !s->is_limit;
@@ -153,6 +162,7 @@ static void measure(const struct options *o, const struct row *row, enum side si
 	struct run r = {
 		.what = row->what, .program = program_of(o, row, side),
 		.has_peer = o->peer, .is_foreign = o->peer && side == SIDE_OTHER,
+		.is_kernels = o->has_kernel && side == SIDE_OTHER,
 		.seconds = o->seconds, .is_quick = o->is_quick,
 		.counts_syscalls = counts_syscalls, .out = out,
 		.is_observed = o->is_observed && side == SIDE_OTHER,
@@ -167,7 +177,8 @@ static bool has_side(const struct options *o, const struct row *row, enum side s
 {
 	switch (side) {
 	case SIDE_LIMIT: return row->what->limit && !row->rival;
-	case SIDE_OTHER: return (o->against || o->peer) && !row->what->is_limit;
+	case SIDE_OTHER:
+		return (o->against || o->peer || o->has_kernel) && !row->what->is_limit;
 	case SIDE_OURS:
 	case SIDES: break;
 	}
@@ -197,12 +208,13 @@ static bool run_row(const struct options *o, struct row *row)
 			if (!has_side(o, row, side) || has_given_up(o, row, side))
 				continue;
 			measure(o, row, side, false, &row->rounds[side][i]);
-			all_well &= row->rounds[side][i].is_done || side == SIDE_OTHER;
+			all_well &= row->rounds[side][i].is_done ||
+				(side == SIDE_OTHER && !o->has_kernel);
 		}
 	}
 	for (side = SIDE_OURS; side < SIDES && !o->no_syscalls; side++)
 		if (has_side(o, row, side) && !row->what->is_limit &&
-		    !has_given_up(o, row, side))
+		    !has_given_up(o, row, side) && !(o->has_kernel && side == SIDE_OTHER))
 			measure(o, row, side, true, &row->syscalls[side]);
 	return all_well;
 }
@@ -215,7 +227,8 @@ static FILE *open_json(const struct options *o)
 		fprintf(stderr, "bench: %s: %s\n", o->json, strerror(errno));
 		exit(1);
 	}
-	report_json_begin(f, o->daemon, o->peer ? o->peer : o->against, o->seconds);
+	report_json_begin(f, o->daemon, o->has_kernel ? "vhost-vsock" :
+			  o->peer ? o->peer : o->against, o->seconds);
 	return f;
 }
 
@@ -224,6 +237,8 @@ static const char *rival_of(const struct options *o)
 {
 	if (o->peer)
 		return "peer";
+	if (o->has_kernel)
+		return "kernel";
 	return o->no_limits ? "other" : NULL;
 }
 
@@ -236,6 +251,8 @@ int main(int argc, char **argv)
 	bool all_well = row, is_first = true;
 
 	isolate_init();
+	if (o.has_kernel)
+		kernel_check();
 	if (rival)
 		report_rival_head(rival);
 	else

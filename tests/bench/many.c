@@ -237,19 +237,21 @@ static void measure(struct run *r, bool to_guest)
 {
 	struct many m = new_many(r);
 	struct cost cost;
-	uint64_t idle;
+	uint64_t idle = 0;
 	struct host h;
 
 	current = &m;
 	host_up(&h, r, 1);
 	m.v = &h.vms[0];
 	connect_all(&m, r->is_quick, to_guest);
-	idle = cost_anon_bytes(&h.daemon);
-	cost_start(&cost, r, &h.daemon);
+	if (!h.has_kernel)
+		idle = cost_anon_bytes(&h.daemon);
+	cost_start(&cost, r, &h);
 	move_all(r, &m, to_guest);
 	cost_stop_bytes(&cost, r, m.amount * m.n);
-	figure_add(r->out, "drained +KiB", ((double)cost_anon_bytes(&h.daemon) -
-					    (double)idle) / 1024);
+	if (!h.has_kernel)
+		figure_add(r->out, "drained +KiB", ((double)cost_anon_bytes(&h.daemon) -
+						    (double)idle) / 1024);
 	for (unsigned i = 0; i < m.n; i++)
 		close(m.conns[i].fd);
 	host_down(&h);

@@ -116,7 +116,7 @@ void run_rr(struct run *r)
 	c.s = vm_connect(c.v, &e.fd);
 	vm_sink(c.s, &check);
 	echo_start(&e);
-	cost_start(&cost, r, &h.daemon);
+	cost_start(&cost, r, &h);
 	n = rr_measure(r, rr_guest_once, &c);
 	cost_stop_ops(&cost, r, n);
 	if (c.s->total != check.offset || c.s->total < n * c.size)

@@ -102,7 +102,7 @@ void run_sibling_rr(struct run *r)
 	c.v = &h.vms[0];
 	c.s = dial(c.v);
 	vm_sink(c.s, &check);
-	cost_start(&cost, r, &h.daemon);
+	cost_start(&cost, r, &h);
 	n = rr_measure(r, rr_guest_once, &c);
 	cost_stop_ops(&cost, r, n);
 	received = c.s->total;

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "bench/clock.h"
@@ -17,7 +18,7 @@
 #include "support/host_messages.h"
 #include "support/must.h"
 
-enum { ARGS_MAX = 2048, ARG_LEN = 256, CLOCK_EVERY = 16 * 1024 };
+enum { ARGS_MAX = 2048, ARG_LEN = 256, CLOCK_EVERY = 16 * 1024, BACKLOG = 16 };
 
 /* "PROGRAM OPTION...": the name goes where daemon_spawn() looks for it. */
 static unsigned split_program(const char *program, char *copy, size_t size,
@@ -102,7 +103,16 @@ static void vm_up(struct vm *v, const struct run *r, uint64_t cid)
 			   UINT64_C(1) << VIRTIO_F_NOTIFY_ON_EMPTY,
 	};
 
-	driver_up(&v->d, v->socket, &opt);
+	if (r->is_kernels) {
+		/* Of each measurement its own: what the last one left is in the kernel for seconds. */
+		opt.cid = (uint64_t)VM_CID + (uint64_t)getpid();
+		opt.habits = &START_QEMU;
+		v->is_kernels = true;
+		driver_init(&v->d, &opt);
+		kernel_up(&v->kernel, &v->d);
+	} else {
+		driver_up(&v->d, v->socket, &opt);
+	}
 	if (!has_feature(v->d.fe.features, VIRTIO_F_INDIRECT_DESC))
 		v->d.opt.tx_shape = TX_TWO;
 	v->d.fill = fill;
@@ -110,17 +120,25 @@ static void vm_up(struct vm *v, const struct run *r, uint64_t cid)
 	must(v->filled);
 }
 
-void host_up(struct host *h, const struct run *r, unsigned n_vms)
+static void daemon_up(struct host *h, const struct run *r)
 {
-	*h = (struct host){ .n_vms = n_vms, .observer.stop = -1 };
-	h->vms = calloc(n_vms, sizeof *h->vms);
-	must(h->vms);
 	daemon_init(&h->daemon);
 	h->daemon.is_foreign = r->is_foreign;
 	spawn(h, r);
-	for (unsigned i = 0; i < n_vms; i++)
+	for (unsigned i = 0; i < h->n_vms; i++)
 		if (!daemon_wait_listening(&h->daemon, h->vms[i].socket))
 			die("the daemon did not start: %s", daemon_log(&h->daemon));
+}
+
+void host_up(struct host *h, const struct run *r, unsigned n_vms)
+{
+	*h = (struct host){
+		.n_vms = n_vms, .has_kernel = r->is_kernels, .observer.stop = -1,
+	};
+	h->vms = calloc(n_vms, sizeof *h->vms);
+	must(h->vms);
+	if (!h->has_kernel)
+		daemon_up(h, r);
 	for (unsigned i = 0; i < n_vms; i++)
 		vm_up(&h->vms[i], r, VM_CID + i);
 	if (r->is_observed || r->what->has_api)
@@ -129,31 +147,84 @@ void host_up(struct host *h, const struct run *r, unsigned n_vms)
 		observer_start(&h->observer, h->api);
 }
 
-void host_down(struct host *h)
+static void daemon_down(struct host *h)
 {
-	int status;
+	int status = daemon_stop(&h->daemon, DEADLINE_MS);
 
-	observer_stop(&h->observer);
-	for (unsigned i = 0; i < h->n_vms; i++) {
-		driver_deinit(&h->vms[i].d);
-		free(h->vms[i].filled);
-	}
-	status = daemon_stop(&h->daemon, DEADLINE_MS);
 	if (status != 0 && status != -SIGTERM)
 		die("the daemon ended with %d", status);
 	daemon_deinit(&h->daemon);
+}
+
+void host_down(struct host *h)
+{
+	observer_stop(&h->observer);
+	for (unsigned i = 0; i < h->n_vms; i++) {
+		if (h->has_kernel)
+			kernel_down(&h->vms[i].kernel);
+		driver_deinit(&h->vms[i].d);
+		free(h->vms[i].filled);
+	}
+	if (!h->has_kernel)
+		daemon_down(h);
 	free(h->vms);
+}
+
+int vm_host_listen(struct vm *v)
+{
+	if (v->is_kernels)
+		return kernel_listen(SOCK_STREAM, VM_PORT, BACKLOG);
+	return host_listen(v->uds, VM_PORT, BACKLOG);
+}
+
+static int listen_for_messages(struct vm *v)
+{
+	if (v->is_kernels)
+		return kernel_listen(SOCK_SEQPACKET, VM_PORT, BACKLOG);
+	return host_messages_listen(v->uds, VM_PORT, BACKLOG);
+}
+
+void vm_host_unlisten(struct vm *v, int listener)
+{
+	if (v->is_kernels)
+		close(listener);
+	else
+		host_unlisten(listener, v->uds, VM_PORT);
+}
+
+/* What the hybrid protocol asks of a client, read and written at once. */
+static int connect_to_uds(const char *uds)
+{
+	int fd = host_connect(uds), len;
+	char line[32];
+
+	must(fd >= 0);
+	len = snprintf(line, sizeof line, "CONNECT %u\n", (unsigned)VM_PORT);
+	must(write(fd, line, (size_t)len) == len);
+	must(read(fd, line, sizeof line) > 3 && memcmp(line, "OK ", 3) == 0);
+	return fd;
+}
+
+int vm_host_connect(struct vm *v)
+{
+	int fd;
+
+	if (!v->is_kernels)
+		return connect_to_uds(v->uds);
+	fd = kernel_connect(SOCK_STREAM, (uint32_t)v->d.opt.cid, VM_PORT);
+	must(fd >= 0);
+	return fd;
 }
 
 void vm_connect_many(struct vm *v, unsigned n, struct sock **socks, int *fds)
 {
-	int listener = host_listen(v->uds, VM_PORT, 16);
+	int listener = vm_host_listen(v);
 
 	for (unsigned i = 0; i < n; i++) {
 		socks[i] = sock_connect(&v->d, VM_PORT);
 		fds[i] = host_accept(listener);
 	}
-	host_unlisten(listener, v->uds, VM_PORT);
+	vm_host_unlisten(v, listener);
 }
 
 struct sock *vm_connect(struct vm *v, int *fd)
@@ -166,12 +237,12 @@ struct sock *vm_connect(struct vm *v, int *fd)
 
 struct sock *vm_connect_messages(struct vm *v, int *fd)
 {
-	int listener = host_messages_listen(v->uds, VM_PORT, 16);
+	int listener = listen_for_messages(v);
 	struct sock *s = sock_dial_as(&v->d, VSOCK_TYPE_SEQPACKET, VSOCK_CID_HOST, VM_PORT);
 
 	must(sock_wait_open(s));
-	*fd = host_messages_accept(listener);
-	host_unlisten(listener, v->uds, VM_PORT);
+	*fd = v->is_kernels ? host_accept(listener) : host_messages_accept(listener);
+	vm_host_unlisten(v, listener);
 	return s;
 }
 

@@ -6,6 +6,8 @@
  * each way (the daemon is started with tx-buffer-size=262144), neither IN_ORDER
  * nor NOTIFY_ON_EMPTY, kicks only when they are asked for.
  *
+ * Or the kernel's vhost-vsock in the daemon's place, with the same guest: kernel.h.
+ *
  * Unlike Linux it asks for a call from the TX ring only when it waits for room
  * there, so that a daemon is measured and not the guest's interrupts.
  */
@@ -13,6 +15,7 @@
 
 #include "bench/bench.h"
 #include "bench/check.h"
+#include "bench/kernel.h"
 #include "bench/observer.h"
 #include "support/daemon.h"
 #include "support/driver.h"
@@ -26,9 +29,12 @@ struct vm {
 	size_t *filled;				/* bytes of the pattern, by TX slot */
 	uint64_t next_number;			/* of the message on its way out */
 	struct check *accepts;			/* where vm_listen() puts what comes */
+	bool is_kernels;			/* and not a daemon's, */
+	struct kernel_vsock kernel;		/* but this one's; host programs have AF_VSOCK */
 };
 
 struct host {					/* one daemon and its guests */
+	bool has_kernel;			/* no daemon but the kernel, and one guest */
 	struct daemon daemon;
 	char api[96];				/* its API's socket, if it has one */
 	struct observer observer;
@@ -38,6 +44,12 @@ struct host {					/* one daemon and its guests */
 
 void host_up(struct host *h, const struct run *r, unsigned n_vms);
 void host_down(struct host *h);			/* the daemon must end well */
+
+/* A host program's listener for what the guest connects to; closed by the other. */
+int vm_host_listen(struct vm *v);
+void vm_host_unlisten(struct vm *v, int listener);
+/* A host program's connection to the guest's VM_PORT, once it stands. */
+int vm_host_connect(struct vm *v);
 
 /* One more connection from the guest to a host program: both its ends. */
 struct sock *vm_connect(struct vm *v, int *fd);

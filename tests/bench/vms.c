@@ -81,7 +81,7 @@ void run_vms(struct run *r)
 		t[i].s = vm_connect(t[i].v, &fd);
 		t[i].reader = flow_stream(r, fd, 0);
 	}
-	cost_start(&cost, r, &h.daemon);
+	cost_start(&cost, r, &h);
 	cost_stop_bytes(&cost, r, all_at_once(r, t, n));
 	usage = daemon_usage(&h.daemon);
 	figure_add(r->out, "min/max VM", fairness(t, n));

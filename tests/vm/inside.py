@@ -16,11 +16,12 @@ def libraries(program):
 
 
 def make_initrd(scratch, script, programs):
-    """The image, behind it `programs`, {name in the guest's root: path}, all that only some
-    tests load (/more), and /script, which is what the guest does."""
+    """The image, behind it `programs`, {name in the guest's root: path}, the modules that not all
+    load (/more, /host), and /script, which is what the guest does."""
     root = scratch.path("root")
     os.makedirs(root)
-    shutil.copytree(os.path.join(vm.IMAGE, "more"), os.path.join(root, "more"))
+    for folder in "more", "host":
+        shutil.copytree(os.path.join(vm.IMAGE, folder), os.path.join(root, folder))
     for name, path in programs.items():
         shutil.copy(path, os.path.join(root, name))
         for lib in libraries(path):
