@@ -110,7 +110,7 @@ def run(scratch, initrd, json):
 
 def main():
     asked, rest = parse()
-    vm.skip_all = no_guest
+    vm.skip_all = no_guest          # not as a test does it
     vm.prepare_image()
     programs = {"bench": asked.bench}
     options = bench_options(asked, rest, programs)
