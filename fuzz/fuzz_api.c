@@ -3,13 +3,13 @@
  * What a client of the control API may say, as far as it is ours to read.
  *
  * Input: what it is (1 byte), and that: bit 0 unset, the body of a VM to add; bit 1 unset, a
- * method, a blank and a path; else the body that says a level.
+ * method, a blank and a path; bit 3 unset, the body that says a level; else a value behind a path.
  *
  * Asserted: a row that is accepted is keys and values by turns, none of them cut; it becomes a VM
  * that is whole, in the folder that is open to it, without what is not for the API, or is
  * refused with a reason. What comes instead of JSON, too: the supervisor believes no engine. A
  * route that is found has the method and as many parts as the path, and its numbers are those
- * of the path.
+ * of the path. What is read of a value is what it says.
  */
 #include <assert.h>
 #include <inttypes.h>
@@ -22,6 +22,7 @@
 #include "config/keys.h"
 #include "config/plan.h"
 #include "control/api_body.h"
+#include "control/api_query.h"
 #include "control/api_routes.h"
 #include "control/api_table.h"
 #include "input.h"
@@ -147,6 +148,21 @@ static void attack_routes(char *text)
 	check_args(route, path, &args);
 }
 
+/* ---- values ---- */
+
+static void attack_value(const char *text)
+{
+	char again[64];
+	uint64_t ns;
+
+	if (!api_query_time(text, &ns))
+		return;
+	while (*text == '0' && text[1] != '.')
+		text++;
+	snprintf(again, sizeof again, "%" PRIu64 ".%09" PRIu64, ns / 1000000000, ns % 1000000000);
+	assert(strcmp(text, again) == 0);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct input in = { data, size };
@@ -163,6 +179,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	} else if (!(how & 2)) {
 		memcpy(whole, text, in.left);
 		attack_routes(whole);
+	} else if (how & 8) {
+		memcpy(whole, text, in.left);
+		attack_value(whole);
 	} else {
 		level = api_body_level(text, in.left);
 		assert(level >= -1 && level <= LEVEL_TRACE);

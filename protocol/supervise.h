@@ -10,7 +10,7 @@
  *   START                                 ->
  *                                         <- READY, or FAILED and the end
  *   PING, VM, CAPTURE, REMOVE, CONNECTED,
- *   STOP                                  ->
+ *   EVENT, STOP                           ->
  *                                         <- KEEP, DROP, CAME, GONE, OVER, CONNECT, CALL, PONG,
  *                                            STUCK, CAPTURE_ENDED
  *                                         <- ADD, DELETE, SET_LEVEL, UPGRADE, RELOAD, SHUTDOWN
@@ -95,15 +95,19 @@ enum supervise_type {
 	SUPERVISE_RELOAD,
 	SUPERVISE_SHUTDOWN,
 
+	SUPERVISE_EVENT,			/* from the supervisor, for clients of the API: what has
+						   happened there, or before this engine began */
+
 	SUPERVISE_NUM_TYPES,
 };
 
 enum {
 	SUPERVISE_FDS_MAX = 64,
 	SUPERVISE_PIECE_MAX = 16 * 1024,	/* bytes after the struct: of a blob in one STATE, of
-						   ADD and DONE; no other message has any */
+						   ADD, DONE and EVENT; no other message has any */
 	SUPERVISE_BLOB_MAX = 16 * 1024 * 1024,
 	SUPERVISE_SLOTS_MAX = 1024,		/* descriptors kept for one VM */
+	SUPERVISE_LINE_MAX = 1024,		/* bytes of an event's line */
 };
 
 /* The outcome of an order: in DONE. */
@@ -149,11 +153,22 @@ struct supervise_msg {
 						   log_level */
 			uint16_t n;		/* ADD, DONE: bytes after this struct */
 		} order;
+		struct {
+			uint32_t was_before;	/* 1: the engine is new, and this has been told to
+						   another */
+			uint16_t zero;
+			uint16_t n;		/* bytes after this struct: a struct supervise_event */
+		} event;
 		uint64_t number;		/* PING, PONG: the same one; STATE: bytes of it;
 						   CAPTURE, CAPTURE_ENDED: which one */
 	} u;
 };
 static_assert(sizeof(struct supervise_msg) == 24, "no gaps");
+
+struct supervise_event {
+	uint64_t at_ns;				/* since 1970 */
+	char line[SUPERVISE_LINE_MAX];		/* of JSON, with its newline; as much as is sent */
+};
 
 /* Memory that both share, maybe a file of SETTINGS: what the workers are busy with, so that
  * it is known of an engine that has died. The supervisor looks at nothing else in it. */

@@ -18,6 +18,7 @@
 #include <sys/epoll.h>
 #include <sys/socket.h>
 
+#include "control/api_events.h"
 #include "control/api_request.h"
 #include "control/api_table.h"
 #include "util/error.h"
@@ -81,6 +82,40 @@ void api_answer(struct api *api, uint32_t id, enum supervise_outcome outcome, co
 	a->len = len;
 	memcpy(a->text, text, len);
 	mailbox_post(api->mailbox, &a->mail);
+}
+
+/* ---- events ---- */
+
+struct told {
+	struct mail mail;
+	struct api *api;
+	uint64_t at_ns;
+	bool was_before;
+	size_t len;
+	char line[];
+};
+
+static void on_told(struct mail *mail)
+{
+	struct told *t = container_of(mail, struct told, mail);
+
+	api_events_tell(t->api->context.events, t->at_ns, t->was_before, t->line, t->len);
+	free(t);
+}
+
+void api_tell_event(struct api *api, uint64_t at_ns, bool was_before, const char *line, size_t len)
+{
+	struct told *t = api ? calloc(1, sizeof *t + len) : NULL;
+
+	if (!t)
+		return;				/* nobody hears of it */
+	t->mail.deliver = on_told;
+	t->api = api;
+	t->at_ns = at_ns;
+	t->was_before = was_before;
+	t->len = len;
+	memcpy(t->line, line, len);
+	mailbox_post(api->mailbox, &t->mail);
 }
 
 /* A socket whose client has read nothing yet of an answer has room for this one. */
@@ -223,6 +258,12 @@ static int start_http(struct api *api)
 	return info ? loop_add(api->loop, &api->source, info->epoll_fd, EPOLLIN) : -EINVAL;
 }
 
+static int make_events(struct api *api)
+{
+	api->context.events = api_events_new(&api->context, api->mailbox);
+	return api->context.events ? 0 : -ENOMEM;
+}
+
 static void on_stop(struct mail *mail);
 
 int api_new(struct api **out, const struct api_config *config)
@@ -245,12 +286,15 @@ int api_new(struct api **out, const struct api_config *config)
 		.is_supervised = config->is_supervised,
 	};
 	list_init(&api->context.waiting);
+	list_init(&api->context.streams);
 	loop_work_init(&api->run, on_run);
 	json_object_seed(0);			/* from a file, which is out of reach later */
 	r = loop_new(&api->loop);
 	api->context.loop = api->loop;
 	if (!r)
 		r = mailbox_new(&api->mailbox, api->loop);
+	if (!r)
+		r = make_events(api);
 	if (!r)
 		r = start_http(api);
 	if (r)
@@ -321,6 +365,7 @@ void api_free(struct api *api)
 		mailbox_deliver(api->mailbox);
 		mailbox_free(api->mailbox);
 	}
+	api_events_free(api->context.events);
 	loop_free(api->loop);
 	fd_close(&api->fd);
 	free(api);

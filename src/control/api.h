@@ -56,6 +56,9 @@ void api_go_on(struct api *api);
 void api_answer(struct api *api, uint32_t id, enum supervise_outcome outcome, const void *text,
 		size_t len);
 
+/* An event of the supervisor, see api_events_tell(). From any thread. NULL: nothing. */
+void api_tell_event(struct api *api, uint64_t at_ns, bool was_before, const char *line, size_t len);
+
 /* To the client of an engine before, which has asked for an upgrade: it has worked. Takes
  * @fd over. */
 void api_tell_upgraded(int fd);

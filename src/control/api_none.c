@@ -36,6 +36,11 @@ void api_answer(struct api *api, uint32_t id, enum supervise_outcome outcome, co
 	(void)api, (void)id, (void)outcome, (void)text, (void)len;
 }
 
+void api_tell_event(struct api *api, uint64_t at_ns, bool was_before, const char *line, size_t len)
+{
+	(void)api, (void)at_ns, (void)was_before, (void)line, (void)len;
+}
+
 void api_tell_upgraded(int fd)
 {
 	fd_close(&fd);

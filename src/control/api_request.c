@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "control/api_stream.h"
 #include "util/error.h"
 
 enum {
@@ -52,6 +53,17 @@ void api_request_reply_text(struct api_request *r, const char *type, char *text,
 	reply(r, MHD_HTTP_OK, type, text, len);
 }
 
+void api_request_reply_stream(struct api_request *r, const char *type, struct api_stream *stream)
+{
+	reply(r, MHD_HTTP_OK, type, NULL, 0);
+	if (r->is_head) {
+		stream->ops->free(stream);
+		return;
+	}
+	r->stream = stream;
+	r->client->waits = true;		/* it takes as long as it takes */
+}
+
 /* What a peer has said may be in it, in any encoding. */
 void api_request_refuse(struct api_request *r, unsigned status, const char *fmt, ...)
 {
@@ -70,13 +82,14 @@ void api_request_refuse(struct api_request *r, unsigned status, const char *fmt,
 static enum MHD_Result send_answer(struct api_request *r)
 {
 	char allowed[API_ALLOWED_MAX];
-	struct MHD_Response *response =
+	struct MHD_Response *response = r->stream ? api_stream_respond(r->stream) :
 		MHD_create_response_from_buffer(r->text_len, r->text, MHD_RESPMEM_MUST_FREE);
 	enum MHD_Result result;
 
 	if (!response)
-		return MHD_NO;			/* closes it; the text stays ours */
+		return MHD_NO;			/* closes it; what there is to say stays ours */
 	r->text = NULL;
+	r->stream = NULL;
 	MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, r->type);
 	MHD_add_response_header(response, MHD_HTTP_HEADER_CACHE_CONTROL, "no-store");
 	if (r->allowed) {
@@ -200,6 +213,7 @@ void api_request_end_all(struct api_context *context)
 		api_request_refuse(r, MHD_HTTP_SERVICE_UNAVAILABLE, "the daemon ends");
 		wake(r);
 	}
+	api_stream_finish_all(context);
 }
 
 /* ---- requests ---- */
@@ -215,6 +229,8 @@ static struct api_client *client_of(struct MHD_Connection *connection)
 static void request_free(struct api_request *r)
 {
 	stop_waiting(r);
+	if (r->stream)
+		r->stream->ops->free(r->stream);
 	free(r->body);
 	free(r->text);
 	free(r);
@@ -259,6 +275,7 @@ static enum MHD_Result begin(struct api_context *context, struct MHD_Connection 
 	c->is_busy = true;
 	*r = (struct api_request){
 		.context = context, .connection = connection, .client = c, .state = API_RECEIVING,
+		.is_head = strcmp(method, MHD_HTTP_METHOD_HEAD) == 0,
 	};
 	*out = r;
 	find_route(r, method, path);

@@ -11,29 +11,18 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "control/api_context.h"
 #include "control/api_routes.h"
 #include "protocol/supervise.h"
 #include "util/list.h"
 #include "util/loop.h"
 
-struct snapshots;
-
-struct api_context {				/* what is the same for all of them */
-	const struct api_route *routes;
-	struct snapshots *snapshots;
-	struct loop *loop;
-	struct loop_work *run;			/* of the library: scheduled when an answer is there */
-	int (*order)(struct supervise_msg *m, const void *text, size_t len, int fd);
-	bool is_supervised;
-	bool ends;				/* the daemon: nobody is served any more */
-	struct list waiting;			/* api_request::node: for outcomes */
-	uint32_t last_id;
-};
+struct api_stream;
 
 struct api_client {				/* its connection, by the library's context of it */
 	int fd;					/* borrowed */
 	uint64_t since_ms;			/* its deadline runs */
-	bool waits;				/* ... not: for an outcome */
+	bool waits;				/* ... not: for an outcome, or what a stream brings */
 	bool is_busy;				/* a request has begun, and is not answered in full */
 	struct list node;			/* the API's */
 };
@@ -50,6 +39,7 @@ struct api_request {
 	struct api_client *client;
 	enum api_request_state state;
 	const struct api_route *route;
+	bool is_head;				/* nobody wants the body of the answer */
 	struct api_args args;
 	char *body;				/* owned; NULL: it has none */
 	size_t len;
@@ -60,6 +50,7 @@ struct api_request {
 	char *text;				/* owned */
 	size_t text_len;
 	const char *type;			/* of the text */
+	struct api_stream *stream;		/* in place of it; owned until it is sent */
 	unsigned allowed;			/* methods, with 405 */
 
 	/* The order that it waits for. */
@@ -79,6 +70,8 @@ void api_request_reply(struct api_request *r, unsigned status, json_t *json);
 void api_request_reply_done(struct api_request *r, unsigned status);
 /* Takes @text, of malloc(). */
 void api_request_reply_text(struct api_request *r, const char *type, char *text, size_t len);
+/* Takes @stream. */
+void api_request_reply_stream(struct api_request *r, const char *type, struct api_stream *stream);
 void api_request_refuse(struct api_request *r, unsigned status, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 

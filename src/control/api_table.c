@@ -4,6 +4,7 @@
 
 #include <stddef.h>
 
+#include "control/api_events.h"
 #include "control/api_orders.h"
 #include "control/api_reads.h"
 
@@ -16,6 +17,7 @@ const struct api_route api_table[] = {
 	{ API_DELETE, "/v1/vms/{cid}", api_orders_delete_vm },
 	{ API_GET, "/v1/vms/{cid}/connections", api_reads_get_connections },
 	{ API_DELETE, "/v1/vms/{cid}/connections/{id}", api_orders_reset_connection },
+	{ API_GET, "/v1/events", api_events_get },
 	{ API_GET, "/v1/log-level", api_reads_get_log_level },
 	{ API_PUT, "/v1/log-level", api_orders_set_log_level },
 	{ API_POST, "/v1/upgrade", api_orders_upgrade },

@@ -209,6 +209,14 @@ static void begin(struct event_record *out)
 	clock_gettime(CLOCK_REALTIME, &out->at);
 }
 
+size_t events_format_lost(char line[EVENTS_LINE_MAX], unsigned n)
+{
+	struct event_record r;
+
+	events_record(&r, &(struct event){ .kind = EVENT_LOST, .number = n });
+	return events_format(line, &r);
+}
+
 void events_record(struct event_record *out, const struct event *e)
 {
 	begin(out);

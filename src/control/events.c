@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "control/event_feed.h"
 #include "control/events_internal.h"
 #include "device/events.h"
 #include "util/error.h"
@@ -157,14 +158,46 @@ void events_flush(void)
 		spool_stop(&spool, PARK_MS);
 }
 
+bool events_are_wanted(void)
+{
+	return events_are_on() || event_feed_is_wanted();
+}
+
+uint64_t events_count_lost(void)
+{
+	return spool_count_lost(&spool) + event_feed_count_lost();
+}
+
+/* ---- telling ---- */
+
+static void (*watcher)(void *ctx, uint64_t at_ns, const char *line, size_t len);
+static void *watcher_ctx;
+
+void events_watch(void (*told)(void *ctx, uint64_t at_ns, const char *line, size_t len), void *ctx)
+{
+	watcher = told;
+	watcher_ctx = ctx;
+}
+
+static void put(const struct event_record *r)
+{
+	if (events_are_on())
+		spool_put(&spool, r, sizeof *r);
+	if (event_feed_is_wanted())
+		event_feed_put(r);
+}
+
 void events_put(const struct event *e)
 {
+	char line[EVENTS_LINE_MAX];
 	struct event_record r;
 
-	if (!events_are_on())
+	if (!events_are_wanted() && !watcher)
 		return;
 	events_record(&r, e);
-	spool_put(&spool, &r, sizeof r);
+	put(&r);
+	if (watcher)
+		watcher(watcher_ctx, events_time_ns(&r), line, events_format(line, &r));
 }
 
 void events_put_vm(enum event_kind kind, uint64_t cid)
@@ -176,8 +209,8 @@ void events_put_device(const struct device_event *e)
 {
 	struct event_record r;
 
-	if (!events_are_on())
+	if (!events_are_wanted())
 		return;
 	events_record_device(&r, e);
-	spool_put(&spool, &r, sizeof r);
+	put(&r);
 }

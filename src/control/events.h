@@ -65,8 +65,15 @@ void events_flush(void);			/* the same, while guests wait: shorter */
 void events_put(const struct event *e);
 void events_put_vm(enum event_kind kind, uint64_t cid);
 void events_put_device(const struct device_event *e);	/* device_hooks::event */
+bool events_are_wanted(void);			/* device_hooks::wants_events */
 
-/* ---- for tests ---- */
+uint64_t events_count_lost(void);		/* by this process, on any way */
+
+/* From now on @told, which must not block or put, is called with each event that is put by
+ * events_put(), in that thread: when it happened, in nanoseconds since 1970, and its line. */
+void events_watch(void (*told)(void *ctx, uint64_t at_ns, const char *line, size_t len), void *ctx);
+
+/* ---- lines: for those who pass them on, and tests ---- */
 
 enum { EVENTS_LINE_MAX = 1024 };		/* bytes; less than what a pipe takes at once */
 
@@ -74,5 +81,6 @@ struct event_record;
 
 /* The line of what events_put() queues, with its newline, and a NUL. Returns its length. */
 size_t events_format(char line[EVENTS_LINE_MAX], const struct event_record *record);
+size_t events_format_lost(char line[EVENTS_LINE_MAX], unsigned n);	/* of EVENT_LOST */
 void events_record(struct event_record *out, const struct event *e);
 void events_record_device(struct event_record *out, const struct device_event *e);

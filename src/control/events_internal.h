@@ -16,3 +16,8 @@ struct event_record {				/* as it waits in the queue */
 	const char *reason;			/* a literal; NULL: none */
 	struct conn_snapshot conn;		/* of CONNECTION_* */
 };
+
+static inline uint64_t events_time_ns(const struct event_record *r)
+{
+	return (uint64_t)r->at.tv_sec * UINT64_C(1000000000) + (uint64_t)r->at.tv_nsec;
+}

@@ -8,6 +8,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 
+#include "control/events.h"
 #include "device/survey.h"
 #include "util/clock.h"
 #include "util/error.h"
@@ -70,6 +71,8 @@ const struct snapshots_family snapshots_families[] = {
 	       "Log lines that could not be written."),
 	FAMILY(log_lines_swallowed, "log_lines_swallowed_total", true, UNIT_ONE,
 	       "Log lines that were not written because there were many like them."),
+	FAMILY(events_lost, "events_lost_total", true, UNIT_ONE,
+	       "Events that were lost on the way to the event monitor or to a client of the API."),
 	FAMILY(workers, "workers", false, UNIT_ONE,
 	       "Threads that serve VMs."),
 	FAMILY(silent_workers, "silent_workers", false, UNIT_ONE,
@@ -216,6 +219,7 @@ static struct process_snapshot look_at_process(const struct snapshots *s)
 		.upgrades = load(s->shared.upgrades), .crashes = load(s->shared.crashes),
 		.log_lines_lost = log_count_lost(),
 		.log_lines_swallowed = log_limit_count_swallowed(),
+		.events_lost = events_count_lost(),
 		.workers = (unsigned)s->n_workers,
 	};
 }

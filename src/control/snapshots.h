@@ -76,6 +76,7 @@ struct process_snapshot {
 	uint64_t upgrades, crashes;		/* since the supervisor began */
 	uint64_t log_lines_lost;		/* could not be written */
 	uint64_t log_lines_swallowed;		/* for their number */
+	uint64_t events_lost;			/* on the way to a monitor, or a client of the API */
 	unsigned workers, silent_workers;	/* those that have not answered in time */
 };
 

@@ -62,6 +62,7 @@ static const struct row {
 	[SUPERVISE_CAPTURE]	= { CHANNEL_SUPERVISOR, true, 0, 1 + CAPTURE_FILES_MAX },
 	[SUPERVISE_CAPTURE_ENDED] = { CHANNEL_ENGINE, true, 0, 0 },
 	[SUPERVISE_EVENTS]	= { CHANNEL_SUPERVISOR, false, 1, 1 },
+	[SUPERVISE_EVENT]	= { CHANNEL_SUPERVISOR, false, 0, 0 },
 };
 
 int channel_pair(int out[2])
@@ -154,6 +155,8 @@ static size_t length_of_piece(const struct supervise_msg *m)
 	case SUPERVISE_ADD:
 	case SUPERVISE_DONE:
 		return m->u.order.n;
+	case SUPERVISE_EVENT:
+		return m->u.event.n;
 	default:
 		return 0;
 	}
@@ -211,6 +214,20 @@ int channel_send_text(int channel, struct supervise_msg *m, const void *text, si
 		len = SUPERVISE_PIECE_MAX;
 	m->u.order.n = (uint16_t)len;
 	return send_piece(channel, m, text, len, fds, n_fds, may_block);
+}
+
+int channel_send_event(int channel, bool was_before, uint64_t at_ns, const char *line, size_t len)
+{
+	const size_t head = offsetof(struct supervise_event, line);
+	struct supervise_event event = { .at_ns = at_ns };
+	struct supervise_msg m = {
+		.type = SUPERVISE_EVENT,
+		.u.event = { .was_before = was_before, .n = (uint16_t)(head + len) },
+	};
+
+	assert(len <= sizeof event.line);
+	memcpy(event.line, line, len);
+	return send_piece(channel, &m, &event, head + len, NULL, 0, false);
 }
 
 const char *channel_str_error(int error)

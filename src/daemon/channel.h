@@ -27,7 +27,8 @@ struct channel_msg {
 	struct supervise_msg m;
 	int fds[SUPERVISE_FDS_MAX];		/* owned; -1 beyond n_fds */
 	size_t n_fds;
-	uint8_t piece[SUPERVISE_PIECE_MAX];	/* of STATE: m.u.number bytes; ADD, DONE: m.u.order.n */
+	uint8_t piece[SUPERVISE_PIECE_MAX];	/* of STATE: m.u.number bytes; ADD, DONE: m.u.order.n;
+						   EVENT: m.u.event.n */
 };
 
 int channel_pair(int out[2]);			/* both close on exec. 0 or -errno */
@@ -43,6 +44,9 @@ int channel_send(int channel, const struct supervise_msg *m, const int *fds, siz
 /* An order or its outcome, with as much of @text behind it as fits; the same otherwise. */
 int channel_send_text(int channel, struct supervise_msg *m, const void *text, size_t len,
 		      const int *fds, size_t n_fds, bool may_block);
+
+/* An event: @len bytes of @line, at most SUPERVISE_LINE_MAX; never blocks. The same otherwise. */
+int channel_send_event(int channel, bool was_before, uint64_t at_ns, const char *line, size_t len);
 
 /* The next message, which @sender may send; blocks if the socket does. 0; CHANNEL_E_*;
  * -errno. Descriptors of a message that is refused are closed, elsewhere (closer.h). */

@@ -64,7 +64,9 @@ static void on_gone(uint64_t cid)
 	notify_front_end(-1);
 }
 
-static struct device_hooks hooks = { .came = on_came, .gone = on_gone, .over = on_over };
+static struct device_hooks hooks = {
+	.came = on_came, .gone = on_gone, .over = on_over, .wants_events = events_are_wanted,
+};
 
 struct alone {
 	struct engine engine;
@@ -307,6 +309,8 @@ int daemon_run(struct plan *plan, int argc, char **argv)
 		return r;
 	if ((r = open_events(plan)) < 0)
 		return r;
+	if (plan->api_path || plan->api_socket.fd >= 0)
+		hooks.event = events_put_device;
 	init_notify();
 	prepare_plan(plan, engine_count_workers(plan, plan->n_vms));
 	if (!plan->is_supervised)

@@ -39,7 +39,9 @@ static void on_over(uint64_t cid)
 	hosted_tell(SUPERVISE_OVER, cid, 0);
 }
 
-static struct device_hooks hooks = { .came = on_came, .gone = on_gone, .over = on_over };
+static struct device_hooks hooks = {
+	.came = on_came, .gone = on_gone, .over = on_over, .wants_events = events_are_wanted,
+};
 
 static void on_hung(void)
 {
@@ -124,6 +126,7 @@ static int take_api(struct channel_msg *msg)
 	if (hosted.has_started || hosted.api_fd >= 0)
 		return CHANNEL_E_GARBAGE;
 	hosted.api_fd = channel_take_fd(msg, 0);
+	hooks.event = events_put_device;
 	return 0;
 }
 
@@ -151,7 +154,8 @@ static bool is_in_time(uint32_t type)
 {
 	return hosted.has_started || type == SUPERVISE_STATE || type == SUPERVISE_SETTINGS ||
 		type == SUPERVISE_VM || type == SUPERVISE_KEPT || type == SUPERVISE_CAPTURE ||
-		type == SUPERVISE_API || type == SUPERVISE_EVENTS || type == SUPERVISE_STOP;
+		type == SUPERVISE_API || type == SUPERVISE_EVENTS || type == SUPERVISE_EVENT ||
+		type == SUPERVISE_STOP;
 }
 
 int hosted_obey(struct channel_msg *msg)
@@ -182,6 +186,8 @@ int hosted_obey(struct channel_msg *msg)
 	case SUPERVISE_DONE:
 		hosted_take_done(msg);
 		return 0;
+	case SUPERVISE_EVENT:
+		return hosted_take_event(msg);
 	case SUPERVISE_PARK:
 		engine_park(&hosted.engine);
 		hosted_flush_captures();

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Orders of the control API: to the supervisor, and what comes back. */
+/* The control API: orders to the supervisor, and what comes from there. */
+#include <string.h>
+
 #include "control/api.h"
 #include "daemon/hosted_internal.h"
 #include "util/error.h"
@@ -25,4 +27,17 @@ void hosted_take_done(struct channel_msg *msg)
 		api_answer(hosted.engine.api, m->u.order.id, outcome, msg->piece, m->u.order.n);
 	else if (msg->n_fds)
 		api_tell_upgraded(channel_take_fd(msg, 0));
+}
+
+int hosted_take_event(const struct channel_msg *msg)
+{
+	const size_t head = offsetof(struct supervise_event, line), n = msg->m.u.event.n;
+	struct supervise_event event;
+
+	if (n < head || n > sizeof event)
+		return CHANNEL_E_GARBAGE;
+	memcpy(&event, msg->piece, n);
+	api_tell_event(hosted.engine.api, event.at_ns, msg->m.u.event.was_before, event.line,
+		       n - head);
+	return 0;
 }

@@ -77,6 +77,7 @@ void hosted_free_vms(void);
 
 int hosted_order(struct supervise_msg *m, const void *text, size_t len, int fd);
 void hosted_take_done(struct channel_msg *msg);
+int hosted_take_event(const struct channel_msg *msg);	/* 0; CHANNEL_E_GARBAGE */
 
 /* ---- hosted_captures.c ---- */
 

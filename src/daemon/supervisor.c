@@ -238,6 +238,7 @@ static void supervisor_deinit(struct supervisor *s)
 {
 	supervisor_forget_engine(s);
 	supervisor_folders_deinit(s);
+	events_watch(NULL, NULL);
 	listener_deinit(&s->api);
 	fd_close(&s->orders.upgrade_fd);
 	for (size_t i = 0; i < s->n_vms; i++)
@@ -321,6 +322,7 @@ int supervisor_run(const struct supervisor_config *config)
 	fd_store_init();
 	if (!r)
 		r = api_socket_open(&s.api, s.plan);
+	supervisor_events_init(&s);
 	if (!r)
 		r = open_vms(&s);
 	if (!r)
@@ -342,6 +344,7 @@ int supervisor_resume(const struct supervisor_config *config, int state)
 
 	if (!r)
 		r = supervisor_state_load(&s, state);
+	supervisor_events_init(&s);
 	fd_close(&state);
 	s.config.umask = s.plan->umask;
 	if (s.log_fd >= 0)

@@ -195,6 +195,8 @@ int supervisor_feed(struct supervisor *s, int channel, enum supervise_type begin
 		r = channel_send(channel, &last, NULL, 0, true);
 	if (!r && fcntl(channel, F_SETFL, flags | O_NONBLOCK) < 0)
 		r = error_last();
+	if (!r && begin == SUPERVISE_START)	/* else once it takes over */
+		supervisor_feed_told(s);
 	return r;
 }
 

@@ -178,6 +178,7 @@ void supervisor_succeed(struct supervisor *s)
 	supervisor_adopt_engine(s, pid, channel);
 	supervisor_settle_captures(s);
 	supervisor_say(s, SUPERVISE_START, 0);
+	supervisor_feed_told(s);
 	supervisor_upgraded(s, NULL);
 }
 

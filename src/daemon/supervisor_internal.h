@@ -30,6 +30,20 @@ struct orders {					/* of the API; supervisor_orders.c's */
 	int upgrade_fd;				/* owned: its client's socket; -1: none */
 };
 
+enum { TOLD_EVENTS = 32 };
+struct told_event {
+	uint64_t at_ns;
+	size_t len;
+	char line[SUPERVISE_LINE_MAX];
+};
+
+struct told {					/* of events, to clients of the API */
+	struct told_event last[TOLD_EVENTS];	/* circular */
+	size_t n;				/* since the beginning */
+	pid_t engine;				/* that knows of all so far; 0: none does */
+	unsigned n_lost;			/* it has not been told of, since it was last said */
+};
+
 enum supervisor_state {
 	SUPERVISOR_STARTING,			/* an engine is there, and not ready yet */
 	SUPERVISOR_SERVING,
@@ -74,6 +88,7 @@ struct supervisor {
 	struct connects connects;
 	struct listener api;			/* not open: there is no control API */
 	struct orders orders;
+	struct told told;
 	uint64_t *leaving;			/* owned: CIDs of VMs that the engine was told to
 						   remove, and has not yet */
 	size_t n_leaving;
@@ -237,6 +252,11 @@ int supervisor_on_order(struct supervisor *s, struct channel_msg *msg);
 void supervisor_orders_removed(struct supervisor *s, uint64_t cid);
 void supervisor_orders_upgraded(struct supervisor *s, const char *why_not);
 void supervisor_orders_forget(struct supervisor *s);	/* the engine is gone */
+
+/* ---- supervisor_events.c ---- */
+
+void supervisor_events_init(struct supervisor *s);	/* the API's socket is there, or will not be */
+void supervisor_feed_told(struct supervisor *s);	/* an engine begins that knows of none */
 
 /* ---- supervisor_capture.c ---- */
 

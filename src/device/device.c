@@ -358,6 +358,7 @@ static int make_mux(struct device *dev)
 		.scratch = &config->scratch->mux, .wake = on_wake, .is_lost = is_memory_lost,
 		.open_rx = device_open_rx, .close_rx = device_close_rx,
 		.changed = config->hooks->event ? device_tell_conn : NULL,
+		.is_watched = device_is_watched,
 		.ctx = dev, .tag = dev->tag,
 	};
 

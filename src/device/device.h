@@ -34,7 +34,8 @@ struct device_hooks {
 	void (*came)(uint64_t cid);
 	void (*gone)(uint64_t cid);
 	void (*over)(uint64_t cid);		/* gone, and no other can come */
-	void (*event)(const struct device_event *e);	/* NULL: nobody wants to know */
+	void (*event)(const struct device_event *e);	/* NULL: nobody ever wants to know */
+	bool (*wants_events)(void);		/* does anybody just now? NULL: always */
 };
 
 struct device_config {

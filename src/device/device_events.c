@@ -3,9 +3,17 @@
 #include "device/device_internal.h"
 #include "vsock/conn_snapshot.h"
 
+bool device_is_watched(const void *ctx)
+{
+	const struct device *dev = ctx;
+	const struct device_hooks *hooks = dev->config.hooks;
+
+	return hooks->event && (!hooks->wants_events || hooks->wants_events());
+}
+
 static void tell(const struct device *dev, struct device_event *e)
 {
-	if (!dev->config.hooks->event)
+	if (!device_is_watched(dev))
 		return;
 	e->cid = dev->config.guest_cid;
 	dev->config.hooks->event(e);
@@ -26,7 +34,8 @@ void device_tell_conn(void *ctx, const struct conn_snapshot *conn)
 	});
 }
 
-/* Counted where it happens, in a layer that knows of no events. */
+/* Counted where it happens, in a layer that knows of no events; also while nobody wants to
+ * know, so that it is no news to who does later. */
 void device_tell_broken(struct device *dev)
 {
 	for (unsigned ring = 0; ring < VSOCK_NUM_QUEUES; ring++) {
@@ -48,7 +57,7 @@ void device_tell_ends(struct device *dev)
 {
 	uint64_t now_ms = loop_now_ms(dev->config.loop);
 
-	if (!dev->mux || dev->is_held || !dev->config.hooks->event)
+	if (!dev->mux || dev->is_held || !device_is_watched(dev))
 		return;
 	mux_reset(dev->mux, now_ms);
 	while (mux_give_up_some(dev->mux, now_ms))

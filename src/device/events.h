@@ -6,6 +6,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 
 struct conn_snapshot;
@@ -34,5 +35,6 @@ struct device_event {
 
 void device_tell(const struct device *dev, enum device_event_kind kind);
 void device_tell_conn(void *dev, const struct conn_snapshot *conn);	/* mux_config::changed */
+bool device_is_watched(const void *dev);		/* mux_config::is_watched */
 void device_tell_broken(struct device *dev);	/* rings that have stopped since the last call */
 void device_tell_ends(struct device *dev);	/* of all connections: it is about to be freed */

@@ -70,6 +70,8 @@ struct mux_config {
 	/* Both sides have accepted a connection (CONN_OPEN), or one that they had has ended. NULL:
 	 * nobody wants to know. Does nothing to the mux. */
 	void (*changed)(void *ctx, const struct conn_snapshot *c);
+	/* Does anybody just now? Asked before each of these; NULL: always. */
+	bool (*is_watched)(const void *ctx);
 	void *ctx;
 };
 

@@ -201,6 +201,8 @@ void mux_tell_changed(const struct mux *mux, const struct conn *c, uint64_t now_
 
 	if (!mux->config.changed || !c->mux.was_open)
 		return;
+	if (mux->config.is_watched && !mux->config.is_watched(mux->config.ctx))
+		return;
 	take_row(mux, c, now_ms, &row);
 	mux->config.changed(mux->config.ctx, &row);
 }

@@ -13,6 +13,7 @@
 
 #include "e2e/apis.h"
 #include "e2e/reloads.h"
+#include "e2e/streams.h"
 #include "e2e/upgrade.h"
 
 #define HAS(text, part)	ck_assert_msg(strstr(text, part), "%s is not in %s", part, text)
@@ -37,6 +38,19 @@ static void check_connection(void)
 	close(p.host);
 }
 
+/* What has no end has a head. */
+static void check_stream(const char *path, const char *url)
+{
+	struct stream s;
+	const char *wrong;
+
+	stream_open(&s, url);
+	ck_assert_int_eq(s.status, 200);
+	wrong = stream_check(&s, path);
+	ck_assert_msg(!wrong, "%s: %s", url, wrong);
+	stream_close(&s);
+}
+
 START_TEST(each_route_answers_as_documented)
 {
 	const char *untried;
@@ -47,6 +61,7 @@ START_TEST(each_route_answers_as_documented)
 	apis_get("/v1/openapi.json");
 	HAS(apis_get("/metrics"), "# HELP");
 	check_connection();
+	check_stream("/v1/events", "/v1/events");
 	apis_do("PUT", "/v1/vms/{cid}", "/v1/vms/9", apis_row("9"), 201);
 	apis_do("DELETE", "/v1/vms/{cid}", "/v1/vms/9", NULL, 200);
 	apis_do("PUT", "/v1/log-level", "/v1/log-level", "{\"level\": \"debug\"}", 200);

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "control/api_body.h"
+#include "control/api_query.h"
 #include "control/api_routes.h"
 #include "control/api_table.h"
 #include "openapi.h"
@@ -188,6 +189,29 @@ START_TEST(each_level)
 }
 END_TEST
 
+/* ---- behind the path ---- */
+
+static const struct { const char *text; bool is_good; uint64_t ns; } times[] = {
+	{ "1700000000.000000005", true, UINT64_C(1700000000000000005) },
+	{ "0.000000000", true, 0 }, { "9999999999.999999999", true, UINT64_C(9999999999999999999) },
+	{ "0000000001.000000000", true, 1000000000 },
+	{ "", false, 0 }, { ".", false, 0 }, { "1", false, 0 }, { "1.", false, 0 },
+	{ ".000000001", false, 0 }, { "1.00000000", false, 0 }, { "1.0000000000", false, 0 },
+	{ "10000000000.000000000", false, 0 }, { "-1.000000000", false, 0 },
+	{ "+1.000000000", false, 0 }, { " 1.000000000", false, 0 }, { "1.000000000 ", false, 0 },
+	{ "1.-00000000", false, 0 }, { "1.0000.0000", false, 0 }, { "1,000000000", false, 0 },
+	{ "a.000000000", false, 0 }, { "1.00000000a", false, 0 },
+};
+
+START_TEST(each_time)
+{
+	uint64_t ns = 7;
+
+	ck_assert_msg(api_query_time(times[_i].text, &ns) == times[_i].is_good, "%s", times[_i].text);
+	ck_assert_uint_eq(ns, times[_i].is_good ? times[_i].ns : 7);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("api_routes");
@@ -201,6 +225,7 @@ int main(void)
 	tcase_add_loop_test(tc, each_row, 0, COUNT(rows));
 	tcase_add_test(tc, a_row_that_is_too_long);
 	tcase_add_test(tc, each_level);
+	tcase_add_loop_test(tc, each_time, 0, COUNT(times));
 	suite_add_tcase(s, tc);
 	return unit_main(s);
 }

@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "control/event_feed.h"
 #include "control/events_internal.h"
 #include "unit.h"
 #include "util/fd.h"
@@ -321,6 +322,80 @@ START_TEST(a_full_disk)
 }
 END_TEST
 
+/* ---- for who asks while the daemon runs ---- */
+
+static void on_wake(void *ctx)
+{
+	++*(unsigned *)ctx;
+}
+
+static void on_event(void *ctx, uint64_t at_ns, const char *line, size_t len)
+{
+	ck_assert_uint_gt(at_ns, UINT64_C(1600000000) * 1000000000);
+	memcpy(ctx, line, len);
+	((char *)ctx)[len] = '\0';
+}
+
+START_TEST(a_feed)
+{
+	enum { N = EVENT_FEED_RECORDS };
+	static struct event_record r[N];
+	uint64_t lost_before = events_count_lost();
+	unsigned n_woken = 0, n_lost;
+
+	events_put_vm(EVENT_VM_ADDED, 3);
+	ck_assert(!events_are_wanted());
+	ck_assert_int_eq(event_feed_open(sizeof *r, on_wake, &n_woken), 0);
+	ck_assert(events_are_wanted());
+	ck_assert_uint_eq(event_feed_take(r, N, &n_lost), 0);	/* that was before */
+	events_put_vm(EVENT_VM_ADDED, 4);
+	events_put_device(&(struct device_event){ .kind = DEVICE_GUEST_RUNNING, .cid = 5 });
+	ck_assert_uint_eq(n_woken, 1);
+	ck_assert_uint_eq(event_feed_take(r, 1, &n_lost), 1);
+	ck_assert_uint_eq(r[0].event.cid, 4);
+	ck_assert_uint_eq(event_feed_take(r, N, &n_lost), 1);
+	ck_assert_uint_eq(r[0].event.cid, 5);
+	ck_assert_int_eq(r[0].device, DEVICE_GUEST_RUNNING);
+	ck_assert_uint_eq(n_lost, 0);
+	/* It is bounded, wherever it begins in its array. */
+	for (int round = 0; round < 2; round++) {
+		for (unsigned i = 0; i < N + 3; i++)
+			events_put_vm(EVENT_VM_ADDED, 100 + i);
+		ck_assert_uint_eq(n_woken, 2 + (unsigned)round);
+		ck_assert_uint_eq(event_feed_take(r, N, &n_lost), N);
+		ck_assert_uint_eq(n_lost, 3);
+		for (unsigned i = 0; i < N; i++)
+			ck_assert_uint_eq(r[i].event.cid, 100 + i);
+		ck_assert_uint_eq(event_feed_take(r, N, &n_lost), 0);
+		ck_assert_uint_eq(n_lost, 0);
+	}
+	event_feed_note_lost(2);
+	ck_assert_uint_eq(events_count_lost() - lost_before, 8);
+	events_put_vm(EVENT_VM_ADDED, 6);
+	event_feed_close();
+	ck_assert(!events_are_wanted());
+	events_put_vm(EVENT_VM_ADDED, 7);
+	ck_assert_uint_eq(event_feed_take(r, N, &n_lost), 0);
+	event_feed_close();
+}
+END_TEST
+
+START_TEST(a_watcher)
+{
+	char line[EVENTS_LINE_MAX + 1] = "";
+
+	events_watch(on_event, line);
+	events_put_vm(EVENT_VM_REMOVED, 3);
+	ck_assert_ptr_nonnull(strstr(line, "\"vm-removed\",\"properties\":{\"cid\":3}}\n"));
+	*line = '\0';
+	events_put_device(&(struct device_event){ .kind = DEVICE_GUEST_RUNNING, .cid = 5 });
+	ck_assert_str_eq(line, "");
+	events_watch(NULL, NULL);
+	events_put_vm(EVENT_VM_REMOVED, 4);
+	ck_assert_str_eq(line, "");
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("events");
@@ -336,6 +411,10 @@ int main(void)
 	tcase_add_test(tc, appended);
 	tcase_add_test(tc, a_pipe);
 	tcase_add_test(tc, a_full_disk);
+	suite_add_tcase(s, tc);
+	tc = tcase_create("feed");
+	tcase_add_test(tc, a_feed);
+	tcase_add_test(tc, a_watcher);
 	suite_add_tcase(s, tc);
 	return unit_main(s);
 }

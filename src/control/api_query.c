@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* What stands behind the path of a request. */
+#include "control/api_query.h"
+
+#include <string.h>
+
+/* Digits, @len of them, which is less than 20. */
+static bool read_number(const char *text, size_t len, uint64_t *out)
+{
+	uint64_t n = 0;
+
+	for (size_t i = 0; i < len; i++) {
+		if (text[i] < '0' || text[i] > '9')
+			return false;
+		n = n * 10 + (uint64_t)(text[i] - '0');
+	}
+	*out = n;
+	return len > 0;
+}
+
+bool api_query_time(const char *text, uint64_t *out_ns)
+{
+	enum { SECS_MAX = 10, NANOS = 9 };
+	size_t len = strcspn(text, ".");
+	uint64_t secs, nanos;
+
+	if (len > SECS_MAX || !text[len] || strlen(text + len + 1) != NANOS ||
+	    !read_number(text, len, &secs) || !read_number(text + len + 1, NANOS, &nanos))
+		return false;
+	*out_ns = secs * UINT64_C(1000000000) + nanos;
+	return true;
+}
