@@ -102,6 +102,7 @@ static int outcome(const struct target *t, const char *name, int r)
 int command_capture(const struct args *a)
 {
 	struct target t = { .fd = -1 };
+	const struct follow f = { .sink = take, .ctx = &t };
 	char path[API_PATH_MAX];
 	int r = check_vm(a);
 
@@ -111,7 +112,7 @@ int command_capture(const struct args *a)
 	if (t.fd < 0)
 		return EXIT_FAILED;
 	api_vm_path(a, "/capture", path);
-	r = outcome(&t, a->operands[1], follow(a, path, take, &t));
+	r = outcome(&t, a->operands[1], follow(a, path, &f));
 	if (r == EXIT_DONE)
 		fprintf(stderr, "%" PRIu64 " packets\n", t.split.n_records);
 	pcap_split_deinit(&t.split);

@@ -3,10 +3,13 @@
  * vsockctl events: a line of JSON for each thing that happens. Lines are passed on whole and
  * at once, and only in printable ASCII: whoever has taken over the daemon may send anything.
  */
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #include "util/error.h"
+#include "vsockctl/api.h"
 #include "vsockctl/command.h"
 #include "vsockctl/exit.h"
 #include "vsockctl/follow.h"
@@ -17,12 +20,16 @@ enum { LINE_MAX_BYTES = 64 << 10 };
 struct lines {
 	char line[LINE_MAX_BYTES];
 	size_t len;
+	char last[LINE_MAX_BYTES];		/* the last whole one */
+	struct timespec began;
+	char path[API_PATH_MAX];
 	const char *trouble;			/* why the sink has ended it; NULL: it has not */
 };
 
 static bool put_line(struct lines *lines)
 {
 	lines->line[lines->len] = '\0';
+	memcpy(lines->last, lines->line, lines->len + 1);
 	text_put_ascii(stdout, lines->line);
 	putchar('\n');
 	lines->len = 0;
@@ -50,11 +57,33 @@ static bool take(void *ctx, const char *bytes, size_t n)
 	return true;
 }
 
+/* With what has happened since the last line, as far as the next engine knows of it. */
+static const char *go_on(void *ctx)
+{
+	struct lines *lines = ctx;
+	json_t *last = json_loads(lines->last, 0, NULL);
+	uint64_t secs = api_number_in(last, "timestamp", "secs");
+	uint64_t nanos = api_number_in(last, "timestamp", "nanos");
+
+	json_decref(last);
+	if (!secs || nanos > 999999999) {
+		secs = (uint64_t)lines->began.tv_sec;
+		nanos = (uint64_t)lines->began.tv_nsec;
+	}
+	lines->len = 0;
+	snprintf(lines->path, sizeof lines->path, "/v1/events?since=%" PRIu64 ".%09" PRIu64, secs,
+		 nanos);
+	return lines->path;
+}
+
 int command_events(const struct args *a)
 {
 	static struct lines lines;
-	int r = follow(a, "/v1/events", take, &lines);
+	const struct follow f = { .sink = take, .again = go_on, .ctx = &lines };
+	int r;
 
+	clock_gettime(CLOCK_REALTIME, &lines.began);
+	r = follow(a, "/v1/events", &f);
 	if (!lines.trouble)
 		return r;
 	text_complain("%s", lines.trouble);

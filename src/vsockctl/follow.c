@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <stdio.h>
 
+#include "util/clock.h"
 #include "vsockctl/api.h"
 #include "vsockctl/exit.h"
 #include "vsockctl/text.h"
@@ -17,11 +18,58 @@ static void on_signal(int sig)
 	is_over = 1;
 }
 
-int follow(const struct args *a, const char *path, http_sink *sink, void *ctx)
+enum { PAUSE_MS = 100, TRIES = 100, STEADY_MS = 1000 };
+
+struct trying {
+	const struct follow *f;
+	bool has_come;				/* anything, since the last try began */
+	unsigned n_failed;			/* tries in a row that brought nothing */
+};
+
+static bool take(void *ctx, const char *bytes, size_t len)
+{
+	struct trying *t = ctx;
+
+	t->has_come = true;
+	return t->f->sink(t->f->ctx, bytes, len);
+}
+
+/* It was cut off, and not for good. */
+static bool goes_on(struct trying *t, int r, long status, bool has_begun, uint64_t took_ms)
+{
+	if (r != HTTP_E_FAILED || is_over || !t->f->again ||
+	    (status != 200 && !(has_begun && status == 0)))
+		return false;
+	t->n_failed = t->has_come || took_ms >= STEADY_MS ? 0 : t->n_failed + 1;
+	return t->n_failed < TRIES;
+}
+
+static int follow_all(struct http_request *request, const struct follow *f,
+		      struct http_answer *answer)
+{
+	struct trying t = { .f = f };
+	bool has_begun = false;
+
+	for (;;) {
+		uint64_t began_ms = clock_ms();
+		int r;
+
+		t.has_come = false;
+		r = http_stream(request, take, &t, answer);
+		if (!goes_on(&t, r, answer->status, has_begun, clock_ms() - began_ms))
+			return r;
+		has_begun = true;
+		http_answer_deinit(answer);
+		request->path = f->again(f->ctx);
+		clock_rest(PAUSE_MS);
+	}
+}
+
+int follow(const struct args *a, const char *path, const struct follow *f)
 {
 	static const int signals[] = { SIGINT, SIGTERM, SIGHUP };
 	const struct sigaction sa = { .sa_handler = on_signal };
-	const struct http_request request = {
+	struct http_request request = {
 		.socket = args_api(a, NULL), .method = "GET", .path = path, .is_over = &is_over,
 	};
 	struct http_answer answer;
@@ -30,11 +78,9 @@ int follow(const struct args *a, const char *path, http_sink *sink, void *ctx)
 
 	for (size_t i = 0; i < sizeof signals / sizeof *signals; i++)
 		sigaction(signals[i], &sa, NULL);
-	r = http_stream(&request, sink, ctx, &answer);
+	r = follow_all(&request, f, &answer);
 	if (r == 0) {
 		r = api_refusal(&answer, why);
-		if (answer.status == 404)
-			snprintf(why, sizeof why, "this daemon's API has no %s", a->command->name);
 	} else {
 		snprintf(why, sizeof why, "%s", answer.why);
 		r = api_failure(r);

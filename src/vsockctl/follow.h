@@ -1,10 +1,24 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* What the daemon goes on to send, until we are interrupted. */
+/*
+ * What the daemon goes on to send, until we are interrupted.
+ *
+ * An engine that dies, or that another takes the place of, cuts that off in the middle; a daemon
+ * that ends brings it to an end. So what is cut off goes on with the next engine, which is
+ * waited for: the socket stays, and whoever connects is served in time.
+ */
 #pragma once
 
 #include "vsockctl/args.h"
 #include "vsockctl/http.h"
 
-/* GETs @path without an end. SIGINT, SIGTERM and SIGHUP end it well, @sink ends it by false. An
- * enum exit_code; what went wrong has been said, but for what @sink knows. */
-int follow(const struct args *a, const char *path, http_sink *sink, void *ctx);
+struct follow {
+	http_sink *sink;			/* false ends it */
+	/* It was cut off: what came last may not be whole. Returns the path that it goes on with.
+	 * NULL: it does not go on. */
+	const char *(*again)(void *ctx);
+	void *ctx;
+};
+
+/* GETs @path without an end. SIGINT, SIGTERM and SIGHUP end it well. An enum exit_code; what
+ * went wrong has been said, but for what the sink knows. */
+int follow(const struct args *a, const char *path, const struct follow *f);

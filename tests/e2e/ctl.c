@@ -128,6 +128,12 @@ int ctl_finish(struct ctl *c, struct driver *guest)
 	return c->status;
 }
 
+bool ctl_has_said(struct ctl *c, struct driver *guest, const char *text)
+{
+	turn(c, guest);
+	return strstr(c->said, text);
+}
+
 void ctl_wait_said(struct ctl *c, struct driver *guest, const char *text)
 {
 	int64_t deadline = deadline_in(DEADLINE_MS);

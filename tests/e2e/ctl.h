@@ -36,5 +36,8 @@ int ctl_finish(struct ctl *c, struct driver *guest);
 /* The same until @text was said, or complained about. */
 void ctl_wait_said(struct ctl *c, struct driver *guest, const char *text);
 
+/* A look at what it has said so far. */
+bool ctl_has_said(struct ctl *c, struct driver *guest, const char *text);
+
 /* Starts it, without input, and finishes it. */
 int ctl_run(struct ctl *c, struct driver *guest, const char *const *args);

@@ -271,6 +271,25 @@ START_TEST(events_come_as_whole_lines)
 }
 END_TEST
 
+/* An engine that dies in the middle of a line, and the next one: with what came meanwhile. */
+static const struct http_row cut_event_rows[] = {
+	{ .request = "GET /v1/events", .answer = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+	  "2f\r\n{\"timestamp\": {\"secs\": 5, \"nanos\": 7}, \"a\": 1}\n\r\n" "3\r\n{\"h\r\n" },
+	{ .request = "GET /v1/events?since=5.000000007", .answer = "HTTP/1.1 200 OK\r\nTransfer-Encoding: "
+	  "chunked\r\n\r\n" "9\r\n{\"b\": 2}\n\r\n" "0\r\n\r\n" },
+	{ .request = NULL },
+};
+
+START_TEST(events_go_on_with_the_next_engine)
+{
+	ck_assert_int_eq(run(cut_event_rows, ARGS("events")), 0);
+	ck_assert_str_eq(ctl.said, "{\"timestamp\": {\"secs\": 5, \"nanos\": 7}, \"a\": 1}\n{\"b\": 2}\n");
+	ck_assert_str_eq(ctl.complained, "");
+	/* One that dies at once is no engine that serves. */
+	ck_assert_int_eq(run(ROWS(ROW("GET /v1/events", "")), ARGS("events")), 1);
+}
+END_TEST
+
 #define PCAP_HEAD	"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 /* As long as the header of a file, and none: a script has no NUL bytes. */
@@ -464,6 +483,7 @@ int main(void)
 	tcase_add_loop_test(tc, doctor_asks_the_api, 0, (int)(sizeof diagnoses / sizeof *diagnoses));
 	tcase_add_test(tc, doctor_looks_at_all_vms);
 	tcase_add_test(tc, events_come_as_whole_lines);
+	tcase_add_test(tc, events_go_on_with_the_next_engine);
 	tcase_add_test(tc, capture_takes_only_packets);
 	tcase_add_test(top, top_fills_the_terminal);
 	tcase_add_loop_test(top, top_leaves_the_terminal_when_it_is_ended, 0, 3);

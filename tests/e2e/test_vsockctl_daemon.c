@@ -10,6 +10,7 @@
 
 #include "e2e/ctl.h"
 #include "e2e/e2e.h"
+#include "e2e/upgrade.h"
 
 static struct ctl ctl;
 static struct driver *guest;			/* NULL: there is none so far */
@@ -81,7 +82,7 @@ START_TEST(orders)
 }
 END_TEST
 
-START_TEST(upgrade)
+START_TEST(upgrade_by_order)
 {
 	pid_t before = daemon_engine(&vhd);
 
@@ -96,6 +97,49 @@ START_TEST(shutdown_ends_it)
 	ck_assert_int_eq(ctl_run(&ctl, &vm, ARGS("shutdown")), 0);
 	ck_assert_int_eq(daemon_wait_exit(&vhd, END_MS), 0);
 	ck_assert_int_eq(ctl_run(&ctl, NULL, ARGS("list")), 5);
+}
+END_TEST
+
+/* ---- what goes on ---- */
+
+/* Over the end of an engine, and another one's take-over, until the daemon ends. */
+START_TEST(events_to_the_end)
+{
+	static struct ctl events;
+	pid_t engine = daemon_engine(&vhd);
+
+	ctl_start(&events, ARGS("events"), -1, -1);
+	ctl_end_input(&events);
+	do					/* until it is there, and hears of one */
+		e2e_close(e2e_guest_connects(&vm, vhd.uds));
+	while (!ctl_has_said(&events, &vm, "connection-closed"));
+	must(kill(engine, SIGKILL) == 0);
+	must(daemon_wait_gone(engine, DEADLINE_MS));
+	ctl_wait_said(&events, &vm, "\"engine-died\"");
+	ctl_wait_said(&events, &vm, "\"engine-started\"");
+	e2e_check_alive();
+	upgrade_begin(daemon_engine(&vhd));
+	ctl_wait_said(&events, &vm, "\"upgraded\"");
+	ck_assert_int_eq(daemon_stop(&vhd, END_MS), 0);
+	ck_assert_int_eq(ctl_finish(&events, NULL), 0);
+	ck_assert_ptr_nonnull(strstr(events.said, "\"daemon-ended\""));
+	ck_assert_str_eq(events.said + events.n_said - 3, "}}\n");
+	ck_assert_str_eq(events.complained, "");
+}
+END_TEST
+
+START_TEST(events_until_it_is_interrupted)
+{
+	static struct ctl events;
+
+	ctl_start(&events, ARGS("events"), -1, -1);
+	ctl_end_input(&events);
+	do
+		e2e_close(e2e_guest_connects(&vm, vhd.uds));
+	while (!ctl_has_said(&events, &vm, "connection-closed"));
+	kill(events.pid, SIGINT);
+	ck_assert_int_eq(ctl_finish(&events, &vm), 0);
+	ck_assert_str_eq(events.said + events.n_said - 3, "}}\n");
 }
 END_TEST
 
@@ -301,12 +345,14 @@ int main(void)
 	tcase_add_test(tc, ring_broken);
 	tcase_add_test(tc, list_and_show);
 	tcase_add_test(tc, orders);
-	tcase_add_test(tc, upgrade);
+	tcase_add_test(tc, upgrade_by_order);
+	tcase_add_test(tc, events_until_it_is_interrupted);
 	tcase_add_test(tc, guest_stopped);
 	tcase_add_test(tc, nobody_listens);
 	tcase_add_test(tc, stalled);
 	tcase_add_test(tc, socket_gone);
 	tcase_add_test(tc, other_daemon);
 	tcase_add_test(end, shutdown_ends_it);
+	tcase_add_test(end, events_to_the_end);
 	return e2e_run(s);
 }
