@@ -111,6 +111,10 @@ static void check_args(const struct api_route *route, const char *path, const st
 {
 	char again[256];
 
+	if (strstr(route->path, "{capture}")) {
+		snprintf(again, sizeof again, "/v1/captures/%" PRIu64, args->capture);
+		assert(args->capture && strcmp(path, again) == 0);
+	}
 	if (!strstr(route->path, "{cid}"))
 		return;
 	assert(args->cid && args->cid <= UINT32_MAX);
@@ -153,8 +157,12 @@ static void attack_routes(char *text)
 static void attack_value(const char *text)
 {
 	char again[64];
-	uint64_t ns;
+	uint64_t ns, n;
 
+	if (api_query_number(text, 5, UINT32_MAX, &n)) {
+		assert(n >= 5 && n <= UINT32_MAX && n == strtoull(text, NULL, 10));
+		assert(strspn(text, "0123456789") == strlen(text));
+	}
 	if (!api_query_time(text, &ns))
 		return;
 	while (*text == '0' && text[1] != '.')

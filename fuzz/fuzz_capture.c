@@ -33,8 +33,9 @@ enum { FILES_MAX = 4, PACKETS_MAX = 200, PAYLOAD_MAX = 70000, FDS = 200 };
 
 static unsigned n_ended;
 
-static void on_ended(uint64_t cid, uint64_t id)
+static void on_ended(uint64_t cid, uint64_t id, const struct capture_state *last)
 {
+	(void)last;
 	assert(cid == 3 && id == 1);
 	n_ended++;
 }

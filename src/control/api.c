@@ -18,8 +18,10 @@
 #include <sys/epoll.h>
 #include <sys/socket.h>
 
+#include "control/api_captures.h"
 #include "control/api_events.h"
 #include "control/api_request.h"
+#include "control/api_stream.h"
 #include "control/api_table.h"
 #include "util/error.h"
 #include "util/fd.h"
@@ -258,10 +260,11 @@ static int start_http(struct api *api)
 	return info ? loop_add(api->loop, &api->source, info->epoll_fd, EPOLLIN) : -EINVAL;
 }
 
-static int make_events(struct api *api)
+static int make_streams(struct api *api)
 {
 	api->context.events = api_events_new(&api->context, api->mailbox);
-	return api->context.events ? 0 : -ENOMEM;
+	api->context.captures = api_captures_new(&api->context);
+	return api->context.events && api->context.captures ? 0 : -ENOMEM;
 }
 
 static void on_stop(struct mail *mail);
@@ -294,7 +297,7 @@ int api_new(struct api **out, const struct api_config *config)
 	if (!r)
 		r = mailbox_new(&api->mailbox, api->loop);
 	if (!r)
-		r = make_events(api);
+		r = make_streams(api);
 	if (!r)
 		r = start_http(api);
 	if (r)
@@ -358,6 +361,7 @@ void api_free(struct api *api)
 	loop_timer_cancel(api->loop, &api->sweep);
 	if (api->loop)
 		loop_remove(api->loop, &api->source);
+	api_stream_drop_all(&api->context);
 	if (api->http)
 		MHD_stop_daemon(api->http);
 	loop_work_cancel(&api->run);
@@ -366,6 +370,7 @@ void api_free(struct api *api)
 		mailbox_free(api->mailbox);
 	}
 	api_events_free(api->context.events);
+	api_captures_free(api->context.captures);
 	loop_free(api->loop);
 	fd_close(&api->fd);
 	free(api);

@@ -19,6 +19,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "control/api_captures.h"
 #include "protocol/supervise.h"
 
 struct api;
@@ -28,7 +29,7 @@ enum {
 	API_CLIENTS_MAX = 64,
 	API_CLIENT_BYTES = 32 * 1024,		/* for its request line, headers, and the answer's */
 	API_REQUEST_MS = 15 * 1000,		/* from its connection, or the answer before */
-	API_FDS = API_CLIENTS_MAX + 8,		/* that all of it needs */
+	API_FDS = API_CLIENTS_MAX + API_CAPTURES_MAX * API_CAPTURE_FDS + 8,	/* that all of it needs */
 };
 
 struct api_config {

@@ -8,6 +8,7 @@
 
 #include "util/list.h"
 
+struct api_captures;
 struct api_events;
 struct api_route;
 struct loop;
@@ -19,6 +20,7 @@ struct api_context {
 	const struct api_route *routes;
 	struct snapshots *snapshots;
 	struct api_events *events;
+	struct api_captures *captures;
 	struct loop *loop;
 	struct loop_work *run;			/* of the library: scheduled when an answer is there */
 	int (*order)(struct supervise_msg *m, const void *text, size_t len, int fd);

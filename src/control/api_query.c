@@ -30,3 +30,15 @@ bool api_query_time(const char *text, uint64_t *out_ns)
 	*out_ns = secs * UINT64_C(1000000000) + nanos;
 	return true;
 }
+
+bool api_query_number(const char *text, uint64_t min, uint64_t max, uint64_t *out)
+{
+	enum { DIGITS_MAX = 19 };
+	size_t len = strlen(text);
+	uint64_t n;
+
+	if (len > DIGITS_MAX || !read_number(text, len, &n) || n < min || n > max)
+		return false;
+	*out = n;
+	return true;
+}

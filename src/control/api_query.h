@@ -12,3 +12,6 @@
 
 /* A time as events have it, "SECS.NANOS", the latter of nine digits: in nanoseconds. */
 bool api_query_time(const char *text, uint64_t *out_ns);
+
+/* A number in decimal digits, from @min to @max. */
+bool api_query_number(const char *text, uint64_t min, uint64_t max, uint64_t *out);

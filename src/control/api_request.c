@@ -2,6 +2,7 @@
 /* One request to the control API. */
 #include "control/api_request.h"
 
+#include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -81,7 +82,7 @@ void api_request_refuse(struct api_request *r, unsigned status, const char *fmt,
 
 static enum MHD_Result send_answer(struct api_request *r)
 {
-	char allowed[API_ALLOWED_MAX];
+	char allowed[API_ALLOWED_MAX], id[24];
 	struct MHD_Response *response = r->stream ? api_stream_respond(r->stream) :
 		MHD_create_response_from_buffer(r->text_len, r->text, MHD_RESPMEM_MUST_FREE);
 	enum MHD_Result result;
@@ -92,6 +93,10 @@ static enum MHD_Result send_answer(struct api_request *r)
 	r->stream = NULL;
 	MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, r->type);
 	MHD_add_response_header(response, MHD_HTTP_HEADER_CACHE_CONTROL, "no-store");
+	if (r->capture_id) {
+		snprintf(id, sizeof id, "%" PRIu64, r->capture_id);
+		MHD_add_response_header(response, "Capture-Id", id);
+	}
 	if (r->allowed) {
 		api_routes_str_allowed(r->allowed, allowed);
 		MHD_add_response_header(response, MHD_HTTP_HEADER_ALLOW, allowed);

@@ -51,6 +51,7 @@ struct api_request {
 	size_t text_len;
 	const char *type;			/* of the text */
 	struct api_stream *stream;		/* in place of it; owned until it is sent */
+	uint64_t capture_id;			/* of the capture that it is of; 0: of none */
 	unsigned allowed;			/* methods, with 405 */
 
 	/* The order that it waits for. */

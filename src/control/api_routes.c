@@ -47,6 +47,11 @@ static bool parse_cid(const char *text, struct api_args *args)
 	return take_number(&text, '\0', UINT32_MAX, &args->cid) && args->cid;
 }
 
+static bool parse_capture(const char *text, struct api_args *args)
+{
+	return take_number(&text, '\0', UINT64_MAX, &args->capture) && args->capture;
+}
+
 static bool parse_id(const char *text, struct api_args *args)
 {
 	static const struct { const char *name; enum vsock_type type; } types[] = {
@@ -74,17 +79,26 @@ static bool parse_id(const char *text, struct api_args *args)
 static int match_part(const char *part, size_t len, const char *wanted, size_t wanted_len,
 		      struct api_args *args)
 {
+	static const struct {
+		const char *name;
+		bool (*parse)(const char *text, struct api_args *args);
+	} places[] = {
+		{ "{cid}", parse_cid }, { "{id}", parse_id }, { "{capture}", parse_capture },
+	};
+	enum { PLACES = sizeof places / sizeof *places };
 	char text[64];
-	bool is_cid = wanted_len == 5 && memcmp(wanted, "{cid}", 5) == 0;
-	bool is_id = wanted_len == 4 && memcmp(wanted, "{id}", 4) == 0;
+	size_t i = 0;
 
-	if ((!is_cid && !is_id) || !len)
+	while (i < PLACES && (strlen(places[i].name) != wanted_len ||
+			      memcmp(places[i].name, wanted, wanted_len) != 0))
+		i++;
+	if (i == PLACES || !len)
 		return len == wanted_len && memcmp(part, wanted, len) == 0 ? 0 : API_ROUTES_E_PATH;
 	if (len >= sizeof text)
 		return API_ROUTES_E_ARGS;
 	memcpy(text, part, len);
 	text[len] = '\0';
-	return (is_cid ? parse_cid : parse_id)(text, args) ? 0 : API_ROUTES_E_ARGS;
+	return places[i].parse(text, args) ? 0 : API_ROUTES_E_ARGS;
 }
 
 /* 0; API_ROUTES_E_PATH; API_ROUTES_E_ARGS: all parts are there. */

@@ -11,9 +11,10 @@ struct api_request;
 
 enum api_method { API_GET = 1, API_PUT = 2, API_POST = 4, API_DELETE = 8 };
 
-/* What a path has in it where its route has "{cid}" and "{id}". */
+/* What a path has in it where its route has "{cid}", "{id}" and "{capture}". */
 struct api_args {
 	uint64_t cid;
+	uint64_t capture;
 	enum vsock_type type;			/* id: TYPE-GUEST_PORT-PEER_CID-PEER_PORT */
 	uint32_t guest_port;
 	struct vsock_addr peer;

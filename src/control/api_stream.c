@@ -100,3 +100,13 @@ void api_stream_finish_all(struct api_context *context)
 		api_stream_wake(s);
 	}
 }
+
+void api_stream_drop_all(struct api_context *context)
+{
+	list_for_each(node, &context->streams) {
+		struct api_stream *s = container_of(node, struct api_stream, node);
+
+		s->is_gone = true;
+		api_stream_wake(s);
+	}
+}

@@ -57,3 +57,6 @@ struct MHD_Response;
 struct MHD_Response *api_stream_respond(struct api_stream *s);
 
 void api_stream_finish_all(struct api_context *context);
+
+/* None of them waits any more: the library may be stopped. */
+void api_stream_drop_all(struct api_context *context);

@@ -4,6 +4,7 @@
 
 #include <stddef.h>
 
+#include "control/api_captures.h"
 #include "control/api_events.h"
 #include "control/api_orders.h"
 #include "control/api_reads.h"
@@ -17,6 +18,9 @@ const struct api_route api_table[] = {
 	{ API_DELETE, "/v1/vms/{cid}", api_orders_delete_vm },
 	{ API_GET, "/v1/vms/{cid}/connections", api_reads_get_connections },
 	{ API_DELETE, "/v1/vms/{cid}/connections/{id}", api_orders_reset_connection },
+	{ API_GET, "/v1/vms/{cid}/capture", api_captures_begin },
+	{ API_GET, "/v1/captures", api_captures_get },
+	{ API_DELETE, "/v1/captures/{capture}", api_captures_end },
 	{ API_GET, "/v1/events", api_events_get },
 	{ API_GET, "/v1/log-level", api_reads_get_log_level },
 	{ API_PUT, "/v1/log-level", api_orders_set_log_level },

@@ -75,6 +75,18 @@ static bool has_room(struct capture *c, uint64_t head, size_t len)
 
 /* ---- a packet ---- */
 
+static _Atomic uint64_t n_lost_ever;
+
+void capture_count_more_lost(uint64_t n)
+{
+	atomic_fetch_add_explicit(&n_lost_ever, n, memory_order_relaxed);
+}
+
+uint64_t capture_count_lost(void)
+{
+	return atomic_load_explicit(&n_lost_ever, memory_order_relaxed);
+}
+
 /* A count that only this thread changes. */
 static void count(_Atomic uint64_t *n)
 {
@@ -158,6 +170,7 @@ static void on_packet(void *ctx, const struct pkt *pkt, const struct iov_cur *pa
 	kept = body < kept ? body : kept;
 	if (!has_room(c, head, sizeof packet + kept)) {
 		count(&c->shared->lost);
+		capture_count_more_lost(1);
 		return;
 	}
 	build(&packet, pkt, body, PCAP_PACKET_HEADERS + kept);
@@ -176,14 +189,15 @@ struct device_tap capture_tap(struct capture *c)
 
 static int map_shared(struct capture *c, int fd)
 {
+	int flags = fd < 0 ? MAP_PRIVATE | MAP_ANONYMOUS : MAP_SHARED;
 	struct stat st;
 	void *shared;
 
-	if (fstat(fd, &st) < 0)
+	if (fd >= 0 && fstat(fd, &st) < 0)
 		return error_last();
-	if (st.st_size < (off_t)sizeof *c->shared)
+	if (fd >= 0 && st.st_size < (off_t)sizeof *c->shared)
 		return -EINVAL;			/* access beyond its end would be a signal */
-	shared = mmap(NULL, sizeof *c->shared, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	shared = mmap(NULL, sizeof *c->shared, PROT_READ | PROT_WRITE, flags, fd, 0);
 	if (shared == MAP_FAILED)
 		return error_last();
 	c->shared = shared;

@@ -44,21 +44,22 @@ struct capture_settings {
 	size_t n_ports;
 };
 
+struct capture_state {
+	uint64_t packets, bytes, lost;		/* in the files; lost */
+	int error;				/* -errno that it ended by; 0: it goes on */
+};
+
 struct capture_config {
 	const struct capture_settings *settings;
 	uint64_t cid;				/* of the VM */
 	uint64_t id;				/* for who asks which one has ended */
-	int shared_fd;				/* a struct capture_shared */
+	int shared_fd;				/* a struct capture_shared; -1: no other process goes on
+						   with it, so nobody else needs to see it */
 	int fds[CAPTURE_FILES_MAX];
 	size_t n_files;				/* one that is no file is alone */
 	size_t ring_bytes;			/* 0: CAPTURE_RING_BYTES */
 	/* It has ended, and its files are closed: in its thread. NULL: nobody asks. */
-	void (*ended)(uint64_t cid, uint64_t id);
-};
-
-struct capture_state {
-	uint64_t packets, bytes, lost;		/* in the files; lost */
-	int error;				/* -errno that it ended by; 0: it goes on */
+	void (*ended)(uint64_t cid, uint64_t id, const struct capture_state *last);
 };
 
 /* Takes the descriptors of @config over in any case. 0 or -errno. */
@@ -68,12 +69,14 @@ int capture_new(struct capture **out, const struct capture_config *config);
  * on. Once, before the first packet. 0 or -errno. */
 int capture_start(struct capture *c);
 
-/* For device_set_tap(); what passes there must stop before capture_free(). */
+/* For device_add_tap(); what passes there must stop before capture_free(). */
 struct device_tap capture_tap(struct capture *c);
 
 /* From any thread. */
 void capture_get_state(const struct capture *c, struct capture_state *out);
 void capture_read_state(const struct capture_shared *shared, struct capture_state *out);
+
+uint64_t capture_count_lost(void);		/* packets, by all captures of this process */
 
 /* While nothing passes: when this returns all is written, or it is @until_ms (clock.h). */
 void capture_flush(struct capture *c, uint64_t until_ms);

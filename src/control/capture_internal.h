@@ -12,7 +12,7 @@ struct capture {
 	struct capture_settings settings;
 	char tag[32];				/* "vm 3" */
 	uint64_t cid, id;
-	void (*ended)(uint64_t cid, uint64_t id);
+	void (*ended)(uint64_t cid, uint64_t id, const struct capture_state *last);
 	struct capture_shared *shared;		/* mapped */
 	int fds[CAPTURE_FILES_MAX];		/* owned */
 	size_t n_files;
@@ -44,4 +44,5 @@ void capture_ring_get(const struct capture *c, uint64_t at, void *out, size_t le
 
 void *capture_write_all(void *capture);		/* a thread */
 void capture_note_rest_lost(struct capture *c);
+void capture_count_more_lost(uint64_t n);
 void capture_unref(struct capture *c);

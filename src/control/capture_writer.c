@@ -54,7 +54,10 @@ static void note_place(struct capture *c, size_t file, uint64_t offset)
 /* Nobody will write what is not written: it is lost. */
 void capture_note_rest_lost(struct capture *c)
 {
-	set(&c->shared->lost, get(&c->shared->seen) - get(&c->shared->written));
+	uint64_t lost = get(&c->shared->seen) - get(&c->shared->written);
+
+	capture_count_more_lost(lost - get(&c->shared->lost));
+	set(&c->shared->lost, lost);
 }
 
 static void log_lost(struct capture *c)
@@ -293,36 +296,37 @@ static int resume(struct capture *c)
 	return 0;
 }
 
-static void log_end(const struct capture *c, int r)
+static void log_end(const struct capture *c, int r, const struct capture_state *s)
 {
-	struct capture_state s;
-	enum log_level level;
+	enum log_level level = r == 0 && !s->lost ? LEVEL_INFO : LEVEL_WARN;
 
-	capture_get_state(c, &s);
-	level = r == 0 ? s.lost ? LEVEL_WARN : LEVEL_INFO : LEVEL_WARN;
 	log_at(level, c->tag, "capture %s ends%s%s: %llu packets, %llu lost", c->settings.name,
 	       r ? ": " : "", r == E_FULL ? "the file is as large as it may be" :
 	       r == E_OVER ? "its reader stands still" : r ? error_str(r) : "",
-	       (unsigned long long)s.packets, (unsigned long long)s.lost);
+	       (unsigned long long)s->packets, (unsigned long long)s->lost);
 }
 
 /* By itself, or since it is to. The owner may free it from here on. */
 static void end(struct capture *c, int r)
 {
 	bool is_told_to = atomic_load(&c->ends);
+	struct capture_state last;
 
+	if (is_told_to && r == -EPIPE)		/* by its reader, who has left */
+		r = 0;
 	atomic_store(&c->has_ended, true);
 	cut(c);
 	if (!is_told_to)
 		atomic_store(&c->shared->ended, r < 0 ? (uint32_t)-r : EFBIG);
 	capture_note_rest_lost(c);
-	log_end(c, r);
+	capture_get_state(c, &last);
+	log_end(c, r, &last);
 	for (size_t i = 0; i < c->n_files; i++) {
 		flock(c->fds[i], LOCK_UN);	/* the supervisor has it open, too */
 		fd_close(&c->fds[i]);		/* a deleted file gives its room back */
 	}
 	if (c->ended)
-		c->ended(c->cid, c->id);
+		c->ended(c->cid, c->id, &last);
 }
 
 void *capture_write_all(void *capture)

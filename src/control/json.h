@@ -11,7 +11,7 @@
 #include "control/snapshots.h"
 
 /* workers, silent_workers, uptime_ms, upgrades, crashes, log_lines_lost, log_lines_swallowed,
- * events_lost. */
+ * events_lost, captured_lost. */
 json_t *json_of_process(const struct process_snapshot *process);
 
 /* A row of the list: cid, front_end ("none", "silent", "connected"), guest_running, memory_missing,

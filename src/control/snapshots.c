@@ -8,6 +8,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 
+#include "control/capture.h"
 #include "control/events.h"
 #include "device/survey.h"
 #include "util/clock.h"
@@ -73,6 +74,8 @@ const struct snapshots_family snapshots_families[] = {
 	       "Log lines that were not written because there were many like them."),
 	FAMILY(events_lost, "events_lost_total", true, UNIT_ONE,
 	       "Events that were lost on the way to the event monitor or to a client of the API."),
+	FAMILY(captured_lost, "captured_packets_lost_total", true, UNIT_ONE,
+	       "Packets that captures have lost."),
 	FAMILY(workers, "workers", false, UNIT_ONE,
 	       "Threads that serve VMs."),
 	FAMILY(silent_workers, "silent_workers", false, UNIT_ONE,
@@ -165,6 +168,18 @@ static void on_done(struct survey *survey, int result)
 	unref_unlock(q);
 }
 
+int snapshots_post(struct snapshots *s, unsigned worker, struct survey *survey)
+{
+	bool is_closed;
+
+	pthread_mutex_lock(&s->lock);
+	is_closed = s->is_closed || worker >= s->n_workers;
+	if (!is_closed)
+		survey_post(survey, s->workers[worker]);
+	pthread_mutex_unlock(&s->lock);
+	return is_closed ? SNAPSHOTS_E_CLOSED : 0;
+}
+
 /* Asks all workers; with the lock, under which no worker is added. NULL: no memory. */
 static struct question *ask(struct snapshots *s, const struct snapshots_want *want,
 			    const struct survey_conn *reset)
@@ -220,6 +235,7 @@ static struct process_snapshot look_at_process(const struct snapshots *s)
 		.log_lines_lost = log_count_lost(),
 		.log_lines_swallowed = log_limit_count_swallowed(),
 		.events_lost = events_count_lost(),
+		.captured_lost = capture_count_lost(),
 		.workers = (unsigned)s->n_workers,
 	};
 }

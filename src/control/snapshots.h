@@ -57,6 +57,11 @@ void snapshots_free(struct snapshots *s);	/* NULL: nothing */
 
 /* ---- for askers, from any thread but the workers' ---- */
 
+/* As survey_post(), to the worker that vm_snapshot::worker names. 0; SNAPSHOTS_E_CLOSED: it is not
+ * posted. */
+struct survey;
+int snapshots_post(struct snapshots *s, unsigned worker, struct survey *survey);
+
 struct snapshots_want {
 	uint64_t cid;				/* of one VM; 0: all */
 	size_t max_conns;			/* rows for each VM; 0: none */
@@ -77,6 +82,7 @@ struct process_snapshot {
 	uint64_t log_lines_lost;		/* could not be written */
 	uint64_t log_lines_swallowed;		/* for their number */
 	uint64_t events_lost;			/* on the way to a monitor, or a client of the API */
+	uint64_t captured_lost;			/* packets, by captures of this process */
 	unsigned workers, silent_workers;	/* those that have not answered in time */
 };
 

@@ -16,8 +16,9 @@ enum {
 };
 
 /* In the capture's thread. */
-static void on_ended(uint64_t cid, uint64_t id)
+static void on_ended(uint64_t cid, uint64_t id, const struct capture_state *last)
 {
+	(void)last;
 	hosted_tell(SUPERVISE_CAPTURE_ENDED, cid, id);
 }
 

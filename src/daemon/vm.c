@@ -93,11 +93,11 @@ static struct frontend_address find_address(struct vm *vm)
 
 static void tap(struct vm *vm)
 {
-	struct device_tap tap;
-
-	if (vm->capture)
-		tap = capture_tap(vm->capture);
-	device_set_tap(vm->device, vm->capture ? &tap : NULL);
+	device_remove_tap(&vm->tap);
+	if (!vm->capture)
+		return;
+	vm->tap = capture_tap(vm->capture);
+	device_add_tap(vm->device, &vm->tap);
 }
 
 int vm_open(struct vm *vm, const struct plan *plan, struct worker *w, struct sibling_dir *siblings,
@@ -186,6 +186,7 @@ void vm_answer(struct vm *vm, uint32_t id, int result, int fd)
 void vm_init(struct vm *vm, const struct vm_plan *plan)
 {
 	*vm = (struct vm){ .cid = plan->guest_cid, .plan = plan };
+	list_init(&vm->tap.node);
 	vm_sockets_init(&vm->sockets);
 }
 

@@ -11,6 +11,7 @@
 
 #include "daemon/sockets.h"
 #include "device/journal.h"
+#include "device/tap.h"
 #include "protocol/virtio_vsock.h"
 
 struct backend;
@@ -43,6 +44,7 @@ struct vm {
 	struct device *device;			/* the worker's, and for its thread; NULL: none */
 	struct backend *uds;			/* the device's, likewise */
 	struct capture *capture;		/* owned; likewise; NULL: none */
+	struct device_tap tap;			/* the capture's, of the device */
 	uint64_t capture_id;			/* for the main thread */
 };
 

@@ -413,6 +413,7 @@ int device_new(struct device **out, const struct device_config *config)
 	loop_work_init(&dev->work, on_turn);
 	loop_work_init(&dev->resume, on_resume);
 	dev->timer.expire = on_timer;
+	list_init(&dev->taps);
 	r = make_mux(dev);
 	if (r < 0)
 		recovery_close_kept(config->kept, config->n_kept);
@@ -435,6 +436,7 @@ void device_free(struct device *dev)
 	if (!dev)
 		return;
 	frontend_deinit(&dev->frontend);
+	device_end_taps(dev);
 	device_tell_ends(dev);
 	mux_free(dev->mux);
 	recovery_deinit(&dev->recovery);	/* in which the mux had names */

@@ -111,6 +111,3 @@ void device_answer(struct device *dev, int outcome, int fd);
 int device_exchange_socket(struct device *dev, int fd);
 
 void device_reconfigure(struct device *dev, const struct device_change *change);
-
-/* Who looks on from now on; NULL: nobody. */
-void device_set_tap(struct device *dev, const struct device_tap *tap);

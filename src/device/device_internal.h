@@ -29,7 +29,7 @@ struct device {
 	struct rx_window window;		/* while the core sends */
 	uint64_t lends_to;			/* CID of the device whose turn it is, while it fills
 						   our guest's buffers */
-	struct device_tap tap;			/* who looks on */
+	struct list taps;			/* device_tap::node */
 	struct vsock_counters *counters;	/* the mux's */
 	uint64_t ring_stops_told[VSOCK_NUM_QUEUES];	/* of them */
 	uint64_t readable_us;			/* since when there is something for the guest; 0: there

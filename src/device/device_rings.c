@@ -14,8 +14,8 @@ static bool input_chain(struct device *dev, const struct virtq_chain *chain)
 
 	if (frontend_lost_memory(&dev->frontend))
 		return false;
-	if (dev->tap.packet && bad != PKT_E_SHORT)
-		dev->tap.packet(dev->tap.ctx, &pkt, &cur);
+	if (!list_is_empty(&dev->taps) && bad != PKT_E_SHORT)
+		device_show(dev, &pkt, &cur);
 	if (bad)
 		dev->counters->packets_dropped[bad == PKT_E_BODY ? DROP_BODY : DROP_SHORT]++;
 	if (bad)
@@ -74,12 +74,7 @@ static void tap_output(void *ctx, const struct pkt *pkt, const struct rx_buf *bu
 
 	iov_cur_init(&payload, buf->iov, buf->n);
 	iov_cur_get(&payload, hdr, sizeof hdr);
-	dev->tap.packet(dev->tap.ctx, pkt, &payload);
-}
-
-void device_set_tap(struct device *dev, const struct device_tap *tap)
-{
-	dev->tap = tap ? *tap : (struct device_tap){ .packet = NULL };
+	device_show(dev, pkt, &payload);
 }
 
 static void open_rx(struct device *dev, struct virtq *q, struct rx_sink *sink)
@@ -88,7 +83,7 @@ static void open_rx(struct device *dev, struct virtq *q, struct rx_sink *sink)
 
 	rx_window_open(window, q, dev->config.scratch);
 	*sink = rx_window_sink(window);
-	if (dev->tap.packet) {
+	if (!list_is_empty(&dev->taps)) {
 		sink->trace = tap_output;
 		sink->trace_ctx = dev;
 	}

@@ -75,6 +75,11 @@ static int look_at(struct survey *s, struct device *dev)
 		s->next++;
 		return 0;
 	}
+	if (s->tap) {
+		device_add_tap(dev, s->tap);
+		s->next++;
+		return 0;
+	}
 	vm = add_vm(s);
 	if (!vm)
 		return -ENOMEM;

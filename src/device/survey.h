@@ -40,13 +40,14 @@ struct survey {
 	uint64_t cid;				/* of one VM; 0: all */
 	size_t max_conns;			/* rows for each; 0: none */
 	const struct survey_conn *reset;	/* to be reset, in place of a look; NULL: none */
+	struct device_tap *tap;			/* ... or this is to look on; NULL: none */
 	/* It is over: 0; -ENOMEM: some are missing; -ECANCELED: the worker was stopped. In its
 	 * thread, or in that which stops it. */
 	void (*done)(struct survey *s, int result);
 	atomic_bool is_abandoned;		/* nobody wants it any more; set by any thread */
 
 	struct survey_vm *first, *last;		/* owned: in the order of its devices */
-	bool was_found, was_reset;		/* the VM; the connection */
+	bool was_found, was_reset;		/* the VM, which the tap has; the connection */
 
 	struct worker *worker;			/* the rest is survey.c's */
 	struct mail mail;

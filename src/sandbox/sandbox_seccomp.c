@@ -58,8 +58,9 @@ static const struct row rows[] = {
 	ARG(fcntl, 1, F_GET_SEALS),
 	/* Guest memory: what kind of file it is, how large. */
 	ANY(fstat), ANY(fstatfs), ANY(lseek),
-	/* A capture: its files are emptied, cut, and left to others. */
-	ANY(ftruncate), ANY(flock),
+	/* A capture: its files are emptied, cut, and left to others; or it is a pipe to a client of
+	 * the API; its thread is woken. */
+	ANY(ftruncate), ANY(flock), ARG(pipe2, 1, O_CLOEXEC | O_NONBLOCK), ANY(eventfd2),
 	BITS(mmap, 2, PROT_EXEC, 0), ANY(munmap), ANY(madvise),
 	/* malloc, stacks of threads; qsort() asks how much memory there is. */
 	ANY(sysinfo), ANY(brk), ANY(mremap), BITS(mprotect, 2, PROT_EXEC, 0), ANY(getrandom),
@@ -85,10 +86,10 @@ static const struct row name_rows[] = {
 /* What a supervisor tells; what is left behind for another process: memory, and replies. */
 static const struct row hosted_rows[] = {
 	ANY(memfd_create),
-	ARG(fcntl, 1, F_ADD_SEALS), ARG(pipe2, 1, O_CLOEXEC | O_NONBLOCK), ANY(splice),
+	ARG(fcntl, 1, F_ADD_SEALS), ANY(splice),
 	ARGS(setsockopt, 1, SOL_SOCKET, 2, SO_PEEK_OFF),
 	/* Another worker. */
-	ANY(epoll_create1), ANY(eventfd2),
+	ANY(epoll_create1),
 };
 
 /* For reports and the search for leaks, in builds that are for testing. */

@@ -15,7 +15,7 @@ enum { ANSWER_MAX = 16 << 20 };
 
 void http_send(int fd, const char *method, const char *path, const char *body)
 {
-	char head[512];
+	char head[2048];
 	int n = snprintf(head, sizeof head, "%s %s HTTP/1.1\r\nHost: localhost\r\n"
 			 "Connection: close\r\nContent-Length: %zu\r\n\r\n", method, path,
 			 body ? strlen(body) : 0);

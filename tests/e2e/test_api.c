@@ -51,6 +51,22 @@ static void check_stream(const char *path, const char *url)
 	stream_close(&s);
 }
 
+static void check_capture(void)
+{
+	struct stream s;
+	char url[64];
+	const char *id;
+
+	stream_open(&s, "/v1/vms/3/capture?snaplen=100&port=5");
+	ck_assert_ptr_null(stream_check(&s, "/v1/vms/{cid}/capture"));
+	id = strstr(apis_get("/v1/captures"), "\"id\":");
+	ck_assert_ptr_nonnull(id);
+	snprintf(url, sizeof url, "/v1/captures/%d", atoi(id + 5));
+	HAS(apis_do("DELETE", "/v1/captures/{capture}", url, NULL, 200), "\"ports\":[5]");
+	stream_read_to_end(&s);
+	stream_close(&s);
+}
+
 START_TEST(each_route_answers_as_documented)
 {
 	const char *untried;
@@ -62,6 +78,7 @@ START_TEST(each_route_answers_as_documented)
 	HAS(apis_get("/metrics"), "# HELP");
 	check_connection();
 	check_stream("/v1/events", "/v1/events");
+	check_capture();
 	apis_do("PUT", "/v1/vms/{cid}", "/v1/vms/9", apis_row("9"), 201);
 	apis_do("DELETE", "/v1/vms/{cid}", "/v1/vms/9", NULL, 200);
 	apis_do("PUT", "/v1/log-level", "/v1/log-level", "{\"level\": \"debug\"}", 200);

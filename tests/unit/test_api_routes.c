@@ -25,6 +25,10 @@ static const struct {
 	{ "PUT", "/v1/vms/3", "/v1/vms/{cid}", 0, NULL },
 	{ "GET", "/v1/vms/4294967295", "/v1/vms/{cid}", 0, NULL },
 	{ "DELETE", "/v1/vms/3/connections/stream-1-2-3", "/v1/vms/{cid}/connections/{id}", 0, NULL },
+	{ "GET", "/v1/vms/3/capture", "/v1/vms/{cid}/capture", 0, NULL },
+	{ "DELETE", "/v1/captures/18446744073709551615", "/v1/captures/{capture}", 0, NULL },
+	{ "DELETE", "/v1/captures/0", NULL, API_ROUTES_E_ARGS, "DELETE" },
+	{ "DELETE", "/v1/captures/18446744073709551616", NULL, API_ROUTES_E_ARGS, "DELETE" },
 	{ "GET", "", NULL, API_ROUTES_E_PATH, "" },
 	{ "GET", "/", NULL, API_ROUTES_E_PATH, "" },
 	{ "GET", "v1/version", NULL, API_ROUTES_E_PATH, "" },
@@ -212,6 +216,23 @@ START_TEST(each_time)
 }
 END_TEST
 
+static const struct { const char *text; bool is_good; uint64_t n; } numbers[] = {
+	{ "5", true, 5 }, { "10", true, 10 }, { "007", true, 7 },
+	{ "4", false, 0 }, { "11", false, 0 }, { "", false, 0 }, { "-5", false, 0 },
+	{ "+5", false, 0 }, { " 5", false, 0 }, { "5 ", false, 0 }, { "0x5", false, 0 },
+	{ "18446744073709551621", false, 0 }, { "5.0", false, 0 },
+};
+
+START_TEST(each_number)
+{
+	uint64_t n = 99;
+
+	ck_assert_msg(api_query_number(numbers[_i].text, 5, 10, &n) == numbers[_i].is_good, "%s",
+		      numbers[_i].text);
+	ck_assert_uint_eq(n, numbers[_i].is_good ? numbers[_i].n : 99);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("api_routes");
@@ -226,6 +247,7 @@ int main(void)
 	tcase_add_test(tc, a_row_that_is_too_long);
 	tcase_add_test(tc, each_level);
 	tcase_add_loop_test(tc, each_time, 0, COUNT(times));
+	tcase_add_loop_test(tc, each_number, 0, COUNT(numbers));
 	suite_add_tcase(s, tc);
 	return unit_main(s);
 }

@@ -56,8 +56,9 @@ static struct capture_settings settings;
 static struct capture *capture;
 static uint32_t n_put;				/* each packet has its number */
 
-static void on_ended(uint64_t cid, uint64_t id)
+static void on_ended(uint64_t cid, uint64_t id, const struct capture_state *last)
 {
+	ck_assert_int_le(last->error, 0);
 	ck_assert_uint_eq(cid, 3);
 	ck_assert_uint_eq(id, 7);
 	n_ended++;

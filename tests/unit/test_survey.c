@@ -219,6 +219,53 @@ START_TEST(one_that_is_not_there)
 }
 END_TEST
 
+static unsigned n_gone;
+
+static void on_gone(void *ctx)
+{
+	ck_assert_ptr_eq(ctx, &survey);
+	n_gone++;
+}
+
+static void on_packet(void *ctx, const struct pkt *pkt, const struct iov_cur *payload)
+{
+	(void)ctx, (void)pkt, (void)payload;
+}
+
+static void begin_tap(struct device_tap *tap, uint64_t cid)
+{
+	*tap = (struct device_tap){ .packet = on_packet, .gone = on_gone, .ctx = &survey };
+	list_init(&tap->node);
+	is_done = false;
+	survey = (struct survey){ .cid = cid, .tap = tap, .done = on_done };
+	survey_post(&survey, worker);
+	finish();
+}
+
+/* It is of one device, and hears when that goes; or it is removed, and does not. */
+START_TEST(who_looks_on)
+{
+	static struct device_tap tap, other;
+
+	begin_tap(&tap, 1000);
+	ck_assert(!survey.was_found && list_is_empty(&tap.node));
+	device_remove_tap(&tap);
+	begin_tap(&tap, FIRST);
+	ck_assert(survey.was_found && !list_is_empty(&tap.node));
+	ck_assert_uint_eq(count(), 0);
+	begin_tap(&other, FIRST);
+	device_remove_tap(&other);
+	ck_assert(list_is_empty(&other.node) && !list_is_empty(&tap.node));
+	ck_assert_uint_eq(n_gone, 0);
+	worker_remove_device(worker, devices[0], &(struct worker_removal){ .removed = on_removed });
+	for (int i = 0; i < 100 && !n_gone; i++)
+		ck_assert_int_eq(loop_step(worker_loop(worker), 0), 0);
+	ck_assert_uint_eq(n_gone, 1);
+	ck_assert(list_is_empty(&tap.node));
+	begin_tap(&tap, FIRST + 1);		/* which goes with the worker */
+}
+END_TEST
+
 START_TEST(nobody_wants_it_any_more)
 {
 	begin(0, 0);
@@ -259,6 +306,7 @@ int main(void)
 	tcase_add_loop_test(tc, one_goes_while_rows_are_taken, 0, 3);
 	tcase_add_test(tc, one_of_them);
 	tcase_add_test(tc, one_that_is_not_there);
+	tcase_add_test(tc, who_looks_on);
 	tcase_add_test(tc, nobody_wants_it_any_more);
 	tcase_add_test(tc, the_worker_is_stopped);
 	suite_add_tcase(suite, tc);
