@@ -114,6 +114,53 @@ static const char *set_mode(struct args *a, const char *value)
 	return NULL;
 }
 
+static const char *set_port(struct args *a, const char *value)
+{
+	static const char *const wanted = "ports, at most 64, as 1234 or 22+80";
+	char number[12];
+	uint64_t port;
+
+	for (const char *at = value; ; at++) {
+		size_t len = strcspn(at, "+");
+
+		if (len >= sizeof number || a->n_ports == ARGS_PORTS_MAX)
+			return wanted;
+		memcpy(number, at, len);
+		number[len] = '\0';
+		if (!args_number(number, UINT32_MAX, &port))
+			return wanted;
+		a->ports[a->n_ports++] = (uint32_t)port;
+		at += len;
+		if (!*at)
+			return NULL;
+	}
+}
+
+static const char *set_snaplen(struct args *a, const char *value)
+{
+	uint64_t n;
+
+	if (!args_number(value, 262144, &n) || n < 76)
+		return "a number of bytes, from 76 to 262144";
+	a->snaplen = (uint32_t)n;
+	return NULL;
+}
+
+static const char *set_size(struct args *a, const char *value)
+{
+	return args_number(value, UINT64_MAX, &a->size) && a->size ? NULL : "a number of bytes";
+}
+
+static const char *set_files(struct args *a, const char *value)
+{
+	uint64_t n;
+
+	if (!args_number(value, ARGS_FILES_MAX, &n) || !n)
+		return "a number from 1 to 16";
+	a->files = (unsigned)n;
+	return NULL;
+}
+
 static const char *set_help(struct args *a, const char *value)
 {
 	(void)value;
@@ -142,6 +189,14 @@ static const struct option options[] = {
 	  "connect, wait: how long until the guest answers" },
 	{ "--mode", 'm', "OCTAL", OPTION_MODE, set_mode,
 	  "listen: mode of the socket (default 0600)" },
+	{ "--port", 'p', "PORT[+PORT]...", OPTION_CAPTURE, set_port,
+	  "capture: only those from or to them" },
+	{ "--snaplen", 's', "BYTES", OPTION_CAPTURE, set_snaplen,
+	  "capture: how much of a packet (default 262144)" },
+	{ "--size", 0, "BYTES", OPTION_CAPTURE, set_size,
+	  "capture: of a file, before the next is used" },
+	{ "--files", 0, "N", OPTION_CAPTURE, set_files,
+	  "capture: FILE, FILE.1, ... in a circle (default 2)" },
 	{ "--help", 'h', NULL, 0, set_help, "print a summary and exit" },
 	{ "--version", 'V', NULL, 0, set_version, "print the version and exit" },
 };
@@ -236,6 +291,8 @@ static int check(struct scan *s)
 			return SCAN_ERROR(s, "%s has no option %s", c->name, options[i].name);
 	if (s->a->fdpass && s->a->seqpacket)
 		return SCAN_ERROR(s, "--fdpass is for streams, --seqpacket is not");
+	if (s->a->files && !s->a->size)
+		return SCAN_ERROR(s, "--files needs --size: it says when the next one is used");
 	return 0;
 }
 

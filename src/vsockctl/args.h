@@ -19,6 +19,7 @@ enum {						/* options that a command takes, besides --help */
 	OPTION_KEEP = 1 << 4,
 	OPTION_TIMEOUT = 1 << 5,
 	OPTION_MODE = 1 << 6,
+	OPTION_CAPTURE = 1 << 7,		/* those of a capture */
 };
 
 struct command {
@@ -30,7 +31,7 @@ struct command {
 	const char *help;			/* one line */
 };
 
-enum { ARGS_OPERANDS_MAX = 2 };
+enum { ARGS_OPERANDS_MAX = 2, ARGS_PORTS_MAX = 64, ARGS_FILES_MAX = 16 };
 
 struct args {
 	const struct command *command;
@@ -39,6 +40,11 @@ struct args {
 	bool json, seqpacket, fdpass, keep;
 	uint64_t timeout_ms;			/* UINT64_MAX: none */
 	uint32_t mode;				/* of a socket; UINT32_MAX: not said */
+	uint32_t ports[ARGS_PORTS_MAX];		/* to be captured; n_ports 0: all */
+	unsigned n_ports;
+	uint32_t snaplen;			/* 0: not said, as the two that follow */
+	uint64_t size;				/* bytes of a file, before the next is used */
+	unsigned files;
 	bool has_help, has_version;		/* to be printed, instead of all else */
 };
 

@@ -21,7 +21,7 @@ const struct command command_rows[] = {
 	  "what is wrong, and what to do about it" },
 	{ "events", "", 0, 0, OPTION_API, command_events,
 	  "what happens from now on, a line of JSON each" },
-	{ "capture", "CID FILE|-", 2, 2, OPTION_API, command_capture,
+	{ "capture", "CID FILE|-", 2, 2, OPTION_API | OPTION_CAPTURE, command_capture,
 	  "the packets of a VM, as pcap, until it is interrupted" },
 	{ "log-level", "[LEVEL]", 0, 1, OPTION_API, command_log_level,
 	  "what the daemon logs; or from now on is to log" },

@@ -15,7 +15,8 @@ static volatile sig_atomic_t is_over;
 static void on_signal(int sig)
 {
 	(void)sig;
-	is_over = 1;
+	if (is_over < 2)
+		is_over++;
 }
 
 enum { PAUSE_MS = 100, TRIES = 100, STEADY_MS = 1000 };
@@ -71,6 +72,7 @@ int follow(const struct args *a, const char *path, const struct follow *f)
 	const struct sigaction sa = { .sa_handler = on_signal };
 	struct http_request request = {
 		.socket = args_api(a, NULL), .method = "GET", .path = path, .is_over = &is_over,
+		.stop = f->stop, .stop_ctx = f->ctx,
 	};
 	struct http_answer answer;
 	char why[HTTP_WHY_MAX] = "";

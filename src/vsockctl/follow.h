@@ -16,9 +16,10 @@ struct follow {
 	/* It was cut off: what came last may not be whole. Returns the path that it goes on with.
 	 * NULL: it does not go on. */
 	const char *(*again)(void *ctx);
+	bool (*stop)(void *ctx, uint64_t capture);	/* as http_request has it */
 	void *ctx;
 };
 
-/* GETs @path without an end. SIGINT, SIGTERM and SIGHUP end it well. An enum exit_code; what
+/* GETs @path without an end. SIGINT, SIGTERM and SIGHUP end it well, by stop(). An enum exit_code; what
  * went wrong has been said, but for what the sink knows. */
 int follow(const struct args *a, const char *path, const struct follow *f);

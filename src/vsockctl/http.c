@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/socket.h>
 #include <curl/curl.h>
 
@@ -12,7 +13,7 @@
 #include "util/fd.h"
 #include "vsockctl/guest_port.h"
 
-enum { CONNECT_MS = 5000, URL_MAX = 512 };
+enum { CONNECT_MS = 5000, END_MS = 3000, URL_MAX = 2048 };
 
 static CURL *session;				/* made by the first request; keeps its connection */
 
@@ -22,7 +23,8 @@ struct transfer {
 	size_t room;				/* of the body */
 	http_sink *sink;			/* or NULL */
 	void *ctx;
-	const volatile sig_atomic_t *is_over;
+	const struct http_request *request;
+	uint64_t ends_ms;			/* when its end is not waited for any more; 0: not yet */
 	bool is_stopped, is_too_long;
 };
 
@@ -71,8 +73,29 @@ static int on_progress(void *arg, curl_off_t down_all, curl_off_t down, curl_off
 	struct transfer *t = arg;
 
 	(void)down_all, (void)down, (void)up_all, (void)up;
-	t->is_stopped = *t->is_over;
+	if (!*t->request->is_over)
+		return 0;
+	if (!t->ends_ms && t->request->stop &&
+	    t->request->stop(t->request->stop_ctx, t->out->capture))
+		t->ends_ms = clock_ms() + END_MS;
+	t->is_stopped = *t->request->is_over > 1 || clock_ms() >= t->ends_ms;
 	return t->is_stopped;
+}
+
+static size_t on_header(char *line, size_t size, size_t n, void *arg)
+{
+	static const char name[] = "Capture-Id:";
+	struct transfer *t = arg;
+	char text[32];
+
+	(void)size;				/* always 1 */
+	if (n > sizeof name && n < sizeof text + sizeof name &&
+	    strncasecmp(line, name, sizeof name - 1) == 0) {
+		memcpy(text, line + sizeof name - 1, n - sizeof name + 1);
+		text[n - sizeof name + 1] = '\0';
+		t->out->capture = strtoull(text, NULL, 10);
+	}
+	return n;
 }
 
 /* libcurl says only that it could not connect. */
@@ -123,7 +146,9 @@ static bool set_up(struct transfer *t, const struct http_request *request, const
 	r |= curl_easy_setopt(c, CURLOPT_WRITEFUNCTION, on_body);
 	r |= curl_easy_setopt(c, CURLOPT_WRITEDATA, t);
 	r |= curl_easy_setopt(c, CURLOPT_HTTPHEADER, headers);
-	if (t->is_over) {
+	r |= curl_easy_setopt(c, CURLOPT_HEADERFUNCTION, on_header);
+	r |= curl_easy_setopt(c, CURLOPT_HEADERDATA, t);
+	if (request->is_over) {
 		r |= curl_easy_setopt(c, CURLOPT_NOPROGRESS, 0L);
 		r |= curl_easy_setopt(c, CURLOPT_XFERINFOFUNCTION, on_progress);
 		r |= curl_easy_setopt(c, CURLOPT_XFERINFODATA, t);
@@ -136,20 +161,18 @@ static bool set_up(struct transfer *t, const struct http_request *request, const
 	return r == CURLE_OK;
 }
 
-int http_stream(const struct http_request *request, http_sink *sink, void *ctx,
-		struct http_answer *out)
+/* By @curl; NULL: there is no memory for it. */
+static int transfer(CURL *curl, const struct http_request *request, http_sink *sink, void *ctx,
+		    struct http_answer *out)
 {
 	struct transfer t = {
-		.out = out, .sink = sink, .ctx = ctx, .is_over = request->is_over,
+		.curl = curl, .out = out, .sink = sink, .ctx = ctx, .request = request,
 	};
 	struct curl_slist *headers = NULL;
 	char url[URL_MAX];
 	int r = HTTP_E_FAILED;
 
 	*out = (struct http_answer){ .body = calloc(1, 1) };
-	if (!session)
-		session = curl_easy_init();
-	t.curl = session;
 	/* A body larger than 1 MiB would wait for "100 Continue"; none is. */
 	headers = curl_slist_append(headers, "Content-Type: application/json");
 	if (!out->body || !t.curl || !headers) {
@@ -164,6 +187,23 @@ int http_stream(const struct http_request *request, http_sink *sink, void *ctx,
 		curl_easy_getinfo(t.curl, CURLINFO_RESPONSE_CODE, &out->status);
 	}
 	curl_slist_free_all(headers);
+	return r;
+}
+
+int http_stream(const struct http_request *request, http_sink *sink, void *ctx,
+		struct http_answer *out)
+{
+	if (!session)
+		session = curl_easy_init();
+	return transfer(session, request, sink, ctx, out);
+}
+
+int http_ask_aside(const struct http_request *request, struct http_answer *out)
+{
+	CURL *curl = curl_easy_init();
+	int r = transfer(curl, request, NULL, NULL, out);
+
+	curl_easy_cleanup(curl);
 	return r;
 }
 

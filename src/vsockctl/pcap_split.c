@@ -20,6 +20,13 @@ void pcap_split_deinit(struct pcap_split *s)
 	*s = (struct pcap_split){ .held = NULL };
 }
 
+void pcap_split_go_on(struct pcap_split *s)
+{
+	s->goes_on |= s->has_header;
+	s->has_header = false;
+	s->n_held = 0;
+}
+
 static uint32_t word_at(const struct pcap_split *s, const uint8_t *at)
 {
 	uint32_t word;
@@ -28,10 +35,15 @@ static uint32_t word_at(const struct pcap_split *s, const uint8_t *at)
 	return s->is_swapped ? bswap_32(word) : word;
 }
 
+/* One that goes on is of the same byte order. */
 static bool read_magic(struct pcap_split *s)
 {
 	uint32_t magic = word_at(s, s->held);
 
+	if (s->goes_on) {
+		s->has_header = magic == MAGIC_US || magic == MAGIC_NS;
+		return s->has_header;
+	}
 	s->is_swapped = magic == bswap_32(MAGIC_US) || magic == bswap_32(MAGIC_NS);
 	s->has_header = magic == MAGIC_US || magic == MAGIC_NS || s->is_swapped;
 	return s->has_header;
@@ -53,11 +65,13 @@ static size_t unit_len(const struct pcap_split *s)
 /* What is held is a whole unit. */
 static int put_unit(struct pcap_split *s, pcap_split_put *put, void *ctx)
 {
+	bool is_put = s->has_header || !s->goes_on;
+
 	if (s->has_header)
 		s->n_records++;
 	else if (!read_magic(s))
 		return PCAP_SPLIT_E_FORMAT;
-	if (!put(ctx, s->held, s->n_held))
+	if (is_put && !put(ctx, s->held, s->n_held))
 		return PCAP_SPLIT_E_PUT;
 	s->n_held = 0;
 	return 0;

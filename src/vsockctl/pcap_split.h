@@ -15,10 +15,14 @@ struct pcap_split {
 	uint8_t *held;				/* what is not whole so far */
 	size_t n_held;
 	bool has_header, is_swapped;		/* of the file; of the other byte order */
+	bool goes_on;				/* the header was put already */
 	uint64_t n_records;
 };
 
 void pcap_split_deinit(struct pcap_split *s);
+
+/* Another stream goes on: half a record is forgotten, and the next header is not put. */
+void pcap_split_go_on(struct pcap_split *s);
 
 /*
  * Takes @len bytes more; gives all that is whole now to @put, which returns false if it fails.

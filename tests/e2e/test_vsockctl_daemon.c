@@ -6,11 +6,14 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "e2e/ctl.h"
 #include "e2e/e2e.h"
 #include "e2e/upgrade.h"
+#include "support/captured.h"
 
 static struct ctl ctl;
 static struct driver *guest;			/* NULL: there is none so far */
@@ -140,6 +143,175 @@ START_TEST(events_until_it_is_interrupted)
 	kill(events.pid, SIGINT);
 	ck_assert_int_eq(ctl_finish(&events, &vm), 0);
 	ck_assert_str_eq(events.said + events.n_said - 3, "}}\n");
+}
+END_TEST
+
+/* Starts a capture, and has it see something. */
+static struct pair start_capture(struct ctl *c, const char *file, const char *const *args)
+{
+	struct pair p = e2e_guest_connects(&vm, vhd.uds);
+	int64_t deadline = deadline_in(DEADLINE_MS);
+	struct stat st;
+
+	ctl_start(c, args, -1, -1);
+	ctl_end_input(c);
+	do {
+		e2e_check_talks(p);
+		ctl_has_said(c, &vm, "");
+	} while ((stat(file, &st) != 0 || st.st_size <= 24) && deadline_left(deadline));
+	ck_assert_msg(st.st_size > 24, "%s", c->complained);
+	return p;
+}
+
+static const char *in_dir(const char *name)
+{
+	static char path[4][160];
+	static unsigned i;
+
+	i = (i + 1) % 4;
+	snprintf(path[i], sizeof path[i], "%s/%s", vhd.dir, name);
+	return path[i];
+}
+
+static void check_pcap(const char *file, size_t at_least)
+{
+	struct captured_file f;
+
+	captured_read(&f, file);
+	ck_assert_uint_ge(f.n, at_least);
+	ck_assert(captured_is_sound(file, f.n));
+	captured_free(&f);
+}
+
+START_TEST(capture_until_it_is_interrupted)
+{
+	static struct ctl c;
+	const char *file = in_dir("a.pcap");
+	struct pair p = start_capture(&c, file, ARGS("capture", "3", file, "--port=1234+77"));
+
+	e2e_close(p);
+	kill(c.pid, _i ? SIGTERM : SIGINT);
+	ck_assert_int_eq(ctl_finish(&c, &vm), 0);
+	ck_assert_msg(strstr(c.complained, " packets, 0 lost\n"), "%s", c.complained);
+	check_pcap(file, 6);
+	e2e_check_alive();
+}
+END_TEST
+
+/* To whoever reads it as it comes, and leaves: another signal. */
+START_TEST(capture_to_a_reader)
+{
+	static struct ctl c;
+	struct pair p = e2e_guest_connects(&vm, vhd.uds);
+	int64_t deadline = deadline_in(DEADLINE_MS);
+	int status;
+
+	ctl_start(&c, ARGS("capture", "3", "-", "-s", "76"), -1, -1);
+	ctl_end_input(&c);
+	while (c.n_said <= 24 && deadline_left(deadline)) {
+		e2e_check_talks(p);
+		ctl_has_said(&c, &vm, "");
+	}
+	ck_assert_uint_gt(c.n_said, 24);
+	close(c.out);
+	c.out = -1;
+	do
+		e2e_check_talks(p);
+	while (waitpid(c.pid, &status, WNOHANG) == 0 && deadline_left(deadline));
+	ck_assert(WIFSIGNALED(status) && WTERMSIG(status) == SIGPIPE);
+	close(c.err);
+	e2e_close(p);
+}
+END_TEST
+
+START_TEST(capture_goes_on_with_the_next_engine)
+{
+	static struct ctl c;
+	const char *file = in_dir("a.pcap");
+	struct pair p = start_capture(&c, file, ARGS("capture", "3", file));
+	struct captured_file f;
+	size_t n = 0, so_far;
+
+	for (int i = 0; i < 2; i++) {
+		pid_t engine = daemon_engine(&vhd);
+		int64_t deadline = deadline_in(DEADLINE_MS);
+
+		if (i == 0)
+			upgrade_begin(engine);
+		else
+			must(kill(engine, SIGKILL) == 0);
+		must(daemon_wait_gone(engine, DEADLINE_MS));
+		while (i && !sock_wait_reset(p.guest, DEADLINE_MS))
+			;
+		captured_read(&f, file);
+		n = f.n;
+		captured_free(&f);
+		do {
+			e2e_check_alive();
+			ctl_has_said(&c, &vm, "");
+			captured_read_so_far(&f, file);
+			so_far = f.n;
+			captured_free(&f);
+			ck_assert_msg(deadline_left(deadline), "%d: %zu, %zu: %s", i, n, so_far,
+				      c.complained);
+		} while (so_far <= n);
+		ck_assert_ptr_nonnull(strstr(c.complained, "some packets are missing"));
+	}
+	sock_free(p.guest);
+	close(p.host);
+	kill(c.pid, SIGINT);
+	ck_assert_int_eq(ctl_finish(&c, &vm), 0);
+	check_pcap(file, n + 2);
+}
+END_TEST
+
+START_TEST(capture_in_a_circle)
+{
+	static struct ctl c;
+	const char *file = in_dir("a.pcap"), *next = in_dir("a.pcap.1");
+	struct pair p = start_capture(&c, file, ARGS("capture", "3", file, "--size=5000", "--files=2"));
+
+	for (int i = 0; i < 20; i++)
+		e2e_check_guest_to_host(p, 2000, 1);
+	e2e_close(p);
+	kill(c.pid, SIGINT);
+	ck_assert_int_eq(ctl_finish(&c, &vm), 0);
+	check_pcap(file, 1);
+	check_pcap(next, 1);
+	ck_assert_int_ne(access(in_dir("a.pcap.2"), F_OK), 0);
+	for (int i = 0; i < 2; i++) {
+		struct stat st;
+
+		ck_assert(stat(i ? next : file, &st) == 0 && st.st_size <= 5000);
+	}
+	/* One that is full is its end. */
+	p = start_capture(&c, in_dir("b.pcap"), ARGS("capture", "3", in_dir("b.pcap"), "--size=5000",
+						     "--files=1"));
+	for (int i = 0; i < 20; i++)
+		e2e_check_guest_to_host(p, 2000, 1);
+	ck_assert_int_eq(ctl_finish(&c, &vm), 0);
+	ck_assert_ptr_nonnull(strstr(c.complained, "as large as it may be"));
+	check_pcap(in_dir("b.pcap"), 1);
+	e2e_close(p);
+	ck_assert_int_eq(ctl_run(&c, &vm, ARGS("capture", "3", "-", "--size=5000")), 2);
+	ck_assert_int_eq(ctl_run(&c, &vm, ARGS("capture", "3", "/dev/null", "--size=5000")), 1);
+	ck_assert_int_eq(ctl_run(&c, &vm, ARGS("capture", "5", in_dir("c.pcap"))), 3);
+	ck_assert_int_ne(access(in_dir("c.pcap"), F_OK), 0);
+}
+END_TEST
+
+START_TEST(capture_to_the_end)
+{
+	static struct ctl c;
+	const char *file = in_dir("a.pcap");
+	struct pair p = start_capture(&c, file, ARGS("capture", "3", file));
+
+	e2e_close(p);
+	must(kill(vhd.pid, SIGTERM) == 0);
+	ck_assert_int_eq(daemon_wait_exit(&vhd, END_MS), 0);
+	ck_assert_int_eq(ctl_finish(&c, NULL), 0);
+	ck_assert_ptr_nonnull(strstr(c.complained, " packets\n"));
+	check_pcap(file, 2);
 }
 END_TEST
 
@@ -347,6 +519,10 @@ int main(void)
 	tcase_add_test(tc, orders);
 	tcase_add_test(tc, upgrade_by_order);
 	tcase_add_test(tc, events_until_it_is_interrupted);
+	tcase_add_loop_test(tc, capture_until_it_is_interrupted, 0, 2);
+	tcase_add_test(tc, capture_to_a_reader);
+	tcase_add_test(tc, capture_goes_on_with_the_next_engine);
+	tcase_add_test(tc, capture_in_a_circle);
 	tcase_add_test(tc, guest_stopped);
 	tcase_add_test(tc, nobody_listens);
 	tcase_add_test(tc, stalled);
@@ -354,5 +530,6 @@ int main(void)
 	tcase_add_test(tc, other_daemon);
 	tcase_add_test(end, shutdown_ends_it);
 	tcase_add_test(end, events_to_the_end);
+	tcase_add_test(end, capture_to_the_end);
 	return e2e_run(s);
 }

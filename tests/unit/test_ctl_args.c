@@ -8,7 +8,7 @@
 #include "unit.h"
 #include "vsockctl/command.h"
 
-enum { WORDS_MAX = 8 };
+enum { WORDS_MAX = 9 };
 
 static struct args a;
 static char error[ARGS_ERROR_MAX];
@@ -154,6 +154,43 @@ START_TEST(wrong_modes)
 }
 END_TEST
 
+START_TEST(captures)
+{
+	ck_assert_int_eq(parse((const char *const [WORDS_MAX]){ "capture", "3", "-", "--port=0+4294967295",
+								"-p", "7", "-s", "76" }), 0);
+	ck_assert_uint_eq(a.n_ports, 3);
+	ck_assert_uint_eq(a.ports[0], 0);
+	ck_assert_uint_eq(a.ports[1], UINT32_MAX);
+	ck_assert_uint_eq(a.ports[2], 7);
+	ck_assert_uint_eq(a.snaplen, 76);
+	ck_assert_uint_eq(a.size + a.files, 0);
+	ck_assert_int_eq(parse((const char *const [WORDS_MAX]){ "capture", "3", "f", "--size=1000",
+								"--files=16" }), 0);
+	ck_assert_uint_eq(a.size, 1000);
+	ck_assert_uint_eq(a.files, 16);
+}
+END_TEST
+
+static const struct { const char *option, *error; } bad_captures[] = {
+	{ "--port=", "ports" }, { "--port=1+", "ports" }, { "--port=+1", "ports" },
+	{ "--port=4294967296", "ports" }, { "--port=1,2", "ports" }, { "--port=x", "ports" },
+	{ "--port=0+1+2+3+4+5+6+7+8+9+0+1+2+3+4+5+6+7+8+9+0+1+2+3+4+5+6+7+8+9+0+1+2+3+4+5+6+7+8+9"
+	  "+0+1+2+3+4+5+6+7+8+9+0+1+2+3+4+5+6+7+8+9+0+1+2+3+4", "at most 64" },
+	{ "--snaplen=75", "76 to 262144" }, { "--snaplen=262145", "76 to 262144" },
+	{ "--snaplen=", "76 to 262144" }, { "--size=0", "bytes" }, { "--size=1k", "bytes" },
+	{ "--files=0", "1 to 16" }, { "--files=17", "1 to 16" }, { "--files=3", "needs --size" },
+	{ "--json", "no option" },
+};
+
+START_TEST(wrong_captures)
+{
+	const char *words[WORDS_MAX] = { "capture", "3", "f", bad_captures[_i].option };
+
+	ck_assert_int_eq(parse(words), -1);
+	ck_assert_msg(strstr(error, bad_captures[_i].error), "%s", error);
+}
+END_TEST
+
 START_TEST(help_and_version_come_first)
 {
 	ck_assert_int_eq(parse((const char *const [WORDS_MAX]){ "-h" }), 0);
@@ -206,6 +243,8 @@ int main(void)
 	tcase_add_loop_test(tc, wrong, 0, COUNT(bad));
 	tcase_add_loop_test(tc, wrong_timeouts, 0, COUNT(bad_timeouts));
 	tcase_add_loop_test(tc, wrong_modes, 0, COUNT(bad_modes));
+	tcase_add_test(tc, captures);
+	tcase_add_loop_test(tc, wrong_captures, 0, COUNT(bad_captures));
 	tcase_add_test(tc, help_and_version_come_first);
 	tcase_add_test(tc, numbers);
 	tcase_add_test(tc, where_the_api_is);

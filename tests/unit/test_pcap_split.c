@@ -95,6 +95,42 @@ START_TEST(no_pcap)
 }
 END_TEST
 
+/* A stream that is cut off, wherever, and another one: one file. */
+START_TEST(another_stream)
+{
+	for (size_t cut = 0; cut <= HEADER + 2 * RECORD + 12; cut++) {
+		struct pcap_split s = { .held = NULL };
+		size_t whole;
+
+		begin(magics[_i]);
+		add_record(5, _i >= 2);
+		add_record(7, _i >= 2);
+		ck_assert_int_eq(take(&s, 0, cut), 0);
+		whole = n_put;
+		pcap_split_go_on(&s);
+		ck_assert_int_eq(take(&s, 0, n_stream), 0);
+		ck_assert_uint_eq(n_put, whole + n_stream - (whole ? HEADER : 0));
+		ck_assert_mem_eq(put, stream, HEADER);
+		ck_assert_mem_eq(put + (whole ? whole : HEADER), stream + HEADER, n_stream - HEADER);
+		pcap_split_deinit(&s);
+	}
+}
+END_TEST
+
+START_TEST(another_stream_of_another_kind)
+{
+	struct pcap_split s = { .held = NULL };
+
+	begin(magics[0]);
+	ck_assert_int_eq(take(&s, 0, HEADER), 0);
+	pcap_split_go_on(&s);
+	begin(magics[2]);			/* the other byte order */
+	ck_assert_int_eq(take(&s, 0, HEADER), PCAP_SPLIT_E_FORMAT);
+	ck_assert_uint_eq(n_put, 0);
+	pcap_split_deinit(&s);
+}
+END_TEST
+
 START_TEST(long_records)
 {
 	struct pcap_split s = { .held = NULL };
@@ -131,6 +167,8 @@ int main(void)
 
 	tcase_add_loop_test(tc, pieces, 0, COUNT(magics));
 	tcase_add_test(tc, no_pcap);
+	tcase_add_loop_test(tc, another_stream, 0, COUNT(magics));
+	tcase_add_test(tc, another_stream_of_another_kind);
 	tcase_add_test(tc, long_records);
 	tcase_add_test(tc, full_disk);
 	suite_add_tcase(suite, tc);

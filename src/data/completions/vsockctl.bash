@@ -10,12 +10,12 @@ _vsockctl() {
 	--api)
 		mapfile -t COMPREPLY < <(compgen -f -- "$cur")
 		return ;;
-	--timeout | -t | --mode | -m)
+	--timeout | -t | --mode | -m | --port | -p | --snaplen | -s | --size | --files)
 		return ;;
 	esac
 	for ((i = 1; i < COMP_CWORD; i++)); do
 		case ${COMP_WORDS[i]} in
-		--api | --timeout | -t | --mode | -m)
+		--api | --timeout | -t | --mode | -m | --port | -p | --snaplen | -s | --size | --files)
 			i=$((i + 1)) ;;
 		-*) ;;
 		*)
@@ -27,7 +27,8 @@ _vsockctl() {
 	connect) options='--seqpacket --fdpass --timeout' ;;
 	listen) options='--seqpacket --keep --mode' ;;
 	wait) options='--seqpacket --timeout' ;;
-	'') options='--api --json --seqpacket --fdpass --keep --timeout --mode --help --version' ;;
+	capture) options='--api --port --snaplen --size --files' ;;
+	'') options='--api --json --seqpacket --fdpass --keep --timeout --mode --port --snaplen --size --files --help --version' ;;
 	*) options='--api' ;;
 	esac
 	if [[ $cur == -* ]]; then
