@@ -18,7 +18,7 @@
 #include "protocol/pcap.h"
 #include "util/error.h"
 #include "util/fd.h"
-#include "util/log.h"
+#include "util/log_limit.h"
 
 enum { WAIT_MS = 1000 };			/* for workers, as api_reads.c does */
 
@@ -232,7 +232,7 @@ void api_captures_begin(struct api_request *r)
 		api_request_refuse(r, MHD_HTTP_INTERNAL_SERVER_ERROR, "%s", error_str(result));
 		return;
 	}
-	log_info("main", "vm %" PRIu64 ": capture by the API begins", c->cid);
+	log_limited(LEVEL_INFO, "main", "vm %" PRIu64 ": capture by the API begins", c->cid);
 	events_put_vm(EVENT_CAPTURE_STARTED, c->cid);
 	r->capture_id = c->id;
 	api_request_reply_stream(r, content_type, &c->stream);

@@ -240,7 +240,7 @@ int capture_new(struct capture **out, const struct capture_config *config)
 		*c = (struct capture){
 			.settings = *config->settings, .cid = config->cid, .id = config->id,
 			.ended = config->ended, .event_fd = -1, .n_refs = 1,
-			.n_files = config->n_files,
+			.n_files = config->n_files, .may_be_many = config->may_be_many,
 		};
 		snprintf(c->tag, sizeof c->tag, "vm %llu", (unsigned long long)config->cid);
 		memcpy(c->fds, config->fds, config->n_files * sizeof *c->fds);

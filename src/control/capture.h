@@ -58,6 +58,7 @@ struct capture_config {
 	int fds[CAPTURE_FILES_MAX];
 	size_t n_files;				/* one that is no file is alone */
 	size_t ring_bytes;			/* 0: CAPTURE_RING_BYTES */
+	bool may_be_many;			/* one after the other: its log lines are limited */
 	/* It has ended, and its files are closed: in its thread. NULL: nobody asks. */
 	void (*ended)(uint64_t cid, uint64_t id, const struct capture_state *last);
 };

@@ -17,6 +17,7 @@ struct capture {
 	int fds[CAPTURE_FILES_MAX];		/* owned */
 	size_t n_files;
 	int event_fd;				/* owned: wakes the thread */
+	bool may_be_many;			/* as capture_config has it */
 	uint8_t *ring;				/* records of a pcap file, one after the other */
 	size_t size;				/* of it, a power of two */
 	atomic_int n_refs;			/* the owner's, and the thread's */

@@ -10,6 +10,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <sys/eventfd.h>
 #include <sys/file.h>
 #include <sys/stat.h>
@@ -22,6 +23,7 @@
 #include "util/error.h"
 #include "util/fd.h"
 #include "util/log.h"
+#include "util/log_limit.h"
 
 enum {
 	CHUNK_MAX = 256 * 1024,			/* bytes of one write, or one packet */
@@ -68,8 +70,8 @@ static void log_lost(struct capture *c)
 		return;
 	c->lost_logged = lost;
 	c->logged_ms = now_ms;
-	log_warn(c->tag, "capture %s: %llu packets lost so far: they come faster than they can be "
-		 "written", c->settings.name, (unsigned long long)lost);
+	log_limited(LEVEL_WARN, c->tag, "capture %s: %llu packets lost so far: they come faster than "
+		    "they can be written", c->settings.name, (unsigned long long)lost);
 }
 
 /* ---- waiting ---- */
@@ -299,11 +301,16 @@ static int resume(struct capture *c)
 static void log_end(const struct capture *c, int r, const struct capture_state *s)
 {
 	enum log_level level = r == 0 && !s->lost ? LEVEL_INFO : LEVEL_WARN;
+	const char *why = r == E_FULL ? "the file is as large as it may be" :
+		r == E_OVER ? "its reader stands still" : r ? error_str(r) : "";
+	char text[sizeof c->settings.name + 128];
 
-	log_at(level, c->tag, "capture %s ends%s%s: %llu packets, %llu lost", c->settings.name,
-	       r ? ": " : "", r == E_FULL ? "the file is as large as it may be" :
-	       r == E_OVER ? "its reader stands still" : r ? error_str(r) : "",
-	       (unsigned long long)s->packets, (unsigned long long)s->lost);
+	snprintf(text, sizeof text, "capture %s ends%s%s: %llu packets, %llu lost", c->settings.name,
+		 r ? ": " : "", why, (unsigned long long)s->packets, (unsigned long long)s->lost);
+	if (c->may_be_many)
+		log_limited(level, c->tag, "%s", text);
+	else
+		log_at(level, c->tag, "%s", text);
 }
 
 /* By itself, or since it is to. The owner may free it from here on. */

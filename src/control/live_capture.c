@@ -107,6 +107,7 @@ int live_capture_new(struct live_capture **out, int *fd, struct snapshots *s, un
 		return error_last();
 	own.shared_fd = -1;
 	own.n_files = 1;
+	own.may_be_many = true;
 	own.fds[0] = pipe[1];
 	r = make(&t, &own);
 	if (!r) {
