@@ -110,6 +110,7 @@ START_TEST(a_session_is_captured)
 	ck_assert(host_write(p.host, answer, sizeof answer));
 	ck_assert_uint_eq(sock_recv_full(p.guest, text, sizeof answer), sizeof answer);
 	e2e_close(p);
+	e2e_check_alive();			/* the guest's last packet has been seen */
 	reloads_do(CAPTURED(""), "a.pcap ends: ");
 	captured_read(&f, reloads_path("a.pcap"));
 	ck_assert_uint_ge(f.n, 6);
