@@ -35,21 +35,46 @@ static const char *const device_names[] = {
 struct line {
 	char *text;
 	size_t len;
-	bool has_any;				/* of the object that is open */
 };
 
-static void put(struct line *l, const char *text)
+/*
+ * There may be tens of thousands in a second: what is known when it is compiled is copied as
+ * it stands, in one piece. Each member begins with a comma; the first one's becomes a brace.
+ */
+#define PUT(l, literal) do {							\
+	assert(sizeof (literal) <= EVENTS_LINE_MAX - (l)->len);			\
+	memcpy((l)->text + (l)->len, (literal), sizeof (literal) - 1);		\
+	(l)->len += sizeof (literal) - 1;					\
+} while (0)
+
+#define PUT_KEY(l, key)	PUT(l, ",\"" key "\":")
+
+#define PUT_U64(l, key, v) do {							\
+	PUT_KEY(l, key);							\
+	put_number(l, v);							\
+} while (0)
+
+/* Of a table of ours: nothing in it has to be escaped. */
+#define PUT_WORD(l, key, word) do {						\
+	PUT(l, ",\"" key "\":\"");						\
+	put(l, word);								\
+	PUT(l, "\"");								\
+} while (0)
+
+/* For people: ours too, but there may be quotes in it. */
+#define PUT_TEXT(l, key, text) do {						\
+	PUT(l, ",\"" key "\":\"");						\
+	put_escaped(l, text);							\
+	PUT(l, "\"");								\
+} while (0)
+
+static void put(struct line *l, const char *word)
 {
-	size_t n = strlen(text);
+	size_t n = strlen(word ? word : "none");
 
 	assert(n < EVENTS_LINE_MAX - l->len);	/* whatever the numbers are */
-	memcpy(l->text + l->len, text, n);
+	memcpy(l->text + l->len, word ? word : "none", n);
 	l->len += n;
-}
-
-static void put_char(struct line *l, char c)
-{
-	put(l, (char[]){ c, '\0' });
 }
 
 static void put_number(struct line *l, uint64_t v)
@@ -58,41 +83,14 @@ static void put_number(struct line *l, uint64_t v)
 	l->len = (size_t)(decimal_put(l->text + l->len, v) - l->text);
 }
 
-static void put_key(struct line *l, const char *key)
+static void put_escaped(struct line *l, const char *text)
 {
-	put(l, l->has_any ? ",\"" : "\"");
-	put(l, key);
-	put(l, "\":");
-	l->has_any = true;
-}
-
-static void put_u64(struct line *l, const char *key, uint64_t v)
-{
-	put_key(l, key);
-	put_number(l, v);
-}
-
-/* Of a table of ours: nothing in it has to be escaped. */
-static void put_word(struct line *l, const char *key, const char *word)
-{
-	put_key(l, key);
-	put(l, "\"");
-	put(l, word ? word : "none");
-	put(l, "\"");
-}
-
-/* For people: ours too, but there may be quotes in it. */
-static void put_text(struct line *l, const char *key, const char *text)
-{
-	put_key(l, key);
-	put(l, "\"");
 	for (; *text && l->len < EVENTS_LINE_MAX / 2; text++) {
 		if (*text == '"' || *text == '\\')
-			put_char(l, '\\');
+			l->text[l->len++] = '\\';
 		if ((unsigned char)*text >= ' ')
-			put_char(l, *text);
+			l->text[l->len++] = *text;
 	}
-	put(l, "\"");
 }
 
 static bool is_in_order(const struct conn_snapshot *c)
@@ -102,25 +100,25 @@ static bool is_in_order(const struct conn_snapshot *c)
 
 static void put_conn(struct line *l, const struct conn_snapshot *c, bool has_ended)
 {
-	put_u64(l, "guest_port", c->guest.port);
-	put_u64(l, "peer_cid", c->peer.cid);
-	put_u64(l, "peer_port", c->peer.port);
-	put_word(l, "type", counters_label_value(LABEL_TYPE, c->type - VSOCK_TYPE_STREAM));
-	put_word(l, "origin", counters_label_value(LABEL_ORIGIN, c->origin));
+	PUT_U64(l, "guest_port", c->guest.port);
+	PUT_U64(l, "peer_cid", c->peer.cid);
+	PUT_U64(l, "peer_port", c->peer.port);
+	PUT_WORD(l, "type", counters_label_value(LABEL_TYPE, c->type - VSOCK_TYPE_STREAM));
+	PUT_WORD(l, "origin", counters_label_value(LABEL_ORIGIN, c->origin));
 	if (!has_ended)
 		return;
-	put_word(l, "reason", counters_label_value(LABEL_END, c->end));
-	put_u64(l, "bytes_to_guest", c->to_guest);
-	put_u64(l, "bytes_to_host", c->to_host);
-	put_u64(l, "age_ms", c->age_ms);
+	PUT_WORD(l, "reason", counters_label_value(LABEL_END, c->end));
+	PUT_U64(l, "bytes_to_guest", c->to_guest);
+	PUT_U64(l, "bytes_to_host", c->to_host);
+	PUT_U64(l, "age_ms", c->age_ms);
 }
 
 static void put_device(struct line *l, const struct event_record *r)
 {
 	switch (r->device) {
 	case DEVICE_RING_BROKEN:
-		put_word(l, "ring", counters_label_value(LABEL_RING, r->ring));
-		put_text(l, "reason", r->reason);
+		PUT_WORD(l, "ring", counters_label_value(LABEL_RING, r->ring));
+		PUT_TEXT(l, "reason", r->reason);
 		break;
 	case DEVICE_CONNECTION_OPENED:
 	case DEVICE_CONNECTION_ENDED:
@@ -140,24 +138,27 @@ static void put_properties(struct line *l, const struct event_record *r)
 	const struct event *e = &r->event;
 
 	if (e->cid)
-		put_u64(l, "cid", e->cid);
+		PUT_U64(l, "cid", e->cid);
 	if (e->pid)
-		put_u64(l, "pid", (uint64_t)e->pid);
+		PUT_U64(l, "pid", (uint64_t)e->pid);
 	switch (e->kind) {
 	case EVENT_LOST:
-		put_u64(l, "count", (uint64_t)e->number);
+		PUT_U64(l, "count", (uint64_t)e->number);
 		break;
 	case EVENT_DAEMON_ENDED:
-		put_u64(l, "status", (uint64_t)e->number);
+		PUT_U64(l, "status", (uint64_t)e->number);
 		break;
 	case EVENT_ENGINE_DIED:
-		put_u64(l, e->is_signal ? "signal" : "status", (uint64_t)e->number);
+		if (e->is_signal)
+			PUT_U64(l, "signal", (uint64_t)e->number);
+		else
+			PUT_U64(l, "status", (uint64_t)e->number);
 		break;
 	case EVENT_CAPTURE_ENDED:
-		put_u64(l, "packets", (uint64_t)e->number);
-		put_u64(l, "lost", e->lost);
+		PUT_U64(l, "packets", (uint64_t)e->number);
+		PUT_U64(l, "lost", e->lost);
 		if (e->error)
-			put_text(l, "error", error_str(e->error));
+			PUT_TEXT(l, "error", error_str(e->error));
 		break;
 	case EVENT_DAEMON_STARTED:
 	case EVENT_ENGINE_STARTED:
@@ -187,18 +188,25 @@ static const char *name_of(const struct event_record *r)
 size_t events_format(char line[EVENTS_LINE_MAX], const struct event_record *r)
 {
 	struct line l = { .text = line };
+	size_t properties;
 
-	put(&l, "{\"timestamp\":{\"secs\":");
+	PUT(&l, "{\"timestamp\":{\"secs\":");
 	put_number(&l, (uint64_t)r->at.tv_sec);
-	put(&l, ",\"nanos\":");
+	PUT(&l, ",\"nanos\":");
 	put_number(&l, (uint64_t)r->at.tv_nsec);
-	put(&l, r->event.kind < EVENT_VM_ADDED ? "},\"source\":\"daemon\",\"event\":\"" :
-	    "},\"source\":\"vm\",\"event\":\"");
+	if (r->event.kind < EVENT_VM_ADDED)
+		PUT(&l, "},\"source\":\"daemon\",\"event\":\"");
+	else
+		PUT(&l, "},\"source\":\"vm\",\"event\":\"");
 	put(&l, name_of(r));
-	put(&l, "\",\"properties\":{");
+	PUT(&l, "\",\"properties\":");
+	properties = l.len;
 	put_properties(&l, r);
-	put(&l, "}}\n");
-	l.text[l.len] = '\0';
+	if (l.len == properties)
+		PUT(&l, "{");
+	line[properties] = '{';
+	PUT(&l, "}}\n");
+	line[l.len] = '\0';
 	return l.len;
 }
 
