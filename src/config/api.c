@@ -305,6 +305,7 @@ int api_add_row(struct plan *plan, uint64_t cid, const char *row, size_t len, bo
 	if (!vm)
 		return -ENOMEM;
 	vm->guest_cid = cid;
+	vm->is_by_api = true;
 	r = set_keys(vm, row, len, has_vsock, err);
 	if (r == 0)
 		r = check_paths(plan, vm, err);

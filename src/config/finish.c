@@ -74,6 +74,8 @@ static void finish_sockets(const struct plan *plan, struct vm_plan *vm)
 int finish_vm(const struct plan *plan, struct vm_plan *vm)
 {
 	vm->limits.linger_ms = plan->linger_ms;
+	vm->said.max_memory = vm->max_memory;
+	vm->said.max_connections = vm->limits.max_connections;
 	finish_sockets(plan, vm);
 	return finish_groups(vm);
 }

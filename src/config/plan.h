@@ -75,8 +75,12 @@ struct vm_plan {
 	uint64_t *host_cids;			/* uds-path answers for these besides CID 2 */
 	size_t n_host_cids;
 	struct vsock_limits limits;		/* linger_ms: the plan's, by finish.c */
-	uint64_t max_memory;			/* bytes of it that are mapped; 0: a fair share, */
-	bool shares_memory;			/* ... which that is, by the daemon; no state of it */
+	uint64_t max_memory;			/* bytes of it that are mapped */
+	struct {				/* what was said, before it was shared (limits.h): */
+		uint64_t max_memory;		/* 0: a fair share */
+		uint32_t max_connections;
+	} said;
+	bool is_by_api;				/* its paths are within plan::api_folders */
 	uint32_t queue_size;			/* largest ring a front-end may set up */
 	char **groups;				/* unique, sorted; siblings share one */
 	size_t n_groups;
@@ -88,8 +92,11 @@ struct plan {
 	struct vm_plan *vms;
 	size_t n_vms;
 	uint32_t threads;			/* 0: as many as make sense, up to the most */
-	uint32_t mem_slots;			/* regions that each VM may share; by the daemon */
-	uint64_t n_files;			/* that may be open, at most; by the daemon */
+	uint32_t mem_slots;			/* regions that each VM may share; by the daemon, ... */
+	uint64_t n_files;			/* ... that may be open, at most */
+	uint64_t memory_share;			/* of a VM that has not said any */
+	uint32_t connections_share;		/* more than these has none; 0: all what they said */
+	bool has_too_little_memory;		/* for what VMs have said */
 	int log_level;				/* enum log_level */
 	char *log_file;				/* NULL: standard error */
 	char *config;				/* the file that has the VMs, or NULL */

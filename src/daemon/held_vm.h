@@ -47,7 +47,6 @@ struct held_vm {
 	bool is_left_out;			/* it has ended too many engines */
 	bool has_front_end;			/* in session */
 	bool is_over;				/* ... and no other can come */
-	bool is_by_api;				/* it was added by the API: no file has it */
 	int open_error;				/* why it is not served: LISTENER_E_*, -errno */
 	unsigned faults;			/* engines that died of it, one after the other */
 	struct held_fd *kept;			/* owned; by slot */

@@ -115,6 +115,7 @@ static int take_other_settings(void)
 		log_level = (enum log_level)next.log_level;
 		hosted.plan.pause_grace_ms = next.pause_grace_ms;
 		hosted.plan.handshake_ms = next.handshake_ms;
+		hosted.plan.mem_slots = next.mem_slots;
 	}
 	plan_deinit(&next);
 	return r;

@@ -91,10 +91,21 @@ uint64_t limits_files(const struct plan *plan, size_t n_workers)
 	return fixed + wanted;
 }
 
+/*
+ * Its upper four bits. VMs come and go one at a time, and each would change the shares of all
+ * the others a little: of which all of them would have to be told. At most an eighth is left.
+ */
+static uint64_t steady(uint64_t share)
+{
+	int below = share ? 64 - __builtin_clzll(share) - 4 : 0;
+
+	return below > 0 ? share >> below << below : share;
+}
+
 /* All VMs together get so much of @n_fds for their memory. */
 static void fit_slots(struct plan *plan, uint64_t n_fds)
 {
-	uint64_t n = n_fds / SHARE_OF_MEMORY / plan->n_vms;
+	uint64_t n = steady(n_fds / SHARE_OF_MEMORY / plan->n_vms);
 
 	if (n < MEM_SLOTS_MIN)
 		n = MEM_SLOTS_MIN;
@@ -102,20 +113,34 @@ static void fit_slots(struct plan *plan, uint64_t n_fds)
 		plan->mem_slots = (uint32_t)n;
 }
 
-uint32_t limits_fit(struct plan *plan, uint64_t n_fds, size_t n_workers)
+static void give_all(struct plan *plan)
+{
+	for (size_t i = 0; i < plan->n_vms; i++)
+		limits_give(plan, &plan->vms[i]);
+}
+
+void limits_fit(struct plan *plan, uint64_t n_fds, size_t n_workers)
 {
 	uint64_t fixed, wanted;
-	uint32_t share;
 
+	plan->connections_share = 0;
+	give_all(plan);
 	fit_slots(plan, n_fds);
 	wanted = count_wanted(plan, n_workers, &fixed);
 	if (fixed < n_fds && wanted <= n_fds - fixed)
-		return 0;
-	share = connections_in(fixed < n_fds ? (n_fds - fixed) / plan->n_vms : 0);
-	for (size_t i = 0; i < plan->n_vms; i++)
-		if (plan->vms[i].limits.max_connections > share)
-			plan->vms[i].limits.max_connections = share;
-	return share;
+		return;
+	plan->connections_share =
+		(uint32_t)steady(connections_in(fixed < n_fds ? (n_fds - fixed) / plan->n_vms : 0));
+	give_all(plan);
+}
+
+void limits_give(const struct plan *plan, struct vm_plan *vm)
+{
+	uint32_t most = plan->connections_share;
+
+	vm->max_memory = vm->said.max_memory ? vm->said.max_memory : plan->memory_share;
+	vm->limits.max_connections = most && vm->said.max_connections > most ? most :
+		vm->said.max_connections;
 }
 
 static uint64_t add_capped(uint64_t a, uint64_t b)
@@ -129,10 +154,10 @@ static uint32_t fair_slots(uint64_t max_maps, size_t n_vms, size_t n_workers)
 	uint64_t n = max_maps > others ? (max_maps - others) / n_vms : 0;
 
 	return n < MEM_SLOTS_MIN ? MEM_SLOTS_MIN :
-		n > VHOST_USER_MEM_SLOTS_MAX ? VHOST_USER_MEM_SLOTS_MAX : (uint32_t)n;
+		n > VHOST_USER_MEM_SLOTS_MAX ? VHOST_USER_MEM_SLOTS_MAX : (uint32_t)steady(n);
 }
 
-bool limits_share_memory(struct plan *plan, uint64_t space, uint64_t max_maps, size_t n_workers)
+void limits_share_memory(struct plan *plan, uint64_t space, uint64_t max_maps, size_t n_workers)
 {
 	uint64_t said = 0, largest = 0, share;
 	size_t n_silent = 0;
@@ -140,7 +165,7 @@ bool limits_share_memory(struct plan *plan, uint64_t space, uint64_t max_maps, s
 
 	plan->mem_slots = fair_slots(max_maps, plan->n_vms, n_workers);
 	for (size_t i = 0; i < plan->n_vms; i++) {
-		uint64_t bytes = plan->vms[i].max_memory;
+		uint64_t bytes = plan->vms[i].said.max_memory;
 
 		n_silent += !bytes;
 		said = add_capped(said, bytes);
@@ -151,15 +176,10 @@ bool limits_share_memory(struct plan *plan, uint64_t space, uint64_t max_maps, s
 	fits = said <= space;
 	share = fits && said < space ? (space - said) / (n_silent + n_workers) :
 		space / (plan->n_vms + n_workers);
-	if (share > share_max)
-		share = share_max;
-	for (size_t i = 0; i < plan->n_vms; i++) {
-		if (plan->vms[i].max_memory)
-			continue;
-		plan->vms[i].max_memory = share ? share : 1;
-		plan->vms[i].shares_memory = true;
-	}
-	return fits && (said < space || !n_silent);
+	share = steady(share < share_max ? share : share_max);
+	plan->memory_share = share ? share : 1;
+	plan->has_too_little_memory = !fits || (said >= space && n_silent);
+	give_all(plan);
 }
 
 unsigned limits_port_digits(const char *uds_path)

@@ -54,19 +54,22 @@ static void share_descriptors(struct plan *plan, size_t n_workers)
 {
 	uint64_t n_fds = launch_raise_files();
 	uint64_t ours = plan->is_supervised ? launch_engine_files(n_fds) : n_fds;
-	uint32_t share = limits_fit(plan, ours, n_workers);
+	uint32_t before = plan->connections_share;
 
-	if (share)
+	limits_fit(plan, ours, n_workers);
+	if (plan->connections_share && plan->connections_share != before)
 		log_warn("main", "only %llu files may be open: max-connections is at most %u "
-			 "for each VM", (unsigned long long)n_fds, share);
+			 "for each VM", (unsigned long long)n_fds, plan->connections_share);
 }
 
 /* Nor does what one front-end maps: all of it is this process's address space. */
 static void share_memory(struct plan *plan, size_t n_workers)
 {
 	uint64_t space = launch_address_space();
+	bool was_known = plan->has_too_little_memory;
 
-	if (!limits_share_memory(plan, space, launch_max_maps(), n_workers))
+	limits_share_memory(plan, space, launch_max_maps(), n_workers);
+	if (plan->has_too_little_memory && !was_known)
 		log_warn("main", "max-memory: all VMs together may map more than the %llu bytes of "
 			 "address space that there are: one can leave another without",
 			 (unsigned long long)space);
@@ -87,9 +90,14 @@ void prepare_shares(struct plan *plan, size_t n_workers)
 	plan->n_files = limits_files(plan, n_workers);
 }
 
+void prepare_warn(const struct plan *plan)
+{
+	warn_of_long_paths(plan);
+	warn_of_unseen_folders(plan);
+}
+
 void prepare_plan(struct plan *plan, size_t n_workers)
 {
 	prepare_shares(plan, n_workers);
-	warn_of_long_paths(plan);
-	warn_of_unseen_folders(plan);
+	prepare_warn(plan);
 }

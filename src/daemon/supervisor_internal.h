@@ -2,7 +2,8 @@
 /* What the files of the supervisor share: supervisor.c (its life), supervisor_engine.c (that of
  * an engine), supervisor_feed.c (what one is told), supervisor_folders.c (where names are missing),
  * supervisor_handover.c (another engine takes over), supervisor_state.c and supervisor_upgrade.c
- * (another program does), supervisor_reload.c, supervisor_orders.c (what the API asks for). */
+ * (another program does), supervisor_reload.c, supervisor_shares.c (what VMs share),
+ * supervisor_orders.c (what the API asks for). */
 #pragma once
 
 #include <signal.h>
@@ -223,6 +224,12 @@ void supervisor_update(struct supervisor *s, const struct plan *before, struct p
 
 struct held_vm *supervisor_find_any(struct supervisor *s, uint64_t cid);	/* also not served */
 void supervisor_remove_vm(struct supervisor *s, struct held_vm *h);
+
+/* One more VM, or one less, besides which nothing changes but the shares of the others: takes
+ * the contents of @row over. NULL without memory; held_vm::open_error says why it is not served. */
+struct held_vm *supervisor_take_vm(struct supervisor *s, struct vm_plan *row);
+void supervisor_drop_vm(struct supervisor *s, struct held_vm *h);
+
 void supervisor_tell_settings(struct supervisor *s);
 
 /* Tells the engine, if there is one, of a VM that is new or has changed. One that does not
@@ -239,6 +246,18 @@ bool supervisor_is_leaving(const struct supervisor *s, uint64_t cid);
 /* The engine has removed a VM; there is no engine that could. */
 void supervisor_on_removed(struct supervisor *s, uint64_t cid);
 void supervisor_forget_leaving(struct supervisor *s);
+
+/* ---- supervisor_shares.c ---- */
+
+/* VMs have come or gone: all get their shares, and hear of them where these are others. @fresh,
+ * or NULL, is one that the engine has not heard of yet. */
+void supervisor_share_out(struct supervisor *s, struct held_vm *fresh);
+
+/* The same with the shares of @shared, which has its rows, with what the API has added. */
+void supervisor_take_shares(struct supervisor *s, const struct plan *shared, struct held_vm *fresh);
+
+/* Those of a file that was read again, besides VMs that it does not have; as prepare_plan(). */
+void supervisor_prepare(struct supervisor *s, struct plan *next);
 
 /* ---- supervisor_orders.c ---- */
 

@@ -13,9 +13,6 @@
 
 #include "config/api.h"
 #include "config/error.h"
-#include "config/plan_state.h"
-#include "daemon/engine.h"
-#include "daemon/prepare.h"
 #include "daemon/supervisor_internal.h"
 #include "util/clock.h"
 #include "util/closer.h"
@@ -57,55 +54,6 @@ static enum supervise_outcome outcome_of(int r)
 
 /* ---- VMs ---- */
 
-/* A copy of @row behind the others of @plan. Numbers that the daemon has shared out are to be
- * shared out again. 0 or -ENOMEM. */
-static int copy_row(struct plan *plan, const struct vm_plan *row)
-{
-	struct vm_plan *copy = plan_add_vm(plan, NULL);
-	struct blob_reader in;
-	struct blob b;
-	int r;
-
-	if (!copy)
-		return -ENOMEM;
-	blob_init(&b, SUPERVISE_BLOB_MAX, 0);
-	plan_state_save_vm(row, &b);
-	r = blob_error(&b);
-	if (!r) {
-		blob_read(&in, b.bytes, b.len, NULL);
-		r = plan_state_load_vm(copy, &in);
-	}
-	blob_deinit(&b);
-	if (r)
-		return -ENOMEM;
-	copy->vhost_socket.fd = row->vhost_socket.fd;
-	copy->uds_socket.fd = row->uds_socket.fd;
-	if (row->shares_memory)
-		copy->max_memory = 0;
-	return 0;
-}
-
-/* All that there are, or wait to be, with rows of their own; what is the same for all is
- * borrowed. 0 or -ENOMEM. */
-static int copy_plan(const struct plan *from, struct plan *plan)
-{
-	int r = 0;
-
-	*plan = *from;
-	plan->vms = NULL;
-	plan->n_vms = 0;
-	for (size_t i = 0; !r && i < from->n_vms; i++)
-		r = copy_row(plan, &from->vms[i]);
-	return r;
-}
-
-static void free_rows(struct plan *plan)
-{
-	for (size_t i = 0; i < plan->n_vms; i++)
-		vm_plan_deinit(&plan->vms[i]);
-	free(plan->vms);
-}
-
 /* It was to be there, and is not. */
 static void explain(struct supervisor *s, uint32_t id, const struct held_vm *h)
 {
@@ -113,24 +61,22 @@ static void explain(struct supervisor *s, uint32_t id, const struct held_vm *h)
 	       h ? listener_str_error(h->open_error) : error_str(-ENOMEM));
 }
 
-/* As a reload of a file that has this VM, too. */
-static int add(struct supervisor *s, struct channel_msg *msg, struct config_error *err)
+/* Its row, as one more of those that there are, or wait to be. */
+static int add(struct supervisor *s, struct channel_msg *msg, struct held_vm **out,
+	       struct config_error *err)
 {
-	struct plan before, next;
-	int r = supervisor_list_rows(s, &before);
+	struct plan all;
+	int r = supervisor_list_rows(s, &all);
 
 	if (r)
 		return r;
-	r = copy_plan(&before, &next);
+	r = api_add_row(&all, msg->m.cid, (const char *)msg->piece, msg->m.u.order.n, s->has_vsock,
+			err);
 	if (!r)
-		r = api_add_row(&next, msg->m.cid, (const char *)msg->piece, msg->m.u.order.n,
-				s->has_vsock, err);
-	if (!r) {
-		prepare_shares(&next, engine_count_workers(&next, next.n_vms));
-		supervisor_update(s, &before, &next);
-	}
-	free_rows(&next);
-	free(before.vms);
+		*out = supervisor_take_vm(s, &all.vms[s->n_vms]);
+	if (all.n_vms > s->n_vms)
+		vm_plan_deinit(&all.vms[s->n_vms]);
+	free(all.vms);
 	return r;
 }
 
@@ -139,7 +85,7 @@ static size_t count_added(const struct supervisor *s)
 	size_t n = 0;
 
 	for (size_t i = 0; i < s->n_vms; i++)
-		n += s->vms[i]->is_by_api;
+		n += s->vms[i]->plan.is_by_api;
 	return n;
 }
 
@@ -147,7 +93,7 @@ static void on_add(struct supervisor *s, struct channel_msg *msg)
 {
 	struct config_error err = { "no memory" };
 	uint32_t id = msg->m.u.order.id;
-	struct held_vm *h;
+	struct held_vm *h = NULL;
 	int r;
 
 	if (!s->plan->n_api_folders) {
@@ -158,23 +104,25 @@ static void on_add(struct supervisor *s, struct channel_msg *msg)
 		answer(s, id, SUPERVISE_NOT_NOW, "there is a VM with this CID");
 		return;
 	}
+	if (supervisor_is_leaving(s, msg->m.cid)) {
+		answer(s, id, SUPERVISE_NOT_NOW, "a VM with this CID is being removed");
+		return;
+	}
 	if (count_added(s) >= ADDED_MAX) {
 		answer(s, id, SUPERVISE_NOT_NOW, "4096 VMs have been added, and no more can be");
 		return;
 	}
-	r = add(s, msg, &err);
+	r = add(s, msg, &h, &err);
 	if (r) {
 		answer(s, id, outcome_of(r), err.text);
 		return;
 	}
-	h = supervisor_find_any(s, msg->m.cid);
 	if (!h || !h->is_served) {
 		explain(s, id, h);
 		if (h)
-			supervisor_remove_vm(s, h);
+			supervisor_drop_vm(s, h);
 		return;
 	}
-	h->is_by_api = true;
 	done(s, id);
 }
 
@@ -192,9 +140,7 @@ static void on_delete(struct supervisor *s, uint64_t cid, uint32_t id)
 		answer(s, id, SUPERVISE_TOO_OFTEN, "others are being removed");
 	} else {
 		log_info("main", "vm %" PRIu64 ": removed (API)", cid);
-		supervisor_remove_vm(s, h);
-		supervisor_open_seqpackets(s);
-		supervisor_watch_folders(s);
+		supervisor_drop_vm(s, h);
 		if (supervisor_is_leaving(s, cid))
 			o->removals[o->n_removals++] = (struct removal){ cid, id };
 		else
@@ -241,7 +187,7 @@ static void on_upgrade(struct supervisor *s, struct channel_msg *msg)
 {
 	const char *why = supervisor_upgrade_obstacle(s);
 
-	if (s->orders.upgrade_id || s->is_upgrading)
+	if (s->orders.upgrade_id)
 		why = upgrading;
 	if (why) {
 		answer(s, msg->m.u.order.id, SUPERVISE_NOT_NOW, why);
@@ -322,7 +268,8 @@ bool supervisor_is_order(uint32_t type)
 	return type >= SUPERVISE_ADD && type <= SUPERVISE_SHUTDOWN;
 }
 
-/* While an engine hands over, both are to know of the same VMs and settings. */
+/* While an engine hands over, both are to know of the same VMs and settings; and one that waits
+ * for those that are leaving is not to wait for ever. */
 int supervisor_on_order(struct supervisor *s, struct channel_msg *msg)
 {
 	const struct supervise_msg *m = &msg->m;
@@ -334,7 +281,7 @@ int supervisor_on_order(struct supervisor *s, struct channel_msg *msg)
 		answer(s, m->u.order.id, SUPERVISE_NOT_NOW, "the daemon begins, or ends");
 	else if (!may_order(&s->orders, clock_ms()))
 		answer(s, m->u.order.id, SUPERVISE_TOO_OFTEN, "too many orders in a short time");
-	else if (s->is_upgrading && m->type != SUPERVISE_SHUTDOWN)
+	else if ((s->is_upgrading || s->wants_upgrade) && m->type != SUPERVISE_SHUTDOWN)
 		answer(s, m->u.order.id, SUPERVISE_NOT_NOW, upgrading);
 	else
 		obey(s, msg);

@@ -12,9 +12,7 @@
 #include "config/compare.h"
 #include "config/config.h"
 #include "control/events.h"
-#include "daemon/engine.h"
 #include "daemon/notify.h"
-#include "daemon/prepare.h"
 #include "daemon/supervisor_internal.h"
 #include "util/error.h"
 #include "util/log.h"
@@ -115,16 +113,11 @@ static void add_vm(struct supervisor *s, struct vm_plan *row)
 static void renew_vm(struct supervisor *s, struct held_vm *h, struct vm_plan *row)
 {
 	struct vm_plan next = *row;		/* of which @h may be the owner */
-	bool is_by_api = h->is_by_api;
-	uint64_t cid = next.guest_cid;
 
 	vm_plan_init(row);
 	supervisor_remove_vm(s, h);
 	add_vm(s, &next);
 	vm_plan_deinit(&next);
-	h = supervisor_find_any(s, cid);
-	if (h)
-		h->is_by_api = is_by_api;
 }
 
 void supervisor_on_removed(struct supervisor *s, uint64_t cid)
@@ -256,6 +249,30 @@ static void update_vm(struct supervisor *s, struct held_vm *h, struct vm_plan *r
 		change(s, h, row, keys);
 }
 
+/* ---- one that comes, or goes, alone ---- */
+
+struct held_vm *supervisor_take_vm(struct supervisor *s, struct vm_plan *row)
+{
+	struct held_vm *h = NULL;
+
+	if (supervisor_add_vm(s, row, &h))
+		return h;
+	supervisor_share_out(s, h);
+	supervisor_tell_vm(s, h);
+	log_info("main", "vm %llu: added", cid_of(h));
+	supervisor_open_seqpackets(s);
+	supervisor_watch_folders(s);
+	return h;
+}
+
+void supervisor_drop_vm(struct supervisor *s, struct held_vm *h)
+{
+	supervisor_remove_vm(s, h);
+	supervisor_share_out(s, NULL);
+	supervisor_open_seqpackets(s);
+	supervisor_watch_folders(s);
+}
+
 /* ---- all of them ---- */
 
 int supervisor_list_rows(struct supervisor *s, struct plan *rows)
@@ -348,6 +365,7 @@ void supervisor_update(struct supervisor *s, const struct plan *before, struct p
 	update_settings(s, next);
 	apply(s, rows, n);
 	free(rows);
+	supervisor_take_shares(s, next, NULL);
 	supervisor_watch_folders(s);
 }
 
@@ -367,9 +385,9 @@ static void leave_out_others(struct supervisor *s, struct plan *before, const st
 	for (size_t i = 0; i < before->n_vms; i++) {
 		struct held_vm *h = supervisor_find_any(s, before->vms[i].guest_cid);
 
-		if (h->is_by_api)
-			h->is_by_api = !has_row(next, h->plan.guest_cid);
-		if (!h->is_by_api)
+		if (h->plan.is_by_api)
+			h->plan.is_by_api = !has_row(next, h->plan.guest_cid);
+		if (!h->plan.is_by_api)
 			before->vms[n++] = before->vms[i];
 	}
 	before->n_vms = n;
@@ -391,8 +409,8 @@ int supervisor_read_again(struct supervisor *s, struct config_error *err)
 		log_err("main", "%s: nothing has changed", err->text);
 	} else {
 		log_info("main", "%s was read again", s->plan->config);
-		prepare_plan(&next, engine_count_workers(&next, next.n_vms));
 		leave_out_others(s, &before, &next);
+		supervisor_prepare(s, &next);
 		supervisor_update(s, &before, &next);
 		plan_deinit(&next);
 	}

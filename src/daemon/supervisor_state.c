@@ -5,6 +5,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 
+#include "config/keys.h"
 #include "config/plan_state.h"
 #include "control/events.h"
 #include "daemon/supervisor_internal.h"
@@ -23,6 +24,7 @@ enum {
 	VM_VERSION_SEQPACKET = 2,		/* with the socket for SOCK_SEQPACKET */
 	VM_VERSION_API = 3,			/* may have been added by the control API */
 	VM_VERSION_CAPTURE = 4,			/* with its capture */
+	VM_VERSION_SAID = 5,			/* with what was said of what it has a share of */
 	BYTES_MAX = 256 * 1024 * 1024, FDS_MAX = 1 << 20,
 };
 
@@ -36,17 +38,25 @@ static void save_listener(const struct listener *l, struct blob *out)
 	blob_put_u64(out, l->ino);
 }
 
-/* The first that has all that there is, so that an older program can go on. */
-static uint32_t vm_version(const struct held_vm *h)
+/* The first that has all that there is, so that an older program can go on. VMs are shared
+ * out anew by who has an API alone: a reload reads what was said again. */
+static uint32_t vm_version(const struct supervisor *s, const struct held_vm *h)
 {
-	if (supervisor_has_capture(&h->capture))
-		return VM_VERSION_CAPTURE;
-	return h->is_by_api ? VM_VERSION_API : VM_VERSION_SEQPACKET;
+	if (s->api.fd >= 0)
+		return VM_VERSION_SAID;
+	return supervisor_has_capture(&h->capture) ? VM_VERSION_CAPTURE : VM_VERSION_SEQPACKET;
 }
 
-static void save_vm(const struct held_vm *h, struct blob *out)
+static void save_said(const struct vm_plan *row, struct blob *out)
 {
-	size_t section = blob_open(out, VM_TAG, vm_version(h));
+	blob_put_u64(out, row->said.max_memory);
+	blob_put_u32(out, row->said.max_connections);
+}
+
+static void save_vm(const struct supervisor *s, const struct held_vm *h, struct blob *out)
+{
+	uint32_t version = vm_version(s, h);
+	size_t section = blob_open(out, VM_TAG, version);
 
 	plan_state_save_vm(&h->plan, out);
 	blob_put_u8(out, h->wanted != NULL);
@@ -65,10 +75,15 @@ static void save_vm(const struct held_vm *h, struct blob *out)
 		blob_put_u32(out, h->kept[i].slot);
 		blob_put_fd(out, h->kept[i].fd);
 	}
-	if (vm_version(h) >= VM_VERSION_API)
-		blob_put_u8(out, h->is_by_api);
-	if (vm_version(h) >= VM_VERSION_CAPTURE)
+	if (version >= VM_VERSION_API)
+		blob_put_u8(out, h->plan.is_by_api);
+	if (version >= VM_VERSION_CAPTURE)
 		supervisor_save_capture(&h->capture, out);
+	if (version >= VM_VERSION_SAID) {
+		save_said(&h->plan, out);
+		if (h->wanted)
+			save_said(h->wanted, out);
+	}
 	blob_close(out, section);
 }
 
@@ -97,7 +112,7 @@ static void save(const struct supervisor *s, struct blob *out)
 		blob_put_fd(out, events_descriptor());
 	blob_put_u32(out, (uint32_t)s->n_vms);
 	for (size_t i = 0; i < s->n_vms; i++)
-		save_vm(s->vms[i], out);
+		save_vm(s, s->vms[i], out);
 	blob_close(out, section);
 }
 
@@ -230,6 +245,18 @@ static int load_wanted(struct held_vm *h, struct blob_reader *in)
 	return plan_state_load_vm(h->wanted, in);
 }
 
+/* Of an older program's, what it had is what it said. False: it cannot be. */
+static bool load_said(struct vm_plan *row, struct blob_reader *in, uint32_t version)
+{
+	const struct setting *memory = keys_find("max-memory"), *n = keys_find("max-connections");
+	bool is_there = version >= VM_VERSION_SAID;
+
+	row->said.max_memory = is_there ? blob_get_u64(in) : row->max_memory;
+	row->said.max_connections = is_there ? blob_get_u32(in) : row->limits.max_connections;
+	return row->said.max_memory <= memory->max && row->said.max_connections >= n->min &&
+		row->said.max_connections <= n->max;
+}
+
 static int load_held(struct supervisor *s, struct held_vm *h, struct blob_reader *in,
 		     uint32_t version)
 {
@@ -249,11 +276,14 @@ static int load_held(struct supervisor *s, struct held_vm *h, struct blob_reader
 		return r;
 	r = load_kept(h, in);
 	if (!r && version >= VM_VERSION_API)
-		h->is_by_api = blob_get_bool(in);
+		h->plan.is_by_api = blob_get_bool(in);
 	if (!r && version >= VM_VERSION_CAPTURE)
 		r = supervisor_load_capture(s, &h->capture, in);
 	if (r)
 		return r;
+	if (!load_said(&h->plan, in, version) ||
+	    (h->wanted && !load_said(h->wanted, in, version)))
+		return SUPERVISOR_STATE_E_BAD;
 	return blob_is_whole(in) ? 0 : SUPERVISOR_STATE_E_BAD;
 }
 
@@ -265,7 +295,7 @@ static int load_vm(struct supervisor *s, struct blob_reader *in)
 	uint32_t version;
 	int r;
 
-	if (!blob_enter(in, &section, VM_TAG, VM_VERSION_CAPTURE, &version))
+	if (!blob_enter(in, &section, VM_TAG, VM_VERSION_SAID, &version))
 		return SUPERVISOR_STATE_E_BAD;
 	vm_plan_init(&row);
 	r = plan_state_load_vm(&row, &section);

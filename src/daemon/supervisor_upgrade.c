@@ -96,6 +96,10 @@ void supervisor_upgrade(struct supervisor *s)
 		return;
 	if (obstacle) {
 		log_warn("main", "SIGUSR2: not now: %s", obstacle);
+		if (s->wants_upgrade && s->state == SUPERVISOR_SERVING) {
+			s->wants_upgrade = false;
+			supervisor_upgraded(s, obstacle);
+		}
 		return;
 	}
 	s->wants_upgrade = s->n_leaving;	/* both engines are to know of the same VMs */

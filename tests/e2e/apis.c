@@ -9,6 +9,7 @@
 #include "e2e/reloads.h"
 
 char apis_socket[128], apis_folder[128];
+void (*apis_prepare)(void);
 
 void apis_setup_with(const char *const *extra)
 {
@@ -16,6 +17,7 @@ void apis_setup_with(const char *const *extra)
 	const char *args[12] = { option, folder, "--log-level", "info" };
 
 	e2e_setup_bare();
+	vhd.prepare = apis_prepare;
 	snprintf(apis_socket, sizeof apis_socket, "%s/api", vhd.dir);
 	snprintf(apis_folder, sizeof apis_folder, "%s/folder", vhd.dir);
 	snprintf(option, sizeof option, "--api-socket=path=%s", apis_socket);

@@ -8,6 +8,7 @@
 #include "e2e/openapi.h"
 
 extern char apis_socket[128], apis_folder[128];
+extern void (*apis_prepare)(void);		/* as daemon::prepare; NULL */
 
 void apis_setup(void);				/* with --config, and a guest in VM 3 */
 void apis_setup_with(const char *const *extra);	/* the same, and further options */

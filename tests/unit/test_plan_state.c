@@ -91,7 +91,8 @@ static void fill_vm(struct vm_plan *vm, bool is_forwarded)
 		.max_buffered = UINT64_C(1) << 39, .linger_ms = UINT32_MAX,
 	};
 	vm->max_memory = UINT64_C(1) << 55;
-	vm->shares_memory = false;		/* is not known by another program */
+	vm->said.max_memory = vm->said.max_connections = 0;	/* the supervisor alone has these */
+	vm->is_by_api = false;
 	vm->queue_size = 32768;
 	vm->n_groups = 3;
 	vm->groups = calloc(3, sizeof *vm->groups);
@@ -116,6 +117,9 @@ static void fill_plan(struct plan *plan)
 	plan->threads = 1024;
 	plan->mem_slots = 509;
 	plan->n_files = UINT64_MAX;
+	plan->memory_share = 0;			/* found anew */
+	plan->connections_share = 0;
+	plan->has_too_little_memory = false;
 	plan->log_level = LEVEL_TRACE;
 	plan->log_file = text("/var/log/x");
 	plan->config = text("/etc/vsock.yaml");

@@ -114,7 +114,9 @@ static struct held_vm *make_vm(const struct plan *plan, bool has_seqpacket)
 	row.capture.n_files = 1;
 	row.forward_cid = 1;
 	row.limits.tx_buffer_size = 65536;
-	row.limits.max_connections = 16;
+	row.limits.max_connections = row.said.max_connections = 16;
+	row.max_memory = 1 << 20;		/* a share of it: nothing was said */
+	row.is_by_api = true;
 	row.limits.max_buffered = 1 << 20;
 	row.groups = calloc(1, sizeof *row.groups);
 	row.groups[0] = strdup("default");
@@ -216,6 +218,10 @@ START_TEST(sockets_are_passed)
 	check_same(&held->sockets.vhost, &next.vms[0]->sockets.vhost);
 	check_same(&held->sockets.uds, &next.vms[0]->sockets.uds);
 	check_same(&held->sockets.seqpacket, &next.vms[0]->sockets.seqpacket);
+	ck_assert_uint_eq(next.vms[0]->plan.max_memory, held->plan.max_memory);
+	ck_assert_uint_eq(next.vms[0]->plan.said.max_memory, 0);
+	ck_assert_uint_eq(next.vms[0]->plan.said.max_connections, 16);
+	ck_assert(next.vms[0]->plan.is_by_api);
 	check_same_capture(&held->capture, &next.vms[0]->capture);
 	ck_assert_uint_eq(next.n_captures, s.n_captures);
 	held_vm_free(next.vms[0]);

@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * VMs that come and go by the control API: what that means for those that are there, and where
+ * their sockets may be, whatever becomes of the folders.
+ */
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "e2e/apis.h"
+#include "e2e/reloads.h"
+#include "e2e/upgrade.h"
+
+enum { FEW_FILES = 1500, SEVERAL = 8 };
+
+static void put(int cid, int status)
+{
+	char url[32], name[16];
+
+	snprintf(url, sizeof url, "/v1/vms/%d", cid);
+	snprintf(name, sizeof name, "%d", cid);
+	apis_do("PUT", "/v1/vms/{cid}", url, apis_row(name), status);
+}
+
+static void take_away(int cid)
+{
+	char url[32];
+
+	snprintf(url, sizeof url, "/v1/vms/%d", cid);
+	apis_do("DELETE", "/v1/vms/{cid}", url, NULL, 200);
+}
+
+/* ---- shares ---- */
+
+static void limit_files(void)
+{
+	const struct rlimit limit = { FEW_FILES, FEW_FILES };
+
+	must(setrlimit(RLIMIT_NOFILE, &limit) == 0);
+}
+
+static void setup_few_files(void)
+{
+	apis_prepare = limit_files;
+	apis_setup();
+}
+
+/* How many connections VM 3 may have: workers hear of it in their time. */
+static unsigned limit_now(void)
+{
+	static const char name[] = "vhost_vsock_connections_limit{vm=\"3\"} ";
+	const char *at = strstr(apis_get("/metrics"), name);
+
+	ck_assert_ptr_nonnull(at);
+	return (unsigned)strtoul(at + sizeof name - 1, NULL, 10);
+}
+
+static void wait_for_limit(unsigned least, unsigned most)
+{
+	int64_t deadline = deadline_in(DEADLINE_MS);
+	unsigned n;
+
+	do
+		n = limit_now();
+	while ((n < least || n > most) && deadline_left(deadline));
+	ck_assert_msg(n >= least && n <= most, "%u is not from %u to %u", n, least, most);
+}
+
+START_TEST(descriptors_follow_who_comes_and_goes)
+{
+	unsigned n_two = limit_now(), n_all;
+
+	ck_assert_uint_lt(n_two, 800);		/* half of what there is */
+	for (int cid = 10; cid < 10 + SEVERAL; cid++)
+		put(cid, 201);
+	wait_for_limit(1, n_two / 4);
+	n_all = limit_now();
+	for (int cid = 10; cid < 10 + SEVERAL; cid++)
+		take_away(cid);
+	wait_for_limit(n_two, n_two);
+	put(9, 201);
+	reloads_do("vms:\n" VM3, "was read again");	/* in which 4 is not, and 9 neither */
+	wait_for_limit(n_two, n_two);
+	reloads_do("vms:\n" VM3 "  - { guest-cid: 5, socket: $/5.vhost, uds-path: $/5.sock }\n"
+		   "  - { guest-cid: 6, socket: $/6.vhost, uds-path: $/6.sock }\n", "vm 6: added");
+	wait_for_limit(n_all, n_two - 1);
+	e2e_check_alive();
+}
+END_TEST
+
+static void setup_installed(void)
+{
+	e2e_setup_bare();
+	upgrade_install();
+	apis_setup();
+}
+
+/* So many that the address space is shared: what they have of it is nothing that was said. */
+START_TEST(another_program_knows_what_was_said)
+{
+	const struct driver_options options = { .cid = 30 };
+	char socket[160], uds[160];
+	static struct driver other;
+	struct pair p;
+
+	for (int cid = 10; cid < 10 + SEVERAL; cid++)
+		put(cid, 201);
+	upgrade_install_another();
+	apis_do("POST", "/v1/upgrade", "/v1/upgrade", NULL, 200);
+	put(30, 201);
+	ck_assert_int_eq(upgrade_count_logged("address space"), 0);
+	snprintf(socket, sizeof socket, "%s/30.vhost", apis_folder);
+	snprintf(uds, sizeof uds, "%s/30.sock", apis_folder);
+	driver_up(&other, socket, &options);
+	p = e2e_guest_connects(&other, uds);
+	e2e_check_talks(p);
+	e2e_close(p);
+	driver_deinit(&other);
+}
+END_TEST
+
+/* ---- who is not served ---- */
+
+START_TEST(who_is_not_served_is_let_alone)
+{
+	reloads_do("vms:\n" VM3 VM4(VM4_PATHS)
+		   "  - { guest-cid: 5, socket: $/none/5.vhost, uds-path: $/5.sock }\n"
+		   "  - { guest-cid: 6, socket: $/vms.yaml, uds-path: $/6.sock }\n", "vm 6 is left out");
+	ck_assert_int_eq(upgrade_count_logged("vm 5 is left out"), 1);
+	put(9, 201);
+	take_away(9);
+	ck_assert_int_eq(upgrade_count_logged("vm 5 is left out"), 1);
+	ck_assert_int_eq(upgrade_count_logged("vm 6 is left out"), 1);
+}
+END_TEST
+
+int main(void)
+{
+	Suite *s = suite_create("api_vms");
+	TCase *tc = e2e_case(s, "few_files", setup_few_files, 60);
+
+	setenv("TEST_SUPERVISE", "on", 1);
+	tcase_add_test(tc, descriptors_follow_who_comes_and_goes);
+	tc = e2e_case(s, "vms", apis_setup, 60);
+	tcase_add_test(tc, who_is_not_served_is_let_alone);
+	tc = e2e_case(s, "installed", setup_installed, 60);
+	tcase_add_test(tc, another_program_knows_what_was_said);
+	return e2e_run(s);
+}
