@@ -18,6 +18,8 @@
 #include "config/number.h"
 #include "config/place.h"
 #include "config/plan.h"
+#include "util/fd.h"
+#include "util/folders.h"
 
 /* ---- the command line ---- */
 
@@ -245,39 +247,23 @@ static int set_keys(struct vm_plan *vm, const char *row, size_t len, bool has_vs
 	return r;
 }
 
-/* Is @path @folder, or below it? Both as realpath() has them. */
-static bool is_within(const char *path, const char *folder)
-{
-	size_t len = strlen(folder);
-
-	while (len > 0 && folder[len - 1] == '/')
-		len--;				/* the root itself */
-	return strncmp(path, folder, len) == 0 && (path[len] == '/' || !path[len]);
-}
-
-/* A link that leads out of a folder is the administrator's, or nobody's: what asks here can
- * make none. It leads out all the same. */
+/* Where it leads now is told at once. Where it leads whenever the daemon uses it is judged then. */
 static int check_path(const struct plan *plan, const char *key, const char *path,
 		      struct config_error *err)
 {
-	const char *slash = path ? strrchr(path, '/') : NULL;
-	char *folder = NULL, *found = NULL;
-	bool is_inside = false;
+	const struct folders within = { plan->api_folders, plan->n_api_folders };
+	const char *name = path ? strrchr(path, '/') : NULL;
+	int folder = -1, r;
 
 	if (!path)
 		return 0;
 	if (*path != '/')
 		return deny(err, key, "an absolute path is wanted");
-	if (strcmp(slash + 1, "..") == 0 || strcmp(slash + 1, ".") == 0 || !slash[1])
+	if (strcmp(name, "/..") == 0 || strcmp(name, "/.") == 0 || !name[1])
 		return deny(err, key, "the path of a socket is wanted");
-	if (!(folder = strndup(path, (size_t)(slash - path) + 1)))
-		return -ENOMEM;
-	found = realpath(folder, NULL);
-	for (size_t i = 0; found && i < plan->n_api_folders; i++)
-		is_inside |= is_within(found, plan->api_folders[i]);
-	free(folder);
-	free(found);
-	return is_inside ? 0 : deny(err, key, "not in a folder that --api-folder names");
+	r = folders_open_folder(&within, path, &folder);
+	fd_close(&folder);
+	return r ? deny(err, key, "not in a folder that --api-folder names") : 0;
 }
 
 static int check_paths(const struct plan *plan, const struct vm_plan *vm, struct config_error *err)

@@ -97,6 +97,13 @@ static const struct field vm_fields_4[] = {
 	  .at_n = offsetof(struct vm_plan, capture.n_ports), .key = "capture-port" },
 };
 
+static const struct field said_fields[] = {
+	{ .kind = NUMBER, AT(struct vm_plan, said.max_memory), .key = "max-memory", .may_be_0 = true },
+	KEY_FIELD(struct vm_plan, said.max_connections, "max-connections"),
+};
+
+enum { SAID_FIELDS = sizeof said_fields / sizeof *said_fields };
+
 static const struct field plan_fields[] = {
 	NUMBER_FIELD(struct plan, threads, PLAN_THREADS_MAX),
 	NUMBER_FIELD(struct plan, mem_slots, PLAN_MEM_SLOTS_MAX),
@@ -398,6 +405,20 @@ int plan_state_load_vm(struct vm_plan *vm, struct blob_reader *in)
 	if (r)
 		vm_plan_deinit(vm);
 	return r;
+}
+
+void plan_state_save_said(const struct vm_plan *vm, struct blob *out)
+{
+	for (int i = 0; i < SAID_FIELDS; i++)
+		save_field(&said_fields[i], (const char *)vm, out);
+}
+
+bool plan_state_load_said(struct vm_plan *vm, struct blob_reader *in)
+{
+	for (int i = 0; i < SAID_FIELDS; i++)
+		if (load_field(&said_fields[i], (char *)vm, in))
+			return false;
+	return true;
 }
 
 /* ---- all of them ---- */

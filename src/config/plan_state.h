@@ -24,6 +24,10 @@ void plan_state_save_vm(const struct vm_plan *vm, struct blob *out);
  * 0; PLAN_STATE_E_BAD; -ENOMEM. */
 int plan_state_load_vm(struct vm_plan *vm, struct blob_reader *in);
 
+/* vm_plan::said, which an engine has no use for; no section. False: it cannot be. */
+void plan_state_save_said(const struct vm_plan *vm, struct blob *out);
+bool plan_state_load_said(struct vm_plan *vm, struct blob_reader *in);
+
 /* All but the VMs. */
 void plan_state_save(const struct plan *plan, struct blob *out);
 

@@ -6,8 +6,8 @@
 #include <sys/socket.h>
 
 #include "config/plan.h"
+#include "daemon/sockets.h"
 #include "util/error.h"
-#include "util/listener.h"
 #include "util/log.h"
 
 /* The number stays open, as of all that was passed: a reload looks at it again. */
@@ -26,10 +26,7 @@ static int adopt(struct listener *l, int fd)
 int api_socket_open(struct listener *l, const struct plan *plan)
 {
 	const struct socket_plan *socket = &plan->api_socket;
-	const struct listener_access access = {
-		.mode = socket->mode, .uid = plan->uid,
-		.gid = socket->gid != (gid_t)-1 ? socket->gid : plan->gid,
-	};
+	const struct listener_access access = sockets_access(plan, socket);
 	char why[LISTENER_TEXT_MAX];
 	int r;
 
@@ -40,7 +37,7 @@ int api_socket_open(struct listener *l, const struct plan *plan)
 		return 0;
 	r = listener_open(l, plan->api_path, SOCK_STREAM, &access);
 	if (r) {
-		listener_explain(plan->api_path, r, why);
+		listener_explain(plan->api_path, &access.within, r, why);
 		log_err("main", "api-socket %s: %s", plan->api_path, why);
 	} else {
 		log_info("main", "the control API listens on %s, mode %04o", plan->api_path,

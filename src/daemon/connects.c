@@ -56,7 +56,23 @@ struct attempt {				/* what a child is to do */
 	bool refuses_rights;			/* a front-end has to pass descriptors */
 	char path[UNIX_PATH_BYTES];		/* "": there is none */
 	bool is_too_long;
+	struct folders within;
 };
+
+/* As unix_connect(). A link is followed as far as the folders go. */
+static int connect_to(const struct attempt *a, int fd)
+{
+	char path[FOLDERS_PATH_BYTES];
+	int file = -1, r;
+
+	if (!a->within.paths)
+		return unix_connect(fd, a->path);
+	r = folders_open_file(&a->within, a->path, &file);
+	if (r)
+		return r == FOLDERS_E_OUTSIDE ? UNIX_E_DENIED : unix_open_error(r);
+	folders_spell(path, file, NULL);
+	return unix_connect(fd, path);
+}
 
 /* In the child: nothing but system calls. Of the parent's descriptors, whose peers wait for
  * them to be closed, it keeps one. */
@@ -79,7 +95,7 @@ static void run(const struct attempt *a, pid_t parent)
 	if (!r) {
 		if (a->refuses_rights)
 			unix_refuse_rights(fd);
-		r = unix_connect(fd, a->path);
+		r = connect_to(a, fd);
 	}
 	_exit(say(a->channel, a->cid, a->id, r, &fd) != 0);
 }
@@ -106,11 +122,14 @@ static pid_t *find_place(struct connects *c)
 	return NULL;
 }
 
-static int begin(struct connects *c, struct held_vm *h, const struct attempt *a, uint64_t now_ms)
+static int begin(struct connects *c, struct held_vm *h, struct attempt *a, uint64_t now_ms)
 {
 	pid_t *place = find_place(c);
-	int r = place && may_connect(h, now_ms) ? start(place, a) : -EAGAIN;
+	int r;
 
+	if (h->plan.is_by_api)
+		a->within = c->within;
+	r = place && may_connect(h, now_ms) ? start(place, a) : -EAGAIN;
 	if (!r)
 		return 0;
 	if (place)

@@ -15,11 +15,13 @@
 #include <sys/types.h>
 
 #include "daemon/held_vm.h"
+#include "util/folders.h"
 
 enum { CONNECTS_MAX = 16 };			/* children at a time, for all VMs */
 
 struct connects {
 	pid_t children[CONNECTS_MAX];		/* 0: none */
+	struct folders within;			/* where VMs of the API may be led to */
 };
 
 /*

@@ -28,8 +28,7 @@ void vm_sockets_init(struct vm_sockets *s)
 	s->vhost_error = s->uds_error = s->seqpacket_error = 0;
 }
 
-/* Whoever we become owns the sockets, as if it had made them. */
-static struct listener_access socket_access(const struct plan *plan, const struct socket_plan *socket)
+struct listener_access sockets_access(const struct plan *plan, const struct socket_plan *socket)
 {
 	return (struct listener_access){
 		.mode = socket->mode,
@@ -38,12 +37,34 @@ static struct listener_access socket_access(const struct plan *plan, const struc
 	};
 }
 
-/* The path as the reason why the VM cannot be served. */
-static void log_unopened(const struct vm_plan *vm, const char *key, const char *path, int error)
+struct folders vm_sockets_within(const struct plan *plan, const struct vm_plan *vm)
 {
+	return vm->is_by_api ? (struct folders){ plan->api_folders, plan->n_api_folders } :
+		(struct folders){ .n = 0 };
+}
+
+void vm_sockets_confine(struct vm_sockets *s, const struct plan *plan, const struct vm_plan *vm)
+{
+	s->vhost.within = s->uds.within = s->seqpacket.within = vm_sockets_within(plan, vm);
+}
+
+static struct listener_access vm_access(const struct plan *plan, const struct vm_plan *vm,
+					const struct socket_plan *socket)
+{
+	struct listener_access access = sockets_access(plan, socket);
+
+	access.within = vm_sockets_within(plan, vm);
+	return access;
+}
+
+/* The path as the reason why the VM cannot be served. */
+static void log_unopened(const struct plan *plan, const struct vm_plan *vm, const char *key,
+			 const char *path, int error)
+{
+	const struct folders within = vm_sockets_within(plan, vm);
 	char why[LISTENER_TEXT_MAX];
 
-	listener_explain(path, error, why);
+	listener_explain(path, &within, error, why);
 	log_err("main", "vm %llu: %s %s: %s", (unsigned long long)vm->guest_cid, key, path, why);
 }
 
@@ -78,7 +99,7 @@ static bool restore_one(struct listener *l, const struct vm_plan *vm, const char
 static int open_one(struct listener *l, const struct plan *plan, const struct vm_plan *vm,
 		    const char *key, const char *path, const struct socket_plan *socket)
 {
-	struct listener_access access = socket_access(plan, socket);
+	struct listener_access access = vm_access(plan, vm, socket);
 	int r;
 
 	if (socket->fd >= 0 && socket->fd_listens) {
@@ -93,7 +114,7 @@ static int open_one(struct listener *l, const struct plan *plan, const struct vm
 		return 0;
 	r = listener_open(l, path, SOCK_STREAM, &access);
 	if (r)
-		log_unopened(vm, key, path, r);
+		log_unopened(plan, vm, key, path, r);
 	else
 		fd_store_put(vm->guest_cid, role_of(key), l->fd);
 	return r;
@@ -155,7 +176,7 @@ bool vm_sockets_seqpacket_is_wanted(const struct vm_plan *vm, const struct vm_pl
 bool vm_sockets_open_seqpacket(struct vm_sockets *s, const struct plan *plan,
 			       const struct vm_plan *vm, bool is_wanted)
 {
-	struct listener_access access = socket_access(plan, &vm->uds_socket);
+	struct listener_access access = vm_access(plan, vm, &vm->uds_socket);
 	char path[UNIX_PATH_BYTES], why[LISTENER_TEXT_MAX];
 	int r;
 
@@ -171,7 +192,7 @@ bool vm_sockets_open_seqpacket(struct vm_sockets *s, const struct plan *plan,
 		fd_store_put(vm->guest_cid, SEQPACKET, s->seqpacket.fd);
 	} else if (r != s->seqpacket_error) {
 		/* The folder of a service manager's socket need not be ours to write to. */
-		listener_explain(path, r, why);
+		listener_explain(path, &access.within, r, why);
 		log_at(vm->uds_socket.fd < 0 ? LEVEL_WARN : LEVEL_INFO, "main",
 		       "vm %llu: host programs have no SOCK_SEQPACKET socket to connect to: "
 		       "%s" HYBRID_SEQPACKET ": %s", (unsigned long long)vm->guest_cid,
@@ -237,7 +258,7 @@ int vm_sockets_open(struct vm_sockets *s, const struct plan *plan, const struct 
 	vm_sockets_init(s);
 	r = check_folder(vm->connect);
 	if (r)
-		log_unopened(vm, "socket-connect", vm->connect, r);
+		log_unopened(plan, vm, "socket-connect", vm->connect, r);
 	else
 		r = open_one(&s->vhost, plan, vm, "socket", vm->socket, &vm->vhost_socket);
 	if (!r)
@@ -257,24 +278,29 @@ static bool lacks_name(const struct listener *l)
 	return l->path && !listener_has_name(l);
 }
 
+/* What somebody else has put there is theirs. */
+static bool may_come_back(const struct listener *l, int error)
+{
+	return (error <= 0 || error == LISTENER_E_OUTSIDE) && lacks_name(l);
+}
+
 bool vm_sockets_lack_name(const struct vm_sockets *s)
 {
-	return (s->vhost_error <= 0 && lacks_name(&s->vhost)) ||
-		(s->uds_error <= 0 && lacks_name(&s->uds)) ||
-		(s->seqpacket_error <= 0 && lacks_name(&s->seqpacket));
+	return may_come_back(&s->vhost, s->vhost_error) ||
+		may_come_back(&s->uds, s->uds_error) ||
+		may_come_back(&s->seqpacket, s->seqpacket_error);
 }
 
 /* The old one serves whoever has connected to it, until it is closed. */
-static int renew_one(struct listener *l, const struct plan *plan, int type,
-		     const struct socket_plan *socket, bool *is_new)
+static int renew_one(struct listener *l, int type, const struct listener_access *access,
+		     bool *is_new)
 {
-	struct listener_access access = socket_access(plan, socket);
 	struct listener fresh;
 	int r;
 
 	if (!lacks_name(l))
 		return 0;
-	r = listener_open(&fresh, l->path, type, &access);
+	r = listener_open(&fresh, l->path, type, access);
 	if (r)
 		return r;
 	listener_deinit(l);
@@ -290,10 +316,11 @@ static int renew_logged(struct listener *l, const struct plan *plan, const struc
 	bool is_there = false;
 	char tag[32];
 	int type = strcmp(key, SEQPACKET) == 0 ? SOCK_SEQPACKET : SOCK_STREAM;
-	int r = renew_one(l, plan, type, socket, &is_there);
+	const struct listener_access access = vm_access(plan, vm, socket);
+	int r = renew_one(l, type, &access, &is_there);
 
 	if (r && r != *error)
-		log_unopened(vm, key, l->path, r);
+		log_unopened(plan, vm, key, l->path, r);
 	if (is_there) {
 		snprintf(tag, sizeof tag, "vm %llu", (unsigned long long)vm->guest_cid);
 		log_info(tag, "%s %s had lost its name, and is there again", key, l->path);
@@ -364,12 +391,12 @@ void vm_sockets_deinit(struct vm_sockets *s)
 	listener_deinit(&s->seqpacket);
 }
 
-void vm_sockets_explain(const struct vm_plan *vm, int error)
+void vm_sockets_explain(const struct plan *plan, const struct vm_plan *vm, int error)
 {
 	if (vm->connect)
-		log_unopened(vm, "socket-connect", vm->connect, error);
+		log_unopened(plan, vm, "socket-connect", vm->connect, error);
 	else if (vm->socket)
-		log_unopened(vm, "socket", vm->socket, error);
+		log_unopened(plan, vm, "socket", vm->socket, error);
 	else
 		log_err("main", "vm %llu: the socket that was passed: %s",
 			(unsigned long long)vm->guest_cid, listener_str_error(error));

@@ -13,7 +13,11 @@
 #include "util/listener.h"
 
 struct plan;
+struct socket_plan;
 struct vm_plan;
+
+/* Who may use a socket: whoever we become owns it, as if it had made it. */
+struct listener_access sockets_access(const struct plan *plan, const struct socket_plan *socket);
 
 struct vm_sockets {
 	struct listener vhost, uds, seqpacket;	/* fd -1: there is none, or it is another's */
@@ -22,6 +26,13 @@ struct vm_sockets {
 };
 
 void vm_sockets_init(struct vm_sockets *s);
+
+/* Where its names have to be, whenever they are made, removed or connected to. Borrowed from
+ * @plan. */
+struct folders vm_sockets_within(const struct plan *plan, const struct vm_plan *vm);
+
+/* As they were in a program before: their names, which are there, have to be where these may be. */
+void vm_sockets_confine(struct vm_sockets *s, const struct plan *plan, const struct vm_plan *vm);
 
 /*
  * Binds those that @vm wants made; the folder of its socket-connect has to be there, too. 0;
@@ -71,4 +82,4 @@ int vm_sockets_renew(struct vm_sockets *s, const struct plan *plan, const struct
 void vm_sockets_deinit(struct vm_sockets *s);
 
 /* Logs why the device, its sockets apart, could not be had. */
-void vm_sockets_explain(const struct vm_plan *vm, int error);
+void vm_sockets_explain(const struct plan *plan, const struct vm_plan *vm, int error);

@@ -107,15 +107,15 @@ static int watch_all(struct supervisor *s)
 
 /* ---- what is missing ---- */
 
-/* True: it has to be tried again. What somebody else has put there is theirs. */
+/* True: it has to be tried again. */
 static bool renew(struct supervisor *s, struct held_vm *h)
 {
 	bool is_new = false;
-	int r = vm_sockets_renew(&h->sockets, s->plan, &h->plan, &is_new);
 
+	vm_sockets_renew(&h->sockets, s->plan, &h->plan, &is_new);
 	if (is_new)
 		supervisor_tell_vm(s, h);
-	return r < 0;
+	return vm_sockets_lack_name(&h->sockets);
 }
 
 /* As renew(). */

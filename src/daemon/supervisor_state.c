@@ -5,7 +5,6 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 
-#include "config/keys.h"
 #include "config/plan_state.h"
 #include "control/events.h"
 #include "daemon/supervisor_internal.h"
@@ -47,12 +46,6 @@ static uint32_t vm_version(const struct supervisor *s, const struct held_vm *h)
 	return supervisor_has_capture(&h->capture) ? VM_VERSION_CAPTURE : VM_VERSION_SEQPACKET;
 }
 
-static void save_said(const struct vm_plan *row, struct blob *out)
-{
-	blob_put_u64(out, row->said.max_memory);
-	blob_put_u32(out, row->said.max_connections);
-}
-
 static void save_vm(const struct supervisor *s, const struct held_vm *h, struct blob *out)
 {
 	uint32_t version = vm_version(s, h);
@@ -80,9 +73,9 @@ static void save_vm(const struct supervisor *s, const struct held_vm *h, struct 
 	if (version >= VM_VERSION_CAPTURE)
 		supervisor_save_capture(&h->capture, out);
 	if (version >= VM_VERSION_SAID) {
-		save_said(&h->plan, out);
+		plan_state_save_said(&h->plan, out);
 		if (h->wanted)
-			save_said(h->wanted, out);
+			plan_state_save_said(h->wanted, out);
 	}
 	blob_close(out, section);
 }
@@ -248,13 +241,11 @@ static int load_wanted(struct held_vm *h, struct blob_reader *in)
 /* Of an older program's, what it had is what it said. False: it cannot be. */
 static bool load_said(struct vm_plan *row, struct blob_reader *in, uint32_t version)
 {
-	const struct setting *memory = keys_find("max-memory"), *n = keys_find("max-connections");
-	bool is_there = version >= VM_VERSION_SAID;
-
-	row->said.max_memory = is_there ? blob_get_u64(in) : row->max_memory;
-	row->said.max_connections = is_there ? blob_get_u32(in) : row->limits.max_connections;
-	return row->said.max_memory <= memory->max && row->said.max_connections >= n->min &&
-		row->said.max_connections <= n->max;
+	if (version >= VM_VERSION_SAID)
+		return plan_state_load_said(row, in);
+	row->said.max_memory = row->max_memory;
+	row->said.max_connections = row->limits.max_connections;
+	return true;
 }
 
 static int load_held(struct supervisor *s, struct held_vm *h, struct blob_reader *in,
@@ -281,6 +272,7 @@ static int load_held(struct supervisor *s, struct held_vm *h, struct blob_reader
 		r = supervisor_load_capture(s, &h->capture, in);
 	if (r)
 		return r;
+	vm_sockets_confine(&h->sockets, s->plan, &h->plan);
 	if (!load_said(&h->plan, in, version) ||
 	    (h->wanted && !load_said(h->wanted, in, version)))
 		return SUPERVISOR_STATE_E_BAD;

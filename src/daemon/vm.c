@@ -122,7 +122,7 @@ int vm_open(struct vm *vm, const struct plan *plan, struct worker *w, struct sib
 	vm->n_kept = 0;				/* they are the device's now */
 	r = device_new(&dev, &config);
 	if (r) {
-		vm_sockets_explain(row, r);
+		vm_sockets_explain(plan, row, r);
 	} else {
 		r = add_backends(dev, plan, vm, w, siblings);
 		if (!r)

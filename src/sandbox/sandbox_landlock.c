@@ -1,27 +1,16 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Landlock, by its system calls: the headers of the build machine may know less
- * than the kernel. All that is denied is named here with the ABI that brought it.
- * A kernel denies what it knows of; the rest is left to the other pieces.
+ * Landlock. All that is denied is named here with the ABI that brought it. A kernel denies
+ * what it knows of; the rest is left to the other pieces.
  */
 #include <fcntl.h>
 #include <stdint.h>
-#include <sys/prctl.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "sandbox/sandbox_internal.h"
 #include "util/error.h"
 #include "util/fd.h"
-
-/* The same numbers on all architectures. */
-#ifndef SYS_landlock_create_ruleset
-#define SYS_landlock_create_ruleset	444
-#define SYS_landlock_add_rule		445
-#define SYS_landlock_restrict_self	446
-#endif
-
-enum { CREATE_RULESET_VERSION = 1, RULE_PATH_BENEATH = 1 };
+#include "util/landlock.h"
 
 #define BIT(n)	(UINT64_C(1) << (n))
 enum {
@@ -30,21 +19,11 @@ enum {
 	REMOVE_FILE	= BIT(5),
 	RESOLVE_UNIX	= BIT(16),
 };
-enum { ABSTRACT_SOCKETS = BIT(0), SIGNALS = BIT(1) };	/* of wire_ruleset::scoped */
-
-/* struct landlock_ruleset_attr; older kernels want what they do not know to be 0. */
-struct wire_ruleset {
-	uint64_t fs, net, scoped;
-};
-
-struct wire_path_beneath {
-	uint64_t allowed;
-	int32_t parent_fd;
-} __attribute__((packed));
+enum { ABSTRACT_SOCKETS = BIT(0), SIGNALS = BIT(1) };	/* of wire_landlock::scoped */
 
 static const struct {
 	int abi;
-	struct wire_ruleset adds;
+	struct wire_landlock adds;
 } rights_by_abi[] = {
 	{ 1, { .fs = BIT(13) - 1 } },		/* execute, write, read, remove, make */
 	{ 2, { .fs = BIT(13) } },		/* link and rename across folders */
@@ -56,9 +35,9 @@ static const struct {
 	{ 10, { .net = BIT(2) | BIT(3) } },	/* UDP: bind, connect and send */
 };
 
-static struct wire_ruleset rights_of(int abi)
+static struct wire_landlock rights_of(int abi)
 {
-	struct wire_ruleset all = { 0 };
+	struct wire_landlock all = { 0 };
 
 	for (size_t i = 0; i < sizeof rights_by_abi / sizeof *rights_by_abi; i++) {
 		if (rights_by_abi[i].abi > abi)
@@ -74,37 +53,31 @@ static struct wire_ruleset rights_of(int abi)
 
 static int allow_folder(int ruleset, const char *path, uint64_t rights)
 {
-	struct wire_path_beneath rule = {
-		.allowed = rights, .parent_fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC),
-	};
-	int fd = rule.parent_fd, r = 0;
+	int fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	int r = fd < 0 ? error_last() : landlock_allow(ruleset, fd, rights);
 
-	if (fd < 0 || syscall(SYS_landlock_add_rule, ruleset, RULE_PATH_BENEATH, &rule, 0) < 0)
-		r = error_last();
 	fd_close(&fd);
 	return r;
 }
 
 int sandbox_enter_landlock(const struct sandbox_folders *folders, bool *is_scoped)
 {
-	struct wire_ruleset handled;
-	int abi, ruleset, r = 0;
+	struct wire_landlock handled;
+	int abi = landlock_version(), ruleset, r;
 
-	abi = (int)syscall(SYS_landlock_create_ruleset, NULL, 0, CREATE_RULESET_VERSION);
 	if (abi < 0)
-		return error_last();
+		return abi;
 	handled = rights_of(abi);
-	ruleset = (int)syscall(SYS_landlock_create_ruleset, &handled, sizeof handled, 0);
-	if (ruleset < 0)
-		return error_last();
+	if ((r = landlock_new(&handled, &ruleset)))
+		return r;
 	for (size_t i = 0; !r && i < folders->n; i++) {
 		r = allow_folder(ruleset, folders->paths[i],
 				 handled.fs & (RESOLVE_UNIX | (folders->has_names ? REMOVE_FILE : 0)));
 		if (folders->may_lack)
 			r = 0;
 	}
-	if (!r && syscall(SYS_landlock_restrict_self, ruleset, 0) < 0)
-		r = error_last();
+	if (!r)
+		r = landlock_enter(ruleset);
 	*is_scoped = !r && handled.scoped & ABSTRACT_SOCKETS;
 	fd_close(&ruleset);
 	return r;

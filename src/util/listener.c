@@ -35,6 +35,7 @@
 #include "util/clock.h"
 #include "util/error.h"
 #include "util/fd.h"
+#include "util/spot.h"
 #include "util/unix_socket.h"
 
 enum {
@@ -70,32 +71,19 @@ static void delist(struct listener *l)
 	pthread_mutex_unlock(&named.lock);
 }
 
-static int make_addr(struct sockaddr_un *sa, const char *path)
-{
-	size_t len = strlen(path);
-
-	if (len == 0)
-		return -ENOENT;
-	if (len >= sizeof sa->sun_path)
-		return LISTENER_E_NAME_LENGTH;
-	*sa = (struct sockaddr_un){ .sun_family = AF_UNIX };
-	memcpy(sa->sun_path, path, len + 1);
-	return 0;
-}
-
 /* 0: the name is free, or a socket that nobody listens on. */
-static int check_name(const char *path)
+static int check_name(const struct spot *s)
 {
 	struct stat st;
 	int fd, r;
 
-	if (lstat(path, &st) < 0)
+	if (lstat(s->name, &st) < 0)
 		return errno == ENOENT ? 0 : error_last();
 	if (!S_ISSOCK(st.st_mode))
 		return LISTENER_E_OTHER_FILE;
 	if ((r = unix_socket(&fd, SOCK_STREAM)) < 0)
 		return r;
-	r = unix_connect(fd, path);		/* another type listens, too */
+	r = spot_connect(s, fd);
 	fd_close(&fd);
 	if (r == UNIX_E_NOBODY || r == UNIX_E_NO_NAME)
 		return 0;
@@ -107,12 +95,12 @@ static int check_name(const char *path)
 /* ---- the lock ---- */
 
 /* -1: there is none to be had. Closed, it is let go. */
-static int lock_folder(const char *path)
+static int lock_folder(const struct spot *s)
 {
-	char folder[UNIX_PATH_BYTES];
+	char folder[FOLDERS_PATH_BYTES];
 	int fd;
 
-	unix_folder(folder, path);
+	unix_folder(folder, s->name);
 	fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (fd < 0)
 		return -1;
@@ -128,16 +116,22 @@ static int lock_folder(const char *path)
 
 /* ---- the name ---- */
 
-/* The inode gets all the bits that the umask leaves. */
-static int bind_with_mode(int fd, const struct sockaddr_un *sa, mode_t mode)
+/* In our words. */
+static int spot_error(int r)
+{
+	return r == SPOT_E_OUTSIDE ? LISTENER_E_OUTSIDE :
+		r == SPOT_E_NAME_LENGTH ? LISTENER_E_NAME_LENGTH :
+		r == -EADDRINUSE ? LISTENER_E_BUSY : r;
+}
+
+/* The inode gets all the bits that the umask leaves; *@sa: what the kernel calls it. */
+static int bind_with_mode(const struct spot *s, int fd, struct sockaddr_un *sa, mode_t mode)
 {
 	mode_t mask = umask(~mode & 0777);
-	int r = 0;
+	int r = spot_bind(s, fd, sa);
 
-	if (bind(fd, (const struct sockaddr *)sa, sizeof *sa) < 0)
-		r = errno == EADDRINUSE ? LISTENER_E_BUSY : error_last();
 	umask(mask);
-	return r;
+	return spot_error(r);
 }
 
 /* Does whoever connects to the inode reach this process, at this name? */
@@ -178,11 +172,11 @@ static bool has_owner(const struct listener_access *access)
 	return access->uid != (uid_t)-1 || access->gid != (gid_t)-1;
 }
 
-/* It listens: whose it is, and what will be removed at the end. */
-static int settle(struct listener *l, const char *path, int type,
+/* It listens, as @path: whose it is, and what will be removed at the end. */
+static int settle(struct listener *l, const struct spot *s, const char *path, int type,
 		  const struct listener_access *access)
 {
-	int handle = open(path, O_PATH | O_NOFOLLOW | O_CLOEXEC), r = 0;
+	int handle = open(s->name, O_PATH | O_NOFOLLOW | O_CLOEXEC), r = 0;
 	struct stat st;
 
 	if (handle < 0 || fstat(handle, &st) < 0)
@@ -198,26 +192,25 @@ static int settle(struct listener *l, const char *path, int type,
 }
 
 /* With the lock. */
-static int open_locked(struct listener *l, const char *path, int type,
+static int open_locked(struct listener *l, const struct spot *s, struct sockaddr_un *sa, int type,
 		       const struct listener_access *access)
 {
 	/* Before it has its owner nobody else is let in, and we are. */
 	mode_t mode = has_owner(access) ? 0600 : access->mode;
-	struct sockaddr_un sa;
-	int r;
+	int r = check_name(s);
 
-	if ((r = check_name(path)) || (r = make_addr(&sa, path)))
+	if (r)
 		return r;
-	if (unlink(path) < 0 && errno != ENOENT)
+	if (unlink(s->name) < 0 && errno != ENOENT)
 		return error_last();
-	if ((r = unix_socket(&l->fd, type)) < 0 || (r = bind_with_mode(l->fd, &sa, mode)))
+	if ((r = unix_socket(&l->fd, type)) < 0 || (r = bind_with_mode(s, l->fd, sa, mode)))
 		return r;
 	if (listen(l->fd, BACKLOG) < 0)
 		r = error_last();
 	else
-		r = settle(l, path, type, access);
+		r = settle(l, s, sa->sun_path, type, access);
 	if (r && r != LISTENER_E_EXCHANGED)
-		unlink(path);
+		unlink(s->name);
 	return r;
 }
 
@@ -225,23 +218,29 @@ int listener_open(struct listener *l, const char *path, int type,
 		  const struct listener_access *access)
 {
 	struct sockaddr_un sa;
+	struct spot spot;
 	char *copy;
 	int lock, r;
 
 	listener_init(l);
-	if ((r = make_addr(&sa, path)))
-		return r;
+	if ((r = spot_address(&sa, path)))
+		return spot_error(r);
 	copy = strdup(path);
 	if (!copy)
 		return -ENOMEM;
-	lock = lock_folder(path);
-	r = open_locked(l, path, type, access);
-	fd_close(&lock);
+	r = spot_error(spot_open(&spot, path, &access->within));
+	if (!r) {
+		lock = lock_folder(&spot);
+		r = open_locked(l, &spot, &sa, type, access);
+		fd_close(&lock);
+	}
+	spot_close(&spot);
 	if (r) {
 		free(copy);
 		listener_deinit(l);
 		return r;
 	}
+	l->within = access->within;
 	l->path = copy;
 	enlist(l);
 	return 0;
@@ -287,6 +286,8 @@ const char *listener_str_error(int error)
 		return "a file that is not a socket is in the way";
 	case LISTENER_E_NAME_LENGTH:
 		return "longer than the name of a socket can be";
+	case LISTENER_E_OUTSIDE:
+		return "leads out of the folders in which it may be";
 	case LISTENER_E_EXCHANGED:
 		return "somebody has put another file in its place (or there is no /proc)";
 	default:
@@ -295,18 +296,20 @@ const char *listener_str_error(int error)
 }
 
 /* ": process 12 (qemu)"; "" if it is not to be seen from here. */
-static void name_listener(const char *path, char *text, size_t size)
+static void name_listener(const char *path, const struct folders *within, char *text, size_t size)
 {
 	struct ucred cred = { .pid = 0 };
 	socklen_t cred_size = sizeof cred;
 	char comm[32], name[32] = "";
+	struct spot spot;
 	int fd;
 
 	*text = '\0';
 	if (unix_socket(&fd, SOCK_STREAM) < 0)
 		return;
-	if (unix_connect(fd, path) == 0)
+	if (spot_open(&spot, path, within) == 0 && spot_connect(&spot, fd) == 0)
 		getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &cred_size);
+	spot_close(&spot);
 	fd_close(&fd);
 	if (cred.pid <= 0)
 		return;
@@ -321,26 +324,39 @@ static void name_listener(const char *path, char *text, size_t size)
 	fd_close(&fd);
 }
 
-void listener_explain(const char *path, int error, char text[LISTENER_TEXT_MAX])
+void listener_explain(const char *path, const struct folders *within, int error,
+		      char text[LISTENER_TEXT_MAX])
 {
 	char who[80] = "";
 
 	if (error == LISTENER_E_BUSY)
-		name_listener(path, who, sizeof who);
+		name_listener(path, within, who, sizeof who);
 	snprintf(text, LISTENER_TEXT_MAX, "%s%s", listener_str_error(error), who);
+}
+
+static bool is_ours(const struct listener *l, const struct spot *s)
+{
+	struct stat st;
+
+	return lstat(s->name, &st) == 0 && st.st_dev == l->dev && st.st_ino == l->ino;
 }
 
 bool listener_has_name(const struct listener *l)
 {
-	struct stat st;
+	struct spot spot;
+	bool has = spot_open(&spot, l->path, &l->within) == 0 && is_ours(l, &spot);
 
-	return lstat(l->path, &st) == 0 && st.st_dev == l->dev && st.st_ino == l->ino;
+	spot_close(&spot);
+	return has;
 }
 
 static void unlink_ours(const struct listener *l)
 {
-	if (listener_has_name(l))
-		unlink(l->path);
+	struct spot spot;
+
+	if (spot_open(&spot, l->path, &l->within) == 0 && is_ours(l, &spot))
+		unlink(spot.name);
+	spot_close(&spot);
 }
 
 void listener_unlink_all(void)

@@ -14,6 +14,7 @@
 #include <stdbool.h>
 #include <sys/types.h>
 
+#include "util/folders.h"
 #include "util/list.h"
 
 struct listener {
@@ -21,16 +22,18 @@ struct listener {
 	char *path;				/* owned; NULL: it has no name */
 	dev_t dev;
 	ino_t ino;
+	struct folders within;			/* its name has to be in one of these, at all times */
 	struct list node;			/* all that have a name */
 };
 
 void listener_init(struct listener *l);
 
-/* Of a socket's inode. */
+/* Of a socket's inode, and where that may be. */
 struct listener_access {
 	mode_t mode;
 	uid_t uid;				/* (uid_t)-1: ours */
 	gid_t gid;				/* (gid_t)-1: ours */
+	struct folders within;
 };
 
 enum {
@@ -38,11 +41,12 @@ enum {
 	LISTENER_E_OTHER_FILE,			/* another kind of file is there */
 	LISTENER_E_NAME_LENGTH,			/* no socket has such a long name */
 	LISTENER_E_EXCHANGED,			/* somebody put another file in its place */
+	LISTENER_E_OUTSIDE,			/* its path leads out of the folders */
 	LISTENER_E_NONE,			/* nobody has come */
 };
 
-/* @type: SOCK_STREAM, SOCK_SEQPACKET. 0; LISTENER_E_BUSY, _OTHER_FILE, _NAME_LENGTH, _EXCHANGED;
- * -errno. Blocks no longer than a file system does, and a second where others hold the folder's
+/* @type: SOCK_STREAM, SOCK_SEQPACKET. 0; LISTENER_E_BUSY, _OTHER_FILE, _NAME_LENGTH, _EXCHANGED,
+ * _OUTSIDE; -errno. Blocks no longer than a file system does, and a second where others hold the folder's
  * lock. For a moment the process has another umask: not while other threads make files. */
 int listener_open(struct listener *l, const char *path, int type,
 		  const struct listener_access *access);
@@ -63,9 +67,10 @@ int listener_adopt(struct listener *l, int fd);
 
 const char *listener_str_error(int error);	/* LISTENER_E_* or -errno, for people */
 
-/* Why listener_open() failed, for people: looks again at who is in the way. */
+/* Why listener_open() failed, for people: looks again at who is in the way, if that may be. */
 enum { LISTENER_TEXT_MAX = 256 };
-void listener_explain(const char *path, int error, char text[LISTENER_TEXT_MAX]);
+void listener_explain(const char *path, const struct folders *within, int error,
+		      char text[LISTENER_TEXT_MAX]);
 void listener_deinit(struct listener *l);	/* removes the name if it is still ours */
 
 /* Removes the names of all listeners of the process; none may be used afterwards. For a

@@ -38,9 +38,9 @@ int unix_socket(int *out, int type)
 	return 0;
 }
 
-static int connect_error(void)
+static int connect_error(int error)
 {
-	switch (errno) {
+	switch (error) {
 	case EAGAIN:
 		return UNIX_E_AGAIN;
 	case ENOENT:
@@ -53,8 +53,13 @@ static int connect_error(void)
 	case EPERM:
 		return UNIX_E_DENIED;
 	default:
-		return error_last();
+		return -error;
 	}
+}
+
+int unix_open_error(int error)
+{
+	return connect_error(-error);
 }
 
 int unix_connect(int fd, const char *path)
@@ -67,7 +72,7 @@ int unix_connect(int fd, const char *path)
 	if (len >= sizeof sa.sun_path)
 		return UNIX_E_NAME_LENGTH;
 	memcpy(sa.sun_path, path, len + 1);
-	return connect(fd, (struct sockaddr *)&sa, sizeof sa) < 0 ? connect_error() : 0;
+	return connect(fd, (struct sockaddr *)&sa, sizeof sa) < 0 ? connect_error(errno) : 0;
 }
 
 bool unix_is_unseen(int error)

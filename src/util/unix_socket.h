@@ -42,6 +42,7 @@ int unix_socket(int *out, int type);
 /* Connects to a named unix socket without blocking. 0; UNIX_E_AGAIN: try again on the same
  * socket; one of the UNIX_E_* that follow UNIX_E_RESET; -errno. */
 int unix_connect(int fd, const char *path);
+int unix_open_error(int error);			/* the same, of a -errno of open(2) */
 
 /* @error, of unix_connect(), is for want of a name or of a right: a process that sees more of
  * the file system, or may do more, may get further. */

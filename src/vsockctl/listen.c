@@ -132,7 +132,7 @@ int command_listen(const struct args *a)
 	listener_init(&l);
 	r = listener_open(&l, path, a->seqpacket ? SOCK_SEQPACKET : SOCK_STREAM, &access);
 	if (r) {
-		listener_explain(path, r, why);
+		listener_explain(path, &access.within, r, why);
 		text_complain("%s: %s", path, why);
 		return r == LISTENER_E_BUSY ? EXIT_REFUSED : EXIT_FAILED;
 	}

@@ -139,6 +139,74 @@ START_TEST(who_is_not_served_is_let_alone)
 }
 END_TEST
 
+/* ---- where names are ---- */
+
+static char moved[128], below[160];
+
+static const char *row_below(void)
+{
+	static char row[512];
+
+	snprintf(row, sizeof row, "{\"socket\": \"%s/9.vhost\", \"uds-path\": \"%s/9.sock\"}", below,
+		 below);
+	return row;
+}
+
+static void check_names(const char *folder, bool are_there)
+{
+	static const char *const names[] = { "9.vhost", "9.sock", "9.sock_seqpacket" };
+	char path[200];
+
+	for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+		snprintf(path, sizeof path, "%s/%s", folder, names[i]);
+		ck_assert_msg((access(path, F_OK) == 0) == are_there, "%s", path);
+	}
+}
+
+/* The folder has moved, and a link leads there: out of what --api-folder names. Nothing is made,
+ * or removed, by that way. _i: another program has taken over meanwhile. */
+START_TEST(names_stay_in_their_folders)
+{
+	snprintf(moved, sizeof moved, "%s/moved", vhd.dir);
+	snprintf(below, sizeof below, "%s/below", apis_folder);
+	must(mkdir(below, 0700) == 0);
+	apis_do("PUT", "/v1/vms/{cid}", "/v1/vms/9", row_below(), 201);
+	check_names(below, true);
+	must(rename(below, moved) == 0 && symlink(moved, below) == 0);
+	ck_assert_msg(daemon_wait_log(&vhd, "leads out of the folders"), "%s", daemon_log(&vhd));
+	if (_i) {
+		upgrade_install_another();
+		apis_do("POST", "/v1/upgrade", "/v1/upgrade", NULL, 200);
+	}
+	apis_do("DELETE", "/v1/vms/{cid}", "/v1/vms/9", NULL, 200);
+	check_names(moved, true);
+	apis_do("PUT", "/v1/vms/{cid}", "/v1/vms/9", row_below(), 403);
+	must(unlink(below) == 0 && rename(moved, below) == 0);
+	apis_do("PUT", "/v1/vms/{cid}", "/v1/vms/9", row_below(), 201);
+	apis_do("DELETE", "/v1/vms/{cid}", "/v1/vms/9", NULL, 200);
+	check_names(below, false);
+}
+END_TEST
+
+/* A folder that is made anew is one of those that were named, and sockets get their names back. */
+START_TEST(names_come_back)
+{
+	char path[200];
+	int64_t deadline = deadline_in(DEADLINE_MS);
+
+	snprintf(moved, sizeof moved, "%s/moved", vhd.dir);
+	put(9, 201);
+	must(rename(apis_folder, moved) == 0 && symlink(moved, apis_folder) == 0);
+	ck_assert_msg(daemon_wait_log(&vhd, "leads out of the folders"), "%s", daemon_log(&vhd));
+	must(unlink(apis_folder) == 0 && mkdir(apis_folder, 0700) == 0);
+	snprintf(path, sizeof path, "%s/9.sock", apis_folder);
+	while (e2e_count_listed(path) != 1 || access(path, F_OK) != 0)
+		ck_assert_msg(deadline_left(deadline), "%s", daemon_log(&vhd));
+	take_away(9);
+	ck_assert_int_ne(access(path, F_OK), 0);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("api_vms");
@@ -148,7 +216,9 @@ int main(void)
 	tcase_add_test(tc, descriptors_follow_who_comes_and_goes);
 	tc = e2e_case(s, "vms", apis_setup, 60);
 	tcase_add_test(tc, who_is_not_served_is_let_alone);
+	tcase_add_test(tc, names_come_back);
 	tc = e2e_case(s, "installed", setup_installed, 60);
 	tcase_add_test(tc, another_program_knows_what_was_said);
+	tcase_add_loop_test(tc, names_stay_in_their_folders, 0, 2);
 	return e2e_run(s);
 }

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -111,6 +112,47 @@ START_TEST(connects_and_hands_over)
 	ck_assert(host_is_closed(host, DEADLINE_MS));	/* nobody else has it */
 	close(host);
 	host_unlisten(listener, path, PORT);
+}
+END_TEST
+
+/* What the API has added is led no further than its folders. _i: one is there. */
+START_TEST(links_of_the_api)
+{
+	char name[sizeof path + 8], elsewhere[sizeof path + 8], target[sizeof path + 16], *folders[] = { path };
+	int listener, fd;
+
+	ck_assert_int_eq(mkdir(path, 0700), 0);
+	snprintf(elsewhere, sizeof elsewhere, "%s.other", path);
+	listener = host_listen(_i ? path : elsewhere, PORT, 4);
+	snprintf(target, sizeof target, "%s_%d", _i ? path : elsewhere, PORT);
+	snprintf(name, sizeof name, "%s/v", path);
+	free(vm->plan.uds_path);
+	vm->plan.uds_path = strdup(name);
+	vm->plan.is_by_api = true;
+	snprintf(name, sizeof name, "%s/v_%d", path, PORT);
+	if (_i) {				/* now it is in the folder */
+		char inside[sizeof path + 16];
+
+		snprintf(inside, sizeof inside, "%s/socket", path);
+		ck_assert_int_eq(rename(target, inside), 0);
+		ck_assert_int_eq(symlink("socket", name), 0);
+	} else {
+		ck_assert_int_eq(symlink(target, name), 0);
+	}
+	connects.within = (struct folders){ folders, 1 };
+	ask(PORT, 7);
+	fd = answer(7, _i ? 0 : UNIX_E_DENIED);
+	reap();
+	fd_close(&fd);
+	unlink(name);
+	ask(PORT, 8);
+	answer(8, UNIX_E_NO_NAME);
+	reap();
+	close(listener);
+	unlink(target);
+	snprintf(name, sizeof name, "%s/socket", path);
+	unlink(name);
+	ck_assert_int_eq(rmdir(path), 0);
 }
 END_TEST
 
@@ -303,6 +345,7 @@ int main(void)
 	suite_add_tcase(s, tc);
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_add_test(tc, connects_and_hands_over);
+	tcase_add_loop_test(tc, links_of_the_api, 0, 2);
 	tcase_add_loop_test(tc, by_type, 0, 2);
 	tcase_add_loop_test(tc, says_what_was_in_the_way, 0, COUNT(failures));
 	tcase_add_test(tc, to_no_other_name);

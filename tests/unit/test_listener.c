@@ -172,7 +172,7 @@ START_TEST(in_the_way)
 	c->leave(c->path);
 	ck_assert_msg(listener_open(&l, "s", SOCK_STREAM, &PRIVATE) == c->result, "%s", c->name);
 	if (c->result) {
-		listener_explain("s", c->result, why);
+		listener_explain("s", &(struct folders){ .n = 0 }, c->result, why);
 		ck_assert_msg(strncmp(why, c->why, strlen(c->why)) == 0, "%s", why);
 		if (c->result == LISTENER_E_BUSY) {
 			snprintf(us, sizeof us, ": process %d (test_listener)", (int)getpid());
@@ -419,7 +419,7 @@ START_TEST(no_path)
 
 	ck_assert_int_eq(listener_open(&l, "", SOCK_STREAM, &PRIVATE), -ENOENT);
 	ck_assert_int_eq(listener_open(&l, "no/folder", SOCK_STREAM, &PRIVATE), -ENOENT);
-	listener_explain("no/folder", -ENOENT, why);
+	listener_explain("no/folder", &(struct folders){ .n = 0 }, -ENOENT, why);
 	ck_assert_str_eq(why, "No such file or directory");
 	ck_assert_int_eq(try_connect("s"), UNIX_E_NO_NAME);
 	listener_deinit(&l);

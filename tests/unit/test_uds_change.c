@@ -21,7 +21,7 @@
 
 enum { PORT = 80, CLIENTS = 20, HANDSHAKES = 64 };
 
-static const struct listener_access ours = { 0600, (uid_t)-1, (gid_t)-1 };
+static const struct listener_access ours = { .mode = 0600, .uid = (uid_t)-1, .gid = (gid_t)-1 };
 static char paths[3][96];
 static struct listener sockets[3];		/* for their names: the backend has the descriptors */
 static int fds_before;

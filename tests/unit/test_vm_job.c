@@ -432,7 +432,7 @@ END_TEST
 START_TEST(another_uds_path)
 {
 	struct link before = link_to_host(&stays), from_host = link_from_host(&stays), after;
-	struct listener_access access = { 0600, (uid_t)-1, (gid_t)-1 };
+	struct listener_access access = { .mode = 0600, .uid = (uid_t)-1, .gid = (gid_t)-1 };
 	struct listener new, *old = &stays.vm.sockets.uds;
 	struct vm_plan row;
 	int fds, late;
@@ -525,7 +525,7 @@ END_TEST
 START_TEST(connects_on)
 {
 	struct listener listener;
-	struct listener_access access = { 0600, (uid_t)-1, (gid_t)-1 };
+	struct listener_access access = { .mode = 0600, .uid = (uid_t)-1, .gid = (gid_t)-1 };
 	struct wait wait;
 	struct vm_plan row;
 	int fd;
