@@ -6,7 +6,8 @@
  * It is served by libmicrohttpd in one thread of its own, in the sandbox. Who may connect is
  * said by the socket's mode; whoever does may be slow, silent or hostile all the same, and must
  * not cost the data path anything: there are API_CLIENTS_MAX of them at a time, each with a
- * bounded piece of memory and API_REQUEST_MS for a request, however it is dripped. Workers are
+ * bounded piece of memory and API_REQUEST_MS for a request and its answer, however either is
+ * dripped; so many bytes wait for all of them to be read, and more is refused. Workers are
  * asked by mail (snapshots.h), and what the engine may not do itself is asked of its supervisor
  * as an order (protocol/supervise.h), whose outcome is what the client is told; the client
  * waits for that without holding up the others.

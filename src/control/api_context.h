@@ -28,5 +28,6 @@ struct api_context {
 	bool ends;				/* the daemon: nobody is served any more */
 	struct list waiting;			/* api_request::node: for outcomes */
 	struct list streams;			/* api_stream::node */
+	size_t n_unread;			/* bytes of answers, until their clients have them */
 	uint32_t last_id;
 };

@@ -15,6 +15,8 @@
 enum {
 	BODY_MAX = SUPERVISE_PIECE_MAX,
 	DROPPED_MAX = 64 * BODY_MAX,		/* of a body that is too large: then it is cut off */
+	ANSWERS_MAX = 32 * 1024 * 1024,		/* bytes that wait to be read; or one answer */
+	SMALL_ANSWER = 16 * 1024,		/* as large may be any */
 	HTTP_TOO_LARGE = 413,			/* which the library calls one thing or another */
 };
 
@@ -80,17 +82,31 @@ void api_request_refuse(struct api_request *r, unsigned status, const char *fmt,
 	api_request_reply(r, status, json_pack("{s:s}", "error", text));
 }
 
+/* One that is alone may be as large as it has to be. */
+static bool has_room(const struct api_request *r)
+{
+	size_t n = r->context->n_unread;
+
+	return r->text_len <= SMALL_ANSWER || !n || (n < ANSWERS_MAX && r->text_len <= ANSWERS_MAX - n);
+}
+
 static enum MHD_Result send_answer(struct api_request *r)
 {
 	char allowed[API_ALLOWED_MAX], id[24];
-	struct MHD_Response *response = r->stream ? api_stream_respond(r->stream) :
-		MHD_create_response_from_buffer(r->text_len, r->text, MHD_RESPMEM_MUST_FREE);
+	struct MHD_Response *response;
 	enum MHD_Result result;
 
+	if (!has_room(r))
+		api_request_refuse(r, MHD_HTTP_SERVICE_UNAVAILABLE,
+				   "other clients have not read their answers yet");
+	response = r->stream ? api_stream_respond(r->stream) :
+		MHD_create_response_from_buffer(r->text_len, r->text, MHD_RESPMEM_MUST_FREE);
 	if (!response)
 		return MHD_NO;			/* closes it; what there is to say stays ours */
 	r->text = NULL;
 	r->stream = NULL;
+	r->n_unread = r->text_len;
+	r->context->n_unread += r->n_unread;
 	MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, r->type);
 	MHD_add_response_header(response, MHD_HTTP_HEADER_CACHE_CONTROL, "no-store");
 	if (r->capture_id) {
@@ -236,6 +252,7 @@ static void request_free(struct api_request *r)
 	stop_waiting(r);
 	if (r->stream)
 		r->stream->ops->free(r->stream);
+	r->context->n_unread -= r->n_unread;
 	free(r->body);
 	free(r->text);
 	free(r);

@@ -49,6 +49,7 @@ struct api_request {
 	unsigned status;
 	char *text;				/* owned */
 	size_t text_len;
+	size_t n_unread;			/* of api_context::n_unread */
 	const char *type;			/* of the text */
 	struct api_stream *stream;		/* in place of it; owned until it is sent */
 	uint64_t capture_id;			/* of the capture that it is of; 0: of none */

@@ -188,21 +188,79 @@ START_TEST(bytes_flow_whatever_they_do)
 }
 END_TEST
 
-/* All places are taken by clients that say nothing, or (_i) a byte now and then: they have their
- * time, and it ends. One that has nothing to hear, since nothing happens, is not one of them. */
+enum { MANY = 1800 };				/* connections: more than half a MiB of answer */
+
+static const char listed[] = "/v1/vms/3/connections";
+
+static void open_many(void)
+{
+	for (int i = 0; i < MANY; i++)
+		e2e_guest_connects(&vm, vhd.uds);
+}
+
+/* Whoever has asked for much, and reads none of it: has what was on its way, and an end. */
+static void check_cut(int fd, size_t whole)
+{
+	struct http_answer a = http_read(fd);
+
+	ck_assert_msg(a.len < whole, "%zu of %zu bytes", a.len, whole);
+	http_answer_deinit(&a);
+}
+
+/* All clients ask for much, and read nothing: no more than so much is kept for all of them, whoever
+ * asks for little is answered, and so are all once there is room again. */
+START_TEST(answers_are_bounded)
+{
+	int fds[CLIENTS - 1], n_refused = 0;
+	struct http_answer a;
+
+	open_many();
+	for (int i = 0; i < CLIENTS - 1; i++) {
+		fds[i] = client();
+		http_send(fds[i], "GET", listed, NULL);
+	}
+	for (int i = 0; i < CLIENTS - 1; i++)
+		ck_assert(deadline_poll(fds[i], POLLIN, deadline_in(DEADLINE_MS)));
+	apis_get("/v1/version");
+	for (int i = 0; i < CLIENTS - 1; i++) {
+		a = http_read(fds[i]);
+		ck_assert_msg(a.status == 200 || a.status == 503, "%d", a.status);
+		n_refused += a.status == 503;
+		http_answer_deinit(&a);
+		close(fds[i]);
+	}
+	ck_assert_int_gt(n_refused, 0);
+	ck_assert_int_lt(n_refused, CLIENTS / 2);
+	apis_do("GET", "/v1/vms/{cid}/connections", listed, NULL, 200);
+}
+END_TEST
+
+/* All places are taken by clients that say nothing and some that ask for much and read none of it,
+ * or (_i) say a byte now and then: they have their time, and it ends. One that has nothing to hear,
+ * since nothing happens, is not one of them. */
 START_TEST(who_is_slow_is_closed)
 {
+	size_t whole = 0;
 	struct pair p = e2e_guest_connects(&vm, vhd.uds);
-	int64_t deadline = deadline_in(REQUEST_MS + DEADLINE_MS), began = now_ms();
 	static const char line[] = "GET /v1/vms HTTP/1.1\r\nHost: localhost\r\nX-Long: ";
 	int fds[CLIENTS - 1], late, n = CLIENTS - 1;
+	int64_t deadline, began;
 	struct stream idle;
 	size_t at = 0;
 
+	if (!_i) {
+		open_many();
+		whole = strlen(apis_do("GET", "/v1/vms/{cid}/connections", listed, NULL, 200));
+	}
 	stream_open(&idle, "/v1/events");
 	ck_assert_int_eq(idle.status, 200);
-	for (int i = 0; i < n; i++)
+	began = now_ms();
+	deadline = deadline_in(REQUEST_MS + DEADLINE_MS);
+	for (int i = 0; i < n; i++) {
 		fds[i] = client();
+		if (!_i && i % 8 == 0)
+			http_send(fds[i], "GET", listed, NULL);
+	}
 	late = client();
 	http_send(late, "GET", "/v1/version", NULL);
 	while (!deadline_poll(late, POLLIN, deadline_in(500)) && deadline_left(deadline)) {
@@ -213,7 +271,9 @@ START_TEST(who_is_slow_is_closed)
 	}
 	ck_assert_int_ge(now_ms() - began, REQUEST_MS / 2);
 	for (int i = 0; i < n; i++) {
-		ck_assert(deadline_poll(fds[i], POLLRDHUP | POLLIN, deadline));
+		ck_assert(deadline_poll(fds[i], POLLRDHUP | (_i || i % 8 ? POLLIN : 0), deadline));
+		if (!_i && i % 8 == 0)
+			check_cut(fds[i], whole);
 		close(fds[i]);
 	}
 	close(late);
@@ -250,6 +310,7 @@ int main(void)
 	setenv("TEST_SUPERVISE", "on", 1);
 	tcase_add_loop_test(tc, bytes_flow_whatever_they_do, 0, sizeof harms / sizeof *harms);
 	tcase_add_test(tc, orders_are_bounded);
+	tcase_add_test(tc, answers_are_bounded);
 	tc = e2e_case(s, "slow", apis_setup, 90);
 	tcase_add_loop_test(tc, who_is_slow_is_closed, 0, 2);
 	return e2e_run(s);
