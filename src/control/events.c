@@ -100,19 +100,25 @@ static const struct spool_ops spool_ops = {
 static size_t queue[QUEUE_BYTES / sizeof(size_t)];
 static struct spool spool = SPOOL_INIT(&spool_ops, queue);
 
-/* A pipe that is opened for both has a reader, and does not break. */
+/* A pipe that is opened for both has a reader, and does not break. Nothing is waited for, the
+ * other end of a terminal's line included; the thread that writes then may. */
 int events_open(const char *path)
 {
-	const int how = O_CLOEXEC | O_NOCTTY | O_APPEND;
+	const int how = O_CLOEXEC | O_NOCTTY | O_APPEND | O_NONBLOCK;
 	struct stat st;
-	int fd;
+	int fd, flags;
 
 	if (stat(path, &st) == 0 && S_ISFIFO(st.st_mode))
 		fd = open(path, O_RDWR | how);
 	else
 		fd = open(path, O_WRONLY | O_CREAT | how, 0600);
-	if (fd < 0)
-		return error_last();
+	flags = fd < 0 ? -1 : fcntl(fd, F_GETFL);
+	if (flags < 0 || fcntl(fd, F_SETFL, flags & ~O_NONBLOCK) < 0) {
+		int r = error_last();
+
+		fd_close(&fd);
+		return r;
+	}
 	events_adopt(fd);
 	return 0;
 }
@@ -128,12 +134,12 @@ int events_open_passed(int fd)
 void events_adopt(int fd)
 {
 	struct stat st;
+	bool is_file = fd >= 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode);
 
 	fd_close(&events_fd);
 	events_fd = fd;
-	block_max = PIPE_BUF;
-	if (fd >= 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode))
-		block_max = sizeof ((struct block *)NULL)->bytes;
+	block_max = is_file ? sizeof ((struct block *)NULL)->bytes : PIPE_BUF;
+	spool_set_waits(&spool, !is_file);
 }
 
 int events_descriptor(void)

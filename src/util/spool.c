@@ -142,6 +142,24 @@ static void end(struct spool *s)
 	pthread_mutex_unlock(&s->lock);
 }
 
+/* There is no thread to be had: what others have put since is written here, or waits. */
+static void give_up(struct spool *s)
+{
+	end(s);
+	if (!s->waits) {
+		write_all(s);
+		return;
+	}
+	pthread_mutex_lock(&s->lock);
+	s->has_thread = false;
+	pthread_mutex_unlock(&s->lock);
+}
+
+void spool_set_waits(struct spool *s, bool waits)
+{
+	s->waits = waits;
+}
+
 int spool_start(struct spool *s)
 {
 	pthread_t thread;
@@ -151,12 +169,22 @@ int spool_start(struct spool *s)
 		return 0;
 	r = pthread_create(&thread, NULL, run, s);
 	if (r) {
-		end(s);
-		write_all(s);			/* what others have put since */
+		give_up(s);
 		return -r;
 	}
 	pthread_detach(thread);			/* it may never come out of a write() */
 	return 0;
+}
+
+/* Something waits for a thread. */
+static bool lacks_thread(struct spool *s)
+{
+	bool lacks;
+
+	pthread_mutex_lock(&s->lock);
+	lacks = s->waits && s->used && !s->has_thread;
+	pthread_mutex_unlock(&s->lock);
+	return lacks;
 }
 
 bool spool_stop(struct spool *s, int wait_ms)
@@ -164,6 +192,8 @@ bool spool_stop(struct spool *s, int wait_ms)
 	const struct timespec until = clock_timespec(clock_ms() + (unsigned)wait_ms);
 	int r = 0;
 
+	if (lacks_thread(s) && spool_start(s) != 0)
+		return false;
 	end(s);
 	pthread_mutex_lock(&s->lock);
 	while (s->has_thread && r == 0)
@@ -215,7 +245,7 @@ bool spool_put(struct spool *s, const void *record, size_t len)
 	bool is_taken;
 
 	pthread_mutex_lock(&s->lock);
-	is_taken = s->has_thread ? enqueue(s, record, len) : write_now(s, record, len);
+	is_taken = s->has_thread || s->waits ? enqueue(s, record, len) : write_now(s, record, len);
 	count_lost(s, !is_taken);
 	pthread_mutex_unlock(&s->lock);
 	return is_taken;

@@ -7,8 +7,9 @@
  * lost and counted, and the next that gets through has a note in front of it that says how
  * many were. So a reader knows of each gap, and where it is.
  *
- * While there is no thread, the caller writes. From any thread; no malloc, and no lock is
- * held during a system call but futex and those of write().
+ * While there is no thread, the caller writes; or, where a write might block, records wait
+ * until there is one. From any thread; no malloc, and no lock is held during a system call but
+ * futex and those of write().
  */
 #pragma once
 
@@ -50,6 +51,7 @@ struct spool {
 	pthread_mutex_t lock;			/* the thread writes without it */
 	pthread_cond_t changed, ending;
 	bool has_thread, ends;
+	bool waits;				/* records, for a thread */
 	unsigned n_lost;			/* records, since it was last noted */
 	uint64_t n_lost_ever;
 };
@@ -66,11 +68,15 @@ bool spool_put(struct spool *s, const void *record, size_t len);
 
 uint64_t spool_count_lost(struct spool *s);	/* records, since the beginning */
 
-/* From now on a thread writes. 0, or -errno: the callers go on writing. */
+/* Before the first is put: callers never write. */
+void spool_set_waits(struct spool *s, bool waits);
+
+/* From now on a thread writes. 0, or -errno: the callers go on writing, or records to wait. */
 int spool_start(struct spool *s);
 
 /*
- * Writes what is queued; the callers write again. False: that takes more than @wait_ms,
- * and the thread goes on; the spool and what its write() needs must stay.
+ * Writes what is queued, by a thread if there is none; the callers write again, or records
+ * wait. False: that takes more than @wait_ms, and the thread goes on; the spool and what its
+ * write() needs must stay. Or there is no thread to be had.
  */
 bool spool_stop(struct spool *s, int wait_ms);

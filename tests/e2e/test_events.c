@@ -270,6 +270,51 @@ START_TEST(to_a_descriptor)
 }
 END_TEST
 
+static void fill(int fd)
+{
+	static const char zeros[4096];
+
+	must(fcntl(fd, F_SETFL, O_NONBLOCK) == 0);
+	while (write(fd, zeros, sizeof zeros) > 0)
+		;
+	must(fcntl(fd, F_SETFL, 0) == 0);
+}
+
+/* A pipe that is full when the daemon starts: it starts, and what it had to say is said once
+ * somebody reads. _i: it was passed as a descriptor. */
+START_TEST(a_full_pipe_delays_no_start)
+{
+	char text[65536] = "";
+	int64_t deadline = deadline_in(DEADLINE_MS);
+	int ends[2];
+	size_t n = 0;
+
+	must(mkfifo(reloads_path("pipe"), 0600) == 0);
+	ends[0] = open(reloads_path("pipe"), O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	ends[1] = open(reloads_path("pipe"), O_WRONLY);
+	must(ends[0] >= 0 && ends[1] >= 0);
+	fill(ends[1]);
+	if (_i)
+		snprintf(option, sizeof option, "--event-monitor=fd=%d", ends[1]);
+	else
+		snprintf(option, sizeof option, "--event-monitor=path=%s", reloads_path("pipe"));
+	reloads_spawn("vms:\n" VM3, to_file);
+	ck_assert(daemon_wait_listening(&vhd, reloads_path("vhost.sock")));
+	driver_up(&vm, reloads_path("vhost.sock"), &(struct driver_options){ .cid = 3 });
+	e2e_check_alive();
+	close(ends[1]);
+	while (!(strstr(text, "daemon-started") && strstr(text, "vm-added") &&
+		 strstr(text, "guest-running"))) {
+		char c;
+
+		ck_assert_msg(deadline_left(deadline) && n < sizeof text - 1, "%s", text);
+		if (read(ends[0], &c, 1) == 1 && c)	/* the zeros are ours */
+			text[n++] = c;
+	}
+	close(ends[0]);
+}
+END_TEST
+
 static void check_refused(const char *value)
 {
 	const char *args[] = { "--socket", "s", "--uds-path", "u", "--event-monitor", value, NULL };
@@ -299,6 +344,7 @@ int main(void)
 	tcase_add_test(tc, of_vms_that_come_and_go);
 	tcase_add_test(tc, a_pipe_that_nobody_reads_delays_nobody);
 	tcase_add_test(tc, to_a_descriptor);
+	tcase_add_loop_test(tc, a_full_pipe_delays_no_start, 0, 2);
 	tc = e2e_case_with(s, "ended", e2e_setup_bare, e2e_teardown_ended, 30);
 	tcase_add_test(tc, of_a_life);
 	tcase_add_test(tc, what_is_not_to_be_had_is_refused);

@@ -137,6 +137,40 @@ START_TEST(caller_writes_without_a_thread)
 }
 END_TEST
 
+/* Whoever may not wait writes nothing; at the end there is a thread for what is left. _i: and
+ * before that one that writes. */
+START_TEST(records_wait_for_a_thread)
+{
+	spool_set_waits(&spool, true);
+	ck_assert(put("a"));
+	ck_assert(put("b"));
+	ck_assert_int_eq(sink.n_records, 0);
+	if (_i) {
+		ck_assert_int_eq(spool_start(&spool), 0);
+		ck_assert(spool_stop(&spool, WAIT_MS));
+		ck_assert_str_eq(written(), "a b ");
+		ck_assert(put("c"));
+	}
+	ck_assert(spool_stop(&spool, WAIT_MS));
+	ck_assert(!pthread_equal(sink.writer, pthread_self()));
+	ck_assert_str_eq(written(), _i ? "a b c " : "a b ");
+}
+END_TEST
+
+START_TEST(what_waits_is_bounded)
+{
+	unsigned n_lost = 0;
+
+	spool_set_waits(&spool, true);
+	for (int i = 0; i < QUEUE_BYTES; i++)
+		n_lost += !put("x");
+	ck_assert_uint_gt(n_lost, 0);
+	ck_assert_uint_eq(spool_count_lost(&spool), n_lost);
+	ck_assert(spool_stop(&spool, WAIT_MS));
+	ck_assert_int_eq(sink.n_records + (int)n_lost, QUEUE_BYTES);
+}
+END_TEST
+
 START_TEST(failure_of_the_caller_is_noted)
 {
 	sink.fails = 3;
@@ -431,6 +465,8 @@ int main(void)
 
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_add_test(tc, caller_writes_without_a_thread);
+	tcase_add_loop_test(tc, records_wait_for_a_thread, 0, 2);
+	tcase_add_test(tc, what_waits_is_bounded);
 	tcase_add_test(tc, failure_of_the_caller_is_noted);
 	tcase_add_test(tc, failing_note_stays_due);
 	tcase_add_test(tc, thread_writes_in_order);
