@@ -4,18 +4,15 @@
 
 #include <errno.h>
 #include <inttypes.h>
-#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 
 #include "config/check.h"
 #include "config/error.h"
 #include "config/finish.h"
 #include "config/keys.h"
-#include "config/number.h"
 #include "config/place.h"
 #include "config/plan.h"
 #include "util/fd.h"
@@ -23,73 +20,31 @@
 
 /* ---- the command line ---- */
 
-static int set_text(char **into, const char *value)
-{
-	free(*into);
-	*into = strdup(value);
-	return *into ? 0 : -ENOMEM;
-}
+enum { PATH_PART, FD_PART };
 
-static int set_path(struct plan *plan, const char *value, struct config_error *err)
-{
-	size_t max = sizeof ((struct sockaddr_un *)0)->sun_path - 1;
-
-	if (strlen(value) > max)
-		return config_fail(err, SHOWN_PATH " has %zu bytes; the path of a socket "
-				   "has at most %zu", value, strlen(value), max);
-	return set_text(&plan->api_path, value);
-}
-
-static int set_fd(struct plan *plan, const char *value, struct config_error *err)
-{
-	uint64_t fd;
-	int r = number_parse(&fd, value, 3, INT_MAX, err);
-
-	if (r == 0)
-		plan->api_socket.fd = (int)fd;
-	return r;
-}
-
-static int set_mode(struct plan *plan, const char *value, struct config_error *err)
-{
-	const struct setting row = { SETTING_MODE(struct plan, api_socket.mode) };
-
-	return setting_set_mode(&row, plan, value, err);
-}
-
-static int set_group(struct plan *plan, const char *value, struct config_error *err)
-{
-	(void)err;
-	return set_text(&plan->api_socket.group, value);
-}
-
-static const struct part {
-	const char *name;
-	int (*set)(struct plan *plan, const char *value, struct config_error *err);
-} parts[] = {
-	{ "path", set_path }, { "fd", set_fd }, { "mode", set_mode }, { "group", set_group },
+static const struct setting parts[] = {
+	[PATH_PART] = { .name = "path", SETTING_PATH(struct plan, api_path) },
+	[FD_PART] = { .name = "fd", SETTING_FD(struct plan, api_socket.fd) },
+	{ .name = "mode", SETTING_MODE(struct plan, api_socket.mode) },
+	{ .name = "group", SETTING_TEXT(struct plan, api_socket.group) },
+	{ .name = NULL },
 };
 
-enum { PARTS = sizeof parts / sizeof *parts, PATH_PART = 0, FD_PART = 1 };
-
-static int set_part(struct plan *plan, unsigned *given, char *word, struct config_error *err)
+static int set_part(struct plan *plan, unsigned *given, const char *word, struct config_error *err)
 {
-	char *value = strchr(word, '=');
-	size_t i = 0;
+	const char *value;
+	const struct setting *part = setting_find_part(parts, word, &value);
+	unsigned bit = part ? 1u << (part - parts) : 0;
 
-	if (value)
-		*value++ = '\0';
-	while (i < PARTS && strcmp(word, parts[i].name) != 0)
-		i++;
-	if (i == PARTS || !value)
+	if (!part)
 		return config_fail(err, SHOWN " is none of path=PATH, fd=N, mode=MODE, group=GROUP",
 				   word);
 	if (!*value)
-		return config_fail(err, "%s: empty value", word);
-	if (*given & 1u << i)
-		return config_fail(err, "%s: given twice", word);
-	*given |= 1u << i;
-	return config_prefix(err, parts[i].set(plan, value, err), "%s", word);
+		return config_fail(err, "%s: empty value", part->name);
+	if (*given & bit)
+		return config_fail(err, "%s: given twice", part->name);
+	*given |= bit;
+	return config_prefix(err, part->set(part, plan, value, err), "%s", part->name);
 }
 
 static int set_parts(struct plan *plan, char *words, struct config_error *err)
@@ -121,7 +76,7 @@ int api_set_socket(const struct setting *s, void *into, const char *text,
 		return config_fail(err, "this program was built without the control API (it needs "
 				   "libmicrohttpd and jansson)");
 	if (!strpbrk(text, "=,"))
-		return set_path(into, text, err);
+		return parts[PATH_PART].set(&parts[PATH_PART], into, text, err);
 	copy = strdup(text);
 	if (!copy)
 		return -ENOMEM;

@@ -124,14 +124,20 @@ static bool differs_listen(const void *before, const void *after)
 			      b->forward_listen_seqpacket, b->n_forward_listen_seqpacket);
 }
 
+static bool differs_texts(char *const *a, size_t n_a, char *const *b, size_t n_b)
+{
+	bool differs = n_a != n_b;
+
+	for (size_t i = 0; !differs && i < n_a; i++)
+		differs = strcmp(a[i], b[i]) != 0;
+	return differs;
+}
+
 static bool differs_groups(const void *before, const void *after)
 {
 	const struct vm_plan *a = before, *b = after;
-	bool differs = a->n_groups != b->n_groups;
 
-	for (size_t i = 0; !differs && i < a->n_groups; i++)
-		differs = strcmp(a->groups[i], b->groups[i]) != 0;
-	return differs;
+	return differs_texts(a->groups, a->n_groups, b->groups, b->n_groups);
 }
 
 static bool differs_capture(const void *before, const void *after)
@@ -160,7 +166,7 @@ static bool differs_events(const void *before, const void *after)
 {
 	const struct plan *a = before, *b = after;
 
-	return differs_text(a->event_monitor, b->event_monitor);
+	return differs_text(a->event_path, b->event_path) || a->event_fd != b->event_fd;
 }
 
 static bool differs_log_file(const void *before, const void *after)
@@ -181,11 +187,8 @@ static bool differs_api_socket(const void *before, const void *after)
 static bool differs_api_folders(const void *before, const void *after)
 {
 	const struct plan *a = before, *b = after;
-	bool differs = a->n_api_folders != b->n_api_folders;
 
-	for (size_t i = 0; !differs && i < a->n_api_folders; i++)
-		differs = strcmp(a->api_folders[i], b->api_folders[i]) != 0;
-	return differs;
+	return differs_texts(a->api_folders, a->n_api_folders, b->api_folders, b->n_api_folders);
 }
 
 /* A new key is a row here: tests/unit/test_compare.c looks for each. */

@@ -4,12 +4,10 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <limits.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/un.h>
 
 #include "config/error.h"
 #include "config/number.h"
@@ -26,40 +24,13 @@ static void *grow(void *array, size_t n, size_t size)
 	return reallocarray(array, n ? 2 * n : 1, size);
 }
 
-/*
- * Only the path itself has to fit. A uds-path so long that "_<port>" does not
- * fit behind it still serves host programs; the guest's connects to such a port
- * fail (limits_port_digits() tells which).
- */
-static int set_path(const struct setting *s, void *into, const char *value,
-		    struct config_error *err)
-{
-	size_t max = sizeof ((struct sockaddr_un *)0)->sun_path - 1;
-
-	if (strlen(value) > max)
-		return config_fail(err, SHOWN_PATH " has %zu bytes; the path of a socket "
-				   "has at most %zu", value, strlen(value), max);
-	return setting_set_text(s, into, value, err);
-}
-
 /* One thing with two names. */
 static int set_socket(const struct setting *s, void *into, const char *value,
 		      struct config_error *err)
 {
 	if (((struct vm_plan *)into)->socket)
 		return config_fail(err, "socket and socket-path are the same: give one");
-	return set_path(s, into, value, err);
-}
-
-static int set_fd(const struct setting *s, void *into, const char *value,
-		  struct config_error *err)
-{
-	uint64_t fd;
-	int r = number_parse(&fd, value, s->min, s->max, err);
-
-	if (r == 0)
-		*(int *)setting_field(s, into) = (int)fd;
-	return r;
+	return setting_set_path(s, into, value, err);
 }
 
 static int add_host_cid(const struct setting *s, void *into, const char *value,
@@ -186,17 +157,16 @@ const struct setting vm_keys[] = {
 	  .help = "the same, as QEMU calls it" },
 
 	{ .name = "socket-connect", .value = "PATH",
-	  .set = set_path, .at = SETTING_AT(char *, struct vm_plan, connect),
+	  SETTING_PATH(struct vm_plan, connect),
 	  .help = "instead of --socket: unix socket that the VMM creates; connects to it, and "
 		  "again when it is gone" },
 
-	{ .name = "fd", .value = "N", .set = set_fd, .at = SETTING_AT(int, struct vm_plan, vhost_socket.fd),
-	  .min = 3, .max = INT_MAX,
+	{ .name = "fd", .value = "N", SETTING_FD(struct vm_plan, vhost_socket.fd),
 	  .help = "instead of --socket: a unix socket that was passed to this process as "
 		  "descriptor N, listening or connected" },
 
 	{ .name = "uds-path", .value = "PATH",
-	  .set = set_path, .at = SETTING_AT(char *, struct vm_plan, uds_path),
+	  SETTING_PATH(struct vm_plan, uds_path),
 	  .help = "unix socket to create for host programs, which send \"CONNECT port\"; the "
 		  "guest's connects to a port go to the unix socket PATH_port" },
 

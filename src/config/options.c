@@ -203,14 +203,18 @@ static int set_supervise(const struct setting *setting, void *into, const char *
 static int set_event_monitor(const struct setting *setting, void *into, const char *value,
 			     struct config_error *err)
 {
-	uint64_t fd;
-	int r = 0;
+	static const struct setting parts[] = {
+		{ .name = "path", SETTING_TEXT(struct plan, event_path) },
+		{ .name = "fd", SETTING_FD(struct plan, event_fd) },
+		{ .name = NULL },
+	};
+	const char *rest = "";
+	const struct setting *part = setting_find_part(parts, value, &rest);
 
-	if (strncmp(value, "fd=", 3) == 0)
-		r = number_parse(&fd, value + 3, 3, INT_MAX, err);
-	else if (strncmp(value, "path=", 5) != 0 || !value[5])
+	(void)setting;
+	if (!*rest)
 		return config_fail(err, SHOWN " is neither path=PATH nor fd=N", value);
-	return r ? config_prefix(err, r, "fd") : setting_set_text(setting, into, value, err);
+	return config_prefix(err, part->set(part, into, rest, err), "%s", part->name);
 }
 
 /*
@@ -314,7 +318,6 @@ const struct option_row options_rows[] = {
 		.help = "append to this file instead of standard error" } },
 
 	{ .setting = { .name = "event-monitor", .value = "path=PATH|fd=N", .set = set_event_monitor,
-		.at = SETTING_AT(char *, struct plan, event_monitor),
 		.help = "append what happens to VMs and connections to this file, or pipe, as "
 			"lines of JSON" } },
 

@@ -98,17 +98,16 @@ static int check_api(struct plan *plan, struct config_error *err)
 /* It is ours, and closed on exec, once we run. */
 static int check_events(const struct plan *plan, struct config_error *err)
 {
-	const char *fd = plan->event_monitor ? strchr(plan->event_monitor, '=') + 1 : NULL;
-	int flags;
+	int fd = plan->event_fd, flags;
 
-	if (!fd || strncmp(plan->event_monitor, "fd", 2) != 0)
+	if (fd < 0)
 		return 0;
-	flags = fcntl(atoi(fd), F_GETFD);
+	flags = fcntl(fd, F_GETFD);
 	if (flags < 0 || flags & FD_CLOEXEC)
-		return config_fail(err, "--event-monitor: fd: %s: no such descriptor was passed to "
+		return config_fail(err, "--event-monitor: fd: %d: no such descriptor was passed to "
 				   "us", fd);
-	if ((fcntl(atoi(fd), F_GETFL) & O_ACCMODE) == O_RDONLY)
-		return config_fail(err, "--event-monitor: fd: %s: cannot be written to", fd);
+	if ((fcntl(fd, F_GETFL) & O_ACCMODE) == O_RDONLY)
+		return config_fail(err, "--event-monitor: fd: %d: cannot be written to", fd);
 	return 0;
 }
 

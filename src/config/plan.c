@@ -11,6 +11,7 @@ void plan_init(struct plan *plan)
 		.vhost_socket = SOCKET_PLAN_UNSET,
 		.uds_socket = SOCKET_PLAN_UNSET,
 		.api_socket = SOCKET_PLAN_UNSET,
+		.event_fd = -1,
 		.umask = 077,
 		.uid = (uid_t)-1,
 		.gid = (gid_t)-1,
@@ -75,7 +76,7 @@ void plan_deinit(struct plan *plan)
 	free(plan->vms);
 	free(plan->log_file);
 	free(plan->config);
-	free(plan->event_monitor);
+	free(plan->event_path);
 	free(plan->user);
 	free(plan->group);
 	free(plan->vhost_socket.group);
@@ -87,6 +88,6 @@ void plan_deinit(struct plan *plan)
 		free(plan->api_folders[i]);
 	free(plan->api_folders);
 	*plan = (struct plan){
-		.api_socket = SOCKET_PLAN_UNSET, .uid = (uid_t)-1, .gid = (gid_t)-1,
+		.api_socket = SOCKET_PLAN_UNSET, .event_fd = -1, .uid = (uid_t)-1, .gid = (gid_t)-1,
 	};
 }

@@ -100,7 +100,8 @@ struct plan {
 	int log_level;				/* enum log_level */
 	char *log_file;				/* NULL: standard error */
 	char *config;				/* the file that has the VMs, or NULL */
-	char *event_monitor;			/* "path=PATH" or "fd=N", or NULL: no events */
+	char *event_path;			/* where events go, or NULL: */
+	int event_fd;				/* a descriptor that we were given; -1: nowhere */
 	struct socket_plan vhost_socket, uds_socket;	/* of VMs that say nothing else */
 	mode_t umask;				/* as we were started with */
 	char *api_path;				/* of the control API's socket, or NULL: */

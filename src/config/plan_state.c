@@ -24,6 +24,7 @@ struct field {
 	enum {
 		NUMBER,				/* unsigned, of any size; bool and enum too */
 		ERROR,				/* -errno or 0 */
+		DESCRIPTOR,			/* int: its number, or -1 */
 		TEXT,				/* owned, or NULL */
 		NUMBERS,			/* owned arrays */
 		TEXTS,
@@ -134,7 +135,8 @@ static const struct field plan_fields_3[] = {
 };
 
 static const struct field plan_fields_4[] = {
-	TEXT_FIELD(struct plan, event_monitor),
+	TEXT_FIELD(struct plan, event_path),
+	{ .kind = DESCRIPTOR, AT(struct plan, event_fd) },
 };
 
 #define FIELDS(table)	{ table, sizeof table / sizeof *table }
@@ -225,6 +227,9 @@ static void save_field(const struct field *f, const char *from, struct blob *out
 	case ERROR:
 		blob_put_u32(out, (uint32_t)-*(const int *)at);
 		break;
+	case DESCRIPTOR:
+		blob_put_u32(out, (uint32_t)*(const int *)at);
+		break;
 	case TEXT:
 		blob_put_string(out, *(char *const *)at);
 		break;
@@ -294,6 +299,9 @@ static int load_field(const struct field *f, char *into, struct blob_reader *in)
 		error = blob_get_u32(in);
 		*(int *)at = -(int)(error & 0xfff);
 		return error <= 0xfff ? 0 : PLAN_STATE_E_BAD;
+	case DESCRIPTOR:
+		*(int *)at = (int)blob_get_u32(in);
+		return *(int *)at >= -1 ? 0 : PLAN_STATE_E_BAD;
 	case TEXT:
 		return blob_get_string(in, f->max, at);
 	case NUMBERS:
@@ -305,16 +313,23 @@ static int load_field(const struct field *f, char *into, struct blob_reader *in)
 
 /* ---- a section ---- */
 
-/* Has @from what this version has added? Numbers belong to a text or an array beside them. */
+/* Numbers belong to a text or an array beside them. */
+static bool has(const struct field *f, const char *from)
+{
+	const void *at = from + f->at;
+
+	if (f->at_n)
+		return *(const size_t *)(const void *)(from + f->at_n) != 0;
+	return (f->kind == TEXT && *(char *const *)at) ||
+		(f->kind == DESCRIPTOR && *(const int *)at >= 0);
+}
+
+/* Has @from what this version has added? */
 static bool has_any(const struct version *v, const char *from)
 {
-	for (size_t i = 0; i < v->n; i++) {
-		const struct field *f = &v->fields[i];
-
-		if (f->at_n ? *(const size_t *)(const void *)(from + f->at_n) != 0 :
-		    f->kind == TEXT && *(char *const *)(const void *)(from + f->at))
+	for (size_t i = 0; i < v->n; i++)
+		if (has(&v->fields[i], from))
 			return true;
-	}
 	return false;
 }
 

@@ -5,6 +5,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <string.h>
+#include <sys/un.h>
 
 #include "config/error.h"
 #include "config/number.h"
@@ -47,6 +48,33 @@ int setting_set_text(const struct setting *s, void *into, const char *text,
 	return *field ? 0 : -ENOMEM;
 }
 
+/*
+ * Only the path itself has to fit. A uds-path so long that "_<port>" does not
+ * fit behind it still serves host programs; the guest's connects to such a port
+ * fail (limits_port_digits() tells which).
+ */
+int setting_set_path(const struct setting *s, void *into, const char *text,
+		     struct config_error *err)
+{
+	size_t max = sizeof ((struct sockaddr_un *)0)->sun_path - 1;
+
+	if (strlen(text) > max)
+		return config_fail(err, SHOWN_PATH " has %zu bytes; the path of a socket "
+				   "has at most %zu", text, strlen(text), max);
+	return setting_set_text(s, into, text, err);
+}
+
+int setting_set_fd(const struct setting *s, void *into, const char *text,
+		   struct config_error *err)
+{
+	uint64_t fd;
+	int r = number_parse(&fd, text, s->min, s->max, err);
+
+	if (r == 0)
+		*(int *)setting_field(s, into) = (int)fd;
+	return r;
+}
+
 int setting_set_mode(const struct setting *s, void *into, const char *text,
 		     struct config_error *err)
 {
@@ -67,6 +95,19 @@ int setting_set_seconds(const struct setting *s, void *into, const char *text,
 	if (r == 0 && *field_ms < s->min)
 		r = config_fail(err, SHOWN " leaves no time at all", text);
 	return r;
+}
+
+const struct setting *setting_find_part(const struct setting *rows, const char *text,
+					const char **value)
+{
+	size_t len = strcspn(text, "=");
+
+	for (const struct setting *s = rows; text[len] && s->name; s++)
+		if (strncmp(text, s->name, len) == 0 && !s->name[len]) {
+			*value = text + len + 1;
+			return s;
+		}
+	return NULL;
 }
 
 void setting_set_default(const struct setting *s, void *into)

@@ -10,6 +10,7 @@
  */
 #pragma once
 
+#include <limits.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -44,7 +45,11 @@ struct setting {
 #define SETTING_U64(of, field)		.set = setting_set_u64, .at = SETTING_AT(uint64_t, of, field)
 #define SETTING_BOOL(of, field)		.set = setting_set_bool, .at = SETTING_AT(bool, of, field)
 #define SETTING_TEXT(of, field)		.set = setting_set_text, .at = SETTING_AT(char *, of, field)
+#define SETTING_PATH(of, field)		.set = setting_set_path, .at = SETTING_AT(char *, of, field)
 #define SETTING_MODE(of, field)		.set = setting_set_mode, .at = SETTING_AT(mode_t, of, field)
+/* One that was passed to us: no standard stream. */
+#define SETTING_FD(of, field)	\
+	.set = setting_set_fd, .at = SETTING_AT(int, of, field), .min = 3, .max = INT_MAX
 #define SETTING_SECONDS(of, field_ms)	\
 	.set = setting_set_seconds, .at = SETTING_AT(uint32_t, of, field_ms)
 
@@ -56,6 +61,10 @@ int setting_set_bool(const struct setting *s, void *into, const char *text,
 		     struct config_error *err);
 int setting_set_text(const struct setting *s, void *into, const char *text,
 		     struct config_error *err);
+int setting_set_path(const struct setting *s, void *into, const char *text,	/* of a socket */
+		     struct config_error *err);
+int setting_set_fd(const struct setting *s, void *into, const char *text,
+		   struct config_error *err);
 int setting_set_mode(const struct setting *s, void *into, const char *text,
 		     struct config_error *err);
 int setting_set_seconds(const struct setting *s, void *into, const char *text,
@@ -66,6 +75,11 @@ static inline void *setting_field(const struct setting *s, void *into)
 {
 	return (char *)into + s->at;
 }
+
+/* Of values that have parts, "path=/run/x": the row of that name, and what follows. The rows end
+ * with one that has no name. NULL: there is no such part. */
+const struct setting *setting_find_part(const struct setting *rows, const char *text,
+					const char **value);
 
 /* Sets it to its default, if it has one. */
 void setting_set_default(const struct setting *s, void *into);

@@ -286,14 +286,15 @@ static int open_events(const struct plan *plan)
 {
 	int r = 0;
 
-	if (!plan->event_monitor)
-		return 0;
-	if (strncmp(plan->event_monitor, "fd=", 3) == 0)
-		r = events_open_passed(atoi(plan->event_monitor + 3));
+	if (plan->event_path)
+		r = events_open(plan->event_path);
+	else if (plan->event_fd >= 0)
+		r = events_open_passed(plan->event_fd);
 	else
-		r = events_open(strchr(plan->event_monitor, '=') + 1);
+		return 0;
 	if (r < 0)
-		log_err("main", "event-monitor %s: %s", plan->event_monitor, error_str(r));
+		log_err("main", "event-monitor %s: %s", plan->event_path ? plan->event_path : "fd",
+			error_str(r));
 	hooks.event = events_put_device;
 	events_put(&(struct event){ .kind = EVENT_DAEMON_STARTED, .pid = (int)getpid() });
 	return r;

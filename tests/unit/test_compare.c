@@ -181,7 +181,7 @@ static void set_threads(struct plan *p) { p->threads = 7; }
 static void set_uid(struct plan *p) { p->uid = 7; }
 static void set_gid(struct plan *p) { p->gid = 7; }
 static void set_sandbox(struct plan *p) { p->sandbox = SANDBOX_STRICT; }
-static void set_events(struct plan *p) { p->event_monitor = strdup("fd=3"); }
+static void set_events(struct plan *p) { p->event_fd = 3; }
 static void set_user(struct plan *p) { p->user = strdup("root"); }	/* who has the same number */
 
 static const struct {

@@ -143,7 +143,8 @@ static void fill_plan(struct plan *plan)
 	plan->handshake_ms = 1;
 	plan->is_supervised = true;
 	plan->watchdog_ms = 2;
-	plan->event_monitor = text("path=/run/events");
+	plan->event_path = text("/run/events");
+	plan->event_fd = 7;
 }
 
 /* Both have the same, each its own; then @b gets @a's pointer, so that bytes can be compared. */
@@ -213,7 +214,7 @@ static void match_plan(struct plan *a, struct plan *b)
 	match_text(a->log_file, &b->log_file);
 	match_text(a->config, &b->config);
 	match_text(a->user, &b->user);
-	match_text(a->event_monitor, &b->event_monitor);
+	match_text(a->event_path, &b->event_path);
 	match_text(a->group, &b->group);
 	match_text(a->vhost_socket.group, &b->vhost_socket.group);
 	match_text(a->uds_socket.group, &b->uds_socket.group);
