@@ -24,7 +24,7 @@ static void on_added(struct api_request *r)
 
 	if (result == SNAPSHOTS_E_NO_VM) {
 		api_request_refuse(r, MHD_HTTP_INTERNAL_SERVER_ERROR,
-				   "it is left out, and the log says why");
+				   "it is not there: left out, and the log says why, or removed");
 		return;
 	}
 	if (!result)

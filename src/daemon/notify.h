@@ -22,7 +22,7 @@ int notify_init(void);
  * since it was called last. 0 or -errno. */
 int notify_start(size_t n_vms, bool (*is_held_up)(void));
 
-/* RELOADING=1, and then READY=1: @n_vms are served now. */
+/* RELOADING=1, and then READY=1: @n_vms are served now. Or without the first: so many are. */
 void notify_reloading(void);
 void notify_reloaded(size_t n_vms);
 

@@ -118,14 +118,13 @@ static void note_session(struct held_vm *h, bool has_come)
 	h->has_front_end = has_come;
 }
 
-static void leave_out(struct held_vm *h)
+static void leave_out(struct supervisor *s, struct held_vm *h)
 {
-	log_err("main", "vm %llu is left out: %u engines in a row have died of it",
-		(unsigned long long)h->plan.guest_cid, h->faults);
 	h->is_left_out = true;
 	events_put_vm(EVENT_VM_LEFT_OUT, h->plan.guest_cid);
 	note_session(h, false);
 	held_vm_close(h);
+	notify_reloaded(supervisor_count_served(s));
 }
 
 /* A signal that somebody sends is nobody's fault, nor is it that memory has run out. */
@@ -136,8 +135,11 @@ static void judge(struct supervisor *s, int sig, uint64_t now_ms)
 	for (size_t i = 0; i < s->n_vms; i++)
 		if (s->vms[i] != culprit || now_ms - s->started_ms >= STEADY_MS)
 			s->vms[i]->faults = 0;
-	if (culprit && ++culprit->faults >= FAULTS_MAX)
-		leave_out(culprit);
+	if (!culprit || ++culprit->faults < FAULTS_MAX)
+		return;
+	log_err("main", "vm %llu is left out: %u engines in a row have died of it",
+		(unsigned long long)culprit->plan.guest_cid, culprit->faults);
+	leave_out(s, culprit);
 }
 
 struct with {
@@ -395,9 +397,7 @@ static int on_vm_message(struct supervisor *s, struct held_vm *h, struct channel
 		on_session(s, h, m->type == SUPERVISE_CAME);
 		return 0;
 	case SUPERVISE_LEFT_OUT:
-		events_put_vm(EVENT_VM_LEFT_OUT, h->plan.guest_cid);
-		h->is_left_out = true;
-		held_vm_close(h);
+		leave_out(s, h);
 		return 0;
 	case SUPERVISE_OVER:
 		return on_over(s, h);

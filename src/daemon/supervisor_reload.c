@@ -251,6 +251,13 @@ static void update_vm(struct supervisor *s, struct held_vm *h, struct vm_plan *r
 
 /* ---- one that comes, or goes, alone ---- */
 
+static void settle(struct supervisor *s)
+{
+	supervisor_open_seqpackets(s);
+	supervisor_watch_folders(s);
+	notify_reloaded(supervisor_count_served(s));
+}
+
 struct held_vm *supervisor_take_vm(struct supervisor *s, struct vm_plan *row)
 {
 	struct held_vm *h = NULL;
@@ -260,8 +267,7 @@ struct held_vm *supervisor_take_vm(struct supervisor *s, struct vm_plan *row)
 	supervisor_share_out(s, h);
 	supervisor_tell_vm(s, h);
 	log_info("main", "vm %llu: added", cid_of(h));
-	supervisor_open_seqpackets(s);
-	supervisor_watch_folders(s);
+	settle(s);
 	return h;
 }
 
@@ -269,8 +275,7 @@ void supervisor_drop_vm(struct supervisor *s, struct held_vm *h)
 {
 	supervisor_remove_vm(s, h);
 	supervisor_share_out(s, NULL);
-	supervisor_open_seqpackets(s);
-	supervisor_watch_folders(s);
+	settle(s);
 }
 
 /* ---- all of them ---- */

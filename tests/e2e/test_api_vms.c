@@ -3,20 +3,21 @@
  * VMs that come and go by the control API: what that means for those that are there, and where
  * their sockets may be, whatever becomes of the folders.
  */
-#include <inttypes.h>
-#include <signal.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "e2e/apis.h"
 #include "e2e/reloads.h"
 #include "e2e/upgrade.h"
 
-enum { FEW_FILES = 1500, SEVERAL = 8 };
+enum { FEW_FILES = 1500, SEVERAL = 8, ORDERS_AT_ONCE = 100 };
 
 static void put(int cid, int status)
 {
@@ -139,6 +140,89 @@ START_TEST(who_is_not_served_is_let_alone)
 }
 END_TEST
 
+/* ---- two clients at once ---- */
+
+static int answer_of(int fd)
+{
+	struct http_answer a = http_read(fd);
+	int status = a.status;
+
+	http_answer_deinit(&a);
+	close(fd);
+	return status;
+}
+
+/* One VM leaves, and another comes under its CID: that has to wait for the first to be gone, or is
+ * there; nobody hears of a failure that there is not. */
+START_TEST(two_clients_at_once)
+{
+	for (int i = 0; i < ORDERS_AT_ONCE / 5; i++) {
+		int leaving, coming, status;
+
+		put(9, 201);
+		leaving = host_connect(apis_socket);
+		coming = host_connect(apis_socket);
+		http_send(leaving, "DELETE", "/v1/vms/9", NULL);
+		http_send(coming, "PUT", "/v1/vms/9", apis_row("9"));
+		ck_assert_int_eq(answer_of(leaving), 200);
+		status = answer_of(coming);
+		ck_assert_msg(status == 201 || status == 409, "%d\n%s", status, daemon_log(&vhd));
+		if (status == 201)
+			take_away(9);
+	}
+}
+END_TEST
+
+/* ---- the service manager ---- */
+
+static char notify[64];
+static int manager;
+
+static void name_manager(void)
+{
+	setenv("NOTIFY_SOCKET", notify, 1);
+}
+
+static void setup_manager(void)
+{
+	struct sockaddr_un addr = { .sun_family = AF_UNIX };
+	socklen_t len;
+
+	snprintf(notify, sizeof notify, "@api-vms-%d", (int)getpid());
+	len = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + strlen(notify));
+	memcpy(addr.sun_path, notify, strlen(notify));
+	addr.sun_path[0] = '\0';
+	manager = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	must(bind(manager, (struct sockaddr *)&addr, len) == 0);
+	apis_prepare = name_manager;
+	apis_setup();
+}
+
+static void wait_to_hear(const char *status)
+{
+	int64_t deadline = deadline_in(DEADLINE_MS);
+	char text[512];
+	ssize_t n;
+
+	do {
+		ck_assert_msg(deadline_poll(manager, POLLIN, deadline), "%s", status);
+		n = recv(manager, text, sizeof text - 1, 0);
+		must(n >= 0);
+		text[n] = '\0';
+	} while (!strstr(text, status));
+}
+
+START_TEST(the_manager_hears_how_many_there_are)
+{
+	wait_to_hear("STATUS=2 VMs, 1 ");
+	put(9, 201);
+	wait_to_hear("STATUS=3 VMs, 1 ");
+	take_away(9);
+	wait_to_hear("STATUS=2 VMs, 1 ");
+	close(manager);
+}
+END_TEST
+
 /* ---- where names are ---- */
 
 static char moved[128], below[160];
@@ -217,6 +301,9 @@ int main(void)
 	tc = e2e_case(s, "vms", apis_setup, 60);
 	tcase_add_test(tc, who_is_not_served_is_let_alone);
 	tcase_add_test(tc, names_come_back);
+	tcase_add_test(tc, two_clients_at_once);
+	tc = e2e_case(s, "manager", setup_manager, 60);
+	tcase_add_test(tc, the_manager_hears_how_many_there_are);
 	tc = e2e_case(s, "installed", setup_installed, 60);
 	tcase_add_test(tc, another_program_knows_what_was_said);
 	tcase_add_loop_test(tc, names_stay_in_their_folders, 0, 2);
