@@ -38,6 +38,8 @@ static struct {
 	pthread_mutex_t lock;			/* of all the rest */
 	struct list all, due;
 	uint64_t max, n;			/* names at a time; 0: there is no store */
+	bool was_filled;			/* a program before us has put names, and which ones is
+						   not known */
 	bool is_full;				/* and that was logged */
 	void (*wake)(void);			/* who sends; NULL: nobody yet */
 } store = {
@@ -69,6 +71,7 @@ static struct entry *add(const char *name)
 		return NULL;
 	snprintf(e->name, sizeof e->name, "%s", name);
 	e->fd = -1;
+	e->is_known = store.was_filled;
 	list_init(&e->due);
 	list_append(&store.all, &e->node);
 	store.n++;
@@ -144,6 +147,7 @@ void fd_store_init(void)
 void fd_store_resume(void)
 {
 	store.max = env_number("FDSTORE");
+	store.was_filled = true;
 }
 
 static int take(struct entry *e)
@@ -361,9 +365,8 @@ bool fd_store_send(int socket)
 	return is_done;
 }
 
-void fd_store_end(int socket, int ms)
+void fd_store_end(int socket, uint64_t until_ms)
 {
-	uint64_t until = clock_ms() + (uint64_t)ms;
 	struct pollfd p = { .fd = socket, .events = POLLOUT };
 
 	pthread_mutex_lock(&store.lock);
@@ -374,6 +377,6 @@ void fd_store_end(int socket, int ms)
 		make_due(e);
 	}
 	pthread_mutex_unlock(&store.lock);
-	while (!fd_store_send(socket) && clock_ms() < until)
+	while (!fd_store_send(socket) && clock_ms() < until_ms)
 		poll(&p, 1, 10);
 }

@@ -20,7 +20,8 @@
 
 /* Once, before what is put; takes the descriptors that have come back out of the environment. */
 void fd_store_init(void);
-/* After another program in this process, which has taken them: all is to be put again. */
+/* After another program in this process, which has taken them: all is to be put again. The manager
+ * may have older ones under the same names; they are removed first. */
 void fd_store_resume(void);
 
 /* @what: a slot in digits, or a name. In place of what had that name. @fd is borrowed. */
@@ -44,5 +45,5 @@ void fd_store_set_sender(void (*wake_sender)(void));
 bool fd_store_is_due(void);
 /* Sends what is due over @socket. False: not all, for now. */
 bool fd_store_send(int socket);
-/* Drops all, in no more than @ms. */
-void fd_store_end(int socket, int ms);
+/* Drops all, until @until_ms at the latest. */
+void fd_store_end(int socket, uint64_t until_ms);

@@ -22,7 +22,7 @@
 enum {
 	STATUS_MS = 1000,			/* between two of them, at least */
 	RETRY_MS = 100,				/* where the manager's queue is full */
-	END_MS = 200,				/* to have it forget what it keeps for us */
+	END_MS = 200,				/* for it to listen, if it is to hear of the end */
 	TEXT_MAX = 256,
 };
 
@@ -214,6 +214,17 @@ static void wait_until(uint64_t ms)
 		pthread_cond_clockwait(&notify.changed, &notify.lock, CLOCK_MONOTONIC, &until);
 }
 
+/* The last word is tried again here, for there is no later. */
+static void tell_end(struct agenda *a)
+{
+	uint64_t until = clock_ms() + END_MS, now;
+	struct pollfd p = { .fd = notify.fd, .events = POLLOUT };
+
+	while (!tell("STOPPING=1\nSTATUS=ending\n", &a->had_error) && (now = clock_ms()) < until)
+		poll(&p, 1, (int)(until - now));
+	fd_store_end(notify.fd, until);
+}
+
 static void *run(void *arg)
 {
 	struct agenda agenda = { .watchdog_ms = clock_ms() };
@@ -233,8 +244,7 @@ static void *run(void *arg)
 		send_due(&agenda, now);
 	}
 	pthread_mutex_unlock(&notify.lock);
-	fd_store_end(notify.fd, END_MS);
-	tell("STOPPING=1\nSTATUS=ending\n", &agenda.had_error);
+	tell_end(&agenda);
 	return NULL;
 }
 
