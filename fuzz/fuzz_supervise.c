@@ -321,11 +321,28 @@ static void check_sessions(void)
 		assert(!s.vms[i]->has_front_end || s.vms[i]->n_kept);
 }
 
-/* With a last word, maybe. One that takes over is the engine from then on. */
+/* One that takes over is the engine as soon as it has everything; the end of the one before is
+ * heard of later. */
+static void engine_is_followed(void)
+{
+	pid_t before = alive[0];
+
+	if (!alive[1] || s.engine != alive[1])
+		return;
+	assert(!before || is_killed[0]);
+	alive[0] = alive[1];
+	is_killed[0] = is_killed[1];
+	alive[1] = 0;
+	fd_close(&peers[0]);
+	peers[0] = fd_take(&peers[1]);
+	if (before)
+		child_ends(before, CLD_KILLED, SIGKILL);
+}
+
+/* With a last word, maybe. */
 static void engine_ends(const struct step *step)
 {
 	const struct step last = { .type = step->n_fds, .who = step->len, .n_fds = step->who >> 3 & 1 };
-	pid_t next = s.successor.pid;
 
 	if (!alive[0])
 		return;
@@ -334,12 +351,7 @@ static void engine_ends(const struct step *step)
 	fd_close(&peers[0]);
 	alive[0] = 0;
 	child_ends(s.engine, step->who & 1 ? CLD_EXITED : CLD_KILLED, step->what % 32);
-	if (s.engine && s.engine == next) {
-		alive[0] = alive[1];
-		is_killed[0] = is_killed[1];
-		alive[1] = 0;
-		peers[0] = fd_take(&peers[1]);
-	} else if (s.state != SUPERVISOR_ENDING) {
+	if (s.state != SUPERVISOR_ENDING) {
 		check_sessions();
 		begin_engine(step->who & 2);
 	}
@@ -527,6 +539,7 @@ static void attack_supervisor(struct input *in, uint8_t how)
 		for (int batch = 0; batch < 2; batch++)
 			if (loop_step(s.loop, 0) < 0)
 				abort();
+		engine_is_followed();
 		hear_supervisor(peers[0]);
 		hear_supervisor(peers[1]);
 		check_supervisor();

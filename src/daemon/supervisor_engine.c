@@ -194,21 +194,22 @@ static void forget_front_ends(struct supervisor *s)
 	supervisor_catch_up_all(s);
 }
 
+bool supervisor_part_with_engine(struct supervisor *s)
+{
+	s->is_killed = true;			/* its number may be another's soon */
+	hear_all(s);
+	supervisor_forget_engine(s);
+	if (s->state == SUPERVISOR_ENDING)
+		loop_stop(s->loop);
+	return s->state != SUPERVISOR_ENDING;
+}
+
 static void on_engine_ended(struct supervisor *s, const siginfo_t *info)
 {
 	uint64_t now_ms = clock_ms();
 
-	s->is_killed = true;			/* its number may be another's now */
-	hear_all(s);				/* its last words */
-	supervisor_forget_engine(s);
-	if (s->state == SUPERVISOR_ENDING) {
-		loop_stop(s->loop);
+	if (!supervisor_part_with_engine(s))
 		return;
-	}
-	if (s->successor.state == SUCCESSOR_READY) {
-		supervisor_succeed(s);
-		return;
-	}
 	supervisor_give_up_successor(s, "the present engine has ended");
 	if (!s->has_served) {			/* it has logged why */
 		if (!s->has_failed)

@@ -154,23 +154,24 @@ static void on_prepared(struct supervisor *s)
 		supervisor_give_up_successor(s, channel_str_error(r));
 }
 
-/* It has everything. The old one is ended, and only once it is gone the new one may begin. */
+/*
+ * It has everything, and begins. The old one is parked, and with SIGKILL pending none of its
+ * threads wakes up to do anything: there are milliseconds until it is gone (its namespaces,
+ * its memory), in which nobody has to wait for it.
+ */
 static void on_ready(struct supervisor *s)
-{
-	if (s->successor.state != SUCCESSOR_LOADING) {
-		supervisor_give_up_successor(s, channel_str_error(CHANNEL_E_GARBAGE));
-		return;
-	}
-	wait_for(s, SUCCESSOR_READY);
-	kill(s->engine, SIGKILL);
-}
-
-void supervisor_succeed(struct supervisor *s)
 {
 	struct successor *next = &s->successor;
 	pid_t pid = next->pid;
 	int channel;
 
+	if (next->state != SUCCESSOR_LOADING) {
+		supervisor_give_up_successor(s, channel_str_error(CHANNEL_E_GARBAGE));
+		return;
+	}
+	kill(s->engine, SIGKILL);
+	if (!supervisor_part_with_engine(s))
+		return;
 	s->has_vsock = next->has_vsock;
 	loop_remove(s->loop, &next->source);
 	channel = fd_take(&next->channel);

@@ -57,7 +57,6 @@ enum successor_state {
 	SUCCESSOR_PREPARING,			/* it makes itself ready */
 	SUCCESSOR_PARKING,			/* the engine is to stop */
 	SUCCESSOR_LOADING,			/* it gets what the engine has */
-	SUCCESSOR_READY,			/* it has all; the engine is to end */
 };
 
 struct successor {				/* an engine that is to take over */
@@ -144,6 +143,9 @@ void supervisor_end(struct supervisor *s, int status);
 void supervisor_engine_init(struct supervisor *s);
 void supervisor_start_engine(struct supervisor *s);
 void supervisor_forget_engine(struct supervisor *s);
+/* It has ended, or will without doing anything more: hears its last words and forgets it. False:
+ * so does the daemon. */
+bool supervisor_part_with_engine(struct supervisor *s);
 void supervisor_replace_engine(struct supervisor *s, const char *why);	/* it is ended first */
 void supervisor_on_child(struct supervisor *s, const siginfo_t *info);	/* one of any kind */
 
@@ -169,7 +171,6 @@ bool supervisor_needs_vsock(const struct supervisor *s);
 
 void supervisor_on_parked(struct supervisor *s);	/* the engine */
 bool supervisor_on_successor(struct supervisor *s, const siginfo_t *info);	/* is it that child? */
-void supervisor_succeed(struct supervisor *s);	/* the engine is gone: it is the engine now */
 
 /* ---- supervisor_state.c ---- */
 
