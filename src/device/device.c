@@ -235,11 +235,13 @@ static void on_came(void *ctx)
 {
 	struct device *dev = ctx;
 
-	dev->counters->front_ends[0] += !dev->is_held;	/* else it had come before */
 	recovery_on_came(&dev->recovery);
+	if (dev->is_held)			/* it had come before, and all have heard so: guests
+						   wait, each for all */
+		return;
+	dev->counters->front_ends[0]++;
 	dev->config.hooks->came(dev->config.guest_cid);
-	if (!dev->is_held)
-		device_tell(dev, DEVICE_FRONT_END_CONNECTED);
+	device_tell(dev, DEVICE_FRONT_END_CONNECTED);
 }
 
 static void on_gone(void *ctx)
