@@ -15,7 +15,8 @@
  * Asserted, after each step: the supervisor keeps no more than SUPERVISE_SLOTS_MAX
  * descriptors of a VM, each in its slot, in order; it has ended nobody but engines, none
  * after its end; one to which it does not listen is ended; it says nothing that an engine
- * may not hear; without an engine no front-end is in session of which nothing is kept; once
+ * may not hear; a front-end that it has accepted for one is kept before that hears of it, and it
+ * waits for none, also at a socket that blocks; without an engine no front-end is in session of which nothing is kept; once
  * it ends, that stays so; each CID is that of one VM, and what an order has added has no path
  * outside the folders for it; a capture that has ended is not begun again, and another not
  * before that. The engine that obeys until it has to begin has the VMs that it was
@@ -29,6 +30,7 @@
 #include <sys/epoll.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 
 #include "config/plan.h"
@@ -45,7 +47,7 @@
 
 enum {
 	FIRST_CID = 3, VMS = 3, STEPS_MAX = 400, FDS = 600, SEND_FDS_MAX = 70,
-	FIRST_PID = 10000, LEN_STEP = 4000, LEN_MAX = 6 * LEN_STEP,
+	FRONT_ENDS = 3, FIRST_PID = 10000, LEN_STEP = 4000, LEN_MAX = 6 * LEN_STEP,
 };
 
 /* ---- what there is none of here ---- */
@@ -257,13 +259,23 @@ static struct plan plan;
 static bool is_ending, is_told_to_end;
 static int peers[2];				/* of the engine, of the next one */
 
+static void check_accepted(const struct supervise_msg *m)
+{
+	const struct held_vm *h = supervisor_find(&s, m->cid);
+
+	assert(h && held_vm_get(h, SUPERVISE_SLOT_ACCEPTED) >= 0);
+}
+
 static void hear_supervisor(int peer)
 {
 	struct channel_msg msg;
 	int r;
 
-	while (peer >= 0 && !(r = channel_receive(peer, CHANNEL_SUPERVISOR, &msg)))
+	while (peer >= 0 && !(r = channel_receive(peer, CHANNEL_SUPERVISOR, &msg))) {
+		if (msg.m.type == SUPERVISE_ACCEPTED && msg.n_fds)
+			check_accepted(&msg.m);
 		channel_msg_deinit(&msg);
+	}
 	assert(peer < 0 || r == CHANNEL_E_NONE || r == CHANNEL_E_END);
 }
 
@@ -449,6 +461,27 @@ static void plan_capture(struct held_vm *h)
 	supervisor_plan_capture(&s, h);
 }
 
+/* Some front-ends have come, and gone; the socket blocks, as if an engine had made it so. */
+static void listen_at(struct listener *l)
+{
+	struct sockaddr_un addr = { .sun_family = AF_UNIX };
+	socklen_t len = sizeof addr.sun_family;
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	if (bind(fd, (struct sockaddr *)&addr, len) < 0 || listen(fd, FRONT_ENDS) < 0)
+		abort();
+	len = sizeof addr;
+	getsockname(fd, (struct sockaddr *)&addr, &len);
+	for (int i = 0; i < FRONT_ENDS; i++) {
+		int c = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+		if (connect(c, (struct sockaddr *)&addr, len) < 0)
+			abort();
+		fd_close(&c);
+	}
+	listener_restore(l, fd, NULL, 0, 0);
+}
+
 static void supervisor_begin(uint8_t how)
 {
 	static char uds[] = "/nowhere/uds", socket[] = "/nowhere/socket";
@@ -483,6 +516,8 @@ static void supervisor_begin(uint8_t how)
 		if (!s.vms[i])
 			abort();
 		s.vms[i]->is_served = true;
+		if (i == 1)
+			listen_at(&s.vms[i]->sockets.vhost);
 		if (how & 32)
 			plan_capture(s.vms[i]);
 		s.n_vms++;

@@ -24,7 +24,7 @@ enum {
 	JOURNAL_COPY_BYTES = 64 * 1024,
 	JOURNAL_NAMES_AT = JOURNAL_COPY_AT + 2 * JOURNAL_COPY_BYTES,
 	JOURNAL_NAMES_MAX = 64 * 1024 * 1024,	/* bytes */
-	JOURNAL_SLOTS_MAX = 1024,		/* of a device, with the journal's own */
+	JOURNAL_SLOTS_MAX = 1023,		/* of a device, with the journal's own */
 };
 
 #define JOURNAL_MAGIC	"vsockjnl"

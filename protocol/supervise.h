@@ -10,9 +10,9 @@
  *   START                                 ->
  *                                         <- READY, or FAILED and the end
  *   PING, VM, CAPTURE, REMOVE, CONNECTED,
- *   EVENT, STOP                           ->
+ *   EVENT, ACCEPTED, STOP                 ->
  *                                         <- KEEP, DROP, CAME, GONE, OVER, CONNECT, CALL, PONG,
- *                                            STUCK, CAPTURE_ENDED
+ *                                            ACCEPT, STUCK, CAPTURE_ENDED
  *                                         <- ADD, DELETE, SET_LEVEL, UPGRADE, RELOAD, SHUTDOWN
  *   DONE                                  ->
  *
@@ -97,6 +97,14 @@ enum supervise_type {
 
 	SUPERVISE_EVENT,			/* from the supervisor, for clients of the API: what has
 						   happened there, or before this engine began */
+	/*
+	 * From the engine: the next front-end that waits at the VM's socket. It is kept under
+	 * SUPERVISE_SLOT_ACCEPTED before anybody else has it, so none is lost with an engine, and
+	 * goes on from there by a KEEP under another slot and a DROP of this one. A KEPT may have
+	 * it as well.
+	 */
+	SUPERVISE_ACCEPT,
+	SUPERVISE_ACCEPTED,			/* from the supervisor: the outcome, and the socket */
 
 	SUPERVISE_NUM_TYPES,
 };
@@ -108,6 +116,7 @@ enum {
 	SUPERVISE_BLOB_MAX = 16 * 1024 * 1024,
 	SUPERVISE_SLOTS_MAX = 1024,		/* descriptors kept for one VM */
 	SUPERVISE_LINE_MAX = 1024,		/* bytes of an event's line */
+	SUPERVISE_SLOT_ACCEPTED = SUPERVISE_SLOTS_MAX - 1,	/* no journal names it */
 };
 
 /* The outcome of an order: in DONE. */
@@ -141,7 +150,8 @@ struct supervise_msg {
 		} connect;			/* CONNECT, CONNECT_SEQPACKET */
 		struct {
 			uint32_t id;
-			int32_t result;		/* as unix_connect(); 0: the socket is here */
+			int32_t result;		/* as unix_connect(), for ACCEPTED, with id 0, as
+						   listener_accept(); 0: the socket is here */
 		} connected;
 		struct {
 			int32_t error;

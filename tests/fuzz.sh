@@ -59,7 +59,7 @@ layer_of() {
 			vsock/replies.c util/blob.c ;;
 	supervise)
 		echo daemon/channel.c daemon/held_vm.c daemon/supervisor_engine.c \
-			daemon/supervisor_orders.c ;;
+			daemon/supervisor_front_ends.c daemon/supervisor_orders.c ;;
 	virtq) echo vhost/virtq.c ;;
 	yaml)
 		echo config/yaml.c config/keys.c config/number.c config/check.c config/finish.c \

@@ -63,6 +63,8 @@ static const struct row {
 	[SUPERVISE_CAPTURE_ENDED] = { CHANNEL_ENGINE, true, 0, 0 },
 	[SUPERVISE_EVENTS]	= { CHANNEL_SUPERVISOR, false, 1, 1 },
 	[SUPERVISE_EVENT]	= { CHANNEL_SUPERVISOR, false, 0, 0 },
+	[SUPERVISE_ACCEPT]	= { CHANNEL_ENGINE, true, 0, 0 },
+	[SUPERVISE_ACCEPTED]	= { CHANNEL_SUPERVISOR, true, 0, 1 },
 };
 
 int channel_pair(int out[2])

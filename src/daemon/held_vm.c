@@ -71,6 +71,13 @@ static bool has(const struct held_vm *h, size_t at, uint32_t slot)
 	return at < h->n_kept && h->kept[at].slot == slot;
 }
 
+int held_vm_get(const struct held_vm *h, uint32_t slot)
+{
+	size_t at = find(h, slot);
+
+	return has(h, at, slot) ? h->kept[at].fd : -1;
+}
+
 int held_vm_restore(struct held_vm *h, uint32_t slot, int fd)
 {
 	size_t at = find(h, slot);

@@ -70,5 +70,6 @@ int held_vm_keep(struct held_vm *h, uint32_t slot, int fd);
 int held_vm_restore(struct held_vm *h, uint32_t slot, int fd);
 /* The service manager keeps all that it has: of two that are the same it keeps one. */
 void held_vm_put_all(const struct held_vm *h);
+int held_vm_get(const struct held_vm *h, uint32_t slot);	/* borrowed; -1: nothing */
 void held_vm_drop(struct held_vm *h, uint32_t slot);
 void held_vm_drop_all(struct held_vm *h);

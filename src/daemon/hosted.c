@@ -182,6 +182,9 @@ int hosted_obey(struct channel_msg *msg)
 	case SUPERVISE_CONNECTED:
 		hosted_take_connected(msg);
 		return 0;
+	case SUPERVISE_ACCEPTED:
+		hosted_take_accepted(msg);
+		return 0;
 	case SUPERVISE_API:
 		return take_api(msg);
 	case SUPERVISE_DONE:

@@ -59,6 +59,7 @@ int hosted_take_vm(struct channel_msg *msg);
 int hosted_take_kept(struct channel_msg *msg);
 void hosted_remove_vm(uint64_t cid);
 void hosted_take_connected(struct channel_msg *msg);
+void hosted_take_accepted(struct channel_msg *msg);
 
 /* Gives all VMs to the engine: as engine_prepare(); as engine_open_vms(), @is_held: what they are
  * is loaded next. */

@@ -88,6 +88,13 @@ static int call(void *ctx)
 	return send_question(&(struct supervise_msg){ .type = SUPERVISE_CALL, .cid = vm->cid });
 }
 
+static int accept_next(void *ctx)
+{
+	const struct vm *vm = ctx;
+
+	return send_question(&(struct supervise_msg){ .type = SUPERVISE_ACCEPT, .cid = vm->cid });
+}
+
 /* ---- jobs ---- */
 
 static struct hosted_job *job_of(struct vm_job *job)
@@ -180,6 +187,7 @@ static struct hosted_vm *add(struct vm_plan *row)
 	h->vm.keeper = (struct journal_keeper){ .keep = keep, .drop = drop, .ctx = &h->vm };
 	h->vm.ask = ask;
 	h->vm.call = call;
+	h->vm.accept = accept_next;
 	h->vm.ask_ctx = &h->vm;
 	hosted.vms[hosted.n_vms++] = h;
 	return h;
@@ -313,6 +321,16 @@ void hosted_take_connected(struct channel_msg *msg)
 	if (h && !msg->m.u.connected.result == (msg->n_fds > 0))
 		vm_answer(&h->vm, msg->m.u.connected.id, msg->m.u.connected.result,
 			  channel_take_fd(msg, 0));
+}
+
+static_assert((int)JOURNAL_SLOT_ACCEPTED == SUPERVISE_SLOT_ACCEPTED, "the keeper's");
+
+void hosted_take_accepted(struct channel_msg *msg)
+{
+	struct hosted_vm *h = find(msg->m.cid);
+
+	if (h && !msg->m.u.connected.result == (msg->n_fds > 0))
+		vm_accepted(&h->vm, msg->m.u.connected.result, channel_take_fd(msg, 0));
 }
 
 /* NULL without memory. */

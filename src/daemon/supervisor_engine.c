@@ -183,8 +183,6 @@ static void log_death(struct supervisor *s, const siginfo_t *info)
 			with.text, then);
 }
 
-static void hear_all(struct supervisor *s);
-
 /* What it had to say of those that left in its last moment: nothing is kept of them. */
 static void forget_front_ends(struct supervisor *s)
 {
@@ -192,16 +190,6 @@ static void forget_front_ends(struct supervisor *s)
 		if (!s->vms[i]->n_kept)
 			note_session(s->vms[i], false);
 	supervisor_catch_up_all(s);
-}
-
-bool supervisor_part_with_engine(struct supervisor *s)
-{
-	s->is_killed = true;			/* its number may be another's soon */
-	hear_all(s);
-	supervisor_forget_engine(s);
-	if (s->state == SUPERVISOR_ENDING)
-		loop_stop(s->loop);
-	return s->state != SUPERVISOR_ENDING;
 }
 
 static void on_engine_ended(struct supervisor *s, const siginfo_t *info)
@@ -352,26 +340,6 @@ static void on_session(struct supervisor *s, struct held_vm *h, bool has_come)
 		supervisor_catch_up(s, h);
 }
 
-/* Where sockets have paths, there is always a next front-end. */
-static bool may_be_over(const struct held_vm *h)
-{
-	return !h->plan.socket && !h->plan.connect;
-}
-
-/* One whose only front-end has gone has nothing left to do. 0; CHANNEL_E_GARBAGE. */
-static int on_over(struct supervisor *s, struct held_vm *h)
-{
-	if (!may_be_over(h))
-		return CHANNEL_E_GARBAGE;
-	h->is_over = true;
-	for (size_t i = 0; i < s->n_vms; i++)
-		if (s->vms[i]->awaits_folder || (s->vms[i]->is_served && !s->vms[i]->is_over))
-			return 0;
-	log_info("main", "ends: the last front-end has gone, and no other can come");
-	supervisor_end(s, 0);
-	return 0;
-}
-
 static void on_hung(struct supervisor *s)
 {
 	char why[64];
@@ -401,10 +369,12 @@ static int on_vm_message(struct supervisor *s, struct held_vm *h, struct channel
 		leave_out(s, h);
 		return 0;
 	case SUPERVISE_OVER:
-		return on_over(s, h);
+		return supervisor_on_over(s, h);
 	case SUPERVISE_CAPTURE_ENDED:
 		supervisor_on_capture_ended(s, h, m->u.number);
 		return 0;
+	case SUPERVISE_ACCEPT:
+		return supervisor_accept(s, h);
 	case SUPERVISE_CALL:
 		return connects_call(&s->connects, h, s->channel, clock_ms());
 	default:
@@ -473,6 +443,16 @@ static void hear_all(struct supervisor *s)
 {
 	while (s->from_engine.fd >= 0 && hear_one(s))
 		;
+}
+
+bool supervisor_part_with_engine(struct supervisor *s)
+{
+	s->is_killed = true;			/* its number may be another's soon */
+	hear_all(s);
+	supervisor_forget_engine(s);
+	if (s->state == SUPERVISOR_ENDING)
+		loop_stop(s->loop);
+	return s->state != SUPERVISOR_ENDING;
 }
 
 static void on_channel(struct loop_source *source, uint32_t events)

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* What the files of the supervisor share: supervisor.c (its life), supervisor_engine.c (that of
- * an engine), supervisor_feed.c (what one is told), supervisor_folders.c (where names are missing),
- * supervisor_handover.c (another engine takes over), supervisor_state.c and supervisor_upgrade.c
- * (another program does), supervisor_reload.c, supervisor_shares.c (what VMs share),
- * supervisor_orders.c (what the API asks for). */
+ * an engine), supervisor_feed.c (what one is told), supervisor_front_ends.c (which come and go),
+ * supervisor_folders.c (where names are missing), supervisor_handover.c (another engine takes
+ * over), supervisor_state.c and supervisor_upgrade.c (another program does), supervisor_reload.c,
+ * supervisor_shares.c (what VMs share), supervisor_orders.c (what the API asks for). */
 #pragma once
 
 #include <signal.h>
@@ -154,6 +154,14 @@ void supervisor_notify(struct supervisor *s);
 
 /* Another one serves from now on: takes @channel over. */
 void supervisor_adopt_engine(struct supervisor *s, pid_t pid, int channel);
+
+/* ---- supervisor_front_ends.c ---- */
+
+/* The engine wants the next front-end of the VM. 0, or as channel_send(). */
+int supervisor_accept(struct supervisor *s, struct held_vm *h);
+
+/* The front-end of the VM has gone, and no other can come. 0; CHANNEL_E_GARBAGE. */
+int supervisor_on_over(struct supervisor *s, struct held_vm *h);
 
 /* ---- supervisor_handover.c ---- */
 

@@ -86,7 +86,7 @@ static struct frontend_address find_address(struct vm *vm)
 
 	return (struct frontend_address){
 		.connect = plan->connect, .ask = vm->call, .ask_ctx = vm->ask_ctx,
-		.fd = fd_take(&vm->sockets.vhost.fd),
+		.accept = vm->accept, .fd = fd_take(&vm->sockets.vhost.fd),
 		.is_sole = !plan->connect && !plan->socket && !plan->vhost_socket.fd_listens,
 	};
 }
@@ -154,6 +154,7 @@ void vm_set_capture(struct vm *vm, struct capture *c)
 struct answer {
 	struct mail mail;
 	struct vm *vm;
+	bool is_accept;
 	uint32_t id;
 	int result, fd;
 };
@@ -162,7 +163,9 @@ static void on_answer(struct mail *mail)
 {
 	struct answer *a = container_of(mail, struct answer, mail);
 
-	if (!a->id && a->vm->device)
+	if (a->is_accept && a->vm->device)
+		device_accepted(a->vm->device, a->result, fd_take(&a->fd));
+	else if (!a->id && a->vm->device)
 		device_answer(a->vm->device, a->result, fd_take(&a->fd));
 	else if (a->id && a->vm->uds)
 		uds_answer(a->vm->uds, a->id, a->result, fd_take(&a->fd));
@@ -170,17 +173,29 @@ static void on_answer(struct mail *mail)
 	free(a);
 }
 
-/* Without memory there is none, and the connect runs into its timer. */
-void vm_answer(struct vm *vm, uint32_t id, int result, int fd)
+/* Without memory there is none, and who has asked runs into its timer. */
+static void post_answer(const struct answer *answer)
 {
-	struct answer *a = calloc(1, sizeof *a);
+	struct answer *a = malloc(sizeof *a);
+	int fd = answer->fd;
 
 	if (!a) {
 		fd_close(&fd);
 		return;
 	}
-	*a = (struct answer){ { .deliver = on_answer }, vm, id, result, fd };
-	mailbox_post(worker_mailbox(vm->worker), &a->mail);
+	*a = *answer;
+	a->mail.deliver = on_answer;
+	mailbox_post(worker_mailbox(a->vm->worker), &a->mail);
+}
+
+void vm_answer(struct vm *vm, uint32_t id, int result, int fd)
+{
+	post_answer(&(struct answer){ .vm = vm, .id = id, .result = result, .fd = fd });
+}
+
+void vm_accepted(struct vm *vm, int result, int fd)
+{
+	post_answer(&(struct answer){ .vm = vm, .is_accept = true, .result = result, .fd = fd });
 }
 
 void vm_init(struct vm *vm, const struct vm_plan *plan)

@@ -38,7 +38,8 @@ struct vm {
 	int (*ask)(void *ctx, enum vsock_type type, uint32_t port,
 		   uint32_t id);		/* see uds_config; or NULL */
 	int (*call)(void *ask_ctx);		/* see connector_config::ask; or NULL */
-	void *ask_ctx;				/* of both */
+	int (*accept)(void *ask_ctx);		/* see acceptor_config::ask; or NULL */
+	void *ask_ctx;				/* of all three */
 
 	struct worker *worker;			/* borrowed, from vm_open() on */
 	struct device *device;			/* the worker's, and for its thread; NULL: none */
@@ -66,6 +67,9 @@ void vm_set_capture(struct vm *vm, struct capture *c);
 /* The outcome of what was asked, see uds_answer(), of a call with @id 0; takes @fd over. From any
  * thread. */
 void vm_answer(struct vm *vm, uint32_t id, int result, int fd);
+
+/* The outcome of an accept, see frontend_accepted(); likewise. */
+void vm_accepted(struct vm *vm, int result, int fd);
 
 /* After its worker has been stopped: removes the sockets' names. */
 void vm_deinit(struct vm *vm);

@@ -236,8 +236,7 @@ static void on_came(void *ctx)
 	struct device *dev = ctx;
 
 	recovery_on_came(&dev->recovery);
-	if (dev->is_held)			/* it had come before, and all have heard so: guests
-						   wait, each for all */
+	if (dev->is_held)			/* it had come before, as all know */
 		return;
 	dev->counters->front_ends[0]++;
 	dev->config.hooks->came(dev->config.guest_cid);

@@ -107,6 +107,9 @@ struct device_change {
 /* As frontend_answer(). */
 void device_answer(struct device *dev, int outcome, int fd);
 
+/* As frontend_accepted(). The keeper, which has accepted it, need not keep it for that any more. */
+void device_accepted(struct device *dev, int outcome, int fd);
+
 /* As frontend_exchange_socket(). */
 int device_exchange_socket(struct device *dev, int fd);
 

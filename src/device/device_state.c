@@ -15,6 +15,11 @@ void device_save(const struct device *dev, struct blob *out)
 	blob_close(out, section);
 }
 
+void device_accepted(struct device *dev, int outcome, int fd)
+{
+	recovery_accepted(&dev->recovery, outcome, fd);
+}
+
 static int load_backends(struct device *dev, struct blob_reader *in)
 {
 	int r = 0;

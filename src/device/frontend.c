@@ -6,6 +6,7 @@
 #include <sys/socket.h>
 
 #include "device/frontend_internal.h"
+#include "util/closer.h"
 #include "util/error.h"
 #include "util/fd.h"
 #include "util/unix_socket.h"
@@ -295,6 +296,10 @@ static void on_accepted(void *ctx, int fd)
 {
 	struct frontend *fe = ctx;
 
+	if (fe->config.address.accept && frontend_is_here(fe, fd)) {
+		closer_close(&fd);		/* nothing is shut down: it is a duplicate */
+		return;
+	}
 	switch (frontend_look_at_place(fe)) {
 	case PLACE_TAKEN:
 		log_limited(LEVEL_WARN, fe->config.tag, "a second front-end was refused");
@@ -320,6 +325,7 @@ static int start_listening(struct frontend *fe)
 	const struct acceptor_config acceptor = {
 		.loop = fe->config.loop, .listener = &fe->listener, .tag = fe->config.tag,
 		.what = "a front-end", .per_event = 1, .accepted = on_accepted, .ctx = fe,
+		.ask = address->accept, .ask_ctx = address->ask_ctx,
 	};
 	int r = address->fd >= 0 ? listener_adopt(&fe->listener, address->fd) :
 		listener_open(&fe->listener, address->listen, SOCK_STREAM, &address->access);

@@ -75,7 +75,8 @@ struct frontend_address {
 	struct listener_access access;		/* to it */
 	const char *connect;			/* path of a socket that a front-end makes, or NULL */
 	int (*ask)(void *ask_ctx);		/* for that, see connector.h; or NULL */
-	void *ask_ctx;
+	int (*accept)(void *ask_ctx);		/* where one listens, acceptor_config::ask; or NULL */
+	void *ask_ctx;				/* of both */
 	int fd;					/* a socket that we were given, or -1; taken over */
 	bool is_sole;				/* that one is connected, and nobody can come after it;
 						   -1: it is to be loaded, or gone */
@@ -147,6 +148,13 @@ void frontend_go_on(struct frontend *fe);
 static inline void frontend_answer(struct frontend *fe, int outcome, int fd)
 {
 	connector_answer(&fe->connector, outcome, fd);
+}
+
+/* The outcome of address.accept(), see acceptor_answer(). One that is here already, with another
+ * descriptor, stays what it is. */
+static inline void frontend_accepted(struct frontend *fe, int outcome, int fd)
+{
+	acceptor_answer(&fe->acceptor, outcome, fd);
 }
 
 /* Of one that listens: front-ends come to @fd from now on; taken over in any case. 0 or -errno:

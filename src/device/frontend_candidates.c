@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The other end of a device's vhost-user socket: whoever has connected, and not said anything
  * yet. */
+#include <fcntl.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 
 #include "device/frontend_internal.h"
 #include "util/error.h"
@@ -59,6 +61,27 @@ void frontend_on_candidate(struct loop_source *source, uint32_t events)
 	case PLACE_UNKNOWN:
 		return;				/* it stays readable: the next batch asks again */
 	}
+}
+
+/* Sockets' numbers are never the same. 0: it is not known. */
+static uint64_t number_of(int sock)
+{
+	struct statx st;
+
+	return statx(sock, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_INO, &st) == 0 ?
+		st.stx_ino : 0;
+}
+
+bool frontend_is_here(const struct frontend *fe, int fd)
+{
+	uint64_t number = number_of(fd);
+
+	if (!number)
+		return false;
+	for (int i = 0; i < FRONTEND_CANDIDATES_MAX; i++)
+		if (fe->candidates[i].fd >= 0 && number_of(fe->candidates[i].fd) == number)
+			return true;
+	return fe->session && number_of(session_sock(fe->session)) == number;
 }
 
 /* A free place, else the one of the oldest candidate. */

@@ -30,6 +30,9 @@ void frontend_session_turn(struct frontend *fe);
 /* @fd: of the ring; -1: it has none. */
 void frontend_wait_for_kicks(struct frontend *fe, unsigned ring, int fd);
 
+/* Is this a duplicate of the socket of a front-end, in session or a candidate? */
+bool frontend_is_here(const struct frontend *fe, int fd);
+
 /* Takes @fd over. When all places are taken, the oldest candidate loses its own. 0 or -errno,
  * which has been logged. */
 int frontend_add_candidate(struct frontend *fe, int fd);

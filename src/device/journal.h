@@ -44,7 +44,11 @@ struct journal_kept {
 	int fd;
 };
 
-enum { JOURNAL_SLOT = 0 };			/* of the journal itself */
+enum {
+	JOURNAL_SLOT = 0,			/* of the journal itself */
+	JOURNAL_SLOT_ACCEPTED = 1023,		/* the keeper's: a front-end that it has accepted for
+						   us; no journal names it */
+};
 
 enum {
 	JOURNAL_E_NONE = 1,			/* there is no journal */

@@ -8,6 +8,7 @@
 #include "util/blob.h"
 #include "util/closer.h"
 #include "util/error.h"
+#include "util/fd.h"
 #include "util/log_limit.h"
 
 /* Names are kept from now on. Those that are there are of connections that are void. */
@@ -69,6 +70,15 @@ void recovery_commit(struct recovery *r)
 	if (!r->is_loading && !r->is_idle)
 		load_names(r);			/* there is a place for them now */
 	forget_if_idle(r);
+}
+
+void recovery_accepted(struct recovery *r, int outcome, int fd)
+{
+	const struct journal_keeper *keeper = r->config.keeper;
+
+	frontend_accepted(r->config.frontend, outcome, fd);
+	if (!outcome)
+		keeper->drop(keeper->ctx, JOURNAL_SLOT_ACCEPTED);
 }
 
 void recovery_settle(struct recovery *r)
@@ -165,6 +175,8 @@ static void begin(struct loop_work *work)
 		log_limited(LEVEL_ERR, r->config.tag, "front-end lost: %s", journal_str_error(e));
 	r->config.begun(r->config.ctx);
 	load_names(r);
+	if (r->accepted_fd >= 0)
+		recovery_accepted(r, 0, fd_take(&r->accepted_fd));
 }
 
 bool recovery_is_due(const struct recovery *r)
@@ -188,9 +200,12 @@ static int take_kept(struct recovery *r)
 	r->kept = malloc((config->n_kept + 1) * sizeof *r->kept);
 	if (!r->kept)
 		return -ENOMEM;
-	for (size_t i = 0; i < config->n_kept; i++)
-		r->kept[i] = config->kept[i];
-	r->n_kept = config->n_kept;
+	for (size_t i = 0; i < config->n_kept; i++) {
+		if (config->kept[i].slot == JOURNAL_SLOT_ACCEPTED)
+			r->accepted_fd = config->kept[i].fd;
+		else
+			r->kept[r->n_kept++] = config->kept[i];
+	}
 	return 0;
 }
 
@@ -202,7 +217,7 @@ int recovery_init(struct recovery *r, const struct recovery_config *config)
 	};
 	int e = 0;
 
-	*r = (struct recovery){ .config = *config };
+	*r = (struct recovery){ .config = *config, .accepted_fd = -1 };
 	loop_work_init(&r->work, begin);
 	if (config->keeper)
 		e = journal_new(&r->journal, &journal);
@@ -223,6 +238,7 @@ void recovery_deinit(struct recovery *r)
 	if (r->kept)
 		recovery_close_kept(r->kept, r->n_kept);
 	free(r->kept);
+	closer_close(&r->accepted_fd);
 	if (r->journal)
 		journal_loaded(r->journal, &r->facts);
 	journal_free(r->journal);

@@ -34,6 +34,7 @@ struct recovery {
 	struct journal *journal;		/* NULL: none */
 	struct journal_kept *kept;		/* owned, with the descriptors, until it has begun */
 	size_t n_kept;
+	int accepted_fd;			/* owned, likewise: by the keeper, for us; or -1 */
 	struct journal_facts facts;		/* loaded, until it has begun */
 	struct loop_work work;			/* to begin */
 	bool is_loaded;				/* with this outcome: */
@@ -64,6 +65,9 @@ void recovery_close_kept(const struct journal_kept *kept, size_t n);
 void recovery_commit(struct recovery *r);
 void recovery_settle(struct recovery *r);
 struct msghdr *recovery_receipt(struct recovery *r);	/* NULL: there is no place for it */
+
+/* As frontend_accepted(); the keeper has it under JOURNAL_SLOT_ACCEPTED, and drops it. */
+void recovery_accepted(struct recovery *r, int outcome, int fd);
 
 /* A front-end has come, or was there: connections have names. */
 void recovery_on_came(struct recovery *r);

@@ -7,27 +7,57 @@
 #include "util/error.h"
 #include "util/fd.h"
 #include "util/log_limit.h"
+#include "util/unix_socket.h"
 
-enum { REST_MS = 100, LAST_MAX = 64 };
+enum { REST_MS = 100, ANSWER_MS = 1000, LAST_MAX = 64 };
 
 void acceptor_init(struct acceptor *a)
 {
 	*a = (struct acceptor){ .source = { .fd = -1 } };
 }
 
-static void set_rest(struct acceptor *a)
+static void set_rest(struct acceptor *a, uint32_t ms)
 {
 	struct loop *loop = a->config.loop;
 
-	loop_timer_set(loop, &a->rest, loop_now_ms(loop) + REST_MS);
+	loop_timer_set(loop, &a->rest, loop_now_ms(loop) + ms);
 }
 
 static void on_rested(struct loop_timer *timer)
 {
 	struct acceptor *a = container_of(timer, struct acceptor, rest);
 
+	a->is_asked = false;
 	if (loop_add(a->config.loop, &a->source, a->config.listener->fd, EPOLLIN) < 0)
-		set_rest(a);
+		set_rest(a, REST_MS);
+}
+
+static void log_failure(const struct acceptor *a, int r)
+{
+	log_limited(LEVEL_WARN, a->config.tag, "cannot accept %s: %s; again in %d ms",
+		    a->config.what, error_str(r), REST_MS);
+}
+
+static void ask(struct acceptor *a)
+{
+	a->is_asked = a->config.ask(a->config.ask_ctx) == 0;
+	loop_remove(a->config.loop, &a->source);
+	set_rest(a, a->is_asked ? ANSWER_MS : REST_MS);
+}
+
+void acceptor_answer(struct acceptor *a, int outcome, int fd)
+{
+	if (!a->config.loop) {
+		unix_close(&fd);
+		return;
+	}
+	if (outcome < 0 && outcome != -EAGAIN)
+		log_failure(a, outcome);
+	if (a->is_asked)
+		set_rest(a, outcome < 0 ? REST_MS : 0);
+	a->is_asked = false;
+	if (!outcome)
+		a->config.accepted(a->config.ctx, fd);
 }
 
 /* How many to take: @batch is that of the loop. */
@@ -46,6 +76,10 @@ static void on_readable(struct loop_source *source, uint32_t events)
 	(void)events;
 	if (a->config.is_held)
 		return;
+	if (a->config.ask) {
+		ask(a);
+		return;
+	}
 	a->burst = next_burst(a, batch);
 	for (int i = 0; i < a->burst && source->fd >= 0; i++) {
 		int fd, r = listener_accept(a->config.listener, &fd);
@@ -53,11 +87,9 @@ static void on_readable(struct loop_source *source, uint32_t events)
 		if (r == LISTENER_E_NONE)
 			return;
 		if (r < 0) {
-			log_limited(LEVEL_WARN, a->config.tag,
-				    "cannot accept %s: %s; again in %d ms", a->config.what,
-				    error_str(r), REST_MS);
+			log_failure(a, r);
 			loop_remove(a->config.loop, source);
-			set_rest(a);
+			set_rest(a, REST_MS);
 			return;
 		}
 		a->config.accepted(a->config.ctx, fd);
@@ -94,7 +126,7 @@ void acceptor_resume(struct acceptor *a)
 	a->config.is_held = false;
 	if (loop_modify(a->config.loop, &a->source, EPOLLIN) < 0) {
 		loop_remove(a->config.loop, &a->source);
-		set_rest(a);
+		set_rest(a, REST_MS);
 	}
 }
 

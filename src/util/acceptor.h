@@ -20,6 +20,10 @@ struct acceptor_config {
 	/* @fd, non-blocking, is taken over. May stop the acceptor, not free it. */
 	void (*accepted)(void *ctx, int fd);
 	void *ctx;
+	/* Asks somebody else to accept one, when there is any. 0: acceptor_answer() tells the
+	 * outcome, if any; else it is asked again later. NULL: there is nobody. */
+	int (*ask)(void *ask_ctx);
+	void *ask_ctx;
 };
 
 struct acceptor {
@@ -28,12 +32,18 @@ struct acceptor {
 	uint64_t full_batch;			/* the last batch in which they were as many */
 	struct loop_source source;		/* not added while it rests */
 	struct loop_timer rest;
+	bool is_asked;				/* and the rest is for want of an answer */
 };
 
 /* The null state: acceptor_stop() is safe. */
 void acceptor_init(struct acceptor *a);
 
 int acceptor_start(struct acceptor *a, const struct acceptor_config *config);	/* 0 or -errno */
+
+/* What was asked has an outcome, as listener_accept()'s: 0 with @fd, which is taken over; else -1.
+ * Also when nobody waits for it any more. */
+void acceptor_answer(struct acceptor *a, int outcome, int fd);
+
 void acceptor_resume(struct acceptor *a);	/* one that was started held, or was not */
 
 /* Nobody is accepted before the works of the loop's next batch have run. */

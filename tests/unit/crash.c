@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/mman.h>
 #include <sys/ptrace.h>
 #include <sys/socket.h>
@@ -24,15 +25,18 @@
 
 /* ---- the engine ---- */
 
+enum { DROP, KEEP, ACCEPT };
+
 struct keep_msg {
-	uint32_t slot, keep;			/* keep 0: drop */
+	uint32_t slot, what;			/* ACCEPT: also the answer */
 };
 
-static int channel;
+static int channel, listening;
 
-static void send_msg(uint32_t slot, int fd)
+/* Whoever is gone hears nothing. */
+static void send_msg(int to, uint32_t slot, uint32_t what, int fd)
 {
-	struct keep_msg m = { slot, fd >= 0 };
+	struct keep_msg m = { slot, what };
 	union {
 		struct cmsghdr align;
 		char bytes[CMSG_SPACE(sizeof(int))];
@@ -47,20 +51,60 @@ static void send_msg(uint32_t slot, int fd)
 		mh.msg_control = &control;
 		mh.msg_controllen = sizeof control;
 	}
-	must(sendmsg(channel, &mh, MSG_NOSIGNAL) == sizeof m);
+	must(sendmsg(to, &mh, MSG_NOSIGNAL) == sizeof m || errno == EPIPE || errno == ECONNRESET);
+}
+
+/* False: nothing has been said. */
+static bool receive_msg(int from, struct keep_msg *m, int *fd)
+{
+	union {
+		struct cmsghdr align;
+		char bytes[CMSG_SPACE(sizeof(int))];
+	} control;
+	struct iovec iov = { m, sizeof *m };
+	struct msghdr mh = {
+		.msg_iov = &iov, .msg_iovlen = 1,
+		.msg_control = &control, .msg_controllen = sizeof control,
+	};
+
+	*fd = -1;
+	if (recvmsg(from, &mh, MSG_DONTWAIT | MSG_CMSG_CLOEXEC) != sizeof *m)
+		return false;
+	if (CMSG_FIRSTHDR(&mh))
+		memcpy(fd, CMSG_DATA(CMSG_FIRSTHDR(&mh)), sizeof *fd);
+	return true;
 }
 
 static int keep(void *ctx, uint32_t slot, int fd)
 {
 	(void)ctx;
-	send_msg(slot, fd);
+	send_msg(channel, slot, KEEP, fd);
 	return 0;
 }
 
 static void drop(void *ctx, uint32_t slot)
 {
 	(void)ctx;
-	send_msg(slot, -1);
+	send_msg(channel, slot, DROP, -1);
+}
+
+static int ask_to_accept(void *ctx)
+{
+	(void)ctx;
+	send_msg(channel, JOURNAL_SLOT_ACCEPTED, ACCEPT, -1);
+	return 0;
+}
+
+static struct device *dev;
+
+static void on_answer(struct loop_source *source, uint32_t events)
+{
+	struct keep_msg m;
+	int fd;
+
+	(void)events;
+	if (receive_msg(source->fd, &m, &fd))
+		device_accepted(dev, fd >= 0 ? 0 : LISTENER_E_NONE, fd);
 }
 
 /* ---- what is behind the device ---- */
@@ -128,7 +172,7 @@ static void on_front_end(uint64_t cid)
 }
 
 /* Until it is killed. */
-static _Noreturn void run_engine(int listening, const struct journal_kept *kept, size_t n)
+static _Noreturn void run_engine(const struct journal_kept *kept, size_t n)
 {
 	static const struct journal_keeper keeper = { .keep = keep, .drop = drop };
 	static const struct device_hooks hooks = {
@@ -136,7 +180,7 @@ static _Noreturn void run_engine(int listening, const struct journal_kept *kept,
 	};
 	static struct device_scratch scratch;
 	struct device_config config = {
-		.address = { .fd = listening }, .hooks = &hooks,
+		.address = { .fd = listening, .accept = ask_to_accept }, .hooks = &hooks,
 		.guest_cid = CRASH_CID, .queue_size = CRASH_QUEUE_SIZE, .pause_grace_ms = 60000,
 		.limits = {
 			.tx_buffer_size = 1 << 16, .max_connections = CRASH_MAX_CONNECTIONS,
@@ -145,7 +189,7 @@ static _Noreturn void run_engine(int listening, const struct journal_kept *kept,
 		.memory = { .max_memory = 1 << 30, .mem_slots = 32 },
 		.scratch = &scratch, .keeper = &keeper, .kept = n ? kept : NULL, .n_kept = n,
 	};
-	struct device *dev;
+	struct loop_source answers = { .dispatch = on_answer, .fd = -1 };
 
 	signal(SIGPIPE, SIG_IGN);
 	must(ptrace(PTRACE_TRACEME, 0, NULL, NULL) == 0);
@@ -153,13 +197,14 @@ static _Noreturn void run_engine(int listening, const struct journal_kept *kept,
 	must(gmem_catch_sigbus() == 0 && loop_new(&config.loop) == 0);
 	must(device_new(&dev, &config) == 0);
 	device_add_backend(dev, &backend);
+	must(loop_add(config.loop, &answers, channel, EPOLLIN) == 0);
 	loop_run(config.loop);
 	_exit(1);
 }
 
 /* ---- the keeper ---- */
 
-static struct journal_kept kept[JOURNAL_SLOTS_MAX];
+static struct journal_kept kept[JOURNAL_SLOTS_MAX + 1];
 static unsigned n_kept;
 static struct crash_report *report;
 
@@ -168,7 +213,7 @@ static void set_slot(uint32_t slot, int fd)
 {
 	unsigned i = 0;
 
-	must(slot < JOURNAL_SLOTS_MAX);
+	must(slot < JOURNAL_SLOTS_MAX || slot == JOURNAL_SLOT_ACCEPTED);
 	while (i < n_kept && kept[i].slot != slot)
 		i++;
 	if (i < n_kept) {
@@ -184,25 +229,16 @@ static void set_slot(uint32_t slot, int fd)
 static void hear(int sock)
 {
 	struct keep_msg m;
-	union {
-		struct cmsghdr align;
-		char bytes[CMSG_SPACE(sizeof(int))];
-	} control;
-	struct iovec iov = { &m, sizeof m };
+	int fd;
 
-	for (;;) {
-		struct msghdr mh = {
-			.msg_iov = &iov, .msg_iovlen = 1,
-			.msg_control = &control, .msg_controllen = sizeof control,
-		};
-		int fd = -1;
-
-		if (recvmsg(sock, &mh, MSG_DONTWAIT | MSG_CMSG_CLOEXEC) != sizeof m)
-			return;
-		if (CMSG_FIRSTHDR(&mh))
-			memcpy(&fd, CMSG_DATA(CMSG_FIRSTHDR(&mh)), sizeof fd);
-		must((fd >= 0) == m.keep);
-		set_slot(m.slot, fd);
+	while (receive_msg(sock, &m, &fd)) {
+		must((fd >= 0) == (m.what == KEEP));
+		if (m.what == ACCEPT)
+			fd = accept4(listening, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+		if (m.what != ACCEPT || fd >= 0)
+			set_slot(m.slot, fd);
+		if (m.what == ACCEPT)
+			send_msg(sock, m.slot, ACCEPT, fd);
 	}
 }
 
@@ -257,7 +293,7 @@ static void spoil(void)
 			must(pwrite(kept[i].fd, "spoilt", 6, at + 60) == 6);
 }
 
-static bool run_one(int listening, unsigned last)
+static bool run_one(unsigned last)
 {
 	int socks[2];
 	pid_t pid;
@@ -271,7 +307,7 @@ static bool run_one(int listening, unsigned last)
 	if (pid == 0) {
 		channel = socks[1];
 		close(socks[0]);
-		run_engine(listening, kept, n_kept);
+		run_engine(kept, n_kept);
 	}
 	close(socks[1]);
 	atomic_store(&report->engine, pid);
@@ -282,11 +318,11 @@ static bool run_one(int listening, unsigned last)
 	return ok;
 }
 
-static _Noreturn void run_keeper(int listening, const struct crash_plan *plan)
+static _Noreturn void run_keeper(const struct crash_plan *plan)
 {
 	unsigned last = plan->first;
 
-	while (run_one(listening, last))
+	while (run_one(last))
 		last = plan->later;
 	atomic_store(&report->has_failed, true);
 	_exit(1);
@@ -297,8 +333,8 @@ static _Noreturn void run_keeper(int listening, const struct crash_plan *plan)
 void crash_begin(struct crash *c, const char *path, const struct crash_plan *plan)
 {
 	struct sockaddr_un addr = { .sun_family = AF_UNIX };
-	int listening = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
+	listening = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	must(listening >= 0 && strlen(path) < sizeof addr.sun_path);
 	memcpy(addr.sun_path, path, strlen(path));
 	must(bind(listening, (struct sockaddr *)&addr, sizeof addr) == 0);
@@ -310,7 +346,7 @@ void crash_begin(struct crash *c, const char *path, const struct crash_plan *pla
 	c->keeper = fork();
 	must(c->keeper >= 0);
 	if (c->keeper == 0)
-		run_keeper(listening, plan);
+		run_keeper(plan);
 	close(listening);
 }
 

@@ -50,6 +50,8 @@ static const struct {
 	{ "START", SUPERVISE_START, S, false, 0, 0 },
 	{ "REMOVE", SUPERVISE_REMOVE, S, true, 0, 0 },
 	{ "CONNECTED", SUPERVISE_CONNECTED, S, true, 0, 1 },
+	{ "ACCEPT", SUPERVISE_ACCEPT, E, true, 0, 0 },
+	{ "ACCEPTED", SUPERVISE_ACCEPTED, S, true, 0, 1 },
 	{ "PING", SUPERVISE_PING, S, false, 0, 0 },
 	{ "STOP", SUPERVISE_STOP, S, false, 0, 0 },
 	{ "PREPARE", SUPERVISE_PREPARE, S, false, 0, 0 },
