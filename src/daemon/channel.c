@@ -4,6 +4,7 @@
 
 #include <fcntl.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 
@@ -12,7 +13,7 @@
 #include "util/error.h"
 #include "util/fd.h"
 
-enum { SEND_MS = 5000 };			/* for the other side to read */
+enum { SEND_MS = 10 * 1000, LOOK_MS = 100 };	/* for the other side to read */
 
 static const struct row {
 	unsigned senders;			/* enum channel_sender; 0: there is no such type */
@@ -72,13 +73,34 @@ int channel_pair(int out[2])
 	return socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, out) < 0 ? error_last() : 0;
 }
 
+/* One that was ignored from the start may be pending, too. */
+static bool is_due(const sigset_t *pending, int sig)
+{
+	struct sigaction action;
+
+	return sigismember(pending, sig) && sigaction(sig, NULL, &action) == 0 &&
+		action.sa_handler != SIG_IGN;
+}
+
+/* Does somebody wait for the end? A supervisor takes signals from its loop. */
+static bool is_to_end(void)
+{
+	sigset_t pending;
+
+	return sigpending(&pending) == 0 &&
+		(is_due(&pending, SIGTERM) || is_due(&pending, SIGINT));
+}
+
 /* For a socket that does not block; another has waited as long as it is to. False: the other
  * side does not read; errno is EAGAIN. */
 static bool wait_for_room(int channel)
 {
 	struct pollfd p = { .fd = channel, .events = POLLOUT };
-	int r = fcntl(channel, F_GETFL) & O_NONBLOCK ? poll(&p, 1, SEND_MS) : 0;
+	bool blocks = !(fcntl(channel, F_GETFL) & O_NONBLOCK);
+	int r = 0;
 
+	for (int ms = 0; !blocks && !r && ms < SEND_MS && !is_to_end(); ms += LOOK_MS)
+		r = poll(&p, 1, LOOK_MS);
 	errno = EAGAIN;
 	return r != 0;
 }

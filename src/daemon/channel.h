@@ -35,8 +35,8 @@ int channel_pair(int out[2]);			/* both close on exec. 0 or -errno */
 
 /*
  * Sends one message with copies of @fds. From any thread. 0; CHANNEL_E_END; -errno, -EAGAIN
- * with @may_block unset: the other side does not read. With it, it blocks until that does, or
- * for five seconds where the socket is not to block.
+ * with @may_block unset: the other side does not read. With it, it blocks until that does;
+ * where the socket is not to block, for ten seconds, or until a signal is to end the process.
  */
 int channel_send(int channel, const struct supervise_msg *m, const int *fds, size_t n_fds,
 		 bool may_block);

@@ -2,9 +2,7 @@
 /* What an engine is told at its start. */
 #include <fcntl.h>
 #include <sys/mman.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/time.h>
 
 #include "config/plan.h"
 #include "config/plan_state.h"
@@ -14,8 +12,6 @@
 #include "util/error.h"
 #include "util/fd.h"
 #include "util/log.h"
-
-enum { FEED_S = 10 };				/* for an engine that does not listen */
 
 static int make_shared(int *fd)
 {
@@ -174,12 +170,10 @@ int supervisor_say(struct supervisor *s, enum supervise_type type, uint64_t numb
  * do so all the same, that is known, and it is ended. */
 int supervisor_feed(struct supervisor *s, int channel, enum supervise_type begin)
 {
-	const struct timeval patience = { .tv_sec = FEED_S };
 	const struct supervise_msg api = { .type = SUPERVISE_API }, last = { .type = begin };
 	int flags = fcntl(channel, F_GETFL), r;
 
-	if (flags < 0 || setsockopt(channel, SOL_SOCKET, SO_SNDTIMEO, &patience,
-				    sizeof patience) < 0)
+	if (flags < 0 || fcntl(channel, F_SETFL, flags | O_NONBLOCK) < 0)
 		return error_last();
 	r = send_settings(s, channel);
 	if (!r)
@@ -193,8 +187,6 @@ int supervisor_feed(struct supervisor *s, int channel, enum supervise_type begin
 		r = supervisor_feed_kept(s, channel);
 	if (!r)
 		r = channel_send(channel, &last, NULL, 0, true);
-	if (!r && fcntl(channel, F_SETFL, flags | O_NONBLOCK) < 0)
-		r = error_last();
 	if (!r && begin == SUPERVISE_START)	/* else once it takes over */
 		supervisor_feed_told(s);
 	return r;

@@ -323,6 +323,24 @@ START_TEST(a_thousand_leave_nothing)
 }
 END_TEST
 
+/* An engine that is stopped, and has been told more than there is room for: that is no reason
+ * to wait at the end. */
+START_TEST(ends_in_the_middle)
+{
+	enum { MANY = 300, LINE_BYTES = 80, SOON_MS = 4000 };
+	static char text[MANY * LINE_BYTES + sizeof "vms:\n" VM3] = "vms:\n" VM3;
+
+	for (int cid = 10; cid < 10 + MANY; cid++)
+		snprintf(text + strlen(text), LINE_BYTES, "  - { guest-cid: %d, socket: $/v%d, "
+			 "uds-path: $/u%d }\n", cid, cid, cid);
+	start("vms:\n" VM3, at_info);
+	must(kill(daemon_engine(&vhd), SIGSTOP) == 0);
+	reloads_do(text, "was read again");
+	ck_assert_int_eq(daemon_stop(&vhd, SOON_MS), 0);
+	ck_assert_int_ne(access(vhd.uds, F_OK), 0);
+}
+END_TEST
+
 /* ---- as somebody else ---- */
 
 /* The supervisor still makes sockets for whom the engine has become, in a folder of root. */
@@ -366,6 +384,7 @@ int main(void)
 	tcase_add_test(tc, with_another_user);
 	tc = e2e_case_with(s, "signals", e2e_setup_bare, e2e_teardown_ended, 60);
 	tcase_add_test(tc, without_a_file_it_ends_the_daemon);
+	tcase_add_test(tc, ends_in_the_middle);
 	tcase_add_loop_test(tc, ignored_at_the_start_it_stays_ignored, 0, 2);
 	return e2e_run(s);
 }
