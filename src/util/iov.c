@@ -32,7 +32,7 @@ static void advance(struct iov_cur *cur, size_t len)
 	cur->left -= len;
 }
 
-bool iov_cur_get(struct iov_cur *cur, void *dst, size_t len)
+bool iov_cur_get_scattered(struct iov_cur *cur, void *dst, size_t len)
 {
 	char *to = dst, *from = NULL;
 
@@ -68,7 +68,7 @@ size_t iov_cur_slice(struct iov_cur *cur, size_t len, struct iovec *out, size_t 
 	return n_out;
 }
 
-void iov_copy_to(const struct iovec *iov, size_t n, const void *src, size_t len)
+void iov_copy_to_scattered(const struct iovec *iov, size_t n, const void *src, size_t len)
 {
 	const char *from = src;
 

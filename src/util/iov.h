@@ -30,8 +30,18 @@ struct iov_cur {
 
 void iov_cur_init(struct iov_cur *cur, const struct iovec *iov, size_t n);
 
+bool iov_cur_get_scattered(struct iov_cur *cur, void *dst, size_t len);
+
 /* Copies @len bytes out, once, and moves on; false, and nothing done, if fewer are left. */
-bool iov_cur_get(struct iov_cur *cur, void *dst, size_t len);
+static inline bool iov_cur_get(struct iov_cur *cur, void *dst, size_t len)
+{
+	if (!cur->n || cur->iov->iov_len - cur->off < len)
+		return iov_cur_get_scattered(cur, dst, len);
+	copy_once(dst, (const char *)cur->iov->iov_base + cur->off, len);
+	cur->off += len;
+	cur->left -= len;
+	return true;
+}
 
 /*
  * Describes the next @len bytes, at most @max iovecs of them, in @out and moves
@@ -51,5 +61,13 @@ static inline size_t iov_total(const struct iovec *iov, size_t n)
 	return total;
 }
 
+void iov_copy_to_scattered(const struct iovec *iov, size_t n, const void *src, size_t len);
+
 /* Copies @len bytes into the first bytes of the iovecs, which must hold them. */
-void iov_copy_to(const struct iovec *iov, size_t n, const void *src, size_t len);
+static inline void iov_copy_to(const struct iovec *iov, size_t n, const void *src, size_t len)
+{
+	if (n && iov->iov_len >= len)
+		memcpy(iov->iov_base, src, len);
+	else
+		iov_copy_to_scattered(iov, n, src, len);
+}
