@@ -71,35 +71,6 @@ static void note_guest(struct device *dev, bool is_running)
 		dev->events.reset_pending = true;
 }
 
-/* Every turn works on the rings, so they need kicks only when they are idle. */
-static enum turn rings_turn(struct device *dev)
-{
-	struct virtq *tx = frontend_running(&dev->frontend, VSOCK_TXQ);
-	struct virtq *rx = frontend_running(&dev->frontend, VSOCK_RXQ);
-	struct virtq *events = frontend_running(&dev->frontend, VSOCK_EVENTQ);
-	enum turn result = TURN_DONE;
-	bool was_clogged;
-
-	note_guest(dev, tx && rx);
-	recovery_begin_turn(&dev->recovery);
-	result = guest_events_send(&dev->events, events, device_vring(dev, VSOCK_EVENTQ),
-				   dev->config.scratch, dev->counters);
-	if (tx) {
-		virtq_disable_notify(tx);
-		result = turn_worse(result, device_drain_tx(dev, tx));
-	}
-	was_clogged = mux_is_clogged(dev->mux);
-	if (rx && mux_has_output(dev->mux)) {
-		virtq_disable_notify(rx);
-		result = turn_worse(result, device_fill_rx(dev, rx));
-	}
-	if (was_clogged)
-		return mux_is_clogged(dev->mux) ? result : TURN_MORE;
-	if (tx && result == TURN_DONE && !tx->broken && virtq_enable_notify(tx))
-		return TURN_LATE;
-	return result;
-}
-
 /* Deadlines are judged after what lies ready in the rings has been looked at. While there
  * is more of that they wait, but not for ever. */
 static enum turn expire(struct device *dev, enum turn rings)
@@ -149,12 +120,20 @@ static void count_turn(struct device *dev, uint64_t before)
 
 static void take_turn(struct device *dev)
 {
-	enum turn result = TURN_LATE, ends;
+	enum turn result = TURN_LATE, ends, events;
+	struct virtq *tx, *rx, *evq;		/* NULL: it does not run; in a turn none begins to */
 
 	dev->in_turn = true;
 	ends = mux_end_some(dev->mux, loop_now_ms(dev->config.loop)) ? TURN_MORE : TURN_DONE;
+	tx = frontend_running(&dev->frontend, VSOCK_TXQ);
+	rx = frontend_running(&dev->frontend, VSOCK_RXQ);
+	evq = frontend_running(&dev->frontend, VSOCK_EVENTQ);
+	note_guest(dev, tx && rx);
+	recovery_begin_turn(&dev->recovery);
+	events = guest_events_send(&dev->events, evq, device_vring(dev, VSOCK_EVENTQ),
+				   dev->config.scratch, dev->counters);
 	for (int round = 0; result == TURN_LATE && round < TURN_ROUNDS; round++)
-		result = rings_turn(dev);
+		result = device_rings_turn(dev, tx, rx);
 	result = turn_worse(result, expire(dev, result));
 	dev->in_turn = false;
 	recovery_end_turn(&dev->recovery);
@@ -169,7 +148,7 @@ static void take_turn(struct device *dev)
 		result = TURN_DONE;
 	}
 	set_timer(dev);
-	if (turn_worse(result, ends) != TURN_DONE)
+	if (turn_worse(result, turn_worse(ends, events)) != TURN_DONE)
 		schedule(dev);
 }
 

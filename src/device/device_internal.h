@@ -51,9 +51,10 @@ static inline void device_note_handling(_Atomic uint64_t *handling, uint64_t cid
 		atomic_store_explicit(handling, cid, memory_order_relaxed);
 }
 
-enum turn device_drain_tx(struct device *dev, struct virtq *q);	/* a batch of it */
-enum turn device_fill_rx(struct device *dev, struct virtq *q);	/* lets the core send */
 bool device_open_rx(void *dev, struct rx_sink *sink);	/* as mux_config::open_rx */
 void device_close_rx(void *dev);
+
+/* A batch of @tx, and what the core has for @rx; either may be NULL, if it does not run. */
+enum turn device_rings_turn(struct device *dev, struct virtq *tx, struct virtq *rx);
 
 unsigned device_guest_types(const struct device *dev);	/* of sockets that it knows: MUX_* */

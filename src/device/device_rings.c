@@ -37,7 +37,7 @@ static void count_batch(size_t n, uint64_t *packets, struct histogram *batches)
 }
 
 /* A batch of the TX ring. */
-enum turn device_drain_tx(struct device *dev, struct virtq *q)
+static enum turn drain_tx(struct device *dev, struct virtq *q)
 {
 	struct virtq_iovs iovs = { .iov = dev->config.scratch->tx, .max = DEVICE_TX_IOVS };
 	struct virtq_chain chain;
@@ -58,9 +58,12 @@ enum turn device_drain_tx(struct device *dev, struct virtq *q)
 	}
 	if (frontend_lost_memory(&dev->frontend))
 		return TURN_DONE;		/* small payloads were copied */
-	mux_flush(dev->mux, loop_now_ms(dev->config.loop));
-	count_batch(n, &dev->counters->packets[COUNTERS_TO_HOST], &dev->counters->tx_batch);
-	device_publish(q, device_vring(dev, VSOCK_TXQ), n, dev->counters);
+	if (n) {
+		mux_flush(dev->mux, loop_now_ms(dev->config.loop));
+		count_batch(n, &dev->counters->packets[COUNTERS_TO_HOST],
+			    &dev->counters->tx_batch);
+		device_publish(q, device_vring(dev, VSOCK_TXQ), n, dev->counters);
+	}
 	if (r == VIRTQ_E_BROKEN)
 		vring_fail(device_vring(dev, VSOCK_TXQ));
 	return r == 0 || r == VIRTQ_E_FULL ? TURN_MORE : TURN_DONE;
@@ -104,7 +107,7 @@ static bool close_rx(struct device *dev)
 }
 
 /* Lets the core send. */
-enum turn device_fill_rx(struct device *dev, struct virtq *q)
+static enum turn fill_rx(struct device *dev, struct virtq *q)
 {
 	struct rx_sink sink;
 	bool is_broken;
@@ -151,6 +154,28 @@ void device_close_rx(void *ctx)
 	device_note_handling(dev->config.handling, dev->lends_to);
 	if (is_broken || frontend_lost_memory(&dev->frontend))
 		loop_work_schedule(dev->config.loop, &dev->work);
+}
+
+/* Every turn works on the rings, so they need kicks only when they are idle. */
+enum turn device_rings_turn(struct device *dev, struct virtq *tx, struct virtq *rx)
+{
+	enum turn result = TURN_DONE;
+	bool was_clogged;
+
+	if (tx) {
+		virtq_disable_notify(tx);
+		result = drain_tx(dev, tx);
+	}
+	was_clogged = mux_is_clogged(dev->mux);
+	if (rx && mux_has_output(dev->mux)) {
+		virtq_disable_notify(rx);
+		result = turn_worse(result, fill_rx(dev, rx));
+	}
+	if (was_clogged)
+		return mux_is_clogged(dev->mux) ? result : TURN_MORE;
+	if (tx && result == TURN_DONE && !tx->broken && virtq_enable_notify(tx))
+		return TURN_LATE;
+	return result;
 }
 
 /* Virtio 1.3, 5.10.3: streams go without saying, unless that has been ruled out. */

@@ -202,7 +202,8 @@ void mux_finish(struct mux *mux, struct conn *c, uint64_t now_ms)
 {
 	if ((c->orphaned || c->state == CONN_DEAD) && is_named(mux, c))
 		mux_conn_leave(mux, c);
-	note_state(mux, c, now_ms);
+	if (c->error || c->state != c->mux.logged_state)
+		note_state(mux, c, now_ms);
 	if (c->state == CONN_DEAD) {
 		mux_conn_free(mux, c);
 		return;
