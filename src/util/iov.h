@@ -40,6 +40,11 @@ static inline bool iov_cur_get(struct iov_cur *cur, void *dst, size_t len)
 	copy_once(dst, (const char *)cur->iov->iov_base + cur->off, len);
 	cur->off += len;
 	cur->left -= len;
+	if (cur->off == cur->iov->iov_len) {	/* what follows is in one piece, too */
+		cur->iov++;
+		cur->n--;
+		cur->off = 0;
+	}
 	return true;
 }
 

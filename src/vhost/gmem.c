@@ -257,7 +257,9 @@ static inline struct region *find_gpa(struct gmem *mem, uint64_t gpa)
 	return search_gpa(mem, gpa);
 }
 
-size_t gmem_slice(struct gmem *mem, uint64_t gpa, uint64_t len, struct iovec *out, size_t max)
+/* Of a range that may cross regions, as gmem_slice(). */
+static size_t slice_regions(struct gmem *mem, uint64_t gpa, uint64_t len, struct iovec *out,
+			    size_t max)
 {
 	size_t n = 0;
 
@@ -275,6 +277,16 @@ size_t gmem_slice(struct gmem *mem, uint64_t gpa, uint64_t len, struct iovec *ou
 		len -= here;
 	}
 	return n;
+}
+
+size_t gmem_slice(struct gmem *mem, uint64_t gpa, uint64_t len, struct iovec *out, size_t max)
+{
+	struct region *r = find_gpa(mem, gpa);
+
+	if (!r || len > r->size - (gpa - r->gpa) || !max)
+		return slice_regions(mem, gpa, len, out, max);
+	*out = (struct iovec){ r->ptr + (gpa - r->gpa), len };
+	return 1;
 }
 
 GUEST void *gmem_ptr_gpa(struct gmem *mem, uint64_t gpa, uint64_t len)
