@@ -169,13 +169,13 @@ size_t conn_fill_headers(struct conn *c, const struct rx_sink *rx, const struct 
 	return n;
 }
 
-/* Next time twice as much after a full read, else twice what there was, but not much less than
- * this time: it may be the rest of something. Buffers are borrowed for it, and given back where
- * it was too much. */
+/* Next time twice as much after a full read, else a little more than there was, but not much less
+ * than this time: it may be the rest of something. Buffers are borrowed for it, and given back
+ * where it was too much. */
 static void adapt_hint(struct conn *c, size_t asked, size_t got)
 {
 	size_t most = c->read_hint > asked ? c->read_hint : asked, less = most - most / 4;
-	size_t hint = 2 * (got == asked ? most : got);
+	size_t hint = got == asked ? 2 * most : got + got / 4;
 
 	if (hint < less)
 		hint = less;
