@@ -28,12 +28,19 @@ static struct mux_stats stats(void)
 	return out;
 }
 
-struct abort_case {
+struct trace_case {
 	const char *script, *trace;
 };
 
+static void check_trace(const struct trace_case *c)
+{
+	script_run(&s, c->script);
+	ck_assert_msg(strcmp(script_trace(&s), c->trace) == 0, "'%s' gave '%s', not '%s'",
+		      c->script, script_trace(&s), c->trace);
+}
+
 /* The host's side ends at once; the guest is told when it gives buffers. */
-static const struct abort_case abort_cases[] = {
+static const struct trace_case abort_cases[] = {
 	{ "abort", "" },
 	{ "req starve abort feed:9", "RESPONSE close RST" },
 	{ "starve req abort feed:9", "close RST" },
@@ -58,11 +65,7 @@ static const struct abort_case abort_cases[] = {
 
 START_TEST(aborts)
 {
-	const struct abort_case *c = &abort_cases[_i];
-
-	script_run(&s, c->script);
-	ck_assert_msg(strcmp(script_trace(&s), c->trace) == 0, "'%s' gave '%s', not '%s'",
-		      c->script, script_trace(&s), c->trace);
+	check_trace(&abort_cases[_i]);
 }
 END_TEST
 
@@ -176,9 +179,7 @@ START_TEST(sibling_of_no_guest)
 }
 END_TEST
 
-static const struct push_case {
-	const char *script, *trace;
-} push_cases[] = {
+static const struct trace_case push_cases[] = {
 	{ "req push:abc push:de", "RESPONSE [ RW(abc) ] [ RW(de) ]" },
 	{ "req keep_rx push:abc", "RESPONSE RW(abc)" },
 	{ "req starve push:abc push:de feed:9", "RESPONSE [ ] RW(abcde)" },
@@ -195,11 +196,7 @@ static const struct push_case {
 
 START_TEST(pushed)
 {
-	const struct push_case *c = &push_cases[_i];
-
-	script_run(&s, c->script);
-	ck_assert_msg(strcmp(script_trace(&s), c->trace) == 0, "'%s' gave '%s', not '%s'",
-		      c->script, script_trace(&s), c->trace);
+	check_trace(&push_cases[_i]);
 }
 END_TEST
 
