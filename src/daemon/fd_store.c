@@ -352,17 +352,15 @@ bool fd_store_is_due(void)
 	return is_due;
 }
 
-bool fd_store_send(int socket)
+int fd_store_send(int socket)
 {
-	bool is_done;
+	int r = 0;
 
 	pthread_mutex_lock(&store.lock);
-	while (!list_is_empty(&store.due))
-		if (send_entry(socket, container_of(store.due.next, struct entry, due)) < 0)
-			break;
-	is_done = list_is_empty(&store.due);
+	while (!r && !list_is_empty(&store.due))
+		r = send_entry(socket, container_of(store.due.next, struct entry, due));
 	pthread_mutex_unlock(&store.lock);
-	return is_done;
+	return r;
 }
 
 void fd_store_end(int socket, uint64_t until_ms)
@@ -377,6 +375,6 @@ void fd_store_end(int socket, uint64_t until_ms)
 		make_due(e);
 	}
 	pthread_mutex_unlock(&store.lock);
-	while (!fd_store_send(socket) && clock_ms() < until_ms)
+	while (fd_store_send(socket) && clock_ms() < until_ms)
 		poll(&p, 1, 10);
 }

@@ -43,7 +43,8 @@ void fd_store_drop_untaken(void);
 void fd_store_set_sender(void (*wake_sender)(void));
 
 bool fd_store_is_due(void);
-/* Sends what is due over @socket. False: not all, for now. */
-bool fd_store_send(int socket);
+/* Sends what is due over @socket. 0; or not all could be sent now: -EAGAIN, for want of room that
+ * poll() tells of; another -errno. */
+int fd_store_send(int socket);
 /* Drops all, until @until_ms at the latest. */
 void fd_store_end(int socket, uint64_t until_ms);

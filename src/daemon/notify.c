@@ -148,15 +148,16 @@ static void look_at_workers(struct agenda *a, uint64_t now)
 	a->was_stuck = is_stuck;
 }
 
-/* There may be thousands to be sent, ten at a time. */
-static void wait_for_room(struct agenda *a)
+/* There may be thousands to be sent, ten at a time. What else is short than room, @error, does not
+ * tell when it is there again. */
+static void wait_for_room(struct agenda *a, int error)
 {
 	struct pollfd p = { .fd = notify.fd, .events = POLLOUT };
 
 	pthread_mutex_unlock(&notify.lock);
 	poll(&p, 1, RETRY_MS);
 	pthread_mutex_lock(&notify.lock);
-	a->retry_ms = clock_ms() + 1;
+	a->retry_ms = error == -EAGAIN ? 0 : clock_ms() + 1;
 }
 
 /* All that is due, in one message; with the lock, which is let go of to send it. */
@@ -165,10 +166,10 @@ static void send_due(struct agenda *a, uint64_t now)
 	bool has_status = is_status_due(a, now), is_reloading = notify.is_reloading, is_sent;
 	unsigned status = notify.status;
 	char text[TEXT_MAX];
-	int len = 0;
+	int len = 0, r = fd_store_send(notify.fd);	/* before READY */
 
-	if (!fd_store_send(notify.fd)) {	/* before READY */
-		wait_for_room(a);
+	if (r) {
+		wait_for_room(a, r);
 		return;
 	}
 	if (is_reloading)

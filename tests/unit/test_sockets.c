@@ -421,7 +421,7 @@ static bool hears_of(const char *what, const char *name)
 	ssize_t n;
 
 	snprintf(wanted, sizeof wanted, "%s=1\nFDNAME=vdv-3-%s\n", what, name);
-	ck_assert(fd_store_send(manager[0]));
+	ck_assert_int_eq(fd_store_send(manager[0]), 0);
 	while ((n = recv(manager[1], text, sizeof text - 1, MSG_DONTWAIT)) > 0) {
 		text[n] = '\0';
 		has_heard |= strcmp(text, wanted) == 0;
