@@ -35,6 +35,7 @@ struct running {
 	struct list node;			/* api_captures::all */
 	struct capture_settings settings;
 	uint64_t cid, id, since_ms;
+	struct api_client *client;
 	struct live_capture *live;		/* owned */
 	struct loop_source readable;		/* the pipe; in the loop while it is empty */
 	int fd;					/* of it; owned */
@@ -135,10 +136,11 @@ static ssize_t read_pipe(struct api_stream *stream, char *to, size_t max)
 	while (n < 0 && errno == EINTR);
 	if (n > 0)
 		return n;
-	if (n == 0 || errno != EAGAIN || loop_add(c->captures->context->loop, &c->readable, c->fd,
-						  EPOLLIN))
+	if (n == 0 || errno != EAGAIN)
 		return API_STREAM_END;
-	return 0;
+	loop_remove(c->captures->context->loop, &c->readable);	/* it was woken by something else */
+	return loop_add(c->captures->context->loop, &c->readable, c->fd, EPOLLIN) ?
+		API_STREAM_END : 0;
 }
 
 static void finish(struct api_stream *stream)
@@ -191,6 +193,7 @@ static int begin(struct api_captures *all, struct api_request *r, struct running
 		return result;
 	}
 	c->captures = all;
+	c->client = r->client;
 	c->cid = r->args.cid;
 	c->id = ++all->last_id;
 	c->since_ms = loop_now_ms(all->context->loop);
@@ -271,7 +274,8 @@ void api_captures_get(struct api_request *r)
 	api_request_reply(r, MHD_HTTP_OK, json_pack("{s:o}", "captures", rows));
 }
 
-/* Its client gets what has passed so far, and then the end; this one, what that was. */
+/* Its client gets what has passed so far, and then the end, if it reads that soon; this one, what
+ * that was. */
 void api_captures_end(struct api_request *r)
 {
 	list_for_each(node, &r->context->captures->all) {
@@ -280,6 +284,7 @@ void api_captures_end(struct api_request *r)
 		if (c->id != r->args.capture)
 			continue;
 		live_capture_end(c->live);
+		api_client_set_waits(c->client, r->context->loop, false);
 		api_request_reply(r, MHD_HTTP_OK, json_of(c));
 		return;
 	}

@@ -126,8 +126,7 @@ static enum MHD_Result send_answer(struct api_request *r)
 
 static void set_waits(struct api_request *r, bool waits)
 {
-	r->client->waits = waits;
-	r->client->since_ms = loop_now_ms(r->context->loop);
+	api_client_set_waits(r->client, r->context->loop, waits);
 }
 
 static void stop_waiting(struct api_request *r)

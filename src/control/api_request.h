@@ -27,6 +27,13 @@ struct api_client {				/* its connection, by the library's context of it */
 	struct list node;			/* the API's */
 };
 
+/* Its deadline runs from now on, or not. */
+static inline void api_client_set_waits(struct api_client *c, const struct loop *loop, bool waits)
+{
+	c->waits = waits;
+	c->since_ms = loop_now_ms(loop);
+}
+
 enum api_request_state {
 	API_RECEIVING,				/* its body comes */
 	API_WAITING,				/* an order was passed on: no outcome yet */

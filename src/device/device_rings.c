@@ -152,7 +152,7 @@ void device_close_rx(void *ctx)
 	bool is_broken = close_rx(dev);
 
 	device_note_handling(dev->config.handling, dev->lends_to);
-	if (is_broken || frontend_lost_memory(&dev->frontend))
+	if (is_broken || frontend_lost_memory(&dev->frontend) || frontend_has_held_up(&dev->frontend))
 		loop_work_schedule(dev->config.loop, &dev->work);
 }
 

@@ -89,7 +89,6 @@ bool mux_has_output(const struct mux *mux)
 	return mux->replies.n || !list_is_empty(&mux->ready);
 }
 
-
 void mux_push(struct mux *mux, struct stream *s, uint64_t now_ms)
 {
 	struct conn *c = s->conn;

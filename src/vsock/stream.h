@@ -3,10 +3,10 @@
  * The other side of a connection, as the packet core sees it: something that bytes are
  * read from and written to. Backends (backend.h) make streams.
  *
- * Operations go down and never call back; events come up by mux_stream_ready() and
- * mux_stream_connected(), from the event loop, never from within an operation. (One calls
- * another mux: write, between two guests, mux_push().) An instance embeds its struct; the
- * downcast asserts the table.
+ * Operations go down and never call back, but for a write between two guests, which may give
+ * the other guest's mux a turn (mux_push()); events come up by mux_stream_ready() and
+ * mux_stream_connected(), from the event loop, never from within an operation. An instance
+ * embeds its struct; the downcast asserts the table.
  */
 #pragma once
 

@@ -89,7 +89,7 @@ static size_t on_header(char *line, size_t size, size_t n, void *arg)
 	char text[32];
 
 	(void)size;				/* always 1 */
-	if (n > sizeof name && n < sizeof text + sizeof name &&
+	if (n > sizeof name && n < sizeof text + sizeof name - 1 &&
 	    strncasecmp(line, name, sizeof name - 1) == 0) {
 		memcpy(text, line + sizeof name - 1, n - sizeof name + 1);
 		text[n - sizeof name + 1] = '\0';

@@ -299,6 +299,15 @@ static const struct http_row capture_rows[] = {
 	{ .request = NULL },
 };
 
+/* A number that is too long to be one. */
+static const struct http_row capture_id_rows[] = {
+	{ .request = "GET /v1/vms/3", .answer = VM_ROW(3, "") },
+	{ .request = "GET /v1/vms/3/capture",
+	  .answer = "HTTP/1.1 200 OK\r\nCapture-Id:123456789012345678901234567890\r\n"
+		"Transfer-Encoding: chunked\r\n\r\n5\r\nno pc\r\n0\r\n\r\n" },
+	{ .request = NULL },
+};
+
 START_TEST(capture_takes_only_packets)
 {
 	char file[128];
@@ -311,6 +320,7 @@ START_TEST(capture_takes_only_packets)
 	ck_assert_ptr_nonnull(strstr(ctl.complained, "/nonexistent/x: No such file"));
 	ck_assert_int_eq(run(capture_rows, ARGS("capture", "3", "-")), 1);
 	ck_assert_str_eq(ctl.said, "");
+	ck_assert_int_eq(run(capture_id_rows, ARGS("capture", "3", file)), 0);
 }
 END_TEST
 
