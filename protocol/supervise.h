@@ -95,8 +95,6 @@ enum supervise_type {
 	SUPERVISE_RELOAD,
 	SUPERVISE_SHUTDOWN,
 
-	SUPERVISE_EVENT,			/* from the supervisor, for clients of the API: what has
-						   happened there, or before this engine began */
 	/*
 	 * From the engine: the next front-end that waits at the VM's socket. It is kept under
 	 * SUPERVISE_SLOT_ACCEPTED before anybody else has it, so none is lost with an engine, and
@@ -105,6 +103,9 @@ enum supervise_type {
 	 */
 	SUPERVISE_ACCEPT,
 	SUPERVISE_ACCEPTED,			/* from the supervisor: the outcome, and the socket */
+
+	SUPERVISE_EVENT,			/* from the supervisor, for clients of the API: what has
+						   happened there, or before this engine began */
 
 	SUPERVISE_NUM_TYPES,
 };
