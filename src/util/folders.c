@@ -6,32 +6,31 @@
 #include <limits.h>
 #include <unistd.h>
 
+#include "util/decimal.h"
 #include "util/error.h"
 #include "util/fd.h"
 #include "util/unix_socket.h"
 
 #define PROC_FD	"/proc/self/fd/"
 
-/* By hand: printf() may lock. */
+/* Not by printf(), which may lock. */
 void folders_spell(char path[FOLDERS_PATH_BYTES], int fd, const char *name)
 {
-	char digits[12];
-	size_t n = sizeof digits, len = sizeof PROC_FD - 1, left = name ? strlen(name) : 0;
+	char *at = path + sizeof PROC_FD - 1;
+	size_t left = name ? strlen(name) : 0;
 
-	memcpy(path, PROC_FD, len);
-	do
-		digits[--n] = (char)('0' + fd % 10);
-	while ((fd /= 10) > 0);
-	memcpy(path + len, digits + n, sizeof digits - n);
-	len += sizeof digits - n;
+	memcpy(path, PROC_FD, sizeof PROC_FD - 1);
+	at = decimal_put(at, (uint64_t)fd);
 	if (name) {
-		path[len++] = '/';
-		if (left > FOLDERS_PATH_BYTES - 1 - len)
-			left = FOLDERS_PATH_BYTES - 1 - len;
-		memcpy(path + len, name, left);
-		len += left;
+		size_t room = FOLDERS_PATH_BYTES - 2 - (size_t)(at - path);
+
+		*at++ = '/';
+		if (left > room)
+			left = room;
+		memcpy(at, name, left);
+		at += left;
 	}
-	path[len] = '\0';
+	*at = '\0';
 }
 
 /* Is @path @folder, or below it? Both as the kernel has them. */

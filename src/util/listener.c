@@ -35,6 +35,7 @@
 #include "util/clock.h"
 #include "util/error.h"
 #include "util/fd.h"
+#include "util/folders.h"
 #include "util/spot.h"
 #include "util/unix_socket.h"
 
@@ -156,9 +157,9 @@ static bool leads_to_us(const char *inode, const char *path, int type)
 /* @handle: of what has the name. */
 static int give(int handle, const char *path, int type, const struct listener_access *access)
 {
-	char inode[32];
+	char inode[FOLDERS_PATH_BYTES];
 
-	snprintf(inode, sizeof inode, "/proc/self/fd/%d", handle);
+	folders_spell(inode, handle, NULL);
 	if (!leads_to_us(inode, path, type))
 		return LISTENER_E_EXCHANGED;
 	if (fchownat(handle, "", access->uid, access->gid, AT_EMPTY_PATH) < 0 ||
