@@ -215,11 +215,11 @@ int channel_receive(int channel, enum channel_sender sender, struct channel_msg 
 	out->n_fds = 0;
 	do
 		n = recvmsg(channel, &hdr, MSG_CMSG_CLOEXEC);
-	while (n < 0 && errno == EINTR);
-	if (n < 0 && errno == EAGAIN)
-		return CHANNEL_E_NONE;
+	/* A sender that ended without having read all is ECONNRESET, once; what it has said comes
+	 * after that, and then its end. */
+	while (n < 0 && (errno == EINTR || errno == ECONNRESET));
 	if (n < 0)
-		return errno == ECONNRESET ? CHANNEL_E_END : error_last();
+		return errno == EAGAIN ? CHANNEL_E_NONE : error_last();
 	take_fds(out, &hdr);
 	if (n == 0 && !out->n_fds)
 		return CHANNEL_E_END;

@@ -36,7 +36,8 @@ static bool may_connect(struct held_vm *h, uint64_t now_ms)
 	return true;
 }
 
-/* Who hears nothing runs into a timer. */
+/* Who hears nothing runs into a timer. One that has ended may have said more before, and is heard
+ * to its end. */
 static int say(int channel, uint64_t cid, uint32_t id, int result, const int *fd)
 {
 	const struct supervise_msg m = {
@@ -46,7 +47,7 @@ static int say(int channel, uint64_t cid, uint32_t id, int result, const int *fd
 	int r;
 
 	r = channel_send(channel, &m, fd, result == 0, false);
-	return r == -EAGAIN ? 0 : r;		/* it has asked faster than it reads */
+	return r == -EAGAIN || r == CHANNEL_E_END ? 0 : r;	/* it asks faster than it reads */
 }
 
 struct attempt {				/* what a child is to do */

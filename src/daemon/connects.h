@@ -26,8 +26,8 @@ struct connects {
 
 /*
  * Connects a socket of @type, SOCK_*, to @port of @h for the engine at @channel, which gets
- * CONNECTED for @id in any case, -EAGAIN where it has asked too often. 0, or as channel_send() if
- * it does not.
+ * CONNECTED for @id in any case, -EAGAIN where it has asked too often. 0, also
+ * if it has ended; as channel_send().
  */
 int connects_begin(struct connects *c, struct held_vm *h, int channel, int type, uint32_t port,
 		   uint32_t id, uint64_t now_ms);

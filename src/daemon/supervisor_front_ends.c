@@ -39,7 +39,8 @@ int supervisor_accept(struct supervisor *s, struct held_vm *h)
 
 	m.u.connected.result = r;
 	r = channel_send(s->channel, &m, &fd, r == 0, false);
-	return r == -EAGAIN ? 0 : r;		/* it asks again */
+	/* It asks again; one that has ended may have said more before. */
+	return r == -EAGAIN || r == CHANNEL_E_END ? 0 : r;
 }
 
 /* Where sockets have paths, there is always a next front-end. */

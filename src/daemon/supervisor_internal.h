@@ -157,7 +157,7 @@ void supervisor_adopt_engine(struct supervisor *s, pid_t pid, int channel);
 
 /* ---- supervisor_front_ends.c ---- */
 
-/* The engine wants the next front-end of the VM. 0, or as channel_send(). */
+/* The engine wants the next front-end of the VM. 0, also if it has ended; as channel_send(). */
 int supervisor_accept(struct supervisor *s, struct held_vm *h);
 
 /* The front-end of the VM has gone, and no other can come. 0; CHANNEL_E_GARBAGE. */

@@ -5,7 +5,9 @@
  */
 #include <poll.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "e2e/e2e.h"
@@ -160,6 +162,54 @@ START_TEST(host_connects_meanwhile_are_seen)
 }
 END_TEST
 
+static void start_two(char *socket, size_t size)
+{
+	char words[2][512];
+	const char *const args[] = {		/* one thread: it turns to them one by one */
+		"--threads=1", "--vm", words[0], "--vm", words[1], NULL,
+	};
+
+	snprintf(socket, size, "%s/4.vhost", vhd.dir);
+	snprintf(words[0], sizeof words[0], "socket=%s,uds-path=%s", vhd.socket, vhd.uds);
+	snprintf(words[1], sizeof words[1], "guest-cid=4,socket=%s,uds-path=%s/4.sock", socket,
+		 vhd.dir);
+	daemon_spawn(&vhd, args);
+	ck_assert(daemon_wait_listening(&vhd, vhd.uds));
+	ck_assert(daemon_wait_listening(&vhd, socket));
+	driver_up(&vm, vhd.socket, NULL);
+}
+
+static void wait_for_end(pid_t pid)
+{
+	int fd = (int)syscall(SYS_pidfd_open, pid, 0);
+
+	must(fd >= 0 && deadline_poll(fd, POLLIN, deadline_in(DEADLINE_MS)));
+	close(fd);
+}
+
+/* Before the supervisor gets to it, an engine asks it for one VM's front-end, has it keep another
+ * memory of the other VM, and ends. It has nobody to answer, and no reason to hear no more. */
+START_TEST(last_words_are_heard)
+{
+	struct vmm other;
+	char socket[160];
+	pid_t engine;
+
+	start_two(socket, sizeof socket);
+	engine = daemon_engine(&vhd);
+	stop(vhd.pid);
+	ck_assert(vmm_connect(&other, socket));
+	ck_assert_int_eq(vmm_set_mem_table(&vm.fe, &vm.guest), 0);
+	must(kill(engine, SIGKILL) == 0);
+	wait_for_end(engine);
+	must(kill(vhd.pid, SIGCONT) == 0);
+	e2e_check_alive();
+	ck_assert_int_eq(vmm_get_features(&other, &(uint64_t){ 0 }), 0);
+	vmm_close(&other);
+	ck_assert(!daemon_has_logged(&vhd, "front-end lost"));
+}
+END_TEST
+
 START_TEST(thousands_of_connections_end)
 {
 	enum { N = 2000 };
@@ -302,5 +352,7 @@ int main(void)
 	tcase_add_test(tc, half_a_request_is_answered_once);
 	tc = e2e_case(s, "costs", e2e_setup_bare, 60);
 	tcase_add_test(tc, a_vm_without_a_front_end_costs_nothing);
+	tc = e2e_case(s, "two", e2e_setup_bare, 60);
+	tcase_add_test(tc, last_words_are_heard);
 	return e2e_run(s);
 }

@@ -216,6 +216,22 @@ START_TEST(ends_of_it)
 }
 END_TEST
 
+/* Whoever ends has said what it has said, also if it has not heard all. */
+START_TEST(last_words)
+{
+	const struct supervise_msg m = { .type = SUPERVISE_DROP, .cid = 3 };
+
+	for (int i = 0; i < 2; i++) {
+		ck_assert_int_eq(channel_send(ends[1], &m, NULL, 0, false), 0);
+		ck_assert_int_eq(channel_send(ends[0], &m, NULL, 0, false), 0);
+	}
+	fd_close(&ends[0]);
+	for (int i = 0; i < 2; i++)
+		check_received(0, E, 0, "DROP");
+	check_received(CHANNEL_E_END, E, 0, "the end");
+}
+END_TEST
+
 START_TEST(taken_descriptors_stay)
 {
 	const struct supervise_msg m = { .type = SUPERVISE_VM, .cid = 3 };
@@ -304,6 +320,7 @@ int main(void)
 	tcase_add_loop_test(tc, what_may_be_said, 0, COUNT(types));
 	tcase_add_loop_test(tc, what_it_looks_like, 0, COUNT(shapes));
 	tcase_add_test(tc, ends_of_it);
+	tcase_add_test(tc, last_words);
 	tcase_add_test(tc, taken_descriptors_stay);
 	tcase_add_test(tc, blob_in_pieces);
 	tcase_add_loop_test(tc, blob_beyond_its_limit, 0, 2);

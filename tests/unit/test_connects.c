@@ -322,6 +322,7 @@ START_TEST(the_engine_has_gone)
 	ck_assert_int_eq(connects_begin(&connects, vm, ends[0], SOCK_STREAM, PORT, 1,
 					time_ms), 0);
 	ck_assert_int_gt(wait(NULL), 0);
+	ck_assert_int_eq(connects_call(&connects, vm, ends[0], time_ms), 0);	/* at once */
 }
 END_TEST
 
