@@ -54,7 +54,7 @@ void acceptor_answer(struct acceptor *a, int outcome, int fd)
 	if (outcome < 0 && outcome != -EAGAIN)
 		log_failure(a, outcome);
 	if (a->is_asked)
-		set_rest(a, outcome < 0 ? REST_MS : 0);
+		set_rest(a, outcome ? REST_MS : 0);
 	a->is_asked = false;
 	if (!outcome)
 		a->config.accepted(a->config.ctx, fd);

@@ -140,6 +140,36 @@ START_TEST(rests_without_descriptors)
 }
 END_TEST
 
+static int n_asked;
+
+static int ask(void *ctx)
+{
+	ck_assert_ptr_null(ctx);
+	n_asked++;
+	return 0;
+}
+
+/* Somebody else accepts, from a socket that may be another than ours: while there is none, who
+ * waits here is no reason to ask at once again. */
+START_TEST(rests_where_another_finds_none)
+{
+	int client = dial();
+
+	acceptor.config.ask = ask;
+	ck_assert_int_eq(loop_step(loop, WAIT_MS), 0);
+	ck_assert_int_eq(n_asked, 1);
+	acceptor_answer(&acceptor, LISTENER_E_NONE, -1);
+	ck_assert(acceptor.rest.is_set);
+	ck_assert_uint_gt(acceptor.rest.deadline_ms, loop_now_ms(loop));
+	for (int steps = 0; n_asked == 1 && steps < 10; steps++)
+		ck_assert_int_eq(loop_step(loop, WAIT_MS), 0);
+	ck_assert_int_eq(n_asked, 2);
+	acceptor_answer(&acceptor, 0, client);	/* there may be more of them */
+	ck_assert_uint_le(acceptor.rest.deadline_ms, loop_now_ms(loop));
+	ck_assert_int_eq(n_accepted, 1);
+}
+END_TEST
+
 /* Another socket takes the place of the one; who waits there has not come for nothing. */
 START_TEST(another_socket)
 {
@@ -188,6 +218,7 @@ int main(void)
 	tcase_add_test(tc, takes_one_after_a_pause);
 	tcase_add_test(tc, may_be_stopped_by_the_one_it_calls);
 	tcase_add_test(tc, rests_without_descriptors);
+	tcase_add_test(tc, rests_where_another_finds_none);
 	tcase_add_test(tc, another_socket);
 	tcase_add_test(tc, no_other_socket);
 	suite_add_tcase(suite, tc);
