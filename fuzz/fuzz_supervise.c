@@ -326,11 +326,16 @@ static void child_ends(pid_t pid, int code, int status)
 	supervisor_on_child(&s, &info);
 }
 
-/* Who is in session has something that is kept of it, or it has ended with the engine. */
+/* Who is in session has something that is kept of it, or it has ended with the engine: one that
+ * has been accepted is the next. */
 static void check_sessions(void)
 {
-	for (size_t i = 0; i < s.n_vms; i++)
-		assert(!s.vms[i]->has_front_end || s.vms[i]->n_kept);
+	for (size_t i = 0; i < s.n_vms; i++) {
+		const struct held_vm *h = s.vms[i];
+
+		assert(!h->has_front_end || h->n_kept > 1 ||
+		       (h->n_kept && held_vm_get(h, SUPERVISE_SLOT_ACCEPTED) < 0));
+	}
 }
 
 /* One that takes over is the engine as soon as it has everything; the end of the one before is

@@ -183,11 +183,17 @@ static void log_death(struct supervisor *s, const siginfo_t *info)
 			with.text, then);
 }
 
+/* Besides one that waits to become the next. */
+static bool is_front_end_kept(const struct held_vm *h)
+{
+	return h->n_kept > (held_vm_get(h, SUPERVISE_SLOT_ACCEPTED) >= 0 ? 1 : 0);
+}
+
 /* What it had to say of those that left in its last moment: nothing is kept of them. */
 static void forget_front_ends(struct supervisor *s)
 {
 	for (size_t i = 0; i < s->n_vms; i++)
-		if (!s->vms[i]->n_kept)
+		if (!is_front_end_kept(s->vms[i]))
 			note_session(s->vms[i], false);
 	supervisor_catch_up_all(s);
 }
