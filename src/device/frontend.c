@@ -296,10 +296,6 @@ static void on_accepted(void *ctx, int fd)
 {
 	struct frontend *fe = ctx;
 
-	if (fe->config.address.accept && frontend_is_here(fe, fd)) {
-		closer_close(&fd);		/* nothing is shut down: it is a duplicate */
-		return;
-	}
 	switch (frontend_look_at_place(fe)) {
 	case PLACE_TAKEN:
 		log_limited(LEVEL_WARN, fe->config.tag, "a second front-end was refused");
@@ -309,6 +305,16 @@ static void on_accepted(void *ctx, int fd)
 	case PLACE_UNKNOWN:
 		frontend_add_candidate(fe, fd);
 	}
+}
+
+bool frontend_accepted(struct frontend *fe, int outcome, int fd)
+{
+	bool is_here = !outcome && frontend_is_here(fe, fd);
+
+	if (is_here)				/* nothing is shut down: it is a duplicate */
+		closer_close(&fd);
+	acceptor_answer(&fe->acceptor, is_here ? LISTENER_E_NONE : outcome, fd);
+	return !is_here;
 }
 
 static void on_connected(void *ctx, int fd)

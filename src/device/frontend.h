@@ -150,12 +150,9 @@ static inline void frontend_answer(struct frontend *fe, int outcome, int fd)
 	connector_answer(&fe->connector, outcome, fd);
 }
 
-/* The outcome of address.accept(), see acceptor_answer(). One that is here already, with another
- * descriptor, stays what it is. */
-static inline void frontend_accepted(struct frontend *fe, int outcome, int fd)
-{
-	acceptor_answer(&fe->acceptor, outcome, fd);
-}
+/* The outcome of address.accept(), see acceptor_answer(). False: that front-end is here already,
+ * with another descriptor, and stays what it is. */
+bool frontend_accepted(struct frontend *fe, int outcome, int fd);
 
 /* Of one that listens: front-ends come to @fd from now on; taken over in any case. 0 or -errno:
  * they come to the old socket. The front-end in session stays. */

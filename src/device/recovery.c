@@ -72,13 +72,19 @@ void recovery_commit(struct recovery *r)
 	forget_if_idle(r);
 }
 
-void recovery_accepted(struct recovery *r, int outcome, int fd)
+static void drop_accepted(struct recovery *r)
 {
 	const struct journal_keeper *keeper = r->config.keeper;
 
-	frontend_accepted(r->config.frontend, outcome, fd);
-	if (!outcome)
-		keeper->drop(keeper->ctx, JOURNAL_SLOT_ACCEPTED);
+	keeper->drop(keeper->ctx, JOURNAL_SLOT_ACCEPTED);
+}
+
+/* Whoever was asked twice answers twice. One that is here already was dropped when it came, and
+ * by now the slot may be that of the next one. */
+void recovery_accepted(struct recovery *r, int outcome, int fd)
+{
+	if (frontend_accepted(r->config.frontend, outcome, fd) && !outcome)
+		drop_accepted(r);
 }
 
 void recovery_settle(struct recovery *r)
@@ -175,8 +181,10 @@ static void begin(struct loop_work *work)
 		log_limited(LEVEL_ERR, r->config.tag, "front-end lost: %s", journal_str_error(e));
 	r->config.begun(r->config.ctx);
 	load_names(r);
-	if (r->accepted_fd >= 0)
-		recovery_accepted(r, 0, fd_take(&r->accepted_fd));
+	if (r->accepted_fd < 0)
+		return;
+	frontend_accepted(r->config.frontend, 0, fd_take(&r->accepted_fd));
+	drop_accepted(r);			/* who has died may not have come so far */
 }
 
 bool recovery_is_due(const struct recovery *r)

@@ -66,7 +66,7 @@ void recovery_commit(struct recovery *r);
 void recovery_settle(struct recovery *r);
 struct msghdr *recovery_receipt(struct recovery *r);	/* NULL: there is no place for it */
 
-/* As frontend_accepted(); the keeper has it under JOURNAL_SLOT_ACCEPTED, and drops it. */
+/* The outcome of address.accept(); the keeper has it under JOURNAL_SLOT_ACCEPTED, and drops it. */
 void recovery_accepted(struct recovery *r, int outcome, int fd);
 
 /* A front-end has come, or was there: connections have names. */

@@ -207,6 +207,7 @@ static _Noreturn void run_engine(const struct journal_kept *kept, size_t n)
 static struct journal_kept kept[JOURNAL_SLOTS_MAX + 1];
 static unsigned n_kept;
 static struct crash_report *report;
+static unsigned n_answers;			/* to each question */
 
 /* What is in @slot goes, and @fd, if there is one, takes its place. */
 static void set_slot(uint32_t slot, int fd)
@@ -237,8 +238,10 @@ static void hear(int sock)
 			fd = accept4(listening, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 		if (m.what != ACCEPT || fd >= 0)
 			set_slot(m.slot, fd);
-		if (m.what == ACCEPT)
+		for (unsigned i = 0; m.what == ACCEPT && i < n_answers; i++)
 			send_msg(sock, m.slot, ACCEPT, fd);
+		if (m.what == DROP && m.slot == JOURNAL_SLOT_ACCEPTED)
+			atomic_fetch_add(&report->n_dropped, 1);
 	}
 }
 
@@ -322,6 +325,7 @@ static _Noreturn void run_keeper(const struct crash_plan *plan)
 {
 	unsigned last = plan->first;
 
+	n_answers = plan->answers_twice ? 2 : 1;
 	while (run_one(last))
 		last = plan->later;
 	atomic_store(&report->has_failed, true);

@@ -19,6 +19,7 @@
 struct crash_plan {
 	unsigned first, later;			/* steps that an engine makes: the first of
 						   them, and each one after; 0: no end */
+	bool answers_twice;			/* the keeper, with the same front-end */
 };
 
 /* What the keeper tells; shared with it. */
@@ -26,6 +27,7 @@ struct crash_report {
 	atomic_uint steps;			/* of the engine that runs */
 	atomic_uint n_engines;			/* that have been started */
 	atomic_uint n_kept;			/* descriptors, with the journal's */
+	atomic_uint n_dropped;			/* times that the slot of who was accepted was */
 	atomic_bool has_failed;			/* an engine has ended by itself */
 	atomic_int engine;			/* the process */
 	atomic_bool is_idle;			/* it has begun to wait for events */

@@ -53,7 +53,7 @@ static void setup(void)
 
 static void begin(unsigned first, unsigned later, bool has_event_idx)
 {
-	crash_begin(&crash, path, &(struct crash_plan){ first, later });
+	crash_begin(&crash, path, &(struct crash_plan){ .first = first, .later = later });
 	guest_init(&guest);
 	guest_add_region(&guest, 0, 1 << 20, 4096);
 	guest_add_region(&guest, 1 << 24, 1 << 16, 0);
@@ -361,6 +361,22 @@ START_TEST(connects_at_each_step)
 }
 END_TEST
 
+/* It is told of one front-end twice, as when the answer to a question has come late: its slot is
+ * dropped once, for by the second time it may be another's. */
+START_TEST(accepted_twice)
+{
+	crash_begin(&crash, path, &(struct crash_plan){ .answers_twice = true });
+	ck_assert(vmm_connect(&f, path));
+	for (int i = 0; i < 2; i++)		/* with the second question all has been heard */
+		expect_silence();
+	ck_assert_uint_eq(atomic_load(&crash.report->n_dropped), 1);
+	leave();
+	ck_assert(!atomic_load(&crash.report->has_failed));
+	crash_end(&crash);
+	unlink(path);
+}
+END_TEST
+
 /* _i: again and again, so that recoveries are cut short as well. */
 START_TEST(again_and_again)
 {
@@ -514,6 +530,7 @@ int main(void)
 	tcase_set_timeout(tc, 300);
 	tcase_add_loop_test(tc, at_each_step, 0, SHARES);
 	tcase_add_loop_test(tc, connects_at_each_step, 0, 2);
+	tcase_add_test(tc, accepted_twice);
 	tcase_add_loop_test(tc, again_and_again, 0, 16);
 	tcase_add_test(tc, calls_once);
 	tcase_add_test(tc, connections_are_reset);
