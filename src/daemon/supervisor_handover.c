@@ -163,7 +163,7 @@ static void on_ready(struct supervisor *s)
 {
 	struct successor *next = &s->successor;
 	pid_t pid = next->pid;
-	int channel;
+	int channel, r;
 
 	if (next->state != SUCCESSOR_LOADING) {
 		supervisor_give_up_successor(s, channel_str_error(CHANNEL_E_GARBAGE));
@@ -178,7 +178,9 @@ static void on_ready(struct supervisor *s)
 	forget(s);
 	supervisor_adopt_engine(s, pid, channel);
 	supervisor_settle_captures(s);
-	supervisor_say(s, SUPERVISE_START, 0);
+	r = supervisor_say(s, SUPERVISE_START, 0);
+	if (r)
+		supervisor_replace_engine(s, channel_str_error(r));
 	supervisor_feed_told(s);
 	supervisor_upgraded(s, NULL);
 }
