@@ -51,6 +51,11 @@ struct held_vm {
 	unsigned faults;			/* engines that died of it, one after the other */
 	struct held_fd *kept;			/* owned; by slot */
 	size_t n_kept;
+	struct {				/* supervisor_shares.c: its shares when they were said last */
+		bool is_set;			/* ... and others than it has */
+		uint64_t max_memory;
+		uint32_t max_connections;
+	} before;
 	uint32_t n_connects;			/* that it may still ask for, see connects.h */
 	uint64_t connects_ms;			/* when they were counted last */
 	struct held_capture capture;

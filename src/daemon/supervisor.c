@@ -109,6 +109,7 @@ static void supervisor_go_on(struct supervisor *s)
 	s->has_vsock = supervisor_needs_vsock(s);	/* it was told of the same VMs */
 	s->is_upgrading = true;
 	supervisor_notify(s);
+	supervisor_share_later(s);		/* it may have been about to */
 	reap(s);
 	if (s->state == SUPERVISOR_SERVING)
 		supervisor_hand_over(s);

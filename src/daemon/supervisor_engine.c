@@ -482,6 +482,7 @@ void supervisor_engine_init(struct supervisor *s)
 	supervisor_handover_init(s);
 	supervisor_upgrade_init(s);
 	supervisor_orders_init(s);
+	supervisor_shares_init(s);
 	s->restart.expire = on_restart;
 	s->patience.expire = on_impatient;
 }

@@ -101,6 +101,7 @@ struct supervisor {
 	struct successor successor;
 	bool has_vsock;				/* the engine's sandbox has AF_VSOCK in it */
 	struct loop_timer outgrown;		/* set: it needs more than it may */
+	struct loop_timer shares_due;		/* set: VMs may get larger shares */
 	bool wants_reload;			/* once the successor has taken over, or not */
 	bool wants_upgrade;			/* once nothing is leaving */
 	uint64_t n_captures;			/* begun since the start: the last one's id */
@@ -258,12 +259,16 @@ void supervisor_forget_leaving(struct supervisor *s);
 
 /* ---- supervisor_shares.c ---- */
 
-/* VMs have come or gone: all get their shares, and hear of them where these are others. @fresh,
- * or NULL, is one that the engine has not heard of yet. */
-void supervisor_share_out(struct supervisor *s, struct held_vm *fresh);
+void supervisor_shares_init(struct supervisor *s);
 
-/* The same with the shares of @shared, which has its rows, with what the API has added. */
-void supervisor_take_shares(struct supervisor *s, const struct plan *shared, struct held_vm *fresh);
+/* VMs have come or gone: all get their shares, and hear of them where these are others: at once of
+ * what is less, later of what is more. @fresh, or NULL, is one that the engine has not heard of
+ * yet, and has its share at once. */
+void supervisor_share_out(struct supervisor *s, struct held_vm *fresh);
+void supervisor_share_later(struct supervisor *s);	/* once more, within a second or so */
+
+/* All at once, with the shares of @shared, which has its rows, with what the API has added. */
+void supervisor_take_shares(struct supervisor *s, const struct plan *shared);
 
 /* Those of a file that was read again, besides VMs that it does not have; as prepare_plan(). */
 void supervisor_prepare(struct supervisor *s, struct plan *next);

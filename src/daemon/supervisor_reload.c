@@ -214,6 +214,7 @@ static void change(struct supervisor *s, struct held_vm *h, struct vm_plan *row,
 	forget_wanted(h);
 	h->plan = *row;
 	*row = old;				/* freed with the others */
+	h->before.is_set = false;		/* its shares are said here, too */
 	log_info("main", "vm %llu: changed: %s", cid_of(h), keys);
 	events_put_vm(EVENT_VM_CHANGED, cid_of(h));
 	supervisor_tell_vm(s, h);
@@ -370,7 +371,7 @@ void supervisor_update(struct supervisor *s, const struct plan *before, struct p
 	update_settings(s, next);
 	apply(s, rows, n);
 	free(rows);
-	supervisor_take_shares(s, next, NULL);
+	supervisor_take_shares(s, next);
 	supervisor_watch_folders(s);
 }
 

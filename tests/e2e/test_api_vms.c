@@ -94,6 +94,28 @@ START_TEST(descriptors_follow_who_comes_and_goes)
 }
 END_TEST
 
+/* VMs that come and go, and come again: shares that become larger wait for a pass, in which the
+ * others hear of it once, and those that are back where they were hear of nothing. */
+START_TEST(shares_that_come_and_go)
+{
+	enum { PASS_MS = 1000, LINES = 4, ROUNDS = 3 };	/* in each pass, at most */
+	unsigned n_two = limit_now();
+	int64_t began = now_ms(), passes;
+	int lines;
+
+	for (int i = 0; i < ROUNDS; i++) {
+		for (int cid = 10; cid < 10 + SEVERAL; cid++)
+			put(cid, 201);
+		for (int cid = 10; cid < 10 + SEVERAL; cid++)
+			take_away(cid);
+	}
+	wait_for_limit(n_two, n_two);
+	passes = (now_ms() - began) / PASS_MS + 1;
+	lines = upgrade_count_logged("changed: max-connections");
+	ck_assert_msg(lines <= passes * LINES, "%d in %lld passes", lines, (long long)passes);
+}
+END_TEST
+
 static void setup_installed(void)
 {
 	e2e_setup_bare();
@@ -298,6 +320,7 @@ int main(void)
 
 	setenv("TEST_SUPERVISE", "on", 1);
 	tcase_add_test(tc, descriptors_follow_who_comes_and_goes);
+	tcase_add_test(tc, shares_that_come_and_go);
 	tc = e2e_case(s, "vms", apis_setup, 60);
 	tcase_add_test(tc, who_is_not_served_is_let_alone);
 	tcase_add_test(tc, names_come_back);
