@@ -151,8 +151,8 @@ static int build(const struct sandbox_folders *folders, int *trees)
 		r = error_last();
 	for (size_t i = 0; !r && i < folders->n; i++) {
 		r = trees[i] < 0 ? 0 : bring(folders->paths[i], trees[i]);
-		if (r == -EXDEV && folders->may_lack)
-			r = 0;
+		if (r < 0 && folders->may_lack && !is_missing_call(-r))
+			r = 0;			/* whoever may write on the way could make it fail */
 	}
 	if (!r)
 		r = change_root(folders->cwd);

@@ -17,9 +17,13 @@
 #include <unistd.h>
 
 #include "e2e/e2e.h"
+#include "e2e/upgrade.h"
 #include "protocol/hybrid.h"
+#include "support/scratch.h"
 
 #define COUNT(array) ((int)(sizeof (array) / sizeof *(array)))
+
+#define UNCONFINED "connects are not confined"
 
 enum { REST_MS = 1500 };
 
@@ -289,6 +293,33 @@ START_TEST(host_program_of_the_one_who_started_us)
 }
 END_TEST
 
+/* A VM's folder, in that of another, has become a link out of both: the next engine has a tree of
+ * its own nevertheless, and the supervisor connects where that does not lead. */
+START_TEST(folder_behind_a_link)
+{
+	const struct place inner = place_in(4, "f", "f"), outer = place_in(3, ".", ".");
+	const char *const args[] = { "--vm", outer.words, "--vm", inner.words, NULL };
+	const struct driver_options options = { .cid = 4 };
+	int n_warnings, listener;
+	char away[128], target[64];
+
+	snprintf(away, sizeof away, "%s/away-%d", scratch_path(), (int)getpid());
+	snprintf(target, sizeof target, "../away-%d", (int)getpid());
+	make_folder("f");
+	spawn(args);
+	ck_assert(daemon_wait_listening(&vhd, inner.uds) && daemon_wait_listening(&vhd, outer.uds));
+	n_warnings = upgrade_count_logged(UNCONFINED);
+	must(rename(in_folder("f"), away) == 0);
+	make_link("f", target);
+	crash();
+	driver_up(&vm, inner.socket, &options);
+	listener = host_listen(inner.uds, PORT, 16);
+	check_talks_to(listener);
+	ck_assert_int_eq(upgrade_count_logged(UNCONFINED), 2 * n_warnings);
+	host_unlisten(listener, inner.uds, PORT);
+}
+END_TEST
+
 /* ---- names that go ---- */
 
 static bool is_gone(const char *path)
@@ -522,6 +553,7 @@ int main(void)
 	tcase_add_test(tc, without_a_working_directory);
 	tcase_add_loop_test(tc, host_program_behind_a_link, 0, 2);
 	tcase_add_loop_test(tc, front_end_behind_a_link, 0, 2);
+	tcase_add_test(tc, folder_behind_a_link);
 	tcase_add_test(tc, host_program_of_the_one_who_started_us);
 	tcase_add_loop_test(tc, names_come_back, 0, COUNT(losses));
 	tcase_add_test(tc, names_of_others_stay_theirs);
