@@ -37,10 +37,18 @@ struct listener_access sockets_access(const struct plan *plan, const struct sock
 	};
 }
 
+struct folders sockets_api_folders(const struct plan *plan)
+{
+	static char *const none[1];		/* without paths it would be anywhere */
+
+	return plan->n_api_folders ?
+		(struct folders){ plan->api_folders, plan->n_api_folders } :
+		(struct folders){ none, 0 };
+}
+
 struct folders vm_sockets_within(const struct plan *plan, const struct vm_plan *vm)
 {
-	return vm->is_by_api ? (struct folders){ plan->api_folders, plan->n_api_folders } :
-		(struct folders){ .n = 0 };
+	return vm->is_by_api ? sockets_api_folders(plan) : (struct folders){ .n = 0 };
 }
 
 void vm_sockets_confine(struct vm_sockets *s, const struct plan *plan, const struct vm_plan *vm)

@@ -27,6 +27,10 @@ struct vm_sockets {
 
 void vm_sockets_init(struct vm_sockets *s);
 
+/* Where those of VMs of the API may be: nowhere, where no folder has been named. Borrowed from
+ * @plan. */
+struct folders sockets_api_folders(const struct plan *plan);
+
 /* Where its names have to be, whenever they are made, removed or connected to. Borrowed from
  * @plan. */
 struct folders vm_sockets_within(const struct plan *plan, const struct vm_plan *vm);

@@ -291,7 +291,7 @@ static int set_up(struct supervisor *s)
 {
 	int r;
 
-	s->connects.within = (struct folders){ s->plan->api_folders, s->plan->n_api_folders };
+	s->connects.within = sockets_api_folders(s->plan);
 	s->path = engine_process_path();
 	if ((r = engine_process_open(&s->program)) < 0 || (r = loop_new(&s->loop)) < 0 ||
 	    (r = listen_to_signals(s, s->config.ends)) < 0)

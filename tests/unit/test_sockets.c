@@ -480,6 +480,20 @@ START_TEST(kept_no_longer)
 }
 END_TEST
 
+/* What the API has added is nowhere, where no folder has been named; others are anywhere. */
+START_TEST(nowhere_without_a_folder)
+{
+	vm.is_by_api = true;
+	ck_assert_int_eq(open_all(), LISTENER_E_OUTSIDE);
+	ck_assert(!is_there("vhost") && !is_there("uds"));
+	vm.is_by_api = false;
+	ck_assert_int_eq(open_all(), 0);
+	vm.is_by_api = true;			/* after an upgrade */
+	vm_sockets_confine(&sockets, &plan, &vm);
+	ck_assert(vm_sockets_lack_name(&sockets));
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("sockets");
@@ -506,6 +520,7 @@ int main(void)
 	tcase_add_loop_test(tc, released, 0, 2);
 	tcase_add_loop_test(tc, kept, 0, 3);
 	tcase_add_loop_test(tc, kept_no_longer, 0, 3);
+	tcase_add_test(tc, nowhere_without_a_folder);
 	suite_add_tcase(suite, tc);
 	status = unit_main(suite);
 	scratch_end();

@@ -195,6 +195,8 @@ START_TEST(sockets_are_passed)
 	plan_init(&plan);
 	plan_init(&other);
 	plan.handshake_ms = 10000;
+	plan.api_folders = calloc(1, sizeof *plan.api_folders);
+	plan.api_folders[plan.n_api_folders++] = realpath(scratch_path(), NULL);
 	held = make_vm(&plan, _i);
 	s.vms = &held;
 	if (_i)
