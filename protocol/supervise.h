@@ -132,8 +132,12 @@ enum supervise_outcome {
 	SUPERVISE_NUM_OUTCOMES,
 };
 
-/* Which sockets come with SUPERVISE_VM, in this order. */
-enum { SUPERVISE_HAS_SOCKET = 1, SUPERVISE_HAS_UDS = 2, SUPERVISE_HAS_SEQPACKET = 4 };
+/* Which sockets come with SUPERVISE_VM, in this order; and that a client of the control API has
+ * named its paths, so the engine connects to none of them itself. */
+enum {
+	SUPERVISE_HAS_SOCKET = 1, SUPERVISE_HAS_UDS = 2, SUPERVISE_HAS_SEQPACKET = 4,
+	SUPERVISE_IS_BY_API = 8,
+};
 
 struct supervise_msg {
 	uint32_t type;				/* enum supervise_type */
@@ -141,7 +145,7 @@ struct supervise_msg {
 	uint64_t cid;				/* of the VM; 0 where it is about none */
 	union {
 		struct {
-			uint32_t sockets, zero;	/* SUPERVISE_HAS_* */
+			uint32_t sockets, zero;	/* SUPERVISE_HAS_*, SUPERVISE_IS_BY_API */
 		} vm;
 		struct {
 			uint32_t slot, zero;

@@ -349,6 +349,7 @@ int uds_change(struct backend *b, const struct uds_change *change)
 		return r;
 	}
 	set_names(u, &names);
+	u->config.only_asks = change->only_asks;
 	set_handshakes(&u->streams, change);
 	set_handshakes(&u->seqpackets, change);
 	if (seqpacket_fd >= 0 && (r = exchange_door(&u->seqpackets, seqpacket_fd)) < 0)

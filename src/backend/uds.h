@@ -5,8 +5,8 @@
  * connects to <path> and says "CONNECT P\n" reaches the guest's port P. Sockets of
  * SOCK_SEQPACKET connect to "<path>_seqpacket", and their first message is that line.
  *
- * Where this process cannot see or use the name "<path>_P", somebody else is asked to
- * connect, if there is one who may see more.
+ * Where this process cannot see or use the name "<path>_P", or may not try, somebody else is
+ * asked to connect, if there is one who may see more.
  *
  * handshake.h keeps a client until its line is there, dial.h a connect that waits for room
  * in a backlog. The socket that comes out of either becomes a stream (uds_stream.h).
@@ -38,6 +38,8 @@ struct uds_config {
 	 */
 	int (*ask)(void *ctx, enum vsock_type type, uint32_t port, uint32_t id);
 	void *ask_ctx;
+	bool only_asks;				/* whatever this process sees: somebody else has
+						   chosen the path, and could lead it anywhere */
 	bool is_held;				/* nothing happens before mux_resume() */
 	uint32_t max_handshakes;		/* one more, and the oldest is closed */
 	uint32_t handshake_ms;			/* how long a client may take for its line */
@@ -64,6 +66,7 @@ struct uds_change {
 	const uint64_t *host_cids;		/* copied */
 	size_t n_host_cids;
 	uint32_t max_handshakes, handshake_ms;
+	bool only_asks;
 };
 
 /*

@@ -168,6 +168,12 @@ static int dial(struct pending *p)
 			  p->give_up_ms);
 }
 
+/* Of this process itself, as unix_connect(). */
+static int attempt(const struct uds *u, int fd, uint32_t port)
+{
+	return u->config.only_asks ? UNIX_E_NO_NAME : unix_connect(fd, port_path(u, port).text);
+}
+
 static bool could_ask(const struct uds *u, int error)
 {
 	return u->config.ask && unix_is_unseen(error);
@@ -193,7 +199,7 @@ int uds_try_again(void *ctx, struct dial *d, uint32_t port)
 {
 	struct pending *p = container_of(d, struct pending, dial);
 	struct uds *u = ctx;
-	int r = unix_connect(d->fd, port_path(u, port).text);
+	int r = attempt(u, d->fd, port);
 
 	p->is_unasked = could_ask(u, r) && ask(p) != 0;
 	if (!could_ask(u, r))
@@ -288,7 +294,7 @@ static int connect_later(struct uds *u, const struct uds_stream_config *config, 
 	if (error == UNIX_E_AGAIN)
 		r = dial(p);
 	else if ((u->could_not_ask = ask(p) != 0))
-		r = connect_error(error);
+		r = u->config.only_asks ? dial(p) : connect_error(error);
 	if (r) {
 		pending_free(p);
 		return r;
@@ -310,7 +316,7 @@ int uds_connect(struct backend *b, enum vsock_type type, const struct vsock_addr
 	u->could_not_ask = false;
 	if ((r = open_socket(&config)) < 0)
 		return r;
-	r = unix_connect(config.fd, port_path(u, dst->port).text);
+	r = attempt(u, config.fd, dst->port);
 	if (!r)
 		return uds_stream_new(out, &config);
 	if (r == UNIX_E_AGAIN || could_ask(u, r))

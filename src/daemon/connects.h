@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Connects for the engine, whose confined view lacks a name or a right: a symbolic link out
- * of a folder, a socket that only the user who started us may write to.
+ * of a folder, a socket that only the user who started us may write to. And for VMs of the API,
+ * whose paths others have chosen: these connects end in the folders where they may be.
  *
  * Looking a name up can take as long as a file system likes, and whoever may write to the
  * folder can make it lead to one that hangs. So each connect is done by a child, which

@@ -56,7 +56,8 @@ int engine_open_vms(struct engine *e, struct vm **vms, size_t n_vms)
 	return e->n_vms ? 0 : last;
 }
 
-/* Where names are removed, and connected to. Those of a supervisor are its own business. */
+/* Where names are removed, and connected to. Those of a supervisor are its own business, and so
+ * are those that a client of the API has chosen: whoever may make names there makes links, too. */
 static size_t list_sockets(const struct engine_config *config, const char **sockets)
 {
 	size_t n = 0;
@@ -64,6 +65,8 @@ static size_t list_sockets(const struct engine_config *config, const char **sock
 	for (size_t i = 0; i < config->n_vms; i++) {
 		const struct vm_plan *vm = config->vms[i]->plan;
 
+		if (vm->is_by_api)
+			continue;
 		if (vm->connect)
 			sockets[n++] = vm->connect;
 		else if (vm->vhost_socket.fd < 0 && !config->is_hosted)
@@ -91,7 +94,6 @@ static int enter_sandbox(const struct engine_config *config)
 		.only_reports = plan->sandbox == SANDBOX_LOG,
 		.has_names = !config->is_hosted, .dies_with_parent = config->is_hosted,
 		.has_vsock = has_vsock(config), .uid = plan->uid, .gid = plan->gid,
-		.folders = plan->api_folders, .n_folders = plan->n_api_folders,
 	};
 	const char **sockets;
 	int r;

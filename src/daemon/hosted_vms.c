@@ -279,6 +279,7 @@ int hosted_take_vm(struct channel_msg *msg)
 		row_free(row);
 		return r;
 	}
+	row->is_by_api = msg->m.u.vm.sockets & SUPERVISE_IS_BY_API;
 	return h ? take_changed(h, msg, row) : take_new(msg, row);
 }
 

@@ -3,7 +3,7 @@
  * The supervisor: the process that the user started. It binds the sockets and removes their
  * names, keeps a duplicate of every descriptor on which a device's life depends, starts the
  * engine and, when that dies or hangs, another; and it connects where the engine, confined
- * as it is, cannot. It never reads a byte of a guest, a front-end or a host program.
+ * as it is, cannot, or may not. It never reads a byte of a guest, a front-end or a host program.
  */
 #pragma once
 

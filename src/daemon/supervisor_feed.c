@@ -118,6 +118,8 @@ static int send_vm(int channel, const struct held_vm *h)
 	blob_init(&b, SUPERVISE_BLOB_MAX, 0);
 	plan_state_save_vm(&h->plan, &b);
 	r = channel_send_blob(channel, &b);
+	if (h->plan.is_by_api)
+		m.u.vm.sockets |= SUPERVISE_IS_BY_API;
 	if (h->sockets.vhost.fd >= 0) {
 		m.u.vm.sockets |= SUPERVISE_HAS_SOCKET;
 		fds[n_fds++] = h->sockets.vhost.fd;

@@ -383,6 +383,15 @@ static bool has_row(const struct plan *plan, uint64_t cid)
 	return false;
 }
 
+/* The API has added it, and the file names it now: its paths are ours, and may lead anywhere. */
+static void adopt(struct supervisor *s, struct held_vm *h)
+{
+	h->plan.is_by_api = false;
+	vm_sockets_confine(&h->sockets, s->plan, &h->plan);
+	if (h->is_served)
+		supervisor_tell_vm(s, h);
+}
+
 /* VMs that the API has added are none of the file's, unless it names them. */
 static void leave_out_others(struct supervisor *s, struct plan *before, const struct plan *next)
 {
@@ -391,8 +400,8 @@ static void leave_out_others(struct supervisor *s, struct plan *before, const st
 	for (size_t i = 0; i < before->n_vms; i++) {
 		struct held_vm *h = supervisor_find_any(s, before->vms[i].guest_cid);
 
-		if (h->plan.is_by_api)
-			h->plan.is_by_api = !has_row(next, h->plan.guest_cid);
+		if (h->plan.is_by_api && has_row(next, h->plan.guest_cid))
+			adopt(s, h);
 		if (!h->plan.is_by_api)
 			before->vms[n++] = before->vms[i];
 	}

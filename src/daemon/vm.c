@@ -34,7 +34,8 @@ static int add_uds(struct device *dev, const struct plan *plan, struct vm *v, st
 	struct uds_config config = {
 		.path = vm->uds_path, .fd = fd_take(&v->sockets.uds.fd),
 		.seqpacket_fd = fd_take(&v->sockets.seqpacket.fd),
-		.ask = v->ask, .ask_ctx = v->ask_ctx, .is_held = v->is_held,
+		.ask = v->ask, .ask_ctx = v->ask_ctx, .only_asks = vm->is_by_api,
+		.is_held = v->is_held,
 		.host_cids = vm->host_cids, .n_host_cids = vm->n_host_cids,
 		.max_handshakes = limits_handshakes(vm->limits.max_connections),
 		.handshake_ms = plan->handshake_ms,
@@ -87,6 +88,7 @@ static struct frontend_address find_address(struct vm *vm)
 	return (struct frontend_address){
 		.connect = plan->connect, .ask = vm->call, .ask_ctx = vm->ask_ctx,
 		.accept = vm->accept, .fd = fd_take(&vm->sockets.vhost.fd),
+		.only_asks = plan->is_by_api,
 		.is_sole = !plan->connect && !plan->socket && !plan->vhost_socket.fd_listens,
 	};
 }

@@ -64,7 +64,7 @@ static int change_uds(struct vm *vm, const struct plan *plan, const struct vm_pl
 		.seqpacket_fd = fd_take(&fds->seqpacket),
 		.host_cids = row->host_cids, .n_host_cids = row->n_host_cids,
 		.max_handshakes = limits_handshakes(row->limits.max_connections),
-		.handshake_ms = plan->handshake_ms,
+		.handshake_ms = plan->handshake_ms, .only_asks = row->is_by_api,
 	};
 
 	return uds_change(vm->uds, &change);

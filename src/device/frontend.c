@@ -348,7 +348,7 @@ static int start(struct frontend *fe)
 	const struct connector_config connector = {
 		.loop = fe->config.loop, .path = address->connect, .tag = fe->config.tag,
 		.what = "socket-connect", .connected = on_connected, .ctx = fe,
-		.ask = address->ask, .ask_ctx = address->ask_ctx,
+		.ask = address->ask, .ask_ctx = address->ask_ctx, .only_asks = address->only_asks,
 	};
 
 	if (address->connect)

@@ -75,6 +75,7 @@ struct frontend_address {
 	struct listener_access access;		/* to it */
 	const char *connect;			/* path of a socket that a front-end makes, or NULL */
 	int (*ask)(void *ask_ctx);		/* for that, see connector.h; or NULL */
+	bool only_asks;				/* likewise */
 	int (*accept)(void *ask_ctx);		/* where one listens, acceptor_config::ask; or NULL */
 	void *ask_ctx;				/* of both */
 	int fd;					/* a socket that we were given, or -1; taken over */

@@ -80,7 +80,7 @@ static int folders_init(struct sandbox_folders *f, const struct sandbox_config *
 		.cwd = getcwd(NULL, 0), .may_lack = config->dies_with_parent,
 		.has_names = config->has_names,
 	};
-	f->paths = calloc(config->n_sockets + config->n_folders + 1, sizeof *f->paths);
+	f->paths = calloc(config->n_sockets + 1, sizeof *f->paths);
 	if (!f->paths)
 		goto fail;
 	for (size_t i = 0; i < config->n_sockets; i++) {
@@ -89,12 +89,6 @@ static int folders_init(struct sandbox_folders *f, const struct sandbox_config *
 			f->n++;
 		else if (r != -ENOENT || !f->may_lack)
 			goto fail;
-	}
-	for (size_t i = 0; i < config->n_folders; i++) {
-		r = -ENOMEM;
-		if (!(f->paths[f->n] = strdup(config->folders[i])))
-			goto fail;
-		f->n++;
 	}
 	if (SANDBOX_HAS_SANITIZER && (r = folder_of(&f->paths[f->n++], "/proc/self", NULL)) < 0)
 		goto fail;

@@ -44,8 +44,6 @@ struct sandbox_config {
 						   needed for */
 	const char *const *sockets;		/* paths: their folders stay in reach */
 	size_t n_sockets;
-	char *const *folders;			/* and these, where sockets may come later */
-	size_t n_folders;
 	uid_t uid;				/* to become; -1: stay */
 	gid_t gid;
 };

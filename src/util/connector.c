@@ -85,15 +85,16 @@ static bool ask(struct connector *c, int outcome)
 static void on_timer(struct loop_timer *timer)
 {
 	struct connector *c = container_of(timer, struct connector, timer);
+	const bool only_asks = c->config.only_asks;
 	int fd = -1, r = unix_socket(&fd, SOCK_STREAM);
 
 	c->is_asked = false;
 	if (!r)
-		r = unix_connect(fd, c->config.path);
+		r = only_asks ? UNIX_E_NO_NAME : unix_connect(fd, c->config.path);
 	if (ask(c, r))
 		fd_close(&fd);
 	else
-		end_attempt(c, r, fd);
+		end_attempt(c, only_asks ? -EAGAIN : r, fd);
 }
 
 void connector_answer(struct connector *c, int outcome, int fd)

@@ -25,6 +25,7 @@ struct connector_config {
 	 * this one stands. NULL: there is nobody. */
 	int (*ask)(void *ask_ctx);
 	void *ask_ctx;
+	bool only_asks;				/* whatever this process sees */
 };
 
 struct connector {

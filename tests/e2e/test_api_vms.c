@@ -3,6 +3,7 @@
  * VMs that come and go by the control API: what that means for those that are there, and where
  * their sockets may be, whatever becomes of the folders.
  */
+#include <signal.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,6 +17,7 @@
 #include "e2e/apis.h"
 #include "e2e/reloads.h"
 #include "e2e/upgrade.h"
+#include "support/scratch.h"
 
 enum { FEW_FILES = 1500, SEVERAL = 8, ORDERS_AT_ONCE = 100 };
 
@@ -313,6 +315,182 @@ START_TEST(names_come_back)
 }
 END_TEST
 
+/* ---- where connects lead ---- */
+
+static char outside[128];			/* a folder of the API's with no other sockets */
+
+static void setup_outside(void)
+{
+	const char *const extra[] = { "--api-folder", outside, NULL };
+
+	snprintf(outside, sizeof outside, "%s/outside-%d", scratch_path(), (int)getpid());
+	must(mkdir(outside, 0700) == 0);
+	apis_setup_with(extra);
+}
+
+static void setup_unconfined(void)
+{
+	apis_setup_with((const char *const[]){ "--sandbox=off", NULL });
+}
+
+/* Returns when another engine serves. */
+static void crash(void)
+{
+	pid_t engine = daemon_engine(&vhd);
+
+	must(kill(engine, SIGKILL) == 0);
+	must(daemon_wait_gone(engine, DEADLINE_MS));
+	apis_get("/v1/vms");
+}
+
+/* Where the engine has a file tree of its own, and may be looked at. */
+static void check_out_of_sight(const char *path)
+{
+	char through[256];
+	struct stat st;
+
+	snprintf(through, sizeof through, "/proc/%d/root%s", (int)daemon_engine(&vhd), apis_folder);
+	if (upgrade_count_logged("connects are not confined") || lstat(through, &st) < 0)
+		return;
+	snprintf(through, sizeof through, "/proc/%d/root%s", (int)daemon_engine(&vhd), path);
+	ck_assert_int_lt(lstat(through, &st), 0);
+}
+
+static struct driver other;
+
+/* The guest of VM 9, and a pair of its own in each direction. */
+static void check_nine(const char *folder)
+{
+	const struct driver_options options = { .cid = 9 };
+	char socket[160], uds[160];
+	struct pair p;
+
+	snprintf(socket, sizeof socket, "%s/9.vhost", folder);
+	snprintf(uds, sizeof uds, "%s/9.sock", folder);
+	driver_up(&other, socket, &options);
+	p = e2e_guest_connects(&other, uds);
+	e2e_check_talks(p);
+	e2e_close(p);
+	p = e2e_host_connects(&other, uds);
+	e2e_check_talks(p);
+	e2e_close(p);
+	driver_deinit(&other);
+}
+
+/* The folders of the API are the supervisor's business, with this engine and the next. */
+START_TEST(the_engine_sees_no_folder_of_the_api)
+{
+	snprintf(below, sizeof below, "%s", outside);
+	apis_do("PUT", "/v1/vms/{cid}", "/v1/vms/9", row_below(), 201);
+	check_out_of_sight(outside);
+	check_nine(outside);
+	crash();
+	check_out_of_sight(outside);
+	check_nine(outside);
+	upgrade();
+	check_out_of_sight(outside);
+	check_nine(outside);
+}
+END_TEST
+
+/* A folder has become a link to where an engine's own tree does not lead: the next one has such a
+ * tree nevertheless. */
+START_TEST(a_link_in_the_way_of_the_next_engine)
+{
+	int n_warnings = upgrade_count_logged("connects are not confined");
+	char target[64];
+
+	snprintf(moved, sizeof moved, "%s/moved-%d", scratch_path(), (int)getpid());
+	snprintf(target, sizeof target, "../../moved-%d", (int)getpid());
+	snprintf(below, sizeof below, "%s/below", apis_folder);
+	must(mkdir(below, 0700) == 0);
+	apis_do("PUT", "/v1/vms/{cid}", "/v1/vms/9", row_below(), 201);
+	must(rename(below, moved) == 0 && symlink(target, below) == 0);
+	crash();
+	ck_assert_int_eq(upgrade_count_logged("connects are not confined"), 2 * n_warnings);
+	e2e_check_alive();
+	must(unlink(below) == 0 && rename(moved, below) == 0);
+	check_nine(below);
+}
+END_TEST
+
+/* To a host program of another VM, whose folder the engine has in its tree. */
+START_TEST(no_link_leads_to_another_vm)
+{
+	const struct driver_options options = { .cid = 9 };
+	int listener = host_listen(vhd.uds, PORT, 4);
+	char socket[160], name[160], target[160];
+
+	put(9, 201);
+	snprintf(socket, sizeof socket, "%s/9.vhost", apis_folder);
+	snprintf(name, sizeof name, "%s/9.sock_%d", apis_folder, PORT);
+	snprintf(target, sizeof target, "%s_%d", vhd.uds, PORT);
+	must(symlink(target, name) == 0);
+	driver_up(&other, socket, &options);
+	ck_assert(!sock_wait_open(sock_dial(&other, PORT)));
+	must(unlink(name) == 0);
+	driver_deinit(&other);
+	host_unlisten(listener, vhd.uds, PORT);
+	check_nine(apis_folder);
+}
+END_TEST
+
+/* Once the file names the VM, its paths are as good as any there. */
+START_TEST(a_link_of_the_file_leads_anywhere)
+{
+	const struct driver_options options = { .cid = 9 };
+	int listener = host_listen(vhd.uds, PORT, 4);
+	char socket[160], name[160], target[160];
+	struct pair p;
+
+	put(9, 201);
+	snprintf(socket, sizeof socket, "%s/9.vhost", apis_folder);
+	snprintf(name, sizeof name, "%s/9.sock_%d", apis_folder, PORT);
+	snprintf(target, sizeof target, "%s_%d", vhd.uds, PORT);
+	must(symlink(target, name) == 0);
+	driver_up(&other, socket, &options);
+	reloads_do(BOTH "  - { guest-cid: 9, socket: $/folder/9.vhost, uds-path: $/folder/9.sock,"
+		   " groups: [default, other], queue-size: 256 }\n", "was read again");
+	p.guest = sock_connect(&other, PORT);
+	p.host = host_accept(listener);
+	e2e_check_talks(p);
+	e2e_close(p);
+	driver_deinit(&other);
+	must(unlink(name) == 0);
+	host_unlisten(listener, vhd.uds, PORT);
+	check_nine(apis_folder);
+	e2e_check_alive();
+}
+END_TEST
+
+/* Nor to what listens for another VMM; then the VM's own is there. */
+START_TEST(no_link_leads_to_another_front_end)
+{
+	char elsewhere[144], name[160], target[160], row[512];
+	int listener, own;
+
+	snprintf(elsewhere, sizeof elsewhere, "%s/fe", vhd.dir);
+	snprintf(target, sizeof target, "%s_0", elsewhere);
+	snprintf(name, sizeof name, "%s/9.fe_0", apis_folder);
+	must(symlink(target, name) == 0);
+	listener = host_listen(elsewhere, 0, 4);
+	snprintf(row, sizeof row, "{\"socket-connect\": \"%s\", \"uds-path\": \"%s/9.sock\"}",
+		 name, apis_folder);
+	apis_do("PUT", "/v1/vms/{cid}", "/v1/vms/9", row, 201);
+	ck_assert_msg(daemon_wait_log(&vhd, "9.fe_0: Permission denied; tried again"), "%s",
+		      daemon_log(&vhd));
+	ck_assert(!deadline_poll(listener, POLLIN, deadline_in(0)));
+	must(unlink(name) == 0);
+	snprintf(name, sizeof name, "%s/9.fe", apis_folder);
+	own = host_listen(name, 0, 4);
+	driver_init(&other, &(struct driver_options){ .cid = 9 });
+	ck_assert_int_eq(driver_attach_to(&other, host_accept(own)), 0);
+	driver_deinit(&other);
+	close(own);
+	host_unlisten(listener, elsewhere, 0);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("api_vms");
@@ -330,5 +508,14 @@ int main(void)
 	tc = e2e_case(s, "installed", setup_installed, 60);
 	tcase_add_test(tc, another_program_knows_what_was_said);
 	tcase_add_loop_test(tc, names_stay_in_their_folders, 0, 2);
+	tc = e2e_case(s, "outside", setup_outside, 60);
+	tcase_add_test(tc, the_engine_sees_no_folder_of_the_api);
+	tc = e2e_case(s, "connects", apis_setup, 60);
+	tcase_add_test(tc, a_link_in_the_way_of_the_next_engine);
+	tcase_add_test(tc, no_link_leads_to_another_vm);
+	tcase_add_test(tc, no_link_leads_to_another_front_end);
+	tcase_add_test(tc, a_link_of_the_file_leads_anywhere);
+	tc = e2e_case(s, "unconfined", setup_unconfined, 60);
+	tcase_add_test(tc, no_link_leads_to_another_vm);
 	return e2e_run(s);
 }

@@ -34,12 +34,15 @@ static int on_ask(void *ctx)
 	return ask_result;
 }
 
+static bool only_asks;
+
 static void begin(bool has_asker)
 {
 	const struct connector_config config = {
 		.loop = loop, .path = path, .tag = "test", .what = "a front-end",
 		.connected = on_connected, .ctx = &connected,
 		.ask = has_asker ? on_ask : NULL, .ask_ctx = &n_asked,
+		.only_asks = only_asks,
 	};
 
 	ck_assert_int_eq(connector_start(&connector, &config), 0);
@@ -156,6 +159,33 @@ START_TEST(is_seen)
 }
 END_TEST
 
+/* Nor does it look where it may not, whether somebody can be asked or not. */
+START_TEST(never_looks_itself)
+{
+	struct sockaddr_un at = { .sun_family = AF_UNIX };
+	int listener = new_socket();
+
+	snprintf(at.sun_path, sizeof at.sun_path, "%s", path);
+	ck_assert_int_eq(bind(listener, (struct sockaddr *)&at, sizeof at), 0);
+	ck_assert_int_eq(listen(listener, 1), 0);
+	only_asks = true;
+	ask_result = -EAGAIN;
+	begin(true);
+	run_until_asked(2);
+	ck_assert_int_eq(connected, -1);
+	ck_assert_int_eq(connector.last, -EAGAIN);
+	connector_stop(&connector);
+	ask_result = 0;
+	begin(true);
+	run_until_asked(3);
+	connector_answer(&connector, UNIX_E_DENIED, -1);
+	ck_assert_int_eq(connected, -1);
+	ck_assert_int_eq(connector.last, UNIX_E_DENIED);
+	close(listener);
+	unlink(path);
+}
+END_TEST
+
 START_TEST(there_is_nobody_to_ask)
 {
 	begin(false);
@@ -179,6 +209,7 @@ int main(void)
 	tcase_add_test(tc, nobody_has_asked);
 	tcase_add_test(tc, cannot_be_asked);
 	tcase_add_test(tc, is_seen);
+	tcase_add_test(tc, never_looks_itself);
 	tcase_add_test(tc, there_is_nobody_to_ask);
 	status = unit_main(s);
 	scratch_end();

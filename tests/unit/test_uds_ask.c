@@ -41,9 +41,12 @@ static int on_ask(void *ctx, enum vsock_type type, uint32_t port, uint32_t id)
 	return 0;
 }
 
+static bool only_asks;
+
 static void begin(bool has_asker)
 {
 	struct uds_config config = {
+		.only_asks = only_asks,
 		.seqpacket_fd = -1,
 		.path = path, .access = { .mode = 0600, .uid = (uid_t)-1, .gid = (gid_t)-1 },
 		.fd = -1, .ask = has_asker ? on_ask : NULL, .ask_ctx = &asked,
@@ -437,6 +440,67 @@ START_TEST(no_answer)
 }
 END_TEST
 
+/* Where it may not look itself, nothing that is there makes a difference: not at once, not once it
+ * has to wait, not where nobody can be asked now. */
+START_TEST(never_looks_itself)
+{
+	int listener = bind_there(SOCK_STREAM), theirs;
+
+	ck_assert_int_eq(listen(listener, 8), 0);
+	only_asks = true;
+	begin(true);
+	ck_assert_int_eq(core_connect(0, PORT), BACKEND_E_PENDING);
+	uds_answer(core.backend, asked[0].id, UNIX_E_AGAIN, -1);
+	core_run_for(100);
+	ck_assert_uint_eq(n_asked, 2);
+	uds_answer(core.backend, asked[1].id, 0, hand_over(&theirs));
+	expect_joined(0, theirs);
+	fd_close(&theirs);
+	ask_result = -EAGAIN;
+	ck_assert_int_eq(core_connect(1, PORT), BACKEND_E_PENDING);
+	core_run_for(50);
+	ck_assert_uint_eq(core.n_connected, 1);
+	ask_result = 0;
+	core_run_for(100);
+	ck_assert_uint_eq(n_asked, 3);
+	uds_answer(core.backend, asked[2].id, UNIX_E_DENIED, -1);
+	ck_assert_int_eq(core.errors[1], BACKEND_E_DENIED);
+	ck_assert(!deadline_poll(listener, POLLIN, deadline_in(0)));
+	fd_close(&listener);
+}
+END_TEST
+
+START_TEST(never_looks_and_cannot_ask)
+{
+	int listener = bind_there(SOCK_STREAM);
+
+	ck_assert_int_eq(listen(listener, 8), 0);
+	only_asks = true;
+	begin(false);
+	ck_assert_int_eq(core_connect(0, PORT), BACKEND_E_NOBODY);
+	fd_close(&listener);
+}
+END_TEST
+
+/* What a reload says of it holds for the next connect. */
+START_TEST(may_look_from_now_on)
+{
+	const struct uds_change change = {
+		.path = path, .fd = -1, .seqpacket_fd = -1, .max_handshakes = 4,
+		.handshake_ms = 10000, .only_asks = !_i,
+	};
+	int listener = bind_there(SOCK_STREAM);
+
+	ck_assert_int_eq(listen(listener, 8), 0);
+	only_asks = _i;
+	begin(true);
+	ck_assert_int_eq(uds_change(core.backend, &change), 0);
+	ck_assert_int_eq(core_connect(0, PORT), _i ? 0 : BACKEND_E_PENDING);
+	ck_assert_uint_eq(n_asked, !_i);
+	fd_close(&listener);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("uds_ask");
@@ -459,6 +523,9 @@ int main(void)
 	tcase_add_test(tc, next_in_line);
 	tcase_add_test(tc, seen_later);
 	tcase_add_test(tc, no_answer);
+	tcase_add_test(tc, never_looks_itself);
+	tcase_add_test(tc, never_looks_and_cannot_ask);
+	tcase_add_loop_test(tc, may_look_from_now_on, 0, 2);
 	suite_add_tcase(suite, tc);
 	return unit_main(suite);
 }
