@@ -186,7 +186,8 @@ static const struct option options[] = {
 	{ "--keep", 'k', NULL, OPTION_KEEP, set_keep,
 	  "listen: one connection after the other; they are only read" },
 	{ "--timeout", 't', "SECONDS", OPTION_TIMEOUT, set_timeout,
-	  "connect, wait: how long until the guest answers" },
+	  "connect, wait: how long until the guest answers;\n"
+	  "                           shutdown: until the daemon has ended (default 10)" },
 	{ "--mode", 'm', "OCTAL", OPTION_MODE, set_mode,
 	  "listen: mode of the socket (default 0600)" },
 	{ "--port", 'p', "PORT[+PORT]...", OPTION_CAPTURE, set_port,

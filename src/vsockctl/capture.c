@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -23,8 +24,10 @@ enum { HEADER_MAX = 64, PATH_MAX_BYTES = 1280, STOP_MS = 2000 };
 struct target {
 	const struct args *args;
 	const char *name;			/* of the first one, or of the output */
-	int fd;
-	unsigned file;				/* its number */
+	int fd;					/* of the one that is written; of files, borrowed: */
+	int files[ARGS_FILES_MAX];		/* all of the circle, locked against other captures */
+	unsigned n_files, file;			/* how many are open; which is written */
+	bool is_file;				/* it can be emptied, not a pipe or a device */
 	uint64_t n_bytes;			/* in it */
 	uint8_t header[HEADER_MAX];		/* which each has */
 	size_t header_len;
@@ -57,29 +60,23 @@ static bool write_all(struct target *t, const void *bytes, size_t len)
 	return true;
 }
 
-/* -errno. */
-static int open_file(struct target *t)
+/* Goes on with that one of the circle, empty. -errno. */
+static int begin_file(struct target *t, unsigned file)
 {
-	char *name = NULL;
-
-	if (t->file ? asprintf(&name, "%s.%u", t->name, t->file) < 0 : !(name = strdup(t->name)))
-		return -ENOMEM;
-	fd_close(&t->fd);
-	t->fd = open(name, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOCTTY, 0600);
+	t->file = file;
+	t->fd = t->files[file];
 	t->n_bytes = 0;
-	free(name);
-	return t->fd < 0 ? error_last() : 0;
+	if (t->is_file && (ftruncate(t->fd, 0) < 0 || lseek(t->fd, 0, SEEK_SET) < 0))
+		return error_last();
+	return 0;
 }
 
-static bool open_next(struct target *t)
+static bool next_file(struct target *t)
 {
-	unsigned n_files = t->args->files ? t->args->files : 2;
-
-	t->is_full = n_files == 1;
+	t->is_full = t->n_files == 1;
 	if (t->is_full)
 		return false;
-	t->file = (t->file + 1) % n_files;
-	t->error = open_file(t);
+	t->error = begin_file(t, (t->file + 1) % t->n_files);
 	return !t->error && write_all(t, t->header, t->header_len);
 }
 
@@ -93,7 +90,7 @@ static bool put(void *ctx, const void *bytes, size_t len)
 		memcpy(t->header, bytes, len);
 		t->header_len = len;
 	} else if (size && t->n_bytes > t->header_len && t->n_bytes + len > size) {
-		if (!open_next(t))
+		if (!next_file(t))
 			return false;
 	}
 	return write_all(t, bytes, len);
@@ -140,21 +137,76 @@ static bool stop(void *ctx, uint64_t capture)
 	return t->has_lost;
 }
 
-static int open_target(struct target *t)
+/* A pipe's reader is waited for, and that is said; it is written as it comes, in any case. -errno. */
+static int open_named(const char *name, int *fd)
 {
-	struct stat st;
-	int r;
+	static const int flags = O_WRONLY | O_CREAT | O_CLOEXEC | O_NOCTTY;
 
-	if (strcmp(t->name, "-") != 0) {
-		r = open_file(t);
-		if (!r && t->args->size && (fstat(t->fd, &st) < 0 || !S_ISREG(st.st_mode)))
-			text_complain("%s: --size is for files", t->name);
-		else if (!r)
-			return EXIT_DONE;
-		else
-			text_complain("%s: %s", t->name, error_str(r));
+	*fd = open(name, flags | O_NONBLOCK, 0600);
+	if (*fd < 0 && errno == ENXIO) {
+		text_complain("%s: waits until somebody reads it", name);
+		*fd = open(name, flags, 0600);
+	} else if (*fd >= 0 && fcntl(*fd, F_SETFL, 0) < 0) {
+		fd_close(fd);
+	}
+	return *fd < 0 ? error_last() : 0;
+}
+
+/* Opened and locked, as the daemon's own captures lock theirs, but not emptied so far. */
+static int open_file(struct target *t, const char *name)
+{
+	int *fd = &t->files[t->n_files], r = open_named(name, fd);
+	struct stat st;
+
+	if (r) {
+		text_complain("%s: %s", name, error_str(r));
 		return EXIT_FAILED;
 	}
+	t->n_files++;
+	t->is_file = fstat(*fd, &st) == 0 && S_ISREG(st.st_mode);
+	if (!t->is_file) {
+		if (!t->args->size)
+			return EXIT_DONE;
+		text_complain("%s: --size is for files", name);
+		return EXIT_FAILED;
+	}
+	if (flock(*fd, LOCK_EX | LOCK_NB) == 0)
+		return EXIT_DONE;
+	r = error_last();
+	text_complain("%s: %s", name, r == -EWOULDBLOCK ? "another capture writes to it" : error_str(r));
+	return r == -EWOULDBLOCK ? EXIT_REFUSED : EXIT_FAILED;
+}
+
+/* None is emptied before all are ours. */
+static int open_files(struct target *t)
+{
+	unsigned n = !t->args->size ? 1 : t->args->files ? t->args->files : 2;
+	char *name;
+	int r = EXIT_DONE;
+
+	while (r == EXIT_DONE && t->n_files < n) {
+		if (t->n_files ? asprintf(&name, "%s.%u", t->name, t->n_files) < 0 :
+		    !(name = strdup(t->name))) {
+			text_complain("no memory");
+			return EXIT_FAILED;
+		}
+		r = open_file(t, name);
+		free(name);
+	}
+	for (unsigned i = t->n_files; r == EXIT_DONE && i-- > 0; ) {
+		t->error = begin_file(t, i);
+		if (t->error) {
+			text_complain("%s: %s", t->name, error_str(t->error));
+			r = EXIT_FAILED;
+		}
+	}
+	return r;
+}
+
+static int open_target(struct target *t)
+{
+	if (strcmp(t->name, "-") != 0)
+		return open_files(t);
 	if (t->args->size) {
 		text_complain("--size is for files");
 		return EXIT_USAGE;
@@ -163,8 +215,8 @@ static int open_target(struct target *t)
 		text_complain("packets are not for a terminal");
 		return EXIT_FAILED;
 	}
-	t->fd = dup(STDOUT_FILENO);
-	return t->fd < 0 ? EXIT_FAILED : EXIT_DONE;
+	t->fd = STDOUT_FILENO;
+	return EXIT_DONE;
 }
 
 /* The path of the request, with what is said of packets. False: it is no CID. */
@@ -246,6 +298,7 @@ int command_capture(const struct args *a)
 			say_packets(&t);
 	}
 	pcap_split_deinit(&t.split);
-	fd_close(&t.fd);
+	while (t.n_files > 0)
+		fd_close(&t.files[--t.n_files]);
 	return r;
 }

@@ -31,8 +31,8 @@ const struct command command_rows[] = {
 	  "the daemon reads the file of its --config again" },
 	{ "upgrade", "", 0, 0, OPTION_API, command_upgrade,
 	  "the program that is installed now takes over" },
-	{ "shutdown", "", 0, 0, OPTION_API, command_shutdown,
-	  "the daemon ends" },
+	{ "shutdown", "", 0, 0, OPTION_API | OPTION_TIMEOUT, command_shutdown,
+	  "the daemon ends, and that is waited for" },
 	{ .name = NULL },
 };
 

@@ -23,6 +23,7 @@ enum { PAUSE_MS = 100, TRIES = 100, STEADY_MS = 1000 };
 
 struct trying {
 	const struct follow *f;
+	const struct http_answer *answer;
 	bool has_come;				/* anything, since the last try began */
 	unsigned n_failed;			/* tries in a row that brought nothing */
 };
@@ -32,7 +33,11 @@ static bool take(void *ctx, const char *bytes, size_t len)
 	struct trying *t = ctx;
 
 	t->has_come = true;
-	return t->f->sink(t->f->ctx, bytes, len);
+	if (t->f->sink(t->f->ctx, bytes, len))
+		return true;
+	if (t->f->stop)				/* while the daemon still knows what was lost */
+		t->f->stop(t->f->ctx, t->answer->capture);
+	return false;
 }
 
 /* It was cut off, and not for good. */
@@ -48,7 +53,7 @@ static bool goes_on(struct trying *t, int r, long status, bool has_begun, uint64
 static int follow_all(struct http_request *request, const struct follow *f,
 		      struct http_answer *answer)
 {
-	struct trying t = { .f = f };
+	struct trying t = { .f = f, .answer = answer };
 	bool has_begun = false;
 
 	for (;;) {

@@ -106,8 +106,8 @@ static int explain_connect(const struct http_request *request, struct http_answe
 
 	fd_close(&fd);
 	snprintf(out->why, sizeof out->why, "%s: %s", request->socket,
-		 r ? guest_port_str_error(r) : "the daemon did not accept");
-	return HTTP_E_NO_DAEMON;
+		 guest_port_str_error(r ? r : GUEST_PORT_E_BUSY));
+	return r && r != GUEST_PORT_E_BUSY ? HTTP_E_NO_DAEMON : HTTP_E_LATE;
 }
 
 static int outcome(const struct http_request *request, const struct transfer *t, CURLcode code)

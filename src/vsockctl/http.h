@@ -36,7 +36,7 @@ struct http_answer {
 
 enum {
 	HTTP_E_NO_DAEMON = 1,			/* nobody is at the socket, or we may not connect */
-	HTTP_E_LATE,				/* no answer in time */
+	HTTP_E_LATE,				/* not accepted, or no answer, in time */
 	HTTP_E_FAILED,				/* no HTTP, too much of it, or cut off */
 	HTTP_E_STOPPED,				/* a sink took no more, or a signal came */
 };

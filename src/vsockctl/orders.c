@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* vsockctl log-level, metrics, reload, upgrade, shutdown: a request each. */
+/* vsockctl log-level, metrics, reload, upgrade: a request each. */
 #include <stdio.h>
 #include <string.h>
 
@@ -48,11 +48,6 @@ int command_reload(const struct args *a)
 int command_upgrade(const struct args *a)
 {
 	return api_order(a, "POST", "/v1/upgrade", NULL, PATIENCE_MS);
-}
-
-int command_shutdown(const struct args *a)
-{
-	return api_order(a, "POST", "/v1/shutdown", NULL, PATIENCE_MS);
 }
 
 /* As it comes, for a collector; but not to a terminal with what is no text. */

@@ -105,7 +105,6 @@ static const struct {
 	  "PUT /v1/log-level HTTP/1.1 {\"level\": \"debug\"}\n" },
 	{ { "reload" }, "POST /v1/reload", DONE, "", "POST /v1/reload HTTP/1.1 \n" },
 	{ { "upgrade" }, "POST /v1/upgrade", DONE, "", "POST /v1/upgrade HTTP/1.1 \n" },
-	{ { "shutdown" }, "POST /v1/shutdown", DONE, "", "POST /v1/shutdown HTTP/1.1 \n" },
 	{ { "metrics" }, "GET /metrics", "HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\n# HELP\n", "# HELP\n",
 	  "GET /metrics HTTP/1.1 \n" },
 };
@@ -118,6 +117,44 @@ START_TEST(orders_are_sent)
 	ck_assert_str_eq(ctl.said, orders[_i].said);
 	ck_assert_str_eq(ctl.complained, "");
 	ck_assert_str_eq(api.seen, orders[_i].seen);
+}
+END_TEST
+
+/* A daemon that says yes and stays: we, or a child of ours, to which we gave the socket. */
+START_TEST(shutdown_that_does_not_come)
+{
+	char version[64];
+	const struct http_row *rows = ROWS(ROW("GET /v1/version", version), ROW("POST /v1/shutdown", DONE));
+	pid_t child = _i ? fork() : 0;
+
+	if (_i && child == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		pause();
+		_exit(0);
+	}
+	snprintf(version, sizeof version, "{\"pid\": %d}", (int)(_i ? child : getpid()));
+	ck_assert_int_eq(run(rows, ARGS("shutdown", "--timeout", "0.1")), 4);
+	ck_assert_ptr_nonnull(strstr(ctl.complained, "has not so far"));
+	ck_assert_ptr_nonnull(strstr(api.seen, "POST /v1/shutdown HTTP/1.1 \n"));
+	if (_i) {
+		kill(child, SIGKILL);
+		waitpid(child, NULL, 0);
+	}
+}
+END_TEST
+
+/* That child has ended by then: the socket is still ours, and whether it is does not matter. */
+START_TEST(shutdown_of_one_that_was_given_the_socket)
+{
+	char version[64];
+	const struct http_row *rows = ROWS(ROW("GET /v1/version", version), ROW("POST /v1/shutdown", DONE));
+	pid_t child = fork();
+
+	if (child == 0)
+		_exit(0);
+	snprintf(version, sizeof version, "{\"pid\": %d}", (int)child);
+	ck_assert_int_eq(run(rows, ARGS("shutdown")), 0);
+	waitpid(child, NULL, 0);
 }
 END_TEST
 
@@ -488,6 +525,8 @@ int main(void)
 	tcase_add_loop_test(tc, orders_are_sent, 0, (int)(sizeof orders / sizeof *orders));
 	tcase_add_loop_test(tc, bad_answers_are_refused, 0, (int)(sizeof bad_answers / sizeof *bad_answers));
 	tcase_add_loop_test(tc, odd_answers_are_borne, 0, (int)(sizeof odd_answers / sizeof *odd_answers));
+	tcase_add_loop_test(tc, shutdown_that_does_not_come, 0, 2);
+	tcase_add_test(tc, shutdown_of_one_that_was_given_the_socket);
 	tcase_add_test(tc, metrics_that_are_no_text);
 	tcase_add_test(tc, no_daemon);
 	tcase_add_loop_test(tc, doctor_asks_the_api, 0, (int)(sizeof diagnoses / sizeof *diagnoses));

@@ -97,7 +97,12 @@ END_TEST
 
 START_TEST(shutdown_ends_it)
 {
+	siginfo_t ended = { .si_pid = 0 };
+
 	ck_assert_int_eq(ctl_run(&ctl, &vm, ARGS("shutdown")), 0);
+	must(waitid(P_PID, (id_t)vhd.pid, &ended, WEXITED | WNOHANG | WNOWAIT) == 0);
+	ck_assert_int_eq(ended.si_pid, vhd.pid);
+	ck_assert_int_eq(access(api_path, F_OK), -1);
 	ck_assert_int_eq(daemon_wait_exit(&vhd, END_MS), 0);
 	ck_assert_int_eq(ctl_run(&ctl, NULL, ARGS("list")), 5);
 }
@@ -198,13 +203,26 @@ START_TEST(capture_until_it_is_interrupted)
 }
 END_TEST
 
-/* To whoever reads it as it comes, and leaves: another signal. */
+/* Its reader has left: another signal. */
+static void check_ends_without_reader(struct ctl *c, struct pair p)
+{
+	int64_t deadline = deadline_in(DEADLINE_MS);
+	int status;
+
+	do
+		e2e_check_talks(p);
+	while (waitpid(c->pid, &status, WNOHANG) == 0 && deadline_left(deadline));
+	ck_assert(WIFSIGNALED(status) && WTERMSIG(status) == SIGPIPE);
+	close(c->err);
+	e2e_close(p);
+}
+
+/* To whoever reads it as it comes. */
 START_TEST(capture_to_a_reader)
 {
 	static struct ctl c;
 	struct pair p = e2e_guest_connects(&vm, vhd.uds);
 	int64_t deadline = deadline_in(DEADLINE_MS);
-	int status;
 
 	ctl_start(&c, ARGS("capture", "3", "-", "-s", "76"), -1, -1);
 	ctl_end_input(&c);
@@ -215,12 +233,7 @@ START_TEST(capture_to_a_reader)
 	ck_assert_uint_gt(c.n_said, 24);
 	close(c.out);
 	c.out = -1;
-	do
-		e2e_check_talks(p);
-	while (waitpid(c.pid, &status, WNOHANG) == 0 && deadline_left(deadline));
-	ck_assert(WIFSIGNALED(status) && WTERMSIG(status) == SIGPIPE);
-	close(c.err);
-	e2e_close(p);
+	check_ends_without_reader(&c, p);
 }
 END_TEST
 
@@ -290,13 +303,61 @@ START_TEST(capture_in_a_circle)
 	for (int i = 0; i < 20; i++)
 		e2e_check_guest_to_host(p, 2000, 1);
 	ck_assert_int_eq(ctl_finish(&c, &vm), 0);
-	ck_assert_ptr_nonnull(strstr(c.complained, "as large as it may be"));
+	ck_assert_ptr_nonnull(strstr(c.complained, " lost: the file is as large as it may be"));
 	check_pcap(in_dir("b.pcap"), 1);
 	e2e_close(p);
 	ck_assert_int_eq(ctl_run(&c, &vm, ARGS("capture", "3", "-", "--size=5000")), 2);
 	ck_assert_int_eq(ctl_run(&c, &vm, ARGS("capture", "3", "/dev/null", "--size=5000")), 1);
 	ck_assert_int_eq(ctl_run(&c, &vm, ARGS("capture", "5", in_dir("c.pcap"))), 3);
 	ck_assert_int_ne(access(in_dir("c.pcap"), F_OK), 0);
+}
+END_TEST
+
+/* By another command, or by the daemon itself; also one of those that are still to come. */
+START_TEST(capture_of_a_file_that_is_taken)
+{
+	static struct ctl c;
+	const char *file = in_dir("a.pcap"), *next = in_dir("a.pcap.1"), *before = in_dir("a");
+	struct pair p = start_capture(&c, next, ARGS("capture", "3", next));
+	int fd = open(before, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+
+	ck_assert_int_eq(ctl_run(&ctl, &vm, ARGS("capture", "3", next)), 3);
+	ck_assert_ptr_nonnull(strstr(ctl.complained, "another capture writes to it"));
+	must(fd >= 0 && write(fd, "kept", 4) == 4 && rename(before, file) == 0);
+	ck_assert_int_eq(ctl_run(&ctl, &vm, ARGS("capture", "3", file, "--size=5000")), 3);
+	ck_assert_ptr_nonnull(strstr(ctl.complained, "a.pcap.1: another capture"));
+	ck_assert_int_eq(lseek(fd, 0, SEEK_END), 4);
+	close(fd);
+	e2e_close(p);
+	kill(c.pid, SIGINT);
+	ck_assert_int_eq(ctl_finish(&c, &vm), 0);
+	check_pcap(next, 2);
+}
+END_TEST
+
+START_TEST(capture_to_a_pipe_that_nobody_reads)
+{
+	static struct ctl c;
+	const char *name = in_dir("pipe");
+	struct pair p = e2e_guest_connects(&vm, vhd.uds);
+	int64_t deadline = deadline_in(DEADLINE_MS);
+	char header[24];
+	int fd;
+
+	must(mkfifo(name, 0600) == 0);
+	ctl_start(&c, ARGS("capture", "3", name), -1, -1);
+	ctl_end_input(&c);
+	ctl_wait_said(&c, &vm, "waits until somebody reads it");
+	fd = open(name, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	must(fd >= 0);
+	while (read(fd, header, sizeof header) != sizeof header) {
+		ck_assert(deadline_left(deadline));
+		e2e_check_talks(p);
+		ctl_has_said(&c, &vm, "");
+	}
+	close(fd);
+	close(c.out);
+	check_ends_without_reader(&c, p);
 }
 END_TEST
 
@@ -523,6 +584,8 @@ int main(void)
 	tcase_add_test(tc, capture_to_a_reader);
 	tcase_add_test(tc, capture_goes_on_with_the_next_engine);
 	tcase_add_test(tc, capture_in_a_circle);
+	tcase_add_test(tc, capture_of_a_file_that_is_taken);
+	tcase_add_test(tc, capture_to_a_pipe_that_nobody_reads);
 	tcase_add_test(tc, guest_stopped);
 	tcase_add_test(tc, nobody_listens);
 	tcase_add_test(tc, stalled);

@@ -27,6 +27,7 @@ _vsockctl() {
 	connect) options='--seqpacket --fdpass --timeout' ;;
 	listen) options='--seqpacket --keep --mode' ;;
 	wait) options='--seqpacket --timeout' ;;
+	shutdown) options='--api --timeout' ;;
 	capture) options='--api --port --snaplen --size --files' ;;
 	'') options='--api --json --seqpacket --fdpass --keep --timeout --mode --port --snaplen --size --files --help --version' ;;
 	*) options='--api' ;;
