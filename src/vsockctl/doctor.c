@@ -38,6 +38,18 @@ say(char to[DOCTOR_LINE_MAX], const char *fmt, ...)
 	va_end(args);
 }
 
+enum { WHO_MAX = DOCTOR_NAME_MAX + 32 };
+
+/* " (program, pid 7)", as far as it is known. */
+static const char *who_listens(char to[WHO_MAX], const struct doctor_socket *s)
+{
+	to[0] = '\0';
+	if (s->pid > 0)
+		snprintf(to, WHO_MAX, " (%s, pid %d)", s->program[0] ? s->program : "unknown",
+			 (int)s->pid);
+	return to;
+}
+
 /* ---- sockets ---- */
 
 /* What a socket is for, as the texts and the causes say it. */
@@ -46,6 +58,7 @@ struct role {
 	const char *who;			/* who may not connect: "you", or a user */
 	const char *start, *allow;		/* advice: how it comes into being; and is opened */
 	const char *absent, *stale, *denied;	/* causes */
+	bool is_other;				/* it is not the reader who may not connect */
 };
 
 static void judge_absent(const struct doctor_socket *s, const struct role *role,
@@ -67,6 +80,7 @@ static void judge_absent(const struct doctor_socket *s, const struct role *role,
 static void judge_denied(const struct doctor_socket *s, const struct role *role,
 			 struct doctor_report *out)
 {
+	static const char folder[] = "give that folder the right to be searched (x)";
 	struct doctor_finding *f = add(out, DOCTOR_PROBLEM, role->denied);
 	const struct path_fault *fault = &s->fault;
 	bool is_socket = fault->kind == PATH_NO_WRITE;
@@ -81,9 +95,12 @@ static void judge_denied(const struct doctor_socket *s, const struct role *role,
 	    "%04o, which does not let %s %s.", role->who, s->path, is_socket ? "socket" : "folder",
 	    fault->path, fault->owner, fault->group, (unsigned)fault->mode, role->who,
 	    is_socket ? "write to it" : "pass through it");
-	say(f->advice, "Become user %s, or a member of group %s if the mode says so; or %s.",
-	    fault->owner, fault->group,
-	    is_socket ? role->allow : "give that folder the right to be searched (x)");
+	if (role->is_other)
+		say(f->advice, "Either %s, or run the daemon as a user whom the mode lets in.",
+		    is_socket ? role->allow : folder);
+	else
+		say(f->advice, "Become user %s, or a member of group %s if the mode says so; or %s.",
+		    fault->owner, fault->group, is_socket ? role->allow : folder);
 }
 
 /* True: somebody listens. */
@@ -91,11 +108,13 @@ static bool judge_socket(const struct doctor_socket *s, const struct role *role,
 			 struct doctor_report *out)
 {
 	struct doctor_finding *f;
+	char who[WHO_MAX];
 
 	switch (s->state) {
 	case SOCKET_UNTRIED:
 		return false;
 	case SOCKET_OPEN:
+	case SOCKET_UNSURE:
 		return true;
 	case SOCKET_ABSENT:
 		judge_absent(s, role, out);
@@ -108,7 +127,9 @@ static bool judge_socket(const struct doctor_socket *s, const struct role *role,
 		return false;
 	case SOCKET_OTHER_FILE:
 		f = add(out, DOCTOR_PROBLEM, "not-a-socket");
-		say(f->what, "%s is no socket, but a file of another kind.", s->path);
+		say(f->what, s->fault.kind == PATH_DANGLING ?
+		    "%s is no socket, but a link to a file that is not there." :
+		    "%s is no socket, but a file of another kind.", s->path);
 		say(f->advice, "Remove it, or use another path. %s", role->start);
 		return false;
 	case SOCKET_OTHER_TYPE:
@@ -127,9 +148,8 @@ static bool judge_socket(const struct doctor_socket *s, const struct role *role,
 		return false;
 	case SOCKET_BUSY:
 		f = add(out, DOCTOR_PROBLEM, "not-accepting");
-		say(f->what, "Whoever listens at %s (%s, pid %d) does not accept connections: it "
-		    "hangs, or is stopped.", s->path, s->program[0] ? s->program : "unknown",
-		    (int)s->pid);
+		say(f->what, "Whoever listens at %s%s does not accept connections: it hangs, or is "
+		    "stopped.", s->path, who_listens(who, s));
 		say(f->advice, "Look at its log, and whether it is stopped (state T in ps).");
 		return false;
 	case SOCKET_FAILED:
@@ -146,7 +166,7 @@ static const struct role api_role = {
 	.daemon = "daemon", .who = "you",
 	.start = "Start vhost-device-vsock with --api-socket, or say with --api or VSOCKCTL_API "
 		"where it is.",
-	.allow = "start the daemon with a --socket-mode and --socket-group that let you in",
+	.allow = "start the daemon with --api-socket path=...,mode=...,group=... that let you in",
 	.absent = "no-daemon", .stale = "stale-socket", .denied = "permission",
 };
 
@@ -204,7 +224,8 @@ static void judge_gone(const struct doctor_facts *f, struct doctor_report *out)
 	say(finding->what, "The daemon serves CID %" PRIu64 ", but %s is not there: its file was "
 	    "removed, or is in another file tree than ours (a container's).", f->vm.cid,
 	    f->uds.path);
-	say(finding->advice, "vsockctl reload makes sockets anew whose files are gone.");
+	say(finding->advice, "The daemon makes it anew within a second where it can. If it does not: "
+	    "its log says why, and ss -xlp whether another program has that name.");
 }
 
 /* Somebody listens: the daemon whose API it is? systemd's sockets are its own (pid 1). */
@@ -223,6 +244,25 @@ static bool judge_holder(const struct doctor_facts *f, struct doctor_report *out
 	say(finding->advice, "Two daemons want one --uds-path: end the one that is not to have it, or "
 	    "give it another path. If it is to be that one, say its --api-socket with --api.");
 	return false;
+}
+
+/* It is somebody's, but no VM's. */
+static void judge_name(const struct doctor_facts *f, struct doctor_report *out)
+{
+	struct doctor_finding *finding = add(out, DOCTOR_PROBLEM, "not-uds-path");
+
+	say(finding->what, "%s is no VM's --uds-path, but %s.", f->uds.path,
+	    f->uds_is ? f->uds_is : "another socket of the daemon: a VM's vhost-user --socket, say");
+	say(finding->advice, "Say the path of --uds-path as it is there, or the VM's CID: vsockctl "
+	    "list shows them.");
+}
+
+static bool is_no_vms(const struct doctor_facts *f)
+{
+	if (!f->has_uds || f->has_vm || f->uds.state != SOCKET_OPEN)
+		return false;
+	return f->uds_is || (f->api == DOCTOR_API_ANSWERS && !f->is_vm_unseen && f->uds.pid > 1 &&
+			     f->uds.pid == f->api_socket.pid);
 }
 
 /* ---- the VM ---- */
@@ -307,6 +347,7 @@ static const struct role host_role = {
 	.daemon = "host program", .start = "Start the program that is to listen there.",
 	.allow = "let the program that listens give its socket another mode (vsockctl listen --mode)",
 	.absent = "no-listener-host", .stale = "stale-listener", .denied = "listener-permission",
+	.is_other = true,
 };
 
 /* True: the host has a listener that the guest reaches. */
@@ -326,12 +367,21 @@ static bool judge_host(const struct doctor_facts *f, struct doctor_report *out)
 		}
 		return false;
 	}
-	if (f->host.state != SOCKET_OPEN)
-		return judge_socket(&f->host, &role, out);
+	if (!judge_socket(&f->host, &role, out))
+		return false;
 	finding = add(out, DOCTOR_NOTE, "listener-host");
-	say(finding->what, "On the host somebody listens at %s: the guest can connect to port %u.",
-	    f->host.path, f->port);
+	say(finding->what, f->host.state == SOCKET_UNSURE ?
+	    "On the host somebody may listen at %s, port %u: of what folder a listener with that last "
+	    "name is, cannot be seen." :
+	    "On the host somebody listens at %s: the guest can connect to port %u.", f->host.path,
+	    f->port);
 	return true;
+}
+
+/* And not somebody whom the guest does not reach, which has been said. */
+static bool is_nobody_on_host(const struct doctor_facts *f)
+{
+	return f->host.state == SOCKET_ABSENT || f->host.state == SOCKET_STALE;
 }
 
 static void judge_refused(const struct doctor_facts *f, struct doctor_report *out)
@@ -340,15 +390,16 @@ static void judge_refused(const struct doctor_facts *f, struct doctor_report *ou
 
 	if (f->has_vm) {
 		finding = add(out, DOCTOR_PROBLEM, "no-listener-guest");
-		say(finding->what, "The guest refuses connections to port %u: nobody listens there, "
-		    "nor on the host.", f->port);
+		say(finding->what, "The guest refuses connections to port %u: nobody listens there%s.",
+		    f->port, is_nobody_on_host(f) ? ", nor on the host" : "");
 		say(finding->advice, "Start the service in the guest: ss --vsock -l there shows who "
 		    "listens. vsockctl wait tells when it is up.");
 		return;
 	}
 	finding = add(out, DOCTOR_PROBLEM, "refused");
 	say(finding->what, "Port %u is refused: no VM is connected, or its guest has not booted or "
-	    "has no vsock driver, or nobody listens there; nor does anybody on the host.", f->port);
+	    "has no vsock driver, or nobody listens there%s.", f->port,
+	    is_nobody_on_host(f) ? "; nor does anybody on the host" : "");
 	say(finding->advice, "Start the daemon with --api-socket, and say it with --api: then it can "
 	    "be told which. Or look in the guest: ss --vsock -l shows who listens.");
 }
@@ -366,6 +417,7 @@ static void judge_silent(const struct doctor_facts *f, struct doctor_report *out
 static void judge_outcome(const struct doctor_facts *f, bool is_host, struct doctor_report *out)
 {
 	struct doctor_finding *finding;
+	char who[WHO_MAX];
 
 	switch (f->port_outcome) {
 	case GUEST_PORT_E_REFUSED:
@@ -379,9 +431,8 @@ static void judge_outcome(const struct doctor_facts *f, bool is_host, struct doc
 		return;
 	case GUEST_PORT_E_ODD:
 		finding = add(out, DOCTOR_PROBLEM, "other-daemon");
-		say(finding->what, "Whoever listens at %s (%s, pid %d) does not speak the protocol of "
-		    "hybrid vsock.", f->uds.path, f->uds.program[0] ? f->uds.program : "unknown",
-		    (int)f->uds.pid);
+		say(finding->what, "Whoever listens at %s%s does not speak the protocol of hybrid "
+		    "vsock.", f->uds.path, who_listens(who, &f->uds));
 		say(finding->advice, "Another program has that socket: end it, or use another path.");
 		return;
 	default:
@@ -427,6 +478,10 @@ void doctor_judge(const struct doctor_facts *f, struct doctor_report *out)
 
 	if (!has_api && !f->has_uds)
 		return;
+	if (is_no_vms(f)) {
+		judge_name(f, out);
+		return;
+	}
 	if (has_api && !f->has_vm && (f->has_uds || f->cid))
 		judge_unknown_vm(f, out);
 	if (f->has_vm && f->uds.state == SOCKET_ABSENT)
@@ -442,12 +497,4 @@ void doctor_judge(const struct doctor_facts *f, struct doctor_report *out)
 		judge_port(f, out);
 	else if (f->has_port)
 		judge_host(f, out);
-}
-
-bool doctor_has_problem(const struct doctor_report *report)
-{
-	for (size_t i = 0; i < report->n; i++)
-		if (report->findings[i].severity == DOCTOR_PROBLEM)
-			return true;
-	return false;
 }

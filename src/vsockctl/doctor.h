@@ -22,6 +22,7 @@ enum doctor_socket_state {
 	SOCKET_OPEN,				/* somebody listens */
 	SOCKET_ABSENT,				/* no such file, or no such folder: fault */
 	SOCKET_STALE,				/* nobody listens any more */
+	SOCKET_UNSURE,				/* whether somebody listens cannot be seen */
 	SOCKET_OTHER_FILE,			/* it is no socket */
 	SOCKET_OTHER_TYPE,			/* one of another type */
 	SOCKET_DENIED,				/* fault says by what */
@@ -85,6 +86,8 @@ struct doctor_facts {
 	struct doctor_vm vm;
 
 	struct doctor_socket uds;		/* the hybrid socket */
+	const char *uds_is;			/* what it is by its name, if no VM's; NULL: unknown */
+	bool is_vm_unseen;			/* a VM's is not to be seen, and may be this one */
 	bool was_port_tried;
 	int port_outcome;			/* of guest_port_ask(), if it was */
 	uint64_t port_ms;			/* how long that took */

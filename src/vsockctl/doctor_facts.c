@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 
 #include "util/clock.h"
 #include "util/fd.h"
@@ -77,6 +78,7 @@ static void look_at_path(const char *path, const struct path_who *who, struct do
 	case PATH_NO_FOLDER:
 		s->state = SOCKET_ABSENT;
 		break;
+	case PATH_DANGLING:
 	case PATH_NO_SOCKET:
 		s->state = SOCKET_OTHER_FILE;
 		break;
@@ -114,36 +116,61 @@ void doctor_facts_connect(const char *path, uint64_t deadline_ms, struct doctor_
 
 /* ---- a listener on the host ---- */
 
+static const char *last_part(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+
+	return slash ? slash + 1 : path;
+}
+
+/* Whether the name that a socket was bound by, as the kernel keeps it, is @path, of file @st. */
+static enum doctor_socket_state compare(const char *name, const char *path, const struct stat *st)
+{
+	struct stat other;
+
+	if (strcmp(name, path) == 0)
+		return SOCKET_OPEN;
+	if (strcmp(last_part(name), last_part(path)) != 0)
+		return SOCKET_STALE;
+	if (name[0] != '/')			/* from a folder that is not known */
+		return SOCKET_UNSURE;
+	return stat(name, &other) == 0 && other.st_dev == st->st_dev && other.st_ino == st->st_ino ?
+		SOCKET_OPEN : SOCKET_STALE;
+}
+
 /*
- * Does the kernel know one of that name? Not by a connect, which a listener that waits for the
- * guest would take for the guest's. Not so for one that was bound by another spelling of its
- * path, or in another network namespace.
+ * Does the kernel know a listener of that name? Never by a connect, which one that waits for the
+ * guest would take for the guest's. What is not seen: one in another network namespace, and
+ * whether it accepts.
  */
-static bool is_listed(const char *path)
+static enum doctor_socket_state look_up(const char *path)
 {
 	enum { ACCEPTS = 0x10000 };		/* __SO_ACCEPTCON */
+	enum doctor_socket_state found = SOCKET_STALE;
 	char line[512], name[UNIX_PATH_BYTES + 1];
-	bool found = false;
+	struct stat st = { .st_ino = 0 };
 	unsigned flags;
 	FILE *f = fopen("/proc/net/unix", "re");
 
-	while (f && !found && fgets(line, sizeof line, f))
-		found = sscanf(line, "%*s %*s %*s %x %*s %*s %*s %108[^\n]", &flags, name) == 2 &&
-			flags & ACCEPTS && strcmp(name, path) == 0;
+	if (!f || stat(path, &st) < 0)
+		found = SOCKET_UNSURE;
+	while (f && found != SOCKET_OPEN && fgets(line, sizeof line, f))
+		if (sscanf(line, "%*s %*s %*s %x %*s %*s %*s %108[^\n]", &flags, name) == 2 &&
+		    flags & ACCEPTS && compare(name, path, &st) != SOCKET_STALE)
+			found = compare(name, path, &st);
 	if (f)
 		fclose(f);
 	return found;
 }
 
 static void look_for_listener(const char *path, const struct path_who *daemon,
-			      uint64_t deadline_ms, struct doctor_socket *out)
+			      struct doctor_socket *out)
 {
 	begin(out, path);
 	out->state = SOCKET_OPEN;
 	look_at_path(path, daemon, out);
-	if (out->state != SOCKET_OPEN || is_listed(path))
-		return;
-	doctor_facts_connect(path, deadline_ms, out, NULL);
+	if (out->state == SOCKET_OPEN)
+		out->state = look_up(path);
 }
 
 /* ---- the hybrid socket ---- */
@@ -164,7 +191,7 @@ void doctor_facts_hybrid(const char *path, uint64_t deadline_ms, struct doctor_f
 	is_seen = f->uds.pid > 0 && path_who_is(f->uds.pid, &daemon);
 	path_user_name(is_seen ? daemon.uid : 0, f->daemon_user);
 	snprintf(host, sizeof host, "%s_%" PRIu32, path, f->port);
-	look_for_listener(host, is_seen ? &daemon : NULL, deadline_ms, &f->host);
+	look_for_listener(host, is_seen ? &daemon : NULL, &f->host);
 	began_ms = clock_ms();
 	f->port_outcome = guest_port_ask(fd, SOCK_STREAM, f->port, deadline_ms);
 	f->port_ms = clock_ms() - began_ms;

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* vsockctl doctor: gathers the facts, has them judged, and says what came of it. */
 #include <inttypes.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "protocol/hybrid.h"
 #include "util/clock.h"
 #include "vsockctl/command.h"
 #include "vsockctl/doctor_facts.h"
@@ -76,6 +78,14 @@ static void put_json(const struct writer *w, const struct doctor_finding *f)
 	putchar('}');
 }
 
+bool doctor_has_problem(const struct doctor_report *report)
+{
+	for (size_t i = 0; i < report->n; i++)
+		if (report->findings[i].severity == DOCTOR_PROBLEM)
+			return true;
+	return false;
+}
+
 static void put_report(struct writer *w, const struct doctor_report *report)
 {
 	for (size_t i = 0; i < report->n; i++) {
@@ -90,11 +100,27 @@ static void put_report(struct writer *w, const struct doctor_report *report)
 
 /* ---- which VMs ---- */
 
+/* The folder's real path, and the name in it, which need not be there; or @path as it is. */
+static void make_real(char to[PATH_MAX], const char *path)
+{
+	const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
+	char folder[PATH_MAX], real[PATH_MAX];
+	int len;
+
+	snprintf(folder, sizeof folder, "%.*s", slash ? (int)(name - path) : 1, slash ? path : ".");
+	len = realpath(folder, real) ? snprintf(to, PATH_MAX, "%s/%s", real, name) : -1;
+	if (len < 0 || len >= PATH_MAX)
+		snprintf(to, PATH_MAX, "%s", path);
+}
+
 static bool is_same_file(const char *a, const char *b)
 {
+	char real_a[PATH_MAX], real_b[PATH_MAX];
 	struct stat x, y;
 
-	if (strcmp(a, b) == 0)
+	make_real(real_a, a);
+	make_real(real_b, b);
+	if (strcmp(real_a, real_b) == 0)
 		return true;
 	return stat(a, &x) == 0 && stat(b, &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
 }
@@ -118,6 +144,12 @@ static void make_absolute(struct doctor_vm *vm, pid_t pid)
 		memcpy(vm->uds, path, (size_t)len + 1);
 }
 
+static void look_for(struct doctor_vm *vm, struct doctor_facts *f)
+{
+	make_absolute(vm, f->api_socket.pid);
+	f->is_vm_unseen |= vm->uds[0] && access(vm->uds, F_OK) < 0;
+}
+
 static struct doctor_vm *find_vm(struct doctor_vms *vms, const char *uds, uint64_t cid)
 {
 	for (size_t i = 0; i < vms->n; i++)
@@ -125,6 +157,34 @@ static struct doctor_vm *find_vm(struct doctor_vms *vms, const char *uds, uint64
 		    vms->vms[i].cid == cid)
 			return &vms->vms[i];
 	return NULL;
+}
+
+/* @path is a VM's, with @more behind. */
+static bool is_made_of(struct doctor_vms *vms, const char *path, size_t more)
+{
+	size_t len = strlen(path);
+	char uds[PATH_MAX];
+
+	if (more == 0 || more >= len || len >= sizeof uds)
+		return false;
+	snprintf(uds, sizeof uds, "%.*s", (int)(len - more), path);
+	return find_vm(vms, uds, 0);
+}
+
+/* What it is by its name; NULL: unknown. */
+static const char *name_of(const char *path, const char *api, struct doctor_vms *vms)
+{
+	const char *line = strrchr(path, '_');
+
+	if (is_same_file(path, api))
+		return "the API's socket";
+	if (!line)
+		return NULL;
+	if (strcmp(line, HYBRID_SEQPACKET) == 0 && is_made_of(vms, path, strlen(line)))
+		return "a VM's socket for SOCK_SEQPACKET";
+	return line[1] && strspn(line + 1, "0123456789") == strlen(line + 1) &&
+		is_made_of(vms, path, strlen(line)) ?
+		"where a host program listens for what a guest connects to" : NULL;
 }
 
 /* All that is known about one VM: @vm, as far as the API knows it (NULL: not at all). */
@@ -193,10 +253,12 @@ int command_doctor(const struct args *a)
 		if (f.api_socket.state == SOCKET_OPEN)
 			doctor_vm_list(api, &f, &vms);
 		for (size_t i = 0; i < vms.n; i++)
-			make_absolute(&vms.vms[i], f.api_socket.pid);
+			look_for(&vms.vms[i], &f);
 	}
 	if (w.is_json)
 		fputs("{\"findings\": [", stdout);
+	if (uds)
+		f.uds_is = name_of(uds, api, &vms);
 	if (uds || f.cid)
 		look_at_vm(api, &f, uds, find_vm(&vms, uds, f.cid), &w);
 	else

@@ -66,8 +66,9 @@ static enum path_fault_kind fault_of(const char *path, bool is_last, const struc
 {
 	if (stat(path, st) < 0) {
 		*error = error_last();
-		return errno == ENOENT ? PATH_MISSING : errno == ENOTDIR ? PATH_NO_FOLDER :
-			PATH_UNSEEN;
+		if (*error == -ENOENT)
+			return is_last && lstat(path, st) == 0 ? PATH_DANGLING : PATH_MISSING;
+		return *error == -ENOTDIR ? PATH_NO_FOLDER : PATH_UNSEEN;
 	}
 	if (is_last && !S_ISSOCK(st->st_mode))
 		return PATH_NO_SOCKET;

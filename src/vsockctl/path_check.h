@@ -13,6 +13,7 @@
 enum path_fault_kind {
 	PATH_FINE,
 	PATH_MISSING,				/* there is no such file */
+	PATH_DANGLING,				/* the last part is a link to one that is not there */
 	PATH_NO_FOLDER,				/* something else, where a folder would have to be */
 	PATH_NO_SEARCH,				/* a folder that may not be passed through */
 	PATH_NO_SOCKET,				/* something else, where the socket would have to be */

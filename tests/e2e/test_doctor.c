@@ -98,6 +98,7 @@ START_TEST(not_accepting)
 	ck_assert_int_ge(client, 0);
 	ck_assert_int_eq(ctl_run(&ctl, NULL, ARGS("doctor", "--json", path, "1")), 6);
 	ck_assert_ptr_nonnull(strstr(ctl.said, "\"cause\": \"not-accepting\""));
+	ck_assert_ptr_null(strstr(ctl.said, "pid 0"));
 	close(client);
 	close(fd);
 }
@@ -201,6 +202,46 @@ START_TEST(host_listens)
 }
 END_TEST
 
+/* The same for one that was bound by another spelling of its path, or from its own folder. */
+static const char *const spellings[] = { "/./", "//" };
+
+START_TEST(host_listens_by_another_name)
+{
+	struct sockaddr_un addr = { .sun_family = AF_UNIX };
+	char here[256], name[32];
+	int listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	must(getcwd(here, sizeof here) && chdir(vhd.dir) == 0);
+	snprintf(name, sizeof name, "%s_1234", strrchr(vhd.uds, '/') + 1);
+	if (_i == 2)
+		snprintf(addr.sun_path, sizeof addr.sun_path, "%s", name);
+	else
+		snprintf(addr.sun_path, sizeof addr.sun_path, "%s%s%s", vhd.dir, spellings[_i], name);
+	must(bind(listener, (struct sockaddr *)&addr, sizeof addr) == 0);
+	must(listen(listener, 1) == 0 && chdir(here) == 0);
+	check_finds(&vm, vhd.uds, "1234", 0, "listener-host", "On the host somebody ");
+	ck_assert(!deadline_poll(listener, POLLIN, deadline_in(QUIET_MS)));
+	host_unlisten(listener, vhd.uds, PORT);
+}
+END_TEST
+
+/* What is there instead of a listener is said once, and nothing against it. */
+START_TEST(host_has_something_else)
+{
+	char name[128];
+
+	snprintf(name, sizeof name, "%s_1234", vhd.uds);
+	if (_i)
+		must(symlink("nowhere", name) == 0);
+	else
+		close(open(name, O_CREAT | O_WRONLY, 0600));
+	check_finds(&vm, vhd.uds, "1234", 6, "not-a-socket",
+		    _i ? "a link to a file that is not there" : "a file of another kind");
+	ck_assert_ptr_null(strstr(ctl.said, "nor "));
+	must(unlink(name) == 0);
+}
+END_TEST
+
 START_TEST(host_listener_is_gone)
 {
 	close(host_listen(vhd.uds, PORT, 1));
@@ -227,6 +268,8 @@ START_TEST(host_listener_closed_to_the_daemon)
 	must(chmod(name, 0640) == 0);
 	check_finds(&vm, vhd.uds, "1234", 6, "listener-permission", "the daemon (user nobody)");
 	ck_assert_ptr_nonnull(strstr(ctl.said, "belongs to user root"));
+	ck_assert_ptr_null(strstr(ctl.said, "Become"));
+	ck_assert_ptr_null(strstr(ctl.said, "nor "));
 	ck_assert(!deadline_poll(listener, POLLIN, now_ms()));
 	host_unlisten(listener, vhd.uds, PORT);
 }
@@ -260,6 +303,8 @@ int main(void)
 	tcase_add_test(tc, nobody_listens);
 	tcase_add_test(tc, guest_listens);
 	tcase_add_test(tc, host_listens);
+	tcase_add_loop_test(tc, host_listens_by_another_name, 0, 3);
+	tcase_add_loop_test(tc, host_has_something_else, 0, 2);
 	tcase_add_test(tc, host_listener_is_gone);
 	tcase_add_test(tc, guest_says_nothing);
 	return e2e_run(s);

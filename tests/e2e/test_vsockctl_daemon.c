@@ -517,12 +517,38 @@ START_TEST(relative_path)
 }
 END_TEST
 
-/* Somebody has removed the socket's file. */
+/* Somebody has removed the socket's file, which the daemon soon makes anew. */
 START_TEST(socket_gone)
 {
-	must(unlink(vhd.uds) == 0);
-	check_finds("3", "1234", 6, "socket-gone");
+	const char *const names[] = { "3", vhd.uds, strrchr(vhd.uds, '/') + 1 };
+	int64_t deadline = deadline_in(DEADLINE_MS);
+	char here[256];
+
+	must(getcwd(here, sizeof here) && chdir(vhd.dir) == 0);
+	do {
+		unlink(vhd.uds);
+		ctl_run(&ctl, guest, ARGS("doctor", "--json", names[_i]));
+	} while (!strstr(ctl.said, "socket-gone") && deadline_left(deadline));
+	ck_assert_int_eq(ctl.status, 6);
+	ck_assert_ptr_nonnull(strstr(ctl.said, "\"severity\": \"problem\", \"cause\": \"socket-gone\""));
+	must(chdir(here) == 0);
 	ck_assert_int_eq(e2e_count_listed(vhd.uds), 1);
+}
+END_TEST
+
+/* Other sockets of the daemon. */
+START_TEST(path_of_something_else)
+{
+	char name[128];
+
+	check_finds(api_path, NULL, 6, "not-uds-path");
+	ck_assert_ptr_nonnull(strstr(ctl.said, "the API's socket"));
+	check_finds(vhd.socket, NULL, 6, "not-uds-path");
+	ck_assert_ptr_nonnull(strstr(ctl.said, "a VM's vhost-user --socket"));
+	snprintf(name, sizeof name, "%s_1234", vhd.uds);
+	close(host_listen(vhd.uds, PORT, 1));
+	check_finds(name, NULL, 6, "stale-socket");
+	must(unlink(name) == 0);
 }
 END_TEST
 
@@ -572,6 +598,7 @@ int main(void)
 	}
 	tcase_add_test(bare, relative_path);
 	tcase_add_test(daemon, no_front_end);
+	tcase_add_test(daemon, path_of_something_else);
 	tcase_add_test(daemon, front_end_silent);
 	tcase_add_test(daemon, no_driver);
 	tcase_add_test(daemon, memory_not_shared);
@@ -589,7 +616,7 @@ int main(void)
 	tcase_add_test(tc, guest_stopped);
 	tcase_add_test(tc, nobody_listens);
 	tcase_add_test(tc, stalled);
-	tcase_add_test(tc, socket_gone);
+	tcase_add_loop_test(tc, socket_gone, 0, 3);
 	tcase_add_test(tc, other_daemon);
 	tcase_add_test(end, shutdown_ends_it);
 	tcase_add_test(end, events_to_the_end);

@@ -86,11 +86,14 @@ static void deny(struct doctor_socket *s, enum path_fault_kind kind)
 	};
 }
 
+static void api_closed(struct doctor_facts *f) { deny(&f->api_socket, PATH_NO_WRITE); }
 static void uds_folder_closed(struct doctor_facts *f) { deny(&f->uds, PATH_NO_SEARCH); }
 static void uds_closed(struct doctor_facts *f) { deny(&f->uds, PATH_NO_WRITE); }
 static void uds_denied(struct doctor_facts *f) { deny(&f->uds, PATH_FINE); }
 static void uds_others(struct doctor_facts *f) { f->uds.pid = 99; }
 static void uds_systemds(struct doctor_facts *f) { f->uds.pid = 1; }
+static void uds_named(struct doctor_facts *f) { f->uds_is = "the API's socket"; }
+static void vm_unseen(struct doctor_facts *f) { f->is_vm_unseen = true; }
 static void uds_strangers(struct doctor_facts *f) { f->uds.pid = 0; }
 
 static void no_front_end(struct doctor_facts *f) { f->vm.front_end = FRONT_END_ABSENT; }
@@ -125,6 +128,7 @@ static void untried(struct doctor_facts *f) { f->was_port_tried = false; }
 static void host_open(struct doctor_facts *f) { f->host.state = SOCKET_OPEN; }
 static void host_stale(struct doctor_facts *f) { f->host.state = SOCKET_STALE; }
 static void host_file(struct doctor_facts *f) { f->host.state = SOCKET_OTHER_FILE; }
+static void host_unsure(struct doctor_facts *f) { f->host.state = SOCKET_UNSURE; }
 static void host_closed(struct doctor_facts *f) { deny(&f->host, PATH_NO_WRITE); }
 
 enum { CHANGES_MAX = 5 };
@@ -141,11 +145,20 @@ static const struct {
 	/* no daemon, or no way to it */
 	{ { api_shut, api_absent, uds_untried }, "!no-daemon", "/run/api" },
 	{ { api_shut, api_stale, uds_untried }, "!stale-socket", "--api-socket" },
+	{ { api_shut, api_closed, uds_untried }, "!permission", "--api-socket path=...,mode=...,group=..." },
 	{ { api_broken, uds_untried }, "!api-failed", NULL },
 	{ { without_api, uds_untried }, "!no-api", "--uds-path" },
 	{ { all_vms, uds_untried, no_port }, "", NULL },
 	{ { vm_unknown, uds_untried }, "!no-vm", "CID 3" },
-	{ { by_uds, vm_unknown }, "no-vm listener-guest no-listener-host", "vsockctl list" },
+	{ { by_uds, vm_unknown, uds_others }, "no-vm !other-daemon", "vsockctl list" },
+	{ { by_uds, vm_unknown, uds_strangers }, "no-vm listener-guest no-listener-host", "vsockctl list" },
+	{ { by_uds, vm_unknown, vm_unseen }, "no-vm listener-guest no-listener-host", "--uds-path /run/u." },
+
+	/* another socket than was meant */
+	{ { by_uds, vm_unknown }, "!not-uds-path", "vhost-user --socket" },
+	{ { by_uds, vm_unknown, uds_named, uds_systemds }, "!not-uds-path", "the API's socket" },
+	{ { outside, uds_named }, "no-api !not-uds-path", "the API's socket" },
+	{ { by_uds, vm_unknown, uds_absent }, "no-vm !no-daemon", NULL },
 
 	/* from outside */
 	{ { outside }, "no-api listener-guest no-listener-host", NULL },
@@ -156,7 +169,7 @@ static const struct {
 	{ { outside, refused_late }, "no-api !guest-silent", NULL },
 
 	/* the hybrid socket: nothing behind it is judged */
-	{ { uds_absent, untried }, "!socket-gone", "vsockctl reload" },
+	{ { uds_absent, untried }, "!socket-gone", "its log" },
 	{ { uds_absent, untried, no_front_end }, "!socket-gone !no-front-end", NULL },
 	{ { outside, uds_absent, refused }, "no-api !no-daemon", "There is no socket /run/u:" },
 	{ { outside, uds_absent, no_folder }, "no-api !no-daemon", "There is no folder /run," },
@@ -165,6 +178,7 @@ static const struct {
 	{ { uds_type }, "!other-socket-type", NULL },
 	{ { uds_long }, "!name-too-long", "107" },
 	{ { uds_busy }, "!not-accepting", "vhost-device-vs, pid 77" },
+	{ { outside, uds_busy, uds_strangers }, "no-api !not-accepting", "Whoever listens at /run/u does" },
 	{ { uds_failed }, "!system", "Input/output error" },
 	{ { uds_closed, refused }, "!permission",
 	  "the socket /run/part belongs to user root, group kvm and has mode 0750" },
@@ -189,12 +203,18 @@ static const struct {
 
 	/* the port */
 	{ { refused }, "!no-listener-guest", "port 22" },
+	{ { refused }, "!no-listener-guest", "nobody listens there, nor on the host." },
 	{ { refused, host_open }, "listener-host", NULL },
+	{ { refused, host_unsure }, "listener-host", "may listen at /run/u_22" },
+	{ { refused, host_file }, "!not-a-socket !no-listener-guest", "nobody listens there." },
 	{ { refused, host_stale }, "!stale-listener !no-listener-guest", "/run/u_22" },
 	{ { host_stale }, "listener-guest !stale-listener", NULL },
 	{ { host_file }, "listener-guest !not-a-socket", NULL },
 	{ { host_closed, refused }, "!listener-permission !no-listener-guest",
 	  "the daemon (user vsock) may not connect" },
+	{ { host_closed, refused }, "!listener-permission !no-listener-guest", "nobody listens there." },
+	{ { host_closed, refused }, "!listener-permission !no-listener-guest",
+	  "Either let the program that listens give its socket another mode" },
 	{ { late }, "!guest-silent", NULL },
 	{ { refused_late }, "!guest-silent", NULL },
 	{ { odd }, "!other-daemon", "protocol" },

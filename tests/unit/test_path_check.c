@@ -73,7 +73,8 @@ static const struct {
 	{ "a/f/x", OTHER, 0755, 0777, PATH_NO_FOLDER, "a/f" },
 	{ "a/none", OTHER, 0755, 0777, PATH_MISSING, "a/none" },
 	{ "none/s", OTHER, 0755, 0777, PATH_MISSING, "none" },
-	{ "a/gone", OTHER, 0755, 0777, PATH_MISSING, "a/gone" },
+	{ "a/gone", OTHER, 0755, 0777, PATH_DANGLING, "a/gone" },
+	{ "a/gone/s", OTHER, 0755, 0777, PATH_MISSING, "a/gone" },
 	{ "a/loop", OTHER, 0755, 0777, PATH_UNSEEN, "a/loop" },
 	{ "", OTHER, 0755, 0777, PATH_UNSEEN, "" },
 };
