@@ -119,6 +119,19 @@ offered() {
 same "bash offers commands" $'list\nlisten' "$(offered vsockctl lis | sort)"
 same "bash offers options of the command" $'--seqpacket' "$(offered vsockctl connect --s)"
 same "bash offers none of another's" "" "$(offered vsockctl list --keep)"
+cat >"$scratch/vsockctl" <<'EOT'
+#!/bin/bash
+[ "$*" = "--api /x y list" ] || [ "$*" = "--api=/x list" ] || exit 5
+printf '%s\n' "       CID" "         7"
+EOT
+chmod +x "$scratch/vsockctl"
+asked() {
+	PATH=$scratch:$PATH offered vsockctl "$@" ''
+}
+same "bash asks the daemon that was said" "7" "$(asked --api '/x y' show)"
+same "bash asks it, said behind a command" "7" "$(asked capture --api = '/x y')"
+same "bash asks it, said in one word" "7" "$(asked --api=/x show)"
+same "bash offers files for an option's value" "$scratch/vsockctl" "$(offered vsockctl list --api = "$scratch/vs")"
 same "bash offers levels" "warn" "$(offered vsockctl --api x log-level w)"
 for shell in zsh fish; do
 	file=$completions/vsockctl.fish

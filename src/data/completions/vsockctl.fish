@@ -2,7 +2,13 @@
 # fish completion for vsockctl(1)
 
 function __vsockctl_cids
-	vsockctl list 2>/dev/null | awk 'NR > 1 && $1 ~ /^[0-9]+$/ { print $1 }'
+	set -l words (commandline -opc)
+	set -l i (contains -i -- --api $words)
+	set -l api (string match -- '--api=*' $words)
+	if test -n "$i"; and test $i -lt (count $words)
+		set api --api $words[(math $i + 1)]
+	end
+	vsockctl $api list 2>/dev/null | awk 'NR > 1 && $1 ~ /^[0-9]+$/ { print $1 }'
 end
 
 complete -c vsockctl -f
@@ -28,7 +34,7 @@ complete -c vsockctl -l json -d 'for programs'
 complete -c vsockctl -l seqpacket -d 'messages'
 complete -c vsockctl -l fdpass -d 'hand the connection to ssh'
 complete -c vsockctl -s k -l keep -d 'one connection after the other'
-complete -c vsockctl -s t -l timeout -x -d 'seconds until the guest answers'
+complete -c vsockctl -s t -l timeout -x -d 'seconds until the guest answers, or the daemon has ended'
 complete -c vsockctl -s m -l mode -x -d 'mode of the socket'
 complete -c vsockctl -s p -l port -x -d 'capture: only these ports'
 complete -c vsockctl -s s -l snaplen -x -d 'capture: bytes of a packet'
