@@ -165,6 +165,8 @@ static struct pair start_capture(struct ctl *c, const char *file, const char *co
 		ctl_has_said(c, &vm, "");
 	} while ((stat(file, &st) != 0 || st.st_size <= 24) && deadline_left(deadline));
 	ck_assert_msg(st.st_size > 24, "%s", c->complained);
+	e2e_check_talks(p);			/* it may have come in the middle of the last one */
+	e2e_check_talks(p);
 	return p;
 }
 
