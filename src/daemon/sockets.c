@@ -2,6 +2,7 @@
 /* The listening sockets of one VM. */
 #include "daemon/sockets.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -286,10 +287,18 @@ static bool lacks_name(const struct listener *l)
 	return l->path && !listener_has_name(l);
 }
 
-/* What somebody else has put there is theirs. */
+/* What somebody else has put there is theirs, as long as it is there. */
+static bool is_held_by_others(const struct listener *l, int error)
+{
+	struct stat st;
+
+	return error > 0 && error != LISTENER_E_OUTSIDE &&
+		(lstat(l->path, &st) == 0 || errno != ENOENT);
+}
+
 static bool may_come_back(const struct listener *l, int error)
 {
-	return (error <= 0 || error == LISTENER_E_OUTSIDE) && lacks_name(l);
+	return lacks_name(l) && !is_held_by_others(l, error);
 }
 
 bool vm_sockets_lack_name(const struct vm_sockets *s)

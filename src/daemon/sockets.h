@@ -72,7 +72,7 @@ int vm_sockets_move_uds(struct vm_sockets *s, const struct plan *plan, const str
 /* Are the folders there, also that of socket-connect? Not asked of a path that is too long. */
 bool vm_sockets_have_folders(const struct vm_plan *vm);
 
-/* Has one of those that were made lost its name, to nobody else? */
+/* Has one of those that were made lost its name, to nobody who has it now? */
 bool vm_sockets_lack_name(const struct vm_sockets *s);
 
 /*

@@ -11,7 +11,9 @@
  *
  * Nothing tells when a folder comes whose parents are missing, too. So what is missing is
  * looked for once a second, and all that is watched is watched anew then: what was removed
- * needs no bookkeeping.
+ * needs no bookkeeping. What somebody else has put in a name's place is watched as well, and
+ * whether it was gone before that is looked at afterwards; a socket there that dies without
+ * being removed is seen by a reload.
  */
 #include <limits.h>
 #include <stdlib.h>
@@ -206,6 +208,11 @@ void supervisor_watch_folders(struct supervisor *s)
 	s->folders.has_failed = r;
 	if (is_any_missing(s))
 		look_soon(s);
+}
+
+void supervisor_look_for_names(struct supervisor *s)
+{
+	look_soon(s);
 }
 
 void supervisor_folders_init(struct supervisor *s)

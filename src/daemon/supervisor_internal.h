@@ -330,6 +330,7 @@ void supervisor_folders_deinit(struct supervisor *s);
 /* The sockets are others than before: from now on they get their names back if they lose
  * them, and VMs their sockets once the folders are there. */
 void supervisor_watch_folders(struct supervisor *s);
+void supervisor_look_for_names(struct supervisor *s);	/* of all that are lost, soon */
 
 /* ---- supervisor_feed.c ---- */
 

@@ -427,6 +427,7 @@ int supervisor_read_again(struct supervisor *s, struct config_error *err)
 		leave_out_others(s, &before, &next);
 		supervisor_prepare(s, &next);
 		supervisor_update(s, &before, &next);
+		supervisor_look_for_names(s);
 		plan_deinit(&next);
 	}
 	free(before.vms);

@@ -14,6 +14,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "e2e/e2e.h"
@@ -363,17 +364,26 @@ START_TEST(names_come_back)
 }
 END_TEST
 
+/* Listens at @path, in place of whoever did. */
+static int take_name(const char *path)
+{
+	struct sockaddr_un at = { .sun_family = AF_UNIX };
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	snprintf(at.sun_path, sizeof at.sun_path, "%s/other", vhd.dir);
+	must(bind(fd, (struct sockaddr *)&at, sizeof at) == 0 && listen(fd, 16) == 0);
+	must(rename(at.sun_path, path) == 0);
+	return fd;
+}
+
 /* What somebody else has put there meanwhile is theirs. */
 START_TEST(names_of_others_stay_theirs)
 {
-	struct sockaddr_un at = { .sun_family = AF_UNIX };
-	int other = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	int other;
 
 	make_folder("f");
 	start_in("f", "f");
-	snprintf(at.sun_path, sizeof at.sun_path, "%s/other", vhd.dir);
-	must(bind(other, (struct sockaddr *)&at, sizeof at) == 0 && listen(other, 16) == 0);
-	must(rename(at.sun_path, vhd.uds) == 0);
+	other = take_name(vhd.uds);
 	ck_assert(daemon_wait_log(&vhd, "somebody listens there already"));
 	must(unlink(vhd.socket) == 0);
 	check_comes_back(vhd.socket);
@@ -382,6 +392,36 @@ START_TEST(names_of_others_stay_theirs)
 	ck_assert_int_eq(daemon_stop(&vhd, DEADLINE_MS), 0);
 	ck_assert_int_eq(access(vhd.uds, F_OK), 0);
 	close(other);
+}
+END_TEST
+
+/* A program that serves one client, which is the daemon that looks who is there, removes its name
+ * and ends: mostly before the daemon watches what it has found. */
+static void lend_name(const char *path)
+{
+	int fd = take_name(path), status;
+	pid_t pid = fork();
+
+	must(pid >= 0);
+	if (!pid) {
+		int client = accept(fd, NULL, NULL);
+
+		unlink(path);
+		_exit(client < 0);
+	}
+	close(fd);
+	must(waitpid(pid, &status, 0) == pid && status == 0);
+}
+
+START_TEST(names_come_back_from_others)
+{
+	make_folder("f");
+	start_in("f", "f");
+	for (int i = 0; i < 5; i++) {
+		lend_name(vhd.uds);
+		check_comes_back(vhd.uds);
+	}
+	e2e_check_alive();
 }
 END_TEST
 
@@ -557,6 +597,7 @@ int main(void)
 	tcase_add_test(tc, host_program_of_the_one_who_started_us);
 	tcase_add_loop_test(tc, names_come_back, 0, COUNT(losses));
 	tcase_add_test(tc, names_of_others_stay_theirs);
+	tcase_add_test(tc, names_come_back_from_others);
 	tcase_add_loop_test(tc, folder_is_made_anew, 0, COUNT(renewals));
 	tcase_add_loop_test(tc, way_to_the_folder_is_another, 0, 2);
 	tcase_add_loop_test(tc, folder_comes_late, 0, COUNT(late_cases));

@@ -105,6 +105,24 @@ START_TEST(a_mistake_changes_nothing)
 }
 END_TEST
 
+/* A dead socket is in the way of a name: nothing tells when it died, so a reload looks. */
+START_TEST(a_lost_name_is_looked_for)
+{
+	struct sockaddr_un at = { .sun_family = AF_UNIX };
+	int other = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	start(BOTH, at_info);
+	snprintf(at.sun_path, sizeof at.sun_path, "%s", reloads_path("other"));
+	must(bind(other, (struct sockaddr *)&at, sizeof at) == 0 && listen(other, 16) == 0);
+	must(rename(at.sun_path, vhd.uds) == 0);
+	ck_assert(daemon_wait_log(&vhd, "somebody listens there already"));
+	close(other);
+	reloads_do(BOTH, "had lost its name, and is there again");
+	ck_assert(daemon_wait_listening(&vhd, vhd.uds));
+	e2e_check_alive();
+}
+END_TEST
+
 /* ---- the log level ---- */
 
 /* Of both processes. An option has the last word. */
@@ -377,6 +395,7 @@ int main(void)
 	TCase *tc = e2e_case(s, "files", e2e_setup_bare, 120);
 
 	tcase_add_loop_test(tc, a_mistake_changes_nothing, 0, COUNT(mistakes) + 1);
+	tcase_add_test(tc, a_lost_name_is_looked_for);
 	tcase_add_loop_test(tc, the_log_level, 0, 2);
 	tcase_add_test(tc, with_passed_sockets);
 	tcase_add_test(tc, with_sockets_of_a_manager);

@@ -317,6 +317,11 @@ START_TEST(name_is_taken)
 	ck_assert_int_eq(renew(&is_new), LISTENER_E_OTHER_FILE);
 	ck_assert(is_new);
 	ck_assert_int_eq(type_at("uds"), SOCK_STREAM);
+	unlink(path_of("uds_seqpacket"));	/* what was in the way has gone, maybe unseen */
+	ck_assert(vm_sockets_lack_name(&sockets));
+	ck_assert_int_eq(renew(&is_new), 0);
+	ck_assert(!vm_sockets_lack_name(&sockets));
+	ck_assert_int_eq(type_at("uds_seqpacket"), SOCK_SEQPACKET);
 }
 END_TEST
 
