@@ -9,7 +9,7 @@
  * that is whole, in the folder that is open to it, without what is not for the API, or is
  * refused with a reason. What comes instead of JSON, too: the supervisor believes no engine. A
  * route that is found has the method and as many parts as the path, and its numbers are those
- * of the path. What is read of a value is what it says.
+ * of the path. What is read of a value is what it says, and no text is cut where it is decoded.
  */
 #include <assert.h>
 #include <inttypes.h>
@@ -141,7 +141,7 @@ static void attack_routes(char *text)
 		return;
 	*path++ = '\0';
 	r = api_routes_find(api_table, text, path, &route, &args, &allowed);
-	assert((r == 0) == (route != NULL));
+	assert((r == 0) == (route != NULL) && (r != API_ROUTES_E_ARGS || args.wanted));
 	assert(r != API_ROUTES_E_METHOD || allowed);
 	api_routes_str_allowed(allowed, all);
 	assert(!*all == !allowed && strlen(all) < sizeof all);
@@ -154,10 +154,34 @@ static void attack_routes(char *text)
 
 /* ---- values ---- */
 
+static const struct api_query_key keys[] = {
+	{ "since", false }, { "port", true }, { NULL, false },
+};
+
+/* Nothing is cut off, and no more than what is said becomes shorter. */
+static void check_decoded(const char *text)
+{
+	unsigned given = 0;
+	char *copy = strdup(text);
+	size_t len = strlen(text), decoded;
+
+	if (!copy)
+		abort();
+	decoded = api_query_decode(copy);
+	assert(decoded == strlen(copy) && decoded <= len && decoded >= (len + 2) / 3);
+	assert(strchr(text, '%') || strcmp(copy, text) == 0);
+	if (!api_query_claim(keys, copy, &given))
+		assert(given && api_query_claim(keys, copy, &given) == (*copy == 's' ?
+			API_QUERY_E_REPEATED : 0));
+	free(copy);
+}
+
 static void attack_value(const char *text)
 {
 	char again[64];
 	uint64_t ns, n;
+
+	check_decoded(text);
 
 	if (api_query_number(text, 5, UINT32_MAX, &n)) {
 		assert(n >= 5 && n <= UINT32_MAX && n == strtoull(text, NULL, 10));

@@ -17,6 +17,7 @@
 #include "config/plan.h"
 #include "util/fd.h"
 #include "util/folders.h"
+#include "util/unix_socket.h"
 
 /* ---- the command line ---- */
 
@@ -202,12 +203,37 @@ static int set_keys(struct vm_plan *vm, const char *row, size_t len, bool has_vs
 	return r;
 }
 
+/* The part of the way to @path that is not there, if it would be in a folder that is open: what
+ * there is elsewhere nobody is told, nor where links lead to. */
+static bool find_missing(const struct folders *within, const char *path, char way[UNIX_PATH_BYTES])
+{
+	struct stat st;
+
+	for (const char *slash = strchr(path + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
+		size_t len = (size_t)(slash - path);
+		int folder;
+
+		if (len >= UNIX_PATH_BYTES)
+			return false;
+		memcpy(way, path, len);
+		way[len] = '\0';
+		if (lstat(way, &st) == 0)
+			continue;
+		if (errno != ENOENT || folders_open_folder(within, way, &folder))
+			return false;
+		fd_close(&folder);
+		return true;
+	}
+	return false;
+}
+
 /* Where it leads now is told at once. Where it leads whenever the daemon uses it is judged then. */
 static int check_path(const struct plan *plan, const char *key, const char *path,
 		      struct config_error *err)
 {
 	const struct folders within = { plan->api_folders, plan->n_api_folders };
 	const char *name = path ? strrchr(path, '/') : NULL;
+	char missing[UNIX_PATH_BYTES];
 	int folder = -1, r;
 
 	if (!path)
@@ -218,6 +244,10 @@ static int check_path(const struct plan *plan, const char *key, const char *path
 		return deny(err, key, "the path of a socket is wanted");
 	r = folders_open_folder(&within, path, &folder);
 	fd_close(&folder);
+	if (r && find_missing(&within, path, missing)) {
+		config_fail(err, "%s: " SHOWN_PATH ": %s", key, missing, strerror(ENOENT));
+		return API_E_DENIED;
+	}
 	return r ? deny(err, key, "not in a folder that --api-folder names") : 0;
 }
 
@@ -241,7 +271,7 @@ int api_add_row(struct plan *plan, uint64_t cid, const char *row, size_t len, bo
 	if (cid < key->min || cid > key->max)
 		return config_fail(err, "guest-cid: %" PRIu64 " is not from %" PRIu64 " to %" PRIu64,
 				   cid, key->min, key->max);
-	snprintf(origin, sizeof origin, "api:%" PRIu64, cid);
+	snprintf(origin, sizeof origin, "vm %" PRIu64, cid);
 	vm = keys_add_vm(plan, origin);
 	if (!vm)
 		return -ENOMEM;

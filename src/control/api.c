@@ -20,6 +20,7 @@
 
 #include "control/api_captures.h"
 #include "control/api_events.h"
+#include "control/api_query.h"
 #include "control/api_request.h"
 #include "control/api_stream.h"
 #include "control/api_table.h"
@@ -171,6 +172,12 @@ static void on_sweep(struct loop_timer *timer)
 		loop_timer_set(api->loop, timer, now_ms + SWEEP_MS);
 }
 
+static size_t on_decode(void *ctx, struct MHD_Connection *connection, char *text)
+{
+	(void)ctx, (void)connection;
+	return api_query_decode(text);
+}
+
 /* ---- the loop ---- */
 
 static void run_http(struct api *api)
@@ -250,6 +257,7 @@ static int start_http(struct api *api)
 		MHD_OPTION_CONNECTION_LIMIT, (unsigned)API_CLIENTS_MAX,
 		MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)API_CLIENT_BYTES,
 		MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)API_REQUEST_MS / 1000,
+		MHD_OPTION_UNESCAPE_CALLBACK, on_decode, NULL,
 		MHD_OPTION_NOTIFY_COMPLETED, api_request_on_completed, &api->context,
 		MHD_OPTION_NOTIFY_CONNECTION, on_connection, api,
 		MHD_OPTION_END);

@@ -89,10 +89,10 @@ const char *api_body_row(struct api_body_row *row, const char *json, size_t len,
 {
 	const char *wrong = NULL, *key;
 	json_error_t error;
-	json_t *root = json_loadb(json, len, JSON_REJECT_DUPLICATES, &error), *value;
+	json_t *root = json_loadb(json, len, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &error), *value;
 
 	row->len = 0;
-	if (!root)
+	if (!root && strspn(json, " \t\r\n") < len)
 		return fail(why, "line %d: %.200s", error.line, error.text);
 	if (!json_is_object(root))
 		wrong = fail(why, "an object with the keys of a VM is wanted");

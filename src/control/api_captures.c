@@ -51,6 +51,7 @@ struct asked {
 	bool is_wrong;				/* it has been answered what is */
 };
 
+/* Of a key that may be there, with a value: see api_table.c. */
 static enum MHD_Result take_value(void *ctx, enum MHD_ValueKind kind, const char *key,
 				  const char *value)
 {
@@ -60,16 +61,12 @@ static enum MHD_Result take_value(void *ctx, enum MHD_ValueKind kind, const char
 	uint64_t n;
 
 	(void)kind;
-	if (!is_port && strcmp(key, "snaplen") != 0) {
-		api_request_refuse(a->r, MHD_HTTP_BAD_REQUEST, "%s: it is snaplen and port that may "
-				   "be said", key);
-	} else if (!is_port && value &&
-		   api_query_number(value, PCAP_PACKET_HEADERS, PCAP_SNAPLEN_MAX, &n)) {
+	if (!is_port && api_query_number(value, PCAP_PACKET_HEADERS, PCAP_SNAPLEN_MAX, &n)) {
 		s->snaplen = (uint32_t)n;
 		return MHD_YES;
 	} else if (is_port && s->n_ports == CAPTURE_PORTS_MAX) {
 		api_request_refuse(a->r, MHD_HTTP_BAD_REQUEST, "at most %d ports", CAPTURE_PORTS_MAX);
-	} else if (is_port && value && api_query_number(value, 0, UINT32_MAX, &n)) {
+	} else if (is_port && api_query_number(value, 0, UINT32_MAX, &n)) {
 		s->ports[s->n_ports++] = (uint32_t)n;
 		return MHD_YES;
 	} else if (is_port) {

@@ -4,6 +4,49 @@
 
 #include <string.h>
 
+/* -1: it is none. */
+static int hex_digit(char c)
+{
+	return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 :
+		c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+}
+
+/* Of "%XX"; 0: it is not that, or a NUL. */
+static char decode_byte(const char *text)
+{
+	int high = *text == '%' ? hex_digit(text[1]) : -1, low = high < 0 ? -1 : hex_digit(text[2]);
+
+	return (char)(low < 0 ? 0 : high << 4 | low);
+}
+
+size_t api_query_decode(char *text)
+{
+	char *to = text;
+
+	for (const char *from = text; *from; ) {
+		char byte = decode_byte(from);
+
+		*to++ = byte ? byte : *from;
+		from += byte ? 3 : 1;
+	}
+	*to = '\0';
+	return (size_t)(to - text);
+}
+
+int api_query_claim(const struct api_query_key *keys, const char *name, unsigned *given)
+{
+	size_t i = 0;
+
+	while (keys && keys[i].name && strcmp(keys[i].name, name) != 0)
+		i++;
+	if (!keys || !keys[i].name)
+		return API_QUERY_E_UNKNOWN;
+	if (*given & 1u << i && !keys[i].may_repeat)
+		return API_QUERY_E_REPEATED;
+	*given |= 1u << i;
+	return 0;
+}
+
 /* Digits, @len of them, which is less than 20. */
 static bool read_number(const char *text, size_t len, uint64_t *out)
 {

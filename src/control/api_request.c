@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "control/api_query.h"
 #include "control/api_stream.h"
 #include "util/error.h"
 
@@ -257,6 +258,34 @@ static void request_free(struct api_request *r)
 	free(r);
 }
 
+struct query {
+	struct api_request *r;
+	unsigned given;
+};
+
+/* What a route does not know would be asked for in vain, and is refused instead. */
+static enum MHD_Result check_key(void *ctx, enum MHD_ValueKind kind, const char *key,
+				 const char *value)
+{
+	struct query *q = ctx;
+	int result = api_query_claim(q->r->route->query, key, &q->given);
+
+	(void)kind;
+	if (!result && value)
+		return MHD_YES;
+	api_request_refuse(q->r, MHD_HTTP_BAD_REQUEST, "?%s: %s", key,
+			   result == API_QUERY_E_UNKNOWN ? "there is no such parameter here" :
+			   result ? "given twice" : "a value is wanted");
+	return MHD_NO;
+}
+
+static void check_query(struct api_request *r)
+{
+	struct query q = { .r = r };
+
+	MHD_get_connection_values(r->connection, MHD_GET_ARGUMENT_KIND, check_key, &q);
+}
+
 /* What the headers alone decide. */
 static void find_route(struct api_request *r, const char *method, const char *path)
 {
@@ -269,7 +298,7 @@ static void find_route(struct api_request *r, const char *method, const char *pa
 		break;
 	case API_ROUTES_E_ARGS:
 		r->allowed = 0;
-		api_request_refuse(r, MHD_HTTP_BAD_REQUEST, "%s: the CID, or the id, is none", path);
+		api_request_refuse(r, MHD_HTTP_BAD_REQUEST, "%s: %s", path, r->args.wanted);
 		return;
 	case API_ROUTES_E_METHOD:
 		api_request_refuse(r, MHD_HTTP_METHOD_NOT_ALLOWED, "%s: not with %s", path, method);
@@ -300,6 +329,8 @@ static enum MHD_Result begin(struct api_context *context, struct MHD_Connection 
 	};
 	*out = r;
 	find_route(r, method, path);
+	if (r->state == API_RECEIVING)
+		check_query(r);
 	return r->state == API_ANSWERED ? send_answer(r) : MHD_YES;
 }
 

@@ -82,8 +82,12 @@ static int match_part(const char *part, size_t len, const char *wanted, size_t w
 	static const struct {
 		const char *name;
 		bool (*parse)(const char *text, struct api_args *args);
+		const char *wanted;
 	} places[] = {
-		{ "{cid}", parse_cid }, { "{id}", parse_id }, { "{capture}", parse_capture },
+		{ "{cid}", parse_cid, "a guest's CID is a number from 3 to 4294967294" },
+		{ "{id}", parse_id, "the id of a connection is (stream or seqpacket)-GUEST_PORT-"
+		  "PEER_CID-PEER_PORT, as the list of connections has it" },
+		{ "{capture}", parse_capture, "the id of a capture is a number, as /v1/captures has it" },
 	};
 	enum { PLACES = sizeof places / sizeof *places };
 	char text[64];
@@ -94,11 +98,15 @@ static int match_part(const char *part, size_t len, const char *wanted, size_t w
 		i++;
 	if (i == PLACES || !len)
 		return len == wanted_len && memcmp(part, wanted, len) == 0 ? 0 : API_ROUTES_E_PATH;
-	if (len >= sizeof text)
-		return API_ROUTES_E_ARGS;
-	memcpy(text, part, len);
-	text[len] = '\0';
-	return places[i].parse(text, args) ? 0 : API_ROUTES_E_ARGS;
+	if (len < sizeof text) {
+		memcpy(text, part, len);
+		text[len] = '\0';
+		if (places[i].parse(text, args))
+			return 0;
+	}
+	if (!args->wanted)
+		args->wanted = places[i].wanted;
+	return API_ROUTES_E_ARGS;
 }
 
 /* 0; API_ROUTES_E_PATH; API_ROUTES_E_ARGS: all parts are there. */
@@ -135,10 +143,10 @@ int api_routes_find(const struct api_route *routes, const char *method, const ch
 			continue;
 		*allowed |= route->method;
 		if (route->method == wanted) {
+			*args = found;
 			if (this)
 				return this;
 			*out = route;
-			*args = found;
 			return 0;
 		}
 		r = API_ROUTES_E_METHOD;

@@ -7,12 +7,14 @@
 
 #include "vsock/pkt.h"
 
+struct api_query_key;
 struct api_request;
 
 enum api_method { API_GET = 1, API_PUT = 2, API_POST = 4, API_DELETE = 8 };
 
 /* What a path has in it where its route has "{cid}", "{id}" and "{capture}". */
 struct api_args {
+	const char *wanted;			/* API_ROUTES_E_ARGS: instead of what is there */
 	uint64_t cid;
 	uint64_t capture;
 	enum vsock_type type;			/* id: TYPE-GUEST_PORT-PEER_CID-PEER_PORT */
@@ -26,6 +28,7 @@ struct api_route {
 	/* The whole request is there. An answer has been given to it, or will be, when this
 	 * returns; see api_request.h. */
 	void (*serve)(struct api_request *r);
+	const struct api_query_key *query;	/* what may be behind the path; NULL: nothing */
 };
 
 enum {
@@ -35,7 +38,8 @@ enum {
 };
 
 /* @routes has a NULL path at its end. @method as HTTP spells it; HEAD is a GET whose body is not sent. @path is decoded, without the
- * query. 0; API_ROUTES_E_*; @allowed, a set of enum api_method, for the last. */
+ * query. 0; API_ROUTES_E_*, _ARGS with
+ * @args->wanted; @allowed, a set of enum api_method, for the last. */
 int api_routes_find(const struct api_route *routes, const char *method, const char *path,
 		    const struct api_route **out, struct api_args *args, unsigned *allowed);
 

@@ -130,6 +130,39 @@ static const struct {
 	{ "PUT", "/v1/vms/{cid}", "/v1/vms/9", "{\"socket\": \"@/taken\", \"uds-path\": \"@/y\"}", 409 },
 };
 
+/* What is said of them. */
+static const struct {
+	const char *method, *path, *url, *body;
+	int status;
+	const char *says;
+} refusals[] = {
+	{ "GET", "/v1/vms/{cid}", "/v1/vms/0", NULL, 400, "a guest's CID is a number from 3 to " },
+	{ "DELETE", "/v1/captures/{capture}", "/v1/captures/abc", NULL, 400, "the id of a capture" },
+	{ "DELETE", "/v1/vms/{cid}", "/v1/vms/4%00junk", NULL, 400, "4%00junk: a guest's CID" },
+	{ "DELETE", "/v1/vms/{cid}", "/v1/vms/%34%00", NULL, 400, "/v1/vms/4%00: a guest's CID" },
+	{ "GET", "/v1/vms", "/v1/vms?x=1", NULL, 400, "?x: there is no such parameter" },
+	{ "GET", "/v1/events", "/v1/events?foo=1", NULL, 400, "?foo: there is no such parameter" },
+	{ "GET", "/v1/events", "/v1/events?since", NULL, 400, "?since: a value is wanted" },
+	{ "GET", "/v1/events", "/v1/events?since=1.000000000&since=1.000000000", NULL, 400, "given twice" },
+	{ "GET", "/v1/events", "/v1/events?since=1.000000000%00", NULL, 400, "SECS.NANOS" },
+	{ "GET", "/v1/vms/{cid}/capture", "/v1/vms/3/capture?snaplen=100&snaplen=100", NULL, 400,
+	  "given twice" },
+	{ "GET", "/v1/vms/{cid}/capture", "/v1/vms/3/capture?port=5%00", NULL, 400, "port: a number" },
+	{ "PUT", "/v1/vms/{cid}", "/v1/vms/9", "", 400, "an object with the keys of a VM is wanted" },
+	{ "PUT", "/v1/vms/{cid}", "/v1/vms/9", "x", 400, "invalid token" },
+	{ "PUT", "/v1/vms/{cid}", "/v1/vms/9", "{}", 400, "vm 9: socket is missing" },
+	{ "PUT", "/v1/vms/{cid}", "/v1/vms/9", "{\"socket\": \"@/no/x\", \"uds-path\": \"@/y\"}", 403,
+	  "/no': No such file or directory" },
+	{ "PUT", "/v1/vms/{cid}", "/v1/vms/9", "{\"socket\": \"@/no/../x\", \"uds-path\": \"@/y\"}", 403,
+	  "/no': No such file or directory" },
+	{ "PUT", "/v1/vms/{cid}", "/v1/vms/9", "{\"socket\": \"/no/x\", \"uds-path\": \"@/y\"}", 403,
+	  "not in a folder that --api-folder names" },
+	{ "PUT", "/v1/vms/{cid}", "/v1/vms/9", "{\"socket\": \"@/link/no/x\", \"uds-path\": \"@/y\"}", 403,
+	  "not in a folder that --api-folder names" },
+	{ "PUT", "/v1/vms/{cid}", "/v1/vms/9", "{\"socket\": \"@/dangling/x\", \"uds-path\": \"@/y\"}", 403,
+	  "not in a folder that --api-folder names" },
+};
+
 /* "@" is the folder. */
 static void put_folder(char *to, const char *text)
 {
@@ -159,6 +192,23 @@ START_TEST(mistakes_are_told)
 		HAS(answer, "{\"error\":\"");
 	}
 	apis_do("PUT", "/v1/vms/{cid}", "/v1/vms/9", apis_row("9"), 201);
+}
+END_TEST
+
+START_TEST(mistakes_are_called_what_they_are)
+{
+	char body[1024], path[256];
+
+	snprintf(path, sizeof path, "%s/link", apis_folder);
+	must(symlink("/tmp", path) == 0);
+	snprintf(path, sizeof path, "%s/dangling", apis_folder);
+	must(symlink("/no", path) == 0);
+	for (size_t i = 0; i < sizeof refusals / sizeof *refusals; i++) {
+		put_folder(body, refusals[i].body ? refusals[i].body : "");
+		HAS(apis_do(refusals[i].method, refusals[i].path, refusals[i].url,
+			    refusals[i].body ? body : NULL, refusals[i].status), refusals[i].says);
+	}
+	HAS(apis_get("/v1/vms"), "\"cid\":4");
 }
 END_TEST
 
@@ -449,6 +499,7 @@ int main(void)
 	tcase_add_test(tc, each_route_answers_as_documented);
 	tc = e2e_case(s, "served", apis_setup, 60);
 	tcase_add_test(tc, mistakes_are_told);
+	tcase_add_test(tc, mistakes_are_called_what_they_are);
 	tcase_add_test(tc, other_paths_and_methods);
 	tcase_add_test(tc, a_head_has_no_body);
 	tcase_add_test(tc, curl_is_answered);

@@ -77,6 +77,9 @@ START_TEST(each_path)
 		return;
 	}
 	ck_assert_ptr_null(route);
+	if (cases[_i].outcome == API_ROUTES_E_ARGS)
+		ck_assert_ptr_nonnull(strstr(args.wanted, strstr(cases[_i].path, "/captures/") ? "a capture" :
+					     strstr(cases[_i].path, "/3/conn") ? "a connection" : "CID is"));
 	api_routes_str_allowed(set, allowed);
 	if (cases[_i].outcome == API_ROUTES_E_METHOD)
 		ck_assert_str_eq(allowed, cases[_i].allowed);
@@ -223,6 +226,41 @@ static const struct { const char *text; bool is_good; uint64_t n; } numbers[] = 
 	{ "18446744073709551621", false, 0 }, { "5.0", false, 0 },
 };
 
+static const struct { const char *text, *decoded; } encoded[] = {
+	{ "/v1/vms", "/v1/vms" }, { "", "" }, { "%34%2f%2F", "4//" }, { "a%7Eb", "a~b" },
+	{ "4%00junk", "4%00junk" }, { "%00", "%00" }, { "%0%00", "%0%00" }, { "%2500", "%00" },
+	{ "%", "%" }, { "%4", "%4" }, { "%4g", "%4g" }, { "%%34", "%4" }, { "100%", "100%" },
+	{ "%ff", "\xff" }, { "a+b", "a+b" },
+};
+
+START_TEST(each_encoding)
+{
+	char text[32];
+
+	snprintf(text, sizeof text, "%s", encoded[_i].text);
+	ck_assert_uint_eq(api_query_decode(text), strlen(encoded[_i].decoded));
+	ck_assert_str_eq(text, encoded[_i].decoded);
+}
+END_TEST
+
+START_TEST(each_key)
+{
+	static const struct api_query_key keys[] = {
+		{ .name = "snaplen" }, { .name = "port", .may_repeat = true }, { .name = NULL },
+	};
+	unsigned given = 0;
+
+	ck_assert_int_eq(api_query_claim(NULL, "port", &given), API_QUERY_E_UNKNOWN);
+	ck_assert_int_eq(api_query_claim(keys, "", &given), API_QUERY_E_UNKNOWN);
+	ck_assert_int_eq(api_query_claim(keys, "ports", &given), API_QUERY_E_UNKNOWN);
+	ck_assert_int_eq(api_query_claim(keys, "por", &given), API_QUERY_E_UNKNOWN);
+	for (int i = 0; i < 2; i++) {
+		ck_assert_int_eq(api_query_claim(keys, "port", &given), 0);
+		ck_assert_int_eq(api_query_claim(keys, "snaplen", &given), i ? API_QUERY_E_REPEATED : 0);
+	}
+}
+END_TEST
+
 START_TEST(each_number)
 {
 	uint64_t n = 99;
@@ -247,6 +285,8 @@ int main(void)
 	tcase_add_test(tc, a_row_that_is_too_long);
 	tcase_add_test(tc, each_level);
 	tcase_add_loop_test(tc, each_time, 0, COUNT(times));
+	tcase_add_loop_test(tc, each_encoding, 0, COUNT(encoded));
+	tcase_add_test(tc, each_key);
 	tcase_add_loop_test(tc, each_number, 0, COUNT(numbers));
 	suite_add_tcase(s, tc);
 	return unit_main(s);

@@ -178,7 +178,7 @@ static const struct {
 	{ "socket;/s;uds-path;@/u;", API_E_DENIED, "socket: not in", false, 0 },
 	{ "socket;s;uds-path;@/u;", API_E_DENIED, "absolute", false, 0 },
 	{ "socket-connect;/s;uds-path;@/u;", API_E_DENIED, "socket-connect: not in", false, 0 },
-	{ "socket;@/none/s;uds-path;@/u;", API_E_DENIED, "socket: not in", false, 0 },
+	{ "socket;@/none/s;uds-path;@/u;", API_E_DENIED, "/none': No such file", false, 0 },
 	{ "socket;@/..;uds-path;@/u;", API_E_DENIED, "path of a socket", false, 0 },
 	{ "socket;@/;uds-path;@/u;", API_E_DENIED, "path of a socket", false, 0 },
 	{ "fd;7;uds-path;@/u;", API_E_DENIED, "fd: ", false, 0 },
@@ -220,7 +220,7 @@ START_TEST(each_row)
 		return;
 	ck_assert_uint_eq(plan.n_vms, 2);
 	ck_assert_uint_eq(plan.vms[1].guest_cid, 5);
-	ck_assert_str_eq(plan.vms[1].origin, "api:5");
+	ck_assert_str_eq(plan.vms[1].origin, "vm 5");
 	ck_assert_uint_ge(plan.vms[1].n_groups, 1);
 	ck_assert_uint_eq(plan.vms[1].vhost_socket.mode, 0600);
 }
