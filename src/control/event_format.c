@@ -154,6 +154,9 @@ static void put_properties(struct line *l, const struct event_record *r)
 		else
 			PUT_U64(l, "status", (uint64_t)e->number);
 		break;
+	case EVENT_UPGRADE_FAILED:
+		PUT_TEXT(l, "reason", e->reason);
+		break;
 	case EVENT_CAPTURE_ENDED:
 		PUT_U64(l, "packets", (uint64_t)e->number);
 		PUT_U64(l, "lost", e->lost);
@@ -163,7 +166,6 @@ static void put_properties(struct line *l, const struct event_record *r)
 	case EVENT_DAEMON_STARTED:
 	case EVENT_ENGINE_STARTED:
 	case EVENT_UPGRADED:
-	case EVENT_UPGRADE_FAILED:
 	case EVENT_VM_ADDED:
 	case EVENT_VM_CHANGED:
 	case EVENT_VM_REMOVED:

@@ -25,7 +25,7 @@ enum event_kind {
 	EVENT_ENGINE_STARTED,			/* it serves; pid */
 	EVENT_ENGINE_DIED,			/* pid; number: how it ended; cid: what it was busy with */
 	EVENT_UPGRADED,				/* another engine has taken over; pid */
-	EVENT_UPGRADE_FAILED,			/* all goes on as it was */
+	EVENT_UPGRADE_FAILED,			/* all goes on as it was; reason */
 	EVENT_VM_ADDED,				/* cid, as of all that follow */
 	EVENT_VM_CHANGED,
 	EVENT_VM_REMOVED,
@@ -42,6 +42,7 @@ struct event {					/* what is not said is 0 */
 	int64_t number;
 	int error;				/* -errno */
 	uint64_t lost;
+	const char *reason;			/* a literal, for people */
 	bool is_signal;				/* ENGINE_DIED: number is one, else an exit status */
 };
 

@@ -183,7 +183,7 @@ void supervisor_upgraded(struct supervisor *s, const char *why_not)
 		log_info("main", "another engine has taken over, process %d", (int)s->engine);
 	events_put(&(struct event){
 		.kind = why_not ? EVENT_UPGRADE_FAILED : EVENT_UPGRADED,
-		.pid = why_not ? 0 : (int)s->engine,
+		.pid = why_not ? 0 : (int)s->engine, .reason = why_not,
 	});
 	s->is_upgrading = false;
 	supervisor_orders_upgraded(s, why_not);

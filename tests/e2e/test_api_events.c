@@ -219,7 +219,7 @@ START_TEST(over_an_upgrade_that_fails)
 	must(chmod(installed, 0755) == 0);
 	apis_do("POST", "/v1/upgrade", "/v1/upgrade", NULL, 500);
 	e2e_close(e2e_guest_connects(&vm, vhd.uds));
-	stream_wait(&events, EVENT("upgrade-failed"), 1);
+	stream_wait(&events, EVENT("upgrade-failed") ",\"properties\":{\"reason\":\"it does not start", 1);
 	stream_wait(&events, EVENT("connection-closed"), 1);
 	check_lines(&events, "");
 	stream_close(&events);
