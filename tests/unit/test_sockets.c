@@ -325,6 +325,32 @@ START_TEST(name_is_taken)
 }
 END_TEST
 
+/* Names are there, but the way to them leads out of the folders: until it is another one again. */
+START_TEST(folder_leads_away)
+{
+	char below[128], moved[128], *only[] = { below };
+	bool is_new;
+
+	snprintf(below, sizeof below, "%s", path_of("below"));
+	snprintf(moved, sizeof moved, "%s", path_of("moved"));
+	ck_assert_int_eq(mkdir(below, 0700), 0);
+	plan.api_folders = only;
+	plan.n_api_folders = 1;
+	vm.is_by_api = true;
+	free(vm.socket);
+	free(vm.uds_path);
+	vm.socket = strdup(path_of("below/vhost"));
+	vm.uds_path = strdup(path_of("below/uds"));
+	ck_assert_int_eq(open_all(), 0);
+	ck_assert(rename(below, moved) == 0 && symlink(moved, below) == 0);
+	ck_assert_int_eq(renew(&is_new), LISTENER_E_OUTSIDE);
+	ck_assert(!is_new && vm_sockets_lack_name(&sockets));
+	ck_assert(unlink(below) == 0 && rename(moved, below) == 0);
+	ck_assert(!vm_sockets_lack_name(&sockets));
+	vm_sockets_deinit(&sockets);
+}
+END_TEST
+
 static int move_to(const char *uds, mode_t mode)
 {
 	int r;
@@ -518,6 +544,7 @@ int main(void)
 	tcase_add_loop_test(tc, completed, 0, 2);
 	tcase_add_loop_test(tc, renewed, 0, 2);
 	tcase_add_test(tc, name_is_taken);
+	tcase_add_test(tc, folder_leads_away);
 	tcase_add_test(tc, moved);
 	tcase_add_loop_test(tc, another_mode, 0, 2);
 	tcase_add_test(tc, moved_without_it);
