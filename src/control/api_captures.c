@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "control/api_query.h"
+#include "control/api_reads.h"
 #include "control/api_request.h"
 #include "control/api_stream.h"
 #include "control/events.h"
@@ -19,8 +20,6 @@
 #include "util/error.h"
 #include "util/fd.h"
 #include "util/log_limit.h"
-
-enum { WAIT_MS = 1000 };			/* for workers, as api_reads.c does */
 
 struct api_captures {
 	struct api_context *context;
@@ -94,17 +93,9 @@ static bool read_settings(struct api_request *r, struct capture_settings *out)
 /* The worker of the VM. False: there is none, and it has been answered. */
 static bool find_worker(struct api_request *r, unsigned *worker)
 {
-	const struct snapshots_want want = { .cid = r->args.cid, .wait_ms = WAIT_MS };
 	struct snapshots_answer answer;
-	int result = snapshots_take(r->context->snapshots, &want, &answer);
 
-	if (result == SNAPSHOTS_E_NO_VM)
-		api_request_refuse(r, MHD_HTTP_NOT_FOUND, "there is no VM with the CID %" PRIu64,
-				   r->args.cid);
-	else if (result)
-		api_request_refuse(r, MHD_HTTP_SERVICE_UNAVAILABLE, "%s",
-				   snapshots_str_error(result));
-	if (result)
+	if (!api_reads_take(r, r->args.cid, 0, &answer))
 		return false;
 	*worker = answer.vms[0].worker;
 	snapshots_answer_deinit(&answer);

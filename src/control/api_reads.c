@@ -37,9 +37,8 @@ void api_reads_get_openapi(struct api_request *r)
 	api_request_reply_text(r, "application/json", text, text ? strlen(text) : 0);
 }
 
-/* False: it has been answered why not. */
-static bool take(struct api_request *r, uint64_t cid, size_t max_conns,
-		 struct snapshots_answer *answer)
+bool api_reads_take(struct api_request *r, uint64_t cid, size_t max_conns,
+		    struct snapshots_answer *answer)
 {
 	const struct snapshots_want want = {
 		.cid = cid, .max_conns = max_conns, .wait_ms = WAIT_MS,
@@ -60,7 +59,7 @@ void api_reads_get_vms(struct api_request *r)
 	struct snapshots_answer answer;
 	json_t *rows = json_array();
 
-	if (!take(r, 0, 0, &answer)) {
+	if (!api_reads_take(r, 0, 0, &answer)) {
 		json_decref(rows);
 		return;
 	}
@@ -75,7 +74,7 @@ void api_reads_get_vm(struct api_request *r)
 {
 	struct snapshots_answer answer;
 
-	if (!take(r, r->args.cid, 0, &answer))
+	if (!api_reads_take(r, r->args.cid, 0, &answer))
 		return;
 	api_request_reply(r, MHD_HTTP_OK, json_of_vm(&answer.vms[0]));
 	snapshots_answer_deinit(&answer);
@@ -85,7 +84,7 @@ void api_reads_get_connections(struct api_request *r)
 {
 	struct snapshots_answer answer;
 
-	if (!take(r, r->args.cid, CONNS_MAX, &answer))
+	if (!api_reads_take(r, r->args.cid, CONNS_MAX, &answer))
 		return;
 	api_request_reply(r, MHD_HTTP_OK, json_pack("{s:o, s:b}",
 		"connections", json_of_conns(&answer.vms[0]), "cut", answer.vms[0].is_cut));
@@ -98,7 +97,7 @@ void api_reads_get_metrics(struct api_request *r)
 	char *text = NULL;
 	size_t len = 0;
 
-	if (!take(r, 0, 0, &answer))
+	if (!api_reads_take(r, 0, 0, &answer))
 		return;
 	if (metrics_print(&answer, &text, &len))
 		api_request_refuse(r, MHD_HTTP_INTERNAL_SERVER_ERROR, "no memory");

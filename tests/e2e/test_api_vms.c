@@ -414,19 +414,27 @@ START_TEST(a_link_in_the_way_of_the_next_engine)
 }
 END_TEST
 
-/* To a host program of another VM, whose folder the engine has in its tree. */
-START_TEST(no_link_leads_to_another_vm)
+/* VM 9, whose guest finds at @name, its port of the host, a link to that of VM 3. */
+static void nine_with_link(char *name, size_t size)
 {
 	const struct driver_options options = { .cid = 9 };
-	int listener = host_listen(vhd.uds, PORT, 4);
-	char socket[160], name[160], target[160];
+	char socket[160], target[160];
 
 	put(9, 201);
 	snprintf(socket, sizeof socket, "%s/9.vhost", apis_folder);
-	snprintf(name, sizeof name, "%s/9.sock_%d", apis_folder, PORT);
+	snprintf(name, size, "%s/9.sock_%d", apis_folder, PORT);
 	snprintf(target, sizeof target, "%s_%d", vhd.uds, PORT);
 	must(symlink(target, name) == 0);
 	driver_up(&other, socket, &options);
+}
+
+/* To a host program of another VM, whose folder the engine has in its tree. */
+START_TEST(no_link_leads_to_another_vm)
+{
+	int listener = host_listen(vhd.uds, PORT, 4);
+	char name[160];
+
+	nine_with_link(name, sizeof name);
 	ck_assert(!sock_wait_open(sock_dial(&other, PORT)));
 	must(unlink(name) == 0);
 	driver_deinit(&other);
@@ -438,17 +446,11 @@ END_TEST
 /* Once the file names the VM, its paths are as good as any there. */
 START_TEST(a_link_of_the_file_leads_anywhere)
 {
-	const struct driver_options options = { .cid = 9 };
 	int listener = host_listen(vhd.uds, PORT, 4);
-	char socket[160], name[160], target[160];
+	char name[160];
 	struct pair p;
 
-	put(9, 201);
-	snprintf(socket, sizeof socket, "%s/9.vhost", apis_folder);
-	snprintf(name, sizeof name, "%s/9.sock_%d", apis_folder, PORT);
-	snprintf(target, sizeof target, "%s_%d", vhd.uds, PORT);
-	must(symlink(target, name) == 0);
-	driver_up(&other, socket, &options);
+	nine_with_link(name, sizeof name);
 	reloads_do(BOTH "  - { guest-cid: 9, socket: $/folder/9.vhost, uds-path: $/folder/9.sock,"
 		   " groups: [default, other], queue-size: 256 }\n", "was read again");
 	p.guest = sock_connect(&other, PORT);
