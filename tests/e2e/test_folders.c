@@ -557,28 +557,28 @@ START_TEST(folder_comes_late)
 }
 END_TEST
 
+static void touch_others(void)
+{
+	int64_t end = deadline_in(REST_MS);
+
+	while (deadline_left(end)) {
+		close(open(in_folder("f/other"), O_CREAT | O_WRONLY | O_CLOEXEC, 0600));
+		must(unlink(in_folder("f/other")) == 0);
+		poll(NULL, 0, 10);
+	}
+}
+
 /* All is well, so nobody wakes up, whatever others do in the folder. */
 START_TEST(rests_while_all_is_well)
 {
-	struct daemon_usage before, after;
-	int64_t end;
-
 	make_folder("f");
 	start_in("f", "f");
 	must(unlink(vhd.socket) == 0);
 	check_comes_back(vhd.socket);
 	e2e_check_alive();
 	ck_assert(daemon_wait_log(&vhd, "there again"));
-	poll(NULL, 0, REST_MS);		/* what the check above has left to do */
-	before = daemon_usage_supervisor(&vhd);
-	end = deadline_in(REST_MS);
-	while (deadline_left(end)) {
-		close(open(in_folder("f/other"), O_CREAT | O_WRONLY | O_CLOEXEC, 0600));
-		must(unlink(in_folder("f/other")) == 0);
-		poll(NULL, 0, 10);
-	}
-	after = daemon_usage_supervisor(&vhd);
-	ck_assert_uint_le(daemon_wakeups_between(&before, &after), E2E_WAKEUPS(REST_MS / 1000 + 1));
+	ck_assert(daemon_rests(&vhd, daemon_usage_supervisor, touch_others,
+			       E2E_WAKEUPS(REST_MS / 1000 + 1)));
 }
 END_TEST
 

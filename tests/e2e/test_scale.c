@@ -54,19 +54,27 @@ static void start(int n, int64_t *took)
 	}
 }
 
+/* Time passes; the daemon stays. */
+static void pass(int ms)
+{
+	ck_assert(!deadline_poll(vhd.pidfd, POLLIN, deadline_in(ms)));
+}
+
+static void pass_quiet(void)
+{
+	pass(QUIET_MS);
+}
+
+static void pass_long(void)
+{
+	pass(QUIET_S * 1000);
+}
+
 /* No one has woken for a while: what the start left to do is done. */
 static struct daemon_usage settled_usage(void)
 {
-	int64_t deadline = deadline_in(DEADLINE_MS);
-	struct daemon_usage before, after = daemon_usage_both(&vhd);
-
-	do {
-		before = after;
-		deadline_poll(vhd.pidfd, POLLIN, deadline_in(QUIET_MS));
-		after = daemon_usage_both(&vhd);
-	} while (daemon_wakeups_between(&before, &after) > E2E_WAKEUPS(1) &&
-		 deadline_left(deadline));
-	return after;
+	ck_assert(daemon_rests(&vhd, daemon_usage_both, pass_quiet, E2E_WAKEUPS(1)));
+	return daemon_usage_both(&vhd);
 }
 
 static unsigned count_cpus(void)
@@ -79,7 +87,7 @@ static unsigned count_cpus(void)
 
 START_TEST(vms_1000)
 {
-	struct daemon_usage one, many, later;
+	struct daemon_usage one, many;
 	unsigned threads;
 	int64_t took;
 
@@ -97,9 +105,7 @@ START_TEST(vms_1000)
 	ck_assert_uint_le(threads, count_cpus() + 2);
 	ck_assert_uint_le(many.rss_bytes, one.rss_bytes + (uint64_t)VMS * VM_RSS +
 			  SANITIZER_RSS_SLACK);
-	ck_assert(!deadline_poll(vhd.pidfd, POLLIN, deadline_in(QUIET_S * 1000)));
-	later = daemon_usage_both(&vhd);
-	ck_assert_uint_le(daemon_wakeups_between(&many, &later), E2E_WAKEUPS(QUIET_S + 1));
+	ck_assert(daemon_rests(&vhd, daemon_usage_both, pass_long, E2E_WAKEUPS(QUIET_S + 1)));
 	printf("# %d VMs: %u threads, %llu bytes each, there after %lld ms\n", VMS, threads,
 	       (unsigned long long)(many.rss_bytes - one.rss_bytes) / VMS, (long long)took);
 }

@@ -97,6 +97,13 @@ struct daemon_usage daemon_usage_both(const struct daemon *d);
  * that it may be one of @before only: never less than 0. */
 uint64_t daemon_wakeups_between(const struct daemon_usage *before,
 				const struct daemon_usage *after);
+/*
+ * Waits until @stretch, which lasts for a while, passes with no more than @wakeups of those whose
+ * @usage it is: one at rest has that at once, whatever was left to do on a busy machine; one that
+ * wakes again and again never has. False at the deadline (DEADLINE_MS).
+ */
+bool daemon_rests(const struct daemon *d, struct daemon_usage (*usage)(const struct daemon *),
+		  void (*stretch)(void), uint64_t wakeups);
 /* Waits until the engine has no more than @fds descriptors open; false at the deadline. */
 bool daemon_wait_fds(const struct daemon *d, unsigned fds, int ms);
 /* RLIMIT_NOFILE of the running engine, soft limit. */

@@ -362,6 +362,20 @@ bool daemon_is_asleep(const struct daemon *d)
 	return are_all(daemon_engine(d), 'S') && (!d->is_supervised || are_all(d->pid, 'S'));
 }
 
+bool daemon_rests(const struct daemon *d, struct daemon_usage (*usage)(const struct daemon *),
+		  void (*stretch)(void), uint64_t wakeups)
+{
+	int64_t deadline = deadline_in(DEADLINE_MS);
+	struct daemon_usage before, after = usage(d);
+
+	do {
+		before = after;
+		stretch();
+		after = usage(d);
+	} while (daemon_wakeups_between(&before, &after) > wakeups && deadline_left(deadline));
+	return daemon_wakeups_between(&before, &after) <= wakeups;
+}
+
 bool daemon_wait_asleep(const struct daemon *d, int ms)
 {
 	int64_t deadline = deadline_in(ms);
