@@ -9,9 +9,9 @@
 #	caught by: e2e TEST [CASE]	one of tests/e2e, all of it or one case
 #	caught by: fuzz TARGET		its committed corpus, replayed
 #
-# Each test must pass without a fault and fail, or hang, with it. Builds in copies of the tree,
-# with sanitizers, only what is asked for: $MUTANTS_JOBS of them at once, since most of the
-# time goes into waiting for what does not come.
+# Each test must pass without a fault and fail, or hang, with it. Builds once, with sanitizers,
+# only what is asked for, and tries in copies of that: $MUTANTS_JOBS of them at once, since most
+# of the time goes into waiting for what does not come.
 
 set -uo pipefail
 
@@ -21,34 +21,47 @@ export ASAN_OPTIONS=detect_leaks=1
 
 # ---- one of them, in the place that is free: mutants.sh --in DIR (fault NAME | test KIND...) ----
 
-# build PROGRAM...
-build() {
-	ninja -C "$place/build" "$@" >"$place/log" 2>&1
+# What has to be built for it, one in each line.
+programs_of() {	# KIND NAME [CASE]
+	case $1 in
+	unit)
+		echo "tests/unit/test_$2" ;;
+	fuzz)
+		echo "fuzz/fuzz_$2" ;;
+	e2e)
+		printf '%s\n' "tests/e2e/test_$2" src/vhost-device-vsock
+		case $2 in
+		intruder) echo tests/e2e/intruder.so ;;
+		vsockctl* | doctor) echo src/vsockctl ;;
+		esac ;;
+	esac
 }
 
-# run KIND NAME [CASE]: 0 it passes; 1 it fails; 2 it cannot be built. In a session of its
-# own: Check hands the signal that ends it on to its whole process group.
-run() {
-	local kind=$1 name=$2 limit=(timeout --foreground -k 5 60 setsid)
-	local needs=(src/vhost-device-vsock)
+# One thread: as many as there are jobs build at once.
+build() {	# KIND NAME [CASE]
+	# shellcheck disable=SC2046
+	ninja -C "$place/build" -j 1 $(programs_of "$@") >"$place/log" 2>&1
+}
 
+# run KIND NAME [CASE]: 0 it passes; 1 it fails, or takes more than $seconds; 2 it cannot be
+# built. In a session of its own: Check hands the signal that ends it on to its whole process
+# group.
+seconds=60
+
+run() {
+	local kind=$1 name=$2 limit=(timeout --foreground -k 5 "$seconds" setsid)
+
+	build "$@" || return 2
 	case $kind in
 	unit)
-		build "tests/unit/test_$name" || return 2
 		"${limit[@]}" "$place/build/tests/unit/test_$name" ;;
 	e2e)
-		[ "$name" = intruder ] && needs+=("tests/e2e/intruder.so")
-		case $name in
-		vsockctl* | doctor) needs+=("src/vsockctl") ;;
-		esac
-		build "tests/e2e/test_$name" "${needs[@]}" || return 2
 		env ${3:+CK_RUN_CASE="$3"} VHOST_DEVICE_VSOCK="$place/build/src/vhost-device-vsock" \
 			INTRUDER="$place/build/tests/e2e/intruder.so" \
 			VSOCKCTL="$place/build/src/vsockctl" \
 			"${limit[@]}" "$place/build/tests/e2e/test_$name" ;;
 	fuzz)
-		build "fuzz/fuzz_$name" || return 2
-		timeout --foreground -k 5 15 "$place/build/fuzz/fuzz_$name" \
+		timeout --foreground -k 5 $((seconds / 4)) "$place/build/fuzz/fuzz_$name" \
 			"$place/tree/fuzz/corpus/$name" ;;
 	*)
 		echo "no such kind of test: $kind"
@@ -88,9 +101,13 @@ try_fault() {	# NAME
 	[ $status = 1 ]
 }
 
+# On a machine that is busy, not least with the other ones.
 try_test() {	# KIND NAME [CASE]
-	if run "$@"; then
-		echo "ok - no fault: $*"
+	local began=$EPOCHREALTIME
+
+	if CK_TIMEOUT_MULTIPLIER=4 seconds=240 run "$@"; then
+		printf 'ok - no fault: %-37s %s\n' "$*" \
+			"$(awk "BEGIN { printf \"%6.1f s\", $EPOCHREALTIME - $began }")"
 		return
 	fi
 	printf '%s\n' "not ok - no fault: $*" "$(sed 's/^/# /' "$place/log" "$place/output" | tail -20)"
@@ -119,22 +136,36 @@ for tool in meson ninja patch setsid xargs; do
 done
 pkg-config --exists check || { echo "1..0 # SKIP no Check"; exit 0; }
 
-jobs=${MUTANTS_JOBS:-$((2 * $(nproc)))}
+jobs=${MUTANTS_JOBS:-$((4 * $(nproc)))}
 tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
 
-for ((i = 0; i < jobs; i++)); do
-	mkdir -p "$tmp/$i/tree"
-	cp -a "$root"/{meson.build,meson_options.txt,src,protocol,tests,fuzz} "$tmp/$i/tree"
-	meson setup "$tmp/$i/build" "$tmp/$i/tree" --buildtype=debug -Db_sanitize=address \
-		-Db_lundef=false >"$tmp/log" || { cat "$tmp/log"; exit 1; }
-done
 if [ $# = 0 ]; then
 	mapfile -t names < <(cd "$root/tests/mutants" && printf '%s\n' *.patch | sed 's/\.patch$//')
 	set -- "${names[@]}"
 fi
+# Those that wait the longest, of e2e, first: at the end there is something to do for all.
+mapfile -t faults < <(for name; do
+	read -r kind _ < <(caught_by "$root/tests/mutants/$name.patch")
+	echo "$kind $name"
+done | sort -s -k 1,1 | cut -d ' ' -f 2)
 mapfile -t tests < <(for name; do caught_by "$root/tests/mutants/$name.patch"; done | sort -u)
-echo "1..$((${#tests[@]} + $#))"
-{ printf 'test %s\n' "${tests[@]}"; printf 'fault %s\n' "$@"; } |
+echo "1..$((${#tests[@]} + ${#faults[@]}))"
+
+mkdir -p "$tmp/0/tree"
+cp -a "$root"/{meson.build,meson_options.txt,src,protocol,tests,fuzz} "$tmp/0/tree"
+meson setup "$tmp/0/build" "$tmp/0/tree" --buildtype=debug -Db_sanitize=address \
+	-Db_lundef=false >"$tmp/log" || { cat "$tmp/log"; exit 1; }
+mapfile -t programs < <(for i in "${tests[@]}"; do
+	# shellcheck disable=SC2086
+	programs_of $i
+done | sort -u)
+# What cannot be built, each test that needs it says.
+ninja -C "$tmp/0/build" -k 0 "${programs[@]}" >"$tmp/log" 2>&1
+for ((i = 1; i < jobs; i++)); do
+	cp -a "$tmp/0" "$tmp/$i"		# all names in it are relative
+done
+
+{ printf 'test %s\n' "${tests[@]}"; printf 'fault %s\n' "${faults[@]}"; } |
 	xargs -d '\n' -P "$jobs" -n 1 --process-slot-var=MUTANTS_SLOT "$0" --in "$tmp" || exit 1
 echo "# $# faults in $SECONDS s"
