@@ -296,16 +296,13 @@ static const int ends[] = { SIGTERM, SIGINT, SIGHUP };
 /* Both are gone, as are the names. */
 START_TEST(signal_ends_both)
 {
-	int64_t began;
 	pid_t engine;
 
 	start(NULL);
 	e2e_check_alive();
 	engine = daemon_engine(&vhd);
-	began = now_ms();
 	must(kill(vhd.pid, ends[_i]) == 0);
-	ck_assert_int_eq(daemon_wait_exit(&vhd, DEADLINE_MS), 0);
-	ck_assert_int_lt(now_ms() - began, END_MS);
+	ck_assert_int_eq(daemon_wait_exit(&vhd, END_MS), 0);
 	ck_assert_int_eq(kill(engine, 0), -1);
 	ck_assert_int_ne(access(vhd.socket, F_OK), 0);
 	ck_assert_int_ne(access(vhd.uds, F_OK), 0);

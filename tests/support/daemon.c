@@ -24,7 +24,7 @@
 #include "support/deadline.h"
 #include "support/must.h"
 
-enum { ARGS_MAX = 2048 };
+enum { ARGS_MAX = 2048, LOOK_MS = 50 };
 
 void daemon_init(struct daemon *d)
 {
@@ -246,10 +246,19 @@ bool daemon_wait_log(const struct daemon *d, const char *text)
 
 int daemon_wait_exit(struct daemon *d, int ms)
 {
+	int64_t then = now_ms(), clock = daemon_clock_ms(d);
 	int status;
 
-	if (!deadline_poll(d->pidfd, POLLIN, deadline_in(ms)))
-		return INT_MIN;
+	while (!deadline_poll(d->pidfd, POLLIN, deadline_in(ms < LOOK_MS ? ms : LOOK_MS))) {
+		int64_t now = now_ms(), passed = daemon_clock_ms(d) - clock;
+
+		clock += passed;
+		/* What has ended takes with it what it has waited. */
+		ms -= (int)(passed < 0 ? 0 : passed > now - then ? now - then : passed);
+		then = now;
+		if (ms <= 0)
+			return INT_MIN;
+	}
 	must(waitpid(d->pid, &status, 0) == d->pid);
 	close(d->pidfd);
 	d->pid = 0;

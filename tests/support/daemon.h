@@ -56,7 +56,12 @@ void daemon_spawn(struct daemon *d, const char *const *args);
 /* False when the child ended before somebody listened at @path. */
 bool daemon_wait_listening(const struct daemon *d, const char *path);
 
-/* Exit status, -signal, or INT_MIN when it is still running at the deadline. */
+/* A clock for how long something takes the daemon and the calling thread, not the machine: it
+ * stands still while one of their threads could run and has no CPU. Without a daemon only the
+ * caller's thread counts; for what one and the same daemon does, or for its start. */
+int64_t daemon_clock_ms(const struct daemon *d);
+
+/* Exit status, -signal, or INT_MIN when it is still running after @ms of that clock. */
 int daemon_wait_exit(struct daemon *d, int ms);
 /* SIGTERM, then daemon_wait_exit(). */
 int daemon_stop(struct daemon *d, int ms);

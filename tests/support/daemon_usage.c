@@ -286,6 +286,42 @@ static struct daemon_usage usage_of(pid_t pid, enum kind kind)
 	return u;
 }
 
+/* How long threads of @pid, or only @tid, could have run and had no CPU; 0 where the kernel does
+ * not count it. */
+static uint64_t waited_us(pid_t pid, pid_t tid)
+{
+	char path[300], text[128];
+	unsigned long long ns;
+	uint64_t sum = 0;
+	struct dirent *e;
+	DIR *dir;
+
+	snprintf(path, sizeof path, "/proc/%d/task", (int)pid);
+	dir = opendir(path);
+	while (dir && (e = readdir(dir))) {
+		if (e->d_name[0] == '.' || (tid && atoi(e->d_name) != tid))
+			continue;
+		snprintf(path, sizeof path, "task/%.20s/schedstat", e->d_name);
+		if (read_proc(pid, path, text, sizeof text) && sscanf(text, "%*u %llu", &ns) == 1)
+			sum += ns / 1000;
+	}
+	if (dir)
+		closedir(dir);
+	return sum;
+}
+
+int64_t daemon_clock_ms(const struct daemon *d)
+{
+	pid_t engine = d->pid && d->is_supervised ? daemon_find_engine(d) : 0;
+	uint64_t waited = waited_us(getpid(), (pid_t)syscall(SYS_gettid));
+
+	if (d->pid)
+		waited += waited_us(d->pid, 0);
+	if (engine)
+		waited += waited_us(engine, 0);
+	return (now_us() - (int64_t)waited) / 1000;
+}
+
 struct daemon_usage daemon_usage(const struct daemon *d)
 {
 	return usage_of(daemon_engine(d), d->is_foreign ? FOREIGN : ENGINE);

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * The test support itself: patterns, guest memory, the driver's side of a ring
- * with the device's side played by hand, messages over a socket pair, and what is
- * left of a program that is killed.
+ * with the device's side played by hand, messages over a socket pair, the clock that
+ * others do not move, and what is left of a program that is killed.
  */
 #include <check.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,6 +14,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "support/daemon.h"
 #include "support/deadline.h"
 #include "support/vmm.h"
 #include "support/must.h"
@@ -191,6 +193,38 @@ START_TEST(nothing_outlives_a_killed_program)
 }
 END_TEST
 
+/* Whoever competes takes half of the CPU, and the clock does not count that. */
+START_TEST(clock_stands_still_without_a_cpu)
+{
+	const struct daemon none = { .pidfd = -1 };
+	int64_t clock, began;
+	cpu_set_t one;
+	pid_t pid;
+
+	if (access("/proc/thread-self/schedstat", F_OK) != 0)
+		return;				/* a kernel that does not count it */
+	clock = daemon_clock_ms(&none);
+	began = now_ms();
+	poll(NULL, 0, 200);
+	ck_assert_int_ge(daemon_clock_ms(&none) - clock, 190);
+	ck_assert_int_le(daemon_clock_ms(&none) - clock, now_ms() - began + 1);
+
+	CPU_ZERO(&one);
+	CPU_SET((size_t)sched_getcpu(), &one);
+	must(sched_setaffinity(0, sizeof one, &one) == 0);
+	pid = fork();
+	must(pid >= 0);
+	while (pid == 0)
+		;
+	clock = daemon_clock_ms(&none);
+	began = now_ms();
+	while (now_ms() < began + 400)
+		;
+	ck_assert_int_le(daemon_clock_ms(&none) - clock, 350);
+	must(kill(pid, SIGKILL) == 0 && waitpid(pid, NULL, 0) == pid);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("support");
@@ -204,6 +238,7 @@ int main(void)
 	tcase_add_test(tc, vring_wraps_its_index);
 	tcase_add_test(tc, vring_kicks_only_when_the_event_is_passed);
 	tcase_add_test(tc, frontend_takes_only_a_proper_reply);
+	tcase_add_test(tc, clock_stands_still_without_a_cpu);
 	tcase_add_test(tc, nothing_outlives_a_killed_program);
 	tcase_set_timeout(tc, 30);
 	srunner_set_tap(sr, "-");
