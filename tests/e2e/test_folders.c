@@ -578,7 +578,7 @@ START_TEST(rests_while_all_is_well)
 	e2e_check_alive();
 	ck_assert(daemon_wait_log(&vhd, "there again"));
 	ck_assert(daemon_rests(&vhd, daemon_usage_supervisor, touch_others,
-			       E2E_WAKEUPS(REST_MS / 1000 + 1)));
+			       REST_MS / 2, E2E_WAKEUPS(REST_MS / 1000 + 1)));
 }
 END_TEST
 

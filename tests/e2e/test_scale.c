@@ -75,7 +75,7 @@ static void pass_long(void)
 /* No one has woken for a while: what the start left to do is done. */
 static struct daemon_usage settled_usage(void)
 {
-	ck_assert(daemon_rests(&vhd, daemon_usage_both, pass_quiet, E2E_WAKEUPS(1)));
+	ck_assert(daemon_rests(&vhd, daemon_usage_both, pass_quiet, QUIET_MS / 2, E2E_WAKEUPS(1)));
 	return daemon_usage_both(&vhd);
 }
 
@@ -103,7 +103,8 @@ START_TEST(vms_1000)
 	ck_assert_uint_le(threads, count_cpus() + 2);
 	ck_assert_uint_le(many.rss_bytes, one.rss_bytes + (uint64_t)VMS * VM_RSS +
 			  SANITIZER_RSS_SLACK);
-	ck_assert(daemon_rests(&vhd, daemon_usage_both, pass_long, E2E_WAKEUPS(QUIET_S + 1)));
+	ck_assert(daemon_rests(&vhd, daemon_usage_both, pass_long, QUIET_S * 500,
+			       E2E_WAKEUPS(QUIET_S + 1)));
 	printf("# %d VMs: %u threads, %llu bytes each, there after %llu ms of CPU\n", VMS, threads,
 	       (unsigned long long)(many.rss_bytes - one.rss_bytes) / VMS,
 	       (unsigned long long)took_ms);

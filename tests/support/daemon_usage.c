@@ -399,17 +399,20 @@ bool daemon_is_asleep(const struct daemon *d)
 }
 
 bool daemon_rests(const struct daemon *d, struct daemon_usage (*usage)(const struct daemon *),
-		  void (*stretch)(void), uint64_t wakeups)
+		  void (*stretch)(void), uint64_t cpu_ms, uint64_t wakeups)
 {
 	int64_t deadline = deadline_in(DEADLINE_MS);
 	struct daemon_usage before, after = usage(d);
+	bool rests;
 
 	do {
 		before = after;
 		stretch();
 		after = usage(d);
-	} while (daemon_wakeups_between(&before, &after) > wakeups && deadline_left(deadline));
-	return daemon_wakeups_between(&before, &after) <= wakeups;
+		rests = after.cpu_ms - before.cpu_ms <= cpu_ms &&
+			daemon_wakeups_between(&before, &after) <= wakeups;
+	} while (!rests && deadline_left(deadline));
+	return rests;
 }
 
 bool daemon_wait_asleep(const struct daemon *d, int ms)
