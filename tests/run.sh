@@ -93,9 +93,15 @@ skip() {	# NAME REASON
 }
 
 # run NAME SUITES MULTIPLIER OPTION...; $as is put before each command, $dir is the build.
+# Most of the time tests wait, so there are more of them than processors: half as many again,
+# and twice as many where nobody judges how fast the daemon is.
 run() {
 	local name=$1 suites=$2 multiplier=$3 args=() wrap=() suite began=$SECONDS
-	local passed failed skipped subtests bad status
+	local passed failed skipped subtests bad status processors tests
+
+	processors=$(nproc)
+	tests=$((processors + (processors + 1) / 2))
+	[ "$multiplier" = 1 ] || tests=$((2 * processors))
 
 	shift 3
 	echo "== $name: $*"
@@ -112,7 +118,8 @@ run() {
 		wrap=(setarch "$(uname -m)" -R)
 	rm -f "$dir"/meson-logs/testlog*
 	attend "${as[@]}" env CK_TIMEOUT_MULTIPLIER="$multiplier" "${wrap[@]}" meson test -C "$dir" \
-		--no-rebuild --print-errorlogs --timeout-multiplier "$multiplier" "${args[@]}"
+		--no-rebuild --print-errorlogs --num-processes "$tests" \
+		--timeout-multiplier "$multiplier" "${args[@]}"
 	status=$?
 	{ read -r passed failed skipped subtests; bad=$(cat); } < <(count "$dir")
 	[ $status = 0 ] || [ "$failed" -gt 0 ] || failed=1	# meson knows better
