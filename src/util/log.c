@@ -146,9 +146,14 @@ int log_start_thread(void)
 	return spool_start(&spool);
 }
 
+bool log_stop_thread_within(int wait_ms)
+{
+	return spool_stop(&spool, wait_ms);
+}
+
 bool log_stop_thread(void)
 {
-	return spool_stop(&spool, FLUSH_MS);
+	return log_stop_thread_within(FLUSH_MS);
 }
 
 void log_deinit(void)

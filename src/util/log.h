@@ -46,7 +46,11 @@ int log_start_thread(void);
  * second, and it goes on. */
 bool log_stop_thread(void);
 
-/* The same, and closes the file. */
+/* The same, with so much time; for a thread that ends the process beside others, which may be
+ * doing this as well. */
+bool log_stop_thread_within(int wait_ms);
+
+/* As log_stop_thread(), and closes the file. */
 void log_deinit(void);
 
 extern _Atomic(enum log_level) log_level;	/* read by the macros; set by any thread */
