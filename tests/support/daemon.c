@@ -210,12 +210,40 @@ bool daemon_has_logged(const struct daemon *d, const char *text)
 	return yes;
 }
 
+/* Some time of the daemon's own clock. */
+struct patience {
+	int left_ms;
+	int64_t then_ms, clock_ms;		/* when last looked at */
+};
+
+static struct patience patience_of(const struct daemon *d, int ms)
+{
+	return (struct patience){
+		.left_ms = ms, .then_ms = now_ms(), .clock_ms = daemon_clock_ms(d),
+	};
+}
+
+static bool is_over(struct patience *p, const struct daemon *d)
+{
+	int64_t now = now_ms(), clock, passed;
+
+	if (now < p->then_ms + LOOK_MS && p->left_ms > LOOK_MS)
+		return false;			/* a look costs a little */
+	clock = daemon_clock_ms(d);
+	passed = clock - p->clock_ms;
+	/* What has ended takes with it what it has waited. */
+	p->left_ms -= (int)(passed < 0 ? 0 : passed > now - p->then_ms ? now - p->then_ms : passed);
+	p->then_ms = now;
+	p->clock_ms = clock;
+	return p->left_ms <= 0;
+}
+
 /* Asks whenever something happens in its folder, where its log is too, and once
  * more when the daemon has ended; only once if it had before. */
 static bool wait_until(const struct daemon *d,
 		       bool (*is_so)(const struct daemon *d, const char *what), const char *what)
 {
-	int64_t deadline = deadline_in(DEADLINE_MS);
+	struct patience patience = patience_of(d, DEADLINE_MS);
 	struct pollfd p[2] = {
 		{ .fd = inotify_init1(IN_CLOEXEC | IN_NONBLOCK), .events = POLLIN },
 		{ .fd = d->pidfd, .events = POLLIN },
@@ -225,8 +253,8 @@ static bool wait_until(const struct daemon *d,
 
 	must(p[0].fd >= 0);
 	must(inotify_add_watch(p[0].fd, d->dir, IN_CREATE | IN_MOVED_TO | IN_MODIFY) >= 0);
-	while (!(yes = is_so(d, what)) && d->pid && !p[1].revents && deadline_left(deadline)) {
-		poll(p, 2, 50);
+	while (!(yes = is_so(d, what)) && d->pid && !p[1].revents && !is_over(&patience, d)) {
+		poll(p, 2, LOOK_MS);
 		while (read(p[0].fd, seen, sizeof seen) > 0)
 			;
 	}
@@ -246,19 +274,12 @@ bool daemon_wait_log(const struct daemon *d, const char *text)
 
 int daemon_wait_exit(struct daemon *d, int ms)
 {
-	int64_t then = now_ms(), clock = daemon_clock_ms(d);
+	struct patience patience = patience_of(d, ms);
 	int status;
 
-	while (!deadline_poll(d->pidfd, POLLIN, deadline_in(ms < LOOK_MS ? ms : LOOK_MS))) {
-		int64_t now = now_ms(), passed = daemon_clock_ms(d) - clock;
-
-		clock += passed;
-		/* What has ended takes with it what it has waited. */
-		ms -= (int)(passed < 0 ? 0 : passed > now - then ? now - then : passed);
-		then = now;
-		if (ms <= 0)
+	while (!deadline_poll(d->pidfd, POLLIN, deadline_in(ms < LOOK_MS ? ms : LOOK_MS)))
+		if (is_over(&patience, d))
 			return INT_MIN;
-	}
 	must(waitpid(d->pid, &status, 0) == d->pid);
 	close(d->pidfd);
 	d->pid = 0;

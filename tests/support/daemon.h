@@ -53,7 +53,7 @@ void daemon_deinit(struct daemon *d);
 void daemon_start(struct daemon *d, const char *const *extra);
 /* Any command line behind the program's name; does not wait. */
 void daemon_spawn(struct daemon *d, const char *const *args);
-/* False when the child ended before somebody listened at @path. */
+/* False when the child ended before somebody listened at @path, or at a deadline of its clock. */
 bool daemon_wait_listening(const struct daemon *d, const char *path);
 
 /* A clock for how long something takes the daemon and the calling thread, not the machine: it
