@@ -18,6 +18,7 @@ set -uo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
 export UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
 export ASAN_OPTIONS=detect_leaks=1
+unset CK_TIMEOUT_MULTIPLIER		# what hangs is noticed soon
 
 # ---- one of them, in the place that is free: mutants.sh --in DIR (fault NAME | test KIND...) ----
 
