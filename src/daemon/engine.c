@@ -30,9 +30,34 @@ size_t engine_count_workers(const struct plan *plan, size_t n_vms)
 	return want < n_vms ? want : n_vms;
 }
 
-static struct worker *worker_of(const struct engine *e, size_t i)
+/* With the fewest VMs; of several the first. Those come and go, so who has which number says
+ * nothing. */
+static size_t emptiest_worker(const struct engine *e)
 {
-	return e->workers[i % e->n_workers];
+	size_t emptiest = 0;
+
+	for (size_t i = 1; i < e->n_workers; i++)
+		if (e->n_placed[i] < e->n_placed[emptiest])
+			emptiest = i;
+	return emptiest;
+}
+
+/* There it stays. */
+static void place(struct engine *e, struct vm *vm)
+{
+	size_t i = emptiest_worker(e);
+
+	e->n_placed[i]++;
+	vm->worker = e->workers[i];
+}
+
+static void displace(struct engine *e, const struct vm *vm)
+{
+	size_t i = 0;
+
+	while (e->workers[i] != vm->worker)
+		i++;
+	e->n_placed[i]--;
 }
 
 /* What one VM lacks is no reason to refuse the others: 0 if any is there. */
@@ -43,7 +68,7 @@ int engine_open_vms(struct engine *e, struct vm **vms, size_t n_vms)
 
 	for (size_t i = 0; i < n_vms; i++) {
 		struct vm *vm = vms[i];
-		int r = vm_open(vm, config->plan, worker_of(e, i), e->siblings, config->hooks);
+		int r = vm_open(vm, config->plan, e->siblings, config->hooks);
 
 		if (!r) {
 			e->n_vms++;
@@ -145,17 +170,21 @@ void engine_deinit(struct engine *e)
 	for (size_t i = 0; i < e->n_workers; i++)
 		worker_free(e->workers[i]);
 	free(e->workers);
+	free(e->n_placed);
 	*e = (struct engine){ .config.api_fd = -1 };
 }
 
 static int add_worker(struct engine *e)
 {
 	struct worker **workers = realloc(e->workers, (e->n_workers + 1) * sizeof *workers);
+	size_t *n_placed = realloc(e->n_placed, (e->n_workers + 1) * sizeof *n_placed);
 	int r;
 
-	if (!workers)
+	e->workers = workers ? workers : e->workers;
+	e->n_placed = n_placed ? n_placed : e->n_placed;
+	if (!workers || !n_placed)
 		return -ENOMEM;
-	e->workers = workers;
+	n_placed[e->n_workers] = 0;
 	r = worker_new(&workers[e->n_workers]);
 	if (r)
 		return r;
@@ -165,20 +194,23 @@ static int add_worker(struct engine *e)
 	return 0;
 }
 
-static int enter_siblings(struct engine *e, struct vm *vm, struct worker *w)
+/* It is placed. */
+static int enter_siblings(struct engine *e, struct vm *vm)
 {
 	const struct vm_plan *row = vm->plan;
 
 	return sibling_dir_add(e->siblings, vm->cid, row->groups, row->n_groups,
-			       worker_mailbox(w), &vm->sibling);
+			       worker_mailbox(vm->worker), &vm->sibling);
 }
 
 static int make_siblings(struct engine *e)
 {
 	int r = sibling_dir_new(&e->siblings);
 
-	for (size_t i = 0; !r && i < e->config.n_vms; i++)
-		r = enter_siblings(e, e->config.vms[i], worker_of(e, i));
+	for (size_t i = 0; !r && i < e->config.n_vms; i++) {
+		place(e, e->config.vms[i]);
+		r = enter_siblings(e, e->config.vms[i]);
+	}
 	return r ? r : sibling_dir_publish(e->siblings);
 }
 
@@ -285,23 +317,23 @@ static void grow(struct engine *e)
 
 int engine_add(struct engine *e, struct vm *vm, struct vm_job *job)
 {
-	struct worker *w;
 	int r;
 
 	e->n_vms++;
 	grow(e);
-	w = worker_of(e, e->n_vms - 1);
-	r = enter_siblings(e, vm, w);
+	place(e, vm);
+	r = enter_siblings(e, vm);
 	if (!r) {
 		r = sibling_dir_publish(e->siblings);
 		if (r)
 			sibling_dir_remove(e->siblings, vm->sibling);
 	}
 	if (r) {
+		displace(e, vm);
 		e->n_vms--;
 		return r;
 	}
-	vm_post_open(job, vm, e->config.plan, w, e->siblings, e->config.hooks);
+	vm_post_open(job, vm, e->config.plan, vm->worker, e->siblings, e->config.hooks);
 	return 0;
 }
 
@@ -320,6 +352,7 @@ int engine_change(struct engine *e, struct vm *vm, struct vm_job *job, const str
 /* Nobody may find it any more, or not before the next change. */
 void engine_remove(struct engine *e, struct vm *vm, struct vm_job *job)
 {
+	displace(e, vm);
 	e->n_vms--;
 	sibling_dir_remove(e->siblings, vm->sibling);
 	sibling_dir_publish(e->siblings);

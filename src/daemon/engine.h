@@ -41,6 +41,7 @@ struct engine_config {
 struct engine {
 	struct engine_config config;
 	struct worker **workers;
+	size_t *n_placed;			/* VMs of each of them */
 	size_t n_workers;
 	size_t n_vms;				/* that it serves, or is about to */
 	struct sibling_dir *siblings;

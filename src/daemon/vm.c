@@ -102,10 +102,11 @@ static void tap(struct vm *vm)
 	device_add_tap(vm->device, &vm->tap);
 }
 
-int vm_open(struct vm *vm, const struct plan *plan, struct worker *w, struct sibling_dir *siblings,
+int vm_open(struct vm *vm, const struct plan *plan, struct sibling_dir *siblings,
 	    const struct device_hooks *hooks)
 {
 	const struct vm_plan *row = vm->plan;
+	struct worker *w = vm->worker;
 	struct device_config config = {
 		.address = find_address(vm), .hooks = hooks, .guest_cid = row->guest_cid,
 		.queue_size = row->queue_size, .pause_grace_ms = plan->pause_grace_ms,
@@ -119,8 +120,6 @@ int vm_open(struct vm *vm, const struct plan *plan, struct worker *w, struct sib
 	struct device *dev;
 	int r;
 
-	if (!vm->worker)			/* else it is read by who has posted this */
-		vm->worker = w;
 	vm->n_kept = 0;				/* they are the device's now */
 	r = device_new(&dev, &config);
 	if (r) {

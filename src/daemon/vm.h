@@ -41,7 +41,7 @@ struct vm {
 	int (*accept)(void *ask_ctx);		/* see acceptor_config::ask; or NULL */
 	void *ask_ctx;				/* of all three */
 
-	struct worker *worker;			/* borrowed, from vm_open() on */
+	struct worker *worker;			/* borrowed; before vm_open() */
 	struct device *device;			/* the worker's, and for its thread; NULL: none */
 	struct backend *uds;			/* the device's, likewise */
 	struct capture *capture;		/* owned; likewise; NULL: none */
@@ -55,10 +55,10 @@ void vm_init(struct vm *vm, const struct vm_plan *plan);
 int vm_add_kept(struct vm *vm, uint32_t slot, int fd);
 
 /*
- * Gives the device and its backends to @w, which has not been started yet or whose thread
- * this is. 0; LISTENER_E_*, -errno: no socket of it is left.
+ * Gives the device and its backends to its worker, which has not been started yet or whose
+ * thread this is. 0; LISTENER_E_*, -errno: no socket of it is left.
  */
-int vm_open(struct vm *vm, const struct plan *plan, struct worker *w, struct sibling_dir *siblings,
+int vm_open(struct vm *vm, const struct plan *plan, struct sibling_dir *siblings,
 	    const struct device_hooks *hooks);
 
 /* In the worker's thread, or before it runs: takes @c over, NULL: none. */

@@ -30,7 +30,7 @@ static void on_open(struct mail *mail)
 	int r = -ECANCELED;
 
 	if (!worker_is_stopped(vm->worker))
-		r = vm_open(vm, &job->plan, vm->worker, job->siblings, job->hooks);
+		r = vm_open(vm, &job->plan, job->siblings, job->hooks);
 	else
 		vm_deinit(vm);
 	job->done(job, r);
