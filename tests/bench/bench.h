@@ -64,6 +64,7 @@ struct scenario {
 	unsigned count;				/* of connections, of VMs */
 	unsigned n_idle;			/* of others beside them, which say nothing */
 	unsigned queue_size;			/* 0: 128 */
+	unsigned threads;			/* of the daemon; 0: as many as it likes */
 	bool is_messages;			/* SOCK_SEQPACKET */
 	bool is_pinned;				/* everything on one CPU */
 	bool is_limit;				/* no row of its own unless named */
@@ -95,6 +96,7 @@ void run_uds_vms(struct run *r);
 void run_many(struct run *r);			/* many.c: connections of one VM */
 void run_many_to_guest(struct run *r);
 void run_many_idle(struct run *r);
+void run_many_turns(struct run *r);
 void run_uds_many(struct run *r);		/* ... without a daemon */
 void run_rr(struct run *r);			/* rr.c */
 void run_crr_guest(struct run *r);		/* crr.c */

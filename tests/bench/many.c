@@ -17,10 +17,13 @@
 #include "bench/clock.h"
 #include "bench/cost.h"
 #include "bench/flow.h"
+#include "bench/observer.h"
 #include "bench/stream.h"
 #include "support/must.h"
 
 enum { QUICK_CONNS = 50, MESSAGE = 65536, EVENTS = 64, TURN_EVERY = 4 };
+
+static const double PINNED_RATE = 4.0 * 1024 * 1024 * 1024;	/* bytes, of all, for a second */
 
 struct conn {
 	struct sock *s;
@@ -36,6 +39,7 @@ struct many {
 	uint64_t amount;			/* of each connection */
 	struct conn *conns;
 	int epoll;
+	double host_cpu_s;			/* of the thread that plays the host programs */
 };
 
 static void take(struct many *m, struct conn *c, const uint8_t *data, size_t len)
@@ -73,6 +77,7 @@ static unsigned next_events(struct many *m, struct epoll_event *e)
 static void *host_writes(void *arg)
 {
 	uint8_t *message = malloc(MESSAGE);
+	int64_t cpu = thread_cpu_ns();
 	struct many *m = arg;
 	struct epoll_event e[EVENTS];
 	unsigned left = m->n, n;
@@ -97,12 +102,14 @@ static void *host_writes(void *arg)
 		}
 	}
 	free(message);
+	m->host_cpu_s = (double)(thread_cpu_ns() - cpu) / 1e9;
 	return NULL;
 }
 
 static void *host_reads(void *arg)
 {
 	uint8_t *buffer = malloc(STREAM_READ_MAX);
+	int64_t cpu = thread_cpu_ns();
 	struct many *m = arg;
 	struct epoll_event e[EVENTS];
 	unsigned left = m->n, n;
@@ -124,6 +131,7 @@ static void *host_reads(void *arg)
 		}
 	}
 	free(buffer);
+	m->host_cpu_s = (double)(thread_cpu_ns() - cpu) / 1e9;
 	return NULL;
 }
 
@@ -220,52 +228,119 @@ static void move_all(struct run *r, struct many *m, bool to_guest)
 	fair = fairness(m, start, &end);
 	r->out->value = flow_rate(m->amount * m->n, start, end);
 	figure_add(r->out, "first/last", fair);
+	cost_of_thread(r, "host", m->host_cpu_s, m->amount * m->n);
 	close(m->epoll);
 }
 
+static unsigned count_of(const struct run *r, unsigned wanted)
+{
+	return r->is_quick && wanted > QUICK_CONNS ? QUICK_CONNS : wanted;
+}
+
+/* On one CPU it is the sum of all costs that is compared: that of the same amount, however many
+ * share it. */
 static struct many new_many(const struct run *r)
 {
-	struct many m = { .n = r->is_quick ? QUICK_CONNS : r->what->count };
+	struct many m = { .n = count_of(r, r->what->count) };
+	double messages = r->what->is_pinned && !r->is_quick ?
+		r->seconds * PINNED_RATE / MESSAGE / m.n : r->seconds * 32;
 
-	m.amount = ((uint64_t)(r->seconds * 32) + 1) * MESSAGE;
+	m.amount = ((uint64_t)messages + 1) * MESSAGE;
 	m.conns = calloc(m.n, sizeof *m.conns);
 	must(m.conns);
 	return m;
 }
 
-static void measure(struct run *r, bool to_guest)
+/* Others, which have nothing to say; their sockets last as long as the process. */
+static void connect_idle(struct many *m, unsigned n)
 {
-	struct many m = new_many(r);
+	struct many idle = { .v = m->v, .n = n };
+
+	if (!n)
+		return;
+	idle.conns = calloc(n, sizeof *idle.conns);
+	must(idle.conns);
+	connect_all(&idle, false, false);
+	free(idle.conns);
+}
+
+static void measure(struct run *r, struct many *m, struct host *h, bool to_guest)
+{
 	struct cost cost;
 	uint64_t idle = 0;
+
+	if (!h->has_kernel)
+		idle = cost_anon_bytes(&h->daemon);
+	cost_start(&cost, r, h);
+	move_all(r, m, to_guest);
+	cost_stop_bytes(&cost, r, m->amount * m->n);
+	if (!h->has_kernel)
+		figure_add(r->out, "drained +KiB", ((double)cost_anon_bytes(&h->daemon) -
+						    (double)idle) / 1024);
+}
+
+static void many_up(struct many *m, struct host *h, const struct run *r, bool to_guest)
+{
+	*m = new_many(r);
+	current = m;
+	host_up(h, r, 1);
+	m->v = &h->vms[0];
+	connect_idle(m, count_of(r, r->what->n_idle));
+	connect_all(m, r->is_quick, to_guest);
+}
+
+static void many_down(struct many *m, struct host *h)
+{
+	for (unsigned i = 0; i < m->n; i++)
+		close(m->conns[i].fd);
+	host_down(h);
+	free(m->conns);
+}
+
+static void run_direction(struct run *r, bool to_guest)
+{
+	struct many m;
 	struct host h;
 
-	current = &m;
-	host_up(&h, r, 1);
-	m.v = &h.vms[0];
-	connect_all(&m, r->is_quick, to_guest);
-	if (!h.has_kernel)
-		idle = cost_anon_bytes(&h.daemon);
-	cost_start(&cost, r, &h);
-	move_all(r, &m, to_guest);
-	cost_stop_bytes(&cost, r, m.amount * m.n);
-	if (!h.has_kernel)
-		figure_add(r->out, "drained +KiB", ((double)cost_anon_bytes(&h.daemon) -
-						    (double)idle) / 1024);
-	for (unsigned i = 0; i < m.n; i++)
-		close(m.conns[i].fd);
-	host_down(&h);
-	free(m.conns);
+	many_up(&m, &h, r, to_guest);
+	measure(r, &m, &h, to_guest);
+	many_down(&m, &h);
 }
 
 void run_many(struct run *r)
 {
-	measure(r, false);
+	run_direction(r, false);
 }
 
 void run_many_to_guest(struct run *r)
 {
-	measure(r, true);
+	run_direction(r, true);
+}
+
+/* How long the turns of the device are meanwhile, each way. */
+void run_many_turns(struct run *r)
+{
+	static const char *const names[] = { "to host p99.9 us", "to guest p99.9 us" };
+	struct measure other = { .n_figures = 0 };	/* the rate is none of this row's business */
+	struct run traffic = *r;
+
+	traffic.out = &other;
+	for (int to_guest = 0; to_guest < 2; to_guest++) {
+		struct observer_turns before, after;
+		struct many m;
+		struct host h;
+		double us;
+
+		many_up(&m, &h, r, to_guest);
+		observer_get_turns(h.api, &before);
+		move_all(&traffic, &m, to_guest);
+		observer_get_turns(h.api, &after);
+		us = observer_turns_us(&before, &after, 0.999);
+		figure_add(r->out, names[to_guest], us);
+		r->out->value = us > r->out->value ? us : r->out->value;
+		many_down(&m, &h);
+	}
+	figure_add(r->out, "p99.9 us", r->out->value);
 }
 
 void run_many_idle(struct run *r)
@@ -313,6 +388,8 @@ void run_uds_many(struct run *r)
 	fair = fairness(&to, start, &end);
 	r->out->value = flow_rate(to.amount * to.n, start, end);
 	figure_add(r->out, "first/last", fair);
+	cost_of_thread(r, "writer", from.host_cpu_s, from.amount * from.n);
+	cost_of_thread(r, "reader", to.host_cpu_s, to.amount * to.n);
 	for (unsigned i = 0; i < from.n; i++) {
 		close(from.conns[i].fd);
 		close(to.conns[i].fd);

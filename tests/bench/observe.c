@@ -33,7 +33,7 @@ static void *ask(void *arg)
 	struct question *q = arg;
 	int64_t start = now_ns();
 
-	observer_get(q->socket, q->path);
+	observer_get(q->socket, q->path, NULL);
 	q->ms = (double)(now_ns() - start) / 1e6;
 	atomic_store(&q->is_answered, true);
 	return NULL;
@@ -92,7 +92,7 @@ static double measure(struct run *r, struct host *h, struct rr_client *c, uint64
 		answers[i] = q.ms;
 		delays[i] = busy - longest_ms(c, n, NULL, q.ms);
 		cpu_ms = -(double)clock_ns(clock) / 1e6;
-		observer_get(h->api, path);
+		observer_get(h->api, path, NULL);
 		cpu_ms += (double)clock_ns(clock) / 1e6;
 	}
 	figure_add(r->out, names[0], median(answers, times));

@@ -10,6 +10,7 @@
 enum { K4 = 4096, K64 = 65536 };
 
 #define CPU(who, most)	{ "cpu s/GiB", who " cpu s/GiB", .at_most = (most) }
+#define FAIR		{ "min/max VM", .at_least = 0.9 }
 #define P99		{ "p99 us", "p99 us", .at_most = 1.5 }
 
 const struct scenario scenarios[] = {
@@ -36,6 +37,13 @@ const struct scenario scenarios[] = {
 	  .count = 100, .says = "100 raw AF_UNIX streams at once between two threads, 64 KiB" },
 	{ .name = "uds-many-4000", .unit = "MiB/s", .is_limit = true, .run = run_uds_many,
 	  .count = 4000, .says = "4,000 of them" },
+	{ .name = "uds-8-pin", .unit = "MiB/s", .is_limit = true, .run = run_uds_vms, .size = K64,
+	  .count = 8, .is_pinned = true, .says = "the same as uds-8, all on one CPU" },
+	{ .name = "many-100-pin", .unit = "MiB/s", .is_limit = true, .run = run_many, .size = K64,
+	  .count = 100, .is_pinned = true,
+	  .says = "100 connections at once, guest to host, all on one CPU" },
+	{ .name = "vms-10-pin", .unit = "MiB/s", .is_limit = true, .run = run_vms, .size = K64,
+	  .count = 10, .is_pinned = true, .says = "10 VMs at once, all on one CPU" },
 	{ .name = "uds-8", .unit = "MiB/s", .is_limit = true, .run = run_uds_vms, .size = K64,
 	  .count = 8, .says = "8 raw AF_UNIX streams, each between two threads, 64 KiB" },
 	{ .name = "relay-rr-1", .unit = "1/s", .is_limit = true, .run = run_relay_rr,
@@ -178,6 +186,16 @@ const struct scenario scenarios[] = {
 	  .says = "100 connections at once, host to guest" },
 	{ .name = "many-4000", .unit = "MiB/s", .run = run_many, .size = K64, .count = 4000,
 	  .limit = "uds-many-4000", .says = "4,000 connections at once, guest to host" },
+	{ .name = "many-4000-pin", .unit = "MiB/s", .run = run_many, .size = K64, .count = 4000,
+	  .limit = "many-100-pin", .target = 0.9, .is_pinned = true,
+	  .says = "4,000 connections, the same bytes in all, all on one CPU" },
+	{ .name = "many-100-of-10000", .unit = "MiB/s", .run = run_many, .size = K64,
+	  .count = 100, .n_idle = 9900, .limit = "many-100-pin", .target = 0.97,
+	  .is_pinned = true,
+	  .says = "100 connections beside 9,900 that say nothing, all on one CPU" },
+	{ .name = "many-turns", .unit = "us", .run = run_many_turns, .count = 1000,
+	  .is_cost = true, .has_api = true, .goal = { "p99.9 us", .at_most = 2000 },
+	  .says = "a turn's time with 1,000 busy connections, by bounds that are powers of 4" },
 	{ .name = "many-idle", .unit = "B", .run = run_many_idle, .count = 1000,
 	  .is_cost = true,
 	  .goal = { "idle B/conn", .at_most = 400 },
@@ -187,6 +205,18 @@ const struct scenario scenarios[] = {
 	{ .name = "vms-8-of-64", .unit = "MiB/s", .run = run_vms, .size = K64, .count = 8,
 	  .n_idle = 56, .limit = "uds-8", .goal = { "min/max VM", "min/max VM", .at_least = 0.9 },
 	  .says = "the same beside 56 VMs that do nothing" },
+	{ .name = "vms-8-of-64-t1", .unit = "MiB/s", .run = run_vms, .size = K64, .count = 8,
+	  .n_idle = 56, .threads = 1, .limit = "uds-8-pin", .is_pinned = true, .goal = FAIR,
+	  .says = "the same, one worker, all on one CPU: how the daemon shares, not the kernel" },
+	{ .name = "vms-8-of-64-t2", .unit = "MiB/s", .run = run_vms, .size = K64, .count = 8,
+	  .n_idle = 56, .threads = 2, .limit = "uds-8-pin", .is_pinned = true, .goal = FAIR,
+	  .says = "the same, two workers" },
+	{ .name = "vms-8-of-64-t4", .unit = "MiB/s", .run = run_vms, .size = K64, .count = 8,
+	  .n_idle = 56, .threads = 4, .limit = "uds-8-pin", .is_pinned = true, .goal = FAIR,
+	  .says = "the same, four workers" },
+	{ .name = "vms-10-of-1000", .unit = "MiB/s", .run = run_vms, .size = K64, .count = 10,
+	  .n_idle = 990, .limit = "vms-10-pin", .target = 0.97, .is_pinned = true,
+	  .says = "10 VMs beside 990 that do nothing, all on one CPU" },
 	{ .name = "vms-64", .unit = "MiB/s", .run = run_vms, .size = K64, .count = 64,
 	  .limit = "g2h-64k", .says = "64 VMs at once, guest to host" },
 	{ .name = "vms-idle", .unit = "B", .run = run_vms_idle, .count = 500,

@@ -18,7 +18,8 @@
 #include "support/host_messages.h"
 #include "support/must.h"
 
-enum { ARGS_MAX = 2048, ARG_LEN = 256, CLOCK_EVERY = 16 * 1024, BACKLOG = 16 };
+enum { ARGS_MAX = 2048, ARG_LEN = 320, CLOCK_EVERY = 16 * 1024, BACKLOG = 16,
+       CONNS_MAX = 4096 };			/* of a VM, for a daemon that is told nothing */
 
 /* "PROGRAM OPTION...": the name goes where daemon_spawn() looks for it. */
 static unsigned split_program(const char *program, char *copy, size_t size,
@@ -53,6 +54,29 @@ static unsigned add_observed(struct host *h, const struct run *r, const char **a
 	return n;
 }
 
+static unsigned add_threads(const struct run *r, const char **args)
+{
+	static char threads[32];
+
+	if (!r->what->threads || r->is_foreign)
+		return 0;
+	snprintf(threads, sizeof threads, "--threads=%u", r->what->threads);
+	args[0] = threads;
+	return 1;
+}
+
+/* Where one of its VMs may get more connections than it would allow. */
+static const char *more_connections(const struct run *r)
+{
+	static char words[40];
+	unsigned n = r->what->count + r->what->n_idle;
+
+	if (n <= CONNS_MAX || r->is_foreign)
+		return "";
+	snprintf(words, sizeof words, ",max-connections=%u", n);
+	return words;
+}
+
 static void spawn(struct host *h, const struct run *r)
 {
 	char words[1024], (*vm_args)[ARG_LEN] = calloc(h->n_vms, sizeof *vm_args);
@@ -61,14 +85,16 @@ static void spawn(struct host *h, const struct run *r)
 
 	must(vm_args);
 	n += add_observed(h, r, args + n);
+	n += add_threads(r, args + n);
 	for (unsigned i = 0; i < h->n_vms; i++) {
 		struct vm *v = &h->vms[i];
 
 		snprintf(v->socket, sizeof v->socket, "%s/%u.vhost", h->daemon.dir, i);
 		snprintf(v->uds, sizeof v->uds, "%s/%u.vm", h->daemon.dir, i);
 		snprintf(vm_args[i], ARG_LEN,
-			 "guest-cid=%u,socket=%s,uds-path=%s,tx-buffer-size=%u",
-			 VM_CID + i, v->socket, v->uds, (unsigned)VM_CREDIT);
+			 "guest-cid=%u,socket=%s,uds-path=%s,tx-buffer-size=%u%s",
+			 VM_CID + i, v->socket, v->uds, (unsigned)VM_CREDIT,
+			 more_connections(r));
 		must(n + 3 < ARGS_MAX);
 		args[n++] = "--vm";
 		args[n++] = vm_args[i];

@@ -68,6 +68,7 @@ static double fairness(const struct guest_thread *t, unsigned n)
 void run_vms(struct run *r)
 {
 	unsigned n = r->is_quick ? QUICK_VMS : r->what->count;
+	unsigned n_idle = r->is_quick && r->what->n_idle ? QUICK_VMS : r->what->n_idle;
 	struct guest_thread *t = calloc(n, sizeof *t);
 	struct daemon_usage usage;
 	struct cost cost;
@@ -75,7 +76,7 @@ void run_vms(struct run *r)
 	int fd;
 
 	must(t);
-	host_up(&h, r, n + r->what->n_idle);
+	host_up(&h, r, n + n_idle);
 	for (unsigned i = 0; i < n; i++) {
 		t[i] = (struct guest_thread){ .v = &h.vms[i], .r = r };
 		t[i].s = vm_connect(t[i].v, &fd);
