@@ -92,9 +92,11 @@ void run_memcpy(struct run *r)
 	int64_t start, until;
 	uint64_t bytes = 0;
 	size_t at = 0;
+	int64_t cpu_ns;
 
 	must(memory);
 	memset(memory, 1, 2 * half);
+	cpu_ns = thread_cpu_ns();
 	start = now_ns();
 	for (until = start + ns_of(r->seconds); now_ns() < until; bytes += size) {
 		memcpy(memory + half + at, memory + at, size);
@@ -102,5 +104,6 @@ void run_memcpy(struct run *r)
 		at = (at + size) % half;
 	}
 	r->out->value = (double)bytes / MIB / ((double)(now_ns() - start) / 1e9);
+	cost_of_thread(r, "copy", (double)(thread_cpu_ns() - cpu_ns) / 1e9, bytes);
 	free(memory);
 }

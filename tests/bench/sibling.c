@@ -41,19 +41,24 @@ static void *far_guest(void *arg)
 	return NULL;
 }
 
+static uint16_t type_of(const struct run *r)
+{
+	return r->what->is_messages ? VSOCK_TYPE_SEQPACKET : VSOCK_TYPE_STREAM;
+}
+
 static void far_start(struct far *f, struct vm *v, const struct run *r, bool echoes)
 {
 	*f = (struct far){
 		.v = v, .size = r->what->size, .echoes = echoes,
 		.check = { .size = r->what->size, .all = r->is_quick },
 	};
-	vm_listen(v, &f->check);
+	vm_listen_as(v, type_of(r), &f->check);
 	must(pthread_create(&f->thread, NULL, far_guest, f) == 0);
 }
 
-static struct sock *dial(struct vm *v)
+static struct sock *dial(struct vm *v, const struct run *r)
 {
-	struct sock *s = sock_dial_to(&v->d, VM_CID + 1, VM_PORT);
+	struct sock *s = sock_dial_as(&v->d, type_of(r), VM_CID + 1, VM_PORT);
 
 	if (!sock_wait_open(s))
 		die("the sibling refused");
@@ -69,7 +74,7 @@ static uint64_t flow_to_sibling(struct vm *v, const struct run *r, double second
 	int64_t start;
 
 	far_start(&f, v + 1, r, false);
-	s = dial(v);
+	s = dial(v, r);
 	start = now_ns();
 	sent = vm_send(v, s, r->what->size, seconds);
 	sock_close(s);
@@ -100,7 +105,7 @@ void run_sibling_rr(struct run *r)
 	host_up(&h, r, 2);
 	far_start(&f, &h.vms[1], r, true);
 	c.v = &h.vms[0];
-	c.s = dial(c.v);
+	c.s = dial(c.v, r);
 	vm_sink(c.s, &check);
 	cost_start(&cost, r, &h);
 	n = rr_measure(r, rr_guest_once, &c);

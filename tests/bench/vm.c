@@ -324,12 +324,17 @@ static void on_accepted_data(struct sock *s, const uint8_t *data, size_t len)
 	check_take(vm_of(s->d)->accepts, data, len);
 }
 
-void vm_listen(struct vm *v, struct check *c)
+void vm_listen_as(struct vm *v, uint16_t type, struct check *c)
 {
 	v->accepts = c;
 	v->d.accept_sink = on_accepted_data;
 	if (!v->d.n_listening)
-		sock_listen(&v->d, VM_PORT);
+		sock_listen_as(&v->d, type, VM_PORT);
+}
+
+void vm_listen(struct vm *v, struct check *c)
+{
+	vm_listen_as(v, VSOCK_TYPE_STREAM, c);
 }
 
 uint64_t vm_receive(struct vm *v, struct sock *s)

@@ -64,6 +64,7 @@ uint64_t vm_send(struct vm *v, struct sock *s, size_t size, double seconds);
 void vm_sink(struct sock *s, struct check *c);
 /* Listens at VM_PORT; what comes on such a connection is given to @c. */
 void vm_listen(struct vm *v, struct check *c);
+void vm_listen_as(struct vm *v, uint16_t type, struct check *c);	/* enum vsock_type */
 /* Until the peer sends no more; returns the bytes. */
 uint64_t vm_receive(struct vm *v, struct sock *s);
 /* Something happens on the rings, or dies. */
