@@ -28,14 +28,20 @@ enum phase {					/* of an end, in its own thread */
 	PHASE_CLOSED,
 };
 
+struct pushed {					/* what one end writes, while the other reads it */
+	struct iov_cur cur;			/* the rest */
+	uint32_t flags;				/* VSOCK_SEQ_EOR, of a message */
+};
+
 struct end {
 	struct stream base;
 	enum phase phase;
 	struct sibling_conn *conn;
 	struct end *other;
 	struct spsc_pipe in;			/* the other end writes it, and owns its memory */
-	struct iov_cur *pushed;			/* what the other end writes at this moment, and
-						   this one reads instead of the pipe; NULL: none */
+	struct pushed *pushed;			/* what the other end writes at this moment, and
+						   this one reads instead of the pipe; NULL: none,
+						   or it was a message, and taken */
 	uint32_t out_size;			/* bytes of memory, owned, of the other's pipe */
 	struct byte_budget *budget;		/* which that is taken from; NULL: no more */
 	_Atomic uint32_t consumed;		/* by the other's guest, of what this end wrote */

@@ -16,21 +16,33 @@ static int read_nothing(struct end *e, unsigned flags)
 	return flags & END_WRITE_CLOSED ? STREAM_E_EOF : STREAM_E_AGAIN;
 }
 
-/* What the other guest has sent, from its memory. If that has gone meanwhile, this is not it. */
+/* All that was on the way has been read: what comes next has to tell. */
+static void has_read_all(struct end *e)
+{
+	e->base.ready &= ~(unsigned)STREAM_IN;
+	atomic_store(&e->in.reader_waits, true);
+}
+
+/* What the other guest has sent, from its memory. False: that has gone meanwhile, so this is not
+ * it. */
+static bool copy_pushed(struct end *e, const struct iovec *v, int nv)
+{
+	struct iov_cur *from = &e->pushed->cur;
+
+	for (int i = 0; i < nv && from->left; i++)
+		iov_cur_get(from, v[i].iov_base, v[i].iov_len < from->left ? v[i].iov_len : from->left);
+	return !mux_is_lost(e->other->mux);
+}
+
 static int read_pushed(struct end *e, const struct iovec *v, int nv, size_t *n)
 {
-	size_t before = e->pushed->left;
+	size_t before = e->pushed->cur.left;
 
-	for (int i = 0; i < nv && e->pushed->left; i++)
-		iov_cur_get(e->pushed, v[i].iov_base, v[i].iov_len < e->pushed->left ?
-			    v[i].iov_len : e->pushed->left);
-	if (mux_is_lost(e->other->mux))
+	if (!copy_pushed(e, v, nv))
 		return STREAM_E_RESET;
-	*n = before - e->pushed->left;
-	if (!e->pushed->left) {
-		e->base.ready &= ~(unsigned)STREAM_IN;
-		atomic_store(&e->in.reader_waits, true);
-	}
+	*n = before - e->pushed->cur.left;
+	if (!e->pushed->cur.left)
+		has_read_all(e);
 	return *n ? 0 : STREAM_E_AGAIN;
 }
 
@@ -59,14 +71,32 @@ static void read_empty_message(struct end *e)
 		sibling_end_tell_consumed(e);
 }
 
+/* Whole, or it is still there. */
+static int read_pushed_message(struct end *e, const struct iovec *v, int nv, size_t *n,
+			       uint32_t *flags)
+{
+	*n = e->pushed->cur.left;
+	*flags = e->pushed->flags;
+	if (*n > iov_total(v, (size_t)nv))
+		return STREAM_E_TOO_LONG;
+	if (!copy_pushed(e, v, nv))
+		return STREAM_E_RESET;
+	e->pushed = NULL;
+	has_read_all(e);
+	return 0;
+}
+
 int sibling_read_message(struct stream *base, const struct iovec *v, int nv, size_t *n,
 			 uint32_t *flags)
 {
 	struct end *e = sibling_end_of(base);
 	unsigned other_flags = atomic_load(&e->other->flags);	/* before the pipe, as above */
 	bool wake;
-	int r = spsc_pipe_read_message(&e->in, v, nv, n, flags, &wake);
+	int r;
 
+	if (e->pushed)
+		return read_pushed_message(e, v, nv, n, flags);
+	r = spsc_pipe_read_message(&e->in, v, nv, n, flags, &wake);
 	if (r == SPSC_PIPE_E_WAIT)
 		return read_nothing(e, other_flags);
 	if (r == SPSC_PIPE_E_TOO_LONG)
@@ -171,14 +201,35 @@ static int write_closed(const struct end *e)
 	return flags & END_READ_CLOSED ? STREAM_E_NO_READER : 0;
 }
 
+/* Straight to the other guest, if its VM has the same thread and nothing is on the way already.
+ * What it has not taken is left in @p. True: it has taken a message, or closed because of it. */
+static bool push(struct end *e, struct pushed *p)
+{
+	struct end *to = e->other;
+	bool is_done;
+
+	if (to->mailbox != e->mailbox || to->phase != PHASE_LIVE || !spsc_pipe_is_empty(&to->in))
+		return false;
+	to->pushed = p;
+	to->base.ready |= STREAM_IN;
+	mux_push(to->mux, &to->base, loop_now_ms(e->loop));
+	is_done = !to->pushed || to->phase == PHASE_CLOSED;
+	to->pushed = NULL;
+	return is_done;
+}
+
 int sibling_write_message(struct stream *base, const struct iovec *v, int nv, uint32_t flags)
 {
 	struct end *e = sibling_end_of(base);
+	struct pushed p = { .flags = flags };
 	bool wake = false;
 	int r = write_closed(e);
 
 	if (r)
 		return r;
+	iov_cur_init(&p.cur, v, (size_t)nv);
+	if (push(e, &p))
+		return 0;
 	r = out_pipe_fit_message(e, iov_total(v, (size_t)nv));
 	if (!r)
 		r = spsc_pipe_write_message(&e->other->in, v, nv, flags, &wake);
@@ -191,34 +242,20 @@ int sibling_write_message(struct stream *base, const struct iovec *v, int nv, ui
 	return r;
 }
 
-/* Straight to the other guest, if its VM has the same thread and nothing is on the way already:
- * how many bytes it has taken. */
-static size_t push(struct end *e, const struct iovec *v, int nv)
-{
-	struct end *to = e->other;
-	struct iov_cur cur;
-	size_t len;
-
-	if (to->mailbox != e->mailbox || to->phase != PHASE_LIVE || !spsc_pipe_is_empty(&to->in))
-		return 0;
-	iov_cur_init(&cur, v, (size_t)nv);
-	len = cur.left;
-	to->pushed = &cur;
-	to->base.ready |= STREAM_IN;
-	mux_push(to->mux, &to->base, loop_now_ms(e->loop));
-	to->pushed = NULL;
-	return len - cur.left;
-}
-
 int sibling_write(struct stream *base, const struct iovec *v, int nv, size_t *n)
 {
 	struct end *e = sibling_end_of(base);
+	struct pushed p = { .flags = 0 };
+	size_t len;
 	bool wake;
 	int r = write_closed(e);
 
 	if (r)
 		return r;
-	*n = push(e, v, nv);
+	iov_cur_init(&p.cur, v, (size_t)nv);
+	len = p.cur.left;
+	push(e, &p);
+	*n = len - p.cur.left;
 	if (*n)
 		return 0;			/* the rest goes by the pipe */
 	if ((r = out_pipe_fit(e, v, nv)) < 0)

@@ -782,9 +782,8 @@ END_TEST
 
 /* ---- between two guests ---- */
 
-static struct sib_pair siblings_connect(int opener)
+static struct sib_pair messages_connect(struct sib *from, struct sib *to)
 {
-	struct sib *from = &sibs[opener], *to = &sibs[!opener];
 	struct sib_pair p;
 
 	sock_listen_as(&to->d, VSOCK_TYPE_SEQPACKET, PORT);
@@ -792,6 +791,11 @@ static struct sib_pair siblings_connect(int opener)
 	p.to = sock_accept(&to->d, PORT);
 	ck_assert(sock_wait_open(p.from));
 	return p;
+}
+
+static struct sib_pair siblings_connect(int opener)
+{
+	return messages_connect(&sibs[opener], &sibs[!opener]);
 }
 
 static void siblings_up(const char *const *extra, const struct driver_options *one,
@@ -802,12 +806,20 @@ static void siblings_up(const char *const *extra, const struct driver_options *o
 	sib_up(&sibs[1], other);
 }
 
+static void expect_message(struct sock *to, size_t len, uint32_t flags, uint32_t seed)
+{
+	uint32_t seen;
+
+	ck_assert_int_eq(sock_recv_msg(to, bytes, sizeof bytes, &seen, DEADLINE_MS), (ssize_t)len);
+	ck_assert_uint_eq(seen, VSOCK_SEQ_EOM | flags);
+	ck_assert_uint_eq(pattern_check(bytes, len, 0, seed), len);
+}
+
 /* Sends what there is credit for while the other reads. */
 static void pass_message(struct sock *from, struct sock *to, size_t len, uint32_t flags,
 			 uint32_t seed)
 {
 	int64_t deadline = deadline_in(DEADLINE_MS);
-	uint32_t seen;
 	size_t sent = 0;
 
 	pattern_fill(bytes, len, 0, seed);
@@ -817,9 +829,7 @@ static void pass_message(struct sock *from, struct sock *to, size_t len, uint32_
 		driver_turn(from->d);
 		ck_assert(deadline_left(deadline));
 	} while (sent < len);
-	ck_assert_int_eq(sock_recv_msg(to, bytes, sizeof bytes, &seen, DEADLINE_MS), (ssize_t)len);
-	ck_assert_uint_eq(seen, VSOCK_SEQ_EOM | flags);
-	ck_assert_uint_eq(pattern_check(bytes, len, 0, seed), len);
+	expect_message(to, len, flags, seed);
 }
 
 /* All sizes up to what the receiver buffers, records too; in both directions. */
@@ -967,6 +977,38 @@ START_TEST(siblings_of_two_kinds)
 }
 END_TEST
 
+/* A guest talks to two others in turns, and all three have the same worker: what it says goes from
+ * ring to ring. */
+START_TEST(siblings_of_one_worker)
+{
+	static const char *const one[] = { "--threads=1", NULL };
+	struct sib_pair p[2];
+
+	sibs_spawn_with(3, NULL, one);
+	for (int i = 0; i < 3; i++)
+		sib_up(&sibs[i], NULL);
+	for (int i = 0; i < 2; i++)
+		p[i] = messages_connect(&sibs[0], &sibs[1 + i]);
+	for (uint32_t first = 0; first < 200; first += 10) {
+		for (uint32_t seed = first; seed < first + 10; seed++) {
+			size_t len = size_of(seed) % 5000;
+
+			pattern_fill(bytes, len, 0, seed);
+			for (int i = 0; i < 2; i++)
+				ck_assert(sock_send_msg(p[i].from, bytes, len, VSOCK_SEQ_EOR));
+		}
+		for (uint32_t seed = first; seed < first + 10; seed++)
+			for (int i = 0; i < 2; i++)
+				expect_message(p[i].to, size_of(seed) % 5000, VSOCK_SEQ_EOR, seed);
+	}
+	for (int i = 0; i < 2; i++) {
+		pass_message(p[i].to, p[i].from, 300, 0, 1);
+		sibs_close(p[i]);
+		sibs_check_alive(&sibs[0], &sibs[1 + i]);
+	}
+}
+END_TEST
+
 START_TEST(siblings_upgrade)
 {
 	uint32_t sent = 0, got = 0;
@@ -1044,6 +1086,7 @@ int main(void)
 	tcase_add_loop_test(tc, siblings_too_long, 0, 2);
 	tcase_add_test(tc, siblings_leave_in_the_middle);
 	tcase_add_test(tc, siblings_of_two_kinds);
+	tcase_add_test(tc, siblings_of_one_worker);
 	tcase_add_loop_test(tc, siblings_upgrade, 0, 2);
 	return e2e_run(s);
 }

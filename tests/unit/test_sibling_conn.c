@@ -30,7 +30,9 @@ struct mux {
 	/* mux_push(): */
 	size_t room;				/* bytes, in its guest's buffers */
 	size_t pushed;				/* bytes that have come so */
-	unsigned n_pushes;
+	unsigned n_pushes, n_messages;		/* ... in messages */
+	uint32_t message_flags;			/* of the last of them */
+	bool ends_if_too_long;			/* else such a message may come later */
 	int end;				/* what reading said at last; it closes if it cannot go on */
 	bool is_lost;				/* its guest's memory */
 };
@@ -80,6 +82,7 @@ static uint8_t byte_at(size_t i)
 /* Reads what it has room for, in pieces and two iovecs. */
 void mux_push(struct mux *mux, struct stream *s, uint64_t now_ms)
 {
+	bool is_messages = s->type == VSOCK_TYPE_SEQPACKET;
 	uint8_t a[100], b[1000];
 	size_t n;
 
@@ -94,14 +97,19 @@ void mux_push(struct mux *mux, struct stream *s, uint64_t now_ms)
 			v[0].iov_len = mux->room;
 		if (mux->room - v[0].iov_len < sizeof b)
 			v[1].iov_len = mux->room - v[0].iov_len;
-		mux->end = s->ops->read(s, v, 2, &n);
+		mux->end = is_messages ?
+			s->ops->read_message(s, v, 2, &n, &mux->message_flags) :
+			s->ops->read(s, v, 2, &n);
 		if (mux->end)
 			break;
 		for (size_t i = 0; i < n; i++, mux->pushed++)
 			ck_assert_uint_eq(i < v[0].iov_len ? a[i] : b[i - v[0].iov_len],
 					  byte_at(mux->pushed));
 		mux->room -= n;
+		mux->n_messages += is_messages;
 	}
+	if (mux->end == STREAM_E_TOO_LONG && !mux->ends_if_too_long)
+		mux->end = 0;
 	if (mux->end && mux->end != STREAM_E_AGAIN)
 		close_stream((int)(mux - muxes), false);
 }
@@ -938,6 +946,90 @@ START_TEST(pushed_memory_is_lost)
 }
 END_TEST
 
+/* Whole, with what it was marked with, and once. */
+static const size_t pushed_lengths[] = { 0, 1, 100, 101, 1100 };
+
+START_TEST(message_pushed)
+{
+	size_t len = pushed_lengths[_i];
+
+	connect_messages();
+	muxes[OTHER].room = 1200;
+	for (unsigned i = 1; i <= 2; i++) {
+		uint32_t flags = i == 1 ? VSOCK_SEQ_EOR : 0;
+
+		muxes[OTHER].room = 1200;
+		muxes[OTHER].pushed = 0;
+		ck_assert_int_eq(put_message(OPENER, 0, len, flags), 0);
+		ck_assert_uint_eq(muxes[OTHER].n_messages, i);
+		ck_assert_uint_eq(muxes[OTHER].message_flags, flags);
+		ck_assert_uint_eq(muxes[OTHER].pushed, len);
+		ck_assert_uint_eq(muxes[OTHER].stream->ready & STREAM_IN, 0);
+	}
+	ck_assert_uint_eq(muxes[OPENER].budget->used, 0);
+	ck_assert(!mailbox_deliver(boxes[0]));
+	expect_no_message(OTHER, STREAM_E_AGAIN);
+}
+END_TEST
+
+/* What the other does not take waits as it would have, all of it. _i: there is no room at all, or
+ * not enough. */
+START_TEST(message_goes_by_the_pipe)
+{
+	unsigned before;
+
+	connect_messages();
+	muxes[OTHER].room = _i ? 99 : 0;
+	expect_no_message(OTHER, STREAM_E_AGAIN);	/* and waits for what comes */
+	before = muxes[OTHER].n_ready;
+	ck_assert_int_eq(put_message(OPENER, 0, 100, VSOCK_SEQ_EOR), 0);
+	ck_assert_uint_eq(muxes[OTHER].n_messages, 0);
+	muxes[OTHER].room = 1000;
+	ck_assert_int_eq(put_message(OPENER, 100, 7, 0), 0);	/* nor does that overtake it */
+	ck_assert_uint_eq(muxes[OTHER].n_messages, 0);
+	settle();
+	ck_assert_uint_eq(muxes[OTHER].n_ready, before + 1);
+	get_message(OTHER, 0, 100, VSOCK_SEQ_EOR);
+	get_message(OTHER, 100, 7, 0);
+	muxes[OTHER].pushed = 107;
+	ck_assert_int_eq(put_message(OPENER, 107, 10, 0), 0);
+	ck_assert_uint_eq(muxes[OTHER].n_messages, 1);
+	before = muxes[OTHER].n_ready;		/* what comes then wakes it again */
+	muxes[OTHER].room = 0;
+	ck_assert_int_eq(put_message(OPENER, 117, 10, 0), 0);
+	settle();
+	ck_assert_uint_eq(muxes[OTHER].n_ready, before + 1);
+	get_message(OTHER, 117, 10, 0);
+}
+END_TEST
+
+/* The other ends of it. */
+START_TEST(pushed_message_is_too_long)
+{
+	connect_messages();
+	muxes[OTHER].room = 99;
+	muxes[OTHER].ends_if_too_long = true;
+	ck_assert_int_eq(put_message(OPENER, 0, 100, 0), 0);
+	ck_assert_uint_eq(muxes[OPENER].budget->used, 0);
+	ck_assert_ptr_null(muxes[OTHER].stream);
+	settle();
+	ck_assert_uint_eq(muxes[OPENER].stream->ready & STREAM_LOST, STREAM_LOST);
+	ck_assert_int_eq(put_message(OPENER, 0, 1, 0), STREAM_E_RESET);
+}
+END_TEST
+
+START_TEST(pushed_message_is_lost)
+{
+	connect_messages();
+	muxes[OTHER].room = 1000;
+	muxes[OPENER].is_lost = true;
+	ck_assert_int_eq(put_message(OPENER, 0, 500, 0), 0);
+	ck_assert_uint_eq(muxes[OTHER].n_messages, 0);
+	ck_assert_int_eq(muxes[OTHER].end, STREAM_E_RESET);
+	ck_assert_int_eq(put_message(OPENER, 0, 1, 0), STREAM_E_RESET);
+}
+END_TEST
+
 /* VMs of other workers have threads of their own. */
 START_TEST(never_pushed_to_another_worker)
 {
@@ -971,14 +1063,8 @@ static void add_stream_cases(TCase *tc)
 	tcase_add_test(tc, memory_of_a_closed_one);
 }
 
-int main(void)
+static void add_message_cases(TCase *tc)
 {
-	Suite *suite = suite_create("sibling_conn");
-	TCase *tc = tcase_create("sibling_conn"), *neighbours = tcase_create("neighbours");
-
-	tcase_add_checked_fixture(tc, setup, teardown);
-	add_stream_cases(tc);
-	tcase_add_test(tc, never_pushed_to_another_worker);
 	tcase_add_loop_test(tc, messages, 0, 2);
 	tcase_add_test(tc, full_of_messages);
 	tcase_add_loop_test(tc, lengths_of_messages, 0, COUNT(lengths));
@@ -990,14 +1076,30 @@ int main(void)
 	tcase_add_loop_test(tc, something_is_lost_after_the_end, 0, 4);
 	tcase_add_loop_test(tc, consumed_before_empty_messages, 0, 3);
 	tcase_add_test(tc, message_is_too_long);
+}
+
+int main(void)
+{
+	Suite *suite = suite_create("sibling_conn");
+	TCase *tc = tcase_create("sibling_conn"), *neighbours = tcase_create("neighbours");
+
+	tcase_add_checked_fixture(tc, setup, teardown);
+	add_stream_cases(tc);
+	add_message_cases(tc);
+	tcase_add_test(tc, never_pushed_to_another_worker);
 	suite_add_tcase(suite, tc);
 	tcase_add_checked_fixture(neighbours, setup_neighbours, teardown);
 	add_stream_cases(neighbours);
+	add_message_cases(neighbours);
 	tcase_add_loop_test(neighbours, pushed, 0, 2);
 	tcase_add_test(neighbours, rest_goes_by_the_pipe);
 	tcase_add_test(neighbours, pipe_comes_first);
 	tcase_add_test(neighbours, awake_after_a_push);
 	tcase_add_test(neighbours, pushed_memory_is_lost);
+	tcase_add_loop_test(neighbours, message_pushed, 0, COUNT(pushed_lengths));
+	tcase_add_loop_test(neighbours, message_goes_by_the_pipe, 0, 2);
+	tcase_add_test(neighbours, pushed_message_is_too_long);
+	tcase_add_test(neighbours, pushed_message_is_lost);
 	suite_add_tcase(suite, neighbours);
 	return unit_main(suite);
 }
