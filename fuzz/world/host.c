@@ -168,6 +168,18 @@ static int fuzz_write_message(struct stream *base, const struct iovec *v, int nv
 	return 0;
 }
 
+/* What would be said of the next is left to be said by itself. */
+static size_t fuzz_write_messages(struct stream *base, const struct iovec *v,
+				  const struct stream_message *m, size_t n)
+{
+	size_t done = 0;
+
+	while (done < n && !stream_of(base)->side->write_error &&
+	       fuzz_write_message(base, v, (int)m[done].n, m[done].flags) == 0)
+		v += m[done++].n;
+	return done;
+}
+
 static int fuzz_shutdown(struct stream *base, int how)
 {
 	assert(!stream_of(base)->is_lost);
@@ -224,6 +236,7 @@ static const struct stream_ops fuzz_ops = {
 
 static const struct stream_ops fuzz_message_ops = {
 	.read_message = fuzz_read_message, .write_message = fuzz_write_message,
+	.write_messages = fuzz_write_messages,
 	.shutdown = fuzz_shutdown, .accepted = fuzz_accepted, .wait_for = fuzz_wait_for,
 	.close = fuzz_close, .save = fuzz_save,
 };

@@ -284,6 +284,7 @@ const struct stream_ops sibling_stream_ops = {
 const struct stream_ops sibling_message_ops = {
 	.read_message = sibling_read_message,
 	.write_message = sibling_write_message,
+	.write_messages = sibling_write_messages,
 	.shutdown = sibling_shutdown,
 	.consumed = sibling_consumed,
 	.window = sibling_window,

@@ -30,7 +30,8 @@ enum phase {					/* of an end, in its own thread */
 
 struct pushed {					/* what one end writes, while the other reads it */
 	struct iov_cur cur;			/* the rest */
-	uint32_t flags;				/* VSOCK_SEQ_EOR, of a message */
+	const struct stream_message *messages;	/* that it consists of */
+	size_t n;				/* of them */
 };
 
 struct end {
@@ -41,7 +42,7 @@ struct end {
 	struct spsc_pipe in;			/* the other end writes it, and owns its memory */
 	struct pushed *pushed;			/* what the other end writes at this moment, and
 						   this one reads instead of the pipe; NULL: none,
-						   or it was a message, and taken */
+						   or all of the messages are taken */
 	uint32_t out_size;			/* bytes of memory, owned, of the other's pipe */
 	struct byte_budget *budget;		/* which that is taken from; NULL: no more */
 	_Atomic uint32_t consumed;		/* by the other's guest, of what this end wrote */
@@ -104,6 +105,8 @@ int sibling_write(struct stream *base, const struct iovec *v, int nv, size_t *n)
 int sibling_read_message(struct stream *base, const struct iovec *v, int nv, size_t *n,
 			 uint32_t *flags);
 int sibling_write_message(struct stream *base, const struct iovec *v, int nv, uint32_t flags);
+size_t sibling_write_messages(struct stream *base, const struct iovec *v,
+			      const struct stream_message *m, size_t n);
 
 /* Bytes of a pipe that is to hold @n, at most PIPE_MAX. */
 uint32_t sibling_pipe_size(size_t n);

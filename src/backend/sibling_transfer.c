@@ -23,14 +23,16 @@ static void has_read_all(struct end *e)
 	atomic_store(&e->in.reader_waits, true);
 }
 
-/* What the other guest has sent, from its memory. False: that has gone meanwhile, so this is not
- * it. */
-static bool copy_pushed(struct end *e, const struct iovec *v, int nv)
+/* The next of what the other guest has sent, from its memory, at most @len bytes. False: that has
+ * gone meanwhile, so this is not it. */
+static bool copy_pushed(struct end *e, const struct iovec *v, int nv, size_t len)
 {
-	struct iov_cur *from = &e->pushed->cur;
+	for (int i = 0; i < nv && len; i++) {
+		size_t here = v[i].iov_len < len ? v[i].iov_len : len;
 
-	for (int i = 0; i < nv && from->left; i++)
-		iov_cur_get(from, v[i].iov_base, v[i].iov_len < from->left ? v[i].iov_len : from->left);
+		iov_cur_get(&e->pushed->cur, v[i].iov_base, here);
+		len -= here;
+	}
 	return !mux_is_lost(e->other->mux);
 }
 
@@ -38,7 +40,7 @@ static int read_pushed(struct end *e, const struct iovec *v, int nv, size_t *n)
 {
 	size_t before = e->pushed->cur.left;
 
-	if (!copy_pushed(e, v, nv))
+	if (!copy_pushed(e, v, nv, before))
 		return STREAM_E_RESET;
 	*n = before - e->pushed->cur.left;
 	if (!e->pushed->cur.left)
@@ -75,12 +77,17 @@ static void read_empty_message(struct end *e)
 static int read_pushed_message(struct end *e, const struct iovec *v, int nv, size_t *n,
 			       uint32_t *flags)
 {
-	*n = e->pushed->cur.left;
-	*flags = e->pushed->flags;
+	struct pushed *p = e->pushed;
+
+	*n = p->messages->len;
 	if (*n > iov_total(v, (size_t)nv))
 		return STREAM_E_TOO_LONG;
-	if (!copy_pushed(e, v, nv))
+	*flags = p->messages->flags;
+	if (!copy_pushed(e, v, nv, *n))
 		return STREAM_E_RESET;
+	p->messages++;
+	if (--p->n)
+		return 0;
 	e->pushed = NULL;
 	has_read_all(e);
 	return 0;
@@ -202,35 +209,47 @@ static int write_closed(const struct end *e)
 }
 
 /* Straight to the other guest, if its VM has the same thread and nothing is on the way already.
- * What it has not taken is left in @p. True: it has taken a message, or closed because of it. */
+ * What it has not taken is left in @p. True: the other end has closed because of it. */
 static bool push(struct end *e, struct pushed *p)
 {
 	struct end *to = e->other;
-	bool is_done;
 
 	if (to->mailbox != e->mailbox || to->phase != PHASE_LIVE || !spsc_pipe_is_empty(&to->in))
 		return false;
 	to->pushed = p;
 	to->base.ready |= STREAM_IN;
 	mux_push(to->mux, &to->base, loop_now_ms(e->loop));
-	is_done = !to->pushed || to->phase == PHASE_CLOSED;
 	to->pushed = NULL;
-	return is_done;
+	return to->phase == PHASE_CLOSED;
+}
+
+size_t sibling_write_messages(struct stream *base, const struct iovec *v,
+			      const struct stream_message *m, size_t n)
+{
+	struct end *e = sibling_end_of(base);
+	struct pushed p = { .messages = m, .n = n };
+	size_t n_iov = 0;
+
+	if (write_closed(e))
+		return 0;
+	for (size_t i = 0; i < n; i++)
+		n_iov += m[i].n;
+	iov_cur_init(&p.cur, v, n_iov);
+	return push(e, &p) ? n : n - p.n;
 }
 
 int sibling_write_message(struct stream *base, const struct iovec *v, int nv, uint32_t flags)
 {
 	struct end *e = sibling_end_of(base);
-	struct pushed p = { .flags = flags };
+	struct stream_message m = { (size_t)nv, iov_total(v, (size_t)nv), flags };
 	bool wake = false;
 	int r = write_closed(e);
 
 	if (r)
 		return r;
-	iov_cur_init(&p.cur, v, (size_t)nv);
-	if (push(e, &p))
+	if (sibling_write_messages(base, v, &m, 1))
 		return 0;
-	r = out_pipe_fit_message(e, iov_total(v, (size_t)nv));
+	r = out_pipe_fit_message(e, m.len);
 	if (!r)
 		r = spsc_pipe_write_message(&e->other->in, v, nv, flags, &wake);
 	if (r == SPSC_PIPE_E_WAIT) {
@@ -245,7 +264,7 @@ int sibling_write_message(struct stream *base, const struct iovec *v, int nv, ui
 int sibling_write(struct stream *base, const struct iovec *v, int nv, size_t *n)
 {
 	struct end *e = sibling_end_of(base);
-	struct pushed p = { .flags = 0 };
+	struct pushed p = { .n = 0 };
 	size_t len;
 	bool wake;
 	int r = write_closed(e);

@@ -276,6 +276,37 @@ static int sock_write_message(struct stream *base, const struct iovec *v, int nv
 	return n < 0 ? write_error(base) : 0;
 }
 
+static size_t sock_write_messages(struct stream *base, const struct iovec *v,
+				  const struct stream_message *m, size_t n)
+{
+	const int how = MSG_DONTWAIT | MSG_NOSIGNAL | (m->flags & VSOCK_SEQ_EOR ? MSG_EOR : 0);
+	struct sock_stream *s = sock_stream_of(base);
+	struct mmsghdr headers[STREAM_MESSAGES_MAX];
+	union {
+		const struct iovec *c;
+		struct iovec *v;
+	} iov = { .c = v };
+	unsigned same;
+	int sent;
+
+	if (s->kind->write_message)
+		return 0;
+	for (same = 0; same < n && m[same].flags == m->flags; same++) {
+		headers[same] = (struct mmsghdr){
+			.msg_hdr = { .msg_iov = iov.v, .msg_iovlen = m[same].n },
+		};
+		iov.c += m[same].n;
+	}
+	do
+		sent = sendmmsg(s->fd, headers, same, how);
+	while (sent < 0 && errno == EINTR);
+	if (sent >= 0)
+		return (size_t)sent;
+	if (errno == EAGAIN)
+		base->ready &= ~(unsigned)STREAM_OUT;
+	return 0;
+}
+
 static int sock_write(struct stream *base, const struct iovec *v, int nv, size_t *out)
 {
 	ssize_t n = send_all(sock_stream_of(base)->fd, v, nv, MSG_DONTWAIT | MSG_NOSIGNAL);
@@ -413,6 +444,7 @@ static const struct stream_ops sock_stream_ops = {
 static const struct stream_ops sock_message_ops = {
 	.read_message = sock_read_message,
 	.write_message = sock_write_message,
+	.write_messages = sock_write_messages,
 	.shutdown = sock_shutdown,
 	.accepted = sock_accepted,
 	.wait_for = sock_wait_for,

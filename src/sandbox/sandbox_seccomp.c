@@ -46,7 +46,7 @@ static const struct row rows[] = {
 	ANY(epoll_wait), ANY(epoll_pwait), ANY(epoll_pwait2), ANY(epoll_ctl),
 	/* Sockets, eventfds, the log. */
 	ANY(read), ANY(readv), ANY(write), ANY(writev),
-	ANY(recvmsg), ANY(recvfrom), ANY(sendmsg), ANY(sendto),
+	ANY(recvmsg), ANY(recvfrom), ANY(sendmsg), ANY(sendmmsg), ANY(sendto),
 	ANY(accept4), ANY(connect), ANY(shutdown), ANY(close),
 	ANY(poll), ANY(ppoll), ANY(getpeername),
 	ARG(getsockopt, 1, SOL_SOCKET), ARG(ioctl, 1, SIOCINQ),

@@ -214,6 +214,10 @@ void conn_input(struct conn *c, const struct pkt *pkt, struct iov_cur *payload,
 void conn_forward(struct conn *c, const struct iovec *iov, size_t n, size_t len,
 		  uint32_t flags);
 
+/* Whole messages, one after the other in @iov; at most STREAM_MESSAGES_MAX. */
+void conn_forward_messages(struct conn *c, const struct iovec *iov, const struct stream_message *m,
+			   size_t n);
+
 /* The stream's `ready` has changed. */
 void conn_stream_ready(struct conn *c);
 

@@ -99,13 +99,19 @@ static void end_message(struct conn *c, uint32_t flags)
 	conn_drain_messages(c);
 }
 
-/* True: it need not wait, whatever has become of it. */
-static bool pass_on(struct conn *c, const struct iovec *iov, size_t n, size_t len, uint32_t flags)
+/* Nothing has to be written before, and the stream may take something. */
+static bool may_pass_on(const struct conn *c)
 {
 	const struct conn_messages *m = c->messages;
 
-	if (!(flags & VSOCK_SEQ_EOM) || m->begun || m->ends.len || c->host_read_closed ||
-	    !(c->stream->ready & STREAM_OUT))
+	return c->state == CONN_OPEN && !m->begun && !m->ends.len && !c->host_read_closed &&
+		c->stream->ready & STREAM_OUT;
+}
+
+/* True: it need not wait, whatever has become of it. */
+static bool pass_on(struct conn *c, const struct iovec *iov, size_t n, size_t len, uint32_t flags)
+{
+	if (!(flags & VSOCK_SEQ_EOM) || !may_pass_on(c))
 		return false;
 	return write_message(c, iov, n, len, flags) || c->state != CONN_OPEN;
 }
@@ -132,6 +138,30 @@ void conn_forward_message(struct conn *c, const struct iovec *iov, size_t n, siz
 		end_message(c, flags);
 	else if (m->begun == c->credit.buf_alloc)
 		conn_reset(c, CONN_END_TOO_LONG);
+}
+
+/* How many of them the stream has taken together. */
+static size_t pass_on_several(struct conn *c, const struct iovec *iov,
+			      const struct stream_message *m, size_t n)
+{
+	size_t taken;
+
+	if (n < 2 || !c->stream->ops->write_messages || !may_pass_on(c))
+		return 0;
+	taken = c->stream->ops->write_messages(c->stream, iov, m, n);
+	for (size_t i = 0; i < taken && !c->stream->consumed; i++)
+		c->credit.fwd_cnt += (uint32_t)m[i].len;
+	return taken;
+}
+
+void conn_forward_messages(struct conn *c, const struct iovec *iov, const struct stream_message *m,
+			   size_t n)
+{
+	size_t taken = c->state == CONN_OPEN ? pass_on_several(c, iov, m, n) : 0;
+
+	for (size_t i = 0; i < n; iov += m[i++].n)
+		if (i >= taken)
+			conn_forward_message(c, iov, m[i].n, m[i].len, VSOCK_SEQ_EOM | m[i].flags);
 }
 
 /* The first @len bytes that wait, in one or two iovecs; returns how many. */

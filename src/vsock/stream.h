@@ -36,6 +36,14 @@ enum {						/* stream::ready, interest */
 	STREAM_LOST = 16,			/* with STREAM_HUP: closed without having read all */
 };
 
+/* One of several messages, one after the other in the same iovecs. */
+struct stream_message {
+	size_t n, len;				/* iovecs; bytes in them */
+	uint32_t flags;				/* VSOCK_SEQ_EOR */
+};
+
+enum { STREAM_MESSAGES_MAX = 16 };		/* written at once */
+
 struct stream_ops {
 	/* 0 and *n > 0; STREAM_E_AGAIN; STREAM_E_EOF or STREAM_E_CLOSED, after
 	 * the last byte; STREAM_E_RESET or -errno: stream dead. Clears STREAM_IN in
@@ -54,6 +62,11 @@ struct stream_ops {
 	int (*read_message)(struct stream *s, const struct iovec *v, int nv, size_t *n,
 			    uint32_t *flags);
 	int (*write_message)(struct stream *s, const struct iovec *v, int nv, uint32_t flags);
+	/* Where it costs less than one by one: up to STREAM_MESSAGES_MAX of them. Returns how many
+	 * it has taken, the first ones; what is the matter with the next, write_message() says.
+	 * Others may leave it out. */
+	size_t (*write_messages)(struct stream *s, const struct iovec *v,
+				 const struct stream_message *m, size_t n);
 	/* @how as for shutdown(2). 0 or -errno. */
 	int (*shutdown)(struct stream *s, int how);
 	/* Of all that was read the guest has consumed @total bytes, modulo 2^32. Only for

@@ -14,6 +14,7 @@ enum { SMALL = 100, LARGE = 4096, BUF_ALLOC = 1 << 20, SEEN_MAX = 4 << 20 };
 /* A host program that takes everything and keeps it. */
 struct sink {
 	struct stream base;
+	size_t n_calls, takes;			/* for several messages; of them */
 	size_t n_writes, n, iovs_max;
 	size_t ends[64];			/* of messages: n when each was written */
 	uint32_t flags[64];
@@ -61,6 +62,19 @@ static int sink_write_message(struct stream *base, const struct iovec *v, int nv
 	return r;
 }
 
+static size_t sink_write_messages(struct stream *base, const struct iovec *v,
+				  const struct stream_message *m, size_t n)
+{
+	struct sink *s = container_of(base, struct sink, base);
+	size_t done;
+
+	ck_assert_uint_le(n, STREAM_MESSAGES_MAX);
+	s->n_calls++;
+	for (done = 0; done < n && done < s->takes; v += m[done++].n)
+		sink_write_message(base, v, (int)m[done].n, m[done].flags);
+	return done;
+}
+
 static int sink_shutdown(struct stream *base, int how)
 {
 	(void)base, (void)how;
@@ -85,6 +99,11 @@ static const struct stream_ops sink_ops = {
 static const struct stream_ops message_ops = {
 	.write_message = sink_write_message, .shutdown = sink_shutdown,
 	.wait_for = sink_wait_for, .close = sink_close,
+};
+
+static const struct stream_ops several_ops = {
+	.write_message = sink_write_message, .write_messages = sink_write_messages,
+	.shutdown = sink_shutdown, .wait_for = sink_wait_for, .close = sink_close,
 };
 
 static bool ask_whether_lost(void *ctx)
@@ -427,10 +446,153 @@ START_TEST(message_of_one_that_has_ended)
 }
 END_TEST
 
+/* ---- several messages ---- */
+
+static void setup_several(void)
+{
+	begin(VSOCK_TYPE_SEQPACKET);
+	sink.base.ops = &several_ops;
+	sink.takes = SIZE_MAX;
+}
+
+/* Of each where it ends, and its flags. */
+static void check_ends(const size_t *ends, const uint32_t *flags, size_t n)
+{
+	ck_assert_uint_eq(sink.n_writes, n);
+	for (size_t i = 0; i < n; i++) {
+		ck_assert_uint_eq(sink.ends[i], ends[i]);
+		ck_assert_uint_eq(sink.flags[i], flags[i]);
+	}
+}
+
+/* Whole ones wait for the end of the batch, and are written by one call; or by as many as it takes.
+ * _i: how many it takes together. */
+START_TEST(several)
+{
+	static const size_t ends[] = { SMALL, 2 * SMALL, 2 * SMALL, 2 * SMALL + LARGE, 4 * SMALL + LARGE };
+	static const uint32_t flags[] = { 0, VSOCK_SEQ_EOR, 0, 0, VSOCK_SEQ_EOR };
+	uint32_t before = conn->credit.fwd_cnt;
+
+	sink.takes = (size_t)_i;
+	add_packet(SMALL, SMALL, EOM);
+	add_packet(SMALL, SMALL, EOR);		/* not in one iovec with the other */
+	add_packet(0, 1, EOM);
+	add_packet(LARGE, LARGE, EOM);
+	add(SMALL);
+	add_packet(SMALL, 7, EOR);
+	ck_assert_uint_eq(sink.n_writes, 0);
+	ck_assert_ptr_eq(gather_flush(&gather), conn);
+	ck_assert_uint_eq(sink.n_calls, 1);
+	check_ends(ends, flags, COUNT(ends));
+	check_written();
+	ck_assert_uint_eq(conn->credit.fwd_cnt - before, n_added);
+}
+END_TEST
+
+/* The beginning of another comes after them. */
+START_TEST(several_and_a_part)
+{
+	static const size_t ends[] = { SMALL, SMALL + LARGE, 3 * SMALL + LARGE };
+	static const uint32_t flags[] = { 0, 0, 0 };
+
+	add_packet(SMALL, SMALL, EOM);
+	add_packet(LARGE, LARGE, EOM);
+	add(SMALL);
+	gather_flush(&gather);
+	check_ends(ends, flags, 2);
+	add_packet(SMALL, SMALL, EOM);
+	gather_flush(&gather);
+	check_ends(ends, flags, 3);
+	check_written();
+}
+END_TEST
+
+/* They are not held back for ever: by number, and by bytes. */
+START_TEST(many_messages_go_early)
+{
+	for (int i = 1; i < STREAM_MESSAGES_MAX; i++)
+		add_packet(SMALL, SMALL, EOM);
+	ck_assert_uint_eq(sink.n_writes, 0);
+	add_packet(SMALL, SMALL, EOM);
+	ck_assert_uint_eq(sink.n_writes, STREAM_MESSAGES_MAX);
+	for (int i = 0; i < 3; i++)
+		add_packet(60000, 60000, EOM);
+	ck_assert_uint_eq(sink.n_calls, 2);
+	ck_assert_ptr_null(gather_flush(&gather));
+	check_written();
+}
+END_TEST
+
+/* Those that are whole make room for one of many iovecs, which is not cut. */
+START_TEST(room_for_one_of_many_pieces)
+{
+	add_packet(SMALL, SMALL, EOM);
+	add_packet(LARGE, 60, EOM);
+	add(SMALL);
+	add_cut((GATHER_IOVS - 3) * 200, 200);
+	add_packet(3 * SMALL, SMALL, EOR);	/* not copied to where the beginning lies */
+	gather_flush(&gather);
+	ck_assert_uint_eq(sink.n_writes, 3);
+	ck_assert_uint_eq(sink.ends[0], SMALL);
+	ck_assert_uint_eq(sink.ends[1], SMALL + LARGE);
+	ck_assert_uint_eq(sink.iovs_max, GATHER_IOVS - 1);
+	check_written();
+	ck_assert_uint_eq(conn->to_host.len, 0);
+}
+END_TEST
+
+/* Empty ones make none: then it is cut as the first of a batch is. */
+START_TEST(no_room_for_one_of_many_pieces)
+{
+	add_packet(0, 1, EOM);
+	add_cut(GATHER_IOVS * 60, 60);
+	ck_assert_uint_eq(sink.n_writes, 1);
+	ck_assert_uint_lt(gather.n, GATHER_IOVS);
+	add_packet(SMALL, SMALL, EOM);
+	gather_flush(&gather);
+	ck_assert_uint_eq(sink.n_writes, 2);
+	check_written();
+}
+END_TEST
+
+/* Nothing is believed of what has been gathered. */
+START_TEST(several_of_lost_memory)
+{
+	add_packet(SMALL, SMALL, EOM);
+	add_packet(LARGE, LARGE, EOM);
+	is_lost = true;
+	add_packet((GATHER_IOVS + 10) * 200, 200, EOM);
+	ck_assert_ptr_eq(gather_flush(&gather), conn);
+	ck_assert_uint_eq(sink.n_writes, 0);
+	is_lost = false;
+	ck_assert_ptr_null(gather_flush(&gather));
+}
+END_TEST
+
+/* What cannot be written now waits, in order. */
+START_TEST(several_have_to_wait)
+{
+	sink.base.ready = 0;
+	add_packet(SMALL, SMALL, EOM);
+	add_packet(LARGE, LARGE, EOM);
+	gather_flush(&gather);
+	ck_assert_uint_eq(conn->to_host.len, SMALL + LARGE);
+	sink.base.ready = STREAM_OUT;
+	add_packet(SMALL, SMALL, EOM);
+	add_packet(SMALL, SMALL, EOM);
+	gather_flush(&gather);
+	ck_assert_uint_eq(sink.n_calls, 0);
+	conn_stream_ready(conn);
+	ck_assert_uint_eq(sink.n_writes, 4);
+	check_written();
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("gather");
 	TCase *tc = tcase_create("gather"), *mc = tcase_create("messages");
+	TCase *sc = tcase_create("several");
 
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_add_test(tc, one_write);
@@ -454,5 +616,14 @@ int main(void)
 	tcase_add_test(mc, message_of_lost_memory);
 	tcase_add_test(mc, message_of_one_that_has_ended);
 	suite_add_tcase(suite, mc);
+	tcase_add_checked_fixture(sc, setup_several, teardown_messages);
+	tcase_add_loop_test(sc, several, 0, 6);
+	tcase_add_test(sc, several_and_a_part);
+	tcase_add_test(sc, many_messages_go_early);
+	tcase_add_test(sc, room_for_one_of_many_pieces);
+	tcase_add_test(sc, no_room_for_one_of_many_pieces);
+	tcase_add_test(sc, several_of_lost_memory);
+	tcase_add_test(sc, several_have_to_wait);
+	suite_add_tcase(suite, sc);
 	return unit_main(suite);
 }

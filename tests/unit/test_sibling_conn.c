@@ -972,6 +972,39 @@ START_TEST(message_pushed)
 }
 END_TEST
 
+/* Several by one push, as many as there is room for; the first that does not fit is the next. */
+START_TEST(messages_pushed)
+{
+	static const struct stream_message m[] = {
+		{ 1, 10, 0 }, { 0, 0, VSOCK_SEQ_EOR }, { 2, 500, 0 }, { 1, 600, VSOCK_SEQ_EOR },
+	};
+	static const size_t rooms[] = { 0, 10, 11, 510, 511, 1109, 1110, 2000 };
+	static const size_t taken[] = { 0, 1, 2, 3, 3, 3, 4, 4 };
+	struct stream *s;
+	uint8_t bytes[1110];
+	struct iovec v[] = { { bytes, 10 }, { bytes + 10, 200 }, { bytes + 210, 300 }, { bytes + 510, 600 } };
+
+	connect_messages();
+	s = muxes[OPENER].stream;
+	for (size_t i = 0; i < sizeof bytes; i++)
+		bytes[i] = byte_at(i);
+	muxes[OTHER].room = rooms[_i];
+	ck_assert_uint_eq(s->ops->write_messages(s, v, m, COUNT(m)), taken[_i]);
+	ck_assert_uint_eq(muxes[OTHER].n_messages, taken[_i]);
+	ck_assert_uint_eq(muxes[OTHER].n_pushes, 1);
+	if (taken[_i])
+		ck_assert_uint_eq(muxes[OTHER].message_flags, m[taken[_i] - 1].flags);
+	ck_assert_uint_eq(muxes[OTHER].stream->ready & STREAM_IN,
+			  taken[_i] == COUNT(m) ? 0 : STREAM_IN);
+	ck_assert_uint_eq(muxes[OPENER].budget->used, 0);
+	s = muxes[OTHER].stream;
+	ck_assert_int_eq(s->ops->shutdown(s, SHUT_RD), 0);
+	s = muxes[OPENER].stream;
+	muxes[OTHER].room = 1000;
+	ck_assert_uint_eq(s->ops->write_messages(s, v, m, 2), 0);
+}
+END_TEST
+
 /* What the other does not take waits as it would have, all of it. _i: there is no room at all, or
  * not enough. */
 START_TEST(message_goes_by_the_pipe)
@@ -1097,6 +1130,7 @@ int main(void)
 	tcase_add_test(neighbours, awake_after_a_push);
 	tcase_add_test(neighbours, pushed_memory_is_lost);
 	tcase_add_loop_test(neighbours, message_pushed, 0, COUNT(pushed_lengths));
+	tcase_add_loop_test(neighbours, messages_pushed, 0, 8);
 	tcase_add_loop_test(neighbours, message_goes_by_the_pipe, 0, 2);
 	tcase_add_test(neighbours, pushed_message_is_too_long);
 	tcase_add_test(neighbours, pushed_message_is_lost);

@@ -538,6 +538,57 @@ START_TEST(writes_messages)
 }
 END_TEST
 
+static size_t write_messages(const struct stream_message *m, size_t n)
+{
+	static char bytes[3000];
+	struct iovec v[2 * STREAM_MESSAGES_MAX];
+	size_t n_iov = 0;
+
+	for (size_t i = 0; i < n; n_iov += m[i++].n)
+		for (size_t k = 0; k < m[i].n; k++)
+			v[n_iov + k] = (struct iovec){ bytes, m[i].len / m[i].n };
+	return s.base.ops->write_messages(&s.base, v, m, n);
+}
+
+/* By one call as far as they are alike; one that cannot be written at all is left. */
+START_TEST(writes_several_messages)
+{
+	static const struct stream_message m[] = {
+		{ 1, 10, 0 }, { 0, 0, 0 }, { 2, 20, 0 }, { 1, 5, VSOCK_SEQ_EOR },
+		{ 1, 6, VSOCK_SEQ_EOR },
+	};
+	char got[100];
+
+	live_messages();
+	ck_assert_uint_eq(write_messages(m, COUNT(m)), 3);
+	ck_assert_uint_eq(write_messages(m + 3, 2), 2);
+	for (size_t i = 0; i < COUNT(m); i++)
+		ck_assert_int_eq(recv(peer, got, sizeof got, 0), (ssize_t)m[i].len);
+	ck_assert_int_eq(recv(peer, got, sizeof got, 0), -1);
+	ck_assert_int_eq(shutdown(peer, SHUT_RD), 0);
+	ck_assert_uint_eq(write_messages(m, COUNT(m)), 0);
+	ck_assert_int_eq(write_message(10, 0), STREAM_E_NO_READER);
+}
+END_TEST
+
+START_TEST(full_of_several_messages)
+{
+	struct stream_message m[STREAM_MESSAGES_MAX];
+	size_t n = 0, taken;
+	char got[3000];
+
+	for (size_t i = 0; i < COUNT(m); i++)
+		m[i] = (struct stream_message){ 1, sizeof got, 0 };
+	live_messages();
+	while ((taken = write_messages(m, COUNT(m))))
+		n += taken;
+	ck_assert_uint_eq(s.base.ready & STREAM_OUT, 0);
+	for (size_t i = 0; i < n; i++)
+		ck_assert_int_eq(recv(peer, got, sizeof got, 0), sizeof got);
+	ck_assert_int_eq(recv(peer, got, sizeof got, 0), -1);
+}
+END_TEST
+
 START_TEST(full_of_messages)
 {
 	char got[100];
@@ -615,6 +666,8 @@ int main(void)
 	tcase_add_loop_test(tc, end_of_messages, 0, 2);
 	tcase_add_test(tc, reset_of_messages);
 	tcase_add_test(tc, writes_messages);
+	tcase_add_test(tc, writes_several_messages);
+	tcase_add_test(tc, full_of_several_messages);
 	tcase_add_test(tc, full_of_messages);
 	tcase_add_test(tc, message_too_long_to_write);
 	tcase_add_test(tc, error_of_its_own_messages);
