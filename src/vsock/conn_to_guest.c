@@ -169,14 +169,17 @@ size_t conn_fill_headers(struct conn *c, const struct rx_sink *rx, const struct 
 	return n;
 }
 
-/* Next time twice as much after a full read, else a little more than there was, but not much less
- * than this time: it may be the rest of something. Buffers are borrowed for it, and given back
- * where it was too much. */
-static void adapt_hint(struct conn *c, size_t asked, size_t got)
+/* After a read of @got bytes, where @hint were expected and @asked for. Next time twice as much
+ * after a full read, else a little more than there was, but not much less than this time: it may
+ * be the rest of something. Buffers are borrowed for it, and given back where it was too much. A
+ * read that was full because credit or buffers were short says nothing. */
+static void adapt_hint(struct conn *c, size_t hint, size_t asked, size_t got)
 {
-	size_t most = c->read_hint > asked ? c->read_hint : asked, less = most - most / 4;
-	size_t hint = got == asked ? 2 * most : got + got / 4;
+	size_t less = hint - hint / 8;
 
+	if (got == asked && asked < hint)
+		return;
+	hint = got == asked ? 2 * hint : got + got / 8;
 	if (hint < less)
 		hint = less;
 	if (hint > CONN_TURN_MAX)
@@ -207,7 +210,7 @@ static bool read_to_guest(struct conn *c, const struct rx_sink *rx, struct iovec
 	n = conn_slice_bodies(bufs, n, limit, scratch, n_scratch, &asked);
 	r = c->stream->ops->read(c->stream, scratch, (int)n, &got);
 	if (r == 0) {
-		adapt_hint(c, asked, got);
+		adapt_hint(c, hint, asked, got);
 		*moved += got + conn_fill_headers(c, rx, bufs, got, 0) * PKT_HDR_SIZE;
 	} else if (r == STREAM_E_AGAIN) {
 		c->stream->ready &= ~(unsigned)STREAM_IN;

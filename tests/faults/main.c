@@ -32,6 +32,7 @@ enum saying {					/* in the log */
 /*
  * What is not here cannot fail for want of anything, or only by a mistake of
  * ours: close, epoll_ctl but for ADD, fcntl, munmap, poll, shutdown, sigaction;
+ * sendmmsg, after which sendmsg says what the matter is;
  * write to an eventfd, whose full counter is a case of test_stalled, as is a log
  * file that cannot be written.
  */

@@ -269,6 +269,27 @@ START_TEST(the_same_again_in_one_read)
 }
 END_TEST
 
+/* Nor is one that was full for lack of credit. */
+START_TEST(no_more_for_lack_of_credit)
+{
+	size_t usual;
+
+	script_run(&s, "credit:1073741824,0 req starve more:20000");
+	s.rx.left = SIZE_MAX;
+	ck_assert_int_eq(output(), 0);
+	s.rx.largest_borrow = 0;
+	script_run(&s, "more:20000");
+	usual = s.rx.largest_borrow;
+	ck_assert_uint_gt(usual, 1);
+	script_run(&s, "credit:1000,40000 update more:1000");
+	ck_assert_uint_eq(s.streams[0].n_read, 41000);
+	s.rx.largest_borrow = 0;
+	script_run(&s, "credit:1073741824,41000 update more:20000");
+	ck_assert_uint_eq(s.streams[0].n_read, 61000);
+	ck_assert_uint_le(s.rx.largest_borrow, usual);
+}
+END_TEST
+
 struct rx_case {
 	size_t size, piece;
 };
@@ -417,6 +438,7 @@ int main(void)
 	tcase_add_test(tc, many_buffers_per_read);
 	tcase_add_test(tc, one_buffer_for_the_first_read);
 	tcase_add_test(tc, the_same_again_in_one_read);
+	tcase_add_test(tc, no_more_for_lack_of_credit);
 	tcase_add_loop_test(tc, rx_buffers_of_any_size, 0, COUNT(rx_cases));
 	tcase_add_test(tc, rx_buffers_without_room);
 	tcase_add_test(tc, rx_buffers_of_one_byte);
