@@ -19,12 +19,16 @@
  * An upgrade: another engine takes over from the one that serves.
  *
  *   supervisor                      new                          old
- *   SETTINGS, VM, ..., PREPARE ->
+ *   SETTINGS, VM, KEPT, ...,
+ *   PREPARE                    ->
  *                                <- PREPARED
  *   PARK                         --------------------------->
  *                                                             <- PARKED
- *   KEPT, ..., TAKE_OVER       ->
+ *   VM, KEPT, ... (what is
+ *   another), TAKE_OVER        ->
  *   HAND_OVER                    --------------------------->
+ *                                <- AGAIN
+ *   VM, KEPT                   ->
  *                                   <- pieces, DEVICE, ALL --
  *                                <- READY                         is ended
  *   START                      ->
@@ -106,6 +110,10 @@ enum supervise_type {
 
 	SUPERVISE_EVENT,			/* from the supervisor, for clients of the API: what has
 						   happened there, or before this engine began */
+
+	/* From an engine that takes over: what was kept of this VM when it was told may not be
+	 * whole, or hold any more. */
+	SUPERVISE_AGAIN,
 
 	SUPERVISE_NUM_TYPES,
 };

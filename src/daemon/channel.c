@@ -66,6 +66,7 @@ static const struct row {
 	[SUPERVISE_EVENT]	= { CHANNEL_SUPERVISOR, false, 0, 0 },
 	[SUPERVISE_ACCEPT]	= { CHANNEL_ENGINE, true, 0, 0 },
 	[SUPERVISE_ACCEPTED]	= { CHANNEL_SUPERVISOR, true, 0, 1 },
+	[SUPERVISE_AGAIN]	= { CHANNEL_ENGINE, true, 0, 0 },
 };
 
 int channel_pair(int out[2])

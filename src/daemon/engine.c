@@ -81,6 +81,12 @@ int engine_open_vms(struct engine *e, struct vm **vms, size_t n_vms)
 	return e->n_vms ? 0 : last;
 }
 
+void engine_abandon_vm(struct engine *e, struct vm *vm)
+{
+	e->n_vms -= vm->device != NULL;
+	vm_abandon(vm);
+}
+
 /* Where names are removed, and connected to. Those of a supervisor are its own business, and so
  * are those that a client of the API has chosen: whoever may make names there makes links, too. */
 static size_t list_sockets(const struct engine_config *config, const char **sockets)

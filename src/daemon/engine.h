@@ -61,6 +61,7 @@ size_t engine_count_workers(const struct plan *plan, size_t n_vms);
  */
 int engine_prepare(struct engine *e, const struct engine_config *config);
 int engine_open_vms(struct engine *e, struct vm **vms, size_t n_vms);	/* 0, or as vm_open() */
+void engine_abandon_vm(struct engine *e, struct vm *vm);	/* vm_abandon() */
 int engine_begin(struct engine *e, bool is_parked);	/* 0 or -errno; parked: engine_go_on() is due */
 void engine_deinit(struct engine *e);		/* stops the workers; also when not started */
 

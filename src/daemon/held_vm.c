@@ -100,6 +100,7 @@ int held_vm_restore(struct held_vm *h, uint32_t slot, int fd)
 		h->n_kept++;
 	}
 	h->kept[at] = (struct held_fd){ .slot = slot, .fd = fd };
+	h->n_changes++;
 	return 0;
 }
 
@@ -132,6 +133,7 @@ void held_vm_drop(struct held_vm *h, uint32_t slot)
 		return;
 	fd_store_drop_slot(h->plan.guest_cid, slot);
 	closer_close(&h->kept[at].fd);
+	h->n_changes++;
 	h->n_kept--;
 	memmove(h->kept + at, h->kept + at + 1, (h->n_kept - at) * sizeof *h->kept);
 }
@@ -144,5 +146,6 @@ void held_vm_drop_all(struct held_vm *h)
 	}
 	free(h->kept);
 	h->kept = NULL;
+	h->n_changes += h->n_kept;
 	h->n_kept = 0;
 }

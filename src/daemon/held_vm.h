@@ -51,6 +51,8 @@ struct held_vm {
 	unsigned faults;			/* engines that died of it, one after the other */
 	struct held_fd *kept;			/* owned; by slot */
 	size_t n_kept;
+	uint64_t n_changes;			/* of these */
+	uint64_t told;				/* to the next engine: so many of them */
 	struct {				/* supervisor_shares.c: its shares when they were said last */
 		bool is_set;			/* ... and others than it has */
 		uint64_t max_memory;

@@ -225,8 +225,7 @@ static int fail(const char *why)
 	return 1;
 }
 
-/* Obeys until one of @type comes, or of @or_type, which is left in *@msg. As hosted_obey(). */
-static int learn(uint32_t type, uint32_t or_type, struct channel_msg *msg)
+int hosted_learn(uint32_t type, uint32_t or_type, struct channel_msg *msg)
 {
 	int r;
 
@@ -247,18 +246,18 @@ static int take_over(void)
 	struct channel_msg msg;
 	int r;
 
+	if ((r = hosted_open_ahead()) || (r = engine_begin(&hosted.engine, true)))
+		return r;
 	hosted_tell(SUPERVISE_PREPARED, 0, 0);
-	r = learn(SUPERVISE_TAKE_OVER, SUPERVISE_TAKE_OVER, &msg);
+	r = hosted_learn(SUPERVISE_TAKE_OVER, SUPERVISE_TAKE_OVER, &msg);
 	if (r)
 		return r;
 	r = hosted_take_over(&msg);
 	channel_msg_deinit(&msg);
-	if (!r)
-		r = engine_begin(&hosted.engine, true);
 	if (r)
 		return r;
 	hosted_tell(SUPERVISE_READY, 0, 0);
-	r = learn(SUPERVISE_START, SUPERVISE_START, &msg);
+	r = hosted_learn(SUPERVISE_START, SUPERVISE_START, &msg);
 	if (r)
 		return r;
 	hosted.may_serve = true;
@@ -341,7 +340,7 @@ static int serve(void)
 	if ((r = gmem_catch_sigbus()) < 0 || (r = closer_init()) < 0 ||
 	    (r = watchdog_init()) < 0 || (r = watchdog_open(&ends)) < 0)
 		return fail(error_str(r));
-	r = learn(SUPERVISE_START, SUPERVISE_PREPARE, &msg);
+	r = hosted_learn(SUPERVISE_START, SUPERVISE_PREPARE, &msg);
 	if (r)
 		return fail(channel_str_error(r));
 	r = start(msg.m.type == SUPERVISE_PREPARE);

@@ -89,9 +89,11 @@ static size_t most_bytes_of_any(void)
 {
 	size_t most = 0;
 
-	for (size_t i = 0; i < hosted.n_vms; i++)
-		if (most_bytes(hosted_vm(i)->plan) > most)
-			most = most_bytes(hosted_vm(i)->plan);
+	for (size_t i = 0; i < hosted.n_vms; i++) {
+		size_t bytes = most_bytes(hosted_vm(i)->plan);
+
+		most = bytes > most ? bytes : most;
+	}
 	return most;
 }
 
@@ -106,14 +108,14 @@ static int take_device(uint64_t cid, struct channel_state *state)
 }
 
 /* The pieces of one device, and whose they are. 0; CHANNEL_E_NONE: that was all. */
-static int receive_device(int from)
+static int receive_device(int from, size_t most)
 {
 	struct channel_state state;
 	struct channel_msg msg;
 	bool is_whole = false;
 	int r = 0;
 
-	channel_state_init(&state, most_bytes_of_any(), most_fds());
+	channel_state_init(&state, most, most_fds());
 	while (!r && !is_whole) {
 		r = channel_receive(from, CHANNEL_PREDECESSOR, &msg);
 		if (r)
@@ -145,12 +147,55 @@ static int load_others(void)
 	return r;
 }
 
+/*
+ * Guests wait from the moment in which the other engine is parked. So what it has in common with
+ * this one, which is most, comes before: devices are made, guest memory is mapped. What has changed
+ * meanwhile the supervisor tells again; of what only the journals say, it is asked.
+ */
+int hosted_open_ahead(void)
+{
+	int r = hosted_open_vms(true);
+
+	for (size_t i = 0; i < hosted.n_vms; i++)
+		if (hosted_vm(i)->device)
+			device_load_ahead(hosted_vm(i)->device);
+	hosted.is_ahead = true;
+	return r;
+}
+
+/* KEPT is the last that is told again of a VM. */
+static int renew(const struct vm *vm)
+{
+	struct channel_msg msg;
+	int r;
+
+	hosted_tell(SUPERVISE_AGAIN, vm->cid, 0);
+	r = hosted_learn(SUPERVISE_KEPT, SUPERVISE_KEPT, &msg);
+	if (r)
+		return r;
+	r = hosted_obey(&msg);
+	channel_msg_deinit(&msg);
+	return r;
+}
+
+static int renew_all(void)
+{
+	int r = 0;
+
+	for (size_t i = 0; !r && i < hosted.n_vms; i++)
+		if (hosted_vm(i)->device && !device_is_current(hosted_vm(i)->device))
+			r = renew(hosted_vm(i));
+	hosted.is_ahead = false;
+	return r ? r : hosted_open_vms(true);
+}
+
 int hosted_take_over(struct channel_msg *msg)
 {
-	int from = channel_take_fd(msg, 0), r = hosted_open_vms(true);
+	int from = channel_take_fd(msg, 0), r = renew_all();
+	size_t most = most_bytes_of_any();
 
 	while (!r)
-		r = receive_device(from);
+		r = receive_device(from, most);
 	if (r == CHANNEL_E_NONE)
 		r = load_others();
 	fd_close(&from);

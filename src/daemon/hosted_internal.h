@@ -24,6 +24,7 @@ struct hosted {
 	struct engine engine;
 	int api_fd;				/* for the engine, until it has it; -1: no API */
 	bool may_serve;				/* no other engine does: what is kept is ours */
+	bool is_ahead;				/* VMs are opened that another engine still serves */
 	bool has_started;			/* the engine runs */
 	bool is_parked;				/* ... but does nothing */
 };
@@ -36,6 +37,9 @@ extern struct hosted hosted;
 /* What the supervisor has said, which is not of those that begin or take over. 0;
  * CHANNEL_E_END: it is to end; CHANNEL_E_GARBAGE; -errno. */
 int hosted_obey(struct channel_msg *msg);
+
+/* Obeys until one of @type comes, or of @or_type, which is left in *@msg. As hosted_obey(). */
+int hosted_learn(uint32_t type, uint32_t or_type, struct channel_msg *msg);
 
 /*
  * The supervisor is gone, and so are we: at once, since the service manager may keep the devices
@@ -61,8 +65,8 @@ void hosted_remove_vm(uint64_t cid);
 void hosted_take_connected(struct channel_msg *msg);
 void hosted_take_accepted(struct channel_msg *msg);
 
-/* Gives all VMs to the engine: as engine_prepare(); as engine_open_vms(), @is_held: what they are
- * is loaded next. */
+/* Gives all VMs to the engine: as engine_prepare(); as engine_open_vms(), of those that are not open
+ * yet, @is_held: what they are is loaded next. */
 int hosted_prepare_engine(const struct engine_config *config);
 int hosted_open_vms(bool is_held);
 
@@ -87,7 +91,11 @@ void hosted_start_captures(void);		/* no other engine writes them, and no worker
 void hosted_flush_captures(void);		/* the engine is parked */
 void hosted_end_captures(void);			/* after the workers have been stopped */
 
-/* ---- hosted_handover.c: @msg has the socket between the two engines ---- */
+/* ---- hosted_handover.c ---- */
 
+/* Does what can be done before the other engine has stopped. As engine_open_vms(). */
+int hosted_open_ahead(void);
+
+/* @msg has the socket between the two engines. */
 void hosted_hand_over(struct channel_msg *msg);	/* the engine is parked */
 int hosted_take_over(struct channel_msg *msg);	/* 0; LISTENER_E_*, CHANNEL_E_*, -errno */

@@ -13,6 +13,7 @@
 struct hosted_vm {
 	struct vm vm;
 	struct vm_plan *row;			/* owned; for the worker's thread, if it runs */
+	bool is_due;				/* it is to be opened at the start */
 };
 
 /* Freed by who does it, in the worker's thread. */
@@ -152,11 +153,16 @@ static void on_removed(struct vm_job *job, int r)
 
 /* ---- which there are ---- */
 
+/* Those of all VMs are asked for one after the other. */
 static struct hosted_vm *find(uint64_t cid)
 {
-	for (size_t i = 0; i < hosted.n_vms; i++)
-		if (hosted.vms[i]->vm.cid == cid)
-			return hosted.vms[i];
+	static size_t at;
+
+	for (size_t i = 0; i < hosted.n_vms; i++, at++) {
+		at = at < hosted.n_vms ? at : 0;
+		if (hosted.vms[at]->vm.cid == cid)
+			return hosted.vms[at];
+	}
 	return NULL;
 }
 
@@ -214,21 +220,38 @@ static struct vm_fds take_sockets(struct channel_msg *msg)
 	return fds;
 }
 
+static void set_sockets(struct hosted_vm *h, struct channel_msg *msg)
+{
+	struct vm_fds fds = take_sockets(msg);
+
+	h->vm.sockets.vhost.fd = fds.vhost;
+	h->vm.sockets.uds.fd = fds.uds;
+	h->vm.sockets.seqpacket.fd = fds.seqpacket;
+	if (fds.vhost >= 0)
+		h->row->vhost_socket.fd_listens = is_listening(fds.vhost);
+	h->is_due = !hosted.has_started;
+}
+
+/* What was opened ahead is not the last word any more. */
+static int take_again(struct hosted_vm *h, struct channel_msg *msg, struct vm_plan *row)
+{
+	engine_abandon_vm(&hosted.engine, &h->vm);
+	row_free(h->row);
+	h->row = row;
+	h->vm.plan = row;
+	set_sockets(h, msg);
+	return 0;
+}
+
 static int take_new(struct channel_msg *msg, struct vm_plan *row)
 {
 	struct hosted_vm *h = add(row);
 	struct hosted_job *j;
-	struct vm_fds fds;
 	int r;
 
 	if (!h)
 		return -ENOMEM;
-	fds = take_sockets(msg);
-	h->vm.sockets.vhost.fd = fds.vhost;
-	h->vm.sockets.uds.fd = fds.uds;
-	h->vm.sockets.seqpacket.fd = fds.seqpacket;
-	if (h->vm.sockets.vhost.fd >= 0)
-		row->vhost_socket.fd_listens = is_listening(h->vm.sockets.vhost.fd);
+	set_sockets(h, msg);
 	if (!hosted.has_started)
 		return 0;
 	j = job_new(h, on_opened);
@@ -273,20 +296,23 @@ int hosted_take_vm(struct channel_msg *msg)
 		return -ENOMEM;
 	vm_plan_init(row);
 	r = hosted_read_plan(NULL, row);
-	if (!r && (row->guest_cid != msg->m.cid || (h && !hosted.has_started)))
+	if (!r && (row->guest_cid != msg->m.cid ||
+		   (h && !hosted.has_started && !hosted.is_ahead)))
 		r = CHANNEL_E_GARBAGE;
 	if (r) {
 		row_free(row);
 		return r;
 	}
 	row->is_by_api = msg->m.u.vm.sockets & SUPERVISE_IS_BY_API;
-	return h ? take_changed(h, msg, row) : take_new(msg, row);
+	if (!h)
+		return take_new(msg, row);
+	return hosted.has_started ? take_changed(h, msg, row) : take_again(h, msg, row);
 }
 
 int hosted_take_kept(struct channel_msg *msg)
 {
 	struct hosted_vm *h = find(msg->m.cid);
-	int r = h && !hosted.has_started ? 0 : CHANNEL_E_GARBAGE;
+	int r = h && h->is_due ? 0 : CHANNEL_E_GARBAGE;
 	struct blob_reader in;
 
 	channel_state_read(&hosted.state, &in);
@@ -361,14 +387,22 @@ int hosted_prepare_engine(const struct engine_config *config)
 
 int hosted_open_vms(bool is_held)
 {
-	struct vm **vms = list_vms();
+	struct vm **vms = calloc(hosted.n_vms + 1, sizeof(struct vm *));
+	size_t n = 0;
 	int r;
 
 	if (!vms)
 		return -ENOMEM;
-	for (size_t i = 0; i < hosted.n_vms; i++)
-		vms[i]->is_held = is_held;
-	r = engine_open_vms(&hosted.engine, vms, hosted.n_vms);
+	for (size_t i = 0; i < hosted.n_vms; i++) {
+		struct hosted_vm *h = hosted.vms[i];
+
+		if (!h->is_due)
+			continue;
+		h->is_due = false;
+		h->vm.is_held = is_held;
+		vms[n++] = &h->vm;
+	}
+	r = engine_open_vms(&hosted.engine, vms, n);
 	free(vms);
 	return r;
 }

@@ -381,6 +381,8 @@ static int on_vm_message(struct supervisor *s, struct held_vm *h, struct channel
 		return 0;
 	case SUPERVISE_ACCEPT:
 		return supervisor_accept(s, h);
+	case SUPERVISE_AGAIN:			/* of one that takes over only */
+		return CHANNEL_E_GARBAGE;
 	case SUPERVISE_CALL:
 		return connects_call(&s->connects, h, s->channel, clock_ms());
 	default:

@@ -85,15 +85,13 @@ int supervisor_send_settings(struct supervisor *s)
 	return send_settings(s, s->channel);
 }
 
-/* All of it at once: guests wait for it in an upgrade. */
-static int send_kept(int channel, const struct held_vm *h)
+static int send_kept(int channel, struct held_vm *h)
 {
 	const struct supervise_msg m = { .type = SUPERVISE_KEPT, .cid = h->plan.guest_cid };
 	struct blob b;
 	int r;
 
-	if (!h->n_kept)
-		return 0;
+	h->told = h->n_changes;
 	blob_init(&b, SUPERVISE_BLOB_MAX, SUPERVISE_SLOTS_MAX);
 	for (size_t i = 0; i < h->n_kept; i++) {
 		blob_put_u32(&b, h->kept[i].slot);
@@ -150,13 +148,34 @@ int supervisor_send_vm(struct supervisor *s, struct held_vm *h)
 	return r ? r : supervisor_send_capture(s, h);
 }
 
-int supervisor_feed_kept(struct supervisor *s, int channel)
+static int feed_kept(struct supervisor *s, int channel)
+{
+	int r = 0;
+
+	for (size_t i = 0; !r && i < s->n_vms; i++) {
+		struct held_vm *h = s->vms[i];
+
+		h->told = h->n_changes;
+		if (h->is_served && h->n_kept)
+			r = send_kept(channel, h);
+	}
+	return r;
+}
+
+int supervisor_feed_again(int channel, struct held_vm *h)
+{
+	int r = send_vm(channel, h);
+
+	return r ? r : send_kept(channel, h);
+}
+
+int supervisor_feed_changes(struct supervisor *s, int channel)
 {
 	int r = 0;
 
 	for (size_t i = 0; !r && i < s->n_vms; i++)
-		if (s->vms[i]->is_served)
-			r = send_kept(channel, s->vms[i]);
+		if (s->vms[i]->is_served && s->vms[i]->told != s->vms[i]->n_changes)
+			r = supervisor_feed_again(channel, s->vms[i]);
 	return r;
 }
 
@@ -185,8 +204,8 @@ int supervisor_feed(struct supervisor *s, int channel, enum supervise_type begin
 	for (size_t i = 0; !r && i < s->n_vms; i++)
 		if (s->vms[i]->is_served && !(r = send_vm(channel, s->vms[i])))
 			r = supervisor_feed_capture(channel, s->vms[i]);
-	if (!r && begin == SUPERVISE_START)
-		r = supervisor_feed_kept(s, channel);
+	if (!r)
+		r = feed_kept(s, channel);
 	if (!r)
 		r = channel_send(channel, &last, NULL, 0, true);
 	if (!r && begin == SUPERVISE_START)	/* else once it takes over */

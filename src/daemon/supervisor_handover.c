@@ -109,7 +109,7 @@ static void on_outgrown(struct loop_timer *timer)
 
 /* ---- step by step ---- */
 
-/* What was kept is settled now: both get their end of a socket between them. */
+/* What is kept does not change any more: both get their end of a socket between them. */
 static int introduce(struct supervisor *s)
 {
 	const struct supervise_msg take = { .type = SUPERVISE_TAKE_OVER };
@@ -118,7 +118,7 @@ static int introduce(struct supervisor *s)
 
 	if (r < 0)
 		return r;
-	r = supervisor_feed_kept(s, s->successor.channel);
+	r = supervisor_feed_changes(s, s->successor.channel);
 	if (!r)
 		r = channel_send(s->successor.channel, &take, &pair[0], 1, false);
 	if (!r)
@@ -185,9 +185,24 @@ static void on_ready(struct supervisor *s)
 	supervisor_upgraded(s, NULL);
 }
 
+/* It has been told of the VM before, but that may have changed while it was told. */
+static void on_again(struct supervisor *s, uint64_t cid)
+{
+	struct held_vm *h = supervisor_find(s, cid);
+	int r = CHANNEL_E_GARBAGE;
+
+	if (h && s->successor.state == SUCCESSOR_LOADING)
+		r = supervisor_feed_again(s->successor.channel, h);
+	if (r)
+		supervisor_give_up_successor(s, channel_str_error(r));
+}
+
 static void on_message(struct supervisor *s, const struct channel_msg *msg)
 {
 	switch (msg->m.type) {
+	case SUPERVISE_AGAIN:
+		on_again(s, msg->m.cid);
+		break;
 	case SUPERVISE_PREPARED:
 		on_prepared(s);
 		break;

@@ -338,11 +338,13 @@ void supervisor_look_for_names(struct supervisor *s);	/* of all that are lost, s
 int supervisor_share(struct supervisor *s);
 void supervisor_unshare(struct supervisor *s);
 
-/* Tells the engine at @channel all that it needs to know, with what was kept; or without it, if
- * @begin, what it is told last, is not SUPERVISE_START. Its channel does not block from then on.
- * 0, or as channel_send(). */
+/* Tells the engine at @channel all that it needs to know, @begin last. Its channel does not block
+ * from then on. 0, or as channel_send(). */
 int supervisor_feed(struct supervisor *s, int channel, enum supervise_type begin);
-int supervisor_feed_kept(struct supervisor *s, int channel);
+
+/* Of what was kept: that of one VM once more, or all that has changed since. Likewise. */
+int supervisor_feed_again(int channel, struct held_vm *h);
+int supervisor_feed_changes(struct supervisor *s, int channel);
 
 /* What it serves: all VMs; one, which is new or another than it was. As channel_send(). */
 int supervisor_send_settings(struct supervisor *s);

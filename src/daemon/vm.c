@@ -219,7 +219,7 @@ int vm_add_kept(struct vm *vm, uint32_t slot, int fd)
 	return 0;
 }
 
-void vm_deinit(struct vm *vm)
+static void close_all(struct vm *vm)
 {
 	vm_sockets_deinit(&vm->sockets);
 	for (size_t i = 0; i < vm->n_kept; i++)
@@ -229,6 +229,23 @@ void vm_deinit(struct vm *vm)
 	vm->n_kept = 0;
 	vm->uds = NULL;
 	vm->device = NULL;
+}
+
+void vm_abandon(struct vm *vm)
+{
+	struct device *dev = vm->device;
+
+	if (dev) {
+		device_remove_tap(&vm->tap);
+		worker_forget_device(vm->worker, dev);
+		device_free(dev);
+	}
+	close_all(vm);
+}
+
+void vm_deinit(struct vm *vm)
+{
+	close_all(vm);
 	capture_free(vm->capture);
 	vm->capture = NULL;
 }

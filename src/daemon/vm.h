@@ -61,6 +61,10 @@ int vm_add_kept(struct vm *vm, uint32_t slot, int fd);
 int vm_open(struct vm *vm, const struct plan *plan, struct sibling_dir *siblings,
 	    const struct device_hooks *hooks);
 
+/* Of one whose worker has never run: closes all but its capture. vm_open() can follow, for the same
+ * worker, with another row, sockets and what is kept. */
+void vm_abandon(struct vm *vm);
+
 /* In the worker's thread, or before it runs: takes @c over, NULL: none. */
 void vm_set_capture(struct vm *vm, struct capture *c);
 

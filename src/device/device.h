@@ -73,10 +73,16 @@ void device_free(struct device *dev);		/* and its backends; NULL: nothing */
  * device does nothing after that, or goes on. device_load: into one that has the same backends, and
  * whose loop does not run yet; -errno, or DEVICE_E_BAD_STATE: it may only be freed, which no
  * peer notices. What was saved is hostile. @in NULL: the other one had nothing to save.
+ *
+ * device_load_ahead: loads what the keeper has while the other process still serves it, before
+ * device_load(). When that has stopped, device_is_current() says whether it was the last word; else
+ * the device may only be freed, for another that has what the keeper has then.
  */
 enum { DEVICE_E_BAD_STATE = 1 };
 void device_save(const struct device *dev, struct blob *out);
 int device_load(struct device *dev, struct blob_reader *in);
+void device_load_ahead(struct device *dev);
+bool device_is_current(const struct device *dev);
 
 /*
  * Begins to end the device, whose worker has others to serve: the front-end and its socket

@@ -20,6 +20,17 @@ void device_accepted(struct device *dev, int outcome, int fd)
 	recovery_accepted(&dev->recovery, outcome, fd);
 }
 
+/* What it has not got, or not whole, is not current. */
+void device_load_ahead(struct device *dev)
+{
+	recovery_load(&dev->recovery);
+}
+
+bool device_is_current(const struct device *dev)
+{
+	return recovery_is_current(&dev->recovery);
+}
+
 static int load_backends(struct device *dev, struct blob_reader *in)
 {
 	int r = 0;

@@ -201,13 +201,18 @@ static void session_end(struct frontend *fe)
 	session_free(s);
 }
 
+void frontend_wait_no_more(struct frontend *fe)
+{
+	for (unsigned i = 0; i < VSOCK_NUM_QUEUES; i++)
+		loop_remove(fe->config.loop, &fe->kicks[i].source);
+	loop_remove(fe->config.loop, &fe->session_source);
+}
+
 void frontend_drop(struct frontend *fe)
 {
 	if (!fe->session)
 		return;
-	for (unsigned i = 0; i < VSOCK_NUM_QUEUES; i++)
-		loop_remove(fe->config.loop, &fe->kicks[i].source);
-	loop_remove(fe->config.loop, &fe->session_source);
+	frontend_wait_no_more(fe);
 	loop_timer_cancel(fe->config.loop, &fe->pause);
 	loop_timer_cancel(fe->config.loop, &fe->no_memory);
 	if (session_has_held_up(fe->session))
@@ -226,6 +231,15 @@ void frontend_session_turn(struct frontend *fe)
 		frontend_drop(fe);
 	watch_memory(fe);
 	fe->config.ops->handles(fe->config.ctx, false);
+}
+
+/* Messages that it has not begun with are the socket's next event. */
+void frontend_session_resume(struct frontend *fe)
+{
+	if (session_is_in_message(fe->session))
+		frontend_session_turn(fe);
+	else
+		watch_memory(fe);
 }
 
 static void on_session(struct loop_source *source, uint32_t events)
@@ -263,14 +277,20 @@ struct session_config frontend_session_config(struct frontend *fe)
 	};
 }
 
+int frontend_wait_for_messages(struct frontend *fe, int sock)
+{
+	if (fe->session_source.fd == sock)
+		return 0;
+	return loop_add(fe->config.loop, &fe->session_source, sock, EPOLLIN | EPOLLRDHUP);
+}
+
 int frontend_session_wait(struct frontend *fe)
 {
 	int r;
 
 	connector_settle(&fe->connector);
 	fe->config.ops->came(fe->config.ctx);
-	r = loop_add(fe->config.loop, &fe->session_source, session_sock(fe->session),
-		     EPOLLIN | EPOLLRDHUP);
+	r = frontend_wait_for_messages(fe, session_sock(fe->session));
 	if (r < 0)
 		frontend_drop(fe);
 	return r;

@@ -139,11 +139,12 @@ void frontend_deinit(struct frontend *fe);	/* also after a failed or no init */
  * Who is there. frontend_load() reads what another has saved, in any thread and without an
  * effect on any peer; @is_settled: what it announces is done. 0; FRONTEND_E_STATE, -errno:
  * nothing was loaded, and the descriptors are closed. frontend_go_on(), in place of
- * frontend_begin(), goes on where that was, and calls all rings that run once.
+ * frontend_begin(), goes on where that was, and calls all rings that run once; @was_parked: that
+ * has stopped between two turns, and owes no call.
  */
 void frontend_save(const struct frontend *fe, struct blob *out);
 int frontend_load(struct frontend *fe, struct blob_reader *in, bool is_settled);
-void frontend_go_on(struct frontend *fe);
+void frontend_go_on(struct frontend *fe, bool was_parked);
 
 /* The outcome of address.ask(), see connector_answer(). */
 static inline void frontend_answer(struct frontend *fe, int outcome, int fd)

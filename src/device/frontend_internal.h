@@ -24,6 +24,14 @@ int frontend_session_begin(struct frontend *fe, int sock);
 /* Waits for the messages of a session that has begun. 0; -errno: it is gone again. */
 int frontend_session_wait(struct frontend *fe);
 
+/* The same of its socket alone: 0 or -errno. And for nothing of it, its kicks among that, any
+ * more. */
+int frontend_wait_for_messages(struct frontend *fe, int sock);
+void frontend_wait_no_more(struct frontend *fe);
+
+/* Of a session that was loaded: finishes what the other process has begun with. */
+void frontend_session_resume(struct frontend *fe);
+
 /* Handles what the front-end has sent; afterwards it may be gone. */
 void frontend_session_turn(struct frontend *fe);
 

@@ -39,6 +39,8 @@ void frontend_forget_loaded(struct frontend *fe)
 	fe->loaded = NULL;
 	for (int i = 0; i < FRONTEND_CANDIDATES_MAX; i++)
 		closer_close(&l->candidates[i]);
+	if (l->session)
+		frontend_wait_no_more(fe);
 	session_free(l->session);
 	free(l);
 }
@@ -116,24 +118,32 @@ static int load(struct frontend *fe, struct frontend_loaded *l, bool is_settled,
 	return blob_is_whole(in) ? 0 : FRONTEND_E_STATE;
 }
 
+/* Before the loop runs: what comes meanwhile is an event of its first batch. */
+static void wait_ahead(struct frontend *fe, struct session *s)
+{
+	frontend_wait_for_messages(fe, session_sock(s));
+	for (unsigned i = 0; i < VSOCK_NUM_QUEUES; i++)
+		frontend_wait_for_kicks(fe, i, session_vring(s, i)->kick_fd);
+}
+
 /* The guest may have been about to be called, and about to kick. */
-static void go_on(struct frontend *fe, const struct frontend_loaded *l)
+static void go_on(struct frontend *fe, const struct frontend_loaded *l, bool was_parked)
 {
 	if (frontend_session_wait(fe) < 0)
 		return;
 	for (unsigned i = 0; i < VSOCK_NUM_QUEUES; i++) {
 		frontend_wait_for_kicks(fe, i, session_vring(fe->session, i)->kick_fd);
-		if (frontend_running(fe, i))
+		if (!was_parked && frontend_running(fe, i))
 			vring_call(session_vring(fe->session, i));
 	}
 	if (l->is_paused)
 		loop_timer_set(fe->config.loop, &fe->pause, l->pause_ms);
 	fe->config.ops->rings_changed(fe->config.ctx);
-	frontend_session_turn(fe);
+	frontend_session_resume(fe);
 }
 
 /* All of them are in place before any commit, which would forget those that are not. */
-static void take_over(struct frontend *fe, struct frontend_loaded *l)
+static void take_over(struct frontend *fe, struct frontend_loaded *l, bool was_parked)
 {
 	fd_close(&fe->waiting_fd);		/* it is among them */
 	fe->was_held_up = l->was_held_up;
@@ -156,7 +166,7 @@ static void take_over(struct frontend *fe, struct frontend_loaded *l)
 	if (!fe->session)
 		return;
 	log_limited(LEVEL_INFO, fe->config.tag, "front-end kept");
-	go_on(fe, l);
+	go_on(fe, l, was_parked);
 }
 
 int frontend_load(struct frontend *fe, struct blob_reader *in, bool is_settled)
@@ -170,16 +180,18 @@ int frontend_load(struct frontend *fe, struct blob_reader *in, bool is_settled)
 		return -ENOMEM;
 	if (blob_enter(in, &section, BLOB_TAG('F', 'R', 'N', 'T'), 1, &version))
 		r = load(fe, fe->loaded, is_settled, &section);
-	if (r)
+	if (r) {
 		frontend_forget_loaded(fe);
-	else if (fe->loaded->session)
+	} else if (fe->loaded->session) {
 		session_leave_thread(fe->loaded->session);
+		wait_ahead(fe, fe->loaded->session);
+	}
 	return r;
 }
 
-void frontend_go_on(struct frontend *fe)
+void frontend_go_on(struct frontend *fe, bool was_parked)
 {
-	take_over(fe, fe->loaded);
+	take_over(fe, fe->loaded, was_parked);
 	frontend_forget_loaded(fe);
 }
 

@@ -93,6 +93,7 @@ bool journal_take_new_names(struct journal *j);
 struct journal_facts {
 	struct blob_reader in;
 	bool is_settled;
+	uint64_t state;				/* of the journal, when they were read */
 
 	void *bytes;				/* owned; the rest is journal.c's */
 	struct blob_fds fds;
@@ -106,6 +107,10 @@ struct journal_facts {
  */
 int journal_load(struct journal *j, struct journal_kept *kept, size_t n,
 		 struct journal_facts *out);
+
+/* Whoever has left it may have written to it still while it was loaded: nothing has been noted
+ * since, so @facts are whole, and hold. */
+bool journal_is_current(const struct journal *j, const struct journal_facts *facts);
 
 /* What has not been taken out of @facts is dropped. */
 void journal_loaded(struct journal *j, struct journal_facts *facts);

@@ -83,6 +83,7 @@ static int read_facts(struct journal *j, struct journal_facts *out)
 		out->fds.fds[i] = -1;
 	blob_read(&out->in, (uint8_t *)out->bytes + slots_bytes, head.len, &out->fds);
 	out->is_settled = state & JOURNAL_SETTLED;
+	out->state = state;
 	return 0;
 }
 
@@ -120,6 +121,11 @@ int journal_load(struct journal *j, struct journal_kept *kept, size_t n, struct 
 		journal_forget(j);
 	}
 	return r;
+}
+
+bool journal_is_current(const struct journal *j, const struct journal_facts *facts)
+{
+	return atomic_load_explicit(&j->head->state, memory_order_acquire) == facts->state;
 }
 
 void journal_loaded(struct journal *j, struct journal_facts *facts)

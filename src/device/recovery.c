@@ -145,16 +145,24 @@ int recovery_load(struct recovery *r)
 {
 	if (!r->kept)
 		return 0;
-	r->outcome = load(r);
+	if (!r->is_loaded)
+		r->outcome = load(r);
 	r->is_loaded = true;
 	return r->outcome == JOURNAL_E_NONE ? 0 : r->outcome;
 }
 
-static void go_on(struct recovery *r)
+bool recovery_is_current(const struct recovery *r)
+{
+	if (!r->is_loaded || r->outcome)	/* nothing is there, if nothing has been kept since */
+		return !r->is_loaded || r->outcome == JOURNAL_E_NONE;
+	return journal_is_current(r->journal, &r->facts);
+}
+
+static void go_on(struct recovery *r, bool was_parked)
 {
 	r->reset_noted = r->is_reset_pending;
 	r->config.events->reset_pending = r->is_reset_pending || !r->had_names;
-	frontend_go_on(r->config.frontend);
+	frontend_go_on(r->config.frontend, was_parked);
 	journal_loaded(r->journal, &r->facts);
 	if (!r->has_come)
 		journal_clear_names(r->journal);	/* of a guest that had left */
@@ -164,16 +172,16 @@ static void go_on(struct recovery *r)
 static void begin(struct loop_work *work)
 {
 	struct recovery *r = container_of(work, struct recovery, work);
+	bool was_parked = r->is_loaded;
 	int e;
 
 	r->is_loading = true;
-	if (!r->is_loaded)
-		recovery_load(r);
+	recovery_load(r);
 	e = r->outcome;
 	free(r->kept);
 	r->kept = NULL;
 	if (!e)
-		go_on(r);
+		go_on(r, was_parked);
 	r->is_loading = false;
 	if (e)
 		frontend_begin(r->config.frontend, e != JOURNAL_E_NONE);

@@ -54,10 +54,15 @@ void recovery_deinit(struct recovery *r);	/* also after a failed or no init */
 /* It takes somebody's place, and has not begun yet. */
 bool recovery_is_due(const struct recovery *r);
 
-/* Loads what it will begin with, without an effect on anybody; it does so itself if this is
+/*
+ * Loads what it will begin with, without an effect on anybody; it does so itself if this is
  * not called. In any thread, while the loop does not run. 0, also where there is nothing;
- * JOURNAL_E_*, -errno: the front-end would be lost. */
+ * JOURNAL_E_*, -errno: the front-end would be lost. Once: whoever calls it while the other
+ * process still runs has to ask recovery_is_current() when that has stopped. False: it has to be
+ * made anew, with what is kept by then.
+ */
 int recovery_load(struct recovery *r);
+bool recovery_is_current(const struct recovery *r);
 
 /* Closes what was kept for a device that cannot be made. */
 void recovery_close_kept(const struct journal_kept *kept, size_t n);

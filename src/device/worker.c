@@ -258,15 +258,21 @@ static void remove_at(struct worker *w, size_t i)
 		(w->n_devices - i) * sizeof(struct device *));
 }
 
+void worker_forget_device(struct worker *w, struct device *dev)
+{
+	size_t i = 0;
+
+	while (w->devices[i] != dev)
+		i++;
+	remove_at(w, i);
+}
+
 static void on_ended(void *ctx)
 {
 	struct worker_removal *removal = ctx;
 	struct worker *w = removal->worker;
-	size_t i = 0;
 
-	while (w->devices[i] != removal->dev)
-		i++;
-	remove_at(w, i);
+	worker_forget_device(w, removal->dev);
 	list_remove(&removal->node);
 	device_free(removal->dev);
 	removal->removed(removal);

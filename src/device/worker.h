@@ -35,6 +35,7 @@ _Atomic uint64_t *worker_handling(struct worker *w);
 
 /* 0, and the device is taken over; or -ENOMEM. Before worker_start() or in the thread. */
 int worker_add_device(struct worker *w, struct device *dev);
+void worker_forget_device(struct worker *w, struct device *dev);	/* before it runs; the caller's */
 
 /* Its devices, in the order in which they came; in the thread. */
 size_t worker_count_devices(const struct worker *w);

@@ -115,19 +115,13 @@ void acceptor_start_late(struct acceptor *a, const struct acceptor_config *confi
 int acceptor_start(struct acceptor *a, const struct acceptor_config *config)
 {
 	set_up(a, config);
-	return loop_add(config->loop, &a->source, config->listener->fd,
-			config->is_held ? 0 : EPOLLIN);
+	return loop_add(config->loop, &a->source, config->listener->fd, EPOLLIN);
 }
 
+/* What has come since is the socket's next event again. */
 void acceptor_resume(struct acceptor *a)
 {
-	if (!a->config.is_held)
-		return;
 	a->config.is_held = false;
-	if (loop_modify(a->config.loop, &a->source, EPOLLIN) < 0) {
-		loop_remove(a->config.loop, &a->source);
-		set_rest(a, REST_MS);
-	}
 }
 
 int acceptor_exchange(struct acceptor *a, int fd)

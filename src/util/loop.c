@@ -360,7 +360,8 @@ static void begin(struct loop *loop)
 
 int loop_run(struct loop *loop)
 {
-	begin(loop);
+	if (!atomic_load_explicit(&loop->stop, memory_order_relaxed))
+		begin(loop);
 	while (!atomic_load_explicit(&loop->stop, memory_order_relaxed)) {
 		int r = loop_step(loop, -1);
 

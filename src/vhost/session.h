@@ -86,8 +86,8 @@ void session_free(struct session *s);
 
 /*
  * All facts, where it is journalled (which it is not if it could not begin to be). What is
- * loaded is checked; @is_settled: what it announces is done. Its rings are resolved, and
- * none of the ops has been called. 0; SESSION_E_STATE, -errno, and nothing is left.
+ * loaded is checked; @is_settled: what it announces is done. Guest memory has not been looked
+ * at, and none of the ops been called. 0; SESSION_E_STATE, -errno, and nothing is left.
  */
 bool session_is_journalled(const struct session *s);
 void session_save(const struct session *s, struct blob *out);
@@ -109,6 +109,10 @@ void session_forget_peeks(int sock);
  * may be more; SESSION_E_AGAIN: wait for the socket; SESSION_E_END: free it.
  */
 int session_input(struct session *s);
+
+/* Of one that was loaded: a message, or the answer to it, is half-way. session_input() has to go on
+ * with it, though the socket may have no event. */
+bool session_is_in_message(const struct session *s);
 
 /* The socket, borrowed, to be waited for. */
 int session_sock(const struct session *s);

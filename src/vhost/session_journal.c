@@ -292,8 +292,11 @@ int session_load(struct session **out, const struct session_config *config, bool
 		s->queued = 0;
 		s->reader.unread = 0;
 	}
-	for (unsigned i = 0; i < config->n_rings; i++)
-		session_running(s, i);
 	*out = s;
 	return 0;
+}
+
+bool session_is_in_message(const struct session *s)
+{
+	return s->queued || s->reader.got || s->reader.unread || s->reader.doubtful;
 }

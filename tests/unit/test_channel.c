@@ -83,6 +83,7 @@ static const struct {
 	{ "RELOAD", SUPERVISE_RELOAD, E, false, 0, 0 },
 	{ "SHUTDOWN", SUPERVISE_SHUTDOWN, E, false, 0, 0 },
 	{ "EVENT", SUPERVISE_EVENT, S, false, 0, 0 },
+	{ "AGAIN", SUPERVISE_AGAIN, E, true, 0, 0 },
 	{ "beyond the last", SUPERVISE_NUM_TYPES, 0, false, 0, 0 },
 	{ "far beyond it", UINT32_MAX, 0, false, 0, 0 },
 };

@@ -320,7 +320,7 @@ START_TEST(candidate_goes_on)
 	blob_read(&in, saved.bytes, saved.len, &(struct blob_fds){ &fd, 1 });
 	ck_assert_int_eq(frontend_load(&fe, &in, false), 0);
 	ck_assert_int_eq(fd, -1);
-	frontend_go_on(&fe);
+	frontend_go_on(&fe, false);
 	ck_assert_int_eq(getsockopt(fe.candidates[0].fd, SOL_SOCKET, SO_PEEK_OFF, &offset, &len), 0);
 	ck_assert_int_eq(offset, -1);
 	ck_assert(is_served(&vmm));

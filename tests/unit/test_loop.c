@@ -475,6 +475,17 @@ START_TEST(stops)
 }
 END_TEST
 
+/* Before it has run: nothing is done that was scheduled. */
+START_TEST(is_stopped_before)
+{
+	loop_work_schedule(loop, &actors[0].work);
+	loop_stop(loop);
+	ck_assert_int_eq(loop_run(loop), 0);
+	ck_assert_int_eq(n_calls, 0);
+	loop_work_cancel(&actors[0].work);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("loop");
@@ -498,6 +509,7 @@ int main(void)
 	tcase_add_test(tc, work_cancels_other_work);
 	tcase_add_test(tc, order_within_a_batch);
 	tcase_add_test(tc, stops);
+	tcase_add_test(tc, is_stopped_before);
 	suite_add_tcase(suite, tc);
 	return unit_main(suite);
 }
