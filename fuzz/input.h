@@ -45,10 +45,11 @@ static inline uint16_t input_u16(struct input *in)
 /* A copy of exact size, so that a byte too far is seen. The caller frees it. */
 static inline void *input_copy(const void *data, size_t len)
 {
-	void *copy = malloc(len ? len : 1);
+	char *copy = malloc(len ? len : 1);
 
 	if (!copy)
 		abort();
+	*copy = '\0';				/* of none, too: a compiler may ask for it */
 	if (len)
 		memcpy(copy, data, len);
 	return copy;
