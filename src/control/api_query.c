@@ -4,6 +4,8 @@
 
 #include <string.h>
 
+#include "util/decimal.h"
+
 /* -1: it is none. */
 static int hex_digit(char c)
 {
@@ -47,40 +49,27 @@ int api_query_claim(const struct api_query_key *keys, const char *name, unsigned
 	return 0;
 }
 
-/* Digits, @len of them, which is less than 20. */
-static bool read_number(const char *text, size_t len, uint64_t *out)
-{
-	uint64_t n = 0;
-
-	for (size_t i = 0; i < len; i++) {
-		if (text[i] < '0' || text[i] > '9')
-			return false;
-		n = n * 10 + (uint64_t)(text[i] - '0');
-	}
-	*out = n;
-	return len > 0;
-}
-
 bool api_query_time(const char *text, uint64_t *out_ns)
 {
 	enum { SECS_MAX = 10, NANOS = 9 };
-	size_t len = strcspn(text, ".");
+	const uint64_t second = UINT64_C(1000000000);
+	const char *at = text;
 	uint64_t secs, nanos;
 
-	if (len > SECS_MAX || !text[len] || strlen(text + len + 1) != NANOS ||
-	    !read_number(text, len, &secs) || !read_number(text + len + 1, NANOS, &nanos))
+	if (!decimal_take(&at, 10 * second - 1, &secs) || at - text > SECS_MAX || *at != '.')
 		return false;
-	*out_ns = secs * UINT64_C(1000000000) + nanos;
+	text = ++at;
+	if (!decimal_take(&at, second - 1, &nanos) || at - text != NANOS || *at)
+		return false;
+	*out_ns = secs * second + nanos;
 	return true;
 }
 
 bool api_query_number(const char *text, uint64_t min, uint64_t max, uint64_t *out)
 {
-	enum { DIGITS_MAX = 19 };
-	size_t len = strlen(text);
 	uint64_t n;
 
-	if (len > DIGITS_MAX || !read_number(text, len, &n) || n < min || n > max)
+	if (!decimal_take(&text, max, &n) || *text || n < min)
 		return false;
 	*out = n;
 	return true;

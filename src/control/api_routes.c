@@ -6,6 +6,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "util/decimal.h"
+
 static const struct { enum api_method method; const char *name; } methods[] = {
 	{ API_GET, "GET" }, { API_GET, "HEAD" }, { API_PUT, "PUT" }, { API_POST, "POST" },
 	{ API_DELETE, "DELETE" },
@@ -22,20 +24,14 @@ static unsigned find_method(const char *name)
 	return 0;
 }
 
-/* Decimal digits, as we would write them, behind which @end stands. */
+/* A number as we would write it, behind which @end stands. */
 static bool take_number(const char **at, char end, uint64_t max, uint64_t *out)
 {
 	const char *c = *at;
-	uint64_t n = 0;
+	bool is_padded = c[0] == '0' && c[1] >= '0' && c[1] <= '9';
+	uint64_t n;
 
-	if (*c < '0' || *c > '9' || (*c == '0' && c[1] >= '0' && c[1] <= '9'))
-		return false;
-	for (; *c >= '0' && *c <= '9'; c++) {
-		if (n > max / 10 || n * 10 > max - (uint64_t)(*c - '0'))
-			return false;
-		n = n * 10 + (uint64_t)(*c - '0');
-	}
-	if (*c != end)
+	if (is_padded || !decimal_take(&c, max, &n) || *c != end)
 		return false;
 	*out = n;
 	*at = end ? c + 1 : c;
