@@ -194,30 +194,27 @@ static int begin(struct api_captures *all, struct api_request *r, struct running
 void api_captures_begin(struct api_request *r)
 {
 	struct api_captures *all = r->context->captures;
-	struct running *c = calloc(1, sizeof *c);
+	struct capture_settings settings;
+	struct running *c;
 	unsigned worker;
-	int result;
+	int result = -ENOMEM;
 
-	if (!c) {
-		api_request_refuse(r, MHD_HTTP_INTERNAL_SERVER_ERROR, "no memory");
+	if (!read_settings(r, &settings) || !find_worker(r, &worker))
 		return;
-	}
-	if (!read_settings(r, &c->settings) || !find_worker(r, &worker)) {
-		free(c);
-		return;
-	}
 	if (all->n == API_CAPTURES_MAX) {
-		free(c);
 		api_request_refuse(r, MHD_HTTP_TOO_MANY_REQUESTS, "%d captures run already: "
 				   "/v1/captures", API_CAPTURES_MAX);
 		return;
 	}
 	if (r->is_head) {			/* of what would be begun */
-		free(c);
 		api_request_reply_text(r, content_type, NULL, 0);
 		return;
 	}
-	result = begin(all, r, c, worker);
+	c = calloc(1, sizeof *c);
+	if (c) {
+		c->settings = settings;
+		result = begin(all, r, c, worker);
+	}
 	if (result) {
 		free(c);
 		api_request_refuse(r, MHD_HTTP_INTERNAL_SERVER_ERROR, "%s", error_str(result));
