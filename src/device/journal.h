@@ -26,6 +26,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "protocol/journal.h"
 #include "util/blob.h"
 
 /* Keeps descriptors, and outlives us. Called in the device's thread. */
@@ -46,8 +47,8 @@ struct journal_kept {
 
 enum {
 	JOURNAL_SLOT = 0,			/* of the journal itself */
-	JOURNAL_SLOT_ACCEPTED = 1023,		/* the keeper's: a front-end that it has accepted for
-						   us; no journal names it */
+	/* The keeper's: a front-end that it has accepted for us. No journal names it. */
+	JOURNAL_SLOT_ACCEPTED = JOURNAL_SLOTS_MAX,
 };
 
 enum {
