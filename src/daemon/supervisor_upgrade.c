@@ -191,7 +191,7 @@ void supervisor_upgraded(struct supervisor *s, const char *why_not)
 		return;
 	supervisor_catch_up_all(s);
 	supervisor_open_seqpackets(s);		/* the program before may have known none */
-	supervisor_watch_folders(s);
+	supervisor_look_for_names(s);		/* which takes longer than guests have to wait */
 	if (s->wants_reload)
 		supervisor_reload(s);
 }
