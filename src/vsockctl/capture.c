@@ -32,7 +32,8 @@ struct target {
 	uint8_t header[HEADER_MAX];		/* which each has */
 	size_t header_len;
 	bool is_full;				/* there is one, and it is as large as it may be */
-	int error;				/* -errno of a write, or of opening the next one */
+	int error;				/* of a write, as follow_write(), or of opening the
+						   next one */
 	int trouble;				/* PCAP_SPLIT_E_* */
 	char path[PATH_MAX_BYTES];		/* of the request */
 	bool has_lost;				/* the daemon has said how many it lost: */
@@ -42,22 +43,9 @@ struct target {
 
 static bool write_all(struct target *t, const void *bytes, size_t len)
 {
-	const char *at = bytes;
-
 	t->n_bytes += len;
-	while (len > 0) {
-		ssize_t n = write(t->fd, at, len);
-
-		if (n < 0 && errno == EINTR)
-			continue;		/* the record is written to its end */
-		if (n < 0) {
-			t->error = error_last();
-			return false;
-		}
-		at += n;
-		len -= (size_t)n;
-	}
-	return true;
+	t->error = follow_write(t->fd, bytes, len);
+	return !t->error;
 }
 
 /* Goes on with that one of the circle, empty. -errno. */
@@ -265,7 +253,7 @@ static int outcome(const struct target *t, int r)
 	case PCAP_SPLIT_E_PUT:
 		if (t->is_full)
 			return EXIT_DONE;
-		text_complain("%s: %s", t->name, error_str(t->error));
+		text_complain("%s: %s", t->name, follow_str_error(t->error));
 		return EXIT_FAILED;
 	default:
 		return r;

@@ -3,12 +3,14 @@
  * vsockctl events: a line of JSON for each thing that happens. Lines are passed on whole and
  * at once, and only in printable ASCII: whoever has taken over the daemon may send anything.
  */
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
-#include "util/error.h"
 #include "vsockctl/api.h"
 #include "vsockctl/command.h"
 #include "vsockctl/exit.h"
@@ -28,15 +30,23 @@ struct lines {
 
 static bool put_line(struct lines *lines)
 {
+	char *text = NULL;
+	size_t len = 0;
+	FILE *f = open_memstream(&text, &len);
+	int r = -ENOMEM;
+
 	lines->line[lines->len] = '\0';
 	memcpy(lines->last, lines->line, lines->len + 1);
-	text_put_ascii(stdout, lines->line);
-	putchar('\n');
+	if (f) {
+		text_put_ascii(f, lines->line);
+		putc('\n', f);
+		r = fclose(f) == 0 ? follow_write(STDOUT_FILENO, text, len) : -ENOMEM;
+		free(text);
+	}
 	lines->len = 0;
-	if (fflush(stdout) == 0)
-		return true;
-	lines->trouble = error_str(error_last());
-	return false;
+	if (r)
+		lines->trouble = follow_str_error(r);
+	return !r;
 }
 
 static bool take(void *ctx, const char *bytes, size_t n)

@@ -2,10 +2,15 @@
 /* What the daemon goes on to send. */
 #include "vsockctl/follow.h"
 
+#include <errno.h>
+#include <limits.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
+#include <unistd.h>
 
 #include "util/clock.h"
+#include "util/error.h"
 #include "vsockctl/api.h"
 #include "vsockctl/exit.h"
 #include "vsockctl/text.h"
@@ -69,6 +74,49 @@ static int follow_all(struct http_request *request, const struct follow *f,
 		request->path = f->again(f->ctx);
 		clock_rest(PAUSE_MS);
 	}
+}
+
+/* ---- what a sink does ---- */
+
+enum { LOOK_MS = 100, UNREAD_MS = 2000 };
+
+/* A signal that comes just before the wait is seen after it. */
+static bool wait_for_reader(int fd)
+{
+	struct pollfd p = { .fd = fd, .events = POLLOUT };
+	uint64_t ends_ms = 0;
+
+	while (poll(&p, 1, LOOK_MS) <= 0) {
+		if (is_over && !ends_ms)
+			ends_ms = clock_ms() + UNREAD_MS;
+		if (is_over > 1 || (is_over && clock_ms() >= ends_ms))
+			return false;
+	}
+	return true;
+}
+
+/* A pipe that has room has room for PIPE_BUF. */
+int follow_write(int fd, const void *bytes, size_t len)
+{
+	const char *at = bytes;
+
+	while (len > 0) {
+		ssize_t n;
+
+		if (!wait_for_reader(fd))
+			return FOLLOW_E_UNREAD;
+		n = write(fd, at, len < PIPE_BUF ? len : PIPE_BUF);
+		if (n < 0 && errno != EINTR && errno != EAGAIN)
+			return error_last();
+		at += n > 0 ? n : 0;
+		len -= n > 0 ? (size_t)n : 0;
+	}
+	return 0;
+}
+
+const char *follow_str_error(int error)
+{
+	return error == FOLLOW_E_UNREAD ? "nobody reads it" : error_str(error);
 }
 
 int follow(const struct args *a, const char *path, const struct follow *f)

@@ -23,3 +23,12 @@ struct follow {
 /* GETs @path without an end. SIGINT, SIGTERM and SIGHUP end it well, by stop(). An enum exit_code; what
  * went wrong has been said, but for what the sink knows. */
 int follow(const struct args *a, const char *path, const struct follow *f);
+
+/*
+ * For a sink: writes all to @fd, a pipe whose reader may take its time, until we are interrupted;
+ * then two seconds more, or until the next signal. 0; FOLLOW_E_UNREAD, not all is written;
+ * -errno.
+ */
+enum { FOLLOW_E_UNREAD = 1 };
+int follow_write(int fd, const void *bytes, size_t len);
+const char *follow_str_error(int error);

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -363,6 +364,36 @@ START_TEST(capture_to_a_pipe_that_nobody_reads)
 }
 END_TEST
 
+/* _i: how often it is interrupted. Its pipe is full, and stays it. */
+START_TEST(ends_without_being_read)
+{
+	static const char *const commands[][4] = { { "capture", "3", "-", NULL }, { "events", NULL } };
+	static struct ctl c;
+	struct pair p = e2e_guest_connects(&vm, vhd.uds);
+	int64_t deadline = deadline_in(DEADLINE_MS);
+	int ends[2], n = 0;
+
+	must(pipe2(ends, O_CLOEXEC) == 0 && fcntl(ends[0], F_SETPIPE_SZ, 4096) > 0);
+	ctl_start(&c, commands[_i / 2], -1, ends[1]);
+	close(ends[1]);
+	ctl_end_input(&c);
+	for (int more = 0; more < 3; more += n > 0) {	/* the next line or packet has no room */
+		ck_assert(deadline_left(deadline));
+		for (int i = 0; i < 4; i++)
+			e2e_close(e2e_guest_connects(&vm, vhd.uds));
+		e2e_check_talks(p);
+		ck_assert(ioctl(ends[0], FIONREAD, &n) == 0);
+	}
+	kill(c.pid, SIGINT);
+	if (_i % 2)
+		kill(c.pid, SIGTERM);
+	ck_assert_int_eq(ctl_finish(&c, &vm), 1);
+	ck_assert_msg(strstr(c.complained, "nobody reads it"), "%s", c.complained);
+	close(ends[0]);
+	e2e_close(p);
+}
+END_TEST
+
 START_TEST(capture_to_the_end)
 {
 	static struct ctl c;
@@ -615,6 +646,7 @@ int main(void)
 	tcase_add_test(tc, capture_in_a_circle);
 	tcase_add_test(tc, capture_of_a_file_that_is_taken);
 	tcase_add_test(tc, capture_to_a_pipe_that_nobody_reads);
+	tcase_add_loop_test(tc, ends_without_being_read, 0, 4);
 	tcase_add_test(tc, guest_stopped);
 	tcase_add_test(tc, nobody_listens);
 	tcase_add_test(tc, stalled);
