@@ -18,6 +18,9 @@ enum {
 	FULL_BATCHES_MAX = 64,			/* in a row, for which timers wait */
 	PAUSE_MS = 500,				/* past the time asked for: it stood still */
 	AFTER_PAUSE_MS = 100,			/* until deadlines are judged again */
+	LOOKS = 2,				/* of a poller, for one at the descriptors */
+	BLIND_MAX = 8,				/* batches in a row without one */
+	PREEMPTED_US = 100,			/* between two looks */
 };
 
 struct loop {
@@ -35,6 +38,8 @@ struct loop {
 	uint64_t judges_ms;			/* after a pause: when deadlines count again */
 	bool may_expire;			/* timers, in this batch */
 	struct watchdog_entry *watched;		/* borrowed, or NULL */
+	struct loop_poller *poller;		/* borrowed, or NULL */
+	unsigned blind;				/* batches since the descriptors were looked at */
 };
 
 int loop_new(struct loop **out)
@@ -296,7 +301,7 @@ void loop_set_watched(struct loop *loop, struct watchdog_entry *entry)
 static void judge_deadlines(struct loop *loop, int n)
 {
 	loop->full_batches = n == BATCH ? loop->full_batches + 1 : 0;
-	loop->may_expire = n >= 0 && loop->now_ms >= loop->judges_ms &&
+	loop->may_expire = n >= 0 && !loop->blind && loop->now_ms >= loop->judges_ms &&
 		(n < BATCH || loop->full_batches >= FULL_BATCHES_MAX);
 }
 
@@ -324,10 +329,82 @@ static void dispatch(struct loop *loop)
 	loop->n_events = loop->at = 0;
 }
 
+void loop_set_poller(struct loop *loop, struct loop_poller *poller)
+{
+	loop->poller = poller;
+}
+
+/* Lets the other thread of a core run, and others of a machine that is emulated. */
+static void relax(void)
+{
+#if defined(__x86_64__) || defined(__i386__)
+	__builtin_ia32_pause();
+#elif defined(__aarch64__)
+	__asm__ volatile("yield");
+#endif
+}
+
+/* As epoll_wait(). 0: the poller has found something, or time is up. */
+static int poll_until(struct loop *loop, uint64_t until_us, struct loop_polled *polled)
+{
+	for (unsigned looks = 0; ; ) {
+		uint64_t before_us = polled->end_us;
+
+		if (loop->blind < BLIND_MAX && loop->poller->look(loop->poller)) {
+			loop->blind++;
+			return 0;
+		}
+		if (++looks % LOOKS == 0 || loop->blind >= BLIND_MAX) {
+			int n = epoll_wait(loop->epfd, loop->events, BATCH, 0);
+
+			loop->blind = 0;
+			if (n)
+				return n;
+		}
+		relax();
+		polled->end_us = clock_us();
+		polled->was_preempted = polled->end_us - before_us >= PREEMPTED_US;
+		if (polled->end_us >= until_us || polled->was_preempted)
+			return 0;
+	}
+}
+
+/* *@n: as epoll_wait(), 0: no event has come. False: nobody wants to. @wait: milliseconds, not 0. */
+static bool poll_before_wait(struct loop *loop, int wait, int *n)
+{
+	struct loop_polled polled = { .begin_us = clock_us() };
+	uint64_t until_us = loop->poller->begin(loop->poller, polled.begin_us);
+
+	if (!until_us)
+		return false;
+	if (wait > 0 && until_us > polled.begin_us + (uint64_t)wait * 1000)
+		until_us = polled.begin_us + (uint64_t)wait * 1000;
+	polled.end_us = polled.begin_us;
+	*n = poll_until(loop, until_us, &polled);
+	loop->poller->end(loop->poller, &polled);
+	return true;
+}
+
+/* As epoll_wait(). *@wait: how long that was to last, at most. */
+static int wait_for_events(struct loop *loop, int max_wait_ms, int *wait)
+{
+	int n;
+
+	*wait = wait_ms(loop, max_wait_ms);
+	if (*wait && loop->poller)
+		loop->poller->n_waits++;
+	if (*wait && loop->poller && loop->poller->is_wanted && poll_before_wait(loop, *wait, &n)) {
+		*wait = n ? 0 : wait_ms(loop, max_wait_ms);
+		if (n || (loop->blind && !*wait))
+			return n;
+	}
+	loop->blind = 0;
+	return epoll_wait(loop->epfd, loop->events, BATCH, *wait);
+}
+
 int loop_step(struct loop *loop, int max_wait_ms)
 {
-	int wait = wait_ms(loop, max_wait_ms);
-	int n = epoll_wait(loop->epfd, loop->events, BATCH, wait);
+	int wait, n = wait_for_events(loop, max_wait_ms, &wait);
 
 	if (n < 0 && errno != EINTR)
 		return error_last();

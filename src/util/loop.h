@@ -42,6 +42,26 @@ struct loop_timer {
 						   child: its parent */
 };
 
+/*
+ * Looks for what is to be done, for a moment, before the loop waits for it. While it does, no
+ * source is dispatched, and the watchdog takes the loop for one that waits.
+ */
+struct loop_polled {
+	uint64_t begin_us, end_us;		/* of the poll */
+	bool was_preempted;			/* somebody else needed the CPU: it was cut short */
+};
+
+struct loop_poller {
+	bool is_wanted;				/* its own: else the loop goes by, which costs nothing */
+	uint64_t n_waits;			/* the loop's: that have begun, polled or not */
+	/* It is wanted, and the loop is about to wait. Until when it is to poll instead; 0: not at all. */
+	uint64_t (*begin)(struct loop_poller *poller, uint64_t now_us);
+	/* True: there is something to be done. Called again and again. */
+	bool (*look)(struct loop_poller *poller);
+	/* It is over, after each begin() that was not 0. May schedule work. */
+	void (*end)(struct loop_poller *poller, const struct loop_polled *polled);
+};
+
 struct loop_work {
 	void (*run)(struct loop_work *work);
 	struct list node;			/* loop::work */
@@ -61,6 +81,9 @@ bool loop_may_expire(const struct loop *loop);
 /* From now on the watchdog is told of each batch. */
 struct watchdog_entry;
 void loop_set_watched(struct loop *loop, struct watchdog_entry *entry);
+
+/* From now on; NULL: nobody. */
+void loop_set_poller(struct loop *loop, struct loop_poller *poller);
 
 /* One batch; waits at most @max_wait_ms, -1 for as long as it takes. 0 or -errno. */
 int loop_step(struct loop *loop, int max_wait_ms);
