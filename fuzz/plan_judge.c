@@ -45,6 +45,7 @@ static void judge_vm(const struct vm_plan *vm)
 	assert(vm->limits.max_buffered >= 1 && vm->limits.tx_buffer_size >= 1 &&
 	       vm->limits.tx_buffer_size <= UINT32_C(1) << 31);
 	assert(vm->max_memory <= UINT64_C(1) << 56);
+	assert(vm->poll_us <= 1000);
 	assert(vm->queue_size >= 1 && vm->queue_size <= 32768 &&
 	       !(vm->queue_size & (vm->queue_size - 1)));
 	assert(vm->n_groups >= 1);

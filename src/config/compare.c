@@ -46,6 +46,7 @@ DIFFERS(connections, vm_plan, limits.max_connections)
 DIFFERS(buffered, vm_plan, limits.max_buffered)
 DIFFERS(vm_linger, vm_plan, limits.linger_ms)
 DIFFERS(memory, vm_plan, max_memory)
+DIFFERS(poll_us, vm_plan, poll_us)
 DIFFERS(queue_size, vm_plan, queue_size)
 DIFFERS(socket_mode, vm_plan, vhost_socket.mode)
 DIFFERS(socket_group, vm_plan, vhost_socket.gid)
@@ -210,6 +211,7 @@ static const struct row vm_rows[] = {
 	{ "max-connections", COMPARE_NOW, differs_connections },
 	{ "max-buffered", COMPARE_NOW, differs_buffered },
 	{ "linger", COMPARE_NOW, differs_vm_linger },
+	{ "poll-us", COMPARE_NOW, differs_poll_us },
 	{ "queue-size", COMPARE_NEXT, differs_queue_size },
 	{ "max-memory", COMPARE_NEXT, differs_memory },
 	{ "groups", COMPARE_NOW, differs_groups },

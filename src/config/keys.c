@@ -215,6 +215,12 @@ const struct setting vm_keys[] = {
 	  .help = "how much all connections of the guest together may have waiting for slow "
 		  "receivers" },
 
+	/* KVM's own limit for a guest that halts is 200. */
+	{ .name = "poll-us", .value = "N", SETTING_U32(struct vm_plan, poll_us),
+	  .max = 1000, .default_value = "0",
+	  .help = "for quicker answers, at the cost of CPU: for how many microseconds at most its "
+		  "thread polls for what comes next before it sleeps, {min} to {max}" },
+
 	/* More than any address space has, so the maximum only guards the arithmetic. */
 	{ .name = "max-memory", .value = "BYTES", SETTING_U64(struct vm_plan, max_memory),
 	  .min = 1, .max = UINT64_C(1) << 56,

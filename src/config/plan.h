@@ -81,6 +81,7 @@ struct vm_plan {
 		uint32_t max_connections;
 	} said;
 	bool is_by_api;				/* its paths are within plan::api_folders */
+	uint32_t poll_us;			/* for which the worker may poll; 0: it sleeps at once */
 	uint32_t queue_size;			/* largest ring a front-end may set up */
 	char **groups;				/* unique, sorted; siblings share one */
 	size_t n_groups;

@@ -16,7 +16,7 @@
 
 /* Of both, the newest. A field that is added makes another: loading an older one leaves it as
  * init has it, or as the default of its key. */
-enum { STATE_VERSION = 4 };
+enum { STATE_VERSION = 5 };
 
 enum { SOCKET_PATH_MAX = sizeof ((struct sockaddr_un *)0)->sun_path - 1 };
 
@@ -33,6 +33,7 @@ struct field {
 	size_t at_n;				/* of an array: how many it has */
 	const char *key;			/* whose row says which numbers are right ... */
 	bool may_be_0;				/* ... besides 0 */
+	bool stands_alone;			/* a number that means something without a text */
 	uint64_t max;				/* else: of a number; bytes of a text */
 };
 
@@ -98,6 +99,10 @@ static const struct field vm_fields_4[] = {
 	  .at_n = offsetof(struct vm_plan, capture.n_ports), .key = "capture-port" },
 };
 
+static const struct field vm_fields_5[] = {
+	{ .kind = NUMBER, AT(struct vm_plan, poll_us), .key = "poll-us", .stands_alone = true },
+};
+
 static const struct field said_fields[] = {
 	{ .kind = NUMBER, AT(struct vm_plan, said.max_memory), .key = "max-memory", .may_be_0 = true },
 	KEY_FIELD(struct vm_plan, said.max_connections, "max-connections"),
@@ -145,9 +150,10 @@ static const struct field plan_fields_4[] = {
 static const struct version {
 	const struct field *fields;
 	size_t n;
-} vm_versions[STATE_VERSION] = { FIELDS(vm_fields), FIELDS(vm_fields_2), { NULL, 0 }, FIELDS(vm_fields_4) },
+} vm_versions[STATE_VERSION] = { FIELDS(vm_fields), FIELDS(vm_fields_2), { NULL, 0 }, FIELDS(vm_fields_4),
+		 FIELDS(vm_fields_5) },
   plan_versions[STATE_VERSION] = { FIELDS(plan_fields), { NULL, 0 }, FIELDS(plan_fields_3),
-		   FIELDS(plan_fields_4) };
+		   FIELDS(plan_fields_4), { NULL, 0 } };
 
 /* ---- numbers of whatever size ---- */
 
@@ -313,13 +319,15 @@ static int load_field(const struct field *f, char *into, struct blob_reader *in)
 
 /* ---- a section ---- */
 
-/* Numbers belong to a text or an array beside them. */
+/* Most numbers belong to a text or an array beside them. */
 static bool has(const struct field *f, const char *from)
 {
 	const void *at = from + f->at;
 
 	if (f->at_n)
 		return *(const size_t *)(const void *)(from + f->at_n) != 0;
+	if (f->stands_alone)
+		return number_get(at, f->size) != 0;
 	return (f->kind == TEXT && *(char *const *)at) ||
 		(f->kind == DESCRIPTOR && *(const int *)at >= 0);
 }

@@ -76,7 +76,7 @@ static int change(struct vm_job *job)
 	const struct vm_plan *row = job->row;
 	const struct device_change change = {
 		.limits = row->limits, .pause_grace_ms = job->plan.pause_grace_ms,
-		.queue_size = row->queue_size,
+		.poll_us = row->poll_us, .queue_size = row->queue_size,
 		.memory = {
 			.max_memory = row->max_memory, .mem_slots = job->plan.mem_slots,
 		},

@@ -109,6 +109,7 @@ static void count_turn(struct device *dev, uint64_t before)
 	if (begin_us < batch_us)
 		begin_us = batch_us;
 	dev->config.scratch->turned_us = now_us;
+	poller_turn_ends(&dev->polled, now_us);
 	histogram_add(&counters->turn, HISTOGRAM_SHIFT_US, now_us - begin_us);
 	if (dev->readable_us && counters->payload[COUNTERS_TO_GUEST] != before) {
 		histogram_add(&counters->delivery, HISTOGRAM_SHIFT_US, now_us - dev->readable_us);
@@ -158,8 +159,16 @@ static void take_counted_turn(struct device *dev)
 
 	if (!dev->readable_us && mux_has_output(dev->mux))
 		dev->readable_us = loop_now_us(dev->config.loop);
+	poller_turn_begins(&dev->polled, loop_now_us(dev->config.loop));
 	take_turn(dev);
 	count_turn(dev, before);
+}
+
+static struct virtq *find_tx(void *ctx)
+{
+	struct device *dev = ctx;
+
+	return frontend_running(&dev->frontend, VSOCK_TXQ);
 }
 
 /* The end may have freed the device. */
@@ -346,6 +355,7 @@ static int make_mux(struct device *dev)
 
 	if (!r)
 		dev->counters = mux_counters(dev->mux);
+	dev->polled.counters = dev->counters;
 	return r;
 }
 
@@ -393,7 +403,9 @@ int device_new(struct device **out, const struct device_config *config)
 	loop_work_init(&dev->work, on_turn);
 	loop_work_init(&dev->resume, on_resume);
 	dev->timer.expire = on_timer;
+	dev->polled = (struct poller_vm){ .queue = find_tx, .came = on_wake, .ctx = dev };
 	list_init(&dev->taps);
+	poller_vm_init(&dev->polled, config->poller, config->poll_us);
 	r = make_mux(dev);
 	if (r < 0)
 		recovery_close_kept(config->kept, config->n_kept);
@@ -415,6 +427,7 @@ void device_free(struct device *dev)
 {
 	if (!dev)
 		return;
+	poller_vm_deinit(&dev->polled);
 	frontend_deinit(&dev->frontend);
 	device_end_taps(dev);
 	device_tell_ends(dev);
@@ -433,6 +446,7 @@ void device_end(struct device *dev, void (*ended)(void *ctx), void *ctx)
 	assert(!dev->ended);
 	dev->ended = ended;
 	dev->ended_ctx = ctx;
+	poller_vm_deinit(&dev->polled);
 	frontend_deinit(&dev->frontend);
 	mux_set_running(dev->mux, false);
 	mux_reset(dev->mux, loop_now_ms(dev->config.loop));
@@ -469,6 +483,7 @@ int device_exchange_socket(struct device *dev, int fd)
 void device_reconfigure(struct device *dev, const struct device_change *change)
 {
 	mux_set_limits(dev->mux, &change->limits);
+	poller_vm_set_max(&dev->polled, change->poll_us);
 	frontend_set_limits(&dev->frontend, change->queue_size, change->pause_grace_ms,
 			    &change->memory);
 }

@@ -47,6 +47,8 @@ struct device_config {
 	struct gmem_limits memory;		/* that it may share */
 	struct loop *loop;			/* borrowed, as scratch and keeper are */
 	struct device_scratch *scratch;
+	struct poller *poller;			/* of the loop; borrowed; NULL: there is none */
+	uint32_t poll_us;			/* how long it may poll for this VM, at most */
 	_Atomic uint64_t *handling;		/* has guest_cid while we handle what a peer of it
 						   has sent, else 0; borrowed; NULL: none */
 	/* Keeps what a crash of ours must not lose; NULL: nobody does, and there is no journal. */
@@ -106,6 +108,7 @@ void device_add_backend(struct device *dev, struct backend *backend);
 struct device_change {
 	struct vsock_limits limits;		/* as mux_set_limits() */
 	uint32_t pause_grace_ms;		/* of the next pause */
+	uint32_t poll_us;
 	uint32_t queue_size;			/* with the next front-end, as memory */
 	struct gmem_limits memory;
 };

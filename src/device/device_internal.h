@@ -7,6 +7,7 @@
 #include "device/device.h"
 #include "device/frontend.h"
 #include "device/guest_events.h"
+#include "device/poller.h"
 #include "device/recovery.h"
 #include "device/rx_window.h"
 #include "device/turn.h"
@@ -22,6 +23,7 @@ struct device {
 	struct guest_events events;
 	struct recovery recovery;
 	struct loop_work work;			/* the turn */
+	struct poller_vm polled;
 	struct loop_timer timer;		/* the next deadline of the mux */
 	struct loop_work resume;
 	bool is_held;				/* loaded, and not resumed yet */

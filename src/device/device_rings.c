@@ -152,6 +152,7 @@ void device_close_rx(void *ctx)
 	bool is_broken = close_rx(dev);
 
 	device_note_handling(dev->config.handling, dev->lends_to);
+	poller_turn_ends(&dev->polled, loop_now_us(dev->config.loop));
 	if (is_broken || frontend_lost_memory(&dev->frontend) || frontend_has_held_up(&dev->frontend))
 		loop_work_schedule(dev->config.loop, &dev->work);
 }
@@ -163,7 +164,10 @@ enum turn device_rings_turn(struct device *dev, struct virtq *tx, struct virtq *
 	bool was_clogged;
 
 	if (tx) {
-		virtq_disable_notify(tx);
+		if (poller_vm_is_polled(&dev->polled))
+			virtq_suppress_notify(tx);
+		else
+			virtq_disable_notify(tx);
 		result = drain_tx(dev, tx);
 	}
 	was_clogged = mux_is_clogged(dev->mux);

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 
+#include "device/poller.h"
 #include "util/error.h"
 #include "util/log.h"
 #include "util/watchdog.h"
@@ -13,6 +14,7 @@
 struct worker {
 	struct loop *loop;
 	struct device_scratch *scratch;
+	struct poller poller;
 	struct mailbox *mailbox;
 	_Atomic uint64_t *handling;
 	struct device **devices;		/* owned */
@@ -133,6 +135,9 @@ int worker_new(struct worker **out)
 	r = scratch_new(&w->scratch);
 	if (!r)
 		r = loop_new(&w->loop);
+	poller_init(&w->poller);
+	if (!r)
+		loop_set_poller(w->loop, &w->poller.base);
 	if (!r)
 		r = mailbox_new(&w->mailbox, w->loop);
 	if (r < 0) {
@@ -203,6 +208,11 @@ struct loop *worker_loop(struct worker *w)
 struct device_scratch *worker_scratch(struct worker *w)
 {
 	return w->scratch;
+}
+
+struct poller *worker_poller(struct worker *w)
+{
+	return &w->poller;
 }
 
 void worker_set_handling(struct worker *w, _Atomic uint64_t *handling)

@@ -26,6 +26,7 @@ void worker_free(struct worker *w);
 /* Borrowed, for the config of a device that worker_add_device() gets. */
 struct loop *worker_loop(struct worker *w);
 struct device_scratch *worker_scratch(struct worker *w);
+struct poller *worker_poller(struct worker *w);
 struct mailbox *worker_mailbox(struct worker *w);
 
 /* Where it is noted what it handles, see device_config; borrowed; NULL: nowhere. Before any

@@ -470,6 +470,20 @@ bool virtq_enable_notify(struct virtq *q)
 	return ring_load(&q->avail->idx) != q->last_avail;
 }
 
+bool virtq_has_more(const struct virtq *q)
+{
+	return ring_load(&q->avail->idx) != q->last_avail;
+}
+
+/* An event that is passed already is not passed again before the index has gone round. */
+void virtq_suppress_notify(struct virtq *q)
+{
+	if (q->event_idx)
+		ring_store(avail_event(q), (uint16_t)(q->last_avail - 1));
+	else
+		ring_store(&q->used->flags, VIRTQ_USED_F_NO_NOTIFY);
+}
+
 void virtq_disable_notify(struct virtq *q)
 {
 	if (!q->event_idx)

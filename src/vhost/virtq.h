@@ -129,4 +129,9 @@ bool virtq_is_untouched(const struct virtq *q);
 
 /* Asks for a kick at the next available entry. True: there is one already. */
 bool virtq_enable_notify(struct virtq *q);
-void virtq_disable_notify(struct virtq *q);
+void virtq_disable_notify(struct virtq *q);	/* while its chains are popped */
+
+/* Between two batches, for who looks by himself whether there is more: no kicks until
+ * virtq_enable_notify(). */
+void virtq_suppress_notify(struct virtq *q);
+bool virtq_has_more(const struct virtq *q);

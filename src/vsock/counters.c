@@ -100,6 +100,10 @@ static const char *const rings[VSOCK_NUM_QUEUES] = {
 	[VSOCK_RXQ] = "rx", [VSOCK_TXQ] = "tx", [VSOCK_EVENTQ] = "event",
 };
 
+static const char *const polls[COUNTERS_POLLS] = {
+	[POLL_PAID] = "paid", [POLL_WASTED] = "wasted",
+};
+
 #define VALUES(array) .values = array, .n = sizeof array / sizeof *array
 
 static const struct {
@@ -118,6 +122,7 @@ static const struct {
 	[LABEL_DROP] = { "reason", VALUES(drops) },
 	[LABEL_HANDSHAKE] = { "outcome", VALUES(handshakes) },
 	[LABEL_RING] = { "ring", VALUES(rings) },
+	[LABEL_POLL] = { "outcome", VALUES(polls) },
 };
 
 const char *counters_label_name(enum counters_label label)

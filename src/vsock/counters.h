@@ -54,6 +54,12 @@ enum counters_drop {				/* packets that had no effect */
 	NUM_DROPS,
 };
 
+enum counters_poll {				/* of a worker, for one of its VMs (poll-us) */
+	POLL_PAID,				/* something came meanwhile */
+	POLL_WASTED,
+	COUNTERS_POLLS,
+};
+
 enum counters_label {
 	LABEL_NONE,
 	LABEL_DIRECTION,			/* enum counters_direction */
@@ -66,6 +72,7 @@ enum counters_label {
 	LABEL_DROP,				/* enum counters_drop */
 	LABEL_HANDSHAKE,			/* enum backend_handshake */
 	LABEL_RING,				/* VSOCK_RXQ, ... */
+	LABEL_POLL,				/* enum counters_poll */
 	NUM_LABELS,
 };
 
@@ -132,6 +139,10 @@ enum { HISTOGRAM_SHIFT_PACKETS = 1, HISTOGRAM_SHIFT_US = 2 };
 	   "Calls that the guest did not want when something was published.") \
 	C1(ring_stops, UNIT_ONE, LABEL_RING, VSOCK_NUM_QUEUES, \
 	   "Rings that were found broken, and stopped.") \
+	C1(polls, UNIT_ONE, LABEL_POLL, COUNTERS_POLLS, \
+	   "Times that the worker polled for the VM before it slept (poll-us).") \
+	C1(polled, UNIT_US, LABEL_NONE, 1, \
+	   "Time, and so CPU, that the worker has spent on that.") \
 	C0(rx_starved, \
 	   "Turns in which the guest gave fewer RX buffers than there was to send.") \
 	C0(front_ends, \

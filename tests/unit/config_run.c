@@ -89,6 +89,8 @@ static void describe_vm(FILE *to, const struct vm_plan *vm, const struct plan *p
 		fprintf(to, " max=%" PRIu32, vm->limits.max_connections);
 	if (vm->limits.max_buffered != 256 << 20)
 		fprintf(to, " buffered=%" PRIu64, vm->limits.max_buffered);
+	if (vm->poll_us)
+		fprintf(to, " poll=%" PRIu32, vm->poll_us);
 	if (vm->max_memory)
 		fprintf(to, " memory=%" PRIu64, vm->max_memory);
 	if (!is_same(&vm->vhost_socket, &plan->vhost_socket) ||

@@ -95,6 +95,7 @@ static const struct row {
 	{ "queue-size", UDS, UDS "queue-size=64", "queue-size", COMPARE_NEXT },
 	{ "max-connections", UDS, UDS "max-connections=9", "max-connections", COMPARE_NOW },
 	{ "max-buffered", UDS, UDS "max-buffered=99", "max-buffered", COMPARE_NOW },
+	{ "poll-us", UDS, UDS "poll-us=50", "poll-us", COMPARE_NOW },
 	{ "max-memory", UDS, UDS "max-memory=99", "max-memory", COMPARE_NEXT },
 	{ "groups", UDS "groups=a", UDS "groups=a+b", "groups", COMPARE_NOW },
 	{ "... of the same number", UDS "groups=a+b", UDS "groups=a+c", "groups", COMPARE_NOW },

@@ -93,6 +93,7 @@ static void fill_vm(struct vm_plan *vm, bool is_forwarded)
 	vm->max_memory = UINT64_C(1) << 55;
 	vm->said.max_memory = vm->said.max_connections = 0;	/* the supervisor alone has these */
 	vm->is_by_api = false;
+	vm->poll_us = 1000;
 	vm->queue_size = 32768;
 	vm->n_groups = 3;
 	vm->groups = calloc(3, sizeof *vm->groups);
@@ -203,6 +204,7 @@ static void match_vm(struct vm_plan *a, struct vm_plan *b)
 	ck_assert_uint_eq(a->capture.snaplen, b->capture.snaplen);
 	ck_assert_uint_eq(a->capture.n_files, b->capture.n_files);
 	ck_assert_uint_eq(a->guest_cid, b->guest_cid);
+	ck_assert_uint_eq(a->poll_us, b->poll_us);
 	ck_assert_uint_eq(a->limits.max_buffered, b->limits.max_buffered);
 	clear_padding(a);
 	clear_padding(b);
@@ -328,6 +330,7 @@ START_TEST(of_an_older_version)
 	free(vm.capture.path);
 	vm.capture.path = NULL;
 	vm.capture.n_ports = 0;
+	vm.poll_us = 0;
 	save_vm(&b, &vm);
 	memcpy(&version, b.bytes + 4, sizeof version);
 	ck_assert_uint_eq(version, 1);
@@ -338,6 +341,29 @@ START_TEST(of_an_older_version)
 	ck_assert_uint_eq(loaded.n_forward_listen_seqpacket, 0);
 	ck_assert_uint_eq(loaded.capture.snaplen, 262144);	/* the default */
 	ck_assert_uint_eq(loaded.capture.n_files, 2);
+	ck_assert_uint_eq(loaded.poll_us, 0);
+	vm_plan_deinit(&loaded);
+	vm_plan_deinit(&vm);
+	blob_deinit(&b);
+}
+END_TEST
+
+/* A number that no text goes with is not left out. */
+START_TEST(of_a_number_alone)
+{
+	struct vm_plan vm, loaded;
+	struct blob b;
+
+	fill_vm(&vm, _i);
+	vm.n_forward_listen_seqpacket = 0;
+	free(vm.capture.path);
+	vm.capture.path = NULL;
+	vm.capture.n_ports = 0;
+	vm.poll_us = 1;
+	save_vm(&b, &vm);
+	vm_plan_init(&loaded);
+	ck_assert_int_eq(plan_state_load_vm(&loaded, &reader), 0);
+	ck_assert_uint_eq(loaded.poll_us, 1);
 	vm_plan_deinit(&loaded);
 	vm_plan_deinit(&vm);
 	blob_deinit(&b);
@@ -420,6 +446,7 @@ static void spoil_buffer(struct vm_plan *vm) { vm->limits.tx_buffer_size = 0; }
 static void spoil_buffer_max(struct vm_plan *vm) { vm->limits.tx_buffer_size = 0x80000001; }
 static void spoil_connections(struct vm_plan *vm) { vm->limits.max_connections = 0; }
 static void spoil_buffered(struct vm_plan *vm) { vm->limits.max_buffered = 0; }
+static void spoil_poll(struct vm_plan *vm) { vm->poll_us = 1001; }
 static void spoil_memory(struct vm_plan *vm) { vm->max_memory = UINT64_MAX; }
 static void spoil_host_cid(struct vm_plan *vm) { vm->host_cids[4] = UINT32_MAX; }
 static void spoil_order(struct vm_plan *vm) { vm->groups[1][0] = 'c'; }
@@ -468,6 +495,7 @@ static const struct spoil_case {
 	{ "credit past the counters", spoil_buffer_max },
 	{ "no connection", spoil_connections },
 	{ "no memory for buffers", spoil_buffered },
+	{ "polls for too long", spoil_poll },
 	{ "more memory than there can be", spoil_memory },
 	{ "a host CID for any", spoil_host_cid },
 	{ "groups out of order", spoil_order },
@@ -571,6 +599,7 @@ int main(void)
 
 	tcase_add_loop_test(tc, all_of_a_vm, 0, 2);
 	tcase_add_loop_test(tc, of_an_older_version, 0, 2);
+	tcase_add_loop_test(tc, of_a_number_alone, 0, 2);
 	tcase_add_test(tc, all_of_the_rest);
 	tcase_add_test(tc, little_of_vms);
 	tcase_add_loop_test(tc, cut, 0, 2);
