@@ -44,6 +44,7 @@ struct run {
 	double seconds;
 	bool is_quick;				/* few of everything, all bytes compared */
 	bool counts_syscalls;			/* slows the daemon down: value is void */
+	unsigned poll_us;			/* a key of its VMs; 0: they have not got it */
 	bool is_observed;			/* by an API client each second, and with events */
 	struct measure *out;
 };

@@ -68,6 +68,7 @@ def parse():
     parser.add_argument("bench")
     parser.add_argument("daemon")
     parser.add_argument("--against")
+    parser.add_argument("--poll-us")
     parser.add_argument("--kernel", action="store_true")
     parser.add_argument("--json")
     return parser.parse_known_args()
@@ -82,6 +83,10 @@ def into_guest(programs, name, command):
 
 def bench_options(asked, rest, programs):
     options = ["--daemon", into_guest(programs, "daemon", asked.daemon), "--no-syscalls"]
+    if asked.poll_us:
+        options += ["--poll-us", asked.poll_us]
+    if asked.poll_us and not (asked.against or asked.kernel):
+        options += ["--no-limits"]
     if asked.against:
         options += ["--against", into_guest(programs, "other", asked.against), "--no-limits"]
     if asked.kernel:

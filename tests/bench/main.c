@@ -20,7 +20,7 @@ enum { PEER_TRIES = 2 };			/* of a row that the peer fails */
 
 struct options {
 	const char *daemon, *against, *peer, *json, *only;
-	unsigned rounds;
+	unsigned rounds, poll_us;
 	double seconds;
 	bool is_quick, no_syscalls, no_limits, is_observed, has_kernel;
 };
@@ -35,6 +35,8 @@ static void usage(FILE *f)
 "                                   (tests/bench.sh --peer: Debian's Rust daemon)\n"
 "  --observed                       the same daemon with API and events on, and a client\n"
 "                                   that reads all metrics each second, in alternating rounds\n"
+"  --poll-us US                     our VMs have this key; beside the same daemon without it, in\n"
+"                                   alternating rounds, if there is no --against\n"
 "  --kernel                         the kernel's vhost-vsock, inside a guest; instead of limits\n"
 "                                   (tests/bench.sh --kernel starts one)\n"
 "  --only NAME,...                  these rows; shell patterns\n"
@@ -76,6 +78,7 @@ static struct options parse(int argc, char **argv)
 		{ "against", required_argument, NULL, 'a' },
 		{ "peer", required_argument, NULL, 'p' },
 		{ "observed", no_argument, NULL, 'O' },
+		{ "poll-us", required_argument, NULL, 'P' },
 		{ "kernel", no_argument, NULL, 'k' },
 		{ "only", required_argument, NULL, 'o' },
 		{ "rounds", required_argument, NULL, 'r' },
@@ -99,6 +102,10 @@ static struct options parse(int argc, char **argv)
 		case 'a': o.against = optarg; break;
 		case 'p': o.peer = optarg; break;
 		case 'O': o.is_observed = true; break;
+		case 'P':
+			set_number(optarg, 1, 1000, &n);
+			o.poll_us = (unsigned)n;
+			break;
 		case 'k': o.has_kernel = true; break;
 		case 'o': o.only = optarg; break;
 		case 'j': o.json = optarg; break;
@@ -124,7 +131,7 @@ static struct options parse(int argc, char **argv)
 		usage(stderr);
 		exit(2);
 	}
-	if (o.is_observed)
+	if (o.is_observed || (o.poll_us && !o.against && !o.peer && !o.has_kernel))
 		o.against = o.daemon;
 	return o;
 }
@@ -165,6 +172,7 @@ static void measure(const struct options *o, const struct row *row, enum side si
 		.is_kernels = o->has_kernel && side == SIDE_OTHER,
 		.seconds = o->seconds, .is_quick = o->is_quick,
 		.counts_syscalls = counts_syscalls, .out = out,
+		.poll_us = side == SIDE_OURS ? o->poll_us : 0,
 		.is_observed = o->is_observed && side == SIDE_OTHER,
 	};
 

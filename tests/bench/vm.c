@@ -82,19 +82,22 @@ static void spawn(struct host *h, const struct run *r)
 	char words[1024], (*vm_args)[ARG_LEN] = calloc(h->n_vms, sizeof *vm_args);
 	const char *args[ARGS_MAX] = { NULL };
 	unsigned n = split_program(r->program, words, sizeof words, args);
+	char polls[32] = "";
 
 	must(vm_args);
 	n += add_observed(h, r, args + n);
 	n += add_threads(r, args + n);
+	if (r->poll_us)
+		snprintf(polls, sizeof polls, ",poll-us=%u", r->poll_us);
 	for (unsigned i = 0; i < h->n_vms; i++) {
 		struct vm *v = &h->vms[i];
 
 		snprintf(v->socket, sizeof v->socket, "%s/%u.vhost", h->daemon.dir, i);
 		snprintf(v->uds, sizeof v->uds, "%s/%u.vm", h->daemon.dir, i);
 		snprintf(vm_args[i], ARG_LEN,
-			 "guest-cid=%u,socket=%s,uds-path=%s,tx-buffer-size=%u%s",
+			 "guest-cid=%u,socket=%s,uds-path=%s,tx-buffer-size=%u%s%s",
 			 VM_CID + i, v->socket, v->uds, (unsigned)VM_CREDIT,
-			 more_connections(r));
+			 more_connections(r), polls);
 		must(n + 3 < ARGS_MAX);
 		args[n++] = "--vm";
 		args[n++] = vm_args[i];
