@@ -3,7 +3,8 @@
  * The bytes of a host client, in pieces: its CONNECT line and what follows.
  *
  * Input: pieces: how many bytes (one byte; 0: it will write no more), then the
- * bytes. The client is looked at after each.
+ * bytes. The client is looked at after each. All of it twice: of clients that can pass
+ * descriptors, whose bytes are read, and of others, whose line stays in the socket.
  *
  * Asserted: what comes out depends on the bytes, not on the cuts: the line ends
  * at the first newline, which is one of the first HYBRID_LINE_MAX bytes, and the
@@ -28,6 +29,7 @@ enum { PIECES_MAX = 64, BYTES_MAX = PIECES_MAX * 255, UNTOUCHED = 4711 };
 
 static struct loop *loop;
 static int client;				/* the fuzzer's end of the socket */
+static bool may_have_rights;
 static bool is_done;
 static bool was_counted_done;
 static unsigned n_counted;
@@ -120,8 +122,9 @@ static void on_counted(void *ctx, enum backend_handshake how)
 static void on_handshake(void *ctx, const struct handshake_result *result)
 {
 	const struct uds_stream_config config = {
-		.loop = loop, .fd = result->fd, .may_have_rights = true, .from_host = true,
-		.early = result->early, .n_early = result->n_early,
+		.loop = loop, .fd = result->fd, .may_have_rights = may_have_rights,
+		.from_host = true, .early = result->early, .n_early = result->n_early,
+		.n_unread = result->n_unread, .has_more = result->has_more,
 	};
 	struct stream *s;
 	uint32_t port;
@@ -131,8 +134,8 @@ static void on_handshake(void *ctx, const struct handshake_result *result)
 	is_done = true;
 	if (uds_stream_new(&s, &config))
 		abort();
-	check_rest(s);
 	check_answer(s, port);
+	check_rest(s);
 	s->ops->close(s, true);
 }
 
@@ -156,12 +159,12 @@ static void play(struct input *in, struct handshakes *hs)
 	}
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+static void try(const uint8_t *data, size_t size)
 {
 	struct input in = { data, size };
 	struct handshakes_config config = {
 		.tag = "fuzz", .path = "", .max = 1, .timeout_ms = UINT32_MAX,
-		.may_have_rights = true, .done = on_handshake, .counted = on_counted,
+		.may_have_rights = may_have_rights, .done = on_handshake, .counted = on_counted,
 	};
 	struct handshakes hs;
 	int n_fds_before, socks[2];
@@ -185,5 +188,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	handshakes_deinit(&hs);
 	close(client);
 	assert(input_count_fds() == n_fds_before);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	may_have_rights = true;
+	try(data, size);
+	may_have_rights = false;
+	try(data, size);
 	return 0;
 }

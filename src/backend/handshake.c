@@ -114,23 +114,50 @@ static void fail_error(struct handshake *h, int error)
 	end(h);
 }
 
-/* The first line is whole: @len bytes of it, and its newline. */
-static void finish(struct handshake *h, size_t len)
+/* The first line is whole: @len bytes of it, and its newline. @result: what came with it. */
+static void hand_on(struct handshake *h, size_t len, struct handshake_result *result)
 {
 	struct handshakes *hs = h->all;
-	struct handshake_result result = {
-		.early = h->line + len + 1, .n_early = h->len - len - 1,
-	};
 
-	if (!hybrid_parse_connect(h->line, len, &result.port)) {
+	if (!hybrid_parse_connect(h->line, len, &result->port)) {
 		fail(h, NO_CONNECT_LINE);
 		return;
 	}
 	leave(h);
 	count(hs, HANDSHAKE_DONE);
-	result.fd = fd_take(&h->fd);
-	hs->config.done(hs->config.ctx, &result);
+	result->fd = fd_take(&h->fd);
+	hs->config.done(hs->config.ctx, result);
 	free(h);
+}
+
+static void finish(struct handshake *h, size_t len)
+{
+	struct handshake_result result = {
+		.early = h->line + len + 1, .n_early = h->len - len - 1,
+	};
+
+	hand_on(h, len, &result);
+}
+
+/* A line that has come in one piece stays in the socket. 0: the client is gone, closed or handed
+ * on; UNIX_E_AGAIN: nothing has come; anything else: it has to be read. */
+static int peek_line(struct handshake *h)
+{
+	struct iovec room = { h->line, sizeof h->line };
+	struct handshake_result result = { .early = NULL };
+	const char *newline;
+	size_t got;
+	int r = unix_peek(h->fd, &room, &got);
+
+	if (r)
+		return r;
+	newline = memchr(h->line, '\n', got);
+	if (!newline)
+		return UNIX_E_TOO_LONG;
+	result.n_unread = (size_t)(newline - h->line) + 1;
+	result.has_more = got > result.n_unread;
+	hand_on(h, result.n_unread - 1, &result);
+	return 0;
 }
 
 static void leave_early(struct handshake *h)
@@ -177,6 +204,12 @@ static bool read_line(struct handshake *h)
 {
 	if (h->all->config.socket_type == SOCK_SEQPACKET)
 		return read_message(h);
+	if (!h->len && !h->all->config.may_have_rights) {
+		int r = peek_line(h);
+
+		if (r == 0 || r == UNIX_E_AGAIN)
+			return r == UNIX_E_AGAIN;
+	}
 	for (;;) {
 		char *at = h->line + h->len, *newline;
 		struct iovec room = { at, sizeof h->line - h->len };

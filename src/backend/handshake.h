@@ -27,6 +27,11 @@ struct handshake_result {
 	uint32_t port;				/* of the guest */
 	const char *early;			/* what came after the line; valid in the call */
 	size_t n_early;				/* bytes, less than HYBRID_LINE_MAX; 0 if not SOCK_STREAM */
+	/* Bytes of the line that are still to be read from the socket, before what comes after it:
+	 * all or none. To read a program's bytes wakes it, where it waits for an answer in read(2):
+	 * right after the answer it is awake. */
+	size_t n_unread;
+	bool has_more;				/* ... and what comes after it is there */
 };
 
 struct handshakes_config {

@@ -122,6 +122,14 @@ void sock_stream_read_early(struct sock_stream *s, const char *bytes, size_t n)
 	s->n_early = n;
 }
 
+int sock_stream_drop_unread(struct sock_stream *s)
+{
+	size_t n = s->n_unread;
+
+	s->n_unread = 0;
+	return n ? unix_drop(s->fd, n) : 0;
+}
+
 int sock_stream_end(struct sock_stream *s)
 {
 	s->base.ready &= ~(unsigned)STREAM_IN;
@@ -183,7 +191,9 @@ static int sock_read(struct stream *base, const struct iovec *v, int nv, size_t 
 	}
 	if (s->is_empty_for_good)
 		return sock_stream_end(s);
-	r = unix_recv(s->fd, v, (size_t)nv, s->may_have_rights, out, &cut);
+	r = sock_stream_drop_unread(s);
+	if (!r)
+		r = unix_recv(s->fd, v, (size_t)nv, s->may_have_rights, out, &cut);
 	if (r)
 		return no_read(s, r);
 	if (s->kind->short_read_empties && !s->saw_urgent && !cut && *out < iov_total(v, (size_t)nv))

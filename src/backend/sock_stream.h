@@ -61,6 +61,7 @@ struct sock_stream {
 	bool is_held;				/* loaded: another process may still go on with it */
 	int error;				/* -errno for the next read; 0: none */
 	uint8_t idle_outs;			/* EPOLLOUTs in a row that nobody wanted */
+	uint16_t n_unread;			/* bytes that are known, and still in the socket */
 	bool from_host;				/* of its kind alone: it is to read an OK */
 	const char *early;			/* payload that was read with a handshake */
 	size_t n_early;
@@ -68,6 +69,8 @@ struct sock_stream {
 	struct mux *mux;
 	struct loop_source source;
 };
+
+enum { SOCK_UNREAD_MAX = 4096 };
 
 struct sock_stream *sock_stream_of(struct stream *base);
 
@@ -79,6 +82,9 @@ void sock_stream_deinit(struct sock_stream *s);
 
 /* Events come from now on; @connecting: those of output too. 0 or -errno. */
 int sock_stream_register(struct sock_stream *s, bool connecting);
+
+/* Takes sock_stream::n_unread out of the socket, as the next read would: 0; UNIX_E_*, -errno. */
+int sock_stream_drop_unread(struct sock_stream *s);
 
 /* @n bytes, which stay where they are, are read before those of the socket. */
 void sock_stream_read_early(struct sock_stream *s, const char *bytes, size_t n);

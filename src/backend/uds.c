@@ -45,6 +45,7 @@ static void on_handshake(void *ctx, const struct handshake_result *result)
 		.type = entrance->type,
 		.may_have_rights = entrance->handshakes.config.may_have_rights,
 		.early = result->early, .n_early = result->n_early,
+		.n_unread = result->n_unread, .has_more = result->has_more,
 	};
 	struct stream *s;
 	int r = uds_stream_new(&s, &config);

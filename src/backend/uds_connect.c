@@ -146,7 +146,7 @@ static void pending_close(struct stream *base, bool is_orderly)
 static void pending_save(const struct stream *base, struct blob *out)
 {
 	const struct pending *p = container_of_const(base, struct pending, base);
-	size_t section = blob_open(out, UDS_STREAM_TAG, UDS_STREAM_VERSION);
+	size_t section = blob_open(out, UDS_STREAM_TAG, UDS_STREAM_VERSION_READ);
 
 	blob_put_u8(out, p->base.type == VSOCK_TYPE_SEQPACKET ?
 		    UDS_STREAM_SEQPACKET_PENDING : UDS_STREAM_PENDING);
@@ -372,7 +372,7 @@ int uds_load_stream(struct backend *b, const struct vsock_addr *guest,
 	switch (kind) {
 	case UDS_STREAM_CONNECTED:
 	case UDS_STREAM_SEQPACKET_CONNECTED:
-		return uds_stream_load(out, type, u->config.loop, u->config.mux, &section);
+		return uds_stream_load(out, type, u->config.loop, u->config.mux, version, &section);
 	case UDS_STREAM_PENDING:
 	case UDS_STREAM_SEQPACKET_PENDING:
 		return load_pending(u, type, peer->port, &section, out);

@@ -45,11 +45,12 @@ int uds_stream_new(struct stream **out, const struct uds_stream_config *config)
 	s->sock.from_host = config->from_host;
 	s->sock.may_have_rights = config->may_have_rights;
 	s->sock.is_shared = config->is_shared;
+	s->sock.n_unread = (uint16_t)config->n_unread;
 	memcpy(s->early, config->early ? config->early : "", config->n_early);
 	sock_stream_read_early(&s->sock, s->early, config->n_early);
 	/* A host client's socket tells already. */
 	r = config->type == VSOCK_TYPE_SEQPACKET && !config->from_host ? unix_tell_empty(fd) : 0;
-	if (!r)
+	if (!r && !s->sock.n_unread)		/* else its line would be an event */
 		r = sock_stream_register(&s->sock, false);
 	if (r < 0) {
 		uds_stream_free(s);
@@ -57,7 +58,7 @@ int uds_stream_new(struct stream **out, const struct uds_stream_config *config)
 	}
 	/* What is in the socket already is told by its first event. Most host programs wait for
 	 * the OK before they say anything. */
-	sock_stream_go_live(&s->sock, config->n_early > 0);
+	sock_stream_go_live(&s->sock, config->n_early > 0 || config->has_more);
 	*out = &s->sock.base;
 	return 0;
 }
@@ -69,6 +70,19 @@ void uds_stream_hang_up(struct stream *base)
 	loop_remove(s->sock.loop, &s->sock.source);
 	unix_hang_up(&s->sock.fd);
 	uds_stream_free(s);
+}
+
+/* The program has its OK, or an error, and is awake to both. */
+static void read_line(struct sock_stream *sock)
+{
+	int r = sock_stream_drop_unread(sock);
+
+	if (!r && sock->source.fd < 0)
+		r = sock_stream_register(sock, false);
+	if (r) {
+		sock->error = r < 0 ? r : -EIO;
+		sock->base.ready |= STREAM_IN;
+	}
 }
 
 static void on_accepted(struct sock_stream *sock, const struct vsock_addr *guest)
@@ -85,6 +99,8 @@ static void on_accepted(struct sock_stream *sock, const struct vsock_addr *guest
 			sock->error = error_last();
 		sock->base.ready |= STREAM_IN;
 	}
+	if (sock->source.fd < 0 || sock->n_unread)
+		read_line(sock);
 }
 
 /* EPOLLHUP tells, but right after the last byte it may not have come yet. */
@@ -98,9 +114,10 @@ static bool is_closed(struct sock_stream *sock, uint32_t events)
 }
 
 int uds_stream_load(struct stream **out, enum vsock_type type, struct loop *loop,
-		    struct mux *mux, struct blob_reader *in)
+		    struct mux *mux, uint32_t version, struct blob_reader *in)
 {
 	bool from_host = blob_get_bool(in);
+	uint16_t n_unread = version > UDS_STREAM_VERSION_READ ? blob_get_u16(in) : 0;
 	struct uds_stream *s = malloc(sizeof *s + HYBRID_LINE_MAX);
 	int r;
 
@@ -114,26 +131,34 @@ int uds_stream_load(struct stream **out, enum vsock_type type, struct loop *loop
 	}
 	s->sock.from_host = from_host;
 	s->sock.may_have_rights |= !unix_refuses_rights(s->sock.fd);
-	if (!s->sock.is_live || !blob_is_whole(in)) {
+	if (!s->sock.is_live || !blob_is_whole(in) || n_unread > SOCK_UNREAD_MAX ||
+	    (n_unread && type != VSOCK_TYPE_STREAM)) {
 		uds_stream_free(s);
 		return BACKEND_E_BAD_STATE;
 	}
+	s->sock.n_unread = n_unread;
 	*out = &s->sock.base;
 	return 0;
 }
 
+/* A program whose line was not read would be told of a reset. */
 static void on_close(struct sock_stream *sock)
 {
+	if (!sock->is_held)			/* else another may go on with it */
+		sock_stream_drop_unread(sock);
 	uds_stream_free(uds_stream_of(sock));
 }
 
 static void on_save(const struct sock_stream *sock, struct blob *out)
 {
-	size_t section = blob_open(out, UDS_STREAM_TAG, UDS_STREAM_VERSION);
+	size_t section = blob_open(out, UDS_STREAM_TAG,
+				   sock->n_unread ? UDS_STREAM_VERSION : UDS_STREAM_VERSION_READ);
 
 	blob_put_u8(out, sock->base.type == VSOCK_TYPE_SEQPACKET ?
 		    UDS_STREAM_SEQPACKET_CONNECTED : UDS_STREAM_CONNECTED);
 	blob_put_u8(out, sock->from_host);
+	if (sock->n_unread)
+		blob_put_u16(out, sock->n_unread);
 	sock_stream_save(sock, out);
 	blob_close(out, section);
 }

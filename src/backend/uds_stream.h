@@ -18,6 +18,8 @@ struct uds_stream_config {
 	bool from_host;				/* it wants to read an OK, and may have said more */
 	const char *early;			/* bytes that it has sent; copied */
 	size_t n_early;				/* less than HYBRID_LINE_MAX */
+	size_t n_unread;			/* of its line: as handshake_result, likewise less */
+	bool has_more;
 };
 
 /* Makes a live stream, whose events go to the core. 0 or -errno. */
@@ -25,7 +27,10 @@ int uds_stream_new(struct stream **out, const struct uds_stream_config *config);
 
 /* The section of a stream of this backend begins with its kind, a byte. */
 #define UDS_STREAM_TAG BLOB_TAG('U', 'D', 'S', 'S')
-enum { UDS_STREAM_VERSION = 1 };
+enum {
+	UDS_STREAM_VERSION_READ = 1,		/* without bytes that are still in the socket */
+	UDS_STREAM_VERSION,
+};
 enum {
 	UDS_STREAM_CONNECTED,
 	UDS_STREAM_PENDING,
@@ -33,9 +38,9 @@ enum {
 	UDS_STREAM_SEQPACKET_PENDING,
 };
 
-/* @in: what follows the kind. Makes the stream again, as backend_ops::load_stream(). */
+/* @in: what follows the kind, of a section of @version. Makes the stream again, as backend_ops::load_stream(). */
 int uds_stream_load(struct stream **out, enum vsock_type type, struct loop *loop,
-		    struct mux *mux, struct blob_reader *in);
+		    struct mux *mux, uint32_t version, struct blob_reader *in);
 
 /* Closes one that the core has not taken; its peer reads an end. */
 void uds_stream_hang_up(struct stream *base);

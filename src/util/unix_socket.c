@@ -153,14 +153,36 @@ static int received(ssize_t n, size_t *got)
 	return errno == EAGAIN ? UNIX_E_AGAIN : errno == ECONNRESET ? UNIX_E_RESET : error_last();
 }
 
-static int recv_bytes(int fd, const struct iovec *iov, size_t *got)
+/* @how: MSG_PEEK, or 0. */
+static int recv_bytes(int fd, const struct iovec *iov, int how, size_t *got)
 {
 	ssize_t n;
 
 	do
-		n = recv(fd, iov->iov_base, iov->iov_len, MSG_DONTWAIT);
+		n = recv(fd, iov->iov_base, iov->iov_len, MSG_DONTWAIT | how);
 	while (n < 0 && errno == EINTR);
 	return received(n, got);
+}
+
+int unix_peek(int fd, const struct iovec *iov, size_t *got)
+{
+	return recv_bytes(fd, iov, MSG_PEEK, got);
+}
+
+int unix_drop(int fd, size_t n)
+{
+	char dropped[64];
+	int r = 0;
+
+	while (n && !r) {
+		struct iovec iov = { dropped, n < sizeof dropped ? n : sizeof dropped };
+		size_t got;
+
+		r = recv_bytes(fd, &iov, 0, &got);
+		if (!r)
+			n -= got;
+	}
+	return r;
 }
 
 /* As recvmsg(), and what has come along: */
@@ -211,7 +233,7 @@ int unix_recv(int fd, const struct iovec *iov, size_t n, bool may_have_rights, s
 
 	*cut = false;
 	if (n == 1 && !may_have_rights)
-		return recv_bytes(fd, iov, got);
+		return recv_bytes(fd, iov, 0, got);
 	r = recv_all(fd, iov, n, may_have_rights, &came);
 	*cut = came.flags & MSG_CTRUNC || came.has_rights;
 	return received(r, got);

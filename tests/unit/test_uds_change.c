@@ -106,6 +106,17 @@ static void run_until_fds(int n)
 	}
 }
 
+/* The guest accepts stream @i, of the host program at @fd. */
+static void accept_call(size_t i, int fd)
+{
+	const struct vsock_addr guest = { 3, PORT };
+	char got[8] = "";
+
+	core.streams[i]->ops->accepted(core.streams[i], &guest);
+	ck_assert_uint_eq(host_read(fd, got, 6), 6);
+	ck_assert_str_eq(got, "OK 80\n");
+}
+
 /* Bytes go both ways between stream @i and the host program at @fd. */
 static void expect_joined(size_t i, int fd)
 {
@@ -126,6 +137,7 @@ static int call(int i)
 
 	ck_assert_int_ge(fd, 0);
 	run_until_streams(n + 1);
+	accept_call(n, fd);
 	expect_joined(n, fd);
 	return fd;
 }
@@ -179,7 +191,10 @@ START_TEST(backlog_is_taken)
 		ck_assert(host_write(fds[i], "CONNECT 80\n", 11));
 	run_until_streams(CLIENTS);
 	for (int i = 0; i < CLIENTS; i++) {	/* those with a line came first */
-		expect_joined((size_t)(i % 2 ? i / 2 : CLIENTS / 2 + i / 2), fds[i]);
+		size_t at = (size_t)(i % 2 ? i / 2 : CLIENTS / 2 + i / 2);
+
+		accept_call(at, fds[i]);
+		expect_joined(at, fds[i]);
 		fd_close(&fds[i]);
 	}
 }

@@ -314,6 +314,35 @@ START_TEST(early_bytes)
 }
 END_TEST
 
+/* A line that the guest has not answered is still in its socket. Whoever answers it, or closes
+ * its connection, takes it out: a program that left bytes unread would be told of a reset. */
+START_TEST(a_line_without_an_answer)
+{
+	struct vsock_addr guest = { 3, 1024 };
+	bool is_answered = _i & 1, is_taken_over = _i & 2, goes_back = _i & 4;
+	int theirs = client("CONNECT 1024\n");
+
+	ck_assert_uint_eq(core.n_streams, 1);
+	if (is_taken_over)
+		take_over();
+	if (goes_back)
+		core_go_back();
+	else if (is_taken_over)
+		core_resume();
+	hears_nothing(theirs);
+	if (is_answered) {
+		core.streams[0]->ops->accepted(core.streams[0], &guest);
+		hears(theirs, "OK 1024\n");
+		ck_assert(!(core.streams[0]->ready & STREAM_IN) || is_taken_over);
+		say(theirs, "hello");
+		core_expect(0, "hello");
+	}
+	core_close(0);
+	hears(theirs, "");
+	fd_close(&theirs);
+}
+END_TEST
+
 /* The OK that could not be sent, which the guest's next read is told. */
 START_TEST(an_error_that_waits)
 {
@@ -708,6 +737,8 @@ int main(void)
 	tcase_add_test(tc, shut_down_by_us);
 	tcase_add_test(tc, a_full_socket);
 	tcase_add_loop_test(tc, early_bytes, 0, 7);
+	tcase_add_loop_test(tc, a_line_without_an_answer, 0, 4);
+	tcase_add_loop_test(tc, a_line_without_an_answer, 6, 8);
 	tcase_add_test(tc, an_error_that_waits);
 	tcase_add_test(tc, handshakes);
 	tcase_add_test(tc, saved_again);
