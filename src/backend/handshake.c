@@ -147,7 +147,7 @@ static int peek_line(struct handshake *h)
 	struct handshake_result result = { .early = NULL };
 	const char *newline;
 	size_t got;
-	int r = unix_peek(h->fd, &room, &got);
+	int r = unix_peek(h->fd, &room, 1, &got);
 
 	if (r)
 		return r;

@@ -50,6 +50,10 @@ static void on_events(struct loop_source *source, uint32_t events)
 
 	if (s->is_held)
 		return;
+	if (!events) {				/* there was no next write */
+		sock_stream_drop_unread(s);
+		return;
+	}
 	if (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) {
 		s->saw_rdhup = true;
 		s->saw_error |= (events & EPOLLERR) != 0;
@@ -122,12 +126,20 @@ void sock_stream_read_early(struct sock_stream *s, const char *bytes, size_t n)
 	s->n_early = n;
 }
 
-int sock_stream_drop_unread(struct sock_stream *s)
+void sock_stream_drop_unread(struct sock_stream *s)
 {
-	size_t n = s->n_unread;
+	int r = s->unread.n ? sock_unread_drop(&s->unread, s->fd, s->loop, &s->source) : 0;
 
-	s->n_unread = 0;
-	return n ? unix_drop(s->fd, n) : 0;
+	if (r) {				/* or they would be read again */
+		s->error = r < 0 ? r : -EIO;
+		s->base.ready |= STREAM_IN;
+	}
+}
+
+static bool may_stay_unread(const struct sock_stream *s, const struct iovec *v, int nv)
+{
+	return s->kind->reads_wake && !s->may_have_rights && !s->saw_urgent &&
+		sock_unread_may_stay(&s->unread, iov_total(v, (size_t)nv));
 }
 
 int sock_stream_end(struct sock_stream *s)
@@ -180,9 +192,10 @@ static int no_read(struct sock_stream *s, int r)
 static int sock_read(struct stream *base, const struct iovec *v, int nv, size_t *out)
 {
 	struct sock_stream *s = sock_stream_of(base);
-	bool cut;
+	bool cut = false;
 	int r;
 
+	sock_stream_drop_unread(s);
 	if (s->error)
 		return s->error;
 	if (s->n_early) {
@@ -191,9 +204,10 @@ static int sock_read(struct stream *base, const struct iovec *v, int nv, size_t 
 	}
 	if (s->is_empty_for_good)
 		return sock_stream_end(s);
-	r = sock_stream_drop_unread(s);
-	if (!r)
-		r = unix_recv(s->fd, v, (size_t)nv, s->may_have_rights, out, &cut);
+	r = may_stay_unread(s, v, nv) ?
+		sock_unread_look(&s->unread, s->fd, s->loop, &s->source, v, nv, out) :
+		unix_recv(s->fd, v, (size_t)nv, s->may_have_rights, out, &cut);
+	sock_unread_note_read(&s->unread);
 	if (r)
 		return no_read(s, r);
 	if (s->kind->short_read_empties && !s->saw_urgent && !cut && *out < iov_total(v, (size_t)nv))
@@ -319,10 +333,13 @@ static size_t sock_write_messages(struct stream *base, const struct iovec *v,
 
 static int sock_write(struct stream *base, const struct iovec *v, int nv, size_t *out)
 {
-	ssize_t n = send_all(sock_stream_of(base)->fd, v, nv, MSG_DONTWAIT | MSG_NOSIGNAL);
+	struct sock_stream *s = sock_stream_of(base);
+	ssize_t n = send_all(s->fd, v, nv, MSG_DONTWAIT | MSG_NOSIGNAL);
 
 	if (n < 0)
 		return write_error(base);
+	sock_unread_note_write(&s->unread, loop_now_ms(s->loop));
+	sock_stream_drop_unread(s);
 	*out = (size_t)n;
 	return 0;
 }

@@ -16,6 +16,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "backend/sock_unread.h"
 #include "util/loop.h"
 #include "vsock/backend.h"
 
@@ -27,6 +28,8 @@ struct sock_kind {
 	/* A read that gives less than was asked for has emptied the socket, so that
 	 * what comes next is an edge, and no read has to ask. (Not at an urgent byte.) */
 	bool short_read_empties;
+	/* To read what the peer has written wakes it, if it waits for more to read. */
+	bool reads_wake;
 	/* An event before the stream is live: NULL where it always is. May free it. */
 	void (*early_event)(struct sock_stream *s, uint32_t events);
 	/* As in stream_ops. */
@@ -48,29 +51,27 @@ struct sock_stream {
 	struct stream base;
 	const struct sock_kind *kind;
 	int fd;					/* owned; each call says that it must not block */
-	bool is_live;				/* the core has it, or is about to */
-	bool saw_rdhup;				/* an end follows the data */
-	bool saw_error;				/* ... and it is not a quiet one */
-	bool is_empty_for_good;			/* read up to the end, which is to be told */
-	bool has_ended;				/* the end was read: nothing waits in it any more */
-	bool was_reset;				/* messages: by an error that came before they did */
-	bool saw_urgent;			/* MSG_OOB: reads end there, and more follows */
-	bool may_have_rights;			/* descriptors may come with the bytes */
-	bool wants_out, has_out;		/* interest; registered with EPOLLOUT */
-	bool is_shared;				/* others may have it open, so epoll may outlive fd */
-	bool is_held;				/* loaded: another process may still go on with it */
 	int error;				/* -errno for the next read; 0: none */
+	bool is_live : 1;			/* the core has it, or is about to */
+	bool saw_rdhup : 1;			/* an end follows the data */
+	bool saw_error : 1;			/* ... and it is not a quiet one */
+	bool is_empty_for_good : 1;		/* read up to the end, which is to be told */
+	bool has_ended : 1;			/* the end was read: nothing waits in it any more */
+	bool was_reset : 1;			/* messages: by an error that came before they did */
+	bool saw_urgent : 1;			/* MSG_OOB: reads end there, and more follows */
+	bool may_have_rights : 1;		/* descriptors may come with the bytes */
+	bool wants_out : 1, has_out : 1;	/* interest; registered with EPOLLOUT */
+	bool is_shared : 1;			/* others may have it open, so epoll may outlive fd */
+	bool is_held : 1;			/* loaded: another process may still go on with it */
+	bool from_host : 1;			/* of its kind alone: it is to read an OK */
 	uint8_t idle_outs;			/* EPOLLOUTs in a row that nobody wanted */
-	uint16_t n_unread;			/* bytes that are known, and still in the socket */
-	bool from_host;				/* of its kind alone: it is to read an OK */
+	struct sock_unread unread;
 	const char *early;			/* payload that was read with a handshake */
 	size_t n_early;
 	struct loop *loop;			/* borrowed, as the mux is */
 	struct mux *mux;
 	struct loop_source source;
 };
-
-enum { SOCK_UNREAD_MAX = 4096 };
 
 struct sock_stream *sock_stream_of(struct stream *base);
 
@@ -83,8 +84,8 @@ void sock_stream_deinit(struct sock_stream *s);
 /* Events come from now on; @connecting: those of output too. 0 or -errno. */
 int sock_stream_register(struct sock_stream *s, bool connecting);
 
-/* Takes sock_stream::n_unread out of the socket, as the next read would: 0; UNIX_E_*, -errno. */
-int sock_stream_drop_unread(struct sock_stream *s);
+/* Takes what is known out of the socket. Where that fails, sock_stream::error says it. */
+void sock_stream_drop_unread(struct sock_stream *s);
 
 /* @n bytes, which stay where they are, are read before those of the socket. */
 void sock_stream_read_early(struct sock_stream *s, const char *bytes, size_t n);

@@ -45,12 +45,12 @@ int uds_stream_new(struct stream **out, const struct uds_stream_config *config)
 	s->sock.from_host = config->from_host;
 	s->sock.may_have_rights = config->may_have_rights;
 	s->sock.is_shared = config->is_shared;
-	s->sock.n_unread = (uint16_t)config->n_unread;
+	s->sock.unread.n = (uint16_t)config->n_unread;
 	memcpy(s->early, config->early ? config->early : "", config->n_early);
 	sock_stream_read_early(&s->sock, s->early, config->n_early);
 	/* A host client's socket tells already. */
 	r = config->type == VSOCK_TYPE_SEQPACKET && !config->from_host ? unix_tell_empty(fd) : 0;
-	if (!r && !s->sock.n_unread)		/* else its line would be an event */
+	if (!r && !s->sock.unread.n)		/* else its line would be an event */
 		r = sock_stream_register(&s->sock, false);
 	if (r < 0) {
 		uds_stream_free(s);
@@ -75,12 +75,12 @@ void uds_stream_hang_up(struct stream *base)
 /* The program has its OK, or an error, and is awake to both. */
 static void read_line(struct sock_stream *sock)
 {
-	int r = sock_stream_drop_unread(sock);
+	int r;
 
-	if (!r && sock->source.fd < 0)
-		r = sock_stream_register(sock, false);
-	if (r) {
-		sock->error = r < 0 ? r : -EIO;
+	sock_stream_drop_unread(sock);
+	r = sock->source.fd < 0 ? sock_stream_register(sock, false) : 0;
+	if (r < 0) {
+		sock->error = r;
 		sock->base.ready |= STREAM_IN;
 	}
 }
@@ -99,7 +99,7 @@ static void on_accepted(struct sock_stream *sock, const struct vsock_addr *guest
 			sock->error = error_last();
 		sock->base.ready |= STREAM_IN;
 	}
-	if (sock->source.fd < 0 || sock->n_unread)
+	if (sock->source.fd < 0 || sock->unread.n)
 		read_line(sock);
 }
 
@@ -136,7 +136,7 @@ int uds_stream_load(struct stream **out, enum vsock_type type, struct loop *loop
 		uds_stream_free(s);
 		return BACKEND_E_BAD_STATE;
 	}
-	s->sock.n_unread = n_unread;
+	s->sock.unread.n = n_unread;
 	*out = &s->sock.base;
 	return 0;
 }
@@ -152,19 +152,20 @@ static void on_close(struct sock_stream *sock)
 static void on_save(const struct sock_stream *sock, struct blob *out)
 {
 	size_t section = blob_open(out, UDS_STREAM_TAG,
-				   sock->n_unread ? UDS_STREAM_VERSION : UDS_STREAM_VERSION_READ);
+				   sock->unread.n ? UDS_STREAM_VERSION : UDS_STREAM_VERSION_READ);
 
 	blob_put_u8(out, sock->base.type == VSOCK_TYPE_SEQPACKET ?
 		    UDS_STREAM_SEQPACKET_CONNECTED : UDS_STREAM_CONNECTED);
 	blob_put_u8(out, sock->from_host);
-	if (sock->n_unread)
-		blob_put_u16(out, sock->n_unread);
+	if (sock->unread.n)
+		blob_put_u16(out, sock->unread.n);
 	sock_stream_save(sock, out);
 	blob_close(out, section);
 }
 
 static const struct sock_kind uds_kind = {
 	.short_read_empties = true,
+	.reads_wake = true,
 	.accepted = on_accepted,
 	.is_closed = is_closed,
 	.save = on_save,

@@ -32,6 +32,9 @@ struct loop {
 	struct epoll_event events[BATCH];
 	int n_events, at;			/* of the batch being dispatched */
 	struct loop_timer *timers;		/* a pairing heap: the next to expire */
+	struct loop_source *reminded[LOOP_REMINDED_MAX];
+	size_t n_reminded;
+	struct loop_timer reminder;
 	struct list work;
 	struct list marker;			/* in it while it runs: those before it are due */
 	unsigned full_batches;			/* in a row */
@@ -42,6 +45,17 @@ struct loop {
 	unsigned blind;				/* batches since the descriptors were looked at */
 };
 
+static void on_reminder(struct loop_timer *timer)
+{
+	struct loop *loop = container_of(timer, struct loop, reminder);
+
+	while (loop->n_reminded) {
+		struct loop_source *src = loop->reminded[--loop->n_reminded];
+
+		src->dispatch(src, 0);
+	}
+}
+
 int loop_new(struct loop **out)
 {
 	struct loop *loop = calloc(1, sizeof *loop);
@@ -51,6 +65,7 @@ int loop_new(struct loop **out)
 	if (!loop)
 		return -ENOMEM;
 	list_init(&loop->work);
+	loop->reminder.expire = on_reminder;
 	loop->now_us = clock_us();
 	loop->now_ms = loop->now_us / 1000;
 	loop->stop_fd = -1;
@@ -135,6 +150,7 @@ void loop_forget(struct loop *loop, struct loop_source *src)
 	if (src->fd < 0)
 		return;
 	src->fd = -1;
+	loop_unremind(loop, src);
 	/* It may have an event further on in this batch. */
 	for (int i = loop->at; i < loop->n_events; i++)
 		if (loop->events[i].data.ptr == src)
@@ -223,6 +239,29 @@ void loop_timer_cancel(struct loop *loop, struct loop_timer *timer)
 		heap_cut(timer);
 		loop->timers = heap_meld(loop->timers, later);
 	}
+}
+
+bool loop_remind(struct loop *loop, struct loop_source *src)
+{
+	if (loop->n_reminded == LOOP_REMINDED_MAX)
+		return false;
+	if (!loop->n_reminded)
+		loop_timer_set(loop, &loop->reminder, loop->now_ms + LOOP_REMIND_MS);
+	loop->reminded[loop->n_reminded++] = src;
+	return true;
+}
+
+void loop_unremind(struct loop *loop, struct loop_source *src)
+{
+	size_t i = 0;
+
+	while (i < loop->n_reminded && loop->reminded[i] != src)
+		i++;
+	if (i == loop->n_reminded)
+		return;
+	loop->reminded[i] = loop->reminded[--loop->n_reminded];
+	if (!loop->n_reminded)
+		loop_timer_cancel(loop, &loop->reminder);
 }
 
 void loop_work_init(struct loop_work *work, void (*run)(struct loop_work *work))

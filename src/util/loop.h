@@ -30,7 +30,8 @@
 struct loop;
 
 struct loop_source {
-	void (*dispatch)(struct loop_source *src, uint32_t events);	/* EPOLL* */
+	/* EPOLL*; 0: it is reminded. */
+	void (*dispatch)(struct loop_source *src, uint32_t events);
 	int fd;					/* borrowed; -1 while not in a loop */
 };
 
@@ -105,6 +106,15 @@ void loop_remove(struct loop *loop, struct loop_source *src);	/* also when not a
 /* The same for a descriptor that nobody else has and that is closed next: that
  * takes it out of epoll, and a system call is saved. */
 void loop_forget(struct loop *loop, struct loop_source *src);
+
+/*
+ * Something of @src is put off until it has events or does something anyway, but not for ever: it
+ * is dispatched without events after LOOP_REMIND_MS at most, once. Not if loop_unremind() was
+ * called before that, which loop_remove() and loop_forget() do. False: too many are to be reminded.
+ */
+enum { LOOP_REMIND_MS = 100, LOOP_REMINDED_MAX = 32 };
+bool loop_remind(struct loop *loop, struct loop_source *src);
+void loop_unremind(struct loop *loop, struct loop_source *src);
 
 /* Sets or moves the timer. */
 void loop_timer_set(struct loop *loop, struct loop_timer *timer, uint64_t deadline_ms);

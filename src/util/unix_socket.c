@@ -164,14 +164,9 @@ static int recv_bytes(int fd, const struct iovec *iov, int how, size_t *got)
 	return received(n, got);
 }
 
-int unix_peek(int fd, const struct iovec *iov, size_t *got)
-{
-	return recv_bytes(fd, iov, MSG_PEEK, got);
-}
-
 int unix_drop(int fd, size_t n)
 {
-	char dropped[64];
+	char dropped[4096];
 	int r = 0;
 
 	while (n && !r) {
@@ -192,7 +187,8 @@ struct came {
 	bool has_creds;
 };
 
-static ssize_t recv_all(int fd, const struct iovec *iov, size_t n, bool wants_control,
+/* @how: MSG_PEEK, or 0. */
+static ssize_t recv_all(int fd, const struct iovec *iov, size_t n, int how, bool wants_control,
 			struct came *came)
 {
 	union {
@@ -212,7 +208,7 @@ static ssize_t recv_all(int fd, const struct iovec *iov, size_t n, bool wants_co
 			mh.msg_control = control.bytes;
 			mh.msg_controllen = sizeof control.bytes;
 		}
-		r = recvmsg(fd, &mh, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+		r = recvmsg(fd, &mh, MSG_DONTWAIT | MSG_CMSG_CLOEXEC | how);
 	} while (r < 0 && errno == EINTR);
 	*came = (struct came){ .flags = 0 };
 	if (r < 0)
@@ -234,9 +230,18 @@ int unix_recv(int fd, const struct iovec *iov, size_t n, bool may_have_rights, s
 	*cut = false;
 	if (n == 1 && !may_have_rights)
 		return recv_bytes(fd, iov, 0, got);
-	r = recv_all(fd, iov, n, may_have_rights, &came);
+	r = recv_all(fd, iov, n, 0, may_have_rights, &came);
 	*cut = came.flags & MSG_CTRUNC || came.has_rights;
 	return received(r, got);
+}
+
+int unix_peek(int fd, const struct iovec *iov, size_t n, size_t *got)
+{
+	struct came came;
+
+	if (n == 1)
+		return recv_bytes(fd, iov, MSG_PEEK, got);
+	return received(recv_all(fd, iov, n, MSG_PEEK, false, &came), got);
 }
 
 int unix_tell_empty(int fd)
@@ -249,7 +254,7 @@ int unix_tell_empty(int fd)
 int unix_recv_message(int fd, const struct iovec *iov, size_t n, size_t *got)
 {
 	struct came came;
-	ssize_t r = recv_all(fd, iov, n, true, &came);
+	ssize_t r = recv_all(fd, iov, n, 0, true, &came);
 
 	if (r < 0)
 		return received(r, got);

@@ -66,9 +66,9 @@ void unix_keep_urgent_inline(int fd);
 int unix_recv(int fd, const struct iovec *iov, size_t n, bool may_have_rights, size_t *got,
 	      bool *cut);
 
-/* What has come of a socket whose peer cannot pass descriptors, into one @iov, as unix_recv(): it
- * stays unread. unix_drop() takes the first @n bytes of it, or says why not. */
-int unix_peek(int fd, const struct iovec *iov, size_t *got);
+/* What has come of a socket whose peer cannot pass descriptors, as unix_recv(): it stays unread.
+ * unix_drop() takes the first @n bytes of it, or says why not. */
+int unix_peek(int fd, const struct iovec *iov, size_t n, size_t *got);
 int unix_drop(int fd, size_t n);
 
 /*

@@ -459,6 +459,48 @@ START_TEST(deadline_waits_for_the_rest_of_the_events)
 }
 END_TEST
 
+static void on_reminded(struct loop_source *source, uint32_t events)
+{
+	ck_assert_uint_eq(events, 0);
+	called(container_of(source, struct actor, source));
+}
+
+/* Once, and only who still wants it; there is room for so many. */
+START_TEST(reminders)
+{
+	static struct loop_source crowd[LOOP_REMINDED_MAX];
+	uint64_t begin_ms = loop_now_ms(loop);
+	int fd = eventfd(0, EFD_CLOEXEC);
+
+	for (int i = 0; i < N; i++) {
+		actors[i].source.dispatch = on_reminded;
+		ck_assert(loop_remind(loop, &actors[i].source));
+	}
+	for (int i = N; i < LOOP_REMINDED_MAX; i++)
+		ck_assert(loop_remind(loop, &crowd[i]));
+	ck_assert(!loop_remind(loop, &crowd[0]));
+	for (int i = N; i < LOOP_REMINDED_MAX; i++)
+		loop_unremind(loop, &crowd[i]);
+	ck_assert_int_ge(fd, 0);
+	ck_assert_int_eq(loop_add(loop, &actors[0].source, fd, EPOLLIN), 0);
+	loop_remove(loop, &actors[0].source);
+	fd_close(&fd);
+	for (int i = 2; i < N; i += 2)
+		loop_unremind(loop, &actors[i].source);
+	while (!n_calls)
+		ck_assert_int_eq(loop_step(loop, -1), 0);
+	ck_assert_uint_ge(loop_now_ms(loop) - begin_ms, LOOP_REMIND_MS);
+	ck_assert_int_eq(n_calls, N / 2);
+	for (int i = 0; i < n_calls; i++)
+		ck_assert_int_eq(order[i] % 2, 1);
+	ck_assert(loop_remind(loop, &actors[0].source));
+	loop_unremind(loop, &actors[0].source);
+	loop_unremind(loop, &actors[0].source);
+	ck_assert_int_eq(loop_step(loop, LOOP_REMIND_MS + 20), 0);
+	ck_assert_int_eq(n_calls, N / 2);
+}
+END_TEST
+
 static void stop(struct actor *a)
 {
 	(void)a;
@@ -508,6 +550,7 @@ int main(void)
 	tcase_add_test(tc, work_again_is_work_of_the_next_batch);
 	tcase_add_test(tc, work_cancels_other_work);
 	tcase_add_test(tc, order_within_a_batch);
+	tcase_add_test(tc, reminders);
 	tcase_add_test(tc, stops);
 	tcase_add_test(tc, is_stopped_before);
 	suite_add_tcase(suite, tc);

@@ -10,8 +10,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <linux/sockios.h>
 
 #include "fake_core.h"
 #include "support/deadline.h"
@@ -336,6 +338,48 @@ START_TEST(a_line_without_an_answer)
 		ck_assert(!(core.streams[0]->ready & STREAM_IN) || is_taken_over);
 		say(theirs, "hello");
 		core_expect(0, "hello");
+	}
+	core_close(0);
+	hears(theirs, "");
+	fd_close(&theirs);
+}
+END_TEST
+
+static bool is_left(int fd)
+{
+	int n;
+
+	ck_assert_int_eq(ioctl(fd, SIOCOUTQ, &n), 0);
+	return n > 0;
+}
+
+/* A program that answers at once: its last answer has been read, and is still in the socket. (No
+ * time passes for the loop.) */
+START_TEST(a_known_answer)
+{
+	bool goes_back = _i & 1;
+	int theirs = connect_out(0);
+	char got[8];
+	size_t n;
+
+	for (int turn = 0; !is_left(theirs); turn++) {
+		ck_assert_int_lt(turn, 20);
+		core_write(0, "question");
+		hears(theirs, "question");
+		say(theirs, "answer");
+		core.streams[0]->ready |= STREAM_IN;
+		ck_assert_int_eq(core_read(0, got, sizeof got, &n), 0);
+		ck_assert_uint_eq(n, 6);
+	}
+	take_over();
+	ck_assert(is_left(theirs));
+	if (goes_back)
+		core_go_back();
+	else
+		core_resume();
+	if (_i & 2) {
+		say(theirs, "more");
+		core_expect(0, "more");
 	}
 	core_close(0);
 	hears(theirs, "");
@@ -739,6 +783,7 @@ int main(void)
 	tcase_add_loop_test(tc, early_bytes, 0, 7);
 	tcase_add_loop_test(tc, a_line_without_an_answer, 0, 4);
 	tcase_add_loop_test(tc, a_line_without_an_answer, 6, 8);
+	tcase_add_loop_test(tc, a_known_answer, 0, 4);
 	tcase_add_test(tc, an_error_that_waits);
 	tcase_add_test(tc, handshakes);
 	tcase_add_test(tc, saved_again);

@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Bytes of a socket that are known, and stay in it. */
+#include "backend/sock_unread.h"
+
+#include "util/unix_socket.h"
+
+enum {
+	ANSWERS_MIN = 16,			/* in a row, before the next may stay */
+	ANSWER_MS = 5,				/* at most, between two writes */
+};
+
+int sock_unread_drop(struct sock_unread *u, int fd, struct loop *loop, struct loop_source *source)
+{
+	size_t n = u->n;
+
+	u->n = 0;
+	loop_unremind(loop, source);
+	return unix_drop(fd, n);
+}
+
+bool sock_unread_may_stay(const struct sock_unread *u, size_t room)
+{
+	return u->answers == ANSWERS_MIN && u->has_written && room <= SOCK_UNREAD_MAX;
+}
+
+int sock_unread_look(struct sock_unread *u, int fd, struct loop *loop, struct loop_source *source,
+		     const struct iovec *v, int nv, size_t *got)
+{
+	int r = unix_peek(fd, v, (size_t)nv, got);
+
+	if (r)
+		return r;
+	u->n = (uint16_t)*got;
+	return loop_remind(loop, source) ? 0 : sock_unread_drop(u, fd, loop, source);
+}
+
+/* Written and read in turns, and quickly? */
+void sock_unread_note_write(struct sock_unread *u, uint64_t now_ms)
+{
+	if (u->has_written || (uint32_t)now_ms - u->written_ms > ANSWER_MS)
+		u->answers = 0;
+	else if (u->answers < ANSWERS_MIN)
+		u->answers++;
+	u->has_written = true;
+	u->written_ms = (uint32_t)now_ms;
+}
+
+void sock_unread_note_read(struct sock_unread *u)
+{
+	u->has_written = false;
+}

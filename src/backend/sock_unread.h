@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Bytes of a socket that are known, and stay in it for a while.
+ *
+ * A read of a unix socket frees what its peer has written, which wakes the peer where it waits in
+ * read(2) for what comes next: two context switches, to find that nothing has come. Right after a
+ * write to it, it is awake. So where a peer answers one write after another at once, an answer is
+ * looked at, and taken out of the socket after the next write. That is a call more, also for peers
+ * that wait in poll(2), which are not woken so.
+ *
+ * Nobody has to wait for it: the bytes occupy the peer's send buffer, so they are few, and the next
+ * read takes them out as well, the end, or the loop's reminder. Descriptors and urgent bytes do not
+ * stay.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+#include "util/loop.h"
+
+enum { SOCK_UNREAD_MAX = 8192 };		/* bytes */
+
+struct sock_unread {
+	uint32_t written_ms;			/* when, modulo 2^32 */
+	uint16_t n;				/* bytes, the first in the socket */
+	uint8_t answers;			/* in a row, each soon after what was written */
+	bool has_written;			/* since the last read */
+};
+
+/* Takes them out of @fd, whose source is @source. 0; UNIX_E_*, -errno: they may come again. */
+int sock_unread_drop(struct sock_unread *u, int fd, struct loop *loop, struct loop_source *source);
+
+/* What is read next into @room bytes may stay. */
+bool sock_unread_may_stay(const struct sock_unread *u, size_t room);
+
+/* As unix_recv(), where there is nothing left; what it has read stays, and @source will be
+ * reminded. */
+int sock_unread_look(struct sock_unread *u, int fd, struct loop *loop, struct loop_source *source,
+		     const struct iovec *v, int nv, size_t *got);
+
+void sock_unread_note_write(struct sock_unread *u, uint64_t now_ms);
+void sock_unread_note_read(struct sock_unread *u);

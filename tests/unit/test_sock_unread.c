@@ -1,0 +1,272 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * What a peer has written that answers at once stays in its socket until it is awake: each byte is
+ * read once all the same, in its order, and none stays for long.
+ */
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+#include <linux/sockios.h>
+
+#include "backend/sock_stream.h"
+#include "support/deadline.h"
+#include "unit.h"
+#include "util/fd.h"
+
+enum { TURNS = 17 };				/* after which an answer stays */
+
+struct mux {
+	unsigned n_ready;
+};
+
+static struct mux mux;
+static struct loop *loop;
+static struct sock_stream s;
+static int peer;
+
+void mux_stream_ready(struct mux *m, struct stream *stream, uint64_t now_ms)
+{
+	ck_assert_ptr_eq(stream, &s.base);
+	ck_assert_uint_eq(now_ms, loop_now_ms(loop));
+	m->n_ready++;
+}
+
+static bool is_closed(struct sock_stream *stream, uint32_t events)
+{
+	(void)stream;
+	(void)events;
+	return false;
+}
+
+static void on_close(struct sock_stream *stream)
+{
+	sock_stream_drop_unread(stream);
+	sock_stream_deinit(stream);
+}
+
+static const struct sock_kind waking = {
+	.short_read_empties = true, .reads_wake = true, .is_closed = is_closed, .close = on_close,
+};
+
+static const struct sock_kind quiet = {
+	.short_read_empties = true, .is_closed = is_closed, .close = on_close,
+};
+
+static void begin(const struct sock_kind *kind)
+{
+	int socks[2];
+
+	ck_assert_int_eq(loop_new(&loop), 0);
+	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, socks), 0);
+	peer = socks[1];
+	sock_stream_init(&s, kind, VSOCK_TYPE_STREAM, loop, &mux, socks[0]);
+	ck_assert_int_eq(sock_stream_register(&s, false), 0);
+	sock_stream_go_live(&s, true);
+}
+
+static void close_stream(void)
+{
+	s.base.ops->close(&s.base, true);
+}
+
+static void end(void)
+{
+	fd_close(&peer);
+	loop_free(loop);
+}
+
+/* Of what the peer has written, something is still in the socket. */
+static bool is_left(void)
+{
+	int n;
+
+	ck_assert_int_eq(ioctl(peer, SIOCOUTQ, &n), 0);
+	return n > 0;
+}
+
+static void peer_writes(const char *text)
+{
+	ck_assert_int_eq(write(peer, text, strlen(text)), (ssize_t)strlen(text));
+}
+
+static void expect(const char *text)
+{
+	char got[100];
+	struct iovec v[2] = { { got, 4 }, { got + 4, sizeof got - 4 } };
+	size_t n;
+
+	ck_assert_int_eq(s.base.ops->read(&s.base, v, 2, &n), 0);
+	ck_assert_uint_eq(n, strlen(text));
+	ck_assert_mem_eq(got, text, n);
+}
+
+static void ask(void)
+{
+	char question[] = "question", got[sizeof question];
+	size_t n;
+
+	ck_assert_int_eq(s.base.ops->write(&s.base, &(struct iovec){ question, 8 }, 1, &n), 0);
+	ck_assert_uint_eq(n, 8);
+	ck_assert_int_eq(read(peer, got, sizeof got), 8);
+}
+
+/* Time passes in the loop alone, so they are quick. */
+static void talk(int turns)
+{
+	char answer[32];
+
+	for (int i = 0; i < turns; i++) {
+		ask();
+		ck_assert(!is_left());
+		snprintf(answer, sizeof answer, "answer %d", i);
+		peer_writes(answer);
+		expect(answer);
+	}
+}
+
+START_TEST(an_answer_stays)
+{
+	begin(&waking);
+	talk(TURNS - 1);
+	ck_assert(!is_left());
+	talk(1);
+	ck_assert(is_left());
+	talk(5);
+	ck_assert(is_left());
+	close_stream();
+	end();
+}
+END_TEST
+
+/* It comes once: nothing, more, or the end follows it. */
+START_TEST(what_follows)
+{
+	struct iovec v = { (char[8]){ 0 }, 8 };
+	size_t n;
+
+	begin(&waking);
+	talk(TURNS);
+	ck_assert_int_eq(s.base.ops->read(&s.base, &v, 1, &n), STREAM_E_AGAIN);
+	ck_assert(!is_left());
+	talk(1);
+	peer_writes("more");
+	expect("more");
+	ck_assert(!is_left());
+	talk(1);
+	ck_assert_int_eq(shutdown(peer, SHUT_WR), 0);
+	ck_assert_int_eq(s.base.ops->read(&s.base, &v, 1, &n), STREAM_E_EOF);
+	close_stream();
+	end();
+}
+END_TEST
+
+/* The peer reads an end, and not that it was reset. */
+START_TEST(closed)
+{
+	char byte;
+
+	begin(&waking);
+	talk(TURNS);
+	ck_assert(is_left());
+	close_stream();
+	ck_assert_int_eq(read(peer, &byte, 1), 0);
+	end();
+}
+END_TEST
+
+/* Without another write it is taken out all the same, and is not news for the core; and the next
+ * answers are not left until the peer has been quick for a while again. */
+START_TEST(reminded)
+{
+	unsigned n_ready;
+
+	begin(&waking);
+	talk(TURNS);
+	ck_assert_int_eq(loop_step(loop, 0), 0);	/* the events so far */
+	n_ready = mux.n_ready;
+	for (int64_t deadline = deadline_in(DEADLINE_MS); is_left() && deadline_left(deadline); )
+		ck_assert_int_eq(loop_step(loop, 20), 0);
+	ck_assert(!is_left());
+	ck_assert_uint_eq(mux.n_ready, n_ready);
+	talk(2);
+	ck_assert(!is_left());
+	peer_writes("more");
+	expect("more");
+	close_stream();
+	end();
+}
+END_TEST
+
+static void may_have_rights(void)
+{
+	s.may_have_rights = true;
+}
+
+static void saw_urgent(void)
+{
+	s.saw_urgent = true;
+}
+
+static void writes_twice(void)
+{
+	ask();
+}
+
+static const struct {
+	const char *name;
+	const struct sock_kind *kind;
+	void (*before)(void);
+} others[] = {
+	{ "descriptors may come with it", &waking, may_have_rights },
+	{ "an urgent byte ends reads", &waking, saw_urgent },
+	{ "it is not asked in turns", &waking, writes_twice },
+	{ "reads do not wake it", &quiet, NULL },
+};
+
+START_TEST(others_are_read_at_once)
+{
+	begin(others[_i].kind);
+	talk(TURNS - 1);
+	if (others[_i].before)
+		others[_i].before();
+	talk(1);
+	ck_assert_msg(!is_left(), "%s", others[_i].name);
+	close_stream();
+	end();
+}
+END_TEST
+
+/* So much is not one answer. */
+START_TEST(a_large_read)
+{
+	static char got[SOCK_UNREAD_MAX + 1];
+	size_t n;
+
+	begin(&waking);
+	talk(TURNS - 1);
+	ask();
+	peer_writes("answer");
+	ck_assert_int_eq(s.base.ops->read(&s.base, &(struct iovec){ got, sizeof got }, 1, &n), 0);
+	ck_assert_uint_eq(n, 6);
+	ck_assert(!is_left());
+	close_stream();
+	end();
+}
+END_TEST
+
+int main(void)
+{
+	Suite *suite = suite_create("sock_unread");
+	TCase *tc = tcase_create("all");
+
+	tcase_add_test(tc, an_answer_stays);
+	tcase_add_test(tc, what_follows);
+	tcase_add_test(tc, closed);
+	tcase_add_test(tc, reminded);
+	tcase_add_loop_test(tc, others_are_read_at_once, 0, COUNT(others));
+	tcase_add_test(tc, a_large_read);
+	suite_add_tcase(suite, tc);
+	return unit_main(suite);
+}
