@@ -29,7 +29,7 @@ struct handshake_result {
 	size_t n_early;				/* bytes, less than HYBRID_LINE_MAX; 0 if not SOCK_STREAM */
 	/* Bytes of the line that are still to be read from the socket, before what comes after it:
 	 * all or none. To read a program's bytes wakes it, where it waits for an answer in read(2):
-	 * right after the answer it is awake. */
+	 * right after the answer it is awake. Not on one CPU, see sock_unread.h. */
 	size_t n_unread;
 	bool has_more;				/* ... and what comes after it is there */
 };

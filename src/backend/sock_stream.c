@@ -138,7 +138,7 @@ void sock_stream_drop_unread(struct sock_stream *s)
 
 static bool may_stay_unread(const struct sock_stream *s, const struct iovec *v, int nv)
 {
-	return s->kind->reads_wake && !s->may_have_rights && !s->saw_urgent &&
+	return s->may_leave && !s->may_have_rights && !s->saw_urgent &&
 		sock_unread_may_stay(&s->unread, iov_total(v, (size_t)nv));
 }
 

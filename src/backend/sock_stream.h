@@ -28,8 +28,6 @@ struct sock_kind {
 	/* A read that gives less than was asked for has emptied the socket, so that
 	 * what comes next is an edge, and no read has to ask. (Not at an urgent byte.) */
 	bool short_read_empties;
-	/* To read what the peer has written wakes it, if it waits for more to read. */
-	bool reads_wake;
 	/* An event before the stream is live: NULL where it always is. May free it. */
 	void (*early_event)(struct sock_stream *s, uint32_t events);
 	/* As in stream_ops. */
@@ -64,6 +62,7 @@ struct sock_stream {
 	bool is_shared : 1;			/* others may have it open, so epoll may outlive fd */
 	bool is_held : 1;			/* loaded: another process may still go on with it */
 	bool from_host : 1;			/* of its kind alone: it is to read an OK */
+	bool may_leave : 1;			/* bytes unread, for the peer's sake */
 	uint8_t idle_outs;			/* EPOLLOUTs in a row that nobody wanted */
 	struct sock_unread unread;
 	const char *early;			/* payload that was read with a handshake */

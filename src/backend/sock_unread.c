@@ -2,12 +2,30 @@
 /* Bytes of a socket that are known, and stay in it. */
 #include "backend/sock_unread.h"
 
+#include <sched.h>
+#include <stdatomic.h>
+
 #include "util/unix_socket.h"
 
 enum {
 	ANSWERS_MIN = 16,			/* in a row, before the next may stay */
 	ANSWER_MS = 5,				/* at most, between two writes */
 };
+
+bool sock_unread_pays(void)
+{
+	static atomic_int n;			/* of CPUs; 0: not asked yet */
+	cpu_set_t set;
+
+	if (!atomic_load_explicit(&n, memory_order_relaxed)) {
+		int r = sched_getaffinity(0, sizeof set, &set);
+
+		/* More CPUs than the set has places are many. */
+		atomic_store_explicit(&n, r < 0 ? CPU_SETSIZE : CPU_COUNT(&set),
+				      memory_order_relaxed);
+	}
+	return atomic_load_explicit(&n, memory_order_relaxed) > 1;
+}
 
 int sock_unread_drop(struct sock_unread *u, int fd, struct loop *loop, struct loop_source *source)
 {

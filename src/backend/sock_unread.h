@@ -6,7 +6,7 @@
  * read(2) for what comes next: two context switches, to find that nothing has come. Right after a
  * write to it, it is awake. So where a peer answers one write after another at once, an answer is
  * looked at, and taken out of the socket after the next write. That is a call more, also for peers
- * that wait in poll(2), which are not woken so.
+ * that wait in poll(2), which are not woken so. On one CPU we read before the peer waits.
  *
  * Nobody has to wait for it: the bytes occupy the peer's send buffer, so they are few, and the next
  * read takes them out as well, the end, or the loop's reminder. Descriptors and urgent bytes do not
@@ -22,6 +22,9 @@
 #include "util/loop.h"
 
 enum { SOCK_UNREAD_MAX = 8192 };		/* bytes */
+
+/* There is more than one CPU. */
+bool sock_unread_pays(void);
 
 struct sock_unread {
 	uint32_t written_ms;			/* when, modulo 2^32 */

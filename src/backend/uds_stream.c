@@ -44,6 +44,7 @@ int uds_stream_new(struct stream **out, const struct uds_stream_config *config)
 	sock_stream_init(&s->sock, &uds_kind, config->type, config->loop, config->mux, fd);
 	s->sock.from_host = config->from_host;
 	s->sock.may_have_rights = config->may_have_rights;
+	s->sock.may_leave = sock_unread_pays();
 	s->sock.is_shared = config->is_shared;
 	s->sock.unread.n = (uint16_t)config->n_unread;
 	memcpy(s->early, config->early ? config->early : "", config->n_early);
@@ -130,6 +131,7 @@ int uds_stream_load(struct stream **out, enum vsock_type type, struct loop *loop
 		return r;
 	}
 	s->sock.from_host = from_host;
+	s->sock.may_leave = sock_unread_pays();
 	s->sock.may_have_rights |= !unix_refuses_rights(s->sock.fd);
 	if (!s->sock.is_live || !blob_is_whole(in) || n_unread > SOCK_UNREAD_MAX ||
 	    (n_unread && type != VSOCK_TYPE_STREAM)) {
@@ -165,7 +167,6 @@ static void on_save(const struct sock_stream *sock, struct blob *out)
 
 static const struct sock_kind uds_kind = {
 	.short_read_empties = true,
-	.reads_wake = true,
 	.accepted = on_accepted,
 	.is_closed = is_closed,
 	.save = on_save,

@@ -46,24 +46,21 @@ static void on_close(struct sock_stream *stream)
 	sock_stream_deinit(stream);
 }
 
-static const struct sock_kind waking = {
-	.short_read_empties = true, .reads_wake = true, .is_closed = is_closed, .close = on_close,
-};
-
-static const struct sock_kind quiet = {
+static const struct sock_kind kind = {
 	.short_read_empties = true, .is_closed = is_closed, .close = on_close,
 };
 
-static void begin(const struct sock_kind *kind)
+static void begin(void)
 {
 	int socks[2];
 
 	ck_assert_int_eq(loop_new(&loop), 0);
 	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, socks), 0);
 	peer = socks[1];
-	sock_stream_init(&s, kind, VSOCK_TYPE_STREAM, loop, &mux, socks[0]);
+	sock_stream_init(&s, &kind, VSOCK_TYPE_STREAM, loop, &mux, socks[0]);
 	ck_assert_int_eq(sock_stream_register(&s, false), 0);
 	sock_stream_go_live(&s, true);
+	s.may_leave = true;
 }
 
 static void close_stream(void)
@@ -128,7 +125,7 @@ static void talk(int turns)
 
 START_TEST(an_answer_stays)
 {
-	begin(&waking);
+	begin();
 	talk(TURNS - 1);
 	ck_assert(!is_left());
 	talk(1);
@@ -146,7 +143,7 @@ START_TEST(what_follows)
 	struct iovec v = { (char[8]){ 0 }, 8 };
 	size_t n;
 
-	begin(&waking);
+	begin();
 	talk(TURNS);
 	ck_assert_int_eq(s.base.ops->read(&s.base, &v, 1, &n), STREAM_E_AGAIN);
 	ck_assert(!is_left());
@@ -167,7 +164,7 @@ START_TEST(closed)
 {
 	char byte;
 
-	begin(&waking);
+	begin();
 	talk(TURNS);
 	ck_assert(is_left());
 	close_stream();
@@ -182,7 +179,7 @@ START_TEST(reminded)
 {
 	unsigned n_ready;
 
-	begin(&waking);
+	begin();
 	talk(TURNS);
 	ck_assert_int_eq(loop_step(loop, 0), 0);	/* the events so far */
 	n_ready = mux.n_ready;
@@ -209,6 +206,11 @@ static void saw_urgent(void)
 	s.saw_urgent = true;
 }
 
+static void is_others(void)
+{
+	s.may_leave = false;
+}
+
 static void writes_twice(void)
 {
 	ask();
@@ -216,21 +218,19 @@ static void writes_twice(void)
 
 static const struct {
 	const char *name;
-	const struct sock_kind *kind;
 	void (*before)(void);
 } others[] = {
-	{ "descriptors may come with it", &waking, may_have_rights },
-	{ "an urgent byte ends reads", &waking, saw_urgent },
-	{ "it is not asked in turns", &waking, writes_twice },
-	{ "reads do not wake it", &quiet, NULL },
+	{ "descriptors may come with it", may_have_rights },
+	{ "an urgent byte ends reads", saw_urgent },
+	{ "it is not asked in turns", writes_twice },
+	{ "reads do not wake it", is_others },
 };
 
 START_TEST(others_are_read_at_once)
 {
-	begin(others[_i].kind);
+	begin();
 	talk(TURNS - 1);
-	if (others[_i].before)
-		others[_i].before();
+	others[_i].before();
 	talk(1);
 	ck_assert_msg(!is_left(), "%s", others[_i].name);
 	close_stream();
@@ -244,7 +244,7 @@ START_TEST(a_large_read)
 	static char got[SOCK_UNREAD_MAX + 1];
 	size_t n;
 
-	begin(&waking);
+	begin();
 	talk(TURNS - 1);
 	ask();
 	peer_writes("answer");
