@@ -14,7 +14,7 @@ struct stream {
 	int status;
 	char type[64];				/* Content-Type */
 	char *body;				/* owned: so far, with a NUL behind it */
-	size_t n;
+	size_t n, room;				/* of the body, without the NUL */
 	bool has_ended;
 };
 
