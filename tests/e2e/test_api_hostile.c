@@ -303,8 +303,9 @@ START_TEST(orders_are_bounded)
 		n_refused += a.status == 429;
 		http_answer_deinit(&a);
 	}
+	/* One may have been all but earned when this began. */
 	ck_assert_int_le(ORDERS - n_refused,
-			 ORDERS_AT_ONCE + (now_ms() - began + 1) * ORDERS_PER_S / 1000);
+			 ORDERS_AT_ONCE + 1 + (now_ms() - began + 1) * ORDERS_PER_S / 1000);
 	apis_get("/v1/vms");
 }
 END_TEST
