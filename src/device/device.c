@@ -164,11 +164,12 @@ static void take_counted_turn(struct device *dev)
 	count_turn(dev, before);
 }
 
+/* What a guest that takes no answers has in its ring stays there: nothing is looked for. */
 static struct virtq *find_tx(void *ctx)
 {
 	struct device *dev = ctx;
 
-	return frontend_running(&dev->frontend, VSOCK_TXQ);
+	return mux_is_clogged(dev->mux) ? NULL : frontend_running(&dev->frontend, VSOCK_TXQ);
 }
 
 /* The end may have freed the device. */

@@ -13,7 +13,7 @@
 #include "e2e/apis.h"
 #include "e2e/reloads.h"
 
-enum { TRIPS = 300, SPINS = 2000, SPIN_US_MAX = 300 };
+enum { TRIPS = 300, SPINS = 2000, SPIN_US_MAX = 300, STRAYS = 2000 };
 
 #define POLLED	"vms:\n  - { guest-cid: 3, socket: $/vhost.sock, uds-path: $/vm.sock, poll-us: 1000 }\n" \
 		VM4(VM4_PATHS)
@@ -173,6 +173,33 @@ START_TEST(an_idle_guest_is_not_polled)
 }
 END_TEST
 
+/* It takes no answers, so what it says stays in its ring: that is no reason to look there. */
+START_TEST(a_clogged_guest_is_not_polled)
+{
+	const struct driver_pkt stray = driver_pkt(&vm, VSOCK_OP_RW, 4000, 5000);
+	struct pair p = e2e_guest_connects(&vm, vhd.uds);
+	int64_t deadline = deadline_in(DEADLINE_MS);
+
+	wait_polled(p);
+	make_trips(p, 3);
+	vm.holds_rx = true;
+	for (int i = 0; i < STRAYS; i++) {
+		while (!driver_can_send(&vm) && driver_wait(&vm, deadline_in(QUIET_MS), false))
+			;
+		if (!driver_can_send(&vm))
+			break;
+		ck_assert(driver_send(&vm, &stray, NULL));
+	}
+	ck_assert(!driver_can_send(&vm));
+	while (!is_idle())
+		ck_assert(deadline_left(deadline));
+	driver_release_rx(&vm);
+	ck_assert(driver_flush(&vm));
+	make_trip(p);
+	e2e_close(p);
+}
+END_TEST
+
 static void wait_more_polls(struct pair p, double before)
 {
 	int64_t deadline = deadline_in(DEADLINE_MS);
@@ -287,6 +314,7 @@ int main(void)
 	tcase_add_test(reload, changes_under_a_running_guest);
 	tcase_add_loop_test(tc, no_kick_is_lost, 0, 2);
 	tcase_add_loop_test(tc, an_idle_guest_is_not_polled, 0, 2);
+	tcase_add_test(tc, a_clogged_guest_is_not_polled);
 	tcase_add_loop_test(tc, serves_whatever_has_ended_a_poll, 0,
 			    (int)(sizeof endings / sizeof *endings));
 	tcase_add_test(tc, a_vm_that_is_removed);
