@@ -5,6 +5,7 @@
 #include <sched.h>
 #include <stdatomic.h>
 
+#include "util/iov.h"
 #include "util/unix_socket.h"
 
 enum {
@@ -44,12 +45,15 @@ bool sock_unread_may_stay(const struct sock_unread *u, size_t room)
 int sock_unread_look(struct sock_unread *u, int fd, struct loop *loop, struct loop_source *source,
 		     const struct iovec *v, int nv, size_t *got)
 {
+	size_t room = iov_total(v, (size_t)nv);
 	int r = unix_peek(fd, v, (size_t)nv, got);
 
 	if (r)
 		return r;
 	u->n = (uint16_t)*got;
-	return loop_remind(loop, source) ? 0 : sock_unread_drop(u, fd, loop, source);
+	if (*got < room && loop_remind(loop, source))
+		return 0;
+	return sock_unread_drop(u, fd, loop, source);	/* more waits, and needs its place */
 }
 
 /* Written and read in turns, and quickly? */

@@ -33,7 +33,7 @@ struct worker {
 	void (*failed)(void);
 };
 
-/* Devices that take another's place have done so: they were scheduled first. One that a
+/* Devices that take another's place have done so: they were scheduled before. One that a
  * sibling asks before that would say that it runs no guest. */
 static void on_begun(struct loop_work *work)
 {
@@ -64,6 +64,7 @@ static void on_parked(struct loop_work *work)
 {
 	struct worker *w = container_of(work, struct worker, parked);
 
+	loop_remind_now(w->loop);		/* nothing that is put off is handed over */
 	watchdog_end(&w->watched);
 	wait_while_parked(w);
 	watchdog_begin(&w->watched);
@@ -302,6 +303,7 @@ static void *run(void *arg)
 	int r;
 
 	wait_while_parked(w);
+	loop_work_schedule(w->loop, &w->begun);	/* the last */
 	pthread_setname_np(pthread_self(), "worker");	/* from another thread that takes /proc */
 	watchdog_add(&w->watched);
 	loop_set_watched(w->loop, &w->watched);
@@ -322,7 +324,6 @@ int worker_start(struct worker *w, bool is_parked, void (*failed)(void))
 	w->failed = failed;
 	w->is_to_park = is_parked;
 	mailbox_hold(w->mailbox);
-	loop_work_schedule(w->loop, &w->begun);
 	r = pthread_create(&w->thread, NULL, run, w);
 	if (r)
 		return -r;

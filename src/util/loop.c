@@ -45,15 +45,19 @@ struct loop {
 	unsigned blind;				/* batches since the descriptors were looked at */
 };
 
-static void on_reminder(struct loop_timer *timer)
+void loop_remind_now(struct loop *loop)
 {
-	struct loop *loop = container_of(timer, struct loop, reminder);
-
+	loop_timer_cancel(loop, &loop->reminder);
 	while (loop->n_reminded) {
 		struct loop_source *src = loop->reminded[--loop->n_reminded];
 
 		src->dispatch(src, 0);
 	}
+}
+
+static void on_reminder(struct loop_timer *timer)
+{
+	loop_remind_now(container_of(timer, struct loop, reminder));
 }
 
 int loop_new(struct loop **out)

@@ -112,9 +112,10 @@ void loop_forget(struct loop *loop, struct loop_source *src);
  * is dispatched without events after LOOP_REMIND_MS at most, once. Not if loop_unremind() was
  * called before that, which loop_remove() and loop_forget() do. False: too many are to be reminded.
  */
-enum { LOOP_REMIND_MS = 100, LOOP_REMINDED_MAX = 32 };
+enum { LOOP_REMIND_MS = 10, LOOP_REMINDED_MAX = 32 };
 bool loop_remind(struct loop *loop, struct loop_source *src);
 void loop_unremind(struct loop *loop, struct loop_source *src);
+void loop_remind_now(struct loop *loop);	/* all that are to be, in the loop's thread */
 
 /* Sets or moves the timer. */
 void loop_timer_set(struct loop *loop, struct loop_timer *timer, uint64_t deadline_ms);

@@ -256,6 +256,24 @@ START_TEST(a_large_read)
 }
 END_TEST
 
+/* More may wait behind it, for which its writer may be waiting. */
+START_TEST(a_full_read)
+{
+	char got[6];
+	size_t n;
+
+	begin();
+	talk(TURNS - 1);
+	ask();
+	peer_writes("answer");
+	ck_assert_int_eq(s.base.ops->read(&s.base, &(struct iovec){ got, 6 }, 1, &n), 0);
+	ck_assert_uint_eq(n, 6);
+	ck_assert(!is_left());
+	close_stream();
+	end();
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("sock_unread");
@@ -267,6 +285,7 @@ int main(void)
 	tcase_add_test(tc, reminded);
 	tcase_add_loop_test(tc, others_are_read_at_once, 0, COUNT(others));
 	tcase_add_test(tc, a_large_read);
+	tcase_add_test(tc, a_full_read);
 	suite_add_tcase(suite, tc);
 	return unit_main(suite);
 }

@@ -472,6 +472,7 @@ static void write_stream(const char *path)
 	FILE *f = fopen(path, "we");
 
 	ck_assert_ptr_nonnull(f);
+	loop_remind_now(proc.loop);		/* as a worker that parks */
 	for (int v = 0; v < VMS; v++) {
 		struct blob b;
 
