@@ -208,7 +208,9 @@ static bool read_line(struct handshake *h)
 	if (!h->len && !h->all->config.may_have_rights && sock_unread_pays()) {
 		int r = peek_line(h);
 
-		if (r == 0 || r == UNIX_E_AGAIN)
+		if (r < 0)
+			on_no_line(h, r);
+		if (r <= 0 || r == UNIX_E_AGAIN)
 			return r == UNIX_E_AGAIN;
 	}
 	for (;;) {

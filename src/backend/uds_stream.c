@@ -143,10 +143,13 @@ int uds_stream_load(struct stream **out, enum vsock_type type, struct loop *loop
 	return 0;
 }
 
-/* A program whose line was not read would be told of a reset. */
+/* A program of which something was not read would be told of a reset: one that the guest has
+ * refused may have said more than its line. */
 static void on_close(struct sock_stream *sock)
 {
-	if (!sock->is_held)			/* else another may go on with it */
+	if (!sock->is_held && sock->unread.n && sock->source.fd < 0)
+		unix_hang_up(&sock->fd);
+	else if (!sock->is_held)		/* else another may go on with it */
 		sock_stream_drop_unread(sock);
 	uds_stream_free(uds_stream_of(sock));
 }

@@ -169,6 +169,22 @@ START_TEST(line_payload_and_close_at_once)
 }
 END_TEST
 
+/* Nobody listens: who has said more than its line is not told of a reset. */
+START_TEST(line_and_payload_refused_is_an_end)
+{
+	int fd = dial_with("CONNECT 1025\nhello");
+	int64_t deadline = deadline_in(DEADLINE_MS);
+	char byte;
+
+	while (!deadline_poll(fd, POLLIN, deadline_in(5))) {
+		ck_assert(deadline_left(deadline));
+		driver_turn(&vm);
+	}
+	ck_assert_int_eq(read(fd, &byte, 1), 0);
+	close(fd);
+}
+END_TEST
+
 START_TEST(line_and_close_before_response)
 {
 	const struct driver_kept *k;
@@ -314,6 +330,7 @@ int main(void)
 	tcase_add_test(tc, large_payload_behind_the_line_is_delivered);
 	tcase_add_test(tc, line_payload_and_shutdown_at_once);
 	tcase_add_test(tc, line_payload_and_close_at_once);
+	tcase_add_test(tc, line_and_payload_refused_is_an_end);
 	tcase_add_test(tc, line_and_close_before_response);
 	tcase_add_test(tc, no_data_before_the_response);
 	tcase_add_test(tc, line_without_newline_closed_at_32_bytes);
