@@ -264,7 +264,7 @@ static void sibling_wait_for(struct stream *base, unsigned events)
 static void sibling_close(struct stream *base, bool is_orderly)
 {
 	struct end *e = sibling_end_of(base);
-	bool lost = !is_orderly || !spsc_pipe_is_empty(&e->in);
+	bool lost = !is_orderly || !spsc_pipe_is_empty(&e->in) || (e->pushed && e->pushed->n);
 
 	sibling_end_close(e, END_CLOSED | (lost ? END_ABORTED : 0));
 }
