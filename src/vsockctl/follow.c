@@ -83,8 +83,8 @@ enum { LOOK_MS = 100, UNREAD_MS = 2000 };
 /* A signal that comes just before the wait is seen after it. */
 static bool wait_for_reader(int fd)
 {
+	static uint64_t ends_ms;		/* for all that is still to be written; 0: no end yet */
 	struct pollfd p = { .fd = fd, .events = POLLOUT };
-	uint64_t ends_ms = 0;
 
 	while (poll(&p, 1, LOOK_MS) <= 0) {
 		if (is_over && !ends_ms)

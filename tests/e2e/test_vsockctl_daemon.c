@@ -364,6 +364,24 @@ START_TEST(capture_to_a_pipe_that_nobody_reads)
 }
 END_TEST
 
+/* Nothing has come that it has not taken: with a full pipe, it waits for that. */
+static void wait_asleep(pid_t pid)
+{
+	int64_t deadline = deadline_in(DEADLINE_MS);
+	char path[64], state = 'R';
+
+	snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
+	while (state != 'S') {
+		FILE *f = fopen(path, "re");
+
+		ck_assert_ptr_nonnull(f);
+		ck_assert_int_eq(fscanf(f, "%*d (%*[^)]) %c", &state), 1);
+		fclose(f);
+		ck_assert(deadline_left(deadline));
+		poll(NULL, 0, 1);
+	}
+}
+
 /* _i: how often it is interrupted. Its pipe is full, and stays it. */
 START_TEST(ends_without_being_read)
 {
@@ -382,6 +400,7 @@ START_TEST(ends_without_being_read)
 		for (int i = 0; i < 4; i++)
 			e2e_close(e2e_guest_connects(&vm, vhd.uds));
 		e2e_check_talks(p);
+		wait_asleep(c.pid);
 		ck_assert(ioctl(ends[0], FIONREAD, &n) == 0);
 	}
 	kill(c.pid, SIGINT);
