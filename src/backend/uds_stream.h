@@ -38,7 +38,8 @@ enum {
 	UDS_STREAM_SEQPACKET_PENDING,
 };
 
-/* @in: what follows the kind, of a section of @version. Makes the stream again, as backend_ops::load_stream(). */
+/* @in: what follows the kind, of a section of @version. Makes the stream again, as
+ * backend_ops::load_stream(). */
 int uds_stream_load(struct stream **out, enum vsock_type type, struct loop *loop,
 		    struct mux *mux, uint32_t version, struct blob_reader *in);
 

@@ -460,6 +460,11 @@ bool virtq_is_untouched(const struct virtq *q)
 	return !q->last_avail && !q->called && !ring_load(&q->avail->idx);
 }
 
+bool virtq_has_more(const struct virtq *q)
+{
+	return ring_load(&q->avail->idx) != q->last_avail;
+}
+
 bool virtq_enable_notify(struct virtq *q)
 {
 	if (q->event_idx)
@@ -467,12 +472,7 @@ bool virtq_enable_notify(struct virtq *q)
 	else
 		ring_store(&q->used->flags, 0);
 	ring_fence();
-	return ring_load(&q->avail->idx) != q->last_avail;
-}
-
-bool virtq_has_more(const struct virtq *q)
-{
-	return ring_load(&q->avail->idx) != q->last_avail;
+	return virtq_has_more(q);
 }
 
 /* An event that is passed already is not passed again before the index has gone round. */

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Payload of consecutive packets of one connection, on its way to the host by one
- * write; or whole messages of one, by one call for several. Large payloads are described where they lie; small ones are copied together,
- * since a system call spends more on an iovec than copying a few hundred bytes takes.
+ * write; or whole messages of one, by one call for several. Large payloads are described
+ * where they lie; small ones are copied together, since a system call spends more on an
+ * iovec than copying a few hundred bytes takes.
  *
  * What is described lies in guest memory and must be flushed before that is given back.
  * Memory may have been lost since (gmem.h): then what was gathered is not what the guest

@@ -4,6 +4,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 
 #include "e2e/reloads.h"
@@ -61,6 +62,17 @@ const char *apis_do(const char *method, const char *path, const char *url, const
 const char *apis_get(const char *path)
 {
 	return apis_do("GET", path, path, NULL, 200);
+}
+
+double apis_metric(const char *name)
+{
+	char line[160];
+	const char *at;
+
+	snprintf(line, sizeof line, "\n%s ", name);
+	at = strstr(apis_get("/metrics"), line);
+	ck_assert_msg(at, "no %s", name);
+	return atof(at + strlen(line));
 }
 
 const char *apis_row(const char *name)

@@ -20,6 +20,8 @@ const char *apis_do(const char *method, const char *path, const char *url, const
 		    int status);
 /* The same where no part of the path is another. */
 const char *apis_get(const char *path);
+/* What /metrics says of the one with that name and labels, as it writes them. */
+double apis_metric(const char *name);
 
 /* {"socket": ..., "uds-path": ...} in the folder, by @name; valid until the next call. */
 const char *apis_row(const char *name);

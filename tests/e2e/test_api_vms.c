@@ -56,11 +56,7 @@ static void setup_few_files(void)
 /* How many connections VM 3 may have: workers hear of it in their time. */
 static unsigned limit_now(void)
 {
-	static const char name[] = "vhost_vsock_connections_limit{vm=\"3\"} ";
-	const char *at = strstr(apis_get("/metrics"), name);
-
-	ck_assert_ptr_nonnull(at);
-	return (unsigned)strtoul(at + sizeof name - 1, NULL, 10);
+	return (unsigned)apis_metric("vhost_vsock_connections_limit{vm=\"3\"}");
 }
 
 static void wait_for_limit(unsigned least, unsigned most)

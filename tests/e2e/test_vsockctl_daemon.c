@@ -368,15 +368,8 @@ END_TEST
 static void wait_asleep(pid_t pid)
 {
 	int64_t deadline = deadline_in(DEADLINE_MS);
-	char path[64], state = 'R';
 
-	snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
-	while (state != 'S') {
-		FILE *f = fopen(path, "re");
-
-		ck_assert_ptr_nonnull(f);
-		ck_assert_int_eq(fscanf(f, "%*d (%*[^)]) %c", &state), 1);
-		fclose(f);
+	while (!daemon_is_all_asleep(pid)) {
 		ck_assert(deadline_left(deadline));
 		poll(NULL, 0, 1);
 	}

@@ -83,8 +83,9 @@ pid_t daemon_find_engine(const struct daemon *d);
 pid_t daemon_find_other_engine(const struct daemon *d, pid_t engine);
 /* The supervisor has a child that is no engine: a program that it asks, or one that connects. */
 bool daemon_has_child(const struct daemon *d);
-/* Are all of its threads stopped (SIGSTOP)? */
+/* Are all of its threads stopped (SIGSTOP); asleep? */
 bool daemon_is_stopped(pid_t pid);
+bool daemon_is_all_asleep(pid_t pid);
 /* Has it done all that it had to do, but for what waits for time, or for others? */
 bool daemon_is_asleep(const struct daemon *d);
 bool daemon_wait_asleep(const struct daemon *d, int ms);
@@ -104,8 +105,9 @@ uint64_t daemon_wakeups_between(const struct daemon_usage *before,
 				const struct daemon_usage *after);
 /*
  * Waits until @stretch, which lasts for a while, passes with no more than @cpu_ms and @wakeups of
- * those whose @usage it is: one at rest has that at once, whatever was left to do on a busy machine; one that
- * wakes again and again, or turns round, never has. False at the deadline (DEADLINE_MS).
+ * those whose @usage it is: one at rest has that at once, whatever was left to do on a busy
+ * machine; one that wakes again and again, or turns round, never has. False at the deadline
+ * (DEADLINE_MS).
  */
 bool daemon_rests(const struct daemon *d, struct daemon_usage (*usage)(const struct daemon *),
 		  void (*stretch)(void), uint64_t cpu_ms, uint64_t wakeups);

@@ -391,11 +391,17 @@ bool daemon_is_stopped(pid_t pid)
 	return are_all(pid, 'T');
 }
 
+bool daemon_is_all_asleep(pid_t pid)
+{
+	return are_all(pid, 'S');
+}
+
 /* Whoever is told something can be run from that moment on, so nothing is on its way from one
  * that sleeps to the next. */
 bool daemon_is_asleep(const struct daemon *d)
 {
-	return are_all(daemon_engine(d), 'S') && (!d->is_supervised || are_all(d->pid, 'S'));
+	return daemon_is_all_asleep(daemon_engine(d)) &&
+		(!d->is_supervised || daemon_is_all_asleep(d->pid));
 }
 
 bool daemon_rests(const struct daemon *d, struct daemon_usage (*usage)(const struct daemon *),

@@ -318,6 +318,17 @@ START_TEST(little_of_vms)
 }
 END_TEST
 
+/* It has nothing that the first version did not know. */
+static void fill_oldest_vm(struct vm_plan *vm, int i)
+{
+	fill_vm(vm, i);
+	vm->n_forward_listen_seqpacket = 0;
+	free(vm->capture.path);
+	vm->capture.path = NULL;
+	vm->capture.n_ports = 0;
+	vm->poll_us = 0;
+}
+
 /* What an older program knows is saved as it did that: it reads it, and this one what it wrote. */
 START_TEST(of_an_older_version)
 {
@@ -325,12 +336,7 @@ START_TEST(of_an_older_version)
 	uint32_t version;
 	struct blob b;
 
-	fill_vm(&vm, _i);
-	vm.n_forward_listen_seqpacket = 0;
-	free(vm.capture.path);
-	vm.capture.path = NULL;
-	vm.capture.n_ports = 0;
-	vm.poll_us = 0;
+	fill_oldest_vm(&vm, _i);
 	save_vm(&b, &vm);
 	memcpy(&version, b.bytes + 4, sizeof version);
 	ck_assert_uint_eq(version, 1);
@@ -354,11 +360,7 @@ START_TEST(of_a_number_alone)
 	struct vm_plan vm, loaded;
 	struct blob b;
 
-	fill_vm(&vm, _i);
-	vm.n_forward_listen_seqpacket = 0;
-	free(vm.capture.path);
-	vm.capture.path = NULL;
-	vm.capture.n_ports = 0;
+	fill_oldest_vm(&vm, _i);
 	vm.poll_us = 1;
 	save_vm(&b, &vm);
 	vm_plan_init(&loaded);
