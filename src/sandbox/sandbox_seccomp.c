@@ -43,7 +43,7 @@ struct row {
 
 static const struct row rows[] = {
 	/* The loop. */
-	ANY(epoll_wait), ANY(epoll_pwait), ANY(epoll_pwait2), ANY(epoll_ctl),
+	ANY(epoll_wait), ANY(epoll_pwait), ANY(epoll_pwait2), ANY(epoll_ctl), ANY(timerfd_settime),
 	/* Sockets, eventfds, the log. */
 	ANY(read), ANY(readv), ANY(write), ANY(writev),
 	ANY(recvmsg), ANY(recvfrom), ANY(sendmsg), ANY(sendmmsg), ANY(sendto),
@@ -89,7 +89,7 @@ static const struct row hosted_rows[] = {
 	ARG(fcntl, 1, F_ADD_SEALS), ANY(splice),
 	ARGS(setsockopt, 1, SOL_SOCKET, 2, SO_PEEK_OFF),
 	/* Another worker. */
-	ANY(epoll_create1),
+	ANY(epoll_create1), ANY(timerfd_create),
 };
 
 /* For reports and the search for leaks, in builds that are for testing. */

@@ -6,11 +6,13 @@
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/timerfd.h>
 #include <unistd.h>
 
 #include "util/clock.h"
 #include "util/error.h"
 #include "util/fd.h"
+#include "util/timer_heap.h"
 #include "util/watchdog.h"
 
 enum {
@@ -18,6 +20,7 @@ enum {
 	FULL_BATCHES_MAX = 64,			/* in a row, for which timers wait */
 	PAUSE_MS = 500,				/* past the time asked for: it stood still */
 	AFTER_PAUSE_MS = 100,			/* until deadlines are judged again */
+	ALARM_MS = 100,				/* is set for no later than that */
 	LOOKS = 2,				/* of a poller, for one at the descriptors */
 	BLIND_MAX = 8,				/* batches in a row without one */
 	PREEMPTED_US = 100,			/* between two looks */
@@ -31,7 +34,10 @@ struct loop {
 	uint64_t batch;
 	struct epoll_event events[BATCH];
 	int n_events, at;			/* of the batch being dispatched */
-	struct loop_timer *timers;		/* a pairing heap: the next to expire */
+	struct loop_timer *timers;		/* a heap: the next to expire */
+	struct loop_source alarm;		/* a timerfd, owned */
+	uint64_t alarm_ms;			/* what it has been set for, the last time */
+	bool is_idle;				/* the last wait has given nothing but the alarm */
 	struct loop_source *reminded[LOOP_REMINDED_MAX];
 	size_t n_reminded;
 	struct loop_timer reminder;
@@ -60,6 +66,13 @@ static void on_reminder(struct loop_timer *timer)
 	loop_remind_now(container_of(timer, struct loop, reminder));
 }
 
+/* Timers are looked at in each batch. */
+static void on_alarm(struct loop_source *source, uint32_t events)
+{
+	(void)source;
+	(void)events;
+}
+
 int loop_new(struct loop **out)
 {
 	struct loop *loop = calloc(1, sizeof *loop);
@@ -72,7 +85,8 @@ int loop_new(struct loop **out)
 	loop->reminder.expire = on_reminder;
 	loop->now_us = clock_us();
 	loop->now_ms = loop->now_us / 1000;
-	loop->stop_fd = -1;
+	loop->stop_fd = loop->alarm.fd = -1;
+	loop->alarm.dispatch = on_alarm;
 	loop->epfd = epoll_create1(EPOLL_CLOEXEC);
 	if (loop->epfd < 0)
 		goto fail;
@@ -80,6 +94,12 @@ int loop_new(struct loop **out)
 	if (loop->stop_fd < 0)
 		goto fail;
 	if (epoll_ctl(loop->epfd, EPOLL_CTL_ADD, loop->stop_fd, &ev) < 0)
+		goto fail;
+	loop->alarm.fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+	if (loop->alarm.fd < 0)
+		goto fail;
+	ev.data.ptr = &loop->alarm;
+	if (epoll_ctl(loop->epfd, EPOLL_CTL_ADD, loop->alarm.fd, &ev) < 0)
 		goto fail;
 	*out = loop;
 	return 0;
@@ -93,6 +113,7 @@ void loop_free(struct loop *loop)
 {
 	if (!loop)
 		return;
+	fd_close(&loop->alarm.fd);
 	fd_close(&loop->stop_fd);
 	fd_close(&loop->epfd);
 	free(loop);
@@ -161,88 +182,20 @@ void loop_forget(struct loop *loop, struct loop_source *src)
 			loop->events[i].data.ptr = NULL;
 }
 
-/*
- * Timers are a pairing heap: each has the later ones as children, so that the
- * first to expire is the root. It is made of what the timers themselves have:
- * setting one needs no memory, and cannot fail just when memory is short.
- */
-static struct loop_timer *heap_meld(struct loop_timer *a, struct loop_timer *b)
-{
-	struct loop_timer *parent, *child;
-
-	if (!a || !b)
-		return a ? a : b;
-	parent = b->deadline_ms < a->deadline_ms ? b : a;
-	child = parent == a ? b : a;
-	child->prev = parent;
-	child->next = parent->child;
-	if (child->next)
-		child->next->prev = child;
-	parent->child = child;
-	return parent;
-}
-
-/* One heap of a list of siblings: pairs from the left, then all from the right. */
-static struct loop_timer *heap_meld_all(struct loop_timer *first)
-{
-	struct loop_timer *pairs = NULL, *heap = NULL;
-
-	while (first) {
-		struct loop_timer *a = first, *b = a->next, *pair;
-
-		first = b ? b->next : NULL;
-		a->next = a->prev = NULL;
-		if (b)
-			b->next = b->prev = NULL;
-		pair = heap_meld(a, b);
-		pair->next = pairs;
-		pairs = pair;
-	}
-	while (pairs) {
-		struct loop_timer *pair = pairs;
-
-		pairs = pair->next;
-		pair->next = NULL;
-		heap = heap_meld(heap, pair);
-	}
-	return heap;
-}
-
-/* Out of its parent's list of children; @timer is not the root. */
-static void heap_cut(struct loop_timer *timer)
-{
-	if (timer->prev->child == timer)
-		timer->prev->child = timer->next;
-	else
-		timer->prev->next = timer->next;
-	if (timer->next)
-		timer->next->prev = timer->prev;
-	timer->next = timer->prev = NULL;
-}
-
 void loop_timer_set(struct loop *loop, struct loop_timer *timer, uint64_t deadline_ms)
 {
 	loop_timer_cancel(loop, timer);
 	timer->deadline_ms = deadline_ms;
 	timer->is_set = true;
-	loop->timers = heap_meld(loop->timers, timer);
+	timer_heap_add(&loop->timers, timer);
 }
 
 void loop_timer_cancel(struct loop *loop, struct loop_timer *timer)
 {
-	struct loop_timer *later;
-
 	if (!timer->is_set)
 		return;
-	later = heap_meld_all(timer->child);
-	timer->child = NULL;
 	timer->is_set = false;
-	if (timer == loop->timers) {
-		loop->timers = later;
-	} else {
-		heap_cut(timer);
-		loop->timers = heap_meld(loop->timers, later);
-	}
+	timer_heap_remove(&loop->timers, timer);
 }
 
 bool loop_remind(struct loop *loop, struct loop_source *src)
@@ -322,12 +275,36 @@ static int wait_ms(const struct loop *loop, int max_wait_ms)
 	deadline_ms = loop->timers->deadline_ms;
 	if (deadline_ms < loop->judges_ms)
 		deadline_ms = loop->judges_ms;
-	now_ms = clock_ms();
+	/* An alarm is absolute: for it the clock of the batch will do. */
+	now_ms = max_wait_ms < 0 && !loop->is_idle ? loop->now_ms : clock_ms();
 	if (deadline_ms <= now_ms)
 		return 0;
 	if (max_wait_ms >= 0 && (uint64_t)max_wait_ms < deadline_ms - now_ms)
 		return max_wait_ms;
 	return deadline_ms - now_ms < 60000 ? (int)(deadline_ms - now_ms) : 60000;
+}
+
+/*
+ * To wait with a time-out costs a timer of the kernel's each time, and most deadlines are moved
+ * before they come. So a busy loop sets an alarm instead, which stays: it rings once in ALARM_MS at
+ * most, or when the nearest deadline does. When nothing else has come, what is left is waited for
+ * as such, and a loop without timers is woken by the alarm once. @wait: milliseconds, at most.
+ * True: it rings in time.
+ */
+static bool set_alarm(struct loop *loop, int wait)
+{
+	uint64_t at_ms = loop->now_ms + (uint64_t)(wait < ALARM_MS ? wait : ALARM_MS);
+	struct itimerspec spec = { .it_interval = { 0 } };
+
+	if (loop->alarm_ms > loop->now_ms && loop->alarm_ms <= at_ms)
+		return true;
+	if (loop->is_idle)
+		return false;
+	spec.it_value = clock_timespec(at_ms);
+	if (timerfd_settime(loop->alarm.fd, TFD_TIMER_ABSTIME, &spec, NULL) < 0)
+		return false;
+	loop->alarm_ms = at_ms;
+	return true;
 }
 
 bool loop_may_expire(const struct loop *loop)
@@ -442,6 +419,8 @@ static int wait_for_events(struct loop *loop, int max_wait_ms, int *wait)
 			return n;
 	}
 	loop->blind = 0;
+	if (*wait > 0 && max_wait_ms < 0 && set_alarm(loop, *wait))
+		return epoll_wait(loop->epfd, loop->events, BATCH, -1);
 	return epoll_wait(loop->epfd, loop->events, BATCH, *wait);
 }
 
@@ -458,6 +437,7 @@ int loop_step(struct loop *loop, int max_wait_ms)
 	if (loop->watched)
 		watchdog_begin(loop->watched);
 	loop->n_events = n;
+	loop->is_idle = n == 1 && loop->events[0].data.ptr == &loop->alarm;
 	dispatch(loop);
 	run_work(loop);
 	if (loop->may_expire)

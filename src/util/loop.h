@@ -26,6 +26,7 @@
 #include <stdint.h>
 
 #include "util/list.h"
+#include "util/timer_heap.h"
 
 struct loop;
 
@@ -33,14 +34,6 @@ struct loop_source {
 	/* EPOLL*; 0: it is reminded. */
 	void (*dispatch)(struct loop_source *src, uint32_t events);
 	int fd;					/* borrowed; -1 while not in a loop */
-};
-
-struct loop_timer {
-	void (*expire)(struct loop_timer *timer);
-	uint64_t deadline_ms;
-	bool is_set;
-	struct loop_timer *child, *next, *prev;	/* in the loop's heap; prev of a first
-						   child: its parent */
 };
 
 /*

@@ -528,6 +528,45 @@ START_TEST(is_stopped_before)
 }
 END_TEST
 
+/* An idle loop wakes up once for the alarm that a busy one sets, and then for the timer alone. */
+START_TEST(alarm_rings_once)
+{
+	uint64_t begin_ms = loop_now_ms(loop), batch = loop_batch(loop);
+
+	actors[0].then = stop;
+	loop_timer_set(loop, &actors[0].timer, begin_ms + 350);
+	ck_assert_int_eq(loop_run(loop), 0);
+	ck_assert_int_eq(n_calls, 1);
+	ck_assert_uint_ge(loop_now_ms(loop), begin_ms + 350);
+	ck_assert_uint_le(loop_batch(loop), batch + 3);	/* its begin is one */
+}
+END_TEST
+
+static void set_next(struct actor *a)
+{
+	if (a->id + 1 == N)
+		loop_stop(loop);
+	else
+		loop_timer_set(loop, &actors[a->id + 1].timer, loop_now_ms(loop) + 2);
+}
+
+/* An alarm that has been set for later does not keep them. */
+START_TEST(short_timers_beside_a_long_one)
+{
+	struct loop_timer hour = { .expire = on_timer };
+
+	for (int i = 0; i < N; i++)
+		actors[i].then = set_next;
+	loop_timer_set(loop, &hour, loop_now_ms(loop) + 3600 * 1000);
+	loop_timer_set(loop, &actors[0].timer, loop_now_ms(loop));
+	ck_assert_int_eq(loop_run(loop), 0);
+	ck_assert_int_eq(n_calls, N);
+	for (int i = 0; i < N; i++)
+		ck_assert_int_eq(order[i], i);
+	loop_timer_cancel(loop, &hour);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("loop");
@@ -552,6 +591,8 @@ int main(void)
 	tcase_add_test(tc, order_within_a_batch);
 	tcase_add_test(tc, reminders);
 	tcase_add_test(tc, stops);
+	tcase_add_test(tc, alarm_rings_once);
+	tcase_add_test(tc, short_timers_beside_a_long_one);
 	tcase_add_test(tc, is_stopped_before);
 	suite_add_tcase(suite, tc);
 	return unit_main(suite);
