@@ -14,6 +14,7 @@ enum {
 	CONNECT_MS = 2000,			/* of a stream, as long as a Linux guest waits */
 	REQUEST_MS = 2000,			/* a guest's answer to a host's connect */
 	CLOSING_MS = 10 * 1000,			/* a guest's answer to SHUTDOWN */
+	RST_WAIT_MS = 5,			/* an RST, for another packet to go with */
 	TURN_ROUNDS = 4,			/* for packets that come during the turn */
 	TURNS_LATE_MAX = 64,			/* in a row, for which deadlines wait */
 	POLL_MS = 1,				/* rings without a kick descriptor */
@@ -344,6 +345,7 @@ static int make_mux(struct device *dev)
 	const struct mux_config mux = {
 		.guest_cid = config->guest_cid, .limits = config->limits,
 		.connect_ms = CONNECT_MS, .request_ms = REQUEST_MS, .closing_ms = CLOSING_MS,
+		.rst_wait_ms = RST_WAIT_MS,
 		.hash_seed = random_u64(), .first_port = random_u64(),
 		.scratch = &config->scratch->mux, .wake = on_wake, .is_lost = is_memory_lost,
 		.open_rx = device_open_rx, .close_rx = device_close_rx,

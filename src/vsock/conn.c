@@ -120,6 +120,7 @@ void conn_reset(struct conn *c, enum conn_end why)
 {
 	bool is_known = !c->orphaned && !(c->state == CONN_REQUESTED && c->request_pending);
 
+	c->rst_waits = false;
 	if (c->state == CONN_RESET || c->state == CONN_DEAD)
 		return;
 	note_end(c, why);
@@ -357,6 +358,7 @@ enum conn_timer conn_timer(const struct conn *c)
 	case CONN_CONNECTING:
 		return CONN_TIMER_CONNECT;
 	case CONN_RESET:
+		return c->rst_waits ? CONN_TIMER_RST : CONN_TIMER_NONE;
 	case CONN_DEAD:
 		return CONN_TIMER_NONE;
 	}
@@ -384,6 +386,8 @@ void conn_expired(struct conn *c)
 		conn_reset(c, CONN_END_CLOSING_TIMEOUT);
 		return;
 	case CONN_RESET:
+		c->rst_waits = false;
+		return;
 	case CONN_DEAD:
 		return;
 	}

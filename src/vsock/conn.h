@@ -29,8 +29,8 @@
  *   CLOSING     the host is done both ways and the stream closed; we send
  *               SHUTDOWN both. Packets: RST -> end; SHUTDOWN both -> RESET;
  *               CREDIT_* ignored. Deadline: RESET.
- *   RESET       the stream is closed, an RST is still to be sent. Packets:
- *               ignored; RST -> end.
+ *   RESET       the stream is closed, an RST is still to be sent; `rst_waits`: not
+ *               before its deadline, or another packet. Packets: ignored; RST -> end.
  *   DEAD        nothing left; the mux frees it.
  *
  * The connection pulls: it remembers that it has something to send and builds
@@ -122,6 +122,7 @@ enum conn_timer {
 	CONN_TIMER_ASK_SOON,			/* ask it for credit again, ... */
 	CONN_TIMER_ASK,
 	CONN_TIMER_ASK_LATE,			/* ... the less often, the longer in vain */
+	CONN_TIMER_RST,				/* its RST waits for company no longer */
 	CONN_NUM_TIMERS,
 };
 
@@ -164,6 +165,7 @@ struct conn {
 	bool host_failed : 1;			/* ends in RST: it failed, or did not take all */
 	bool host_lost_data : 1;		/* bytes that it would have taken are lost */
 	bool host_shut : 1;			/* we shut down writing to it */
+	bool rst_waits : 1;			/* in CONN_RESET, for another packet to go with */
 
 	struct conn_in_mux {			/* the mux's own */
 		struct conn *hash_next;		/* in its table */

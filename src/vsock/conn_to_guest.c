@@ -40,7 +40,7 @@ bool conn_has_output(const struct conn *c)
 	case CONN_CLOSING:
 		return c->response_pending || c->shutdown_pending & ~c->shutdown_sent;
 	case CONN_RESET:
-		return true;
+		return !c->rst_waits;
 	case CONN_CONNECTING:
 	case CONN_LINGERING:
 	case CONN_DEAD:

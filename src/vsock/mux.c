@@ -38,6 +38,7 @@ int mux_new(struct mux **out, const struct mux_config *config)
 	mux->timer_ms[CONN_TIMER_ASK_SOON] = ASK_SOON_MS;
 	mux->timer_ms[CONN_TIMER_ASK] = ASK_MS;
 	mux->timer_ms[CONN_TIMER_ASK_LATE] = ASK_LATE_MS;
+	mux->timer_ms[CONN_TIMER_RST] = config->rst_wait_ms;
 	host_ports_init(&mux->ports, config->first_port);
 	conn_names_init(&mux->names);
 	replies_init(&mux->replies, &mux->names);
@@ -188,6 +189,8 @@ static void note_state(struct mux *mux, struct conn *c, uint64_t now_ms)
 		return;
 	mux_count_state(mux, c, now_ms);
 	c->mux.logged_state = c->state;
+	if (c->state == CONN_RESET)
+		mux_let_rst_wait(mux, c);
 	if (c->state == CONN_RESET && is_too_long(c->end))
 		log_limited(LEVEL_WARN, mux->config.tag, "%s reset: %s", mux_path(c).text,
 			    conn_str_end(c->end));
@@ -342,7 +345,8 @@ void mux_input_cut(struct mux *mux, const struct pkt *pkt, uint64_t now_ms)
 	mux_finish(mux, c, now_ms);
 }
 
-/* A guest that stands still is not asked for credit: those timers, the last, rest. */
+/* A guest that stands still is not asked for credit, and is sent no RST: those timers, the last,
+ * rest. */
 static int count_timers(const struct mux *mux)
 {
 	return mux->is_running ? CONN_NUM_TIMERS : CONN_TIMER_ASK_SOON;
@@ -361,6 +365,8 @@ void mux_expire(struct mux *mux, uint64_t now_ms)
 			if (!mux_end_pending(c)) {
 				mux_log_expired(mux, c);
 				conn_expired(c);
+				if (timer == CONN_TIMER_RST)
+					mux_note_rst_alone(mux);
 			}
 			mux_finish(mux, c, now_ms);
 		}

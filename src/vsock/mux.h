@@ -54,6 +54,7 @@ struct mux_config {
 	uint64_t guest_cid;
 	struct vsock_limits limits;
 	uint32_t connect_ms, request_ms, closing_ms;	/* how long the other timers run */
+	uint32_t rst_wait_ms;			/* 0: none waits; see mux_let_rst_wait() */
 	uint64_t hash_seed;			/* a number that the guest does not know ... */
 	uint64_t first_port;			/* ... and another, which it gets to know: host
 						   programs call from the ports after it */

@@ -1,9 +1,14 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* All connections of one guest: the end of all of them, a portion at a time. */
+/* All connections of one guest: the end of all of them, a portion at a time; and RSTs that wait. */
 #include "util/error.h"
 #include "vsock/mux_internal.h"
 
-enum { ENDS_PER_TURN = 16 };
+enum {
+	ENDS_PER_TURN = 16,
+	RSTS_AT_ONCE_MIN = 64,			/* after one that waited in vain, and twice that
+						   after the next, up to */
+	RSTS_AT_ONCE_MAX = 4096,
+};
 
 bool mux_end_pending(struct conn *c)
 {
@@ -112,4 +117,40 @@ void mux_drop(struct mux *mux, uint64_t now_ms)
 	gather_clear(&mux->gather);
 	replies_clear(&mux->replies);
 	end_all(mux, ENDING_DROP, now_ms);
+}
+
+void mux_let_rst_wait(struct mux *mux, struct conn *c)
+{
+	if (c->end != CONN_END_GUEST || !mux->config.rst_wait_ms || !mux->is_running ||
+	    mux->n_conns > mux->config.limits.max_connections / 2)
+		return;
+	if (mux->rsts_at_once)
+		mux->rsts_at_once--;
+	else
+		c->rst_waits = true;
+}
+
+void mux_note_rst_alone(struct mux *mux)
+{
+	if (mux->rsts_at_once)			/* one that began to wait with another */
+		return;
+	if (!mux->rsts_after_vain)
+		mux->rsts_after_vain = RSTS_AT_ONCE_MIN;
+	else if (mux->rsts_after_vain < RSTS_AT_ONCE_MAX)
+		mux->rsts_after_vain *= 2;
+	mux->rsts_at_once = mux->rsts_after_vain;
+}
+
+void mux_end_rst_waits(struct mux *mux, uint64_t now_ms)
+{
+	struct list *waiting = &mux->timers[CONN_TIMER_RST];
+
+	while (!list_is_empty(waiting)) {
+		struct conn *c = container_of(waiting->next, struct conn, mux.timer_node);
+
+		mux->rsts_after_vain = 0;
+		c->rst_waits = false;
+		mux_end_pending(c);
+		mux_finish(mux, c, now_ms);
+	}
 }

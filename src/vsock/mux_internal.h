@@ -42,6 +42,8 @@ struct mux {
 	uint32_t timer_ms[CONN_NUM_TIMERS];
 
 	struct replies replies;			/* full: mux_is_clogged() */
+	unsigned rsts_at_once;			/* so many more do not wait: */
+	unsigned rsts_after_vain;		/* as many as after the last that waited in vain */
 
 	struct host_ports ports;		/* of host-initiated connections */
 	struct gather gather;			/* payload for one connection */
@@ -107,6 +109,17 @@ void mux_unload(struct mux *mux);
 /* Called before each input of a connection: ends it if it is due to end. True: it was, and
  * mux_finish() must follow. */
 bool mux_end_pending(struct conn *c);
+
+/*
+ * The RST that answers a guest's SHUTDOWN wakes it for nothing but that, and most guests do not
+ * wait for it: Linux only where a program lingers in its close(2). So it waits for another packet
+ * to go with, for CONN_TIMER_RST; where that came to nothing, the next go at once, and the more of
+ * them the more often it did. Connections that wait count against the guest's limit, so none does
+ * where they are many.
+ */
+void mux_let_rst_wait(struct mux *mux, struct conn *c);		/* in CONN_RESET */
+void mux_note_rst_alone(struct mux *mux);			/* one has waited in vain */
+void mux_end_rst_waits(struct mux *mux, uint64_t now_ms);	/* others are about to be sent */
 
 /* ---- mux_connect.c ---- */
 

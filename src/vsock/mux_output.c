@@ -54,6 +54,7 @@ static int output(struct mux *mux, const struct rx_sink *rx, uint64_t now_ms)
 	struct traced t;
 	size_t moved = 0;
 
+	mux_end_rst_waits(mux, now_ms);
 	rx = trace_by(&t, mux, rx);
 	if (!replies_send(&mux->replies, rx))
 		return MUX_E_STARVED;
