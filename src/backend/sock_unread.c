@@ -71,3 +71,10 @@ void sock_unread_note_read(struct sock_unread *u)
 {
 	u->has_written = false;
 }
+
+void sock_unread_note_greeted(struct sock_unread *u, uint64_t now_ms)
+{
+	u->answers = ANSWERS_MIN;
+	u->has_written = true;
+	u->written_ms = (uint32_t)now_ms;
+}

@@ -46,3 +46,7 @@ int sock_unread_look(struct sock_unread *u, int fd, struct loop *loop, struct lo
 
 void sock_unread_note_write(struct sock_unread *u, uint64_t now_ms);
 void sock_unread_note_read(struct sock_unread *u);
+
+/* The first write to it has been a greeting, which it has waited for in order to say something: it
+ * is taken for one that answers at once, until it does not. */
+void sock_unread_note_greeted(struct sock_unread *u, uint64_t now_ms);

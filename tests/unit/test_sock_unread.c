@@ -137,6 +137,23 @@ START_TEST(an_answer_stays)
 }
 END_TEST
 
+/* What a host program says first, after its OK. */
+START_TEST(first_answer_stays)
+{
+	begin();
+	sock_unread_note_greeted(&s.unread, loop_now_ms(loop));
+	peer_writes("first");
+	expect("first");
+	ck_assert(is_left());
+	talk(1);
+	ck_assert(is_left());
+	ask();
+	ck_assert(!is_left());
+	close_stream();
+	end();
+}
+END_TEST
+
 /* It comes once: nothing, more, or the end follows it. */
 START_TEST(what_follows)
 {
@@ -280,6 +297,7 @@ int main(void)
 	TCase *tc = tcase_create("all");
 
 	tcase_add_test(tc, an_answer_stays);
+	tcase_add_test(tc, first_answer_stays);
 	tcase_add_test(tc, what_follows);
 	tcase_add_test(tc, closed);
 	tcase_add_test(tc, reminded);
