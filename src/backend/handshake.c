@@ -7,7 +7,6 @@
 #include <sys/socket.h>
 
 #include "backend/hybrid.h"
-#include "backend/sock_unread.h"
 #include "protocol/hybrid.h"
 #include "util/blob.h"
 #include "util/closer.h"
@@ -205,7 +204,7 @@ static bool read_line(struct handshake *h)
 {
 	if (h->all->config.socket_type == SOCK_SEQPACKET)
 		return read_message(h);
-	if (!h->len && !h->all->config.may_have_rights && sock_unread_pays()) {
+	if (!h->len && !h->all->config.may_have_rights) {
 		int r = peek_line(h);
 
 		if (r < 0)

@@ -339,6 +339,7 @@ static int sock_write(struct stream *base, const struct iovec *v, int nv, size_t
 	if (n < 0)
 		return write_error(base);
 	sock_unread_note_write(&s->unread, loop_now_ms(s->loop));
+	s->may_leave &= sock_unread_pays();
 	sock_stream_drop_unread(s);
 	*out = (size_t)n;
 	return 0;

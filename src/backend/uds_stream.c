@@ -100,8 +100,10 @@ static void on_accepted(struct sock_stream *sock, const struct vsock_addr *guest
 			sock->error = error_last();
 		sock->base.ready |= STREAM_IN;
 	}
-	if (sock->from_host)
+	if (sock->from_host) {			/* and waits for an answer: also on one CPU */
+		sock->may_leave = true;
 		sock_unread_note_greeted(&sock->unread, loop_now_ms(sock->loop));
+	}
 	if (sock->source.fd < 0 || sock->unread.n)
 		read_line(sock);
 }

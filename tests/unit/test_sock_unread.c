@@ -3,6 +3,7 @@
  * What a peer has written that answers at once stays in its socket until it is awake: each byte is
  * read once all the same, in its order, and none stays for long.
  */
+#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -154,6 +155,31 @@ START_TEST(first_answer_stays)
 }
 END_TEST
 
+/* On one CPU that is all that stays: later answers are read before their program waits. */
+START_TEST(first_answer_alone_on_one_cpu)
+{
+	cpu_set_t set, one;
+	int cpu = 0;
+
+	ck_assert_int_eq(sched_getaffinity(0, sizeof set, &set), 0);
+	while (!CPU_ISSET(cpu, &set))
+		cpu++;
+	CPU_ZERO(&one);
+	CPU_SET(cpu, &one);
+	ck_assert_int_eq(sched_setaffinity(0, sizeof one, &one), 0);
+	ck_assert(!sock_unread_pays());
+	begin();
+	sock_unread_note_greeted(&s.unread, loop_now_ms(loop));
+	peer_writes("first");
+	expect("first");
+	ck_assert(is_left());
+	talk(TURNS);
+	ck_assert(!is_left());
+	close_stream();
+	end();
+}
+END_TEST
+
 /* It comes once: nothing, more, or the end follows it. */
 START_TEST(what_follows)
 {
@@ -298,6 +324,7 @@ int main(void)
 
 	tcase_add_test(tc, an_answer_stays);
 	tcase_add_test(tc, first_answer_stays);
+	tcase_add_test(tc, first_answer_alone_on_one_cpu);
 	tcase_add_test(tc, what_follows);
 	tcase_add_test(tc, closed);
 	tcase_add_test(tc, reminded);
