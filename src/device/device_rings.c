@@ -164,10 +164,8 @@ enum turn device_rings_turn(struct device *dev, struct virtq *tx, struct virtq *
 	bool was_clogged;
 
 	if (tx) {
-		if (poller_vm_is_polled(&dev->polled))
-			virtq_suppress_notify(tx);
-		else
-			virtq_disable_notify(tx);
+		/* Our call may let the guest run before the turn is over: it need not kick. */
+		virtq_suppress_notify(tx);
 		result = drain_tx(dev, tx);
 	}
 	was_clogged = mux_is_clogged(dev->mux);

@@ -58,12 +58,6 @@ void poller_vm_set_max(struct poller_vm *vm, uint32_t max_us);
 void poller_wait_is_over(struct poller_vm *vm, uint64_t now_us);
 void poller_wait_begins(struct poller_vm *vm, uint64_t now_us);
 
-/* May it be polled for? Then a turn, too, spares the guest each kick. */
-static inline bool poller_vm_is_polled(const struct poller_vm *vm)
-{
-	return vm->window.us != 0;
-}
-
 /* The VM's turn begins, ends; or another's has given its guest something. @now_us: loop_now_us()
  * or later. */
 static inline void poller_turn_begins(struct poller_vm *vm, uint64_t now_us)

@@ -131,7 +131,7 @@ bool virtq_is_untouched(const struct virtq *q);
 bool virtq_enable_notify(struct virtq *q);
 void virtq_disable_notify(struct virtq *q);	/* while its chains are popped */
 
-/* Between two batches, for who looks by himself whether there is more: no kicks until
- * virtq_enable_notify(). */
+/* For who looks by himself whether there is more: no kicks until virtq_enable_notify(), not even
+ * the one that has been asked for. */
 void virtq_suppress_notify(struct virtq *q);
 bool virtq_has_more(const struct virtq *q);
