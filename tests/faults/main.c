@@ -65,6 +65,8 @@ static const struct row {
 	{ "epoll_ctl", ENOMEM, WARNS, NULL },
 	{ "epoll_wait", EINTR, SILENT, "asked again" },
 	{ "eventfd", EMFILE, WARNS, NULL },
+	{ "timerfd_create", EMFILE, WARNS, NULL },
+	{ "timerfd_settime", ENOSYS, SILENT, "each wait has a time-out of its own" },
 	{ "pthread_create", EAGAIN, WARNS, NULL },
 	{ "setrlimit", EPERM, WARNS, NULL },
 	{ "getrandom", EAGAIN, SILENT, "where things lie is random too" },

@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/timerfd.h>
 #include <sys/mman.h>
 #include <sys/random.h>
 #include <sys/resource.h>
@@ -73,6 +74,10 @@ WRAP(connect, -1, int, (int fd, const struct sockaddr *sa, socklen_t len), (fd, 
 WRAP(epoll_create1, -1, int, (int flags), (flags))
 WRAP(epoll_wait, -1, int, (int fd, struct epoll_event *ev, int max, int ms), (fd, ev, max, ms))
 WRAP(eventfd, -1, int, (unsigned value, int flags), (value, flags))
+WRAP(timerfd_create, -1, int, (clockid_t clock, int flags), (clock, flags))
+WRAP(timerfd_settime, -1, int,
+     (int fd, int flags, const struct itimerspec *spec, struct itimerspec *old),
+     (fd, flags, spec, old))
 WRAP(getrandom, -1, ssize_t, (void *to, size_t len, unsigned flags), (to, len, flags))
 WRAP(ioctl, -1, int, (int fd, unsigned long what, void *arg), (fd, what, arg))
 WRAP(listen, -1, int, (int fd, int backlog), (fd, backlog))
