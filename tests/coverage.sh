@@ -14,7 +14,7 @@
 set -euo pipefail
 
 GOAL=95
-CORE="src/vhost/virtq.c src/vhost/msg.c src/vhost/request.c src/vsock/pkt.c src/vsock/conn.c
+CORE="src/vhost/virtq.c src/vhost/virtq_chain.c src/vhost/msg.c src/vhost/request.c src/vsock/pkt.c src/vsock/conn.c
 	src/vsock/conn_to_guest.c src/vsock/conn_to_host.c src/vsock/conn_save.c
 	src/vsock/mux_save.c src/vsock/mux_names.c src/util/blob.c"
 

@@ -60,7 +60,7 @@ layer_of() {
 	supervise)
 		echo daemon/channel.c daemon/held_vm.c daemon/supervisor_engine.c \
 			daemon/supervisor_front_ends.c daemon/supervisor_orders.c ;;
-	virtq) echo vhost/virtq.c ;;
+	virtq) echo vhost/virtq.c vhost/virtq_chain.c ;;
 	yaml)
 		echo config/yaml.c config/keys.c config/number.c config/check.c config/finish.c \
 			config/place.c config/plan.c ;;

@@ -29,16 +29,6 @@ struct region {
 	struct closer_map *give_back;		/* owned: the same, for the thread that unmaps it */
 };
 
-struct gmem {
-	struct gmem_limits limits;
-	struct region *regions;			/* sorted by gpa, disjoint; as many as there are */
-	size_t n_regions;
-	uint64_t mapped;			/* bytes: their map_len */
-	size_t last;				/* where the last look-up ended */
-	volatile sig_atomic_t lost;
-	struct list node;			/* of_thread */
-};
-
 /* The memories that this thread accesses, for its SIGBUS handler. */
 static _Thread_local struct list of_thread;
 
@@ -214,7 +204,7 @@ int gmem_remove_region(struct gmem *mem, const struct vhost_user_mem_region *reg
 		mem->mapped -= r->map_len;
 		mem->n_regions--;
 		memmove(r, r + 1, (mem->n_regions - i) * sizeof *r);
-		mem->last = 0;
+		mem->last = (struct gmem_span){ .size = 0 };
 		return 0;
 	}
 	return GMEM_E_NO_REGION;
@@ -225,7 +215,7 @@ bool gmem_is_empty(const struct gmem *mem)
 	return mem->n_regions == 0;
 }
 
-static struct region *search_gpa(struct gmem *mem, uint64_t gpa)
+static struct region *find_gpa(struct gmem *mem, uint64_t gpa)
 {
 	size_t low = 0, high = mem->n_regions;
 
@@ -236,7 +226,7 @@ static struct region *search_gpa(struct gmem *mem, uint64_t gpa)
 		if (gpa < r->gpa) {
 			high = mid;
 		} else if (gpa - r->gpa < r->size) {
-			mem->last = mid;
+			mem->last = (struct gmem_span){ r->gpa, r->size, r->ptr };
 			return r;
 		} else {
 			low = mid + 1;
@@ -245,21 +235,8 @@ static struct region *search_gpa(struct gmem *mem, uint64_t gpa)
 	return NULL;
 }
 
-/* Most often that of the address before. */
-static inline struct region *find_gpa(struct gmem *mem, uint64_t gpa)
-{
-	if (mem->last < mem->n_regions) {
-		struct region *last = &mem->regions[mem->last];
-
-		if (gpa - last->gpa < last->size)
-			return last;
-	}
-	return search_gpa(mem, gpa);
-}
-
-/* Of a range that may cross regions, as gmem_slice(). */
-static size_t slice_regions(struct gmem *mem, uint64_t gpa, uint64_t len, struct iovec *out,
-			    size_t max)
+size_t gmem_slice_anywhere(struct gmem *mem, uint64_t gpa, uint64_t len, struct iovec *out,
+			   size_t max)
 {
 	size_t n = 0;
 
@@ -279,17 +256,7 @@ static size_t slice_regions(struct gmem *mem, uint64_t gpa, uint64_t len, struct
 	return n;
 }
 
-size_t gmem_slice(struct gmem *mem, uint64_t gpa, uint64_t len, struct iovec *out, size_t max)
-{
-	struct region *r = find_gpa(mem, gpa);
-
-	if (!r || len > r->size - (gpa - r->gpa) || !max)
-		return slice_regions(mem, gpa, len, out, max);
-	*out = (struct iovec){ r->ptr + (gpa - r->gpa), len };
-	return 1;
-}
-
-GUEST void *gmem_ptr_gpa(struct gmem *mem, uint64_t gpa, uint64_t len)
+GUEST void *gmem_ptr_anywhere(struct gmem *mem, uint64_t gpa, uint64_t len)
 {
 	struct region *r = find_gpa(mem, gpa);
 

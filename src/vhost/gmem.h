@@ -14,20 +14,23 @@
  */
 #pragma once
 
+#include <signal.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/uio.h>
 
 #include "protocol/vhost_user.h"
+#include "util/list.h"
 
 /* Marks pointers into memory that the guest writes while we look. Handing one
- * to memcpy is a compile error; only gmem.c and virtq.c hold such pointers. */
+ * to memcpy is a compile error; only gmem.c, virtq.c and virtq_chain.c hold such
+ * pointers. */
 #define GUEST volatile
 
 struct blob;
 struct blob_reader;
-struct gmem;
+struct region;
 
 enum {
 	GMEM_E_INVALID = 1,			/* empty, wraps around, or longer than its file */
@@ -42,6 +45,22 @@ enum {
 struct gmem_limits {
 	uint64_t max_memory;			/* bytes mapped, in all regions together */
 	size_t mem_slots;			/* regions, up to VHOST_USER_MEM_SLOTS_MAX */
+};
+
+/* A region, as a look-up sees it. */
+struct gmem_span {
+	uint64_t gpa, size;
+	char *ptr;				/* of gpa */
+};
+
+struct gmem {
+	struct gmem_span last;			/* where the last look-up ended; size 0: nowhere */
+	struct gmem_limits limits;
+	struct region *regions;			/* sorted by gpa, disjoint; as many as there are */
+	size_t n_regions;
+	uint64_t mapped;			/* bytes: their map_len */
+	volatile sig_atomic_t lost;
+	struct list node;			/* of_thread */
 };
 
 /* 0 or -ENOMEM. Belongs to the calling thread, which alone may use it: that is where a
@@ -80,15 +99,45 @@ int gmem_remove_region(struct gmem *mem, const struct vhost_user_mem_region *reg
 
 bool gmem_is_empty(const struct gmem *mem);	/* it has no region */
 
+/* The two below, for a range that lies elsewhere than the one before. */
+size_t gmem_slice_anywhere(struct gmem *mem, uint64_t gpa, uint64_t len, struct iovec *out,
+			   size_t max);
+GUEST void *gmem_ptr_anywhere(struct gmem *mem, uint64_t gpa, uint64_t len);
+
+/* The range's first byte if all of it lies in the region of the last look-up, as nearly
+ * always; else NULL. */
+static inline char *gmem_ptr_again(const struct gmem *mem, uint64_t gpa, uint64_t len)
+{
+	const struct gmem_span *last = &mem->last;
+	uint64_t off = gpa - last->gpa;
+
+	return off < last->size && len <= last->size - off ? last->ptr + off : NULL;
+}
+
 /*
  * Describes [gpa, gpa+len) in at most @max iovecs, more than one where it
  * crosses regions. Returns how many; 0: not all of it is guest memory, or more
  * than @max would be needed. @len > 0.
  */
-size_t gmem_slice(struct gmem *mem, uint64_t gpa, uint64_t len, struct iovec *out, size_t max);
+static inline size_t gmem_slice(struct gmem *mem, uint64_t gpa, uint64_t len,
+				struct iovec *out, size_t max)
+{
+	char *ptr = gmem_ptr_again(mem, gpa, len);
+
+	if (!ptr || !max)
+		return gmem_slice_anywhere(mem, gpa, len, out, max);
+	*out = (struct iovec){ ptr, len };
+	return 1;
+}
 
 /* The whole range within one region, or NULL. @len > 0. */
-GUEST void *gmem_ptr_gpa(struct gmem *mem, uint64_t gpa, uint64_t len);
+static inline GUEST void *gmem_ptr_gpa(struct gmem *mem, uint64_t gpa, uint64_t len)
+{
+	char *ptr = gmem_ptr_again(mem, gpa, len);
+
+	return ptr ? ptr : gmem_ptr_anywhere(mem, gpa, len);
+}
+
 GUEST void *gmem_ptr_uaddr(struct gmem *mem, uint64_t uaddr, uint64_t len);
 
 /* Memory has vanished (SIGBUS): what was read since may be zeroes. */

@@ -6,12 +6,7 @@
 
 #include "util/blob.h"
 #include "util/error.h"
-#include "util/iov.h"
-
-enum {
-	AHEAD_BYTES = 64,			/* of a buffer: a line, wherever it begins */
-	AHEAD_BUFFERS = 2,			/* of a chain: header and payload */
-};
+#include "vhost/virtq_internal.h"
 
 /* Loads and stores of the words that both sides look at. */
 static uint16_t ring_load(const GUEST le16 *word)
@@ -32,14 +27,6 @@ static void ring_store(GUEST le16 *word, uint16_t v)
 static void ring_fence(void)
 {
 	atomic_thread_fence(memory_order_seq_cst);
-}
-
-static struct wire_virtq_desc desc_load(const GUEST struct wire_virtq_desc *d)
-{
-	return (struct wire_virtq_desc){
-		.addr = { d->addr.raw }, .len = { d->len.raw },
-		.flags = { d->flags.raw }, .next = { d->next.raw },
-	};
 }
 
 static const GUEST le16 *used_event(const struct virtq *q)
@@ -85,11 +72,6 @@ void virtq_forget_used(struct virtq *q)
 	q->has_distance = false;
 }
 
-static bool is_aligned(const GUEST void *ptr, size_t align)
-{
-	return (uintptr_t)ptr % align == 0;
-}
-
 static bool is_size(uint32_t num)
 {
 	return num && num <= VIRTQ_SIZE_MAX && !(num & (num - 1));
@@ -111,9 +93,9 @@ static const char *find_places(const struct virtq_config *c, struct gmem *mem, s
 	out->used = gmem_ptr_uaddr(mem, c->used_uaddr, virtq_used_size(c->num));
 	if (!out->desc || !out->avail || !out->used)
 		return "not within guest memory";
-	if (!is_aligned(out->desc, _Alignof(struct wire_virtq_desc)) ||
-	    !is_aligned(out->avail, _Alignof(struct wire_virtq_avail)) ||
-	    !is_aligned(out->used, _Alignof(struct wire_virtq_used)))
+	if (!virtq_is_aligned(out->desc, _Alignof(struct wire_virtq_desc)) ||
+	    !virtq_is_aligned(out->avail, _Alignof(struct wire_virtq_avail)) ||
+	    !virtq_is_aligned(out->used, _Alignof(struct wire_virtq_used)))
 		return "not aligned";
 	return NULL;
 }
@@ -188,223 +170,56 @@ int virtq_load(struct virtq *q, struct blob_reader *in)
 	return 0;
 }
 
-/* A table of descriptors: the ring's own, or an indirect one. One that crosses
- * regions is read through its address. */
-struct desc_table {
-	const GUEST struct wire_virtq_desc *desc;	/* or NULL */
-	uint64_t gpa;
-	uint32_t n;
-};
-
-static bool table_load(struct virtq *q, const struct desc_table *t, uint32_t i,
-		       struct wire_virtq_desc *out)
+/* A chain of one buffer, as most in an RX ring are. False, and nothing done: it is another, or
+ * needs a closer look. */
+static inline bool pop_plain(struct virtq *q, uint16_t head, const struct wire_virtq_desc *d,
+			     struct virtq_iovs *iovs, struct virtq_chain *out)
 {
-	struct iov_cur cur;
-	struct iovec iov[2];
-	size_t n;
-
-	if (t->desc) {
-		*out = desc_load(&t->desc[i]);
-		return true;
-	}
-	n = gmem_slice(q->mem, t->gpa + (uint64_t)i * sizeof *out, sizeof *out, iov, 2);
-	iov_cur_init(&cur, iov, n);
-	return iov_cur_get(&cur, out, sizeof *out);
-}
-
-static bool table_open_indirect(struct virtq *q, const struct wire_virtq_desc *d,
-				struct desc_table *out)
-{
-	uint64_t gpa = le64_get(d->addr);
+	uint16_t flags = le16_get(d->flags);
 	uint32_t len = le32_get(d->len);
-	GUEST void *ptr;
+	bool is_in = flags & VIRTQ_DESC_F_WRITE;
+	char *ptr = gmem_ptr_again(q->mem, le64_get(d->addr), len);
+	struct iovec *iov = iovs->iov + iovs->n;
 
-	if (!q->indirect || !len || len % sizeof *d || len / sizeof *d > VIRTQ_CHAIN_MAX)
+	if (flags & (VIRTQ_DESC_F_NEXT | VIRTQ_DESC_F_INDIRECT) || !ptr || !len ||
+	    iovs->n == iovs->max)
 		return false;
-	if (gpa > UINT64_MAX - len)
-		return false;
-	ptr = gmem_ptr_gpa(q->mem, gpa, len);
-	if (!is_aligned(ptr, _Alignof(struct wire_virtq_desc)))
-		ptr = NULL;
-	*out = (struct desc_table){ .desc = ptr, .gpa = gpa, .n = (uint32_t)(len / sizeof *d) };
+	*iov = (struct iovec){ ptr, len };
+	iovs->n++;
+	*out = (struct virtq_chain){
+		.head = head, .iov = iov, .n_out = !is_in, .n_in = is_in,
+		.out_len = is_in ? 0 : len, .in_len = is_in ? len : 0,
+	};
 	return true;
 }
 
-/* Adds one buffer to the chain. NULL, or why the chain cannot be used. */
-static const char *chain_add(struct virtq *q, struct virtq_iovs *iovs, struct virtq_chain *c,
-			     const struct wire_virtq_desc *d)
+/* From the second chain of a batch on. */
+static inline bool is_ahead_due(const struct virtq *q)
 {
-	bool is_in = le16_get(d->flags) & VIRTQ_DESC_F_WRITE;
-	uint32_t len = le32_get(d->len);
-	size_t n;
-
-	if (!is_in && c->n_in)
-		return "readable descriptor behind a writable one";
-	if (!len)
-		return NULL;
-	if (c->out_len + c->in_len + len > UINT32_MAX)
-		return "chain of 4 GiB or more";
-	if (iovs->n == iovs->max)
-		return "too many buffers";
-	n = gmem_slice(q->mem, le64_get(d->addr), len, iovs->iov + iovs->n, iovs->max - iovs->n);
-	if (!n)
-		return "buffer outside guest memory";
-	iovs->n += n;
-	if (is_in) {
-		c->n_in += n;
-		c->in_len += len;
-	} else {
-		c->n_out += n;
-		c->out_len += len;
-	}
-	return NULL;
+	return (uint16_t)(q->last_avail - q->batch_avail) % VIRTQ_AHEAD_EVERY == 1;
 }
 
-/* Follows the chain from @head. NULL, or why it cannot be used. */
-static const char *chain_walk(struct virtq *q, uint16_t head, struct virtq_iovs *iovs,
-			      struct virtq_chain *c)
+/* Loads the driver's index. 0; VIRTQ_E_EMPTY; VIRTQ_E_BROKEN. */
+static int find_more(struct virtq *q)
 {
-	struct desc_table table = { .desc = q->desc, .n = q->config.num };
-	struct wire_virtq_desc d;
-	bool in_indirect = false;
-	uint32_t bound = q->config.num < VIRTQ_CHAIN_MAX ? q->config.num : VIRTQ_CHAIN_MAX;
-	uint32_t i = head;
-	const char *why;
+	uint16_t idx = ring_load(&q->avail->idx);
 
-	for (uint32_t walked = 0; ; ) {
-		uint16_t flags;
-
-		if (i >= table.n)
-			return "descriptor index past its table";
-		if (walked++ == bound)
-			return "chain longer than the ring, or than any driver makes it";
-		if (!table_load(q, &table, i, &d))
-			return "indirect table outside guest memory";
-		flags = le16_get(d.flags);
-		if (flags & VIRTQ_DESC_F_INDIRECT) {
-			if (in_indirect || flags & VIRTQ_DESC_F_NEXT ||
-			    !table_open_indirect(q, &d, &table))
-				return "bad indirect descriptor";
-			in_indirect = true;
-			i = 0;
-			walked = 0;
-			bound = table.n;
-			continue;
-		}
-		if ((why = chain_add(q, iovs, c, &d)))
-			return why;
-		if (!(flags & VIRTQ_DESC_F_NEXT))
-			return NULL;
-		i = le16_get(d.next);
-	}
+	if ((uint16_t)(idx - q->last_avail) > q->config.num)
+		return broken(q, "available index jumped");
+	q->avail_idx = idx;
+	return idx == q->last_avail ? VIRTQ_E_EMPTY : 0;
 }
 
-/* ---- looking ahead ---- */
-
-/* How many chains ahead of the popped one each step is made. */
-static const uint16_t ahead_of[VIRTQ_AHEAD_STEPS] = { 16, 10, 5 };
-
-static void prefetch(const GUEST void *ptr)
+/* Any chain: its first descriptor is @d, and was loaded. Out of line: what most pops need fits into
+ * registers. */
+static __attribute__((noinline)) int pop_chain(struct virtq *q, uint16_t head,
+					       const struct wire_virtq_desc *d,
+					       struct virtq_iovs *iovs, struct virtq_chain *out)
 {
-	__builtin_prefetch((const char *)(uintptr_t)ptr);
-}
-
-static void prefetch_gpa(struct virtq *q, uint64_t gpa)
-{
-	const GUEST char *ptr = gmem_ptr_gpa(q->mem, gpa, AHEAD_BYTES);
-
-	if (ptr) {
-		prefetch(ptr);
-		prefetch(ptr + AHEAD_BYTES - 1);
-	}
-}
-
-static void prefetch_buffer(struct virtq *q, const GUEST struct wire_virtq_desc *d)
-{
-	prefetch_gpa(q, le64_get((le64){ d->addr.raw }));
-}
-
-static void prefetch_table(struct virtq *q, const struct wire_virtq_desc *d)
-{
-	struct desc_table t;
-
-	if (!table_open_indirect(q, d, &t) || !t.desc)
-		return;
-	for (uint32_t i = 0; i < t.n && i < AHEAD_BUFFERS; i++)
-		prefetch_buffer(q, &t.desc[i]);
-}
-
-/* One step for the chain at @entry of the available ring. */
-static void ahead_step(struct virtq *q, unsigned step, uint16_t entry)
-{
-	uint16_t head = le16_get((le16){ q->avail->ring[entry & q->mask].raw });
-	struct wire_virtq_desc d;
-	uint16_t flags;
-
-	if (head >= q->config.num)
-		return;
-	if (step == 0) {
-		prefetch(&q->desc[head]);
-		return;
-	}
-	if (step == 1) {
-		prefetch_buffer(q, &q->desc[head]);
-		return;
-	}
-	d = desc_load(&q->desc[head]);
-	flags = le16_get(d.flags);
-	if (flags & VIRTQ_DESC_F_INDIRECT)
-		prefetch_table(q, &d);
-	else if (flags & VIRTQ_DESC_F_NEXT && le16_get(d.next) < q->config.num)
-		prefetch_buffer(q, &q->desc[le16_get(d.next)]);
-}
-
-/*
- * A cache line that another CPU has just written takes longer to come than all the
- * work on a small packet, but many can be on their way at once. So the lines of coming
- * chains are prefetched while earlier ones are dealt with: first the descriptor, then
- * the header or the indirect table, then the buffers. What is read for that is a hint:
- * each address is translated, and none is kept. A chain that comes alone, or that is used
- * alone, has no earlier one.
- */
-static void look_ahead(struct virtq *q)
-{
-	uint16_t n = (uint16_t)(q->avail_idx - q->last_avail);
-
-	if (n == 1 || q->last_avail == q->batch_avail)
-		return;
-	for (unsigned step = 0; step < VIRTQ_AHEAD_STEPS; step++) {
-		uint16_t want = n < ahead_of[step] ? n : ahead_of[step], *has = &q->ahead[step];
-
-		if ((uint16_t)(*has - q->last_avail) > q->config.num)
-			*has = q->last_avail;	/* popped, given back, or started anew */
-		while ((uint16_t)(*has - q->last_avail) < want)
-			ahead_step(q, step, (*has)++);
-	}
-}
-
-int virtq_pop(struct virtq *q, struct virtq_iovs *iovs, struct virtq_chain *out)
-{
-	struct virtq_chain c = { .iov = iovs->iov + iovs->n };
+	struct virtq_chain c = { .head = head, .iov = iovs->iov + iovs->n };
 	size_t n_before = iovs->n;
-	const char *why;
+	const char *why = virtq_walk(q, *d, iovs, &c);
 
-	if (q->broken)
-		return VIRTQ_E_BROKEN;
-	if (q->last_avail == q->avail_idx) {
-		uint16_t idx = ring_load(&q->avail->idx);
-
-		if ((uint16_t)(idx - q->last_avail) > q->config.num)
-			return broken(q, "available index jumped");
-		q->avail_idx = idx;
-		if (idx == q->last_avail)
-			return VIRTQ_E_EMPTY;
-	}
-	look_ahead(q);
-	c.head = ring_load(&q->avail->ring[q->last_avail & q->mask]);
-	if (c.head >= q->config.num)
-		return broken(q, "head past the ring");
-	why = chain_walk(q, c.head, iovs, &c);
 	if (why) {
 		bool was_full = iovs->n == iovs->max;
 
@@ -413,8 +228,29 @@ int virtq_pop(struct virtq *q, struct virtq_iovs *iovs, struct virtq_chain *out)
 			return VIRTQ_E_FULL;	/* a try with an empty array will tell */
 		return broken(q, why);
 	}
-	q->last_avail++;
 	*out = c;
+	return 0;
+}
+
+int virtq_pop(struct virtq *q, struct virtq_iovs *iovs, struct virtq_chain *out)
+{
+	struct wire_virtq_desc d;
+	uint16_t head;
+	int r;
+
+	if (q->broken)
+		return VIRTQ_E_BROKEN;
+	if (q->last_avail == q->avail_idx && (r = find_more(q)))
+		return r;
+	if (is_ahead_due(q))
+		virtq_look_ahead(q);
+	head = ring_load(&q->avail->ring[q->last_avail & q->mask]);
+	if (head >= q->config.num)
+		return broken(q, "head past the ring");
+	d = virtq_desc_load(&q->desc[head]);
+	if (!pop_plain(q, head, &d, iovs, out) && (r = pop_chain(q, head, &d, iovs, out)))
+		return r;
+	q->last_avail++;
 	return 0;
 }
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * One split virtqueue, device side: virtio 1.2, 2.7. The only file that touches
+ * One split virtqueue, device side: virtio 1.2, 2.7. Only virtq.c and virtq_chain.c touch
  * rings.
  *
  * The attacker is the guest. It writes descriptors, indices and flags at any

@@ -73,14 +73,19 @@ struct field_case {
 	const char *name;
 	size_t at;				/* in the descriptor: 32 bits */
 	uint32_t good, bad;
+	bool has_tail;				/* an empty buffer: the chain is followed */
 };
 
 /* Flags, in one word with next, which is far past the ring: the end, or going on there. */
 static const struct field_case field_cases[] = {
-	{ "address", offsetof(struct wire_virtq_desc, addr), QUEUE_BUFS, UINT32_MAX },
-	{ "length", offsetof(struct wire_virtq_desc, len), GOOD, UINT32_MAX },
+	{ "address", offsetof(struct wire_virtq_desc, addr), QUEUE_BUFS, UINT32_MAX, false },
+	{ "length", offsetof(struct wire_virtq_desc, len), GOOD, UINT32_MAX, false },
 	{ "flags", offsetof(struct wire_virtq_desc, flags),
-	  NOWHERE << 16, VIRTQ_DESC_F_NEXT | NOWHERE << 16 },
+	  NOWHERE << 16, VIRTQ_DESC_F_NEXT | NOWHERE << 16, false },
+	{ "address, chain", offsetof(struct wire_virtq_desc, addr), QUEUE_BUFS, UINT32_MAX, true },
+	{ "length, chain", offsetof(struct wire_virtq_desc, len), GOOD, UINT32_MAX, true },
+	{ "flags, chain", offsetof(struct wire_virtq_desc, flags),
+	  VIRTQ_DESC_F_NEXT | 1 << 16, VIRTQ_DESC_F_NEXT | NOWHERE << 16, true },
 };
 
 /* Pops the one chain, of descriptor 0, as often as @f wants. */
@@ -116,7 +121,7 @@ static void pop_while_flipped(struct flip *f, struct queue *g)
 	flip_end(f);
 }
 
-/* A field of the one descriptor of a chain. */
+/* A field of the first descriptor of a chain. */
 START_TEST(descriptor)
 {
 	const struct field_case *c = &field_cases[_i];
@@ -124,7 +129,9 @@ START_TEST(descriptor)
 	struct queue g;
 
 	queue_init(&g, 8, 0);
-	queue_set_desc(&g, 0, QUEUE_BUFS, GOOD, 0, NOWHERE);
+	queue_set_desc(&g, 0, QUEUE_BUFS, GOOD, c->has_tail ? VIRTQ_DESC_F_NEXT : 0,
+		       c->has_tail ? 1 : NOWHERE);
+	queue_set_desc(&g, 1, QUEUE_BUFS, 0, 0, 0);
 	f.field = (void *)((uint8_t *)g.ring.desc + c->at);
 	pop_while_flipped(&f, &g);
 	queue_deinit(&g);

@@ -341,6 +341,24 @@ START_TEST(full_batch)
 }
 END_TEST
 
+START_TEST(full_batch_of_plain_ones)
+{
+	struct virtq_chain chain;
+
+	start(NUM, 0, 0);
+	iovs.max = 2;
+	queue_set_desc(&g, 0, B, 8, WRITE, 0);
+	for (int i = 0; i < NUM; i++)
+		guest_ring_raw_post(&g.ring, 0);
+	for (int i = 0; i < 2; i++)
+		ck_assert_int_eq(virtq_pop(&q, &iovs, &chain), 0);
+	ck_assert_int_eq(virtq_pop(&q, &iovs, &chain), VIRTQ_E_FULL);
+	ck_assert_uint_eq(iovs.n, 2);
+	ck_assert_uint_eq(q.last_avail, 2);
+	queue_deinit(&g);
+}
+END_TEST
+
 /* A bad chain behind good ones may first look like a full batch; alone, it is
  * what it is. */
 START_TEST(bad_chain_behind_good_ones)
@@ -382,6 +400,7 @@ int main(void)
 	tcase_add_loop_test(tc, head_past_the_ring, NUM - 1, NUM + 2);
 	tcase_add_test(tc, unpopped_are_popped_anew);
 	tcase_add_loop_test(tc, full_batch, 1, 13);
+	tcase_add_test(tc, full_batch_of_plain_ones);
 	tcase_add_test(tc, bad_chain_behind_good_ones);
 	suite_add_tcase(suite, tc);
 	add_used_cases(suite);
