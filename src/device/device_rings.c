@@ -66,7 +66,7 @@ static enum turn drain_tx(struct device *dev, struct virtq *q)
 	}
 	if (r == VIRTQ_E_BROKEN)
 		vring_fail(device_vring(dev, VSOCK_TXQ));
-	return r == 0 || r == VIRTQ_E_FULL ? TURN_MORE : TURN_DONE;
+	return r == VIRTQ_E_FULL || (r == 0 && virtq_has_more(q)) ? TURN_MORE : TURN_DONE;
 }
 
 static void tap_output(void *ctx, const struct pkt *pkt, const struct rx_buf *buf)

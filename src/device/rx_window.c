@@ -18,14 +18,14 @@ void rx_window_close(struct rx_window *w)
 	w->first = w->end;
 }
 
-/* Makes room after the last buffer. */
-static void compact(struct rx_window *w)
+/* Makes room for @want buffers, those included that are there. */
+static void compact(struct rx_window *w, size_t want)
 {
 	size_t n = w->end - w->first;
 
 	if (!n) {
 		w->iovs.n = 0;
-	} else if (w->end == RX_BORROW_MAX) {
+	} else if (w->first + want > RX_BORROW_MAX) {
 		memmove(w->scratch->chains, w->scratch->chains + w->first,
 			n * sizeof *w->scratch->chains);
 		memmove(w->scratch->bufs, w->scratch->bufs + w->first,
@@ -37,14 +37,12 @@ static void compact(struct rx_window *w)
 	w->end = n;
 }
 
-/* One more buffer. False: there is none now. */
-static bool pop_one(struct rx_window *w)
+/* One more buffer, for which there is room. False: there is none now. */
+static inline bool pop_one(struct rx_window *w)
 {
-	struct virtq_chain *chain;
+	struct virtq_chain *chain = &w->scratch->chains[w->end];
 	int r = 0;
 
-	compact(w);
-	chain = &w->scratch->chains[w->end];
 	/* Bounded: the guest may add such buffers as fast as we return them. */
 	for (int n = 0; n < RX_BORROW_MAX; n++) {
 		if ((r = virtq_pop(w->q, &w->iovs, chain)))
@@ -71,6 +69,8 @@ static size_t borrow(void *ctx, size_t want, const struct rx_buf **bufs)
 {
 	struct rx_window *w = ctx;
 
+	if (w->end - w->first < want)
+		compact(w, want);
 	while (w->end - w->first < want && pop_one(w))
 		;
 	*bufs = w->scratch->bufs + w->first;
