@@ -28,6 +28,7 @@ struct figure {
 
 struct measure {
 	bool is_done;
+	bool is_overrun;			/* when not done: by a rule of vhost-vsock's own */
 	double value;				/* in the scenario's unit */
 	unsigned n_figures;			/* what else was seen */
 	struct figure figures[FIGURES_MAX];

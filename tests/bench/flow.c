@@ -33,6 +33,7 @@ struct stream flow_stream(const struct run *r, int fd, double seconds)
 		.fd = fd, .size = r->what->size, .seconds = seconds,
 		.is_messages = r->what->is_messages,
 		.check_all = r->is_quick, .may_lack_end = r->has_peer,
+		.is_overrun = r->is_kernels ? &r->out->is_overrun : NULL,
 	};
 }
 

@@ -177,8 +177,9 @@ static void print_errors(const struct row *row)
 	for (enum side s = 0; s < SIDES; s++)
 		for (unsigned i = 0; i < row->n_rounds; i++)
 			if (row->rounds[s][i].error[0])
-				printf("    %s, round %u FAILED: %s\n", name_of(row, s),
-				       i + 1, row->rounds[s][i].error);
+				printf("    %s, round %u %s: %s\n", name_of(row, s), i + 1,
+				       row->rounds[s][i].is_overrun ? "void" : "FAILED",
+				       row->rounds[s][i].error);
 	for (enum side s = 0; s < SIDES; s++)
 		for (unsigned i = 0; i < row->n_rounds; i++)
 			if (row->rounds[s][i].note[0]) {

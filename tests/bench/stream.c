@@ -95,6 +95,10 @@ static void *read_all(void *arg)
 			die("a message of %zd bytes, not %zu", n, s->size);
 		check_take(&s->check, buffer, (size_t)n);
 	}
+	if (n < 0 && errno == ENOBUFS && s->is_overrun) {
+		*s->is_overrun = true;
+		die("Linux has reset the connection: too many packets waited for its reader");
+	}
 	must(n == 0);
 	s->bytes = s->check.offset;
 	s->cpu_s = (double)(thread_cpu_ns() - cpu) / 1e9;

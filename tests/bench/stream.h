@@ -20,6 +20,7 @@ struct stream {
 	bool is_messages;			/* seqpacket: each read is one of @size */
 	bool may_lack_end;			/* reader: also ends when it has @total */
 	_Atomic uint64_t total;			/* bytes sent, 0 until that is known */
+	bool *is_overrun;			/* reader, or NULL: set before it dies of ENOBUFS */
 
 	uint64_t bytes;
 	int64_t end_ns;				/* reader: of its last byte */

@@ -42,13 +42,20 @@ check() {
 
 is_said() { grep -qE "$1" <<<"$text"; }
 ends_with() { [ "$status" = "$1" ]; }
-# Each row has ours, theirs and a ratio, and their cost.
-has_row() { is_said "^$1 +[^ ]+ +[0-9.]+ \[.*\] +[0-9.]+ \[.*\] +[0-9.]+ \["; }
+# Each row has ours, theirs and a ratio, and their cost; or ours alone, where the kernel has ended
+# each of its tries by a rule of its own (kernel.h).
+has_row() {
+	is_said "^$1 +[^ ]+ +[0-9.]+ \[.*\] +[0-9.]+ \[.*\] +[0-9.]+ \[" ||
+		{ is_said "^$1 +[^ ]+ +[0-9.]+ \[.*\] +- +-" &&
+			sed -n "/^$1 /,/^[^ ]/p" <<<"$text" | grep -q "kernel, round 1 void: "; }
+}
 has_result() {
 	python3 -c 'import json, sys
 rows = json.load(open(sys.argv[1]))["rows"]
 assert [row["name"] for row in rows] == sys.argv[2:], rows
-assert all(row["to_other"]["median"] > 0 for row in rows), rows' "$dir/json" "$@"
+assert all(row["to_other"]["median"] > 0 if "to_other" in row else
+           row["ours"]["median"] > 0 and "too many packets" in row["other"]["error"]
+           for row in rows), rows' "$dir/json" "$@"
 }
 
 in_guest --kernel --json "$dir/json"

@@ -58,7 +58,8 @@ void vm_connect_many(struct vm *v, unsigned n, struct sock **socks, int *fds);
 
 /* A message of the pattern; false when credit or ring have no room for all. */
 bool vm_send_one(struct vm *v, struct sock *s, size_t size, uint64_t number);
-/* Messages for so long, then SHUTDOWN(SEND). Returns the bytes. */
+/* Messages for so long, then SHUTDOWN(SEND). Returns the bytes. Ends early when the kernel has
+ * reset the connection; a daemon must not. */
 uint64_t vm_send(struct vm *v, struct sock *s, size_t size, double seconds);
 /* What comes is given to @c from now on. */
 void vm_sink(struct sock *s, struct check *c);
