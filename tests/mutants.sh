@@ -33,6 +33,7 @@ programs_of() {	# KIND NAME [CASE]
 		printf '%s\n' "tests/e2e/test_$2" src/vhost-device-vsock
 		case $2 in
 		intruder) echo tests/e2e/intruder.so ;;
+		upgrade_ahead) echo tests/e2e/halt.so ;;
 		vsockctl* | doctor) echo src/vsockctl ;;
 		esac ;;
 	esac
@@ -60,6 +61,7 @@ run() {
 	e2e)
 		env ${3:+CK_RUN_CASE="$3"} VHOST_DEVICE_VSOCK="$place/build/src/vhost-device-vsock" \
 			INTRUDER="$place/build/tests/e2e/intruder.so" \
+			HALT="$place/build/tests/e2e/halt.so" \
 			VSOCKCTL="$place/build/src/vsockctl" \
 			"${limit[@]}" "$place/build/tests/e2e/test_$name" ;;
 	fuzz)

@@ -62,6 +62,21 @@ void e2e_start(const char *const *extra, const struct driver_options *opt)
 	driver_up(&vm, vhd.socket, opt);
 }
 
+void e2e_preload(const char *variable)
+{
+	const char *library = variable ? getenv(variable) : NULL, *asan = getenv("ASAN_OPTIONS");
+	char options[256];
+
+	unsetenv("LD_PRELOAD");
+	if (!variable)
+		return;
+	if (!library)
+		die("%s does not name a library", variable);
+	snprintf(options, sizeof options, "%s:verify_asan_link_order=0", asan ? asan : "");
+	setenv("ASAN_OPTIONS", options, 1);
+	setenv("LD_PRELOAD", library, 1);
+}
+
 static int our_pids = -1;
 
 bool e2e_leave_pids(void)

@@ -51,6 +51,10 @@ void e2e_teardown_ended(void);			/* for a daemon that is gone already */
 /* A daemon with further options and a VM on it, from the bare fixture. */
 void e2e_start(const char *const *extra, const struct driver_options *opt);
 
+/* Daemons that are started from now on have the library that @variable of the environment names,
+ * a test's; NULL: none. */
+void e2e_preload(const char *variable);
+
 /* The next child, and none after it, is process 1 of a PID namespace. False: not root. */
 bool e2e_leave_pids(void);
 void e2e_return_to_pids(void);

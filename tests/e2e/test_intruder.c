@@ -27,28 +27,11 @@ static const char *const with_supervisor[] = { "--supervise=on", NULL };
 /* A folder with a socket that somebody listens on, out of the daemon's way. */
 static struct daemon outside;
 
-static void load_intruder(void)
-{
-	const char *library = getenv("INTRUDER"), *asan = getenv("ASAN_OPTIONS");
-	char options[256];
-
-	if (!library)
-		die("INTRUDER does not name the library");
-	snprintf(options, sizeof options, "%s:verify_asan_link_order=0", asan ? asan : "");
-	setenv("ASAN_OPTIONS", options, 1);
-	setenv("LD_PRELOAD", library, 1);
-}
-
-static void unload_intruder(void)
-{
-	unsetenv("LD_PRELOAD");
-}
-
 static void start_with_intruder(const char *const *extra)
 {
-	load_intruder();
+	e2e_preload("INTRUDER");
 	e2e_start(extra, NULL);
-	unload_intruder();
+	e2e_preload(NULL);
 }
 
 /* The errno that the act ended with, or -1: no answer. */
@@ -441,9 +424,9 @@ START_TEST(intruder_finds_no_abstract_socket)
 		return;
 	snprintf(first, sizeof first, "socket=%s,uds-path=%s", vhd.socket, vhd.uds);
 	snprintf(second, sizeof second, "guest-cid=4,socket=%s/s4,forward-cid=1", vhd.dir);
-	load_intruder();
+	e2e_preload("INTRUDER");
 	daemon_spawn(&vhd, args);
-	unload_intruder();
+	e2e_preload(NULL);
 	must(daemon_wait_listening(&vhd, vhd.uds));
 	ck_assert_msg(order_at("connect @%s", vhd.dir) == (c->result < 0 ? EPERM : c->result), "%s",
 		      c->name);
@@ -469,9 +452,9 @@ START_TEST(abstract_socket_in_reach_is_an_error_if_strict)
 		return;
 	snprintf(first, sizeof first, "socket=%s,uds-path=%s", vhd.socket, vhd.uds);
 	snprintf(second, sizeof second, "guest-cid=4,socket=%s/s4,forward-cid=1", vhd.dir);
-	load_intruder();
+	e2e_preload("INTRUDER");
 	daemon_spawn(&vhd, args);
-	unload_intruder();
+	e2e_preload(NULL);
 	ck_assert_int_eq(daemon_wait_exit(&vhd, DEADLINE_MS), 1);
 	confined_check_log(c->warning);
 	confined_check_log("(--sandbox=on,strict)");
@@ -560,9 +543,9 @@ START_TEST(vm_that_ends_engines_is_left_out)
 	struct vmm fe;
 	pid_t engine;
 
-	load_intruder();
+	e2e_preload("INTRUDER");
 	sibs_spawn_with(2, NULL, patience);
-	unload_intruder();
+	e2e_preload(NULL);
 	sib_up(&sibs[1], NULL);
 	ck_assert(vmm_connect(&fe, sibs[0].socket));
 	ck_assert(vmm_send(&fe, VHOST_USER_SET_CONFIG, 0, order, sizeof order - 1, NULL, 0));
