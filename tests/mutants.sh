@@ -9,9 +9,9 @@
 #	caught by: e2e TEST [CASE]	one of tests/e2e, all of it or one case
 #	caught by: fuzz TARGET		its committed corpus, replayed
 #
-# Each test must pass without a fault and fail, or hang, with it. Builds once, with sanitizers,
-# only what is asked for, and tries in copies of that: $MUTANTS_JOBS of them at once, since most
-# of the time goes into waiting for what does not come.
+# with a line for each test that has to notice. Each must pass without a fault and fail, or hang,
+# with it. Builds once, with sanitizers, only what is asked for, and tries in copies of that:
+# $MUTANTS_JOBS of them at once, since most of the time goes into waiting for what does not come.
 
 set -uo pipefail
 
@@ -20,7 +20,7 @@ export UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
 export ASAN_OPTIONS=detect_leaks=1
 unset CK_TIMEOUT_MULTIPLIER		# what hangs is noticed soon
 
-# ---- one of them, in the place that is free: mutants.sh --in DIR (fault NAME | test KIND...) ----
+# ---- one of them, in the place that is free: mutants.sh --in DIR 'fault FAULT TEST' | 'test TEST' ----
 
 # What has to be built for it, one in each line.
 programs_of() {	# KIND NAME [CASE]
@@ -101,14 +101,14 @@ run_with_fault() {
 }
 
 # Says how it ends; 0: as it has to.
-try_fault() {	# NAME
-	local patch=$root/tests/mutants/$1.patch kind name rest status=0 began=$EPOCHREALTIME outcome
+try_fault() {	# FAULT KIND NAME [CASE]
+	local fault=$1 patch=$root/tests/mutants/$1.patch status=0 began=$EPOCHREALTIME outcome
 
-	read -r kind name rest < <(caught_by "$patch")
+	shift
 	if ! patch -d "$place/tree" -p1 -F0 -s -i "$patch" >"$place/log" 2>&1; then
 		status=3
 	else
-		run_with_fault "$kind" "$name" "$rest" || status=$?
+		run_with_fault "$@" || status=$?
 		patch -d "$place/tree" -p1 -s -R -i "$patch" || exit 255
 	fi
 	case $status in
@@ -118,7 +118,7 @@ try_fault() {	# NAME
 	3) outcome="does not apply: $(tail -5 "$place/log" | tr '\n' '|')" ;;
 	esac
 	[ $status = 1 ] && printf ok || printf 'not ok'
-	printf ' - %-28s %-20s %s\n' "$1" "$(caught_by "$patch")" "$outcome"
+	printf ' - %-28s %-20s %s\n' "$fault" "$*" "$outcome"
 	[ $status = 1 ]
 }
 
@@ -138,14 +138,12 @@ try_test() {	# KIND NAME [CASE]
 
 if [ "${1:-}" = --in ]; then
 	place=$2/$MUTANTS_SLOT
+	fault=
 	read -r what rest <<<"$3"
+	[ "$what" = test ] || read -r fault rest <<<"$rest"
+	read -r kind name rest <<<"$rest"
 	# Whole lines: others write as well.
-	if [ "$what" = fault ]; then
-		said=$(try_fault "$rest")
-	else
-		read -r kind name rest <<<"$rest"
-		said=$(try_test "$kind" "$name" "$rest")
-	fi
+	said=$("try_$what" ${fault:+"$fault"} "$kind" "$name" "$rest")
 	status=$?
 	printf '%s\n' "$said"
 	exit $status
@@ -168,9 +166,8 @@ if [ $# = 0 ]; then
 fi
 # Those that wait the longest, of e2e, first: at the end there is something to do for all.
 mapfile -t faults < <(for name; do
-	read -r kind _ < <(caught_by "$root/tests/mutants/$name.patch")
-	echo "$kind $name"
-done | sort -s -k 1,1 | cut -d ' ' -f 2)
+	caught_by "$root/tests/mutants/$name.patch" | sed "s/^/$name /"
+done | sort -s -k 2,2)
 mapfile -t tests < <(for name; do caught_by "$root/tests/mutants/$name.patch"; done | sort -u)
 echo "1..$((${#tests[@]} + ${#faults[@]}))"
 

@@ -215,7 +215,7 @@ static void measure_until_done(const struct options *o, const struct row *row, e
 		measure(o, row, side, false, out);
 	if (n_overruns && out->is_done)
 		snprintf(out->note, sizeof out->note,
-			 "measured again after %u resets: too many packets waited", n_overruns);
+			 "measured again: reset %u times, as too many packets waited", n_overruns);
 }
 
 /* False when something failed in it. */

@@ -7,6 +7,7 @@
 #include "backend/uds.h"
 
 #include <fcntl.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,7 +16,6 @@
 #include <sys/un.h>
 #include <linux/sockios.h>
 
-#include "backend/sock_unread.h"
 #include "fake_core.h"
 #include "support/deadline.h"
 #include "support/scratch.h"
@@ -31,6 +31,17 @@ static char path[100], port_path[108];
 static int listener, port_listener, fds_before;
 static unsigned n_asked, last_id;
 static uint32_t max_handshakes, handshake_ms;
+
+/* In the place of libc's: there are two CPUs, whatever this machine has. On one nothing stays in a
+ * socket (sock_unread_pays()). */
+int sched_getaffinity(pid_t pid, size_t size, cpu_set_t *set)
+{
+	ck_assert_int_eq(pid, 0);
+	memset(set, 0, size);
+	CPU_SET_S(0, size, set);
+	CPU_SET_S(1, size, set);
+	return 0;
+}
 
 static int on_ask(void *ctx, enum vsock_type type, uint32_t port, uint32_t id)
 {
@@ -371,9 +382,9 @@ START_TEST(a_known_answer)
 		ck_assert_int_eq(core_read(0, got, sizeof got, &n), 0);
 		ck_assert_uint_eq(n, 6);
 	}
-	ck_assert_int_eq(is_left(theirs), sock_unread_pays());
+	ck_assert(is_left(theirs));
 	take_over();
-	ck_assert_int_eq(is_left(theirs), sock_unread_pays());
+	ck_assert(is_left(theirs));
 	if (goes_back)
 		core_go_back();
 	else
