@@ -49,38 +49,64 @@ build() {	# KIND NAME [CASE]
 # built. In a session of its own: Check hands the signal that ends it on to its whole process
 # group.
 seconds=60
-ended=0					# how the last one that failed did
+late='Test timeout expired'		# says Check
+has_time=				# all that it needs
+ended=0 has_failed=			# how the last one that failed did, and whether in a case
 
 run() {
-	local kind=$1 name=$2 limit=(timeout --foreground -k 5 "$seconds" setsid)
+	local kind=$1 name=$2 limit=$seconds command
 
 	build "$@" || return 2
 	case $kind in
 	unit)
-		"${limit[@]}" "$place/build/tests/unit/test_$name" ;;
+		command=("$place/build/tests/unit/test_$name") ;;
 	e2e)
-		env ${3:+CK_RUN_CASE="$3"} VHOST_DEVICE_VSOCK="$place/build/src/vhost-device-vsock" \
-			INTRUDER="$place/build/tests/e2e/intruder.so" \
-			HALT="$place/build/tests/e2e/halt.so" \
-			VSOCKCTL="$place/build/src/vsockctl" \
-			"${limit[@]}" "$place/build/tests/e2e/test_$name" ;;
+		command=(env ${3:+CK_RUN_CASE="$3"}
+			VHOST_DEVICE_VSOCK="$place/build/src/vhost-device-vsock"
+			INTRUDER="$place/build/tests/e2e/intruder.so"
+			HALT="$place/build/tests/e2e/halt.so"
+			VSOCKCTL="$place/build/src/vsockctl"
+			"$place/build/tests/e2e/test_$name") ;;
 	fuzz)
-		timeout --foreground -k 5 $((seconds / 4)) "$place/build/fuzz/fuzz_$name" \
-			"$place/tree/fuzz/corpus/$name" ;;
+		limit=$((seconds / 4))
+		command=("$place/build/fuzz/fuzz_$name" "$place/tree/fuzz/corpus/$name") ;;
 	*)
-		echo "no such kind of test: $kind"
+		echo "no such kind of test: $kind" >"$place/log"
 		return 2 ;;
-	esac >"$place/output" 2>&1 </dev/null || { ended=$?; return 1; }
+	esac
+	watch timeout --foreground -k 5 "$limit" setsid "${command[@]}" >"$place/output" ||
+		{ ended=$?; return 1; }
+}
+
+# Shows what it prints, and ends it at the first case that fails: one is enough. Not one that was
+# too late, unless it had all the time that it needs.
+watch() {	# COMMAND...
+	local line pid
+
+	has_failed=
+	exec {lines}< <(exec "$@" 2>&1 </dev/null)
+	pid=$!
+	while IFS= read -r line; do
+		printf '%s\n' "$line"
+		if [[ $line == "not ok"* ]] && { [ "$has_time" ] || [[ $line != *"$late"* ]]; }; then
+			has_failed=1
+			kill "$pid" 2>/dev/null
+		fi
+	done <&"$lines"
+	exec {lines}<&-
+	wait "$pid"
+	return $((has_failed ? 1 : $?))
 }
 
 # As run(), on a machine that is busy, not least with the other ones.
 run_with_time() {
-	CK_TIMEOUT_MULTIPLIER=4 seconds=240 run "$@"
+	CK_TIMEOUT_MULTIPLIER=4 seconds=240 has_time=1 run "$@"
 }
 
 # By timeout, or by Check's.
 has_ended_by_time() {
-	[ "$ended" = 124 ] || [ "$ended" = 137 ] || grep -q 'Test timeout expired' "$place/output"
+	[ ! "$has_failed" ] &&
+		{ [ "$ended" = 124 ] || [ "$ended" = 137 ] || grep -q "$late" "$place/output"; }
 }
 
 caught_by() {	# PATCH
@@ -89,10 +115,13 @@ caught_by() {	# PATCH
 
 # As run(), but most faults are noticed without a look for leaks, which takes as long as the
 # rest of a unit test. One that has only taken too long has as much time as without a fault.
+looks_for_leaks=			# the last one did
+
 run_with_fault() {
 	local status=0
 
-	{ ASAN_OPTIONS=detect_leaks=0 run "$@" && run "$@"; } || status=$?
+	looks_for_leaks=
+	ASAN_OPTIONS=detect_leaks=0 run "$@" && { looks_for_leaks=1; run "$@"; } || status=$?
 	if [ $status = 1 ] && has_ended_by_time; then
 		status=0
 		run_with_time "$@" || status=$?
@@ -110,11 +139,14 @@ try_fault() {	# FAULT KIND NAME [CASE]
 	else
 		run_with_fault "$@" || status=$?
 		patch -d "$place/tree" -p1 -s -R -i "$patch" || exit 255
+		# Without a fault no test looks for leaks, but such a one.
+		[ $status != 1 ] || [ ! "$looks_for_leaks" ] || run_with_time "$@" || status=4
 	fi
 	case $status in
 	0) outcome=SURVIVED ;;
 	1) outcome=$(awk "BEGIN { printf \"%6.1f s\", $EPOCHREALTIME - $began }") ;;
 	2) outcome="does not build: $(tail -5 "$place/log" | tr '\n' '|')" ;;
+	4) outcome="fails without it, too: $(tail -5 "$place/output" | tr '\n' '|')" ;;
 	3) outcome="does not apply: $(tail -5 "$place/log" | tr '\n' '|')" ;;
 	esac
 	[ $status = 1 ] && printf ok || printf 'not ok'
@@ -125,7 +157,7 @@ try_fault() {	# FAULT KIND NAME [CASE]
 # Only asks whether it can pass, beside all the others: that it always does is its own suite's
 # matter.
 try_test() {	# KIND NAME [CASE]
-	local began=$EPOCHREALTIME
+	local began=$EPOCHREALTIME ASAN_OPTIONS=detect_leaks=0
 
 	if run_with_time "$@" || run_with_time "$@"; then
 		printf 'ok - no fault: %-37s %s\n' "$*" \
