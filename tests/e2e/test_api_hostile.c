@@ -290,6 +290,27 @@ START_TEST(who_is_slow_is_closed)
 }
 END_TEST
 
+/* All places are taken by clients that say nothing, and one more waits; it has its place when one of
+ * them leaves, and not when the time of the others is over. */
+START_TEST(a_place_is_given_again)
+{
+	int fds[CLIENTS], late;
+	int64_t deadline = deadline_in(REQUEST_MS / 2);
+
+	for (int i = 0; i < CLIENTS; i++)
+		fds[i] = client();
+	late = client();
+	http_send(late, "GET", "/v1/version", NULL);
+	ck_assert(!deadline_poll(late, POLLIN, deadline_in(QUIET_MS)));
+	close(fds[0]);
+	ck_assert(deadline_poll(late, POLLIN, deadline));
+	for (int i = 1; i < CLIENTS; i++)
+		close(fds[i]);
+	close(late);
+	apis_get("/v1/version");
+}
+END_TEST
+
 /* More orders than the supervisor carries out. */
 START_TEST(orders_are_bounded)
 {
@@ -322,5 +343,7 @@ int main(void)
 	tcase_add_test(tc, answers_are_bounded);
 	tc = e2e_case(s, "slow", apis_setup, 90);
 	tcase_add_loop_test(tc, who_is_slow_is_closed, 0, 2);
+	tc = e2e_case(s, "places", apis_setup, 60);
+	tcase_add_test(tc, a_place_is_given_again);
 	return e2e_run(s);
 }

@@ -33,6 +33,7 @@ struct mux {
 	unsigned n_pushes, n_messages;		/* ... in messages */
 	uint32_t message_flags;			/* of the last of them */
 	bool ends_if_too_long;			/* else such a message may come later */
+	unsigned closes_after;			/* so many messages, in good order; 0: never */
 	int end;				/* what reading said at last; it closes if it cannot go on */
 	bool is_lost;				/* its guest's memory */
 };
@@ -107,6 +108,10 @@ void mux_push(struct mux *mux, struct stream *s, uint64_t now_ms)
 					  byte_at(mux->pushed));
 		mux->room -= n;
 		mux->n_messages += is_messages;
+		if (mux->closes_after && mux->n_messages == mux->closes_after) {
+			close_stream((int)(mux - muxes), true);
+			return;
+		}
 	}
 	if (mux->end == STREAM_E_TOO_LONG && !mux->ends_if_too_long)
 		mux->end = 0;
@@ -1063,6 +1068,28 @@ START_TEST(pushed_message_is_lost)
 }
 END_TEST
 
+/* The other closes in the middle of a push, in good order: what it has not taken is lost (_i: after
+ * how many of three). */
+START_TEST(closed_in_a_push)
+{
+	static const struct stream_message m[] = { { 1, 10, 0 }, { 1, 20, 0 }, { 1, 30, 0 } };
+	uint8_t bytes[60];
+	struct iovec v[] = { { bytes, 10 }, { bytes + 10, 20 }, { bytes + 30, 30 } };
+	struct stream *s;
+
+	connect_messages();
+	s = muxes[OPENER].stream;
+	for (size_t i = 0; i < sizeof bytes; i++)
+		bytes[i] = byte_at(i);
+	muxes[OTHER].room = 1000;
+	muxes[OTHER].closes_after = (unsigned)_i;
+	ck_assert_uint_eq(s->ops->write_messages(s, v, m, COUNT(m)), COUNT(m));
+	ck_assert_uint_eq(muxes[OTHER].n_messages, _i);
+	settle();
+	expect_no_message(OPENER, _i < (int)COUNT(m) ? STREAM_E_RESET : STREAM_E_CLOSED);
+}
+END_TEST
+
 /* VMs of other workers have threads of their own. */
 START_TEST(never_pushed_to_another_worker)
 {
@@ -1134,6 +1161,7 @@ int main(void)
 	tcase_add_loop_test(neighbours, message_goes_by_the_pipe, 0, 2);
 	tcase_add_test(neighbours, pushed_message_is_too_long);
 	tcase_add_test(neighbours, pushed_message_is_lost);
+	tcase_add_loop_test(neighbours, closed_in_a_push, 1, 4);
 	suite_add_tcase(suite, neighbours);
 	return unit_main(suite);
 }
