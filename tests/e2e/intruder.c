@@ -5,6 +5,7 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdbool.h>
 #include <sched.h>
@@ -406,6 +407,17 @@ int unlink(const char *path)
 	while (getenv(INTRUDER_UNLINK) && lstat(path, &st) == 0)
 		syscall(SYS_nanosleep, &(struct timespec){ .tv_sec = 1000 }, NULL);
 	return unlinkat(AT_FDCWD, path, 0);
+}
+
+ssize_t write(int fd, const void *bytes, size_t n)
+{
+	static const char said[] = "something hangs";
+	const struct iovec v = { (void *)(uintptr_t)bytes, n };
+	const char *ms = getenv(INTRUDER_LOG_MS);
+
+	if (ms && memmem(bytes, n, said, sizeof said - 1))
+		poll(NULL, 0, atoi(ms));
+	return writev(fd, &v, 1);
 }
 
 ssize_t recv(int fd, void *bytes, size_t size, int flags)

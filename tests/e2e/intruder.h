@@ -6,10 +6,11 @@
  * "<errno>\n", 0 for success; unless the worker dies of it.
  *
  * It also makes the kernel look older: landlock as of the ABI that the environment
- * names; and a file system hang, in which names are removed.
+ * names; a file system hang, in which names are removed; and a log slow, where it matters.
  */
 #pragma once
 
 #define INTRUDER_ORDER	"TRY "
 #define INTRUDER_LANDLOCK "INTRUDER_LANDLOCK"
 #define INTRUDER_UNLINK	"INTRUDER_UNLINK"	/* "hangs" */
+#define INTRUDER_LOG_MS	"INTRUDER_LOG_MS"	/* so long it takes to write that something hangs */

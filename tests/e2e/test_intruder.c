@@ -570,6 +570,8 @@ START_TEST(it_ends_whatever_hangs)
 
 	if (c->unlink)
 		setenv(INTRUDER_UNLINK, c->unlink, 1);
+	else
+		setenv(INTRUDER_LOG_MS, IS_SANITIZED ? "1000" : "20", 1);
 	start_with_intruder(c->options);
 	fd = hang();
 	result = daemon_stop(&vhd, END_MS);
