@@ -4,7 +4,7 @@
 # Installs what is missing, builds, and runs every suite: tests/run.sh [RUN...]
 #
 #	plain	gcc, warnings are errors; all suites
-#	user	gcc, optimised, as an ordinary user; unit, e2e, soak, vm_short
+#	user	gcc, optimised, as an ordinary user; unit, scripts, e2e, soak, vm_short
 #	clang	clang, warnings are errors; unit, fuzz, soak, bench
 #	asan	gcc, address and undefined-behaviour sanitizers; unit, fuzz, e2e, soak, faults, vm_short
 #	tsan	gcc, thread sanitizer; unit, e2e, soak
@@ -157,7 +157,7 @@ run_as_user() {
 	chown -R 65534:65534 "$place" "$work/u"
 	root=$place/tree dir=$place/build
 	as=("${reach[@]}" env HOME="$place" TMPDIR="$work/u" VM_CACHE="$place/vm-image")
-	CC=gcc run user "unit e2e soak vm_short" 3 --buildtype=release
+	CC=gcc run user "unit scripts e2e soak vm_short" 3 --buildtype=release
 }
 
 export ASAN_OPTIONS=detect_leaks=1:halt_on_error=1:abort_on_error=0:print_summary=1
@@ -170,7 +170,7 @@ for name in "${runs[@]}"; do
 	dir=$out/$name
 	case $name in
 	plain)
-		CC=gcc run plain "unit fuzz e2e soak faults vm clients bench mutants" 3 -Dwerror=true ;;
+		CC=gcc run plain "unit scripts fuzz e2e soak faults vm clients bench mutants" 3 -Dwerror=true ;;
 	user)
 		run_as_user ;;
 	clang)
