@@ -36,4 +36,4 @@ def machine(initrd, words, console):
     """QEMU's arguments but for CPUs, memory and the serial ports behind the console's, a file."""
     return [*vm.LEASH, *vm.qemu, "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none",
             "-kernel", os.path.join(vm.IMAGE, "vmlinuz"), "-initrd", initrd,
-            "-append", f"console=ttyS0 quiet panic=-1 {words}", "-serial", f"file:{console}"]
+            "-append", f"{vm.KERNEL_WORDS} {words}", "-serial", f"file:{console}"]
