@@ -33,7 +33,7 @@ llvm_need
 # The files that a target is about.
 layer_of() {
 	case $1 in
-	api) echo control/api_body.c control/api_query.c control/api_routes.c config/api.c ;;
+	api) echo control/api_body.c control/api_head.c control/api_query.c control/api_routes.c config/api.c ;;
 	conn)
 		echo vsock/conn.c vsock/conn_to_guest.c vsock/conn_to_host.c \
 			vsock/conn_messages.c vsock/credit.h ;;

@@ -20,6 +20,7 @@
 
 #include "control/api_captures.h"
 #include "control/api_events.h"
+#include "control/api_head.h"
 #include "control/api_query.h"
 #include "control/api_request.h"
 #include "control/api_stream.h"
@@ -251,12 +252,13 @@ static int start_http(struct api *api)
 	api->http = MHD_start_daemon(
 		MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME |
 			MHD_USE_SUPPRESS_DATE_NO_CLOCK,	/* the zone is in a file, out of reach */
-		0, NULL, NULL, 
+		0, NULL, NULL,
 		api_request_on_access, &api->context,
 		MHD_OPTION_LISTEN_SOCKET, api->fd,
 		MHD_OPTION_CONNECTION_LIMIT, (unsigned)API_CLIENTS_MAX,
-		MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)API_CLIENT_BYTES,
+		MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)API_HEAD_BYTES,
 		MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)API_REQUEST_MS / 1000,
+		MHD_OPTION_URI_LOG_CALLBACK, api_request_on_uri, &api->context,
 		MHD_OPTION_UNESCAPE_CALLBACK, on_decode, NULL,
 		MHD_OPTION_NOTIFY_COMPLETED, api_request_on_completed, &api->context,
 		MHD_OPTION_NOTIFY_CONNECTION, on_connection, api,

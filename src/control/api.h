@@ -28,7 +28,6 @@ struct snapshots;
 
 enum {
 	API_CLIENTS_MAX = 64,
-	API_CLIENT_BYTES = 32 * 1024,		/* for its request line, headers, and the answer's */
 	API_REQUEST_MS = 15 * 1000,		/* from its connection, or the answer before */
 	API_FDS = API_CLIENTS_MAX + API_CAPTURES_MAX * API_CAPTURE_FDS + 8,	/* that all of it needs */
 };

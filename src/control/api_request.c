@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "control/api_head.h"
 #include "control/api_query.h"
 #include "control/api_stream.h"
 #include "util/error.h"
@@ -258,6 +259,47 @@ static void request_free(struct api_request *r)
 	free(r);
 }
 
+/* Before it cuts it in two at the "?", and decodes it. */
+void *api_request_on_uri(void *ctx, const char *uri, struct MHD_Connection *connection)
+{
+	struct api_client *c = client_of(connection);
+
+	(void)ctx;
+	if (c) {
+		c->uri = uri;
+		c->uri_len = uri ? strlen(uri) : 0;
+	}
+	return NULL;				/* the request begins with its headers */
+}
+
+struct head {
+	struct api_head so_far;
+	const char *wrong;
+};
+
+static enum MHD_Result check_field(void *ctx, enum MHD_ValueKind kind, const char *name,
+				   const char *value)
+{
+	struct head *h = ctx;
+
+	(void)kind;
+	h->wrong = api_head_check_field(&h->so_far, name, value ? value : "");
+	return h->wrong ? MHD_NO : MHD_YES;
+}
+
+/* What follows such a head may be anything: it is not looked at, as after each request that is
+ * answered before its body has come. */
+static void check_head(struct api_request *r, const char *method, const char *version)
+{
+	struct head h = { .wrong = NULL };
+
+	h.wrong = api_head_check_line(&h.so_far, method, r->client->uri, r->client->uri_len, version);
+	if (!h.wrong)
+		MHD_get_connection_values(r->connection, MHD_HEADER_KIND, check_field, &h);
+	if (h.wrong)
+		api_request_refuse(r, MHD_HTTP_BAD_REQUEST, "%s", h.wrong);
+}
+
 struct query {
 	struct api_request *r;
 	unsigned given;
@@ -313,7 +355,8 @@ static void find_route(struct api_request *r, const char *method, const char *pa
 }
 
 static enum MHD_Result begin(struct api_context *context, struct MHD_Connection *connection,
-			     const char *method, const char *path, struct api_request **out)
+			     const char *method, const char *path, const char *version,
+			     struct api_request **out)
 {
 	struct api_request *r = calloc(1, sizeof *r);
 	struct api_client *c = client_of(connection);
@@ -328,7 +371,9 @@ static enum MHD_Result begin(struct api_context *context, struct MHD_Connection 
 		.is_head = strcmp(method, MHD_HTTP_METHOD_HEAD) == 0,
 	};
 	*out = r;
-	find_route(r, method, path);
+	check_head(r, method, version);
+	if (r->state == API_RECEIVING)
+		find_route(r, method, path);
 	if (r->state == API_RECEIVING)
 		check_query(r);
 	return r->state == API_ANSWERED ? send_answer(r) : MHD_YES;
@@ -371,9 +416,8 @@ enum MHD_Result api_request_on_access(void *context, struct MHD_Connection *conn
 	struct api_request *r = *request;
 	enum MHD_Result result;
 
-	(void)version;
 	if (!r) {
-		result = begin(context, connection, method, path, &r);
+		result = begin(context, connection, method, path, version, &r);
 		*request = r;
 		return result;
 	}

@@ -24,6 +24,8 @@ struct api_client {				/* its connection, by the library's context of it */
 	uint64_t since_ms;			/* its deadline runs */
 	bool waits;				/* ... not: for an outcome, or what a stream brings */
 	bool is_busy;				/* a request has begun, and is not answered in full */
+	const char *uri;			/* of the request, in the library's buffer; or NULL */
+	size_t uri_len;				/* before anything was cut off and decoded */
 	struct list node;			/* the API's */
 };
 
@@ -92,6 +94,7 @@ void api_request_order(struct api_request *r, struct supervise_msg *m, const voi
 /* ---- for the API ---- */
 
 /* As the library calls them; the context is a struct api_context. */
+void *api_request_on_uri(void *context, const char *uri, struct MHD_Connection *connection);
 enum MHD_Result api_request_on_access(void *context, struct MHD_Connection *connection,
 				      const char *path, const char *method, const char *version,
 				      const char *body, size_t *n, void **request);

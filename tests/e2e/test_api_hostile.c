@@ -107,6 +107,57 @@ static void say_garbage(void)
 	}
 }
 
+/* ---- what one reader takes for one request, and another for another ---- */
+
+#define LEVEL "PUT /v1/log-level HTTP/1.1\r\nHost: x\r\n"
+#define BODY "{\"level\":\"info\"}"
+#define CHUNKS "10\r\n" BODY "\r\n0\r\n\r\n"
+#define TEXT(text) text, sizeof (text) - 1
+
+static const struct { const char *text; size_t len; int status; } twofold[] = {
+	{ TEXT("GET /v1/version HTTP/1.1\r\nHost: x\r\n\r\n"), 200 },
+	{ TEXT("GET /v1/version HTTP/1.0\r\nX-Tab:\ta\tb\r\n\r\n"), 200 },
+	{ TEXT(LEVEL "Content-Length: 16\r\n\r\n" BODY), 200 },
+	{ TEXT(LEVEL "Transfer-Encoding: Chunked\r\n\r\n" CHUNKS), 200 },
+	{ TEXT("GET /v1/version\0/abc HTTP/1.1\r\nHost: x\r\n\r\n"), 400 },
+	{ TEXT("DELETE /v1/vms/3\0/connections/stream-1-2-3 HTTP/1.1\r\nHost: x\r\n\r\n"), 400 },
+	{ TEXT("GET /v1/version?\0x=1 HTTP/1.1\r\nHost: x\r\n\r\n"), 400 },
+	{ TEXT("GET\0X /v1/version HTTP/1.1\r\nHost: x\r\n\r\n"), 400 },
+	{ TEXT("GET  /v1/version HTTP/1.1\r\nHost: x\r\n\r\n"), 400 },
+	{ TEXT("GET /v1/version HTTP/1.1\r\nHost: x\rContent-Length: 3\r\n\r\n"), 400 },
+	{ TEXT(LEVEL "Content-Length : 16\r\n\r\n" BODY), 400 },
+	{ TEXT(LEVEL "Content-Length: -1\r\n\r\n" BODY), 400 },
+	{ TEXT(LEVEL "Content-Length: +16\r\n\r\n" BODY), 400 },
+	{ TEXT(LEVEL "Content-Length: 0x10\r\n\r\n" BODY), 400 },
+	{ TEXT(LEVEL "Content-Length: 16, 16\r\n\r\n" BODY), 400 },
+	{ TEXT(LEVEL "Content-Length: 16\r\nContent-Length: 3\r\n\r\n" BODY), 400 },
+	{ TEXT(LEVEL "Content-Length: 0\r\nContent-Length: 16\r\n\r\n" BODY), 400 },
+	{ TEXT(LEVEL "Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n" CHUNKS), 400 },
+	{ TEXT(LEVEL "Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n\r\n" CHUNKS), 400 },
+	{ TEXT(LEVEL "Transfer-Encoding: gzip, chunked\r\n\r\n" CHUNKS), 400 },
+	{ TEXT("PUT /v1/log-level HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n" CHUNKS), 400 },
+};
+
+/* It is refused, and so is all that follows it: the connection ends. */
+START_TEST(what_has_two_meanings_has_none)
+{
+	bool is_good = twofold[_i].status == 200;
+	int fd = client();
+	struct http_answer a;
+
+	host_write(fd, twofold[_i].text, twofold[_i].len);
+	if (is_good)
+		shutdown(fd, SHUT_WR);
+	else
+		say(fd, "GET /v1/version HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+	a = http_read(fd);
+	ck_assert_int_eq(a.status, twofold[_i].status);
+	ck_assert(is_good || !strstr(a.body, "\"supervised\""));
+	http_answer_deinit(&a);
+	close(fd);
+}
+END_TEST
+
 static void send_zeros(int fd, size_t n)
 {
 	static char zeros[65536];
@@ -341,6 +392,9 @@ int main(void)
 	tcase_add_loop_test(tc, bytes_flow_whatever_they_do, 0, sizeof harms / sizeof *harms);
 	tcase_add_test(tc, orders_are_bounded);
 	tcase_add_test(tc, answers_are_bounded);
+	tc = e2e_case(s, "heads", apis_setup, 60);
+	tcase_add_loop_test(tc, what_has_two_meanings_has_none, 0,
+			    sizeof twofold / sizeof *twofold);
 	tc = e2e_case(s, "slow", apis_setup, 90);
 	tcase_add_loop_test(tc, who_is_slow_is_closed, 0, 2);
 	tc = e2e_case(s, "places", apis_setup, 60);

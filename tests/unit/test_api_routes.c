@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "control/api_body.h"
+#include "control/api_head.h"
 #include "control/api_query.h"
 #include "control/api_routes.h"
 #include "control/api_table.h"
@@ -99,6 +100,77 @@ START_TEST(parts_of_a_path)
 	ck_assert_int_eq(args.type, VSOCK_TYPE_SEQPACKET);
 	ck_assert_uint_eq(args.guest_port, UINT32_MAX);
 	ck_assert(args.peer.cid == UINT64_MAX && args.peer.port == 0);
+}
+END_TEST
+
+/* ---- heads ---- */
+
+#define PARTS(text) text, sizeof (text) - 1
+
+/* As the library cuts them: the method ends at the first blank, the version begins behind the last. */
+static const struct { const char *text; size_t len; bool is_good; } lines[] = {
+	{ PARTS("GET /v1/vms HTTP/1.1"), true }, { PARTS("GET /v1/vms?a=b HTTP/1.0"), true },
+	{ PARTS("GET /a b HTTP/1.1"), true },	/* no path of ours */
+	{ PARTS("GET  /v1/vms HTTP/1.1"), false }, { PARTS("GET /v1/vms\0 HTTP/1.1"), false },
+	{ PARTS("GET /v1/vms\0x HTTP/1.1"), false }, { PARTS("GET /v1/vms?\0 HTTP/1.1"), false },
+	{ PARTS("GET\0 /v1/vms HTTP/1.1"), false }, { PARTS("\0 /v1/vms HTTP/1.1"), false },
+	{ PARTS("GET \0/v1/vms HTTP/1.1"), false },
+};
+
+START_TEST(each_first_line)
+{
+	char line[64];
+	char *uri, *version;
+	struct api_head h = { false };
+
+	memcpy(line, lines[_i].text, lines[_i].len + 1);
+	uri = memchr(line, ' ', lines[_i].len);
+	version = memrchr(line, ' ', lines[_i].len);
+	while (*uri == ' ')
+		*uri++ = '\0';
+	*version++ = '\0';
+	ck_assert_int_eq(!api_head_check_line(&h, line, uri, strlen(uri), version), lines[_i].is_good);
+	ck_assert_int_eq(h.is_old, strcmp(version, "HTTP/1.0") == 0);
+}
+END_TEST
+
+/* Another library may have its parts anywhere, and there is no path if there is no second word. */
+START_TEST(parts_of_a_first_line_elsewhere)
+{
+	static const char far[2 * 1024 * 1024];
+	struct api_head h = { false };
+
+	ck_assert_ptr_null(api_head_check_line(&h, far, far + sizeof far / 2, 0, "HTTP/1.1"));
+	ck_assert_ptr_nonnull(api_head_check_line(&h, "GET", NULL, 0, ""));
+}
+END_TEST
+
+static const struct { const char *fields[5]; bool is_old, is_good; } fields[] = {
+	{ { "Content-Length", "3", "X", "Y" }, false, true },
+	{ { "content-length", "3" }, true, true },
+	{ { "transfer-encoding", "CHUNKED" }, false, true },
+	{ { "transfer-encoding", "chunked" }, true, false },
+	{ { "Transfer-Encoding", "identity" }, false, false },
+	{ { "Transfer-Encoding", "" }, false, false },
+	{ { "Transfer-Encoding", "chunked, chunked" }, false, false },
+	{ { "Content-Length", "3", "CONTENT-LENGTH", "3" }, false, false },
+	{ { "Content-Length", "3", "Transfer-Encoding", "chunked" }, false, false },
+	{ { "Transfer-Encoding", "chunked", "Content-Length", "3" }, false, false },
+	{ { "Transfer-Encoding", "chunked", "Transfer-Encoding", "chunked" }, false, false },
+	{ { "Content-Length ", "3" }, false, false }, { { "", "3" }, false, false },
+	{ { "X", "a\tb \xff" }, false, true }, { { "X", "a\rContent-Length: 3" }, false, false },
+	{ { "X", "\x7f" }, false, false }, { { "X\xff", "" }, false, false },
+	{ { "a!#$%&'*+-.^_`|~9", "" }, false, true },
+};
+
+START_TEST(each_set_of_fields)
+{
+	struct api_head h = { .is_old = fields[_i].is_old };
+	const char *wrong = NULL;
+
+	for (const char *const *f = fields[_i].fields; *f && !wrong; f += 2)
+		wrong = api_head_check_field(&h, f[0], f[1]);
+	ck_assert_msg(!wrong == fields[_i].is_good, "%s: %s", fields[_i].fields[0], wrong);
 }
 END_TEST
 
@@ -278,6 +350,9 @@ int main(void)
 
 	tcase_add_loop_test(tc, each_path, 0, COUNT(cases));
 	tcase_add_test(tc, parts_of_a_path);
+	tcase_add_loop_test(tc, each_first_line, 0, COUNT(lines));
+	tcase_add_test(tc, parts_of_a_first_line_elsewhere);
+	tcase_add_loop_test(tc, each_set_of_fields, 0, COUNT(fields));
 	tcase_add_test(tc, the_document_has_each_route_and_no_other);
 	suite_add_tcase(s, tc);
 	tc = tcase_create("bodies");
