@@ -11,36 +11,11 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <sys/types.h>
 
-#include "vsockctl/path_check.h"
+#include "vsockctl/doctor_report.h"
+#include "vsockctl/doctor_socket.h"
 
 /* ---- facts ---- */
-
-enum doctor_socket_state {
-	SOCKET_UNTRIED,
-	SOCKET_OPEN,				/* somebody listens */
-	SOCKET_ABSENT,				/* no such file, or no such folder: fault */
-	SOCKET_STALE,				/* nobody listens any more */
-	SOCKET_UNSURE,				/* whether somebody listens cannot be seen */
-	SOCKET_OTHER_FILE,			/* it is no socket */
-	SOCKET_OTHER_TYPE,			/* one of another type */
-	SOCKET_DENIED,				/* fault says by what */
-	SOCKET_NAME_LENGTH,
-	SOCKET_BUSY,				/* whoever listens does not accept */
-	SOCKET_FAILED,				/* error */
-};
-
-enum { DOCTOR_NAME_MAX = 64, DOCTOR_PATH_MAX = 160 };
-
-struct doctor_socket {
-	char path[DOCTOR_PATH_MAX];		/* cut where it is longer than any socket's */
-	enum doctor_socket_state state;
-	int error;				/* -errno of SOCKET_FAILED */
-	struct path_fault fault;
-	pid_t pid;				/* who listens; 0: unknown, as from another namespace */
-	char program[DOCTOR_NAME_MAX], user[PATH_NAME_MAX];
-};
 
 enum doctor_front_end { FRONT_END_UNKNOWN, FRONT_END_ABSENT, FRONT_END_SILENT, FRONT_END_THERE };
 
@@ -95,24 +70,7 @@ struct doctor_facts {
 	char daemon_user[PATH_NAME_MAX];	/* who that is */
 };
 
-/* ---- findings ---- */
-
-enum doctor_severity { DOCTOR_NOTE, DOCTOR_PROBLEM };
-
-enum { DOCTOR_FINDINGS_MAX = 16, DOCTOR_LINE_MAX = 768 };
-
-struct doctor_finding {
-	enum doctor_severity severity;
-	const char *cause;			/* "no-daemon": for programs; never changes */
-	char what[DOCTOR_LINE_MAX];		/* what is wrong, or good to know */
-	char advice[DOCTOR_LINE_MAX];		/* what to do; "": nothing */
-};
-
-struct doctor_report {
-	size_t n;
-	struct doctor_finding findings[DOCTOR_FINDINGS_MAX];
-};
+/* ---- what follows ---- */
 
 /* Appends to @out. */
 void doctor_judge(const struct doctor_facts *f, struct doctor_report *out);
-bool doctor_has_problem(const struct doctor_report *report);

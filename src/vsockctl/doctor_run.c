@@ -78,14 +78,6 @@ static void put_json(const struct writer *w, const struct doctor_finding *f)
 	putchar('}');
 }
 
-bool doctor_has_problem(const struct doctor_report *report)
-{
-	for (size_t i = 0; i < report->n; i++)
-		if (report->findings[i].severity == DOCTOR_PROBLEM)
-			return true;
-	return false;
-}
-
 static void put_report(struct writer *w, const struct doctor_report *report)
 {
 	for (size_t i = 0; i < report->n; i++) {

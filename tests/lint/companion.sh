@@ -64,7 +64,7 @@ causes_of_man() {
 
 causes_of_source() {
 	grep -ohE '(DOCTOR_PROBLEM|DOCTOR_NOTE|severity), "[a-z-]+"|has_features \? "[a-z-]+" : "[a-z-]+"|\.(absent|stale|denied) = "[a-z-]+"' \
-		"$root/src/vsockctl/doctor.c" | grep -oE '"[a-z-]+"' | tr -d '"' | sort -u
+		"$root"/src/vsockctl/doctor{,_socket}.c | grep -oE '"[a-z-]+"' | tr -d '"' | sort -u
 }
 
 commands_of_bash() {
