@@ -58,7 +58,7 @@ layer_of() {
 		echo vsock/conn_save.c vsock/mux_save.c vsock/mux_names.c vsock/conn_names.c \
 			vsock/replies.c util/blob.c ;;
 	supervise)
-		echo daemon/channel.c daemon/held_vm.c daemon/supervisor_engine.c \
+		echo daemon/channel.c daemon/held_vm.c daemon/supervisor_engine.c daemon/supervisor_hear.c \
 			daemon/supervisor_front_ends.c daemon/supervisor_orders.c ;;
 	virtq) echo vhost/virtq.c vhost/virtq_chain.c ;;
 	yaml)

@@ -9,6 +9,7 @@
 #include <sys/socket.h>
 #include <sys/time.h>
 
+#include "daemon/notify.h"
 #include "daemon/supervisor_internal.h"
 #include "util/error.h"
 #include "util/log.h"
@@ -61,4 +62,11 @@ int supervisor_on_over(struct supervisor *s, struct held_vm *h)
 	log_info("main", "ends: the last front-end has gone, and no other can come");
 	supervisor_end(s, 0);
 	return 0;
+}
+
+void supervisor_note_session(struct held_vm *h, bool has_come)
+{
+	if (h->has_front_end != has_come)
+		notify_front_end(has_come ? 1 : -1);
+	h->has_front_end = has_come;
 }

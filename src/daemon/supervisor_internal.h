@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* What the files of the supervisor share: supervisor.c (its life), supervisor_engine.c (that of
- * an engine), supervisor_feed.c (what one is told), supervisor_front_ends.c (which come and go),
- * supervisor_folders.c (where names are missing), supervisor_handover.c (another engine takes
- * over), supervisor_state.c and supervisor_upgrade.c (another program does), supervisor_reload.c,
- * supervisor_shares.c (what VMs share), supervisor_orders.c (what the API asks for). */
+ * an engine), supervisor_feed.c (what one is told), supervisor_hear.c (what one says),
+ * supervisor_front_ends.c (which come and go), supervisor_folders.c (where names are missing),
+ * supervisor_handover.c (another engine takes over), supervisor_state.c and supervisor_upgrade.c
+ * (another program does), supervisor_reload.c, supervisor_shares.c (what VMs share),
+ * supervisor_orders.c (what the API asks for). */
 #pragma once
 
 #include <signal.h>
@@ -144,19 +145,31 @@ void supervisor_end(struct supervisor *s, int status);
 void supervisor_engine_init(struct supervisor *s);
 void supervisor_start_engine(struct supervisor *s);
 void supervisor_forget_engine(struct supervisor *s);
-/* It has ended, or will without doing anything more: hears its last words and forgets it. False:
- * so does the daemon. */
-bool supervisor_part_with_engine(struct supervisor *s);
 void supervisor_replace_engine(struct supervisor *s, const char *why);	/* it is ended first */
 void supervisor_on_child(struct supervisor *s, const siginfo_t *info);	/* one of any kind */
-
-/* The service manager hears of us from now on. */
-void supervisor_notify(struct supervisor *s);
 
 /* Another one serves from now on: takes @channel over. */
 void supervisor_adopt_engine(struct supervisor *s, pid_t pid, int channel);
 
+struct supervisor_with {
+	char text[48];				/* ", busy with vm N", or nothing */
+};
+struct supervisor_with supervisor_busy_with(struct supervisor *s);
+
+/* ---- supervisor_hear.c ---- */
+
+void supervisor_hear_init(struct supervisor *s);
+/* It has ended, or will without doing anything more: hears its last words and forgets it. False:
+ * so does the daemon. */
+bool supervisor_part_with_engine(struct supervisor *s);
+
+/* The service manager hears of us from now on. */
+void supervisor_notify(struct supervisor *s);
+
 /* ---- supervisor_front_ends.c ---- */
+
+/* The VM has one in session from now on, or none any more. */
+void supervisor_note_session(struct held_vm *h, bool has_come);
 
 /* The engine wants the next front-end of the VM. 0, also if it has ended; as channel_send(). */
 int supervisor_accept(struct supervisor *s, struct held_vm *h);
@@ -234,6 +247,9 @@ void supervisor_update(struct supervisor *s, const struct plan *before, struct p
 
 struct held_vm *supervisor_find_any(struct supervisor *s, uint64_t cid);	/* also not served */
 void supervisor_remove_vm(struct supervisor *s, struct held_vm *h);
+
+/* It cannot be served, or may not be any more: until the file is read again, it is not. */
+void supervisor_leave_out(struct supervisor *s, struct held_vm *h);
 
 /* One more VM, or one less, besides which nothing changes but the shares of the others: takes
  * the contents of @row over. NULL without memory; held_vm::open_error says why it is not served. */

@@ -94,6 +94,15 @@ void supervisor_remove_vm(struct supervisor *s, struct held_vm *h)
 	held_vm_free(h);
 }
 
+void supervisor_leave_out(struct supervisor *s, struct held_vm *h)
+{
+	h->is_left_out = true;
+	events_put_vm(EVENT_VM_LEFT_OUT, h->plan.guest_cid);
+	supervisor_note_session(h, false);
+	held_vm_close(h);
+	notify_reloaded(supervisor_count_served(s));
+}
+
 static void add_vm(struct supervisor *s, struct vm_plan *row)
 {
 	struct held_vm *h = NULL;
