@@ -60,6 +60,19 @@ static void displace(struct engine *e, const struct vm *vm)
 	e->n_placed[i]--;
 }
 
+static void count(struct engine *e, struct vm *vm)
+{
+	vm->is_counted = true;
+	e->n_vms++;
+}
+
+/* One that could not be opened at the start was not counted. */
+static void discount(struct engine *e, struct vm *vm)
+{
+	e->n_vms -= vm->is_counted;
+	vm->is_counted = false;
+}
+
 /* What one VM lacks is no reason to refuse the others: 0 if any is there. */
 int engine_open_vms(struct engine *e, struct vm **vms, size_t n_vms)
 {
@@ -71,7 +84,7 @@ int engine_open_vms(struct engine *e, struct vm **vms, size_t n_vms)
 		int r = vm_open(vm, config->plan, e->siblings, config->hooks);
 
 		if (!r) {
-			e->n_vms++;
+			count(e, vm);
 			continue;
 		}
 		last = r;
@@ -83,7 +96,7 @@ int engine_open_vms(struct engine *e, struct vm **vms, size_t n_vms)
 
 void engine_abandon_vm(struct engine *e, struct vm *vm)
 {
-	e->n_vms -= vm->device != NULL;
+	discount(e, vm);
 	vm_abandon(vm);
 }
 
@@ -325,7 +338,7 @@ int engine_add(struct engine *e, struct vm *vm, struct vm_job *job)
 {
 	int r;
 
-	e->n_vms++;
+	count(e, vm);
 	grow(e);
 	place(e, vm);
 	r = enter_siblings(e, vm);
@@ -336,7 +349,7 @@ int engine_add(struct engine *e, struct vm *vm, struct vm_job *job)
 	}
 	if (r) {
 		displace(e, vm);
-		e->n_vms--;
+		discount(e, vm);
 		return r;
 	}
 	vm_post_open(job, vm, e->config.plan, vm->worker, e->siblings, e->config.hooks);
@@ -359,7 +372,7 @@ int engine_change(struct engine *e, struct vm *vm, struct vm_job *job, const str
 void engine_remove(struct engine *e, struct vm *vm, struct vm_job *job)
 {
 	displace(e, vm);
-	e->n_vms--;
+	discount(e, vm);
 	sibling_dir_remove(e->siblings, vm->sibling);
 	sibling_dir_publish(e->siblings);
 	vm_post_close(job, vm);

@@ -44,7 +44,8 @@ struct held_vm {
 	bool awaits_folder;			/* it will be, once their folders are */
 	bool waits;				/* for the VM that had its CID to leave the engine,
 						   or for another engine */
-	bool is_left_out;			/* it has ended too many engines */
+	bool is_left_out;			/* it has ended too many engines, or one could not
+						   serve it */
 	bool has_front_end;			/* in session */
 	bool is_over;				/* ... and no other can come */
 	int open_error;				/* why it is not served: LISTENER_E_*, -errno */

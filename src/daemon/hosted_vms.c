@@ -114,15 +114,20 @@ static struct hosted_job *job_new(struct hosted_vm *h, void (*done)(struct vm_jo
 	return j;
 }
 
+/* The supervisor has it removed. */
+static void tell_left_out(const struct vm *vm, int r)
+{
+	log_err("main", "vm %llu is left out: %s", (unsigned long long)vm->cid,
+		listener_str_error(r));
+	hosted_tell(SUPERVISE_LEFT_OUT, vm->cid, 0);
+}
+
 static void on_opened(struct vm_job *job, int r)
 {
 	struct hosted_job *j = job_of(job);
 
-	if (r && r != -ECANCELED) {
-		log_err("main", "vm %llu is left out: %s", (unsigned long long)j->vm->vm.cid,
-			listener_str_error(r));
-		hosted_tell(SUPERVISE_LEFT_OUT, j->vm->vm.cid, 0);
-	}
+	if (r && r != -ECANCELED)
+		tell_left_out(&j->vm->vm, r);
 	free(j);
 }
 
@@ -257,8 +262,7 @@ static int take_new(struct channel_msg *msg, struct vm_plan *row)
 	j = job_new(h, on_opened);
 	r = j ? engine_add(&hosted.engine, &h->vm, &j->job) : -ENOMEM;
 	if (r) {
-		log_err("main", "vm %llu is left out: %s", (unsigned long long)h->vm.cid,
-			error_str(r));
+		tell_left_out(&h->vm, r);
 		forget(h);
 		hosted_vm_free(h);
 		free(j);

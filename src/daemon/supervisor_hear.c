@@ -110,7 +110,7 @@ static int on_vm_message(struct supervisor *s, struct held_vm *h, struct channel
 		on_session(s, h, m->type == SUPERVISE_CAME);
 		return 0;
 	case SUPERVISE_LEFT_OUT:
-		supervisor_leave_out(s, h);
+		supervisor_take_out(s, h);
 		return 0;
 	case SUPERVISE_OVER:
 		return supervisor_on_over(s, h);

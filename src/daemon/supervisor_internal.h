@@ -248,8 +248,10 @@ void supervisor_update(struct supervisor *s, const struct plan *before, struct p
 struct held_vm *supervisor_find_any(struct supervisor *s, uint64_t cid);	/* also not served */
 void supervisor_remove_vm(struct supervisor *s, struct held_vm *h);
 
-/* It cannot be served, or may not be any more: until the file is read again, it is not. */
+/* It may not be served any more, until the file is read again: no engine has heard of it. Or the
+ * engine that has cannot serve it. */
 void supervisor_leave_out(struct supervisor *s, struct held_vm *h);
+void supervisor_take_out(struct supervisor *s, struct held_vm *h);
 
 /* One more VM, or one less, besides which nothing changes but the shares of the others: takes
  * the contents of @row over. NULL without memory; held_vm::open_error says why it is not served. */

@@ -100,8 +100,11 @@ static void on_add(struct supervisor *s, struct channel_msg *msg)
 		answer(s, id, SUPERVISE_DENIED, "no --api-folder says where its sockets could be");
 		return;
 	}
-	if (supervisor_find_any(s, msg->m.cid)) {
-		answer(s, id, SUPERVISE_NOT_NOW, "there is a VM with this CID");
+	h = supervisor_find_any(s, msg->m.cid);
+	if (h) {
+		answer(s, id, SUPERVISE_NOT_NOW, h->is_left_out ?
+		       "the VM with this CID is left out, see the log: DELETE it first" :
+		       "there is a VM with this CID");
 		return;
 	}
 	if (supervisor_is_leaving(s, msg->m.cid)) {

@@ -103,6 +103,13 @@ void supervisor_leave_out(struct supervisor *s, struct held_vm *h)
 	notify_reloaded(supervisor_count_served(s));
 }
 
+/* The engine that could not serve it holds what it was told of it. */
+void supervisor_take_out(struct supervisor *s, struct held_vm *h)
+{
+	supervisor_leave_out(s, h);
+	check_told(s, tell_to_remove(s, h->plan.guest_cid));
+}
+
 static void add_vm(struct supervisor *s, struct vm_plan *row)
 {
 	struct held_vm *h = NULL;

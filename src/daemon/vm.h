@@ -47,6 +47,7 @@ struct vm {
 	struct capture *capture;		/* owned; likewise; NULL: none */
 	struct device_tap tap;			/* the capture's, of the device */
 	uint64_t capture_id;			/* for the main thread */
+	bool is_counted;			/* likewise: engine::n_vms */
 };
 
 void vm_init(struct vm *vm, const struct vm_plan *plan);

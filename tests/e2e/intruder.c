@@ -202,6 +202,8 @@ static long act_say(const char *what)
 		m.type = SUPERVISE_KEEP, m.cid = 3;	/* and no descriptor */
 	else if (strcmp(what, "stranger") == 0)
 		m.type = SUPERVISE_CONNECT, m.cid = 99;	/* a VM that there is not */
+	else if (strcmp(what, "left-out") == 0)
+		m.type = SUPERVISE_LEFT_OUT, m.cid = 4;	/* which it serves */
 	return send(channel, &m, len, MSG_NOSIGNAL) == (ssize_t)len ? 0 : -1;
 }
 

@@ -16,6 +16,7 @@
 
 #include "e2e/confined.h"
 #include "e2e/intruder.h"
+#include "e2e/reloads.h"
 #include "e2e/sibs.h"
 #include "support/sanitized.h"
 
@@ -562,6 +563,34 @@ START_TEST(vm_that_ends_engines_is_left_out)
 }
 END_TEST
 
+/* What an engine cannot serve it does not hold either, and serves once the file is read again. */
+START_TEST(vm_that_was_left_out_comes_back)
+{
+	static const char *const args[] = { "--supervise=on", "--log-level=info", NULL };
+	const struct driver_options opt = { .cid = 4 };
+	struct driver other;
+	struct vmm fe;
+
+	e2e_preload("INTRUDER");
+	reloads_spawn(BOTH, args);
+	e2e_preload(NULL);
+	ck_assert(daemon_wait_listening(&vhd, reloads_path("4.vhost")));
+	ck_assert(vmm_connect(&fe, reloads_path("4.vhost")));
+	ck_assert(vmm_send(&fe, VHOST_USER_SET_OWNER, 0, NULL, 0, NULL, 0));
+	confined_check_log("vm 4: front-end connected");
+	order("say left-out");
+	ck_assert(vmm_is_closed(&fe, DEADLINE_MS));
+	ck_assert(!vmm_connect(&fe, reloads_path("4.vhost")));
+	for (int i = 0; i < 2; i++) {
+		reloads_do(i ? BOTH : BOTH "# again\n", i ? "was read again" : "vm 4: added");
+		ck_assert(daemon_wait_listening(&vhd, reloads_path("4.vhost")));
+		driver_up(&other, reloads_path("4.vhost"), &opt);
+		e2e_close(e2e_host_connects(&other, reloads_path("4.sock")));
+		driver_deinit(&other);
+	}
+}
+END_TEST
+
 /* A worker that hangs, and a folder besides, do not keep the daemon from its end. */
 START_TEST(it_ends_whatever_hangs)
 {
@@ -611,5 +640,7 @@ int main(void)
 	tcase_add_loop_test(tc, it_ends_whatever_hangs, 0, COUNT(hung));
 	tc = e2e_case_with(s, "two VMs", e2e_setup_bare, sibs_teardown, 60);
 	tcase_add_test(tc, vm_that_ends_engines_is_left_out);
+	tc = e2e_case(s, "left-out", e2e_setup_bare, 60);
+	tcase_add_test(tc, vm_that_was_left_out_comes_back);
 	return e2e_run(s);
 }
