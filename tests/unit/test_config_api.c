@@ -200,6 +200,8 @@ static const struct {
 	{ "socket;;uds-path;@/u;", CONFIG_E_USAGE, "empty value", false, 0 },
 	{ "queue-size;64;queue_size;64;", CONFIG_E_USAGE, "given twice", false, 0 },
 	{ "queue-size;63;", CONFIG_E_USAGE, "power of two", false, 0 },
+	{ "socket;@/s;uds-path;@/u;poll-us;1000;", 0, NULL, false, 0 },
+	{ "socket;@/s;uds-path;@/u;poll-us;1001;", CONFIG_E_USAGE, "0 and 1000", false, 0 },
 };
 
 START_TEST(each_row)
