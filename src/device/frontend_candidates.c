@@ -68,8 +68,7 @@ static uint64_t number_of(int sock)
 {
 	struct statx st;
 
-	return statx(sock, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_INO, &st) == 0 ?
-		st.stx_ino : 0;
+	return fd_stat(sock, STATX_INO, &st) == 0 ? st.stx_ino : 0;
 }
 
 bool frontend_is_here(const struct frontend *fe, int fd)

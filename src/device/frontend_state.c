@@ -85,14 +85,11 @@ void frontend_save(const struct frontend *fe, struct blob *out)
 	blob_close(out, section);
 }
 
-/* Does not ask a file's server. */
 static bool is_socket(int fd)
 {
 	struct statx st;
 
-	return fd >= 0 &&
-		statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_TYPE, &st) == 0 &&
-		S_ISSOCK(st.stx_mode);
+	return fd >= 0 && fd_stat(fd, STATX_TYPE, &st) == 0 && S_ISSOCK(st.stx_mode);
 }
 
 static int load(struct frontend *fe, struct frontend_loaded *l, bool is_settled,

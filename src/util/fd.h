@@ -5,7 +5,11 @@
 #pragma once
 
 #include <errno.h>
+#include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
+
+#include "util/error.h"
 
 /* Closes *@fd if there is one and leaves -1. errno is kept. */
 static inline void fd_close(int *fd)
@@ -25,4 +29,13 @@ static inline int fd_take(int *fd)
 
 	*fd = -1;
 	return taken;
+}
+
+/* What is known of the open file, @wanted of STATX_*: the server of a file, which might not answer,
+ * is not asked. 0 or -errno. */
+static inline int fd_stat(int fd, unsigned wanted, struct statx *out)
+{
+	int flags = AT_EMPTY_PATH | AT_STATX_DONT_SYNC;
+
+	return statx(fd, "", flags, wanted, out) < 0 ? error_last() : 0;
 }

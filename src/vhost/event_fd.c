@@ -9,14 +9,16 @@
 #include <unistd.h>
 
 #include "util/error.h"
+#include "util/fd.h"
 
-/* Anonymous inodes have no type. AT_STATX_DONT_SYNC: does not ask a file's server. */
+/* Anonymous inodes have no type. */
 static int check_anonymous(int fd)
 {
 	struct statx st;
+	int r = fd_stat(fd, STATX_TYPE, &st);
 
-	if (statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_TYPE, &st) < 0)
-		return error_last();
+	if (r < 0)
+		return r;
 	return (st.stx_mode & S_IFMT) == 0 ? 0 : EVENT_FD_E_OTHER;
 }
 

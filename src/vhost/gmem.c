@@ -85,15 +85,15 @@ struct file {
 	size_t granule;				/* mmap offsets and lengths are multiples of it */
 };
 
-/* Huge pages show in the block size; a granule larger than needed does no harm. Does not
- * ask the file's server, which might not answer. */
+/* Huge pages show in the block size; a granule larger than needed does no harm. */
 static int look_at_file(int fd, struct file *out)
 {
 	size_t page = (size_t)sysconf(_SC_PAGESIZE);
 	struct statx st;
+	int r = fd_stat(fd, STATX_TYPE | STATX_SIZE, &st);
 
-	if (statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_TYPE | STATX_SIZE, &st) < 0)
-		return error_last();
+	if (r < 0)
+		return r;
 	out->size = S_ISREG(st.stx_mode) ? st.stx_size : UINT64_MAX;
 	out->granule = st.stx_blksize > page && !(st.stx_blksize & (st.stx_blksize - 1)) ?
 		st.stx_blksize : page;

@@ -201,14 +201,14 @@ void session_save(const struct session *s, struct blob *out)
 	blob_close(out, section);
 }
 
-/* A descriptor of that kind, which does not block. Does not ask a file's server. */
+/* A descriptor of that kind, which does not block. */
 static bool load_fd(struct blob_reader *in, mode_t type, int *fd)
 {
 	struct statx st;
 	int flags;
 
 	*fd = blob_get_fd(in);
-	if (*fd >= 0 && statx(*fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_TYPE, &st) == 0 &&
+	if (*fd >= 0 && fd_stat(*fd, STATX_TYPE, &st) == 0 &&
 	    (st.stx_mode & S_IFMT) == type && (flags = fcntl(*fd, F_GETFL)) >= 0 &&
 	    flags & O_NONBLOCK)
 		return true;
