@@ -379,6 +379,7 @@ int main(void)
 	tcase_add_test(tc, swallowed_are_not_counted_below_the_level);
 	tcase_add_test(tc, bad_file_keeps_the_old_one);
 	tcase_add_test(tc, full_disk_is_survived);
+	tcase_set_timeout(tc, 25);		/* a busy machine takes some of it */
 	tcase_add_test(tc, stalled_reader_stalls_nobody);
 	tcase_add_test(tc, stalled_reader_does_not_stall_the_end);
 	tcase_add_test(tc, queued_lines_are_written_at_the_end);
