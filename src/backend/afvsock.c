@@ -323,11 +323,23 @@ static void afvsock_free(struct backend *b)
 	free(a);
 }
 
+static void afvsock_move(struct backend *b, struct loop_move *m)
+{
+	struct afvsock *a = afvsock_of(b);
+
+	for (size_t i = 0; i < a->n_ports; i++)
+		acceptor_move(&a->ports[i].acceptor, m);
+	loop_move_pointer(m, &a->config.loop);
+	if (loop_move_is_done(m))
+		senders_move(a->senders, m->mailbox);
+}
+
 static const struct backend_ops afvsock_ops = {
 	.serves = afvsock_serves,
 	.connect = afvsock_connect,
 	.explain = afvsock_explain,
 	.free = afvsock_free,
+	.move = afvsock_move,
 	.stream_tag = AFVSOCK_STREAM_TAG,
 	.save = afvsock_save,
 	.load = afvsock_load,

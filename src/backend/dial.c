@@ -236,3 +236,9 @@ static void on_timer(struct loop_timer *timer)
 	}
 	set_timer(dialer, now_ms + 1);		/* not within this turn */
 }
+
+void dialer_move(struct dialer *dialer, struct loop_move *m)
+{
+	loop_move_timer(m, &dialer->timer);
+	loop_move_pointer(m, &dialer->config.loop);
+}

@@ -15,6 +15,7 @@
 
 #include "util/list.h"
 #include "util/loop.h"
+#include "util/loop_move.h"
 #include "vsock/backend.h"
 
 struct dial;
@@ -48,6 +49,8 @@ struct dial {					/* one connect that waits */
 
 void dialer_init(struct dialer *dialer, const struct dialer_config *config);
 void dialer_deinit(struct dialer *dialer);	/* nothing may wait any more */
+
+void dialer_move(struct dialer *dialer, struct loop_move *m);
 
 void dialer_resume(struct dialer *dialer);	/* also if it is not held */
 

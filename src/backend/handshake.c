@@ -408,3 +408,14 @@ void handshakes_resume(struct handshakes *hs)
 			loop_timer_set(hs->config.loop, &h->timer, h->timer.deadline_ms);
 	}
 }
+
+void handshakes_move(struct handshakes *hs, struct loop_move *m)
+{
+	list_for_each(node, &hs->clients) {
+		struct handshake *h = container_of(node, struct handshake, node);
+
+		loop_move_source(m, &h->source, EVENTS);
+		loop_move_timer(m, &h->timer);
+	}
+	loop_move_pointer(m, &hs->config.loop);
+}

@@ -17,6 +17,7 @@
 #include "util/list.h"
 #include "util/log_limit.h"
 #include "util/loop.h"
+#include "util/loop_move.h"
 #include "vsock/backend.h"
 
 struct blob;
@@ -58,6 +59,7 @@ struct handshakes {
 
 void handshakes_init(struct handshakes *hs, const struct handshakes_config *config);
 void handshakes_deinit(struct handshakes *hs);	/* closes them all */
+void handshakes_move(struct handshakes *hs, struct loop_move *m);	/* not while it is held */
 
 /* A client has connected: takes @fd over. Most often its line is there already: then done()
  * is called from within. */

@@ -57,6 +57,11 @@ static void sibling_free(struct backend *b)
 	free(s);
 }
 
+static void sibling_move(struct backend *b, struct loop_move *m)
+{
+	loop_move_pointer(m, &sibling_of(b)->config.loop);
+}
+
 static int sibling_load_stream(struct backend *b, const struct vsock_addr *guest,
 			       const struct vsock_addr *peer, struct blob_reader *in,
 			       struct stream **out)
@@ -74,6 +79,7 @@ static const struct backend_ops sibling_ops = {
 	.connect = sibling_connect,
 	.explain = sibling_explain,
 	.free = sibling_free,
+	.move = sibling_move,
 	.stream_tag = SIBLING_STREAM_TAG,
 	.load_stream = sibling_load_stream,
 	.resume = sibling_resume,

@@ -23,6 +23,7 @@
 #include <stdint.h>
 
 #include "util/loop.h"
+#include "util/loop_move.h"
 #include "util/mailbox.h"
 #include "vsock/backend.h"
 
@@ -47,6 +48,11 @@ int sibling_dir_add(struct sibling_dir *dir, uint64_t cid, char *const *groups, 
 int sibling_dir_set_groups(struct sibling_dir *dir, struct sibling_entry *entry,
 			   char *const *groups, size_t n_groups);	/* 0 or -ENOMEM */
 void sibling_dir_remove(struct sibling_dir *dir, struct sibling_entry *entry);
+
+/* The VM goes to another worker, that of @mailbox, and with it what is on its way to it: at once,
+ * while no worker runs and after all their mail has been delivered. 0; -ENOMEM: it stays. */
+int sibling_dir_move(struct sibling_dir *dir, struct sibling_entry *entry,
+		     struct mailbox *mailbox);
 
 /* All changes since the last time, at once. 0; -ENOMEM: nobody sees any of them, the next
  * time has them too. */

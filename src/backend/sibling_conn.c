@@ -21,6 +21,8 @@ static void conn_unref(struct sibling_conn *c)
 		return;
 	spsc_pipe_deinit(&c->ends[0].in);
 	spsc_pipe_deinit(&c->ends[1].in);
+	sibling_entry_unref(c->ends[0].entry);
+	sibling_entry_unref(c->ends[1].entry);
 	if (c->to)
 		sibling_entry_unref(c->to);
 	free(c);
@@ -29,7 +31,7 @@ static void conn_unref(struct sibling_conn *c)
 void sibling_end_notify(struct end *e)
 {
 	atomic_fetch_add(&e->conn->refs, 1);
-	if (!mailbox_post(e->mailbox, &e->mail))
+	if (!mailbox_post(e->entry->mailbox, &e->mail))
 		conn_unref(e->conn);
 }
 
@@ -169,7 +171,15 @@ static void on_mail(struct mail *mail)
 	conn_unref(c);
 }
 
-void sibling_end_init(struct sibling_conn *c, int i, enum phase phase, struct mailbox *mailbox)
+void sibling_end_set_entry(struct end *e, struct sibling_entry *entry)
+{
+	sibling_entry_ref(entry);
+	if (e->entry)
+		sibling_entry_unref(e->entry);
+	e->entry = entry;
+}
+
+void sibling_end_init(struct sibling_conn *c, int i, enum phase phase, struct sibling_entry *entry)
 {
 	struct end *e = &c->ends[i];
 
@@ -179,7 +189,7 @@ void sibling_end_init(struct sibling_conn *c, int i, enum phase phase, struct ma
 	e->phase = phase;
 	e->conn = c;
 	e->other = &c->ends[1 - i];
-	e->mailbox = mailbox;
+	sibling_end_set_entry(e, entry);
 	e->mail.deliver = on_mail;
 	list_init(&e->node);
 	spsc_pipe_init(&e->in);
@@ -212,8 +222,8 @@ int sibling_conn_open(struct sibling *from, struct sibling_entry *to, enum vsock
 		return -ENOMEM;
 	atomic_store(&c->refs, 2);
 	c->to = sibling_entry_ref(to);
-	sibling_end_init(c, 0, PHASE_PENDING, from->config.self->mailbox);
-	sibling_end_init(c, 1, PHASE_INCOMING, to->mailbox);
+	sibling_end_init(c, 0, PHASE_PENDING, from->config.self);
+	sibling_end_init(c, 1, PHASE_INCOMING, to);
 	sibling_end_belong(&c->ends[0], from);
 	atomic_store(&c->window[0], mux_window(from->config.mux));
 	sibling_end_notify(&c->ends[1]);
@@ -269,6 +279,12 @@ static void sibling_close(struct stream *base, bool is_orderly)
 	sibling_end_close(e, END_CLOSED | (lost ? END_ABORTED : 0));
 }
 
+/* Whatever mail there is for it goes the way of its VM's entry. */
+static void sibling_move(struct stream *base, struct loop_move *m)
+{
+	loop_move_pointer(m, &sibling_end_of(base)->loop);
+}
+
 const struct stream_ops sibling_stream_ops = {
 	.read = sibling_read,
 	.write = sibling_write,
@@ -279,6 +295,7 @@ const struct stream_ops sibling_stream_ops = {
 	.wait_for = sibling_wait_for,
 	.close = sibling_close,
 	.save = sibling_end_save,
+	.move = sibling_move,
 };
 
 const struct stream_ops sibling_message_ops = {
@@ -292,4 +309,5 @@ const struct stream_ops sibling_message_ops = {
 	.wait_for = sibling_wait_for,
 	.close = sibling_close,
 	.save = sibling_end_save,
+	.move = sibling_move,
 };

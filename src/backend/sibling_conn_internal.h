@@ -48,7 +48,7 @@ struct end {
 	_Atomic uint32_t consumed;		/* by the other's guest, of what this end wrote */
 	uint32_t reported_consumed;		/* other->consumed, as it was last told */
 	_Atomic unsigned flags;
-	struct mailbox *mailbox;
+	struct sibling_entry *entry;		/* a reference: of its VM, whose mailbox it has */
 	struct mail mail;
 	struct loop *loop;
 	struct mux *mux;
@@ -81,7 +81,8 @@ static inline struct end *sibling_end_of(struct stream *base)
 struct sibling_conn *sibling_conn_new(enum vsock_type type, const struct vsock_addr *src,
 				      const struct vsock_addr *dst);
 
-void sibling_end_init(struct sibling_conn *c, int i, enum phase phase, struct mailbox *mailbox);
+void sibling_end_init(struct sibling_conn *c, int i, enum phase phase, struct sibling_entry *entry);
+void sibling_end_set_entry(struct end *e, struct sibling_entry *entry);
 void sibling_end_belong(struct end *e, struct sibling *to);
 
 /* Posts mail to @e. */

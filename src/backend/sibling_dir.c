@@ -339,6 +339,16 @@ void sibling_dir_remove(struct sibling_dir *dir, struct sibling_entry *entry)
 	memmove(row, row + 1, (size_t)(dir->next + dir->n_next - row) * sizeof *row);
 }
 
+int sibling_dir_move(struct sibling_dir *dir, struct sibling_entry *entry,
+		     struct mailbox *mailbox)
+{
+	int r = remember(dir, mailbox);
+
+	if (!r)
+		entry->mailbox = mailbox;
+	return r;
+}
+
 /* Everybody is told, and the last one frees it. */
 static void retire(struct sibling_dir *dir, struct generation *old)
 {

@@ -17,7 +17,7 @@ struct sibling {				/* the backend of one VM */
 struct sibling_entry {
 	_Atomic size_t refs;
 	uint64_t cid;
-	struct mailbox *mailbox;
+	struct mailbox *mailbox;		/* of its worker: another while all are parked */
 	struct sibling *backend;		/* only for the VM's own worker; NULL: gone */
 };
 

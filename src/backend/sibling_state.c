@@ -149,7 +149,7 @@ static struct sibling_conn *find_half(const struct saved *s, const struct vsock_
 
 /* With two stand-ins. */
 static struct sibling_conn *new_half(const struct saved *s, const struct vsock_addr *src,
-				     const struct vsock_addr *dst, struct mailbox *mailbox)
+				     const struct vsock_addr *dst, struct sibling_entry *self)
 {
 	struct sibling_conn *c = sibling_conn_new(s->type, src, dst);
 
@@ -158,7 +158,7 @@ static struct sibling_conn *new_half(const struct saved *s, const struct vsock_a
 	c->saved_id = s->id;
 	atomic_store(&c->window[s->is_opener], s->peer_window);	/* until the other knows better */
 	for (int i = 0; i < 2; i++) {
-		sibling_end_init(c, i, PHASE_CLOSED, mailbox);
+		sibling_end_init(c, i, PHASE_CLOSED, self);
 		atomic_store(&c->ends[i].flags, END_CLOSED | END_ABORTED);
 	}
 	return c;
@@ -171,7 +171,7 @@ static void take_place(struct end *e, const struct saved *saved, struct sibling 
 
 	atomic_fetch_add(&c->refs, 1);
 	e->phase = saved->phase;
-	e->mailbox = s->config.self->mailbox;
+	sibling_end_set_entry(e, s->config.self);
 	e->reported_consumed = saved->reported_consumed;
 	e->base.peer_window = saved->peer_window;
 	e->base.ready = saved->phase == PHASE_LIVE ? STREAM_IN | STREAM_OUT : 0;
@@ -189,7 +189,7 @@ static void make_incoming(struct end *other, struct sibling_entry *to)
 
 	atomic_fetch_add(&c->refs, 1);
 	other->phase = PHASE_INCOMING;
-	other->mailbox = to->mailbox;
+	sibling_end_set_entry(other, to);
 	atomic_store(&other->flags, 0);
 	c->to = sibling_entry_ref(to);
 }
@@ -235,7 +235,7 @@ static int load(struct sibling *s, const struct saved *saved, const struct vsock
 	if (c) {
 		list_remove(&c->node);
 	} else {
-		c = new_half(saved, src, dst, s->config.self->mailbox);
+		c = new_half(saved, src, dst, s->config.self);
 		if (!c)
 			return -ENOMEM;
 		if (saved->other == OTHER_ITSELF)

@@ -459,6 +459,14 @@ static void sock_save(const struct stream *base, struct blob *out)
 	s->kind->save(s, out);
 }
 
+static void sock_move(struct stream *base, struct loop_move *m)
+{
+	struct sock_stream *s = sock_stream_of(base);
+
+	loop_move_source(m, &s->source, EVENTS_IN | (s->has_out ? EPOLLOUT : 0));
+	loop_move_pointer(m, &s->loop);
+}
+
 static const struct stream_ops sock_stream_ops = {
 	.read = sock_read,
 	.write = sock_write,
@@ -467,6 +475,7 @@ static const struct stream_ops sock_stream_ops = {
 	.wait_for = sock_wait_for,
 	.close = sock_close,
 	.save = sock_save,
+	.move = sock_move,
 };
 
 static const struct stream_ops sock_message_ops = {
@@ -478,4 +487,5 @@ static const struct stream_ops sock_message_ops = {
 	.wait_for = sock_wait_for,
 	.close = sock_close,
 	.save = sock_save,
+	.move = sock_move,
 };

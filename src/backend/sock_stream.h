@@ -18,6 +18,7 @@
 
 #include "backend/sock_unread.h"
 #include "util/loop.h"
+#include "util/loop_move.h"
 #include "vsock/backend.h"
 
 struct blob;

@@ -184,6 +184,23 @@ static void uds_free(struct backend *b)
 	free(u);
 }
 
+static void entrance_move(struct uds_entrance *entrance, struct loop_move *m)
+{
+	handshakes_move(&entrance->handshakes, m);
+	acceptor_move(&entrance->doors[0].acceptor, m);
+	acceptor_move(&entrance->doors[1].acceptor, m);
+}
+
+static void uds_move(struct backend *b, struct loop_move *m)
+{
+	struct uds *u = uds_of(b);
+
+	entrance_move(&u->streams, m);
+	entrance_move(&u->seqpackets, m);
+	dialer_move(&u->dialer, m);
+	loop_move_pointer(m, &u->config.loop);
+}
+
 static void uds_save(const struct backend *b, struct blob *out)
 {
 	const struct uds *u = container_of_const(b, struct uds, base);
@@ -235,6 +252,7 @@ static const struct backend_ops uds_ops = {
 	.connect = uds_connect,
 	.explain = uds_explain,
 	.free = uds_free,
+	.move = uds_move,
 	.stream_tag = UDS_STREAM_TAG,
 	.save = uds_save,
 	.load = uds_load,

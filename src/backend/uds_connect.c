@@ -154,11 +154,17 @@ static void pending_save(const struct stream *base, struct blob *out)
 	blob_close(out, section);
 }
 
+static void pending_move(struct stream *base, struct loop_move *m)
+{
+	loop_move_pointer(m, &pending_of(base)->stream.loop);
+}
+
 /* Nothing is read or written before there is a socket. */
 static const struct stream_ops pending_ops = {
 	.wait_for = pending_wait_for,
 	.close = pending_close,
 	.save = pending_save,
+	.move = pending_move,
 };
 
 /* Waits for room in the backlog. 0 or -ENOMEM. */

@@ -110,6 +110,7 @@ static void count_turn(struct device *dev, uint64_t before)
 	if (begin_us < batch_us)
 		begin_us = batch_us;
 	dev->config.scratch->turned_us = now_us;
+	device_count_busy(&dev->config, (uint32_t)(now_us - begin_us));
 	poller_turn_ends(&dev->polled, now_us);
 	histogram_add(&counters->turn, HISTOGRAM_SHIFT_US, now_us - begin_us);
 	if (dev->readable_us && counters->payload[COUNTERS_TO_GUEST] != before) {

@@ -51,6 +51,7 @@ struct device_config {
 	uint32_t poll_us;			/* how long it may poll for this VM, at most */
 	_Atomic uint64_t *handling;		/* has guest_cid while we handle what a peer of it
 						   has sent, else 0; borrowed; NULL: none */
+	_Atomic uint32_t *busy_us;		/* of its turns so far, modulo 2^32; likewise */
 	/* Keeps what a crash of ours must not lose; NULL: nobody does, and there is no journal. */
 	const struct journal_keeper *keeper;
 	/* What it has kept of the device whose place this one takes, in any order; NULL: it is a
@@ -60,6 +61,15 @@ struct device_config {
 };
 
 struct device;
+
+/* A thread, as a device sees it: see device_config; and where its mail goes. */
+struct device_place {
+	struct loop *loop;
+	struct device_scratch *scratch;
+	struct poller *poller;
+	_Atomic uint64_t *handling;
+	struct mailbox *mailbox;
+};
 
 /*
  * Makes the device, which waits for front-ends. 0, or as listener_open(). The socket that it
@@ -96,6 +106,19 @@ void device_end(struct device *dev, void (*ended)(void *ctx), void *ctx);
 
 uint64_t device_cid(const struct device *dev);	/* of its guest */
 bool device_is_ending(const struct device *dev);	/* device_end() was called */
+
+/*
+ * It goes to another thread, with all that is its: between two turns, while neither thread runs and
+ * all mail has been delivered, which is done once more after that. Guest, front-end and host
+ * programs notice nothing; it takes a few microseconds for each connection. 0; -errno: it stays
+ * where it is.
+ * device_enter_thread() follows, in the other thread and before anything else of the device. One
+ * that begins, ends, is looked at by who knows its thread, or has more than @max_conns connections
+ * may not be moved just now: device_can_move(). Its siblings' directory is told by the caller.
+ */
+bool device_can_move(const struct device *dev, uint64_t max_conns);
+int device_move(struct device *dev, const struct device_place *place);
+void device_enter_thread(struct device *dev);	/* also of one that has not been moved */
 
 /* For backends; borrowed, valid as long as the device. */
 struct mux *device_mux(struct device *dev);

@@ -28,6 +28,7 @@ struct device {
 	struct loop_work resume;
 	bool is_held;				/* loaded, and not resumed yet */
 	bool in_turn;
+	bool is_moved;				/* to a thread that does not know it yet */
 	struct rx_window window;		/* while the core sends */
 	uint64_t lends_to;			/* CID of the device whose turn it is, while it fills
 						   our guest's buffers */
@@ -51,6 +52,20 @@ static inline void device_note_handling(_Atomic uint64_t *handling, uint64_t cid
 {
 	if (handling)
 		atomic_store_explicit(handling, cid, memory_order_relaxed);
+}
+
+/* For whoever balances the workers, in another thread. */
+static inline void device_add_busy(_Atomic uint32_t *to, uint32_t us)
+{
+	atomic_store_explicit(to, atomic_load_explicit(to, memory_order_relaxed) + us,
+			      memory_order_relaxed);
+}
+
+static inline void device_count_busy(const struct device_config *config, uint32_t us)
+{
+	device_add_busy(&config->scratch->busy_us, us);
+	if (config->busy_us)
+		device_add_busy(config->busy_us, us);
 }
 
 bool device_open_rx(void *dev, struct rx_sink *sink);	/* as mux_config::open_rx */

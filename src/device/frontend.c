@@ -13,6 +13,8 @@
 
 enum { NO_MEMORY_MS = 2000 };
 
+#define KICK_EVENTS	(EPOLLIN | EPOLLET)
+
 enum { NO_MEMORY };				/* frontend::failures */
 
 /* Its driver says that there is something in the RX ring, where we see nothing. A front-end
@@ -80,7 +82,7 @@ void frontend_wait_for_kicks(struct frontend *fe, unsigned ring, int fd)
 	kick->has_come = false;
 	if (fd < 0)
 		return;
-	r = loop_add(fe->config.loop, &kick->source, fd, EPOLLIN | EPOLLET);
+	r = loop_add(fe->config.loop, &kick->source, fd, KICK_EVENTS);
 	if (r < 0)
 		log_limited(LEVEL_WARN, fe->config.tag,
 			    "ring %u: cannot wait for kicks: %s; polled", ring, error_str(r));
@@ -281,7 +283,7 @@ int frontend_wait_for_messages(struct frontend *fe, int sock)
 {
 	if (fe->session_source.fd == sock)
 		return 0;
-	return loop_add(fe->config.loop, &fe->session_source, sock, EPOLLIN | EPOLLRDHUP);
+	return loop_add(fe->config.loop, &fe->session_source, sock, FRONTEND_EVENTS);
 }
 
 int frontend_session_wait(struct frontend *fe)
@@ -399,6 +401,28 @@ int frontend_init(struct frontend *fe, const struct frontend_config *config)
 	acceptor_init(&fe->acceptor);
 	connector_init(&fe->connector);
 	return start(fe);
+}
+
+void frontend_move(struct frontend *fe, struct loop_move *m)
+{
+	acceptor_move(&fe->acceptor, m);
+	connector_move(&fe->connector, m);
+	for (unsigned i = 0; i < FRONTEND_CANDIDATES_MAX; i++)
+		loop_move_source(m, &fe->candidates[i].source, FRONTEND_EVENTS);
+	loop_move_source(m, &fe->session_source, FRONTEND_EVENTS);
+	for (unsigned i = 0; i < VSOCK_NUM_QUEUES; i++)
+		loop_move_source(m, &fe->kicks[i].source, KICK_EVENTS);
+	loop_move_timer(m, &fe->pause);
+	loop_move_timer(m, &fe->no_memory);
+	loop_move_pointer(m, &fe->config.loop);
+	if (loop_move_is_done(m) && fe->session)
+		session_leave_thread(fe->session);
+}
+
+void frontend_enter_thread(struct frontend *fe)
+{
+	if (fe->session)
+		session_enter_thread(fe->session);
 }
 
 void frontend_deinit(struct frontend *fe)

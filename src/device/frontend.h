@@ -136,6 +136,13 @@ int frontend_init(struct frontend *fe, const struct frontend_config *config);
 void frontend_deinit(struct frontend *fe);	/* also after a failed or no init */
 
 /*
+ * It goes to another thread, see loop_move.h; not while it may not: it is to go on, or to begin.
+ * Then, in that thread and before anything else of it, frontend_enter_thread().
+ */
+void frontend_move(struct frontend *fe, struct loop_move *m);
+void frontend_enter_thread(struct frontend *fe);
+
+/*
  * Who is there. frontend_load() reads what another has saved, in any thread and without an
  * effect on any peer; @is_settled: what it announces is done. 0; FRONTEND_E_STATE, -errno:
  * nothing was loaded, and the descriptors are closed. frontend_go_on(), in place of

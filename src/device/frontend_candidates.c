@@ -102,7 +102,7 @@ static struct frontend_candidate *find_place(struct frontend *fe)
 int frontend_wait_for_candidate(struct frontend_candidate *c)
 {
 	struct frontend *fe = c->fe;
-	int r = loop_add(fe->config.loop, &c->source, c->fd, EPOLLIN | EPOLLRDHUP);
+	int r = loop_add(fe->config.loop, &c->source, c->fd, FRONTEND_EVENTS);
 
 	if (r < 0) {
 		log_limited(LEVEL_WARN, fe->config.tag, "cannot wait for a front-end: %s",

@@ -5,6 +5,8 @@
 
 #include "device/frontend.h"
 
+#define FRONTEND_EVENTS	(EPOLLIN | EPOLLRDHUP)	/* of its sockets */
+
 void frontend_forget_loaded(struct frontend *fe);	/* if there is any; no peer notices */
 
 struct session_config frontend_session_config(struct frontend *fe);

@@ -107,6 +107,12 @@ void poller_vm_deinit(struct poller_vm *vm)
 	vm->idle_us = 0;
 }
 
+void poller_vm_move(struct poller_vm *vm, struct poller *p)
+{
+	poller_vm_deinit(vm);
+	vm->poller = p;
+}
+
 void poller_vm_set_max(struct poller_vm *vm, uint32_t max_us)
 {
 	poll_window_set_max(&vm->window, max_us);

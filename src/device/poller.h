@@ -50,6 +50,7 @@ void poller_init(struct poller *p);
 /* @vm with what its owner has set: queue, came, ctx, counters. @p NULL: never. */
 void poller_vm_init(struct poller_vm *vm, struct poller *p, uint32_t max_us);
 void poller_vm_deinit(struct poller_vm *vm);	/* also without init, and twice */
+void poller_vm_move(struct poller_vm *vm, struct poller *p);	/* to another; not in a poll */
 
 /* From now on; not in a poll. */
 void poller_vm_set_max(struct poller_vm *vm, uint32_t max_us);

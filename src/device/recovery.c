@@ -246,6 +246,11 @@ int recovery_init(struct recovery *r, const struct recovery_config *config)
 	return e;
 }
 
+void recovery_move(struct recovery *r, struct loop_move *m)
+{
+	loop_move_pointer(m, &r->config.loop);
+}
+
 void recovery_deinit(struct recovery *r)
 {
 	if (!r->config.loop)			/* no init */

@@ -49,6 +49,7 @@ struct recovery {
 
 /* The descriptors in @config->kept are taken over in any case. 0 or -ENOMEM. */
 int recovery_init(struct recovery *r, const struct recovery_config *config);
+void recovery_move(struct recovery *r, struct loop_move *m);	/* one that is not due */
 void recovery_deinit(struct recovery *r);	/* also after a failed or no init */
 
 /* It takes somebody's place, and has not begun yet. */

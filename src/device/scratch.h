@@ -2,6 +2,8 @@
 /* What one turn of a device works in, and with that how much a turn does. */
 #pragma once
 
+#include <stdatomic.h>
+#include <stdint.h>
 #include <sys/uio.h>
 
 #include "vhost/virtq.h"
@@ -18,6 +20,7 @@ enum {
 struct device_scratch {
 	struct mux_scratch mux;
 	uint64_t turned_us;			/* when the last turn of any device has ended */
+	_Atomic uint32_t busy_us;		/* of all turns so far, modulo 2^32; for any thread */
 	struct iovec tx[DEVICE_TX_IOVS], rx[DEVICE_RX_IOVS];
 	struct virtq_chain chains[RX_BORROW_MAX];	/* RX, popped and not used yet */
 	struct rx_buf bufs[RX_BORROW_MAX];	/* the same as the core sees them */

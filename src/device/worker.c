@@ -7,6 +7,7 @@
 #include <sys/mman.h>
 
 #include "device/poller.h"
+#include "util/clock.h"
 #include "util/error.h"
 #include "util/log.h"
 #include "util/watchdog.h"
@@ -26,9 +27,11 @@ struct worker {
 	struct loop_work begun;
 	struct mail park;
 	struct loop_work parked;
+	bool has_moved;				/* some device, to this thread, while it was parked */
 	pthread_mutex_t lock;			/* of what follows */
 	pthread_cond_t changed;
 	bool is_to_park, is_parked;
+	bool is_to_deliver;			/* its mail, while it is parked */
 	bool has_thread, is_stopped;
 	void (*failed)(void);
 };
@@ -48,13 +51,37 @@ static void on_park(struct mail *mail)
 	loop_work_schedule(w->loop, &w->parked);
 }
 
+static void enter_moved(struct worker *w)
+{
+	for (size_t i = 0; w->has_moved && i < w->n_devices; i++)
+		device_enter_thread(w->devices[i]);
+	w->has_moved = false;
+}
+
+/* With the lock, which it gives up meanwhile. */
+static void deliver_parked(struct worker *w)
+{
+	pthread_mutex_unlock(&w->lock);
+	watchdog_begin(&w->watched);
+	enter_moved(w);				/* it has not been away since they came */
+	mailbox_deliver(w->mailbox);
+	watchdog_end(&w->watched);
+	pthread_mutex_lock(&w->lock);
+	w->is_to_deliver = false;
+	pthread_cond_broadcast(&w->changed);
+}
+
 static void wait_while_parked(struct worker *w)
 {
 	pthread_mutex_lock(&w->lock);
 	w->is_parked = true;
 	pthread_cond_broadcast(&w->changed);
-	while (w->is_to_park)
-		pthread_cond_wait(&w->changed, &w->lock);
+	while (w->is_to_park) {
+		if (w->is_to_deliver)
+			deliver_parked(w);
+		else
+			pthread_cond_wait(&w->changed, &w->lock);
+	}
 	w->is_parked = false;
 	pthread_mutex_unlock(&w->lock);
 }
@@ -68,16 +95,47 @@ static void on_parked(struct loop_work *work)
 	watchdog_end(&w->watched);
 	wait_while_parked(w);
 	watchdog_begin(&w->watched);
+	enter_moved(w);
 }
 
-void worker_park(struct worker *w)
+void worker_ask_to_park(struct worker *w)
 {
 	pthread_mutex_lock(&w->lock);
 	w->is_to_park = true;
 	mailbox_post(w->mailbox, &w->park);
-	while (!w->is_parked)
-		pthread_cond_wait(&w->changed, &w->lock);
 	pthread_mutex_unlock(&w->lock);
+}
+
+bool worker_wait_parked(struct worker *w, uint64_t until_ms)
+{
+	const struct timespec until = clock_timespec(until_ms);
+	bool is_ready;
+	int r = 0;
+
+	pthread_mutex_lock(&w->lock);
+	while ((!w->is_parked || w->is_to_deliver) && !r)
+		r = until_ms ? pthread_cond_clockwait(&w->changed, &w->lock, CLOCK_MONOTONIC, &until) :
+			pthread_cond_wait(&w->changed, &w->lock);
+	is_ready = w->is_parked && !w->is_to_deliver;
+	pthread_mutex_unlock(&w->lock);
+	return is_ready;
+}
+
+bool worker_ask_to_deliver(struct worker *w)
+{
+	if (mailbox_is_empty(w->mailbox))
+		return false;
+	pthread_mutex_lock(&w->lock);
+	w->is_to_deliver = true;
+	pthread_cond_broadcast(&w->changed);
+	pthread_mutex_unlock(&w->lock);
+	return true;
+}
+
+void worker_park(struct worker *w)
+{
+	worker_ask_to_park(w);
+	worker_wait_parked(w, 0);
 }
 
 void worker_go_on(struct worker *w)
@@ -114,6 +172,7 @@ static int scratch_new(struct device_scratch **out)
 		return error_last();
 	}
 	scratch->turned_us = 0;
+	atomic_init(&scratch->busy_us, 0);
 	scratch->mux.spill = (struct conn_spill){ spill, SPILL_BYTES };
 	*out = scratch;
 	return 0;
@@ -276,6 +335,36 @@ void worker_forget_device(struct worker *w, struct device *dev)
 	while (w->devices[i] != dev)
 		i++;
 	remove_at(w, i);
+}
+
+bool worker_is_watched(const struct worker *w)
+{
+	return !list_is_empty(&w->watches);
+}
+
+int worker_move_device(struct worker *from, struct worker *to, struct device *dev)
+{
+	const struct device_place place = {
+		.loop = to->loop, .scratch = to->scratch, .poller = &to->poller,
+		.handling = to->handling, .mailbox = to->mailbox,
+	};
+	int r = worker_add_device(to, dev);
+
+	if (r)
+		return r;
+	r = device_move(dev, &place);
+	if (r) {
+		to->n_devices--;
+		return r;
+	}
+	worker_forget_device(from, dev);
+	to->has_moved = true;
+	return 0;
+}
+
+uint32_t worker_busy_us(const struct worker *w)
+{
+	return atomic_load_explicit(&w->scratch->busy_us, memory_order_relaxed);
 }
 
 static void on_ended(void *ctx)

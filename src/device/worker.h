@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * A worker: one thread, one loop, and the devices that belong to it for life.
+ * A worker: one thread, one loop, and its devices. A device is of one worker at a time, and nobody
+ * else touches it; it may be given to another while both are parked.
  * Workers share nothing; they send each other mail, so all of them are stopped
  * before the first is freed.
  *
@@ -28,6 +29,8 @@ struct loop *worker_loop(struct worker *w);
 struct device_scratch *worker_scratch(struct worker *w);
 struct poller *worker_poller(struct worker *w);
 struct mailbox *worker_mailbox(struct worker *w);
+
+uint32_t worker_busy_us(const struct worker *w);	/* in turns so far, modulo 2^32; any thread */
 
 /* Where it is noted what it handles, see device_config; borrowed; NULL: nowhere. Before any
  * device is made. */
@@ -66,12 +69,27 @@ struct worker_removal {				/* a device on its way out */
 void worker_remove_device(struct worker *w, struct device *dev, struct worker_removal *removal);
 
 /*
- * The thread does nothing from the return on, between two turns, and whoever has called this
- * may look at all that is its own; until worker_go_on(). While all workers are parked their
- * mail may be delivered (worker_deliver_mail()). The thread runs.
+ * The thread, which runs, is asked to do nothing, between two turns and soon, until worker_go_on();
+ * once it has parked, whoever has asked may look at all that is its own. While all workers are
+ * parked their mail may be delivered (worker_deliver_mail()). worker_wait_parked(): false: it has
+ * not been in time.
  */
-void worker_park(struct worker *w);
-void worker_go_on(struct worker *w);
+void worker_ask_to_park(struct worker *w);
+bool worker_wait_parked(struct worker *w, uint64_t until_ms);	/* clock.h; 0: however long it takes */
+
+/* One that is parked: delivers its mail in its own thread, where what a front-end or a guest has
+ * left belongs, and is parked again: worker_wait_parked(). False: it has none. */
+bool worker_ask_to_deliver(struct worker *w);
+void worker_park(struct worker *w);		/* both, however long it takes */
+void worker_go_on(struct worker *w);		/* also of one that has not parked yet */
+
+/*
+ * While both, and all who may send mail to the device, are parked and have got theirs, and neither
+ * is watched: the device, which can move, is the other's. What mail has come for it since is to be
+ * delivered before either goes on. 0; -errno: it stays.
+ */
+int worker_move_device(struct worker *from, struct worker *to, struct device *dev);
+bool worker_is_watched(const struct worker *w);
 
 /* Mail that is delivered after worker_stop() finds no device any more. */
 bool worker_is_stopped(const struct worker *w);

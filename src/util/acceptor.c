@@ -152,3 +152,13 @@ void acceptor_stop(struct acceptor *a)
 	loop_timer_cancel(a->config.loop, &a->rest);
 	loop_remove(a->config.loop, &a->source);
 }
+
+/* The other loop counts batches of its own. */
+void acceptor_move(struct acceptor *a, struct loop_move *m)
+{
+	loop_move_source(m, &a->source, EPOLLIN);
+	loop_move_timer(m, &a->rest);
+	loop_move_pointer(m, &a->config.loop);
+	if (loop_move_is_done(m))
+		a->full_batch = UINT64_MAX;
+}

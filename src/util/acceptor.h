@@ -10,6 +10,7 @@
 
 #include "util/listener.h"
 #include "util/loop.h"
+#include "util/loop_move.h"
 
 struct acceptor_config {
 	struct loop *loop;			/* borrowed, as all here */
@@ -57,3 +58,4 @@ void acceptor_start_late(struct acceptor *a, const struct acceptor_config *confi
  */
 int acceptor_exchange(struct acceptor *a, int fd);
 void acceptor_stop(struct acceptor *a);		/* also when not started */
+void acceptor_move(struct acceptor *a, struct loop_move *m);	/* likewise */

@@ -149,3 +149,9 @@ void connector_settle(struct connector *c)
 {
 	c->wait_ms = WAIT_FIRST_MS;
 }
+
+void connector_move(struct connector *c, struct loop_move *m)
+{
+	loop_move_timer(m, &c->timer);
+	loop_move_pointer(m, &c->config.loop);
+}

@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include "util/loop.h"
+#include "util/loop_move.h"
 
 struct connector_config {
 	struct loop *loop;			/* borrowed, as all here but ... */
@@ -43,6 +44,7 @@ void connector_init(struct connector *c);
 /* The first attempt is the loop's. 0 or -errno. */
 int connector_start(struct connector *c, const struct connector_config *config);
 void connector_stop(struct connector *c);	/* also when not started */
+void connector_move(struct connector *c, struct loop_move *m);	/* likewise */
 
 /* What was asked has an outcome, as unix_connect()'s: 0 with @fd, which is taken over; else -1.
  * Nobody may be waiting for it any more. */

@@ -134,6 +134,12 @@ uint64_t loop_batch(const struct loop *loop)
 	return loop->batch;
 }
 
+void loop_catch_up(struct loop *loop, const struct loop *other)
+{
+	loop->now_us = other->now_us > loop->now_us ? other->now_us : loop->now_us;
+	loop->now_ms = loop->now_us / 1000;
+}
+
 void loop_stop(struct loop *loop)
 {
 	uint64_t one = 1;

@@ -89,6 +89,8 @@ void loop_stop(struct loop *loop);
 uint64_t loop_now_ms(const struct loop *loop);
 uint64_t loop_now_us(const struct loop *loop);	/* the same in microseconds */
 
+void loop_catch_up(struct loop *loop, const struct loop *other);	/* its time is not earlier */
+
 uint64_t loop_batch(const struct loop *loop);	/* which batch it is: one more than that before */
 
 /* @src->dispatch must be set and @fd stay open until it is removed. 0 or -errno. */

@@ -44,6 +44,11 @@ bool mailbox_deliver(struct mailbox *box)
 	return had_any;
 }
 
+bool mailbox_is_empty(const struct mailbox *box)
+{
+	return !atomic_load(&box->head);
+}
+
 static void on_event(struct loop_source *source, uint32_t events)
 {
 	struct mailbox *box = container_of(source, struct mailbox, source);

@@ -26,6 +26,8 @@ int mailbox_new(struct mailbox **out, struct loop *loop);	/* 0 or -errno */
 
 void mailbox_free(struct mailbox *box);		/* it must be empty */
 
+bool mailbox_is_empty(const struct mailbox *box);	/* as of now; from any thread */
+
 /* Delivers in the calling thread, for when no thread runs the loop any more.
  * True if there was any mail. */
 bool mailbox_deliver(struct mailbox *box);

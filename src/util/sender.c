@@ -23,11 +23,11 @@ enum {
 	SEND_S = 365 * 86400,			/* any limit will do, see sender.h */
 };
 
-/* All fields but the first two under the lock. */
+/* All fields but the first under the lock. */
 struct senders {
-	struct mailbox *mailbox;
 	const char *tag;
 	pthread_mutex_t lock;
+	struct mailbox *mailbox;
 	pthread_cond_t queued, sent;
 	struct list queue;			/* of sending::node */
 	unsigned n_queued, n_threads, n_busy;
@@ -195,6 +195,13 @@ int senders_new(struct senders **out, struct mailbox *mailbox, const char *tag)
 	list_init(&all->queue);
 	*out = all;
 	return 0;
+}
+
+void senders_move(struct senders *all, struct mailbox *mailbox)
+{
+	pthread_mutex_lock(&all->lock);
+	all->mailbox = mailbox;
+	pthread_mutex_unlock(&all->lock);
 }
 
 void senders_free(struct senders *all)

@@ -35,6 +35,10 @@ struct sending;					/* one message */
 /* What the mail goes to and the tag of log lines are borrowed. 0 or -errno. */
 int senders_new(struct senders **out, struct mailbox *mailbox, const char *tag);
 
+/* From now on mail goes to another mailbox, whose thread makes the calls. What has gone to the
+ * first may still have to be delivered. */
+void senders_move(struct senders *all, struct mailbox *mailbox);
+
 /* Threads that are still about it end by themselves. NULL: nothing. */
 void senders_free(struct senders *all);
 

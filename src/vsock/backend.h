@@ -14,6 +14,7 @@
 
 struct blob;
 struct blob_reader;
+struct loop_move;
 struct mux;
 struct backend;
 
@@ -50,6 +51,9 @@ struct backend_ops {
 	void (*explain)(struct backend *b, const struct vsock_addr *dst, int error,
 			char *text, size_t size);
 	void (*free)(struct backend *b);	/* all its streams are closed by then */
+	/* Its mux goes to another thread: what it has in the loop of that besides its streams,
+	 * see loop_move.h. Not before mux_resume(), if that is to come. */
+	void (*move)(struct backend *b, struct loop_move *m);
 
 	/*
 	 * State (util/blob.h). What is loaded is hostile, and until mux_resume() another

@@ -49,6 +49,7 @@ struct mux_scratch {
 };
 
 struct conn_snapshot;
+struct loop_move;
 
 struct mux_config {
 	uint64_t guest_cid;
@@ -100,6 +101,10 @@ void mux_add_backend(struct mux *mux, struct backend *backend);
  * drain to a slow host get the new time.
  */
 void mux_set_limits(struct mux *mux, const struct vsock_limits *limits);
+
+/* It goes to another thread, with its streams and backends, between two turns: see loop_move.h.
+ * @scratch: of that thread; borrowed. */
+void mux_move(struct mux *mux, struct loop_move *m, struct mux_scratch *scratch);
 
 /* A packet with its payload; and the end of a batch of them. */
 void mux_input(struct mux *mux, const struct pkt *pkt, struct iov_cur *payload, uint64_t now_ms);

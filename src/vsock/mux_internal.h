@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* What the files of a mux share: mux.c (input, deadlines), mux_output.c, mux_connect.c (how
  * connections begin, and why not), mux_ends.c (all of them at once), mux_count.c (what is counted of
- * them), mux_save.c (taken over
- * by another process). */
+ * them), mux_move.c (from one thread to another), mux_save.c (taken over by another process). */
 #pragma once
 
 #include "util/log_limit.h"
@@ -98,6 +97,11 @@ static inline void mux_count_to_guest(struct mux *mux, struct conn *c, uint32_t 
 	mux->counters.payload[COUNTERS_TO_GUEST] += c->credit.sent_to_guest - before;
 	c->mux.to_guest_high += c->credit.sent_to_guest < before;
 }
+
+/* ---- mux_move.c ---- */
+
+/* Calls it for each connection, in the order in which they are to be looked at; it may not end any. */
+void mux_visit_conns(const struct mux *mux, void (*visit)(struct conn *c, void *ctx), void *ctx);
 
 /* ---- mux_save.c ---- */
 

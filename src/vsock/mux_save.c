@@ -33,40 +33,9 @@ static void save_conn(const struct conn *c, struct blob *out)
 	blob_close(out, section);
 }
 
-/* Adds those on @list; returns how many. */
-static size_t save_listed(const struct list *list, struct blob *out)
+static void save_each(struct conn *c, void *out)
 {
-	size_t n = 0;
-
-	list_for_each(node, list) {
-		save_conn(container_of(node, struct conn, mux.ready_node), out);
-		n++;
-	}
-	return n;
-}
-
-/* In the order in which they are to be looked at. Each is on one of four ways: those that
- * the guest has forgotten are either to end, or drain and have a timer. */
-static void save_conns(const struct mux *mux, struct blob *out)
-{
-	size_t n = save_listed(&mux->ready, out) + save_listed(&mux->ending, out);
-
-	for (struct conn *c = conn_table_next(&mux->table, NULL); c;
-	     c = conn_table_next(&mux->table, c)) {
-		if (list_is_empty(&c->mux.ready_node)) {
-			save_conn(c, out);
-			n++;
-		}
-	}
-	list_for_each(node, &mux->timers[CONN_TIMER_LINGER]) {
-		const struct conn *c = container_of(node, struct conn, mux.timer_node);
-
-		if (c->orphaned && list_is_empty(&c->mux.ready_node)) {
-			save_conn(c, out);
-			n++;
-		}
-	}
-	assert(n == mux->n_conns);
+	save_conn(c, out);
 }
 
 void mux_save(const struct mux *mux, struct blob *out)
@@ -78,7 +47,7 @@ void mux_save(const struct mux *mux, struct blob *out)
 	host_ports_save(&mux->ports, out);
 	replies_save(&mux->replies, out);
 	blob_put_u32(out, (uint32_t)mux->n_conns);
-	save_conns(mux, out);
+	mux_visit_conns(mux, save_each, out);	/* in the order in which they are to be looked at */
 	blob_close(out, section);
 }
 

@@ -17,6 +17,7 @@
 
 struct blob;
 struct conn;
+struct loop_move;
 struct stream;
 
 enum {
@@ -88,6 +89,8 @@ struct stream_ops {
 	 * that backend makes it again; its descriptors stay open, and its peer notices
 	 * nothing. Between two turns. */
 	void (*save)(const struct stream *s, struct blob *out);
+	/* Its mux goes to another thread: what it has in the loop of that, see loop_move.h. */
+	void (*move)(struct stream *s, struct loop_move *m);
 };
 
 struct stream {

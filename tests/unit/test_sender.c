@@ -144,6 +144,30 @@ START_TEST(sends)
 }
 END_TEST
 
+/* What is sent by then is told in the other thread. */
+START_TEST(moved)
+{
+	struct mailbox *first = box;
+	struct sending *s;
+	int fds[2];
+
+	make_pair(fds);
+	ck_assert_int_eq(mailbox_new(&box, loop), 0);
+	senders_move(all, box);
+	s = begin(fds[0], "hello", 5);
+	for (uint64_t until = clock_ms() + DEADLINE_MS; sending_result(s) == SENDING_E_BUSY; ) {
+		ck_assert_uint_lt(clock_ms(), until);
+		poll(NULL, 0, 1);
+	}
+	ck_assert(!mailbox_deliver(first));
+	expect_done(1);
+	sending_free(s, &fds[0]);
+	mailbox_free(first);
+	fd_close(&fds[0]);
+	fd_close(&fds[1]);
+}
+END_TEST
+
 /* The calls of the socket wait, for ever as it seems; but the kernel may not begin them anew. */
 START_TEST(prepared)
 {
@@ -350,6 +374,7 @@ int main(void)
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_set_timeout(tc, 60);
 	tcase_add_test(tc, sends);
+	tcase_add_test(tc, moved);
 	tcase_add_test(tc, prepared);
 	tcase_add_test(tc, a_peer_that_does_not_read);
 	tcase_add_test(tc, given_up_while_it_is_sent);

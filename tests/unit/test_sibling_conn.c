@@ -1102,6 +1102,51 @@ START_TEST(never_pushed_to_another_worker)
 }
 END_TEST
 
+/* A VM goes to the other's worker, and with it all mail for its ends: also for one that is closed
+ * and waits to give its memory back. */
+START_TEST(mail_follows_its_vm)
+{
+	connect_both();
+	put_all(OTHER, 100);
+	settle();
+	ck_assert_int_eq(sibling_dir_move(dir, entries[OTHER], boxes[OPENER]), 0);
+	put_all(OPENER, 100);
+	ck_assert(!mailbox_deliver(boxes[OTHER]));
+	ck_assert(mailbox_deliver(boxes[OPENER]));
+	get_all(OTHER, 100);
+	close_stream(OTHER, true);
+	settle();
+	ck_assert_uint_eq(muxes[OTHER].budget->used, SMALL);
+	get_all(OPENER, 100);
+	ck_assert(!mailbox_deliver(boxes[OTHER]));
+	settle();
+	ck_assert_uint_eq(muxes[OTHER].budget->used, 0);
+}
+END_TEST
+
+/* The directory's next generations are told of by the new worker's mail, too. */
+START_TEST(the_new_worker_is_told)
+{
+	struct sibling_entry *third;
+	struct mailbox *box;
+
+	ck_assert_int_eq(mailbox_new(&box, loop), 0);
+	ck_assert_int_eq(sibling_dir_move(dir, entries[OTHER], box), 0);
+	ck_assert_int_eq(sibling_dir_add(dir, 5, groups, 1, boxes[OPENER], &third), 0);
+	ck_assert_int_eq(sibling_dir_publish(dir), 0);
+	mailbox_deliver(boxes[OTHER]);
+	ck_assert_uint_eq(muxes[OTHER].n_siblings, 1);
+	ck_assert(mailbox_deliver(box));
+	ck_assert_uint_eq(muxes[OTHER].n_siblings, 2);
+	ck_assert_int_eq(sibling_dir_move(dir, entries[OTHER], boxes[OTHER]), 0);
+	sibling_dir_remove(dir, third);
+	ck_assert_int_eq(sibling_dir_publish(dir), 0);
+	settle();
+	mailbox_deliver(box);
+	mailbox_free(box);
+}
+END_TEST
+
 static void add_stream_cases(TCase *tc)
 {
 	tcase_add_loop_test(tc, bytes_both_ways, 0, 2);
@@ -1147,6 +1192,8 @@ int main(void)
 	add_stream_cases(tc);
 	add_message_cases(tc);
 	tcase_add_test(tc, never_pushed_to_another_worker);
+	tcase_add_test(tc, mail_follows_its_vm);
+	tcase_add_test(tc, the_new_worker_is_told);
 	suite_add_tcase(suite, tc);
 	tcase_add_checked_fixture(neighbours, setup_neighbours, teardown);
 	add_stream_cases(neighbours);

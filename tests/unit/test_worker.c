@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* A worker that takes another's place: what it is given while it is parked comes before any mail. */
 #include <poll.h>
+#include <pthread.h>
 #include <stdatomic.h>
 
 #include "device/worker.h"
@@ -81,6 +82,36 @@ START_TEST(what_is_put_off_is_done_before)
 }
 END_TEST
 
+static pthread_t delivered_by;
+
+static void on_mail_noted(struct mail *mail)
+{
+	delivered_by = pthread_self();
+	on_mail(mail);
+}
+
+/* Between two works of its own, not by who has asked. */
+START_TEST(mail_of_one_that_is_parked)
+{
+	struct mail first = { .deliver = on_mail }, mail = { .deliver = on_mail_noted };
+
+	ck_assert_int_eq(worker_new(&worker), 0);
+	mailbox_post(worker_mailbox(worker), &first);
+	ck_assert_int_eq(worker_start(worker, false, on_failure), 0);
+	wait_steps(1);
+	worker_park(worker);
+	ck_assert(!worker_ask_to_deliver(worker));
+	mailbox_post(worker_mailbox(worker), &mail);
+	ck_assert(worker_ask_to_deliver(worker));
+	ck_assert(worker_wait_parked(worker, 0));
+	ck_assert_uint_eq(n_steps, 2);
+	ck_assert(!pthread_equal(delivered_by, pthread_self()));
+	worker_go_on(worker);
+	worker_stop(worker);
+	worker_free(worker);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("worker");
@@ -88,6 +119,7 @@ int main(void)
 
 	tcase_add_test(tc, mail_waits_for_what_is_loaded);
 	tcase_add_test(tc, what_is_put_off_is_done_before);
+	tcase_add_test(tc, mail_of_one_that_is_parked);
 	suite_add_tcase(s, tc);
 	return unit_main(s);
 }
