@@ -191,7 +191,7 @@ static int begin(struct api_captures *all, struct api_request *r, struct running
 	return 0;
 }
 
-void api_captures_begin(struct api_request *r)
+static void start(struct api_request *r)
 {
 	struct api_captures *all = r->context->captures;
 	struct capture_settings settings;
@@ -224,6 +224,13 @@ void api_captures_begin(struct api_request *r)
 	events_put_vm(EVENT_CAPTURE_STARTED, c->cid);
 	r->capture_id = c->id;
 	api_request_reply_stream(r, content_type, &c->stream);
+}
+
+void api_captures_begin(struct api_request *r)
+{
+	snapshots_pin(r->context->snapshots);	/* the VM stays where it is found */
+	start(r);
+	snapshots_unpin(r->context->snapshots);
 }
 
 /* ---- all that run ---- */

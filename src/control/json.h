@@ -10,7 +10,7 @@
 
 #include "control/snapshots.h"
 
-/* workers, silent_workers, uptime_ms, upgrades, crashes, log_lines_lost, log_lines_swallowed,
+/* workers, vm_moves, silent_workers, uptime_ms, upgrades, crashes, log_lines_lost, log_lines_swallowed,
  * events_lost, captured_lost. */
 json_t *json_of_process(const struct process_snapshot *process);
 

@@ -23,6 +23,9 @@ struct snapshots {
 	pthread_cond_t changed;
 	struct worker **workers;		/* owned array */
 	size_t n_workers;
+	unsigned n_pins;
+	uint64_t n_moves;			/* of devices */
+	bool is_held;
 	bool is_closed;
 };
 
@@ -78,6 +81,8 @@ const struct snapshots_family snapshots_families[] = {
 	       "Packets that captures have lost."),
 	FAMILY(workers, "workers", false, UNIT_ONE,
 	       "Threads that serve VMs."),
+	FAMILY(vm_moves, "vm_moves_total", true, UNIT_ONE,
+	       "VMs that went to another of these threads, so that all that are busy get the same."),
 	FAMILY(silent_workers, "silent_workers", false, UNIT_ONE,
 	       "Threads that did not answer in time: their VMs are missing here."),
 };
@@ -118,6 +123,47 @@ int snapshots_add_worker(struct snapshots *s, struct worker *w)
 	}
 	pthread_mutex_unlock(&s->lock);
 	return workers ? 0 : -ENOMEM;
+}
+
+bool snapshots_hold(struct snapshots *s)
+{
+	pthread_mutex_lock(&s->lock);
+	s->is_held = !s->n_pins;
+	pthread_mutex_unlock(&s->lock);
+	return s->is_held;
+}
+
+void snapshots_release(struct snapshots *s, unsigned n_moved)
+{
+	pthread_mutex_lock(&s->lock);
+	s->is_held = false;
+	s->n_moves += n_moved;
+	pthread_cond_broadcast(&s->changed);
+	pthread_mutex_unlock(&s->lock);
+}
+
+static void pin(struct snapshots *s, int n)
+{
+	pthread_mutex_lock(&s->lock);
+	s->n_pins += (unsigned)n;
+	pthread_mutex_unlock(&s->lock);
+}
+
+void snapshots_pin(struct snapshots *s)
+{
+	pin(s, 1);
+}
+
+void snapshots_unpin(struct snapshots *s)
+{
+	pin(s, -1);
+}
+
+/* With the lock, which it gives up meanwhile. */
+static void wait_released(struct snapshots *s)
+{
+	while (s->is_held)
+		pthread_cond_wait(&s->changed, &s->lock);
 }
 
 void snapshots_close(struct snapshots *s)
@@ -173,6 +219,7 @@ int snapshots_post(struct snapshots *s, unsigned worker, struct survey *survey)
 	bool is_closed;
 
 	pthread_mutex_lock(&s->lock);
+	wait_released(s);
 	is_closed = s->is_closed || worker >= s->n_workers;
 	if (!is_closed)
 		survey_post(survey, s->workers[worker]);
@@ -227,6 +274,7 @@ static uint64_t load(const _Atomic uint64_t *number)
 	return number ? atomic_load_explicit(number, memory_order_relaxed) : 0;
 }
 
+/* With the lock. */
 static struct process_snapshot look_at_process(const struct snapshots *s)
 {
 	return (struct process_snapshot){
@@ -236,7 +284,7 @@ static struct process_snapshot look_at_process(const struct snapshots *s)
 		.log_lines_swallowed = log_limit_count_swallowed(),
 		.events_lost = events_count_lost(),
 		.captured_lost = capture_count_lost(),
-		.workers = (unsigned)s->n_workers,
+		.workers = (unsigned)s->n_workers, .vm_moves = s->n_moves,
 	};
 }
 
@@ -334,12 +382,14 @@ static int judge(const struct snapshots_want *want, const struct snapshots_answe
 int snapshots_take(struct snapshots *s, const struct snapshots_want *want,
 		   struct snapshots_answer *out)
 {
-	struct snapshots_answer answer = { .process = look_at_process(s) };
+	struct snapshots_answer answer;
 	struct question *q;
 	bool *done = NULL, is_closed;
 	int r = -ENOMEM;
 
 	pthread_mutex_lock(&s->lock);
+	wait_released(s);
+	answer = (struct snapshots_answer){ .process = look_at_process(s) };
 	q = s->is_closed ? NULL : ask(s, want, NULL);
 	if (q) {
 		wait_for(q, want->wait_ms);
@@ -402,6 +452,7 @@ int snapshots_reset_conn(struct snapshots *s, const struct snapshots_conn *conn,
 	int r;
 
 	pthread_mutex_lock(&s->lock);
+	wait_released(s);
 	q = s->is_closed ? NULL : ask(s, &want, &reset);
 	if (!q) {
 		r = s->is_closed ? SNAPSHOTS_E_CLOSED : -ENOMEM;

@@ -50,6 +50,19 @@ int snapshots_new(struct snapshots **out, const struct snapshots_shared *shared)
 /* Borrowed until snapshots_free(): one that runs. In the engine's thread; also while others ask. 0 or -ENOMEM. */
 int snapshots_add_worker(struct snapshots *s, struct worker *w);
 
+/*
+ * Devices are about to move from one worker to another: until snapshots_release() whoever asks
+ * waits, so that nobody sees a device twice, or not at all. False: somebody is just asking for a
+ * worker's number, and will use it (snapshots_pin()). What has been asked before is known by
+ * worker_is_watched(). From one thread.
+ */
+bool snapshots_hold(struct snapshots *s);
+void snapshots_release(struct snapshots *s, unsigned n_moved);
+
+/* Until snapshots_unpin() VMs stay where they are, snapshots_hold() is in vain. */
+void snapshots_pin(struct snapshots *s);
+void snapshots_unpin(struct snapshots *s);
+
 void snapshots_close(struct snapshots *s);	/* NULL: nothing; before workers are stopped */
 
 /* After the workers were stopped, their mail delivered, and all askers have returned. */
@@ -83,6 +96,7 @@ struct process_snapshot {
 	uint64_t log_lines_swallowed;		/* for their number */
 	uint64_t events_lost;			/* on the way to a monitor, or a client of the API */
 	uint64_t captured_lost;			/* packets, by captures of this process */
+	uint64_t vm_moves;			/* from one worker to another */
 	unsigned workers, silent_workers;	/* those that have not answered in time */
 };
 

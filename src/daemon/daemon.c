@@ -124,6 +124,16 @@ static void answer(const struct supervise_msg *m, enum supervise_outcome outcome
 	api_answer(alone.engine.api, m->u.order.id, outcome, why, strlen(why));
 }
 
+static struct vm *served(size_t i)
+{
+	return alone.served[i];
+}
+
+static void on_beat(void)
+{
+	engine_balance(&alone.engine, served, alone.n_served);
+}
+
 /* In the API's thread. */
 static int obey(struct supervise_msg *m, const void *text, size_t len, int fd)
 {
@@ -255,6 +265,7 @@ static int run_alone(const struct plan *plan, const sigset_t *ends)
 	prepare_log_serving(plan, a->engine.n_vms, plan->n_vms);
 	if ((r = notify_start(a->engine.n_vms, watchdog_has_stuck)) < 0)
 		log_err("main", "no thread to tell the service manager: %s", error_str(r));
+	watchdog_set_beat(on_beat);
 	while ((sig = watchdog_wait(&set, -1)) == SIGUSR2)
 		log_warn("main", "SIGUSR2: without a supervisor nobody can take over");
 	if (!atomic_load(&n_vms_left))

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Workers, sandbox, devices, and the way back. */
-#include "daemon/engine.h"
+#include "daemon/engine_internal.h"
 
 #include <stdlib.h>
 
@@ -37,27 +37,31 @@ static size_t emptiest_worker(const struct engine *e)
 	size_t emptiest = 0;
 
 	for (size_t i = 1; i < e->n_workers; i++)
-		if (e->n_placed[i] < e->n_placed[emptiest])
+		if (e->placed[i].n_vms < e->placed[emptiest].n_vms)
 			emptiest = i;
 	return emptiest;
 }
 
-/* There it stays. */
 static void place(struct engine *e, struct vm *vm)
 {
 	size_t i = emptiest_worker(e);
 
-	e->n_placed[i]++;
+	e->placed[i].n_vms++;
 	vm->worker = e->workers[i];
 }
 
-static void displace(struct engine *e, const struct vm *vm)
+size_t engine_find_worker(const struct engine *e, const struct vm *vm)
 {
 	size_t i = 0;
 
 	while (e->workers[i] != vm->worker)
 		i++;
-	e->n_placed[i]--;
+	return i;
+}
+
+static void displace(struct engine *e, const struct vm *vm)
+{
+	e->placed[engine_find_worker(e, vm)].n_vms--;
 }
 
 static void count(struct engine *e, struct vm *vm)
@@ -158,8 +162,8 @@ static int enter_sandbox(const struct engine_config *config)
 	return r;
 }
 
-/* Links between siblings end in mail from one worker to another, and back. No worker runs. */
-static void deliver_mail(struct engine *e)
+/* Links between siblings end in it. */
+void engine_deliver_mail(struct engine *e)
 {
 	bool had_mail;
 
@@ -174,7 +178,7 @@ static void stop_workers(struct engine *e)
 {
 	for (size_t i = 0; i < e->n_workers; i++)
 		worker_stop(e->workers[i]);
-	deliver_mail(e);
+	engine_deliver_mail(e);
 }
 
 /* Entries of the directory have to do with the mailboxes. */
@@ -189,21 +193,21 @@ void engine_deinit(struct engine *e)
 	for (size_t i = 0; i < e->n_workers; i++)
 		worker_free(e->workers[i]);
 	free(e->workers);
-	free(e->n_placed);
+	free(e->placed);
 	*e = (struct engine){ .config.api_fd = -1 };
 }
 
 static int add_worker(struct engine *e)
 {
 	struct worker **workers = realloc(e->workers, (e->n_workers + 1) * sizeof *workers);
-	size_t *n_placed = realloc(e->n_placed, (e->n_workers + 1) * sizeof *n_placed);
+	struct engine_placed *placed = realloc(e->placed, (e->n_workers + 1) * sizeof *placed);
 	int r;
 
 	e->workers = workers ? workers : e->workers;
-	e->n_placed = n_placed ? n_placed : e->n_placed;
-	if (!workers || !n_placed)
+	e->placed = placed ? placed : e->placed;
+	if (!workers || !placed)
 		return -ENOMEM;
-	n_placed[e->n_workers] = 0;
+	placed[e->n_workers] = (struct engine_placed){ .n_vms = 0 };
 	r = worker_new(&workers[e->n_workers]);
 	if (r)
 		return r;
@@ -314,14 +318,15 @@ void engine_park(struct engine *e)
 {
 	api_hold(e->api);
 	for (size_t i = 0; i < e->n_workers; i++)
-		worker_park(e->workers[i]);
-	deliver_mail(e);
+		worker_ask_to_park(e->workers[i]);
+	for (size_t i = 0; i < e->n_workers; i++)
+		worker_wait_parked(e->workers[i], 0);
+	engine_deliver_mail(e);
 }
 
 void engine_go_on(struct engine *e)
 {
-	for (size_t i = 0; i < e->n_workers; i++)
-		worker_go_on(e->workers[i]);
+	engine_let_go(e);
 	serve_api(e);
 }
 

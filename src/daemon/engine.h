@@ -38,16 +38,26 @@ struct engine_config {
 	int (*order)(struct supervise_msg *m, const void *text, size_t len, int fd);
 };
 
+struct engine_placed {
+	size_t n_vms;				/* that the worker has, or is about to have */
+	uint32_t seen_us;			/* worker_busy_us(), at the last look */
+};
+
 struct engine {
 	struct engine_config config;
 	struct worker **workers;
-	size_t *n_placed;			/* VMs of each of them */
+	struct engine_placed *placed;		/* owned; for each of them */
 	size_t n_workers;
 	size_t n_vms;				/* that it serves, or is about to */
 	struct sibling_dir *siblings;
 	struct snapshots *snapshots;		/* for whoever asks */
 	struct api *api;			/* NULL: there is none */
 	bool has_api_thread;
+	struct {				/* between engine_balance() and the next */
+		uint64_t looked_us;
+		unsigned n_looks;		/* at the VMs, one after the other */
+		unsigned rest, next_rest;	/* calls, for which nothing is tried */
+	} balance;
 };
 
 /* So many VMs have no use for more. */
@@ -71,6 +81,14 @@ void engine_deinit(struct engine *e);		/* stops the workers; also when not start
  */
 void engine_park(struct engine *e);
 void engine_go_on(struct engine *e);
+
+/*
+ * For every beat of the watchdog, while it is not parked, from the main thread: a VM may go to
+ * another worker, where that is fairer (balance.h). All workers are parked for that, as long as it
+ * takes the last of them to end its batch, and a few microseconds; where that takes too long it is
+ * given up. @vm: the VMs, of which there are @n_vms.
+ */
+void engine_balance(struct engine *e, struct vm *(*vm)(size_t i), size_t n_vms);
 
 /*
  * While it runs, from the main thread: another VM, another row of one, one less; @job, the

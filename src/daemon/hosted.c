@@ -43,6 +43,12 @@ static struct device_hooks hooks = {
 	.came = on_came, .gone = on_gone, .over = on_over, .wants_events = events_are_wanted,
 };
 
+static void on_beat(void)
+{
+	if (!hosted.is_parked)
+		engine_balance(&hosted.engine, hosted_vm, hosted.n_vms);
+}
+
 static void on_hung(void)
 {
 	hosted_tell(SUPERVISE_STUCK, 0, 0);
@@ -308,6 +314,7 @@ static int start(bool is_next)
 		return fail(listener_str_error(r));
 	hosted.has_started = true;
 	watchdog_set_limit(hosted.plan.watchdog_ms, on_hung);
+	watchdog_set_beat(on_beat);
 	return 0;
 }
 

@@ -114,7 +114,7 @@ int vm_open(struct vm *vm, const struct plan *plan, struct sibling_dir *siblings
 		.memory = { .max_memory = row->max_memory, .mem_slots = plan->mem_slots },
 		.loop = worker_loop(w), .scratch = worker_scratch(w),
 		.poller = worker_poller(w), .poll_us = row->poll_us,
-		.handling = worker_handling(w),
+		.handling = worker_handling(w), .busy_us = &vm->balance.busy_us,
 		.keeper = vm->keeper.keep ? &vm->keeper : NULL,
 		.kept = vm->kept, .n_kept = vm->n_kept,
 	};

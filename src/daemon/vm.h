@@ -9,6 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "daemon/balance.h"
 #include "daemon/sockets.h"
 #include "device/journal.h"
 #include "device/tap.h"
@@ -41,7 +42,9 @@ struct vm {
 	int (*accept)(void *ask_ctx);		/* see acceptor_config::ask; or NULL */
 	void *ask_ctx;				/* of all three */
 
-	struct worker *worker;			/* borrowed; before vm_open() */
+	struct worker *worker;			/* borrowed; before vm_open(); another while all are
+						   parked */
+	struct balance_vm balance;		/* for the main thread */
 	struct device *device;			/* the worker's, and for its thread; NULL: none */
 	struct backend *uds;			/* the device's, likewise */
 	struct capture *capture;		/* owned; likewise; NULL: none */

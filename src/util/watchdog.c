@@ -21,6 +21,7 @@ static struct {
 	int signal_fd;				/* of who waits for a descriptor as well */
 	uint32_t limit_ms;
 	void (*hung)(void);
+	void (*beat)(void);			/* or NULL */
 } watchdog = {
 	.lock = PTHREAD_MUTEX_INITIALIZER,
 	.entries = { &watchdog.entries, &watchdog.entries }, .signal_fd = -1,
@@ -61,6 +62,11 @@ void watchdog_set_limit(uint32_t ms, void (*hung)(void))
 {
 	watchdog.limit_ms = ms;
 	watchdog.hung = hung;
+}
+
+void watchdog_set_beat(void (*beat)(void))
+{
+	watchdog.beat = beat;
 }
 
 /* Has it just been in its batch for too long? */
@@ -178,6 +184,8 @@ int watchdog_wait(const sigset_t *ends, int fd)
 		atomic_store(&watchdog.is_armed, false);
 		if (look())
 			arm();
+		if (watchdog.beat)
+			watchdog.beat();
 	}
 }
 

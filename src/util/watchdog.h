@@ -52,6 +52,10 @@ int watchdog_wait(const sigset_t *ends, int fd);
  * for @ms; once for each such batch. 0: never. */
 void watchdog_set_limit(uint32_t ms, void (*hung)(void));
 
+/* From now on @beat is called by watchdog_wait() each time that it has looked: every WATCHDOG_MS
+ * while any thread is busy, and once more. */
+void watchdog_set_beat(void (*beat)(void));
+
 /* Is a thread still in the batch that it was in when this was last called? From any thread,
  * but always the same. */
 bool watchdog_has_stuck(void);

@@ -220,7 +220,7 @@ START_TEST(the_process)
 {
 	const struct process_snapshot process = {
 		.uptime_ms = 1, .upgrades = 2, .crashes = 3, .log_lines_lost = 4,
-		.log_lines_swallowed = 5, .workers = 6, .silent_workers = 7, .events_lost = 8, .captured_lost = 9,
+		.log_lines_swallowed = 5, .workers = 6, .silent_workers = 7, .events_lost = 8, .captured_lost = 9, .vm_moves = 10,
 	};
 
 	json = json_of_process(&process);
@@ -231,6 +231,7 @@ START_TEST(the_process)
 	expect_number("log_lines_swallowed", 5);
 	expect_number("workers", 6);
 	expect_number("silent_workers", 7);
+	expect_number("vm_moves", 10);
 	expect_number("events_lost", 8);
 	expect_number("captured_lost", 9);
 }

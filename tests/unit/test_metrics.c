@@ -37,7 +37,7 @@ static void make_answer(size_t n)
 		.vms = vms, .n_vms = n,
 		.process = {
 			.uptime_ms = 61001, .upgrades = 2, .crashes = 1, .log_lines_lost = 3,
-			.log_lines_swallowed = 4, .events_lost = 6, .captured_lost = 7, .workers = 5,
+			.log_lines_swallowed = 4, .events_lost = 6, .captured_lost = 7, .workers = 5, .vm_moves = 8,
 		},
 	};
 	for (size_t i = 0; i < n; i++)
@@ -135,6 +135,7 @@ START_TEST(prints_the_process)
 	expect_line("vhost_vsock_captured_packets_lost_total 7");
 	expect_line("vhost_vsock_workers 5");
 	expect_line("vhost_vsock_silent_workers 0");
+	expect_line("vhost_vsock_vm_moves_total 8");
 	expect_line("vhost_vsock_build_info{version=\"" VERSION "\"} 1");
 }
 END_TEST
