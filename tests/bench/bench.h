@@ -68,6 +68,7 @@ struct scenario {
 	unsigned queue_size;			/* 0: 128 */
 	unsigned threads;			/* of the daemon; 0: as many as it likes */
 	bool is_messages;			/* SOCK_SEQPACKET */
+	bool polls_first;			/* the host program's writer: stream.h */
 	bool is_pinned;				/* everything on one CPU */
 	bool is_limit;				/* no row of its own unless named */
 	bool is_bare;				/* no daemon has a part in it */

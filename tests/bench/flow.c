@@ -31,7 +31,7 @@ struct stream flow_stream(const struct run *r, int fd, double seconds)
 {
 	return (struct stream){
 		.fd = fd, .size = r->what->size, .seconds = seconds,
-		.is_messages = r->what->is_messages,
+		.is_messages = r->what->is_messages, .polls_first = r->what->polls_first,
 		.check_all = r->is_quick, .may_lack_end = r->has_peer,
 		.is_overrun = r->is_kernels ? &r->out->is_overrun : NULL,
 	};

@@ -47,7 +47,7 @@ static void pump(struct run *r, double seconds, unsigned ways, int type, bool is
 		end[i] = (struct stream){
 			.fd = fds[i == 1 || i == 2], .size = r->what->size,
 			.seconds = seconds, .check_all = r->is_quick,
-			.is_messages = is_messages,
+			.is_messages = is_messages, .polls_first = r->what->polls_first,
 		};
 	for (unsigned i = 0; i < ways; i++) {
 		stream_start_reader(&end[2 * i + 1]);

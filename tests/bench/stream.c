@@ -36,6 +36,9 @@ static void *write_all(void *arg)
 
 	for (uint64_t n = 0; n % often || now_ns() < until; n++) {
 		check_stamp(message, s->size, n);
+		if (s->polls_first &&
+		    !deadline_poll(s->fd, POLLOUT, deadline_in(DEADLINE_MS)))
+			die("it could not be written to for %d s", DEADLINE_MS / 1000);
 		if (!host_write(s->fd, message, s->size))
 			die("the stream ended behind %llu bytes",
 			    (unsigned long long)s->bytes);

@@ -17,6 +17,7 @@ struct stream {
 	size_t size;				/* of a message, of a write */
 	double seconds;				/* writer: then SHUT_WR */
 	bool check_all;
+	bool polls_first;			/* writer: waits for POLLOUT before each write */
 	bool is_messages;			/* seqpacket: each read is one of @size */
 	bool may_lack_end;			/* reader: also ends when it has @total */
 	_Atomic uint64_t total;			/* bytes sent, 0 until that is known */

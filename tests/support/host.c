@@ -110,20 +110,23 @@ void host_unlisten(int listener, const char *uds, uint32_t port)
 
 bool host_write(int fd, const void *bytes, size_t len)
 {
-	int64_t deadline = deadline_in(DEADLINE_MS);
 	const uint8_t *p = bytes;
+	int64_t deadline = 0;			/* not set before there is something to wait for */
 	ssize_t n;
 
 	while (len) {
-		if (!deadline_poll(fd, POLLOUT, deadline))
-			return false;
 		n = send(fd, p, len, MSG_NOSIGNAL | MSG_DONTWAIT);
-		if (n < 0 && errno != EAGAIN)
-			return false;
 		if (n > 0) {
 			p += n;
 			len -= (size_t)n;
+			continue;
 		}
+		if (errno != EAGAIN)
+			return false;
+		if (!deadline)
+			deadline = deadline_in(DEADLINE_MS);
+		if (!deadline_poll(fd, POLLOUT, deadline))
+			return false;
 	}
 	return true;
 }

@@ -24,6 +24,7 @@ int host_listen(const char *uds, uint32_t port, int backlog);
 int host_accept(int listener);			/* dies at the deadline */
 void host_unlisten(int listener, const char *uds, uint32_t port);
 
+/* Asks whether it may write only when the socket is full, as write(2) waits only then. */
 bool host_write(int fd, const void *bytes, size_t len);
 /* Bytes read: less than @len when closed, reset, or at the deadline. */
 size_t host_read(int fd, void *bytes, size_t len);
