@@ -69,6 +69,7 @@ struct scenario {
 	unsigned threads;			/* of the daemon; 0: as many as it likes */
 	bool is_messages;			/* SOCK_SEQPACKET */
 	bool polls_first;			/* the host program's writer: stream.h */
+	bool waits_in_epoll;			/* the host program that answers */
 	bool is_pinned;				/* everything on one CPU */
 	bool is_limit;				/* no row of its own unless named */
 	bool is_bare;				/* no daemon has a part in it */

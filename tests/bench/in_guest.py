@@ -43,6 +43,7 @@ for file in {modules}; do
 done
 # What a kernel puts off until after its start; it costs no time.
 /bin/busybox sleep 30
+ulimit -n 40000			# for the rows with 10,000 connections
 export TMPDIR=/tmp BENCH_IN=guest
 /bench {options} >$out 2>&1
 echo "{status}$?" >$out

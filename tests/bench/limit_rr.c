@@ -104,7 +104,7 @@ void run_relay_rr(struct run *r)
 		.kick = eventfd_new(), .call = eventfd_new(), .stop = eventfd_new(),
 		.size = r->what->size,
 	};
-	struct echo e = { .size = r->what->size };
+	struct echo e = { .size = r->what->size, .waits_in_epoll = r->what->waits_in_epoll };
 	int fds[2];
 
 	must(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) == 0);

@@ -8,10 +8,14 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "bench/clock.h"
@@ -19,6 +23,7 @@
 #include "bench/flow.h"
 #include "bench/observer.h"
 #include "bench/stream.h"
+#include "support/host.h"
 #include "support/must.h"
 
 enum { QUICK_CONNS = 50, MESSAGE = 65536, EVENTS = 64, TURN_EVERY = 4 };
@@ -251,17 +256,24 @@ static struct many new_many(const struct run *r)
 	return m;
 }
 
-/* Others, which have nothing to say; their sockets last as long as the process. */
-static void connect_idle(struct many *m, unsigned n)
+/* Others beside @m, which have nothing to say. */
+static struct many connect_idle(const struct many *m, unsigned n)
 {
 	struct many idle = { .v = m->v, .n = n };
 
 	if (!n)
-		return;
+		return idle;
 	idle.conns = calloc(n, sizeof *idle.conns);
 	must(idle.conns);
 	connect_all(&idle, false, false);
-	free(idle.conns);
+	return idle;
+}
+
+static void close_all(struct many *m)
+{
+	for (unsigned i = 0; i < m->n; i++)
+		close(m->conns[i].fd);
+	free(m->conns);
 }
 
 static void measure(struct run *r, struct many *m, struct host *h, bool to_guest)
@@ -279,37 +291,146 @@ static void measure(struct run *r, struct many *m, struct host *h, bool to_guest
 						    (double)idle) / 1024);
 }
 
-static void many_up(struct many *m, struct host *h, const struct run *r, bool to_guest)
+static void many_up(struct many *m, struct many *idle, struct host *h, const struct run *r,
+		    bool to_guest)
 {
 	*m = new_many(r);
 	current = m;
 	host_up(h, r, 1);
 	m->v = &h->vms[0];
-	connect_idle(m, count_of(r, r->what->n_idle));
+	*idle = connect_idle(m, count_of(r, r->what->n_idle));
 	connect_all(m, r->is_quick, to_guest);
 }
 
-static void many_down(struct many *m, struct host *h)
+static void many_down(struct many *m, struct many *idle, struct host *h)
 {
-	for (unsigned i = 0; i < m->n; i++)
-		close(m->conns[i].fd);
+	close_all(m);
+	close_all(idle);
 	host_down(h);
-	free(m->conns);
 }
 
 static void run_direction(struct run *r, bool to_guest)
 {
-	struct many m;
+	struct many m, idle;
 	struct host h;
 
-	many_up(&m, &h, r, to_guest);
+	many_up(&m, &idle, &h, r, to_guest);
 	measure(r, &m, &h, to_guest);
-	many_down(&m, &h);
+	many_down(&m, &idle, &h);
+}
+
+/* Raw unix streams that say nothing: the other ends are with a process of their own, as
+ * descriptors may be few. */
+static pid_t connect_idle_raw(unsigned n, int epoll)
+{
+	struct epoll_event e = { .events = EPOLLIN | EPOLLET };
+	const char *dir = getenv("TMPDIR");
+	char path[96], full[108];
+	int listener, fd;
+	pid_t pid;
+
+	snprintf(path, sizeof path, "%.80s/raw", dir ? dir : "/tmp");
+	snprintf(full, sizeof full, "%s_1", path);
+	listener = host_listen(path, 1, 16);
+	pid = fork();
+	must(pid >= 0);
+	if (pid == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		while (n--)
+			must(host_connect(full) >= 0);
+		pause();
+		_exit(0);
+	}
+	while (n--) {
+		fd = host_accept(listener);
+		must(epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &e) == 0);
+	}
+	host_unlisten(listener, path, 1);
+	return pid;
+}
+
+struct raw {					/* connections without a daemon */
+	struct many from, to;			/* their ends */
+	pid_t idle;				/* has other ends; 0: nobody */
+};
+
+static void raw_up(struct raw *raw, const struct run *r)
+{
+	raw->from = new_many(r);
+	raw->to = new_many(r);
+	raw->idle = 0;
+	for (unsigned i = 0; i < raw->from.n; i++) {
+		int pair[2];
+
+		must(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) == 0);
+		raw->from.conns[i].fd = pair[0];
+		raw->to.conns[i].fd = pair[1];
+		raw->to.conns[i].check = (struct check){ .size = MESSAGE, .all = r->is_quick };
+	}
+	watch(&raw->from, EPOLLOUT);
+	watch(&raw->to, EPOLLIN);
+	if (r->what->n_idle)
+		raw->idle = connect_idle_raw(count_of(r, r->what->n_idle), raw->from.epoll);
+}
+
+/* All that is there is written by one thread and read by another. MiB/s. */
+static double raw_move(struct raw *raw, double *fair)
+{
+	int64_t start = now_ns(), end;
+	pthread_t writer;
+
+	must(pthread_create(&writer, NULL, host_writes, &raw->from) == 0);
+	host_reads(&raw->to);
+	must(pthread_join(writer, NULL) == 0);
+	*fair = fairness(&raw->to, start, &end);
+	return flow_rate(raw->to.amount * raw->to.n, start, end);
+}
+
+static void raw_down(struct raw *raw)
+{
+	close_all(&raw->from);
+	close_all(&raw->to);
+	close(raw->from.epoll);
+	close(raw->to.epoll);
+	if (raw->idle) {
+		must(kill(raw->idle, SIGKILL) == 0);
+		must(waitpid(raw->idle, NULL, 0) == raw->idle);
+	}
+}
+
+void run_uds_many(struct run *r)
+{
+	struct raw raw;
+	uint64_t bytes;
+	double fair;
+
+	raw_up(&raw, r);
+	bytes = raw.to.amount * raw.to.n;
+	r->out->value = raw_move(&raw, &fair);
+	figure_add(r->out, "first/last", fair);
+	cost_of_thread(r, "writer", raw.from.host_cpu_s, bytes);
+	cost_of_thread(r, "reader", raw.to.host_cpu_s, bytes);
+	raw_down(&raw);
+}
+
+/* A figure beside ours: what raw streams lose by others that are idle. */
+static void measure_raw(struct run *r)
+{
+	struct raw raw;
+	double fair;
+
+	raw_up(&raw, r);
+	figure_add(r->out, "raw MiB/s", raw_move(&raw, &fair));
+	cost_of_thread(r, "raw", raw.from.host_cpu_s + raw.to.host_cpu_s,
+		       raw.to.amount * raw.to.n);
+	raw_down(&raw);
 }
 
 void run_many(struct run *r)
 {
 	run_direction(r, false);
+	if (r->what->is_pinned && !r->counts_syscalls)
+		measure_raw(r);
 }
 
 void run_many_to_guest(struct run *r)
@@ -327,18 +448,18 @@ void run_many_turns(struct run *r)
 	traffic.out = &other;
 	for (int to_guest = 0; to_guest < 2; to_guest++) {
 		struct observer_turns before, after;
-		struct many m;
+		struct many m, idle;
 		struct host h;
 		double us;
 
-		many_up(&m, &h, r, to_guest);
+		many_up(&m, &idle, &h, r, to_guest);
 		observer_get_turns(h.api, &before);
 		move_all(&traffic, &m, to_guest);
 		observer_get_turns(h.api, &after);
 		us = observer_turns_us(&before, &after, 0.999);
 		figure_add(r->out, names[to_guest], us);
 		r->out->value = us > r->out->value ? us : r->out->value;
-		many_down(&m, &h);
+		many_down(&m, &idle, &h);
 	}
 	figure_add(r->out, "p99.9 us", r->out->value);
 }
@@ -357,45 +478,6 @@ void run_many_idle(struct run *r)
 	connect_all(&m, false, false);
 	r->out->value = ((double)cost_anon_bytes(&h.daemon) - (double)before) / m.n;
 	figure_add(r->out, "idle B/conn", r->out->value);
-	for (unsigned i = 0; i < m.n; i++)
-		close(m.conns[i].fd);
+	close_all(&m);
 	host_down(&h);
-	free(m.conns);
-}
-
-/* As many raw unix streams, written to by one thread and read by another. */
-void run_uds_many(struct run *r)
-{
-	struct many from = new_many(r), to = new_many(r);
-	int64_t start, end;
-	pthread_t writer;
-	double fair;
-
-	for (unsigned i = 0; i < from.n; i++) {
-		int pair[2];
-
-		must(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) == 0);
-		from.conns[i].fd = pair[0];
-		to.conns[i].fd = pair[1];
-		to.conns[i].check = (struct check){ .size = MESSAGE, .all = r->is_quick };
-	}
-	watch(&from, EPOLLOUT);
-	watch(&to, EPOLLIN);
-	start = now_ns();
-	must(pthread_create(&writer, NULL, host_writes, &from) == 0);
-	host_reads(&to);
-	must(pthread_join(writer, NULL) == 0);
-	fair = fairness(&to, start, &end);
-	r->out->value = flow_rate(to.amount * to.n, start, end);
-	figure_add(r->out, "first/last", fair);
-	cost_of_thread(r, "writer", from.host_cpu_s, from.amount * from.n);
-	cost_of_thread(r, "reader", to.host_cpu_s, to.amount * to.n);
-	for (unsigned i = 0; i < from.n; i++) {
-		close(from.conns[i].fd);
-		close(to.conns[i].fd);
-	}
-	close(from.epoll);
-	close(to.epoll);
-	free(from.conns);
-	free(to.conns);
 }

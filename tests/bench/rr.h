@@ -12,6 +12,7 @@
 struct echo {					/* a thread */
 	int fd;
 	size_t size;
+	bool waits_in_epoll;			/* or in read(2) */
 	pthread_t thread;
 };
 

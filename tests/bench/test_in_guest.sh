@@ -60,7 +60,7 @@ assert all(row["to_other"]["median"] > 0 if "to_other" in row else
 
 in_guest --kernel --json "$dir/json"
 rows=(g2h-64k g2h-4k g2h-64 h2g-64k h2g-64k-poll h2g-4k h2g-64 bidir-64k g2h-seq-64 g2h-seq-4k
-	h2g-seq-64 h2g-seq-4k rr-1 rr-4k crr-guest crr-host many-100 many-100-h2g)
+	h2g-seq-64 h2g-seq-4k rr-1 rr-1-epoll rr-4k crr-guest crr-host many-100 many-100-h2g)
 for row in "${rows[@]}"; do
 	check "$row beside the kernel" has_row "$row"
 done
