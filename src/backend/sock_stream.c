@@ -138,7 +138,7 @@ void sock_stream_drop_unread(struct sock_stream *s)
 
 static bool may_stay_unread(const struct sock_stream *s, const struct iovec *v, int nv)
 {
-	return s->may_leave && !s->may_have_rights && !s->saw_urgent &&
+	return s->may_leave && !s->may_have_rights && !s->saw_urgent && !s->saw_rdhup &&
 		sock_unread_may_stay(&s->unread, iov_total(v, (size_t)nv));
 }
 
@@ -192,10 +192,11 @@ static int no_read(struct sock_stream *s, int r)
 static int sock_read(struct stream *base, const struct iovec *v, int nv, size_t *out)
 {
 	struct sock_stream *s = sock_stream_of(base);
-	bool cut = false;
+	bool stays = may_stay_unread(s, v, nv), cut = false;
 	int r;
 
-	sock_stream_drop_unread(s);
+	if (!stays)
+		sock_stream_drop_unread(s);
 	if (s->error)
 		return s->error;
 	if (s->n_early) {
@@ -204,7 +205,7 @@ static int sock_read(struct stream *base, const struct iovec *v, int nv, size_t 
 	}
 	if (s->is_empty_for_good)
 		return sock_stream_end(s);
-	r = may_stay_unread(s, v, nv) ?
+	r = stays ?
 		sock_unread_look(&s->unread, s->fd, s->loop, &s->source, v, nv, out) :
 		unix_recv(s->fd, v, (size_t)nv, s->may_have_rights, out, &cut);
 	sock_unread_note_read(&s->unread);
@@ -340,7 +341,8 @@ static int sock_write(struct stream *base, const struct iovec *v, int nv, size_t
 		return write_error(base);
 	sock_unread_note_write(&s->unread, loop_now_ms(s->loop));
 	s->may_leave &= sock_unread_pays();
-	sock_stream_drop_unread(s);
+	if (!s->may_leave || sock_unread_is_due(&s->unread))
+		sock_stream_drop_unread(s);
 	*out = (size_t)n;
 	return 0;
 }

@@ -11,6 +11,7 @@
 enum {
 	ANSWERS_MIN = 16,			/* in a row, before the next may stay */
 	ANSWER_MS = 5,				/* at most, between two writes */
+	LOOKS_MAX = 4,				/* then what they have seen is taken out */
 };
 
 bool sock_unread_pays(void)
@@ -33,6 +34,7 @@ int sock_unread_drop(struct sock_unread *u, int fd, struct loop *loop, struct lo
 	size_t n = u->n;
 
 	u->n = 0;
+	u->looks = 0;
 	loop_unremind(loop, source);
 	return unix_drop(fd, n);
 }
@@ -42,16 +44,27 @@ bool sock_unread_may_stay(const struct sock_unread *u, size_t room)
 	return u->answers == ANSWERS_MIN && u->has_written && room <= SOCK_UNREAD_MAX;
 }
 
+bool sock_unread_is_due(const struct sock_unread *u)
+{
+	return u->answers < ANSWERS_MIN || u->looks == LOOKS_MAX || u->n > SOCK_UNREAD_MAX / 2;
+}
+
 int sock_unread_look(struct sock_unread *u, int fd, struct loop *loop, struct loop_source *source,
 		     const struct iovec *v, int nv, size_t *got)
 {
 	size_t room = iov_total(v, (size_t)nv);
-	int r = unix_peek(fd, v, (size_t)nv, got);
+	int r = 0;
 
+	if (u->n && !u->looks_on)
+		u->looks_on = unix_set_peek_offset(fd, u->n) == 0;
+	if (u->n && !u->looks_on)
+		r = sock_unread_drop(u, fd, loop, source);
+	if (!r)
+		r = unix_peek(fd, v, (size_t)nv, got);
 	if (r)
 		return r;
-	u->n = (uint16_t)*got;
-	if (*got < room && loop_remind(loop, source))
+	u->n = (uint16_t)(u->n + *got);
+	if (*got < room && (u->looks++ || loop_remind(loop, source)))
 		return 0;
 	return sock_unread_drop(u, fd, loop, source);	/* more waits, and needs its place */
 }

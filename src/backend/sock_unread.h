@@ -5,8 +5,9 @@
  * A read of a unix socket frees what its peer has written, which wakes the peer where it waits in
  * read(2) for what comes next: two context switches, to find that nothing has come. Right after a
  * write to it, it is awake. So where a peer answers one write after another at once, an answer is
- * looked at, and taken out of the socket after the next write. That is a call more, also for peers
- * that wait in poll(2), which are not woken so. On one CPU we read before the peer waits.
+ * looked at, and taken out of the socket after a write. That is a call more, also for peers that
+ * wait in poll(2), which are not woken so; for several answers it is one. On one CPU we read before
+ * the peer waits.
  *
  * Nobody has to wait for it: the bytes occupy the peer's send buffer, so they are few, and the next
  * read takes them out as well, the end, or the loop's reminder. Descriptors and urgent bytes do not
@@ -30,14 +31,19 @@ struct sock_unread {
 	uint32_t written_ms;			/* when, modulo 2^32 */
 	uint16_t n;				/* bytes, the first in the socket */
 	uint8_t answers;			/* in a row, each soon after what was written */
-	bool has_written;			/* since the last read */
+	uint8_t looks : 6;			/* that have seen them */
+	bool looks_on : 1;			/* a look begins where the last one has ended */
+	bool has_written : 1;			/* since the last read */
 };
 
 /* Takes them out of @fd, whose source is @source. 0; UNIX_E_*, -errno: they may come again. */
 int sock_unread_drop(struct sock_unread *u, int fd, struct loop *loop, struct loop_source *source);
 
-/* What is read next into @room bytes may stay. */
+/* What is read next into @room bytes may stay, and what is unread, too. */
 bool sock_unread_may_stay(const struct sock_unread *u, size_t room);
+
+/* After a write: its peer is awake, and there is enough to be taken out. */
+bool sock_unread_is_due(const struct sock_unread *u);
 
 /* As unix_recv(), where there is nothing left; what it has read stays, and @source will be
  * reminded. */

@@ -54,6 +54,7 @@ static const struct row rows[] = {
 	ARGS(setsockopt, 1, SOL_SOCKET, 2, SO_PASSRIGHTS),
 	ARGS(setsockopt, 1, SOL_SOCKET, 2, SO_PASSCRED),
 	ARGS(setsockopt, 1, SOL_SOCKET, 2, SO_SNDBUF),
+	ARGS(setsockopt, 1, SOL_SOCKET, 2, SO_PEEK_OFF),
 	ARG(fcntl, 1, F_GETFL), ARG(fcntl, 1, F_SETFL), ARG(fcntl, 1, F_GETFD),
 	ARG(fcntl, 1, F_GET_SEALS),
 	/* Guest memory: what kind of file it is, how large. */
@@ -87,7 +88,6 @@ static const struct row name_rows[] = {
 static const struct row hosted_rows[] = {
 	ANY(memfd_create),
 	ARG(fcntl, 1, F_ADD_SEALS), ANY(splice),
-	ARGS(setsockopt, 1, SOL_SOCKET, 2, SO_PEEK_OFF),
 	/* Another worker. */
 	ANY(epoll_create1), ANY(timerfd_create),
 };

@@ -244,6 +244,12 @@ int unix_peek(int fd, const struct iovec *iov, size_t n, size_t *got)
 	return received(recv_all(fd, iov, n, MSG_PEEK, false, &came), got);
 }
 
+int unix_set_peek_offset(int fd, int offset)
+{
+	return setsockopt(fd, SOL_SOCKET, SO_PEEK_OFF, &offset, sizeof offset) < 0 ?
+		error_last() : 0;
+}
+
 int unix_tell_empty(int fd)
 {
 	const int yes = 1;

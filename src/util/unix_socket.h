@@ -71,6 +71,10 @@ int unix_recv(int fd, const struct iovec *iov, size_t n, bool may_have_rights, s
 int unix_peek(int fd, const struct iovec *iov, size_t n, size_t *got);
 int unix_drop(int fd, size_t n);
 
+/* From now on each look begins where the last one has ended, the next one after @offset bytes;
+ * what is taken out counts back. -1: each looks at the first byte, as at first. 0 or -errno. */
+int unix_set_peek_offset(int fd, int offset);
+
 /*
  * The same for a message of SOCK_SEQPACKET: 0 and all of it, *@got bytes or none; UNIX_E_TOO_LONG:
  * it was longer than @iov, and is lost; the others as above. Descriptors are always closed

@@ -13,6 +13,7 @@
 #include "util/closer.h"
 #include "util/error.h"
 #include "util/fd.h"
+#include "util/unix_socket.h"
 
 /* More than any request has; what is beyond is closed by the kernel (MSG_CTRUNC). An even
  * number, as CMSG_SPACE() has room for that. */
@@ -225,20 +226,14 @@ void msg_settle_fds(struct msg_reader *reader, const struct msghdr *receipt)
 	reader->doubtful = 0;
 }
 
-static int set_peek_offset(int sock, int offset)
-{
-	return setsockopt(sock, SOL_SOCKET, SO_PEEK_OFF, &offset, sizeof offset) < 0 ?
-		error_last() : 0;
-}
-
 int msg_begin_peeking(int sock)
 {
-	return set_peek_offset(sock, 0);
+	return unix_set_peek_offset(sock, 0);
 }
 
 int msg_end_peeking(int sock)
 {
-	return set_peek_offset(sock, -1);
+	return unix_set_peek_offset(sock, -1);
 }
 
 int msg_recount_unread(struct msg_reader *reader, int sock)

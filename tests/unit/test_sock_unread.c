@@ -16,7 +16,11 @@
 #include "unit.h"
 #include "util/fd.h"
 
-enum { TURNS = 17 };				/* after which an answer stays */
+enum {
+	TURNS = 17,				/* after which an answer stays */
+	STAY = 4,				/* answers; the next write takes them out */
+	ANSWER = 8,				/* bytes */
+};
 
 struct mux {
 	unsigned n_ready;
@@ -75,13 +79,18 @@ static void end(void)
 	loop_free(loop);
 }
 
-/* Of what the peer has written, something is still in the socket. */
-static bool is_left(void)
+/* Bytes of what the peer has written that are still in the socket. */
+static int n_left(void)
 {
 	int n;
 
-	ck_assert_int_eq(ioctl(peer, SIOCOUTQ, &n), 0);
-	return n > 0;
+	ck_assert_int_eq(ioctl(s.fd, SIOCINQ, &n), 0);
+	return n;
+}
+
+static bool is_left(void)
+{
+	return n_left() > 0;
 }
 
 static void peer_writes(const char *text)
@@ -117,8 +126,7 @@ static void talk(int turns)
 
 	for (int i = 0; i < turns; i++) {
 		ask();
-		ck_assert(!is_left());
-		snprintf(answer, sizeof answer, "answer %d", i);
+		snprintf(answer, sizeof answer, "answer%02d", i);
 		peer_writes(answer);
 		expect(answer);
 	}
@@ -147,9 +155,7 @@ START_TEST(first_answer_stays)
 	expect("first");
 	ck_assert(is_left());
 	talk(1);
-	ck_assert(is_left());
-	ask();
-	ck_assert(!is_left());
+	ck_assert_int_eq(n_left(), 5 + ANSWER);
 	close_stream();
 	end();
 }
@@ -175,6 +181,69 @@ START_TEST(first_answer_alone_on_one_cpu)
 	ck_assert(is_left());
 	talk(TURNS);
 	ck_assert(!is_left());
+	close_stream();
+	end();
+}
+END_TEST
+
+/* One call takes several out. */
+START_TEST(several_stay)
+{
+	begin();
+	talk(TURNS - 1);
+	for (int round = 0; round < 3; round++) {
+		for (int i = 1; i <= STAY; i++) {
+			talk(1);
+			ck_assert_int_eq(n_left(), i * ANSWER);
+		}
+		ask();
+		ck_assert(!is_left());
+		peer_writes("answered");
+		expect("answered");
+		ck_assert_int_eq(n_left(), ANSWER);
+		sock_stream_drop_unread(&s);
+	}
+	close_stream();
+	end();
+}
+END_TEST
+
+/* But not many bytes. */
+START_TEST(large_answers_do_not_pile_up)
+{
+	static char large[SOCK_UNREAD_MAX / 2 + 1], got[SOCK_UNREAD_MAX];
+	size_t n;
+
+	begin();
+	talk(TURNS);
+	ask();
+	ck_assert_int_eq(write(peer, large, sizeof large), (ssize_t)sizeof large);
+	ck_assert_int_eq(s.base.ops->read(&s.base, &(struct iovec){ got, sizeof got }, 1, &n), 0);
+	ck_assert_uint_eq(n, sizeof large);
+	ck_assert_int_eq(n_left(), ANSWER + (int)sizeof large);
+	ask();
+	ck_assert(!is_left());
+	close_stream();
+	end();
+}
+END_TEST
+
+/* As the next engine, which gets the socket as it is. */
+START_TEST(another_goes_on)
+{
+	int fd;
+
+	begin();
+	talk(TURNS + 2);
+	sock_stream_drop_unread(&s);
+	loop_remove(loop, &s.source);
+	fd = s.fd;
+	sock_stream_init(&s, &kind, VSOCK_TYPE_STREAM, loop, &mux, fd);
+	ck_assert_int_eq(sock_stream_register(&s, false), 0);
+	sock_stream_go_live(&s, true);
+	s.may_leave = true;
+	talk(TURNS + 2);
+	ck_assert_int_eq(n_left(), 3 * ANSWER);
 	close_stream();
 	end();
 }
@@ -325,6 +394,9 @@ int main(void)
 	tcase_add_test(tc, an_answer_stays);
 	tcase_add_test(tc, first_answer_stays);
 	tcase_add_test(tc, first_answer_alone_on_one_cpu);
+	tcase_add_test(tc, several_stay);
+	tcase_add_test(tc, large_answers_do_not_pile_up);
+	tcase_add_test(tc, another_goes_on);
 	tcase_add_test(tc, what_follows);
 	tcase_add_test(tc, closed);
 	tcase_add_test(tc, reminded);
