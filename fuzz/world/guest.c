@@ -47,6 +47,10 @@ static void input(struct vm *vm, const struct slot *slot, struct pkt *pkt, struc
 	mux_get_stats(vm->mux, &after);
 	vm->strays_due += after.stray + after.refused - before.stray - before.refused;
 	assert(pkt->op != VSOCK_OP_RST || after.stray == before.stray);
+	/* One that the guest has closed, and has now forgotten. */
+	if (side && side->guest_said == VSOCK_SHUTDOWN_BOTH && pkt->op == VSOCK_OP_REQUEST &&
+	    (after.refused != before.refused || side_find(vm, slot->guest_port, &slot->peer) != side))
+		side->is_gone = true;
 	if (side_find(vm, slot->guest_port, &slot->peer) != side)
 		note_credit(side_find(vm, slot->guest_port, &slot->peer), pkt);
 }

@@ -241,7 +241,7 @@ void mux_free(struct mux *mux)
 
 static void reply_rst(struct mux *mux, const struct pkt *pkt)
 {
-	replies_add(&mux->replies, pkt);
+	replies_add(&mux->replies, pkt->type, &pkt->src, &pkt->dst);
 	mux->config.wake(mux->config.ctx);
 }
 
@@ -285,15 +285,27 @@ void mux_trace(const struct mux *mux, const struct pkt *pkt)
 	       pkt->len, pkt->type, pkt->flags, pkt->buf_alloc, pkt->fwd_cnt);
 }
 
-/* Finds a packet's connection; one that is due to end is ended first. */
+/* A guest that connects anew has forgotten what it has closed, and would take that one's RST for the
+ * answer. */
+static bool is_begun_anew(const struct conn *c, const struct pkt *pkt)
+{
+	return pkt->op == VSOCK_OP_REQUEST && c->state == CONN_RESET && c->end == CONN_END_GUEST;
+}
+
+/* Finds a packet's connection; one that is due to end, or forgotten, is ended first. */
 static struct conn *find(struct mux *mux, const struct pkt *pkt, uint64_t now_ms)
 {
 	struct conn *c = conn_table_find(&mux->table, pkt->src.port, &pkt->dst);
 
-	if (!c || !mux_end_pending(c))
+	if (c && mux_end_pending(c)) {
+		mux_finish(mux, c, now_ms);
+		c = conn_table_find(&mux->table, pkt->src.port, &pkt->dst);
+	}
+	if (!c || !is_begun_anew(c, pkt))
 		return c;
+	conn_end(c, CONN_END_GUEST);
 	mux_finish(mux, c, now_ms);
-	return conn_table_find(&mux->table, pkt->src.port, &pkt->dst);
+	return NULL;
 }
 
 void mux_input(struct mux *mux, const struct pkt *pkt, struct iov_cur *payload, uint64_t now_ms)

@@ -19,9 +19,34 @@ bool mux_knows_type(const struct mux *mux, unsigned type)
 		mux->types & 1U << type;
 }
 
-static bool is_full(const struct mux *mux)
+/* Those whose RST waits make room, as far as there are places for replies. */
+static bool is_full(struct mux *mux, uint64_t now_ms)
 {
-	return mux->n_conns >= mux->config.limits.max_connections;
+	while (mux->n_conns >= mux->config.limits.max_connections)
+		if (!mux_free_first_waiting(mux, now_ms))
+			return true;
+	return false;
+}
+
+/* As shares_find(), likewise. */
+static enum share find_share(struct mux *mux, uint64_t cid, uint64_t now_ms)
+{
+	enum share share;
+
+	while (!(share = shares_find(&mux->shares, cid)))
+		if (!mux_free_first_waiting(mux, now_ms))
+			return SHARE_NONE;
+	return share;
+}
+
+/* Has the guest a connection of that name? Not if only its RST waits, which now goes before what is
+ * new. */
+static bool is_taken(struct mux *mux, const struct vsock_addr *peer, uint32_t port,
+		     uint64_t now_ms)
+{
+	struct conn *c = conn_table_find(&mux->table, port, peer);
+
+	return c && !mux_free_waiting(mux, c, now_ms);
 }
 
 struct reason {
@@ -64,7 +89,7 @@ int mux_on_request(struct mux *mux, const struct pkt *pkt, uint64_t now_ms)
 
 	if (!b)
 		return BACKEND_E_NO_ROUTE;
-	if (is_full(mux))
+	if (is_full(mux, now_ms))
 		return BACKEND_E_FULL;
 	r = b->ops->connect(b, pkt->type, &pkt->src, &pkt->dst, &stream);
 	if (r && r != BACKEND_E_PENDING)
@@ -127,13 +152,13 @@ static int connect_guest(struct mux *mux, struct stream *stream, const struct vs
 	return 0;
 }
 
-static int can_be_called(const struct mux *mux, const struct stream *stream)
+static int can_be_called(struct mux *mux, const struct stream *stream, uint64_t now_ms)
 {
 	if (!mux->is_running)
 		return BACKEND_E_NO_GUEST;
 	if (!mux_knows_type(mux, stream->type))
 		return BACKEND_E_NO_TYPE;
-	return is_full(mux) ? BACKEND_E_FULL : 0;
+	return is_full(mux, now_ms) ? BACKEND_E_FULL : 0;
 }
 
 /* A host program may well call again and again until the guest has booted. */
@@ -156,7 +181,7 @@ int mux_connect_from_host(struct mux *mux, struct stream *stream, uint64_t host_
 			  uint32_t port, uint64_t now_ms)
 {
 	struct vsock_addr peer = { .cid = host_cid };
-	int r = can_be_called(mux, stream);
+	int r = can_be_called(mux, stream, now_ms);
 
 	if (!r) {
 		peer.port = host_ports_take(&mux->ports, &mux->table, host_cid, port);
@@ -170,13 +195,13 @@ int mux_connect_from_host(struct mux *mux, struct stream *stream, uint64_t host_
 int mux_connect_from_sibling(struct mux *mux, struct stream *stream,
 			     const struct vsock_addr *from, uint32_t port, uint64_t now_ms)
 {
-	enum share share = shares_find(&mux->shares, from->cid);
-	int r = can_be_called(mux, stream);
+	enum share share = SHARE_NONE;
+	int r = can_be_called(mux, stream, now_ms);
 
-	if (!r && share == SHARE_NONE)
-		r = BACKEND_E_FULL;
-	if (!r && conn_table_find(&mux->table, port, from))
+	if (!r && is_taken(mux, from, port, now_ms))
 		r = BACKEND_E_NAME_TAKEN;
+	if (!r && !(share = find_share(mux, from->cid, now_ms)))
+		r = BACKEND_E_FULL;
 	if (!r)
 		r = connect_guest(mux, stream, from, share, port, now_ms);
 	if (r)

@@ -132,6 +132,7 @@ void mux_let_rst_wait(struct mux *mux, struct conn *c)
 
 void mux_note_rst_alone(struct mux *mux)
 {
+	mux->rst_is_alone = true;
 	if (mux->rsts_at_once)			/* one that began to wait with another */
 		return;
 	if (!mux->rsts_after_vain)
@@ -145,12 +146,35 @@ void mux_end_rst_waits(struct mux *mux, uint64_t now_ms)
 {
 	struct list *waiting = &mux->timers[CONN_TIMER_RST];
 
-	while (!list_is_empty(waiting)) {
+	if (!mux->rst_is_alone && !list_is_empty(waiting))
+		mux->rsts_after_vain = 0;
+	mux->rst_is_alone = false;
+	for (int n = 0; n < RSTS_PER_OUTPUT && !list_is_empty(waiting); n++) {
 		struct conn *c = container_of(waiting->next, struct conn, mux.timer_node);
 
-		mux->rsts_after_vain = 0;
 		c->rst_waits = false;
 		mux_end_pending(c);
 		mux_finish(mux, c, now_ms);
 	}
+}
+
+/* The last place among the replies is left for the answer to the packet that it makes room for. */
+bool mux_free_waiting(struct mux *mux, struct conn *c, uint64_t now_ms)
+{
+	if (!c->rst_waits || c->mux.ending || mux->replies.n >= REPLIES_MAX - 1 ||
+	    !replies_add(&mux->replies, conn_type(c), &c->guest, &c->peer))
+		return false;
+	mux->config.wake(mux->config.ctx);
+	conn_end(c, CONN_END_GUEST);
+	mux_finish(mux, c, now_ms);
+	return true;
+}
+
+bool mux_free_first_waiting(struct mux *mux, uint64_t now_ms)
+{
+	struct list *waiting = &mux->timers[CONN_TIMER_RST];
+
+	return !list_is_empty(waiting) &&
+		mux_free_waiting(mux, container_of(waiting->next, struct conn, mux.timer_node),
+				 now_ms);
 }

@@ -13,6 +13,12 @@
 #include "vsock/replies.h"
 #include "vsock/shares.h"
 
+enum {
+	TURNS_PER_OUTPUT = 256,			/* of connections, before the device's turn ends */
+	RSTS_PER_OUTPUT = 2 * TURNS_PER_OUTPUT,	/* no longer wait: more than go out, so that another
+						   output follows where there are more */
+};
+
 enum ending {					/* conn::mux.ending; saved */
 	ENDING_NOT,
 	ENDING_GUEST_GONE,
@@ -43,6 +49,7 @@ struct mux {
 	struct replies replies;			/* full: mux_is_clogged() */
 	unsigned rsts_at_once;			/* so many more do not wait: */
 	unsigned rsts_after_vain;		/* as many as after the last that waited in vain */
+	bool rst_is_alone;			/* the next output is of such a one: no company */
 
 	struct host_ports ports;		/* of host-initiated connections */
 	struct gather gather;			/* payload for one connection */
@@ -116,14 +123,21 @@ bool mux_end_pending(struct conn *c);
 
 /*
  * The RST that answers a guest's SHUTDOWN wakes it for nothing but that, and most guests do not
- * wait for it: Linux only where a program lingers in its close(2). So it waits for another packet
- * to go with, for CONN_TIMER_RST; where that came to nothing, the next go at once, and the more of
- * them the more often it did. Connections that wait count against the guest's limit, so none does
- * where they are many.
+ * wait for it: Linux only where a program lingers in its close(2), or binds the port of a socket
+ * that it has closed, which is in use (EADDRINUSE) until the RST comes. So the RST waits for another
+ * packet to go with, for CONN_TIMER_RST; where that came to nothing, the next go at once, and the
+ * more of them the more often it did. Another RST that waits is no such packet.
+ *
+ * Connections that wait count against the guest's limit, so none does where they are many, and
+ * whoever connects may have the place or the name of one: its RST is a reply then, which goes first.
  */
 void mux_let_rst_wait(struct mux *mux, struct conn *c);		/* in CONN_RESET */
 void mux_note_rst_alone(struct mux *mux);			/* one has waited in vain */
 void mux_end_rst_waits(struct mux *mux, uint64_t now_ms);	/* others are about to be sent */
+
+/* Frees @c, or the first, if its RST waits. False: it does not, or there are too many replies. */
+bool mux_free_waiting(struct mux *mux, struct conn *c, uint64_t now_ms);
+bool mux_free_first_waiting(struct mux *mux, uint64_t now_ms);
 
 /* ---- mux_connect.c ---- */
 

@@ -2,10 +2,7 @@
 /* All connections of one guest: output, and whose turn it is. */
 #include "vsock/mux_internal.h"
 
-enum {
-	TURNS_PER_OUTPUT = 256,			/* of connections, before the device's turn ends */
-	BYTES_PER_OUTPUT = 1024 * 1024,		/* to the guest, and up to CONN_TURN_MAX more */
-};
+enum { BYTES_PER_OUTPUT = 1024 * 1024 };	/* to the guest, and up to CONN_TURN_MAX more */
 
 struct traced {
 	const struct mux *mux;
@@ -97,8 +94,11 @@ void mux_push(struct mux *mux, struct stream *s, uint64_t now_ms)
 	struct rx_sink rx;
 	size_t moved = 0;
 
-	if (mux_has_output(mux) || c->mux.ending || !conn_has_output(c) ||
-	    !mux->config.open_rx || !mux->config.open_rx(mux->config.ctx, &rx))
+	if (c->mux.ending || !conn_has_output(c))
+		return;
+	mux_end_rst_waits(mux, now_ms);		/* they go with it, in a turn */
+	if (mux_has_output(mux) || !mux->config.open_rx ||
+	    !mux->config.open_rx(mux->config.ctx, &rx))
 		return;
 	take_turn(mux, c, trace_by(&t, mux, &rx), &moved, now_ms);
 	mux->config.close_rx(mux->config.ctx);

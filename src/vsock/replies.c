@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* RSTs to packets of no connection. */
+/* RSTs of no connection. */
 #include "vsock/replies.h"
 
 #include <stdlib.h>
@@ -42,14 +42,16 @@ static void add_name(struct replies *r, struct reply *reply)
 	reply->name = conn_names_add(r->names, reply->type, reply->dst.port, &reply->src);
 }
 
-void replies_add(struct replies *r, const struct pkt *pkt)
+bool replies_add(struct replies *r, unsigned type, const struct vsock_addr *guest,
+		 const struct vsock_addr *peer)
 {
 	struct reply *reply = add(r);
 
 	if (!reply)
-		return;
-	*reply = (struct reply){ .src = pkt->dst, .dst = pkt->src, .type = pkt->type };
+		return false;
+	*reply = (struct reply){ .src = *peer, .dst = *guest, .type = (uint16_t)type };
 	add_name(r, reply);
+	return true;
 }
 
 bool replies_take_row(struct replies *r, const struct conn_name *name, uint32_t row)

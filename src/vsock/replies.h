@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * RSTs that answer packets of no connection, until the guest has buffers for
- * them. It can provoke as many as it likes and take none: so their pool has a
- * fixed size, and while it is full the device leaves the TX ring alone
- * (virtio 1.2, 5.10.6.1).
+ * RSTs of no connection, until the guest has buffers for them: they answer a packet of none,
+ * or are of one whose place was needed. The guest can provoke as many as it likes and take
+ * none: so their pool has a fixed size, and while it is full the device leaves the TX ring
+ * alone (virtio 1.2, 5.10.6.1).
  */
 #pragma once
 
@@ -29,8 +29,9 @@ enum { REPLIES_E_BAD_STATE = 1 };		/* what was saved cannot be believed */
 
 void replies_init(struct replies *r, struct conn_names *names);
 
-/* Adds an RST to the sender of @pkt; drops it if memory or room is lacking. */
-void replies_add(struct replies *r, const struct pkt *pkt);
+/* Adds an RST from @peer to @guest, whose sockets are of @type. False: memory or room is lacking. */
+bool replies_add(struct replies *r, unsigned type, const struct vsock_addr *guest,
+		 const struct vsock_addr *peer);
 
 /* Sends as many as there are buffers for. False: some are left. */
 bool replies_send(struct replies *r, const struct rx_sink *rx);

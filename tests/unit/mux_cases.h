@@ -6,4 +6,5 @@
 
 void add_sibling_cases(Suite *suite);
 void add_end_cases(Suite *suite);
+void add_rst_cases(Suite *suite);
 void add_limit_cases(Suite *suite);

@@ -449,6 +449,7 @@ int main(void)
 	suite_add_tcase(suite, tc);
 	add_sibling_cases(suite);
 	add_end_cases(suite);
+	add_rst_cases(suite);
 	add_limit_cases(suite);
 	return unit_main(suite);
 }

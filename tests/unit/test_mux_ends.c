@@ -9,10 +9,7 @@
 #include "unit.h"
 #include "vsock/mux.h"
 
-enum {
-	N = 300, PORTION = 16, PORT = 5000,
-	RST_WAIT_MS = 5, AT_ONCE = 64,		/* RSTs after one that waited in vain, at first */
-};
+enum { N = 300, PORTION = 16, PORT = 5000 };
 
 static struct mux *mux;
 static struct mux_scratch scratch;
@@ -47,7 +44,6 @@ static void setup(void)
 			.linger_ms = 30000,
 		},
 		.connect_ms = 2000, .request_ms = 2000, .closing_ms = 10000,
-		.rst_wait_ms = RST_WAIT_MS,
 		.hash_seed = 7, .tag = "test", .scratch = &scratch, .wake = on_wake,
 	};
 
@@ -240,122 +236,6 @@ START_TEST(bytes_of_a_turn)
 }
 END_TEST
 
-static struct fake_rx rx;
-
-static void setup_rx(void)
-{
-	setup();
-	fake_rx_init(&rx, 4096, 1 << 20, 0);
-}
-
-static void teardown_rx(void)
-{
-	teardown();
-	fake_rx_deinit(&rx);
-}
-
-/* All that there is to say; returns the RSTs among it. */
-static size_t hear(void)
-{
-	struct rx_sink port = fake_rx_port(&rx);
-	size_t before = rx.n_ops[VSOCK_OP_RST];
-
-	while (mux_has_output(mux))
-		mux_output(mux, &port, 1000);
-	return rx.n_ops[VSOCK_OP_RST] - before;
-}
-
-/* The guest closes connection @i. The RSTs that come at once. */
-static size_t close_one(uint32_t i)
-{
-	say(VSOCK_OP_SHUTDOWN, PORT + i);
-	return hear();
-}
-
-/* Until the next deadline is over. */
-static size_t hear_late(void)
-{
-	uint64_t late_ms = mux_next_deadline(mux);
-
-	ck_assert_uint_eq(late_ms, 1000 + RST_WAIT_MS);
-	mux_expire(mux, late_ms);
-	return hear();
-}
-
-/* A packet that goes to the guest anyway takes them along. */
-START_TEST(rsts_wait_for_company)
-{
-	hear();
-	for (uint32_t i = 0; i < 3 * 20; i += 3) {
-		n_wakes = 0;
-		ck_assert_uint_eq(close_one(i), 0);
-		ck_assert_uint_eq(close_one(i + 1), 0);
-		ck_assert_uint_gt(n_wakes, 0);
-		ck_assert_uint_eq(mux_next_deadline(mux), 1000 + RST_WAIT_MS);
-		say(VSOCK_OP_CREDIT_REQUEST, PORT + i + 2);
-		ck_assert_uint_eq(hear(), 2);
-		ck_assert_uint_eq(rx.n_ops[VSOCK_OP_CREDIT_UPDATE], i / 3 + 1);
-		ck_assert_uint_eq(mux_next_deadline(mux), UINT64_MAX);
-	}
-}
-END_TEST
-
-/* Those that nothing else follows wait once, and then no more for a while, which is twice as long
- * after the next. */
-START_TEST(rsts_wait_in_vain)
-{
-	uint32_t i = 0;
-
-	hear();
-	for (uint32_t at_once = AT_ONCE; at_once <= 2 * AT_ONCE; at_once *= 2) {
-		ck_assert_uint_eq(close_one(i), 0);
-		ck_assert_uint_eq(close_one(i + 1), 0);
-		ck_assert_uint_eq(hear_late(), 2);
-		i += 2;
-		for (uint32_t end = i + at_once; i < end; i++)
-			ck_assert_uint_eq(close_one(i), 1);
-	}
-	ck_assert_uint_eq(close_one(i++), 0);
-	say(VSOCK_OP_CREDIT_REQUEST, PORT + i);
-	ck_assert_uint_eq(hear(), 1);
-	ck_assert_uint_eq(close_one(i++), 0);
-	ck_assert_uint_eq(hear_late(), 1);
-	for (uint32_t end = i + AT_ONCE; i < end; i++)
-		ck_assert_uint_eq(close_one(i), 1);
-	ck_assert_uint_eq(close_one(i), 0);
-}
-END_TEST
-
-/* Where the guest has half of the connections that it may have, it has their places at once. */
-START_TEST(rsts_of_many_do_not_wait)
-{
-	hear();
-	say(VSOCK_OP_REQUEST, PORT + N);
-	say(VSOCK_OP_REQUEST, PORT + N + 1);
-	hear();
-	ck_assert_uint_eq(close_one(0), 1);
-	ck_assert_uint_eq(close_one(1), 1);
-	ck_assert_uint_eq(close_one(2), 0);
-}
-END_TEST
-
-/* What happens to one that waits: the guest's own RST, its reset, or what has it go. */
-START_TEST(rsts_that_wait_end)
-{
-	hear();
-	ck_assert_uint_eq(close_one(0), 0);
-	say(VSOCK_OP_RST, PORT);
-	ck_assert_uint_eq(mux_next_deadline(mux), UINT64_MAX);
-	ck_assert_uint_eq(close_one(1), 0);
-	ways[_i](mux, 1000);
-	while (mux_end_some(mux, 1000))
-		;
-	mux_expire(mux, 1000 + RST_WAIT_MS);
-	ck_assert_uint_eq(hear(), ways[_i] == mux_abort ? N - 1 : 0);
-	ck_assert_uint_eq(mux_next_deadline(mux), UINT64_MAX);
-}
-END_TEST
-
 void add_end_cases(Suite *suite)
 {
 	TCase *tc = tcase_create("ends");
@@ -367,12 +247,5 @@ void add_end_cases(Suite *suite)
 	tcase_add_test(tc, nothing_is_said_of_them);
 	tcase_add_test(tc, aborted_and_back);
 	tcase_add_test(tc, bytes_of_a_turn);
-	suite_add_tcase(suite, tc);
-	tc = tcase_create("rsts");
-	tcase_add_checked_fixture(tc, setup_rx, teardown_rx);
-	tcase_add_test(tc, rsts_wait_for_company);
-	tcase_add_test(tc, rsts_wait_in_vain);
-	tcase_add_test(tc, rsts_of_many_do_not_wait);
-	tcase_add_loop_test(tc, rsts_that_wait_end, 0, COUNT(ways));
 	suite_add_tcase(suite, tc);
 }
