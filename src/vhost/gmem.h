@@ -105,7 +105,7 @@ size_t gmem_slice_anywhere(struct gmem *mem, uint64_t gpa, uint64_t len, struct 
 GUEST void *gmem_ptr_anywhere(struct gmem *mem, uint64_t gpa, uint64_t len);
 
 /* The range's first byte if all of it lies in the region of the last look-up, as nearly
- * always; else NULL. */
+ * always; else NULL. For an iovec: the kernel or a copy goes there. */
 static inline char *gmem_ptr_again(const struct gmem *mem, uint64_t gpa, uint64_t len)
 {
 	const struct gmem_span *last = &mem->last;

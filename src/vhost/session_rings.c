@@ -70,6 +70,8 @@ const char *session_get_vring_base(struct session *s, struct msg *msg)
 	struct vhost_user_vring_state state = { .index = ring, .num = v->q.last_avail };
 
 	v->started = false;
+	if (v->q.mem)				/* who goes on with it may wait for a kick */
+		virtq_enable_notify(&v->q);
 	virtq_set_base(&v->q, v->q.last_avail);
 	s->config.ops->ring_stopped(s->config.ctx, ring);
 	fd_close(&v->kick_fd);

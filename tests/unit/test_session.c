@@ -497,6 +497,23 @@ START_TEST(guest_resets)
 }
 END_TEST
 
+/* In the middle of a turn no kick is wanted. Another back-end that takes the ring over may wait for
+ * one before it looks. _i: EVENT_IDX negotiated. */
+START_TEST(stopped_ring_wants_kicks)
+{
+	start(1, PROTOCOL | (_i ? BIT(VIRTIO_F_EVENT_IDX) : 0));
+	take_one();
+	virtq_suppress_notify(session_running(s, 1));
+	if (_i)
+		ck_assert_uint_ne(guest_ring_avail_event(&g.ring), 1);
+	else
+		ck_assert_uint_eq(guest_ring_used_flags(&g.ring), VIRTQ_USED_F_NO_NOTIFY);
+	ck_assert_uint_eq(stop(1), 1);
+	ck_assert_uint_eq(guest_ring_avail_event(&g.ring), (uint16_t)_i);
+	ck_assert_uint_eq(guest_ring_used_flags(&g.ring), 0);
+}
+END_TEST
+
 /* Resumed, and reset before anybody looked at the ring. */
 START_TEST(guest_resets_at_once)
 {
@@ -703,6 +720,7 @@ int main(void)
 	tcase_add_test(tc, memory_changes_for_all_rings);
 	tcase_add_loop_test(tc, guest_resets, 0, COUNT(reset_cases) * 2);
 	tcase_add_test(tc, guest_resets_at_once);
+	tcase_add_loop_test(tc, stopped_ring_wants_kicks, 0, 2);
 	tcase_add_test(tc, adopted_from_another_backend);
 	tcase_add_test(tc, reset_device);
 	tcase_add_test(tc, owner_again);
