@@ -214,7 +214,8 @@ static bool push(struct end *e, struct pushed *p)
 {
 	struct end *to = e->other;
 
-	if (to->entry->mailbox != e->entry->mailbox || to->phase != PHASE_LIVE || !spsc_pipe_is_empty(&to->in))
+	if (to->entry->mailbox != e->entry->mailbox || to->phase != PHASE_LIVE ||
+	    !spsc_pipe_is_empty(&to->in))
 		return false;
 	to->pushed = p;
 	to->base.ready |= STREAM_IN;

@@ -6,9 +6,11 @@
 #include <stdlib.h>
 
 enum {
-	SMOOTH = 4,				/* of what was used, the last look is that part */
+	SMOOTH = 16,				/* of what was used, the last look is that part */
 	FADE = 16,				/* what was given counts less by that part with each look */
 	GAIN = 11,				/* tenths: what is worth a move */
+	REST_MOVED = 3,				/* looks, before who has moved moves again */
+	PATIENCE = 2,				/* looks, before who gets too little is helped */
 };
 
 struct share {					/* of a worker */
@@ -30,6 +32,8 @@ void balance_look(struct balance_vm *vm, uint64_t elapsed_us)
 	vm->seen_us = busy_us;
 	vm->used = (uint16_t)used;
 	vm->got = elapsed_us ? vm->got - vm->got / FADE : 0;
+	if (vm->used < BALANCE_LEAST)
+		vm->n_crowded = 0;
 	if (vm->rest)
 		vm->rest--;
 }
@@ -37,6 +41,12 @@ void balance_look(struct balance_vm *vm, uint64_t elapsed_us)
 static bool is_busy(const struct balance_row *row, const struct share *shares)
 {
 	return row->vm->used >= shares[row->worker].least;
+}
+
+/* What each of its busy VMs uses, on average. */
+static uint32_t use(const struct share *s)
+{
+	return s->n_busy ? (s->used - s->light) / s->n_busy : 0;
 }
 
 /* What each of @n_busy VMs would get of the worker. */
@@ -72,7 +82,7 @@ static bool raise_least(struct share *shares, size_t n_workers)
 	bool is_more = false;
 
 	for (struct share *s = shares; s < shares + n_workers; s++) {
-		uint32_t least = s->n_busy ? (s->used - s->light) / s->n_busy * 2 / 3 : 0;
+		uint32_t least = use(s) * 2 / 3;
 
 		is_more |= least > s->least;
 		if (least > s->least)
@@ -98,6 +108,11 @@ static struct share *add_up_all(const struct balance_row *rows, size_t n, size_t
 	return shares;
 }
 
+static bool may_leave(const struct share *s)
+{
+	return s->used >= BALANCE_SATURATED && s->n_busy > 1;
+}
+
 int balance_share_out(const struct balance_row *rows, size_t n, size_t n_workers,
 		      unsigned n_looks)
 {
@@ -107,9 +122,13 @@ int balance_share_out(const struct balance_row *rows, size_t n, size_t n_workers
 		return -ENOMEM;
 	for (const struct balance_row *row = rows; row < rows + n; row++) {
 		const struct share *s = &shares[row->worker];
+		struct balance_vm *vm = row->vm;
 
-		row->vm->got += n_looks * (is_busy(row, shares) ? part(s, s->n_busy) :
-					   row->vm->used);
+		vm->got += n_looks * (is_busy(row, shares) ? part(s, s->n_busy) : vm->used);
+		if (!is_busy(row, shares) || !may_leave(s))
+			vm->n_crowded = 0;
+		else if (vm->n_crowded < PATIENCE)
+			vm->n_crowded++;
 	}
 	free(shares);
 	return 0;
@@ -120,9 +139,11 @@ static bool is_worth(uint32_t more, uint32_t less)
 	return more * 10 >= less * GAIN;
 }
 
-static bool may_leave(const struct share *s)
+/* It has been one of too many for long enough to believe that it stays so. */
+static bool is_crowded(const struct balance_row *row, const struct share *shares)
 {
-	return s->used >= BALANCE_SATURATED && s->n_busy > 1;
+	return row->vm->n_crowded == PATIENCE && is_busy(row, shares) &&
+		may_leave(&shares[row->worker]);
 }
 
 /* The worker where another busy VM would get most. */
@@ -148,8 +169,8 @@ static bool choose_better(const struct balance_row *rows, size_t n, const struct
 		const struct share *s = &shares[rows[i].worker];
 		uint32_t here = part(s, s->n_busy);
 
-		if (rows[i].worker == to || rows[i].vm->rest || !may_leave(s) ||
-		    !is_busy(&rows[i], shares) || !is_worth(there, here) || here >= least)
+		if (rows[i].worker == to || rows[i].vm->rest || !is_crowded(&rows[i], shares) ||
+		    !is_worth(there, here) || here >= least)
 			continue;
 		least = here;
 		*out = (struct balance_move){ .row = i, .to = to };
@@ -157,8 +178,8 @@ static bool choose_better(const struct balance_row *rows, size_t n, const struct
 	return least != UINT32_MAX;
 }
 
-/* Of the workers where each gets more than at @from, and as much when there is one more, that whose
- * VMs have had most of late: it is its turn to have one more. NULL: there is none. */
+/* Of the workers where each gets more than at @from, and uses it, and gets as much when there is one
+ * more, that whose VMs have had most of late: it is its turn to have one more. NULL: there is none. */
 static const struct share *find_richer(const struct share *shares, size_t n_workers,
 				       const struct share *from)
 {
@@ -166,7 +187,7 @@ static const struct share *find_richer(const struct share *shares, size_t n_work
 	const struct share *richest = NULL;
 
 	for (const struct share *s = shares; s < shares + n_workers; s++)
-		if (is_worth(part(s, s->n_busy), here) &&
+		if (is_worth(part(s, s->n_busy), here) && is_worth(use(s), use(from)) &&
 		    !is_worth(here, part(s, s->n_busy + 1)) &&
 		    (!richest || s->got > richest->got))
 			richest = s;
@@ -182,8 +203,7 @@ static const struct balance_row *find_poorest(const struct balance_row *rows, si
 	for (const struct balance_row *row = rows; row < rows + n; row++) {
 		const struct share *s = &shares[row->worker];
 
-		if (is_busy(row, shares) && may_leave(s) &&
-		    (!poorest || row->vm->got < poorest->vm->got) &&
+		if (is_crowded(row, shares) && (!poorest || row->vm->got < poorest->vm->got) &&
 		    find_richer(shares, n_workers, s))
 			poorest = row;
 	}
@@ -246,6 +266,7 @@ void balance_moved(struct balance_row *rows, size_t n, size_t n_workers,
 		row->vm->used = (uint16_t)part(&shares[m->to], shares[m->to].n_busy + 1);
 	}
 	row->worker = m->to;
+	row->vm->rest = REST_MOVED;
 	free(shares);
 }
 

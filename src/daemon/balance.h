@@ -8,14 +8,16 @@
  *
  * - A busy VM goes where it gets more than where it is: from five on one worker to none on another.
  * - Where the number does not divide, as eight on three workers, the places where there is more
- *   for each go round: the VMs that have had least of late stay, and another of theirs goes to the
- *   worker with fewer, whose turn it is to have one more.
+ *   for each, and more is used, go round: the VMs that have had least of late stay, and another of
+ *   theirs goes to the worker with fewer, whose turn it is to have one more.
  *
- * What a VM uses is the time of its turns. Those that use little have all that they want: they are
- * not moved, and what they use is not there to be shared. What the others are given follows from
- * how many they are, and not from what they used of it: who waits for a CPU in the middle of a turn
- * uses time, too. A worker that is not always busy keeps
- * nobody waiting, so nobody leaves it. Pure: numbers in, a move out.
+ * What a VM uses is the time of its turns, on average of a second and a half: who is busy now and
+ * then counts for what that comes to, or it would be followed about. Those that use little have all
+ * that they want: they are not moved, and what they use is not there to be shared. What the others
+ * are given follows from how many they are, and not from what they used of it: who waits for a CPU
+ * in the middle of a turn uses time, too. For the same reason a worker that waits for CPUs may be
+ * saturated though its turns leave a third of the time free. Where those that share with more use as
+ * much as others do, nobody lacks anything, and nothing goes round. Pure: numbers in, a move out.
  */
 #pragma once
 
@@ -36,7 +38,8 @@ struct balance_vm {				/* embedded in a VM; all zeroes at first */
 	uint32_t seen_us;			/* of that, at the last look */
 	uint32_t got;				/* what it was given of late: a sum that fades */
 	uint16_t used;				/* of BALANCE_FULL, in the last few looks */
-	uint16_t rest;				/* looks to come for which it is not to be moved */
+	uint8_t rest;				/* looks to come for which it is not to be moved */
+	uint8_t n_crowded;			/* looks in a row that have found it one of too many */
 };
 
 /* A look at a VM, @elapsed_us after the last one; 0: there was none just before, and nothing is

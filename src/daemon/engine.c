@@ -174,6 +174,21 @@ void engine_deliver_mail(struct engine *e)
 	} while (had_mail);
 }
 
+bool engine_deliver_parked(struct engine *e, uint64_t until_ms)
+{
+	bool had_mail, is_parked = true;
+
+	do {
+		had_mail = false;
+		for (size_t i = 0; i < e->n_workers && is_parked; i++)
+			if (worker_ask_to_deliver(e->workers[i])) {
+				had_mail = true;
+				is_parked = worker_wait_parked(e->workers[i], until_ms);
+			}
+	} while (had_mail && is_parked);
+	return is_parked;
+}
+
 static void stop_workers(struct engine *e)
 {
 	for (size_t i = 0; i < e->n_workers; i++)
@@ -321,7 +336,7 @@ void engine_park(struct engine *e)
 		worker_ask_to_park(e->workers[i]);
 	for (size_t i = 0; i < e->n_workers; i++)
 		worker_wait_parked(e->workers[i], 0);
-	engine_deliver_mail(e);
+	engine_deliver_parked(e, 0);
 }
 
 void engine_go_on(struct engine *e)

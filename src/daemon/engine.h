@@ -56,7 +56,8 @@ struct engine {
 	struct {				/* between engine_balance() and the next */
 		uint64_t looked_us;
 		unsigned n_looks;		/* at the VMs, one after the other */
-		unsigned rest, next_rest;	/* calls, for which nothing is tried */
+		unsigned rest;			/* calls to come for which nothing is tried */
+		unsigned n_vain;		/* tries in a row in which not all have parked */
 	} balance;
 };
 

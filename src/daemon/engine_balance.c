@@ -15,12 +15,12 @@
 
 enum {
 	PARK_MS = 20,				/* longer, and it is not worth it */
-	REST_LAST = 64,				/* looks without a try, doubled up to that */
+	MOVES_MS = 5,				/* all are parked for, until the last one begins */
+	REST_PARTS = 50,			/* for each part of the time that all are parked */
+	REST_MAX = 64,				/* looks without a try */
+	VAIN_MAX = 6,				/* is counted, so that the rest is not doubled further */
 	LOOK_LATE_MS = 3 * WATCHDOG_MS,		/* then there was a pause */
-	MOVES_MAX = 16,				/* at once */
-	/* A connection costs a few microseconds, for which all wait. */
-	CONNS_MAX = 1024,
-	CONNS_MAX_TURN = 128,			/* for what is undone again soon */
+	CONNS_MAX = 512,			/* of a VM: each costs a few microseconds */
 };
 
 struct look {
@@ -63,22 +63,6 @@ static int look_at_vms(struct look *look, struct vm *(*vm)(size_t i), size_t n_v
 	return 0;
 }
 
-/* Mail from one to another, and back, by each of them; all are parked. False: it takes too long. */
-static bool deliver_all(struct engine *e, uint64_t until_ms)
-{
-	bool had_mail, is_parked = true;
-
-	do {
-		had_mail = false;
-		for (size_t i = 0; i < e->n_workers && is_parked; i++)
-			if (worker_ask_to_deliver(e->workers[i])) {
-				had_mail = true;
-				is_parked = worker_wait_parked(e->workers[i], until_ms);
-			}
-	} while (had_mail && is_parked);
-	return is_parked;
-}
-
 bool engine_park_to_move(struct engine *e, uint32_t ms)
 {
 	uint64_t until_ms = clock_ms() + ms;
@@ -88,7 +72,7 @@ bool engine_park_to_move(struct engine *e, uint32_t ms)
 		worker_ask_to_park(e->workers[i]);
 	for (size_t i = 0; i < e->n_workers && is_parked; i++)
 		is_parked = worker_wait_parked(e->workers[i], until_ms);
-	if (!is_parked || !deliver_all(e, until_ms))
+	if (!is_parked || !engine_deliver_parked(e, until_ms))
 		return false;
 	for (size_t i = 0; i < e->n_workers; i++)
 		is_watched |= worker_is_watched(e->workers[i]);
@@ -124,10 +108,9 @@ static bool try(struct look *look, const struct balance_move *m)
 {
 	struct balance_row *row = &look->rows[m->row];
 	struct vm *vm = container_of(row->vm, struct vm, balance);
-	bool can = vm->device &&
-		device_can_move(vm->device, m->is_turn ? CONNS_MAX_TURN : CONNS_MAX);
 
-	if (!can || engine_move(look->e, vm, m->to)) {
+	if (!vm->device || !device_can_move(vm->device, CONNS_MAX) ||
+	    engine_move(look->e, vm, m->to)) {
 		balance_stays(row);
 		return false;
 	}
@@ -137,25 +120,32 @@ static bool try(struct look *look, const struct balance_move *m)
 }
 
 /* All are parked. Returns how many were moved. */
-static unsigned move_all(struct look *look, struct balance_move *m)
+static unsigned move_all(struct look *look, struct balance_move *m, uint64_t begun_us)
 {
+	bool is_moved;
 	unsigned n = 0;
 
-	for (int tries = 0; tries < MOVES_MAX; tries++) {
-		bool is_moved = try(look, m);
-
+	do {
+		is_moved = try(look, m);
 		n += is_moved;
-		if ((is_moved && m->is_turn) ||
-		    !balance_choose(look->rows, look->n, look->e->n_workers, m))
-			break;
-	}
+	} while (!(is_moved && m->is_turn) && clock_us() - begun_us < MOVES_MS * 1000 &&
+		 balance_choose(look->rows, look->n, look->e->n_workers, m));
 	return n;
+}
+
+/* So that no more than one in REST_PARTS of the time is spent so; and the longer, the more often it
+ * has been in vain. */
+static unsigned rest_after(uint64_t parked_us, unsigned n_vain)
+{
+	uint64_t rest = (parked_us * REST_PARTS / (WATCHDOG_MS * 1000) + (n_vain > 0)) << n_vain;
+
+	return rest < REST_MAX ? (unsigned)rest : REST_MAX;
 }
 
 static void act(struct look *look, struct balance_move *m)
 {
 	struct engine *e = look->e;
-	uint64_t begun_us = clock_us();
+	uint64_t begun_us = clock_us(), parked_us;
 	unsigned n = 0;
 	bool is_parked;
 
@@ -163,16 +153,19 @@ static void act(struct look *look, struct balance_move *m)
 		return;
 	is_parked = engine_park_to_move(e, PARK_MS);
 	if (is_parked) {
-		n = move_all(look, m);
+		n = move_all(look, m, begun_us);
 		engine_deliver_mail(e);		/* of threads that had the old address */
 	}
 	engine_let_go(e);
+	parked_us = clock_us() - begun_us;
 	snapshots_release(e->snapshots, n);
-	e->balance.next_rest = is_parked ? 1 : e->balance.next_rest < REST_LAST ?
-		2 * e->balance.next_rest : REST_LAST;
-	e->balance.rest = is_parked ? 0 : e->balance.next_rest;
+	if (is_parked)
+		e->balance.n_vain = 0;
+	else if (e->balance.n_vain < VAIN_MAX)
+		e->balance.n_vain++;
+	e->balance.rest = rest_after(parked_us, e->balance.n_vain);
 	log_debug("main", "%u VMs have moved, workers were parked for %llu us", n,
-		  (unsigned long long)(clock_us() - begun_us));
+		  (unsigned long long)parked_us);
 }
 
 /* A worker that is found busy has been so for a while. */

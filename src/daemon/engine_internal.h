@@ -9,6 +9,10 @@ size_t engine_find_worker(const struct engine *e, const struct vm *vm);	/* its n
 /* Mail from one worker to another, and back, until there is none. No worker runs. */
 void engine_deliver_mail(struct engine *e);
 
+/* The same while all are parked, each in its own thread. False: it takes longer than until then, in
+ * milliseconds of clock.h; 0: however long it takes. */
+bool engine_deliver_parked(struct engine *e, uint64_t until_ms);
+
 /* ---- engine_balance.c ---- */
 
 /* Parks all workers. False: one has not in time, or somebody is going through its VMs. In any case

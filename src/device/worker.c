@@ -94,6 +94,7 @@ static void on_parked(struct loop_work *work)
 	loop_remind_now(w->loop);		/* nothing that is put off is handed over */
 	watchdog_end(&w->watched);
 	wait_while_parked(w);
+	w->scratch->turned_us = clock_us();	/* nor is it any device's turn */
 	watchdog_begin(&w->watched);
 	enter_moved(w);
 }

@@ -76,12 +76,12 @@ void worker_remove_device(struct worker *w, struct device *dev, struct worker_re
  */
 void worker_ask_to_park(struct worker *w);
 bool worker_wait_parked(struct worker *w, uint64_t until_ms);	/* clock.h; 0: however long it takes */
+void worker_park(struct worker *w);		/* both, however long it takes */
+void worker_go_on(struct worker *w);		/* also of one that has not parked yet */
 
 /* One that is parked: delivers its mail in its own thread, where what a front-end or a guest has
  * left belongs, and is parked again: worker_wait_parked(). False: it has none. */
 bool worker_ask_to_deliver(struct worker *w);
-void worker_park(struct worker *w);		/* both, however long it takes */
-void worker_go_on(struct worker *w);		/* also of one that has not parked yet */
 
 /*
  * While both, and all who may send mail to the device, are parked and have got theirs, and neither

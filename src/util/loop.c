@@ -138,6 +138,7 @@ void loop_catch_up(struct loop *loop, const struct loop *other)
 {
 	loop->now_us = other->now_us > loop->now_us ? other->now_us : loop->now_us;
 	loop->now_ms = loop->now_us / 1000;
+	loop->may_expire = false;
 }
 
 void loop_stop(struct loop *loop)

@@ -89,7 +89,9 @@ void loop_stop(struct loop *loop);
 uint64_t loop_now_ms(const struct loop *loop);
 uint64_t loop_now_us(const struct loop *loop);	/* the same in microseconds */
 
-void loop_catch_up(struct loop *loop, const struct loop *other);	/* its time is not earlier */
+/* What waited in the other loop comes to this one: its time is not earlier, and no deadline is judged
+ * before the next batch, which looks at what has come along. */
+void loop_catch_up(struct loop *loop, const struct loop *other);
 
 uint64_t loop_batch(const struct loop *loop);	/* which batch it is: one more than that before */
 

@@ -160,6 +160,7 @@ START_TEST(crash)
 			flow_run(&busy[i]->d, &h.flow, 1);
 			sib_host_flow_finish(&h);
 		}
+	printf("# %d moves\n", count_moves());
 	must(kill(daemon_engine(&vhd), SIGKILL) == 0);
 	ck_assert(sock_wait_reset(p.from, DEADLINE_MS));
 	ck_assert(sock_wait_reset(p.to, DEADLINE_MS));

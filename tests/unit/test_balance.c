@@ -26,7 +26,7 @@ static void add(size_t worker, uint32_t wants)
 	w.wants[w.n++] = wants;
 }
 
-/* Words: a digit for each busy VM of a worker, its number times; 'l' one that wants a tenth. */
+/* A word for each worker, a letter for each of its VMs: 'b' is busy, 'l' wants a tenth. */
 static void build(const char *const *workers)
 {
 	memset(&w, 0, sizeof w);
@@ -54,8 +54,8 @@ static uint32_t part_of(size_t worker)
 static void live(void)
 {
 	for (size_t i = 0; i < w.n; i++) {
-		uint32_t part = part_of(w.rows[i].worker);
-		uint32_t us = (w.wants[i] < part ? w.wants[i] : part) * (LOOK_US / BALANCE_FULL);
+		uint32_t part = w.wants[i] < BALANCE_FULL ? w.wants[i] : part_of(w.rows[i].worker);
+		uint32_t us = part * (LOOK_US / BALANCE_FULL);
 
 		w.vms[i].busy_us += us;
 		w.got[i] += us;
@@ -176,6 +176,47 @@ END_TEST
 
 /* ---- rules ---- */
 
+/* Workers that have more to do than others; but all VMs have all that they want, and use the same. */
+static const struct {
+	size_t n_vms, n_workers;
+	uint32_t wants;
+} content_cases[] = {
+	{ 3, 2, 3500 }, { 5, 2, 2500 }, { 9, 4, 3100 }, { 7, 3, 3300 },
+};
+
+START_TEST(nobody_lacks_anything)
+{
+	memset(&w, 0, sizeof w);
+	w.n_workers = content_cases[_i].n_workers;
+	for (size_t i = 0; i < content_cases[_i].n_vms; i++)
+		add(i % w.n_workers, content_cases[_i].wants);
+	run(10 * LOOKS);
+	ck_assert_uint_eq(w.n_moves, 0);
+}
+END_TEST
+
+/* Each is busy for 300 ms and then not, at different times: on average the workers have the same. To
+ * follow them about would make them wait for each other where they meet. */
+START_TEST(bursts_are_not_followed)
+{
+	unsigned n_early = 0;
+
+	memset(&w, 0, sizeof w);
+	w.n_workers = 4;
+	for (size_t i = 0; i < ROWS; i++)
+		add(i % w.n_workers, 0);
+	for (unsigned at = 0; at < 20 * LOOKS; at++) {
+		for (size_t i = 0; i < ROWS; i++)
+			w.wants[i] = (at + i * 7) / 3 % 2 ? BALANCE_FULL : BALANCE_FULL / 50;
+		live();
+		look(at == 0);
+		if (at == 4 * LOOKS)
+			n_early = w.n_moves;
+	}
+	ck_assert_msg(w.n_moves - n_early < 16 * LOOKS / 4, "%u moves", w.n_moves - n_early);
+}
+END_TEST
+
 /* Nobody waits there, so nobody leaves. */
 START_TEST(who_is_not_busy_is_left)
 {
@@ -193,12 +234,13 @@ START_TEST(who_cannot_is_left_alone)
 	struct balance_move m;
 
 	build(workers);
-	live();
-	for (size_t i = 0; i < w.n; i++)
-		balance_look(&w.vms[i], 0);
-	live();
-	for (size_t i = 0; i < w.n; i++)
-		balance_look(&w.vms[i], LOOK_US);
+	for (int looks = 0; looks < 3; looks++) {
+		ck_assert(!balance_choose(w.rows, w.n, w.n_workers, &m));	/* not yet */
+		live();
+		for (size_t i = 0; i < w.n; i++)
+			balance_look(&w.vms[i], looks ? LOOK_US : 0);
+		ck_assert_int_eq(balance_share_out(w.rows, w.n, w.n_workers, 1), 0);
+	}
 	balance_stays(&w.rows[0]);
 	balance_stays(&w.rows[2]);
 	ck_assert(balance_choose(w.rows, w.n, w.n_workers, &m));
@@ -243,6 +285,8 @@ int main(void)
 
 	tcase_add_loop_test(tc, even, 0, COUNT(even_cases));
 	tcase_add_loop_test(tc, goes_round, 0, COUNT(odd_cases));
+	tcase_add_loop_test(tc, nobody_lacks_anything, 0, COUNT(content_cases));
+	tcase_add_test(tc, bursts_are_not_followed);
 	tcase_add_test(tc, who_is_not_busy_is_left);
 	tcase_add_test(tc, who_cannot_is_left_alone);
 	tcase_add_test(tc, after_a_pause);

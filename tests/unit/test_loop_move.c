@@ -215,6 +215,30 @@ START_TEST(time_goes_on)
 }
 END_TEST
 
+static void move_it(struct loop_work *mover)
+{
+	(void)mover;
+	ck_assert_int_eq(move(), 0);
+	o.own = to;
+}
+
+/* Whoever comes in the middle of a batch, with a deadline that is over, is first looked at. */
+START_TEST(deadline_after_a_look)
+{
+	struct loop_work mover;
+
+	loop_work_init(&mover, move_it);
+	loop_timer_set(from, &o.timer, loop_now_ms(from));
+	ring(0);
+	loop_work_schedule(to, &mover);
+	ck_assert_int_eq(loop_step(to, 0), 0);
+	ck_assert_uint_eq(o.n_expired, 0);
+	step(to);
+	ck_assert_uint_eq(o.n_events[0], 1);
+	ck_assert_uint_eq(o.n_expired, 1);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("loop_move");
@@ -228,6 +252,7 @@ int main(void)
 	tcase_add_test(tc, reminders);
 	tcase_add_test(tc, undone);
 	tcase_add_test(tc, time_goes_on);
+	tcase_add_test(tc, deadline_after_a_look);
 	suite_add_tcase(s, tc);
 	return unit_main(s);
 }
