@@ -426,8 +426,10 @@ static int wait_for_events(struct loop *loop, int max_wait_ms, int *wait)
 			return n;
 	}
 	loop->blind = 0;
-	if (*wait > 0 && max_wait_ms < 0 && set_alarm(loop, *wait))
+	if (*wait > 0 && max_wait_ms < 0 && set_alarm(loop, *wait)) {
+		*wait = (int)(loop->alarm_ms - loop->now_ms);
 		return epoll_wait(loop->epfd, loop->events, BATCH, -1);
+	}
 	return epoll_wait(loop->epfd, loop->events, BATCH, *wait);
 }
 

@@ -450,6 +450,27 @@ START_TEST(deadlines_rest_after_a_pause)
 }
 END_TEST
 
+/* Its batch takes so long that it must have been stopped, and a deadline passes meanwhile. */
+static void stand_still(struct actor *a)
+{
+	a->then = NULL;
+	loop_timer_set(loop, &actors[1].timer, loop_now_ms(loop) + 400);
+	pause_until_ms = loop_now_ms(loop) + 800;
+	while (clock_now_ms() < pause_until_ms)
+		;
+}
+
+START_TEST(deadlines_rest_after_a_pause_of_a_batch)
+{
+	add_ready(&actors[0], EPOLLIN | EPOLLET);
+	actors[0].then = stand_still;
+	while (n_calls < 2)
+		ck_assert_int_eq(loop_step(loop, -1), 0);
+	ck_assert_int_eq(order[1], 1);
+	ck_assert_uint_ge(loop_now_ms(loop), pause_until_ms + 90);
+}
+END_TEST
+
 /* More events than a batch takes: all are seen first. */
 START_TEST(deadline_waits_for_the_rest_of_the_events)
 {
@@ -597,6 +618,7 @@ int main(void)
 	tcase_add_test(tc, timer_sets_itself_again);
 	tcase_add_test(tc, what_lies_ready_comes_before_a_deadline);
 	tcase_add_test(tc, deadlines_rest_after_a_pause);
+	tcase_add_test(tc, deadlines_rest_after_a_pause_of_a_batch);
 	tcase_add_test(tc, deadline_waits_for_the_rest_of_the_events);
 	tcase_add_test(tc, work_again_is_work_of_the_next_batch);
 	tcase_add_test(tc, work_cancels_other_work);
