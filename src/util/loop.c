@@ -37,7 +37,7 @@ struct loop {
 	struct loop_timer *timers;		/* a heap: the next to expire */
 	struct loop_source alarm;		/* a timerfd, owned */
 	uint64_t alarm_ms;			/* what it has been set for, the last time */
-	bool is_idle;				/* the last wait has given nothing but the alarm */
+	bool is_idle;				/* the last wait has given nothing, or the alarm alone */
 	struct loop_source *reminded[LOOP_REMINDED_MAX];
 	size_t n_reminded;
 	struct loop_timer reminder;
@@ -446,7 +446,7 @@ int loop_step(struct loop *loop, int max_wait_ms)
 	if (loop->watched)
 		watchdog_begin(loop->watched);
 	loop->n_events = n;
-	loop->is_idle = n == 1 && loop->events[0].data.ptr == &loop->alarm;
+	loop->is_idle = n ? n == 1 && loop->events[0].data.ptr == &loop->alarm : wait > 0;
 	dispatch(loop);
 	run_work(loop);
 	if (loop->may_expire)
