@@ -3,15 +3,11 @@
  * What a peer has written that answers at once stays in its socket until it is awake: each byte is
  * read once all the same, in its order, and none stays for long.
  */
-#include <sched.h>
-#include <stdio.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
-#include <linux/sockios.h>
 
-#include "backend/sock_stream.h"
+#include "sock_talk.h"
 #include "support/deadline.h"
 #include "unit.h"
 #include "util/fd.h"
@@ -22,119 +18,9 @@ enum {
 	ANSWER = 8,				/* bytes */
 };
 
-struct mux {
-	unsigned n_ready;
-};
-
-static struct mux mux;
-static struct loop *loop;
-static struct sock_stream s;
-static int peer;
-
-void mux_stream_ready(struct mux *m, struct stream *stream, uint64_t now_ms)
-{
-	ck_assert_ptr_eq(stream, &s.base);
-	ck_assert_uint_eq(now_ms, loop_now_ms(loop));
-	m->n_ready++;
-}
-
-static bool is_closed(struct sock_stream *stream, uint32_t events)
-{
-	(void)stream;
-	(void)events;
-	return false;
-}
-
-static void on_close(struct sock_stream *stream)
-{
-	sock_stream_drop_unread(stream);
-	sock_stream_deinit(stream);
-}
-
-static const struct sock_kind kind = {
-	.short_read_empties = true, .is_closed = is_closed, .close = on_close,
-};
-
-static void begin(void)
-{
-	int socks[2];
-
-	ck_assert_int_eq(loop_new(&loop), 0);
-	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, socks), 0);
-	peer = socks[1];
-	sock_stream_init(&s, &kind, VSOCK_TYPE_STREAM, loop, &mux, socks[0]);
-	ck_assert_int_eq(sock_stream_register(&s, false), 0);
-	sock_stream_go_live(&s, true);
-	s.may_leave = true;
-}
-
-static void close_stream(void)
-{
-	s.base.ops->close(&s.base, true);
-}
-
-static void end(void)
-{
-	fd_close(&peer);
-	loop_free(loop);
-}
-
-/* Bytes of what the peer has written that are still in the socket. */
-static int n_left(void)
-{
-	int n;
-
-	ck_assert_int_eq(ioctl(s.fd, SIOCINQ, &n), 0);
-	return n;
-}
-
-static bool is_left(void)
-{
-	return n_left() > 0;
-}
-
-static void peer_writes(const char *text)
-{
-	ck_assert_int_eq(write(peer, text, strlen(text)), (ssize_t)strlen(text));
-}
-
-static void expect(const char *text)
-{
-	char got[100];
-	struct iovec v[2] = { { got, 4 }, { got + 4, sizeof got - 4 } };
-	size_t n;
-
-	ck_assert_int_eq(s.base.ops->read(&s.base, v, 2, &n), 0);
-	ck_assert_uint_eq(n, strlen(text));
-	ck_assert_mem_eq(got, text, n);
-}
-
-static void ask(void)
-{
-	char question[] = "question", got[sizeof question];
-	size_t n;
-
-	ck_assert_int_eq(s.base.ops->write(&s.base, &(struct iovec){ question, 8 }, 1, &n), 0);
-	ck_assert_uint_eq(n, 8);
-	ck_assert_int_eq(read(peer, got, sizeof got), 8);
-}
-
-/* Time passes in the loop alone, so they are quick. */
-static void talk(int turns)
-{
-	char answer[32];
-
-	for (int i = 0; i < turns; i++) {
-		ask();
-		snprintf(answer, sizeof answer, "answer%02d", i);
-		peer_writes(answer);
-		expect(answer);
-	}
-}
-
 START_TEST(an_answer_stays)
 {
-	begin();
+	begin_talk();
 	talk(TURNS - 1);
 	ck_assert(!is_left());
 	talk(1);
@@ -142,14 +28,14 @@ START_TEST(an_answer_stays)
 	talk(5);
 	ck_assert(is_left());
 	close_stream();
-	end();
+	end_talk();
 }
 END_TEST
 
 /* What a host program says first, after its OK. */
 START_TEST(first_answer_stays)
 {
-	begin();
+	begin_talk();
 	sock_unread_note_greeted(&s.unread, loop_now_ms(loop));
 	peer_writes("first");
 	expect("first");
@@ -157,39 +43,14 @@ START_TEST(first_answer_stays)
 	talk(1);
 	ck_assert_int_eq(n_left(), 5 + ANSWER);
 	close_stream();
-	end();
-}
-END_TEST
-
-/* On one CPU that is all that stays: later answers are read before their program waits. */
-START_TEST(first_answer_alone_on_one_cpu)
-{
-	cpu_set_t set, one;
-	int cpu = 0;
-
-	ck_assert_int_eq(sched_getaffinity(0, sizeof set, &set), 0);
-	while (!CPU_ISSET(cpu, &set))
-		cpu++;
-	CPU_ZERO(&one);
-	CPU_SET(cpu, &one);
-	ck_assert_int_eq(sched_setaffinity(0, sizeof one, &one), 0);
-	ck_assert(!sock_unread_pays());
-	begin();
-	sock_unread_note_greeted(&s.unread, loop_now_ms(loop));
-	peer_writes("first");
-	expect("first");
-	ck_assert(is_left());
-	talk(TURNS);
-	ck_assert(!is_left());
-	close_stream();
-	end();
+	end_talk();
 }
 END_TEST
 
 /* One call takes several out. */
 START_TEST(several_stay)
 {
-	begin();
+	begin_talk();
 	talk(TURNS - 1);
 	for (int round = 0; round < 3; round++) {
 		for (int i = 1; i <= STAY; i++) {
@@ -204,7 +65,7 @@ START_TEST(several_stay)
 		sock_stream_drop_unread(&s);
 	}
 	close_stream();
-	end();
+	end_talk();
 }
 END_TEST
 
@@ -214,7 +75,7 @@ START_TEST(large_answers_do_not_pile_up)
 	static char large[SOCK_UNREAD_MAX / 2 + 1], got[SOCK_UNREAD_MAX];
 	size_t n;
 
-	begin();
+	begin_talk();
 	talk(TURNS);
 	ask();
 	ck_assert_int_eq(write(peer, large, sizeof large), (ssize_t)sizeof large);
@@ -224,7 +85,7 @@ START_TEST(large_answers_do_not_pile_up)
 	ask();
 	ck_assert(!is_left());
 	close_stream();
-	end();
+	end_talk();
 }
 END_TEST
 
@@ -233,7 +94,7 @@ START_TEST(another_goes_on)
 {
 	int fd;
 
-	begin();
+	begin_talk();
 	talk(TURNS + 2);
 	sock_stream_drop_unread(&s);
 	loop_remove(loop, &s.source);
@@ -245,7 +106,7 @@ START_TEST(another_goes_on)
 	talk(TURNS + 2);
 	ck_assert_int_eq(n_left(), 3 * ANSWER);
 	close_stream();
-	end();
+	end_talk();
 }
 END_TEST
 
@@ -255,7 +116,7 @@ START_TEST(what_follows)
 	struct iovec v = { (char[8]){ 0 }, 8 };
 	size_t n;
 
-	begin();
+	begin_talk();
 	talk(TURNS);
 	ck_assert_int_eq(s.base.ops->read(&s.base, &v, 1, &n), STREAM_E_AGAIN);
 	ck_assert(!is_left());
@@ -267,7 +128,7 @@ START_TEST(what_follows)
 	ck_assert_int_eq(shutdown(peer, SHUT_WR), 0);
 	ck_assert_int_eq(s.base.ops->read(&s.base, &v, 1, &n), STREAM_E_EOF);
 	close_stream();
-	end();
+	end_talk();
 }
 END_TEST
 
@@ -276,12 +137,12 @@ START_TEST(closed)
 {
 	char byte;
 
-	begin();
+	begin_talk();
 	talk(TURNS);
 	ck_assert(is_left());
 	close_stream();
 	ck_assert_int_eq(read(peer, &byte, 1), 0);
-	end();
+	end_talk();
 }
 END_TEST
 
@@ -291,7 +152,7 @@ START_TEST(reminded)
 {
 	unsigned n_ready;
 
-	begin();
+	begin_talk();
 	talk(TURNS);
 	ck_assert_int_eq(loop_step(loop, 0), 0);	/* the events so far */
 	n_ready = mux.n_ready;
@@ -304,7 +165,7 @@ START_TEST(reminded)
 	peer_writes("more");
 	expect("more");
 	close_stream();
-	end();
+	end_talk();
 }
 END_TEST
 
@@ -340,13 +201,13 @@ static const struct {
 
 START_TEST(others_are_read_at_once)
 {
-	begin();
+	begin_talk();
 	talk(TURNS - 1);
 	others[_i].before();
 	talk(1);
 	ck_assert_msg(!is_left(), "%s", others[_i].name);
 	close_stream();
-	end();
+	end_talk();
 }
 END_TEST
 
@@ -356,7 +217,7 @@ START_TEST(a_large_read)
 	static char got[SOCK_UNREAD_MAX + 1];
 	size_t n;
 
-	begin();
+	begin_talk();
 	talk(TURNS - 1);
 	ask();
 	peer_writes("answer");
@@ -364,7 +225,7 @@ START_TEST(a_large_read)
 	ck_assert_uint_eq(n, 6);
 	ck_assert(!is_left());
 	close_stream();
-	end();
+	end_talk();
 }
 END_TEST
 
@@ -374,7 +235,7 @@ START_TEST(a_full_read)
 	char got[6];
 	size_t n;
 
-	begin();
+	begin_talk();
 	talk(TURNS - 1);
 	ask();
 	peer_writes("answer");
@@ -382,7 +243,7 @@ START_TEST(a_full_read)
 	ck_assert_uint_eq(n, 6);
 	ck_assert(!is_left());
 	close_stream();
-	end();
+	end_talk();
 }
 END_TEST
 
@@ -391,9 +252,9 @@ int main(void)
 	Suite *suite = suite_create("sock_unread");
 	TCase *tc = tcase_create("all");
 
+	n_cpus = 2;
 	tcase_add_test(tc, an_answer_stays);
 	tcase_add_test(tc, first_answer_stays);
-	tcase_add_test(tc, first_answer_alone_on_one_cpu);
 	tcase_add_test(tc, several_stay);
 	tcase_add_test(tc, large_answers_do_not_pile_up);
 	tcase_add_test(tc, another_goes_on);
