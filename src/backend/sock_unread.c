@@ -11,7 +11,8 @@
 enum {
 	ANSWERS_MIN = 16,			/* in a row, before the next may stay */
 	ANSWER_MS = 5,				/* at most, between two writes */
-	LOOKS_MAX = 4,				/* then what they have seen is taken out */
+	LOOKS_MAX = 2,				/* then what they have seen is taken out by a write */
+	STAY_MAX = 512,				/* bytes, and so are more than these */
 };
 
 bool sock_unread_pays(void)
@@ -41,12 +42,12 @@ int sock_unread_drop(struct sock_unread *u, int fd, struct loop *loop, struct lo
 
 bool sock_unread_may_stay(const struct sock_unread *u, size_t room)
 {
-	return u->answers == ANSWERS_MIN && u->has_written && room <= SOCK_UNREAD_MAX;
+	return u->answers == ANSWERS_MIN && u->has_written && u->n + room <= SOCK_UNREAD_MAX;
 }
 
 bool sock_unread_is_due(const struct sock_unread *u)
 {
-	return u->answers < ANSWERS_MIN || u->looks == LOOKS_MAX || u->n > SOCK_UNREAD_MAX / 2;
+	return u->answers < ANSWERS_MIN || u->looks >= LOOKS_MAX || u->n > STAY_MAX;
 }
 
 int sock_unread_look(struct sock_unread *u, int fd, struct loop *loop, struct loop_source *source,

@@ -6,12 +6,15 @@
  * read(2) for what comes next: two context switches, to find that nothing has come. Right after a
  * write to it, it is awake. So where a peer answers one write after another at once, an answer is
  * looked at, and taken out of the socket after a write. That is a call more, also for peers that
- * wait in poll(2), which are not woken so; for several answers it is one. On one CPU we read before
+ * wait in poll(2), which are not woken so; for two answers it is one. On one CPU we read before
  * the peer waits.
  *
- * Nobody has to wait for it: the bytes occupy the peer's send buffer, so they are few, and the next
- * read takes them out as well, the end, or the loop's reminder. Descriptors and urgent bytes do not
- * stay.
+ * The bytes occupy the peer's send buffer, so they are few: over a write one answer stays, of 512
+ * bytes at most. The next read takes them out as well, the end, or the loop's reminder. So a peer
+ * that polls for POLLOUT, which it gets while three quarters of its buffer are free, has to wait for
+ * none of it with an SO_SNDBUF of 4096 (it is 212992 unless a program or the system sets it); with
+ * less than that, or one answer in so many small writes that they fill a quarter, it waits for the
+ * reminder, once, and then is not quick. Descriptors and urgent bytes do not stay.
  */
 #pragma once
 
@@ -22,7 +25,7 @@
 
 #include "util/loop.h"
 
-enum { SOCK_UNREAD_MAX = 8192 };		/* bytes */
+enum { SOCK_UNREAD_MAX = 8192 };		/* bytes, at any time */
 
 /* There is more than one CPU. */
 bool sock_unread_pays(void);

@@ -3,6 +3,7 @@
  * What a peer has written that answers at once stays in its socket until it is awake: each byte is
  * read once all the same, in its order, and none stays for long.
  */
+#include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -14,8 +15,10 @@
 
 enum {
 	TURNS = 17,				/* after which an answer stays */
-	STAY = 4,				/* answers; the next write takes them out */
+	STAY = 2,				/* answers; the next write takes them out */
+	STAY_BYTES = 512,			/* more are taken out by a write */
 	ANSWER = 8,				/* bytes */
+	ROOM = 4096,				/* bytes, of most reads */
 };
 
 START_TEST(an_answer_stays)
@@ -69,21 +72,75 @@ START_TEST(several_stay)
 }
 END_TEST
 
+/* Answered with @n bytes, which are read into a buffer of @room. */
+static void answer_with(size_t n, size_t room)
+{
+	static char answer[SOCK_UNREAD_MAX], got[SOCK_UNREAD_MAX];
+	size_t n_got;
+
+	memset(answer, (int)(n % 251), n);
+	ck_assert_int_eq(write(peer, answer, n), (ssize_t)n);
+	ck_assert_int_eq(s.base.ops->read(&s.base, &(struct iovec){ got, room }, 1, &n_got), 0);
+	ck_assert_uint_eq(n_got, n);
+	ck_assert_mem_eq(got, answer, n);
+}
+
 /* But not many bytes. */
 START_TEST(large_answers_do_not_pile_up)
 {
-	static char large[SOCK_UNREAD_MAX / 2 + 1], got[SOCK_UNREAD_MAX];
-	size_t n;
-
 	begin_talk();
-	talk(TURNS);
+	talk(TURNS - 1);
 	ask();
-	ck_assert_int_eq(write(peer, large, sizeof large), (ssize_t)sizeof large);
-	ck_assert_int_eq(s.base.ops->read(&s.base, &(struct iovec){ got, sizeof got }, 1, &n), 0);
-	ck_assert_uint_eq(n, sizeof large);
-	ck_assert_int_eq(n_left(), ANSWER + (int)sizeof large);
+	answer_with(STAY_BYTES + 1, ROOM);
+	ck_assert_int_eq(n_left(), STAY_BYTES + 1);
 	ask();
 	ck_assert(!is_left());
+	answer_with(STAY_BYTES, ROOM);
+	ask();
+	ck_assert_int_eq(n_left(), STAY_BYTES);
+	close_stream();
+	end_talk();
+}
+END_TEST
+
+/* No more of them than the next engine takes over. */
+START_TEST(a_large_answer_beside_another)
+{
+	begin_talk();
+	talk(TURNS - 1);
+	ask();
+	answer_with(STAY_BYTES, ROOM);
+	ask();
+	answer_with(SOCK_UNREAD_MAX - 1, SOCK_UNREAD_MAX);
+	ck_assert_int_le(n_left(), SOCK_UNREAD_MAX);
+	ask();
+	answer_with(ANSWER, ROOM);
+	close_stream();
+	end_talk();
+}
+END_TEST
+
+static const struct {
+	int send_buffer;			/* bytes: SO_SNDBUF */
+	size_t answer;				/* bytes */
+} polling[] = { { 4096, 1 }, { 4096, 64 }, { 4096, STAY_BYTES }, { 8192, 1000 }, { 16384, 2000 } };
+
+/* A program that polls before it writes need not wait until its last answers are taken out. */
+START_TEST(buffer_has_room)
+{
+	struct pollfd p;
+
+	begin_talk();
+	p = (struct pollfd){ .fd = peer, .events = POLLOUT };
+	ck_assert_int_eq(setsockopt(peer, SOL_SOCKET, SO_SNDBUF, &polling[_i].send_buffer,
+				    sizeof polling[_i].send_buffer), 0);
+	talk(TURNS - 1);
+	for (int i = 0; i < 3 * STAY; i++) {
+		ask();
+		ck_assert_int_eq(poll(&p, 1, 0), 1);
+		answer_with(polling[_i].answer, ROOM);
+		ck_assert(is_left());
+	}
 	close_stream();
 	end_talk();
 }
@@ -103,8 +160,8 @@ START_TEST(another_goes_on)
 	ck_assert_int_eq(sock_stream_register(&s, false), 0);
 	sock_stream_go_live(&s, true);
 	s.may_leave = true;
-	talk(TURNS + 2);
-	ck_assert_int_eq(n_left(), 3 * ANSWER);
+	talk(TURNS + 1);
+	ck_assert_int_eq(n_left(), STAY * ANSWER);
 	close_stream();
 	end_talk();
 }
@@ -257,6 +314,8 @@ int main(void)
 	tcase_add_test(tc, first_answer_stays);
 	tcase_add_test(tc, several_stay);
 	tcase_add_test(tc, large_answers_do_not_pile_up);
+	tcase_add_test(tc, a_large_answer_beside_another);
+	tcase_add_loop_test(tc, buffer_has_room, 0, COUNT(polling));
 	tcase_add_test(tc, another_goes_on);
 	tcase_add_test(tc, what_follows);
 	tcase_add_test(tc, closed);
