@@ -131,7 +131,7 @@ void sock_stream_drop_unread(struct sock_stream *s)
 	int r = s->unread.n ? sock_unread_drop(&s->unread, s->fd, s->loop, &s->source) : 0;
 
 	if (r) {				/* or they would be read again */
-		s->error = r < 0 ? r : -EIO;
+		s->error = r;
 		s->base.ready |= STREAM_IN;
 	}
 }
@@ -209,6 +209,8 @@ static int sock_read(struct stream *base, const struct iovec *v, int nv, size_t 
 		sock_unread_look(&s->unread, s->fd, s->loop, &s->source, v, nv, out) :
 		unix_recv(s->fd, v, (size_t)nv, s->may_have_rights, out, &cut);
 	sock_unread_note_read(&s->unread);
+	if (stays && r < 0)
+		s->error = r;			/* here, too */
 	if (r)
 		return no_read(s, r);
 	if (s->kind->short_read_empties && !s->saw_urgent && !cut && *out < iov_total(v, (size_t)nv))

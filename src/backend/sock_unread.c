@@ -2,6 +2,7 @@
 /* Bytes of a socket that are known, and stay in it. */
 #include "backend/sock_unread.h"
 
+#include <errno.h>
 #include <sched.h>
 #include <stdatomic.h>
 
@@ -33,11 +34,13 @@ bool sock_unread_pays(void)
 int sock_unread_drop(struct sock_unread *u, int fd, struct loop *loop, struct loop_source *source)
 {
 	size_t n = u->n;
+	int r;
 
 	u->n = 0;
 	u->looks = 0;
 	loop_unremind(loop, source);
-	return unix_drop(fd, n);
+	r = unix_drop(fd, n);
+	return r <= 0 ? r : -EIO;		/* UNIX_E_* says nothing of what is read next */
 }
 
 bool sock_unread_may_stay(const struct sock_unread *u, size_t room)

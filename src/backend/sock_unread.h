@@ -39,7 +39,8 @@ struct sock_unread {
 	bool has_written : 1;			/* since the last read */
 };
 
-/* Takes them out of @fd, whose source is @source. 0; UNIX_E_*, -errno: they may come again. */
+/* Takes them out of @fd, whose source is @source. 0; -errno: they may come again, so nothing is to
+ * be read any more. */
 int sock_unread_drop(struct sock_unread *u, int fd, struct loop *loop, struct loop_source *source);
 
 /* What is read next into @room bytes may stay, and what is unread, too. */
@@ -49,7 +50,7 @@ bool sock_unread_may_stay(const struct sock_unread *u, size_t room);
 bool sock_unread_is_due(const struct sock_unread *u);
 
 /* As unix_recv(), where there is nothing left; what it has read stays, and @source will be
- * reminded. */
+ * reminded. -errno: as sock_unread_drop(). */
 int sock_unread_look(struct sock_unread *u, int fd, struct loop *loop, struct loop_source *source,
 		     const struct iovec *v, int nv, size_t *got);
 

@@ -3,9 +3,11 @@
  * What a peer has written that answers at once stays in its socket until it is awake: each byte is
  * read once all the same, in its order, and none stays for long.
  */
+#include <errno.h>
 #include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "sock_talk.h"
@@ -189,6 +191,51 @@ START_TEST(what_follows)
 }
 END_TEST
 
+static bool has_no_peek_offset;
+
+/* In the place of libc's: a system may know no SO_PEEK_OFF. */
+int setsockopt(int fd, int level, int name, const void *value, socklen_t n)
+{
+	if (name == SO_PEEK_OFF && has_no_peek_offset) {
+		errno = EOPNOTSUPP;
+		return -1;
+	}
+	return (int)syscall(SYS_setsockopt, fd, level, name, value, n);
+}
+
+/* Then each answer is taken out before the next is looked at. */
+START_TEST(looks_from_the_beginning_alone)
+{
+	has_no_peek_offset = true;
+	begin_talk();
+	talk(TURNS + STAY);
+	ck_assert_int_eq(n_left(), ANSWER);
+	close_stream();
+	has_no_peek_offset = false;
+	end_talk();
+}
+END_TEST
+
+/* What cannot be taken out would be read twice: nothing is, from then on. */
+START_TEST(is_gone)
+{
+	struct iovec v = { (char[ANSWER + 1]){ 0 }, ANSWER + 1 };
+	size_t n;
+
+	has_no_peek_offset = true;
+	begin_talk();
+	talk(TURNS);
+	ask();
+	ck_assert_int_eq(read(s.fd, v.iov_base, v.iov_len), ANSWER);
+	ck_assert_int_eq(s.base.ops->read(&s.base, &v, 1, &n), -EIO);
+	peer_writes("answered");
+	ck_assert_int_eq(s.base.ops->read(&s.base, &v, 1, &n), -EIO);
+	close_stream();
+	has_no_peek_offset = false;
+	end_talk();
+}
+END_TEST
+
 /* The peer reads an end, and not that it was reset. */
 START_TEST(closed)
 {
@@ -318,6 +365,8 @@ int main(void)
 	tcase_add_loop_test(tc, buffer_has_room, 0, COUNT(polling));
 	tcase_add_test(tc, another_goes_on);
 	tcase_add_test(tc, what_follows);
+	tcase_add_test(tc, looks_from_the_beginning_alone);
+	tcase_add_test(tc, is_gone);
 	tcase_add_test(tc, closed);
 	tcase_add_test(tc, reminded);
 	tcase_add_loop_test(tc, others_are_read_at_once, 0, COUNT(others));
