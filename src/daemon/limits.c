@@ -20,7 +20,7 @@ enum {
 	HANDSHAKES_MIN = 4,
 	HANDSHAKES_MAX = 1024,
 	FDS_OF_DAEMON = 64,			/* standard streams, log, a message's, spare */
-	FDS_OF_WORKER = 4,			/* epoll, eventfds */
+	FDS_OF_WORKER = 4,			/* epoll, two eventfds, a timerfd */
 	FDS_OF_VM = 16,				/* three listeners, front-ends, three rings */
 	FDS_OF_CAPTURE = 1,			/* an eventfd, besides its files */
 	SHARE_OF_MEMORY = 8,			/* one part of so many */
