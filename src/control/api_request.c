@@ -287,6 +287,17 @@ static enum MHD_Result check_field(void *ctx, enum MHD_ValueKind kind, const cha
 	return h->wrong ? MHD_NO : MHD_YES;
 }
 
+/* The library may not know where, and say a size that none has. */
+static const char *check_end(struct api_request *r, const struct api_head *h, const char *method)
+{
+	const union MHD_ConnectionInfo *info =
+		MHD_get_connection_info(r->connection, MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE);
+
+	if (!info || info->header_size > API_HEAD_BYTES)
+		return NULL;
+	return api_head_check_end(h, method + info->header_size);
+}
+
 /* What follows such a head may be anything: it is not looked at, as after each request that is
  * answered before its body has come. */
 static void check_head(struct api_request *r, const char *method, const char *version)
@@ -296,6 +307,8 @@ static void check_head(struct api_request *r, const char *method, const char *ve
 	h.wrong = api_head_check_line(&h.so_far, method, r->client->uri, r->client->uri_len, version);
 	if (!h.wrong)
 		MHD_get_connection_values(r->connection, MHD_HEADER_KIND, check_field, &h);
+	if (!h.wrong)
+		h.wrong = check_end(r, &h.so_far, method);
 	if (h.wrong)
 		api_request_refuse(r, MHD_HTTP_BAD_REQUEST, "%s", h.wrong);
 }

@@ -136,6 +136,32 @@ static const struct { const char *text; size_t len; int status; } twofold[] = {
 	{ TEXT(LEVEL "Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n\r\n" CHUNKS), 400 },
 	{ TEXT(LEVEL "Transfer-Encoding: gzip, chunked\r\n\r\n" CHUNKS), 400 },
 	{ TEXT("PUT /v1/log-level HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n" CHUNKS), 400 },
+	/* what ordinary clients say */
+	{ TEXT(LEVEL "X:\r\nY: a \t\r\nZ:\t\r\nContent-Length: 16\r\n\r\n" BODY), 200 },
+	{ TEXT(LEVEL "Content-Length:16\r\nCookie: a=b; c=d\r\n\r\n" BODY), 200 },
+	{ TEXT("GET /v1/version HTTP/1.1\nHost: x\nX:\n\n"), 200 },
+	{ TEXT("GET /v1/version HTTP/1.0\r\n\r\n"), 200 },
+	/* a value on the next line */
+	{ TEXT("GET /v1/version HTTP/1.1\r\nHost: x\r\nContent-Length:\r\n 76\r\n\r\n"), 400 },
+	{ TEXT("GET /v1/version HTTP/1.1\r\nContent-Length:\r\n\t76\r\nHost: x\r\n\r\n"), 400 },
+	{ TEXT("GET /v1/version HTTP/1.1\nHost: x\nContent-Length:\n 76\n\n"), 400 },
+	{ TEXT(LEVEL "Transfer-Encoding:\r\n chunked\r\n\r\n" CHUNKS), 400 },
+	{ TEXT(LEVEL "X: a\r\n b\r\nContent-Length: 16\r\n\r\n" BODY), 400 },
+	{ TEXT("GET /v1/version HTTP/1.1\r\nX: a\r\n \r\nHost: x\r\n\r\n"), 400 },
+	/* a NUL in a value, and behind it what is not there then */
+	{ TEXT(LEVEL "Content-Length: 0\00016\r\n\r\n" BODY), 400 },
+	{ TEXT(LEVEL "Content-Length: 16\0, 3\r\nX: a\r\n\r\n" BODY), 400 },
+	{ TEXT(LEVEL "Content-Length: 16\0, 3\r\n\r\n" BODY), 400 },
+	{ TEXT(LEVEL "Content-Length: 0\0\0\0\00016\r\n\r\n" BODY), 400 },
+	{ TEXT("GET /v1/version HTTP/1.1\r\nHost: x\r\nContent-Length: 0\0\r\n\r\n"), 400 },
+	{ TEXT(LEVEL "Content-Length:\00016\r\n\r\n" BODY), 400 },
+	{ TEXT(LEVEL "Transfer-Encoding: chunked\0, gzip\r\n\r\n" CHUNKS), 400 },
+	{ TEXT("GET /v1/version HTTP/1.1\r\nX: a\0b\r\nHost: x\r\n\r\n"), 400 },
+	{ TEXT("GET /v1/version HTTP/1.1\r\nHost: x\r\nX: a\0b\r\n\r\n"), 400 },
+	{ TEXT("GET /v1/version HTTP/1.1\nX: a\0b\nHost: x\n\n"), 400 },
+	{ TEXT("GET /v1/version HTTP/1.1\r\nHost: x\r\nX\0: a\r\n\r\n"), 400 },
+	{ TEXT("GET /v1/version HTTP/1.1\0x\r\nHost: x\r\n\r\n"), 400 },
+	{ TEXT("GET /v1/version HTTP/1.0\0x\r\n\r\n"), 400 },
 };
 
 /* It is refused, and so is all that follows it: the connection ends. */

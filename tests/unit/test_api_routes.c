@@ -5,10 +5,10 @@
 #include <string.h>
 
 #include "control/api_body.h"
-#include "control/api_head.h"
 #include "control/api_query.h"
 #include "control/api_routes.h"
 #include "control/api_table.h"
+#include "fuzz/head_model.h"
 #include "openapi.h"
 #include "unit.h"
 #include "util/log.h"
@@ -145,32 +145,62 @@ START_TEST(parts_of_a_first_line_elsewhere)
 }
 END_TEST
 
-static const struct { const char *fields[5]; bool is_old, is_good; } fields[] = {
-	{ { "Content-Length", "3", "X", "Y" }, false, true },
-	{ { "content-length", "3" }, true, true },
-	{ { "transfer-encoding", "CHUNKED" }, false, true },
-	{ { "transfer-encoding", "chunked" }, true, false },
-	{ { "Transfer-Encoding", "identity" }, false, false },
-	{ { "Transfer-Encoding", "" }, false, false },
-	{ { "Transfer-Encoding", "chunked, chunked" }, false, false },
-	{ { "Content-Length", "3", "CONTENT-LENGTH", "3" }, false, false },
-	{ { "Content-Length", "3", "Transfer-Encoding", "chunked" }, false, false },
-	{ { "Transfer-Encoding", "chunked", "Content-Length", "3" }, false, false },
-	{ { "Transfer-Encoding", "chunked", "Transfer-Encoding", "chunked" }, false, false },
-	{ { "Content-Length ", "3" }, false, false }, { { "", "3" }, false, false },
-	{ { "X", "a\tb \xff" }, false, true }, { { "X", "a\rContent-Length: 3" }, false, false },
-	{ { "X", "\x7f" }, false, false }, { { "X\xff", "" }, false, false },
-	{ { "a!#$%&'*+-.^_`|~9", "" }, false, true },
+static const struct { const char *text; size_t len; bool is_old, is_good; } fields[] = {
+	{ PARTS("Content-Length: 3\r\nX: Y\r\n"), false, true },
+	{ PARTS("content-length: 3\r\n"), true, true },
+	{ PARTS("transfer-encoding:CHUNKED\r\n"), false, true },
+	{ PARTS(""), false, true }, { PARTS("A:\r\nB: \t\r\nC: c \t\r\nD:d\r\n"), false, true },
+	{ PARTS("A:\nB: \t\nC: c \t\nD:d\n"), true, true },
+	{ PARTS("transfer-encoding: chunked\r\n"), true, false },
+	{ PARTS("Transfer-Encoding: identity\r\n"), false, false },
+	{ PARTS("Transfer-Encoding:\r\n"), false, false },
+	{ PARTS("Transfer-Encoding: chunked, chunked\r\n"), false, false },
+	{ PARTS("Content-Length: 3\r\nCONTENT-LENGTH: 3\r\n"), false, false },
+	{ PARTS("Content-Length: 3\r\nTransfer-Encoding: chunked\r\n"), false, false },
+	{ PARTS("Transfer-Encoding: chunked\r\nContent-Length: 3\r\n"), false, false },
+	{ PARTS("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n"), false, false },
+	{ PARTS("Content-Length : 3\r\n"), false, false }, { PARTS(": 3\r\n"), false, false },
+	{ PARTS("X: a\tb \xff\r\n"), false, true }, { PARTS("X: a\rContent-Length: 3\r\n"), false, false },
+	{ PARTS("X: \x7f\r\n"), false, false }, { PARTS("X\xff:\r\n"), false, false },
+	{ PARTS("a!#$%&'*+-.^_`|~9:\r\n"), false, true },
+	/* a NUL, in the middle and in the last line */
+	{ PARTS("X: a\0b\r\nY: 1\r\n"), false, false }, { PARTS("X: a\0b\r\n"), false, false },
+	{ PARTS("X: a\0\r\nY: 1\r\n"), false, false }, { PARTS("X: a\0\r\n"), false, false },
+	{ PARTS("X: a\0\0\0\0b\r\n"), false, false }, { PARTS("X: a\0b\n"), true, false },
+	{ PARTS("X:\0b\r\nY: 1\r\n"), false, false }, { PARTS("X: a\0 \r\nY: 1\r\n"), false, false },
+	{ PARTS("X\0: a\r\n"), false, false }, { PARTS("\0X: a\r\n"), false, false },
+	/* one that goes on in the next line */
+	{ PARTS("Content-Length:\r\n 76\r\n"), false, false },
+	{ PARTS("Content-Length:\r\n\t76\r\nX: a\r\n"), false, false },
+	{ PARTS("Content-Length:\n 76\n"), true, false }, { PARTS("X: a\r\n \r\n"), false, false },
+	{ PARTS("X: a\r\n b\r\n c\r\nY: d\r\n"), false, false },
 };
 
 START_TEST(each_set_of_fields)
 {
-	struct api_head h = { .is_old = fields[_i].is_old };
-	const char *wrong = NULL;
+	struct api_head h = { false };
+	const char *wrong;
+	char text[128];
+	int n = snprintf(text, sizeof text, "GET / HTTP/1.%d\r\n", !fields[_i].is_old);
 
-	for (const char *const *f = fields[_i].fields; *f && !wrong; f += 2)
-		wrong = api_head_check_field(&h, f[0], f[1]);
-	ck_assert_msg(!wrong == fields[_i].is_good, "%s: %s", fields[_i].fields[0], wrong);
+	memcpy(text + n, fields[_i].text, fields[_i].len);
+	memcpy(text + n + fields[_i].len, fields[_i].is_old ? "\n" : "\r\n", 2);
+	wrong = head_model_judge(&h, text, (size_t)n + fields[_i].len + 2 - fields[_i].is_old);
+	ck_assert_msg(!wrong == fields[_i].is_good, "%s: %s", fields[_i].text, wrong);
+}
+END_TEST
+
+/* As another version may do it: the ends of lines stay, and what is blank before them goes. */
+START_TEST(fields_that_end_otherwise)
+{
+	static const char line[] = "GET\0/\0HTTP/1.1\0\nA\0 1\0 \t\r\nB\0\0\r\n\r\n{}";
+	struct api_head h = { false };
+
+	ck_assert_ptr_null(api_head_check_line(&h, line, line + 4, 1, line + 6));
+	ck_assert_ptr_null(api_head_check_field(&h, line + 16, line + 19));
+	ck_assert_ptr_null(api_head_check_field(&h, line + 25, line + 27));
+	ck_assert_ptr_null(api_head_check_end(&h, line + sizeof line - 3));
+	ck_assert_ptr_nonnull(api_head_check_end(&h, line + sizeof line - 2));
 }
 END_TEST
 
@@ -353,6 +383,7 @@ int main(void)
 	tcase_add_loop_test(tc, each_first_line, 0, COUNT(lines));
 	tcase_add_test(tc, parts_of_a_first_line_elsewhere);
 	tcase_add_loop_test(tc, each_set_of_fields, 0, COUNT(fields));
+	tcase_add_test(tc, fields_that_end_otherwise);
 	tcase_add_test(tc, the_document_has_each_route_and_no_other);
 	suite_add_tcase(s, tc);
 	tc = tcase_create("bodies");
