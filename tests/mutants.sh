@@ -32,7 +32,7 @@ programs_of() {	# KIND NAME [CASE]
 	e2e)
 		printf '%s\n' "tests/e2e/test_$2" src/vhost-device-vsock
 		case $2 in
-		intruder) echo tests/e2e/intruder.so ;;
+		intruder) printf '%s\n' tests/e2e/intruder.so tests/e2e/halt.so ;;
 		upgrade_ahead) echo tests/e2e/halt.so ;;
 		vsockctl* | doctor) echo src/vsockctl ;;
 		esac ;;

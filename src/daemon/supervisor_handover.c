@@ -181,6 +181,7 @@ static void on_ready(struct supervisor *s)
 	r = supervisor_say(s, SUPERVISE_START, 0);
 	if (r)
 		supervisor_replace_engine(s, channel_str_error(r));
+	supervisor_take_out_again(s);
 	supervisor_feed_told(s);
 	supervisor_upgraded(s, NULL);
 }

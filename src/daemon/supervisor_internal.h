@@ -252,6 +252,8 @@ void supervisor_remove_vm(struct supervisor *s, struct held_vm *h);
  * engine that has cannot serve it. */
 void supervisor_leave_out(struct supervisor *s, struct held_vm *h);
 void supervisor_take_out(struct supervisor *s, struct held_vm *h);
+/* The engine was told of all there were before, and may hold those that are left out since. */
+void supervisor_take_out_again(struct supervisor *s);
 
 /* One more VM, or one less, besides which nothing changes but the shares of the others: takes
  * the contents of @row over. NULL without memory; held_vm::open_error says why it is not served. */

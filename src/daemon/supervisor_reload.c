@@ -110,6 +110,13 @@ void supervisor_take_out(struct supervisor *s, struct held_vm *h)
 	check_told(s, tell_to_remove(s, h->plan.guest_cid));
 }
 
+void supervisor_take_out_again(struct supervisor *s)
+{
+	for (size_t i = 0; i < s->n_vms; i++)
+		if (s->vms[i]->is_left_out)
+			check_told(s, tell_to_remove(s, s->vms[i]->plan.guest_cid));
+}
+
 static void add_vm(struct supervisor *s, struct vm_plan *row)
 {
 	struct held_vm *h = NULL;

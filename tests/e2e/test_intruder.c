@@ -15,9 +15,11 @@
 #include <unistd.h>
 
 #include "e2e/confined.h"
+#include "e2e/halt.h"
 #include "e2e/intruder.h"
 #include "e2e/reloads.h"
 #include "e2e/sibs.h"
+#include "e2e/upgrade.h"
 #include "support/sanitized.h"
 
 static const char *const off[] = { "--sandbox=off", NULL };
@@ -563,24 +565,90 @@ START_TEST(vm_that_ends_engines_is_left_out)
 }
 END_TEST
 
-/* What an engine cannot serve it does not hold either, and serves once the file is read again. */
+/* An engine stops (halt.h) that was told of both VMs and is to take over from this one. */
+static pid_t halt_next(pid_t engine, const char *halt_file)
+{
+	FILE *f = fopen(halt_file, "we");
+	int64_t deadline = deadline_in(DEADLINE_MS);
+	pid_t next;
+
+	must(f && fputs(HALT_PREPARED, f) >= 0 && fclose(f) == 0);
+	next = upgrade_begin(engine);
+	while (!daemon_is_stopped(next))
+		must(deadline_left(deadline));
+	must(unlink(halt_file) == 0);
+	return next;
+}
+
+/* It takes over, or (on a busy machine) it has taken too long. */
+static void let_go_on(pid_t engine, pid_t next)
+{
+	int64_t deadline = deadline_in(DEADLINE_MS);
+
+	kill(next, SIGCONT);
+	while (!daemon_wait_gone(engine, QUIET_MS) &&
+	       !daemon_has_logged(&vhd, "no other engine takes over"))
+		must(deadline_left(deadline));
+}
+
+/* By somebody, if only as a socket whose name is gone. */
+static bool is_held(const char *path)
+{
+	FILE *f = fopen("/proc/net/unix", "re");
+	char line[512];
+	bool found = false;
+
+	must(f);
+	while (!found && fgets(line, sizeof line, f))
+		found = strstr(line, path) != NULL;
+	fclose(f);
+	return found;
+}
+
+static void check_let_go(const char *path)
+{
+	int64_t deadline = deadline_in(DEADLINE_MS);
+
+	while (is_held(path))
+		ck_assert(deadline_left(deadline));
+}
+
+/* What an engine cannot serve it does not hold either, and serves once the file is read again; nor
+ * (_i) does one that was told of it before, and takes over. */
 START_TEST(vm_that_was_left_out_comes_back)
 {
 	static const char *const args[] = { "--supervise=on", "--log-level=info", NULL };
 	const struct driver_options opt = { .cid = 4 };
 	struct driver other;
+	char halt_file[128], both[512];
 	struct vmm fe;
+	pid_t engine, next = 0;
+	int64_t deadline = deadline_in(DEADLINE_MS);
 
+	snprintf(halt_file, sizeof halt_file, "%s/halt", vhd.dir);
+	setenv(HALT_FILE, halt_file, 1);
 	e2e_preload("INTRUDER");
+	snprintf(both, sizeof both, "%s:%s", getenv("HALT"), getenv("INTRUDER"));
+	setenv("LD_PRELOAD", both, 1);
 	reloads_spawn(BOTH, args);
 	e2e_preload(NULL);
 	ck_assert(daemon_wait_listening(&vhd, reloads_path("4.vhost")));
-	ck_assert(vmm_connect(&fe, reloads_path("4.vhost")));
-	ck_assert(vmm_send(&fe, VHOST_USER_SET_OWNER, 0, NULL, 0, NULL, 0));
-	confined_check_log("vm 4: front-end connected");
+	engine = daemon_engine(&vhd);
+	if (_i) {
+		next = halt_next(engine, halt_file);
+	} else {
+		ck_assert(vmm_connect(&fe, reloads_path("4.vhost")));
+		ck_assert(vmm_send(&fe, VHOST_USER_SET_OWNER, 0, NULL, 0, NULL, 0));
+		confined_check_log("vm 4: front-end connected");
+	}
 	order("say left-out");
-	ck_assert(vmm_is_closed(&fe, DEADLINE_MS));
+	ck_assert(_i || vmm_is_closed(&fe, DEADLINE_MS));
+	while (!access(reloads_path("4.vhost"), F_OK))
+		ck_assert(deadline_left(deadline));
 	ck_assert(!vmm_connect(&fe, reloads_path("4.vhost")));
+	if (_i)
+		let_go_on(engine, next);
+	check_let_go(reloads_path("4.vhost"));
 	for (int i = 0; i < 2; i++) {
 		reloads_do(i ? BOTH : BOTH "# again\n", i ? "was read again" : "vm 4: added");
 		ck_assert(daemon_wait_listening(&vhd, reloads_path("4.vhost")));
@@ -641,6 +709,6 @@ int main(void)
 	tc = e2e_case_with(s, "two VMs", e2e_setup_bare, sibs_teardown, 60);
 	tcase_add_test(tc, vm_that_ends_engines_is_left_out);
 	tc = e2e_case(s, "left-out", e2e_setup_bare, 60);
-	tcase_add_test(tc, vm_that_was_left_out_comes_back);
+	tcase_add_loop_test(tc, vm_that_was_left_out_comes_back, 0, 2);
 	return e2e_run(s);
 }
