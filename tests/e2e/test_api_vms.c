@@ -279,8 +279,11 @@ START_TEST(names_stay_in_their_folders)
 	must(rename(below, moved) == 0 && symlink(moved, below) == 0);
 	ck_assert_msg(daemon_wait_log(&vhd, "leads out of the folders"), "%s", daemon_log(&vhd));
 	if (_i) {
+		pid_t engine = daemon_engine(&vhd);
+
 		upgrade_install_another();
 		apis_do("POST", "/v1/upgrade", "/v1/upgrade", NULL, 200);
+		must(daemon_wait_gone(engine, DEADLINE_MS));	/* it still listens at those names */
 	}
 	apis_do("DELETE", "/v1/vms/{cid}", "/v1/vms/9", NULL, 200);
 	check_names(moved, true);
