@@ -9,8 +9,7 @@ enum {
 	SMOOTH = 16,				/* of what was used, the last look is that part */
 	FADE = 16,				/* what was given counts less by that part with each look */
 	GAIN = 11,				/* tenths: what is worth a move */
-	REST_MOVED = 3,				/* looks, before who has moved moves again */
-	PATIENCE = 2,				/* looks, before who gets too little is helped */
+	REST_MOVED = 2,				/* looks, before who has moved moves again */
 };
 
 struct share {					/* of a worker */
@@ -32,8 +31,6 @@ void balance_look(struct balance_vm *vm, uint64_t elapsed_us)
 	vm->seen_us = busy_us;
 	vm->used = (uint16_t)used;
 	vm->got = elapsed_us ? vm->got - vm->got / FADE : 0;
-	if (vm->used < BALANCE_LEAST)
-		vm->n_crowded = 0;
 	if (vm->rest)
 		vm->rest--;
 }
@@ -108,11 +105,6 @@ static struct share *add_up_all(const struct balance_row *rows, size_t n, size_t
 	return shares;
 }
 
-static bool may_leave(const struct share *s)
-{
-	return s->used >= BALANCE_SATURATED && s->n_busy > 1;
-}
-
 int balance_share_out(const struct balance_row *rows, size_t n, size_t n_workers,
 		      unsigned n_looks)
 {
@@ -122,13 +114,9 @@ int balance_share_out(const struct balance_row *rows, size_t n, size_t n_workers
 		return -ENOMEM;
 	for (const struct balance_row *row = rows; row < rows + n; row++) {
 		const struct share *s = &shares[row->worker];
-		struct balance_vm *vm = row->vm;
 
-		vm->got += n_looks * (is_busy(row, shares) ? part(s, s->n_busy) : vm->used);
-		if (!is_busy(row, shares) || !may_leave(s))
-			vm->n_crowded = 0;
-		else if (vm->n_crowded < PATIENCE)
-			vm->n_crowded++;
+		row->vm->got += n_looks * (is_busy(row, shares) ? part(s, s->n_busy) :
+					   row->vm->used);
 	}
 	free(shares);
 	return 0;
@@ -139,11 +127,12 @@ static bool is_worth(uint32_t more, uint32_t less)
 	return more * 10 >= less * GAIN;
 }
 
-/* It has been one of too many for long enough to believe that it stays so. */
+/* It is busy, as others of its worker are, which may keep them waiting. */
 static bool is_crowded(const struct balance_row *row, const struct share *shares)
 {
-	return row->vm->n_crowded == PATIENCE && is_busy(row, shares) &&
-		may_leave(&shares[row->worker]);
+	const struct share *s = &shares[row->worker];
+
+	return is_busy(row, shares) && s->n_busy > 1 && s->used >= BALANCE_SATURATED;
 }
 
 /* The worker where another busy VM would get most. */

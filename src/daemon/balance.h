@@ -38,8 +38,7 @@ struct balance_vm {				/* embedded in a VM; all zeroes at first */
 	uint32_t seen_us;			/* of that, at the last look */
 	uint32_t got;				/* what it was given of late: a sum that fades */
 	uint16_t used;				/* of BALANCE_FULL, in the last few looks */
-	uint8_t rest;				/* looks to come for which it is not to be moved */
-	uint8_t n_crowded;			/* looks in a row that have found it one of too many */
+	uint16_t rest;				/* looks to come for which it is not to be moved */
 };
 
 /* A look at a VM, @elapsed_us after the last one; 0: there was none just before, and nothing is

@@ -16,7 +16,7 @@
 enum {
 	PARK_MS = 20,				/* longer, and it is not worth it */
 	MOVES_MS = 5,				/* all are parked for, until the last one begins */
-	REST_PARTS = 50,			/* for each part of the time that all are parked */
+	REST_PARTS = 25,			/* for each part of the time that all are parked */
 	REST_MAX = 64,				/* looks without a try */
 	VAIN_MAX = 6,				/* is counted, so that the rest is not doubled further */
 	LOOK_LATE_MS = 3 * WATCHDOG_MS,		/* then there was a pause */
