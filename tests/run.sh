@@ -95,17 +95,14 @@ skip() {	# NAME REASON
 # run NAME SUITES MULTIPLIER OPTION...; $as is put before each command, $dir is the build.
 # The multiplier is of time limits, which tell only what hangs: others may be on the machine.
 # Most of the time tests wait (with half as many again as processors those were idle for half of
-# it), so there are twice as many of them, and three times as many under a sanitizer. How fast the
-# daemon is, they judge by what it has had of the processors.
+# it), so there are twice as many of them. How fast the daemon is, they judge by what it has had of the
+# processors.
 run() {
 	local name=$1 suites=$2 multiplier=$3 args=() wrap=() suite began=$SECONDS
 	local passed failed skipped subtests bad status processors tests
 
 	processors=$(nproc)
 	tests=$((2 * processors))
-	case "$*" in
-	*sanitize*) tests=$((3 * processors)) ;;
-	esac
 
 	shift 3
 	echo "== $name: $*"
